@@ -26,9 +26,7 @@ class LayeredError(Exception):
       fix      use valid >= 0.025
     """
 
-    def __init__(
-        self, problem: str, *, got: object = None, expected: object = None, fix: object = None
-    ) -> None:
+    def __init__(self, problem: str, *, got: object = None, expected: object = None, fix: object = None) -> None:
         self.problem, self.got, self.expected, self.fix = problem, got, expected, fix
         super().__init__(problem)
 

@@ -35,7 +35,10 @@ class Registry(Generic[T]):
         old = self._items.get(name)
         if old is not None and old is not item and _origin(old) != _origin(item):
             raise BadValue(
-                f"the {self.what} '{name}' is taken", got=_origin(item), expected=_origin(old), fix="choose another name"
+                f"the {self.what} '{name}' is taken",
+                got=_origin(item),
+                expected=_origin(old),
+                fix="choose another name",
             )
         self._items[name] = item
         return item

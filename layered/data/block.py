@@ -1,0 +1,262 @@
+"""`DataBlock`: the description of a data set. It holds no data; `datasets` and `dataloaders` apply it to a source."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from layered.data.conversions import ToTensor
+from layered.data.datasets import Datasets
+from layered.data.encodings import (
+    Categorize,
+    EncodedMultiCategorize,
+    MultiCategorize,
+    OneHotEncode,
+    RegressionSetup,
+)
+from layered.data.explain import explain
+from layered.data.loader_set import DataLoaders, TfmdDL
+from layered.data.sources import ItemGetter
+from layered.data.splitters import RandomSplitter, check_not_empty
+from layered.foundation.errors import BadArgument, BadValue, EmptySource
+from layered.foundation.helpers import listify, noop
+from layered.foundation.lists import L
+from layered.foundation.pipeline import Pipeline
+from layered.foundation.transform import Transform
+
+
+class TransformBlock:
+    """One column of a `DataBlock`: how its items are made, and which transforms they need by default.
+
+    type_tfms   from what the getter returns to what the column is: `PILImage.create`, `Categorize()`
+    item_tfms   default transforms of single items, on the CPU; `ToTensor` is always among them
+    batch_tfms  default transforms of batches, on the device
+    dl_type     the loader this kind of data needs
+    dls_kwargs  arguments for the loaders
+    """
+
+    def __init__(
+        self,
+        type_tfms: Any = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        dl_type: type[TfmdDL] | None = None,
+        dls_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        self.type_tfms = listify(type_tfms)
+        self.item_tfms = [ToTensor, *listify(item_tfms)]
+        self.batch_tfms = listify(batch_tfms)
+        self.dl_type, self.dls_kwargs = dl_type, dls_kwargs or {}
+
+
+def CategoryBlock(vocab: Sequence[Any] | None = None, sort: bool = True, add_na: bool = False) -> TransformBlock:
+    """One label an item.
+
+    vocab      the labels, in order; by default the sorted labels of the training items
+    add_na     keep class 0 for missing and unknown labels
+    """
+    return TransformBlock(type_tfms=Categorize(vocab=vocab, sort=sort, add_na=add_na))
+
+
+def MultiCategoryBlock(
+    encoded: bool = False, vocab: Sequence[Any] | None = None, add_na: bool = False
+) -> TransformBlock:
+    """A list of labels an item.
+
+    encoded    the items are zeros and ones for each of `vocab` already
+    """
+    if encoded and vocab is None:
+        raise BadValue("encoded labels need a vocabulary", fix="MultiCategoryBlock(encoded=True, vocab=[...])")
+    tfms = (
+        [EncodedMultiCategorize(vocab or ())]
+        if encoded
+        else [MultiCategorize(vocab=vocab, add_na=add_na), OneHotEncode()]
+    )
+    return TransformBlock(type_tfms=tfms)
+
+
+def RegressionBlock(n_out: int | None = None) -> TransformBlock:
+    """One number an item, or `n_out` of them; float32."""
+    return TransformBlock(type_tfms=RegressionSetup(c=n_out))
+
+
+def _kind_of(tfm: Any) -> Any:
+    """What makes two transforms the same default: their class; for functions the function."""
+    return tfm if isinstance(tfm, type) else type(tfm) if isinstance(tfm, Transform) and not tfm.enc else id(tfm)
+
+
+def merge_tfms(*tfms: Iterable[Any]) -> list[Any]:
+    """All transforms in order, the last of each class in the place of the first; classes are instantiated."""
+    merged: dict[Any, Any] = {}
+    for several in tfms:
+        for tfm in several:
+            merged[_kind_of(tfm)] = tfm
+    return [tfm() if isinstance(tfm, type) else tfm for tfm in merged.values()]
+
+
+class DataBlock:
+    """A description of a data set, from a source to batches.
+
+    blocks      a block for each column: `(ImageBlock, CategoryBlock)`, as classes, functions or instances
+    get_items   from the source to items; without it the source is the items
+    splitter    from items to training and validation positions; `RandomSplitter()` by default
+    get_x, get_y  from an item to what the input and target blocks start from; one function a block, or a list of them
+    getters     all of these in one list
+    n_inp       how many leading columns are inputs; all but the last by default
+    item_tfms   transforms of single items, which replace the blocks' own of the same class
+    batch_tfms  transforms of batches, likewise
+    dl_type     the loader to use
+
+    >>> block = DataBlock(get_y=lambda n: n % 2, blocks=(TransformBlock, CategoryBlock), splitter=RandomSplitter(seed=42))
+    >>> dsets = block.datasets(list(range(10)))
+    >>> len(dsets.train), len(dsets.valid), dsets.vocab
+    (8, 2, [0, 1])
+    """
+
+    def __init__(
+        self,
+        blocks: Any = None,
+        dl_type: type[TfmdDL] | None = None,
+        getters: Sequence[Any] | None = None,
+        n_inp: int | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        *,
+        get_items: Callable[[Any], Any] | None = None,
+        splitter: Callable[[Any], Any] | None = None,
+        get_x: Any = None,
+        get_y: Any = None,
+    ) -> None:
+        given = (TransformBlock, TransformBlock) if blocks is None else blocks
+        given = given if isinstance(given, (tuple, list, L)) else (given,)
+        self.blocks: list[TransformBlock] = [_as_block(b) for b in given]
+        self.n_inp = max(1, len(self.blocks) - 1) if n_inp is None else n_inp
+        self.get_items, self.splitter = get_items, splitter
+        self.getters = _getters(len(self.blocks), self.n_inp, getters, get_x, get_y)
+        types = [b.dl_type for b in self.blocks if b.dl_type is not None]
+        self.dl_type = dl_type or (types[-1] if types else TfmdDL)
+        self.dls_kwargs = {k: v for b in self.blocks for k, v in b.dls_kwargs.items()}
+        self.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), listify(item_tfms))
+        self.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), listify(batch_tfms))
+
+    @classmethod
+    def from_columns(cls, blocks: Any = None, getters: Any = None, get_items: Any = None, **kwargs: Any) -> DataBlock:
+        """A block for a source of columns: each column of `get_items(source)` goes to a block of its own."""
+        count = len(blocks) if blocks is not None else 2
+        columns = getters if getters is not None else [noop] * count
+        composed = [Pipeline([ItemGetter(i), getter]) for i, getter in enumerate(columns)]
+
+        def rows(source: Any) -> list[Any]:
+            columns = get_items(source) if get_items is not None else source
+            return list(zip(*columns, strict=True))
+
+        return cls(blocks=blocks, getters=composed, get_items=rows, **kwargs)
+
+    def new(self, item_tfms: Any = None, batch_tfms: Any = None) -> DataBlock:
+        """A copy with other item or batch transforms; this one stays as it is."""
+        res = copy.copy(self)
+        if item_tfms is not None:
+            res.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), listify(item_tfms))
+        if batch_tfms is not None:
+            res.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), listify(batch_tfms))
+        return res
+
+    def datasets(self, source: Any, verbose: bool = False) -> Datasets:
+        """The data sets of `source`: items, split and with transforms fitted to the training items.
+
+        raises     EmptySource, EmptySplit, UnknownLabel (a label that only validation items have), BadValue (one class only)
+        """
+        items = source if self.get_items is None else self.get_items(source)
+        if not hasattr(items, "__len__"):
+            items = list(items)
+        check_items(items, source, self.get_items)
+        splitter = self.splitter if self.splitter is not None else RandomSplitter()
+        splits = splitter(items)
+        if verbose:
+            print(f"Found {len(items)} items, split into {' and '.join(str(len(s)) for s in splits)}")
+        asked = getattr(splitter, "description", getattr(splitter, "__name__", type(splitter).__name__))
+        check_not_empty(splits, asked=asked, total=len(items))
+        tfms = [
+            [*_steps(getter), *_own(block.type_tfms)] for getter, block in zip(self.getters, self.blocks, strict=True)
+        ]
+        dsets = Datasets(items, tfms=tfms, splits=splits, n_inp=self.n_inp, dl_type=self.dl_type, verbose=verbose)
+        check_classes(dsets)
+        dsets.check_labels()
+        return dsets
+
+    def dataloaders(
+        self, source: Any, path: str | os.PathLike[str] = ".", verbose: bool = False, bs: int = 64, **kwargs: Any
+    ) -> DataLoaders:
+        """The loaders of `source`: training items shuffled, validation items in order.
+
+        path       where models and exports on this data go
+        kwargs     for `DataLoaders.from_dsets`: `val_bs`, `num_workers`, `device`, `seed`, `on_bad`, …
+        """
+        dsets = self.datasets(source, verbose=verbose)
+        kwargs = {**self.dls_kwargs, **kwargs}
+        slots = {"after_item": self.item_tfms, "after_batch": self.batch_tfms}
+        return dsets.dataloaders(bs=bs, path=path, verbose=verbose, **slots, **kwargs)
+
+    def summary(self, source: Any, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
+        """Build a batch of `bs` items step by step and print what each step does; a failure stands where it happens."""
+        explain(self, source, bs=bs, show_batch=show_batch, **kwargs)
+
+
+def check_items(items: Any, source: Any, get_items: Any) -> None:
+    """Raise EmptySource if there is no item."""
+    if len(items) == 0:
+        maker = f"{getattr(get_items, '__name__', get_items)} of " if get_items is not None else ""
+        raise EmptySource(
+            f"there are no items in {maker}{str(source)[:200]!r}", fix="check the source, or give get_items="
+        )
+
+
+def check_classes(dsets: Datasets) -> None:
+    """Raise BadValue where there is a single class to tell apart."""
+    for tl in dsets.tls[dsets.n_inp :]:
+        if tl.target_kind == "category" and tl.c == 1:
+            raise BadValue(
+                f"there is only one class, {tl.vocab[0]!r}, so there is nothing to tell apart",
+                got=f"{len(dsets.train)} training items, all of it",
+                expected="at least two different labels",
+                fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
+            )
+
+
+def _as_block(block: Any) -> TransformBlock:
+    made = block() if isinstance(block, type) or (not isinstance(block, TransformBlock) and callable(block)) else block
+    if not isinstance(made, TransformBlock):
+        raise BadArgument("a block is a TransformBlock, or makes one", got=repr(block), fix="for example CategoryBlock")
+    return made
+
+
+def _getters(count: int, n_inp: int, getters: Any, get_x: Any, get_y: Any) -> list[Any]:
+    res: list[Any] = [noop] * count if getters is None else list(getters)
+    if len(res) != count:
+        raise BadValue("there is not one getter for each block", got=len(res), expected=count)
+    for name, given, start, stop in (("get_x", get_x, 0, n_inp), ("get_y", get_y, n_inp, count)):
+        if given is None:
+            continue
+        several = list(given) if isinstance(given, (list, tuple, L)) else [given]
+        if len(several) != stop - start:
+            raise BadValue(
+                f"{name} needs one function for each of its blocks",
+                got=len(several),
+                expected=stop - start,
+                fix=f"to apply several one after the other, {name}=Pipeline([f, g])",
+            )
+        res[start:stop] = several
+    return res
+
+
+def _steps(getter: Any) -> list[Any]:
+    if getter is noop or getter is None:
+        return []
+    return list(getter.fs) if isinstance(getter, Pipeline) else [getter]
+
+
+def _own(type_tfms: list[Any]) -> list[Any]:
+    """Transforms that fit to data are copied, so that one block can describe several data sets."""
+    return [copy.copy(t) if isinstance(t, Transform) else t for t in type_tfms]

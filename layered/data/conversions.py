@@ -1,0 +1,103 @@
+"""From what was read to what a model computes with: tensors, floats, standard scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layered.foundation.registry import transforms
+from layered.foundation.tensors import TensorImage, TensorMask
+from layered.foundation.transform import Transform
+
+
+@transforms.register()
+class ToTensor(Transform):
+    """Images to tensors of bytes; each application adds its own types."""
+
+    order = 5
+
+
+@transforms.register()
+class IntToFloatTensor(Transform):
+    """Images of bytes to floats in [0, 1]; masks to int64.
+
+    div        what images are divided by
+    div_mask   what masks are divided by, without rest
+    """
+
+    order = 10
+
+    def __init__(self, div: float = 255.0, div_mask: int = 1) -> None:
+        super().__init__()
+        self.div, self.div_mask = div, div_mask
+
+    def encode_image(self, x: TensorImage) -> Tensor:
+        return x.to(torch.float32).div_(self.div)
+
+    def encode_mask(self, x: TensorMask) -> Tensor:
+        return x.to(torch.int64) if self.div_mask == 1 else torch.div(x.long(), self.div_mask, rounding_mode="floor")
+
+    def decode_image(self, x: TensorImage) -> Tensor:
+        return x.clamp(0.0, 1.0) if self.div else x
+
+
+def broadcast_vec(dim: int, ndim: int, *values: Any) -> list[Tensor]:
+    """Each vector as a tensor of `ndim` axes that has its numbers along `dim`: [1, n, 1, 1]."""
+    shape = [1] * ndim
+    shape[dim] = -1
+    return [torch.as_tensor(v, dtype=torch.float32).reshape(shape) for v in values]
+
+
+@transforms.register()
+class Normalize(Transform):
+    """Subtract a mean and divide by a standard deviation, for each channel; images [batch, channel, height, width].
+
+    mean, std  numbers for each channel, in the scale of [0, 1]; fitted on one batch where they are not given
+    axes       the axes the statistics are taken over
+
+    >>> Normalize.from_stats([0.5], [0.25])(TensorImage(torch.ones(1, 1, 1, 1)))
+    TensorImage([[[[2.]]]])
+    """
+
+    order = 99
+    fits = ("mean", "std")
+
+    def __init__(self, mean: Any = None, std: Any = None, axes: tuple[int, ...] = (0, 2, 3)) -> None:
+        super().__init__()
+        self.mean = None if mean is None else _column(mean)
+        self.std = None if std is None else _column(std)
+        self.axes = tuple(axes)
+
+    @classmethod
+    def from_stats(cls, mean: Any, std: Any, dim: int = 1, ndim: int = 4, cuda: bool = True) -> Normalize:
+        """From known statistics of each channel, such as `imagenet_stats`."""
+        mean, std = broadcast_vec(dim, ndim, mean, std)
+        return cls(mean, std)
+
+    def setup_loader(self, dl: Any) -> None:
+        if self.mean is None or self.std is None:
+            x = dl.one_batch()[0].as_subclass(Tensor).float()
+            self.mean = x.mean(self.axes, keepdim=True).cpu()
+            self.std = x.std(self.axes, keepdim=True).cpu() + 1e-7
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.mean is not None
+        assert self.std is not None
+        if self.mean.device != x.device:
+            self.mean, self.std = self.mean.to(x.device), self.std.to(x.device)
+        return self.mean, self.std
+
+    def encode_image(self, x: TensorImage) -> Tensor:
+        mean, std = self._statistics(x)
+        return (x - mean).div_(std)
+
+    def decode_image(self, x: TensorImage) -> Tensor:
+        mean, std = self._statistics(x)
+        return (x * std).add_(mean)
+
+
+def _column(values: Any) -> Tensor:
+    numbers = torch.as_tensor(values, dtype=torch.float32)
+    return numbers.reshape(1, -1, 1, 1) if numbers.ndim == 1 else numbers

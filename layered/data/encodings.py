@@ -1,0 +1,264 @@
+"""Encodings: labels to numbers that a model can learn, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.foundation.display import show_title
+from layered.foundation.errors import BadValue, UnknownLabel, nearest
+from layered.foundation.lists import L, coll_repr
+from layered.foundation.registry import transforms
+from layered.foundation.tensors import TensorCategory, TensorMultiCategory, TitledTensorScalar, tensor
+from layered.foundation.transform import Transform
+
+
+class Category(str):
+    """A label; shown as a title."""
+
+    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+        return show_title(self, ctx=ctx, **kwargs)
+
+
+class MultiCategory(L):
+    """Several labels; shown as a title, joined by semicolons."""
+
+    def show(self, ctx: Any = None, sep: str = ";", color: str = "black", **kwargs: Any) -> Any:
+        return show_title(sep.join(map(str, self)), ctx=ctx, color=color, **kwargs)
+
+
+class CategoryMap(Sequence[Any]):
+    """A vocabulary: labels in order, and `o2i`, from a label to its position.
+
+    col        the labels as they occur, or a pandas categorical, whose order is kept
+    sort       sort the distinct labels
+    add_na     put '#na#' first, for what is missing or unknown
+    strict     keep duplicates out of a given order only, never sort
+
+    >>> vocab = CategoryMap(["b", "a", "b"]); vocab, vocab.o2i["b"]
+    (['a', 'b'], 1)
+    """
+
+    def __init__(self, col: Any, sort: bool = True, add_na: bool = False, strict: bool = False) -> None:
+        categories = getattr(getattr(col, "cat", col), "categories", None)
+        if categories is not None:
+            items = list(categories)
+        else:
+            items = list(dict.fromkeys(o for o in col if o is not None and o == o))
+            if sort and not strict:
+                items = _sorted(items)
+        self.items: list[Any] = ["#na#", *items] if add_na else items
+        self.add_na = add_na
+        self.o2i: dict[Any, int] = {v: i for i, v in enumerate(self.items)}
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.items[i] if isinstance(i, slice) else self.items[int(i)]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Iterable) and not isinstance(other, str) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+    def __repr__(self) -> str:
+        return repr(self.items) if len(self) <= 250 else coll_repr(self, 250)
+
+    def index_of(self, label: Any) -> int:
+        """The position of `label`; 0 for an unknown one if there is '#na#'; else UnknownLabel."""
+        index = self.o2i.get(label)
+        if index is None:
+            if self.add_na:
+                return 0
+            raise unknown_labels([label], self)
+        return index
+
+    def map_objs(self, objs: Iterable[Any]) -> L:
+        """The positions of labels."""
+        return L([self.index_of(o) for o in objs], use_list=True)
+
+    def map_ids(self, ids: Iterable[int]) -> L:
+        """The labels at positions."""
+        return L([self.items[int(i)] for i in ids], use_list=True)
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    try:
+        return sorted(items)
+    except TypeError as error:
+        kinds = sorted({type(o).__name__ for o in items})
+        raise BadValue(
+            "the labels cannot be sorted", got=f"a mix of {', '.join(kinds)}", fix="make them all text"
+        ) from error
+
+
+def unknown_labels(labels: Sequence[Any], vocab: Sequence[Any], where: str = "") -> UnknownLabel:
+    """The error for labels that `vocab` does not hold."""
+    shown = ", ".join(repr(o) for o in labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+    near = nearest(str(labels[0]), map(str, vocab), 1)
+    return UnknownLabel(
+        f"the label{'s' if len(labels) > 1 else ''} {shown} {'are' if len(labels) > 1 else 'is'} not in the vocabulary{where}",
+        expected=f"one of {len(vocab)} labels seen in training"
+        + (f": {', '.join(map(str, vocab))}" if len(vocab) <= 10 else ""),
+        fix=(f"did you mean '{near[0]}'? Otherwise " if near else "")
+        + "give the whole vocabulary (CategoryBlock(vocab=[...])), or split so that every label is in the training items",
+    )
+
+
+def label_indices(labels: Any, vocab: CategoryMap) -> np.ndarray[Any, Any]:
+    """The positions of many labels at once: int64 [n]; unknown ones as in `CategoryMap.index_of`."""
+    default = 0 if vocab.add_na else -1
+    return np.fromiter((vocab.o2i.get(o, default) for o in labels), dtype=np.int64)
+
+
+@transforms.register()
+class Categorize(Transform):
+    """A label to its position in the vocabulary, fitted on the training items, and back to a `Category`.
+
+    vocab      the vocabulary, where it is known
+    sort       sort it (else in the order of first appearance)
+    add_na     keep position 0 for missing and unknown labels
+
+    >>> cat = Categorize(); cat.setup(["cat", "dog", "cat"]); cat("dog"), cat.decode(cat("dog"))
+    (TensorCategory(1), 'dog')
+    """
+
+    order = 1
+    target_kind: ClassVar[str] = "category"
+    fits = ("vocab",)
+
+    def __init__(self, vocab: Sequence[Any] | None = None, sort: bool = True, add_na: bool = False) -> None:
+        super().__init__()
+        self.sort, self.add_na = sort, add_na
+        self.vocab: CategoryMap | None = None if vocab is None else CategoryMap(vocab, sort=sort, add_na=add_na)
+
+    def setup_items(self, items: object) -> None:
+        if self.vocab is None and items is not None:
+            self.vocab = CategoryMap(items, sort=self.sort, add_na=self.add_na)
+
+    @property
+    def c(self) -> int:
+        """The number of classes."""
+        return len(self.fitted_vocab)
+
+    @property
+    def fitted_vocab(self) -> CategoryMap:
+        """The vocabulary; an error where nothing was fitted yet."""
+        if self.vocab is None:
+            raise BadValue("Categorize has no vocabulary yet", fix="call setup(items) first, or give vocab=")
+        return self.vocab
+
+    def encode_label(self, o: object) -> TensorCategory:
+        return TensorCategory(self.fitted_vocab.index_of(o))
+
+    def decode_index(self, o: Tensor | int) -> Category:
+        return Category(self.fitted_vocab[int(o)])
+
+
+@transforms.register()
+class MultiCategorize(Categorize):
+    """A list of labels to their positions, and back to a `MultiCategory`. The vocabulary is sorted."""
+
+    target_kind = "multicategory"
+
+    def __init__(self, vocab: Sequence[Any] | None = None, add_na: bool = False) -> None:
+        super().__init__(vocab, sort=vocab is None, add_na=add_na)
+
+    def setup_items(self, items: Any) -> None:
+        if self.vocab is None and items is not None:
+            self.vocab = CategoryMap((label for labels in items for label in labels), add_na=self.add_na)
+
+    def encode_label(self, o: object) -> TensorMultiCategory:
+        if isinstance(o, str) or not isinstance(o, Iterable):
+            raise BadValue(
+                "MultiCategorize takes a list of labels", got=repr(o), fix="a list, or ColReader(label_delim=' ')"
+            )
+        return TensorMultiCategory(torch.tensor([self.fitted_vocab.index_of(label) for label in o], dtype=torch.int64))
+
+    def decode_index(self, o: Any) -> MultiCategory:  # type: ignore[override]  # several labels at once
+        return MultiCategory([self.fitted_vocab[int(i)] for i in o], use_list=True)
+
+
+@transforms.register()
+class OneHotEncode(Transform):
+    """Positions of labels to a vector of zeros and ones over all classes: float32 [class], and back.
+
+    c          the number of classes, where no vocabulary says it
+    """
+
+    order = 2
+    fits = ("c",)
+
+    def __init__(self, c: int | None = None) -> None:
+        super().__init__()
+        self.c = c
+
+    def setup_items(self, items: Any) -> None:
+        if self.c is None:
+            self.c = len(items.vocab)
+
+    def encode_positions(self, o: TensorCategory) -> TensorMultiCategory:
+        assert self.c is not None
+        return TensorMultiCategory(torch.zeros(self.c).index_fill_(0, o.long(), 1.0))
+
+    def decode_vector(self, o: TensorMultiCategory) -> TensorMultiCategory:
+        return TensorMultiCategory(o.nonzero().flatten())
+
+
+@transforms.register()
+class EncodedMultiCategorize(Categorize):
+    """Labels that are zeros and ones already, one for each of `vocab`."""
+
+    target_kind = "multicategory"
+
+    def __init__(self, vocab: Sequence[Any]) -> None:
+        super().__init__(vocab, sort=False)
+
+    def encode_label(self, o: object) -> TensorMultiCategory:
+        return TensorMultiCategory(tensor(o).float())
+
+    def decode_index(self, o: Any) -> MultiCategory:  # type: ignore[override]  # a whole vector
+        return MultiCategory([v for v, there in zip(self.fitted_vocab, o, strict=True) if there], use_list=True)
+
+
+@transforms.register()
+class RegressionSetup(Transform):
+    """A number, or several, to float32; `c` is how many.
+
+    c          how many numbers an item has; read from the first one if not given
+    """
+
+    target_kind: ClassVar[str] = "regression"
+    fits = ("c",)
+
+    def __init__(self, c: int | None = None) -> None:
+        super().__init__()
+        self.c = c
+
+    def setup_items(self, items: Any) -> None:
+        if self.c is None and items is not None:
+            example = items[0]
+            self.c = len(example) if isinstance(example, Sequence) or np.ndim(example) else 1
+
+    def encode_numbers(self, o: object) -> Tensor:
+        return tensor(o).float()
+
+    def decode_numbers(self, o: Tensor) -> None:
+        return TitledTensorScalar(o) if o.ndim == 0 else o  # type: ignore[return-value]  # shown, not retyped
+
+
+def get_c(dls: Any) -> int:
+    """How many outputs a model for `dls` needs: its number of classes, or of numbers to predict; 0 if it cannot be told."""
+    c = getattr(dls, "c", None)
+    if c is not None:
+        return int(c)
+    vocab = getattr(dls, "vocab", None)
+    return len(vocab) if vocab is not None else 0

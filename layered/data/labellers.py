@@ -1,0 +1,90 @@
+"""Labellers: from an item to its label."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from layered.foundation.errors import BadItem, BadValue, unknown_name
+from layered.foundation.lists import L
+from layered.foundation.transform import Transform
+
+
+def parent_label(o: str | os.PathLike[str]) -> str:
+    """The name of the folder a file lies in.
+
+    >>> parent_label("train/cat/1.jpg")
+    'cat'
+    """
+    return Path(o).parent.name
+
+
+class RegexLabeller:
+    r"""The first group of a pattern found in the item's path (with forward slashes).
+
+    match      the pattern must fit from the start of the path
+    raises     BadItem for a path the pattern does not fit
+
+    >>> RegexLabeller(r"/([^/]+)_\d+.jpg$")("pets/great_pyrenees_173.jpg")
+    'great_pyrenees'
+    """
+
+    def __init__(self, pat: str, match: bool = False) -> None:
+        self.pat = re.compile(pat)
+        self.find: Callable[[str], re.Match[str] | None] = self.pat.match if match else self.pat.search
+
+    def __call__(self, o: str | os.PathLike[str]) -> str:
+        text = o if isinstance(o, str) else os.fspath(o).replace(os.sep, "/")
+        found = self.find(text)
+        if found is None:
+            raise BadItem(
+                f"the pattern {self.pat.pattern!r} is not found", got=f"'{text}'", fix="try it with re.search by hand"
+            )
+        if not self.pat.groups:
+            raise BadValue(f"the pattern {self.pat.pattern!r} has no group", fix="put ( ) around the label")
+        return str(found.group(1))
+
+    def __repr__(self) -> str:
+        return f"RegexLabeller({self.pat.pattern!r})"
+
+
+class ColReader(Transform):
+    """The value of a column (or of several) of a row.
+
+    cols         name or number of a column, or a list of them
+    pref, suff   put before and after the value: a folder and a suffix of a file name
+    label_delim  split the value at this text into a list of labels
+    """
+
+    def __init__(
+        self,
+        cols: str | int | Sequence[str | int],
+        pref: str | os.PathLike[str] = "",
+        suff: str = "",
+        label_delim: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.cols: Any = [cols] if isinstance(cols, (str, int)) else list(cols)
+        self.pref = os.fspath(pref) + os.path.sep if isinstance(pref, os.PathLike) else pref
+        self.suff, self.label_delim = suff, label_delim
+
+    def _value(self, row: Any, col: str | int) -> Any:
+        if isinstance(col, int):
+            value = row.iloc[col] if hasattr(row, "iloc") else row[col]
+        elif hasattr(row, "_fields"):
+            value = getattr(row, col)
+        else:
+            try:
+                value = row[col]
+            except KeyError as error:
+                raise unknown_name("column", col, map(str, row.keys())) from error
+        if self.label_delim is not None:
+            return str(value).split(self.label_delim) if str(value) not in ("", "nan") else []
+        return f"{self.pref}{value}{self.suff}" if self.pref or self.suff else value
+
+    def encode_row(self, row: object) -> Any:
+        values = [self._value(row, col) for col in self.cols]
+        return values[0] if len(values) == 1 else L(values, use_list=True)

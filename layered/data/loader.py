@@ -1,0 +1,459 @@
+"""The loader: makes batches of a data set, in this process or in workers, always the same ones.
+
+An epoch is planned in the parent (`get_idxs`, shuffling, tickets); a batch is made where the work is
+(`create_item` → `after_item` → `before_batch` → `create_batch`); it is moved to the device and finished in the parent
+(`after_batch`). Every stage can be overridden in a subclass, by a constructor argument, or by assignment.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import pickle
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader as TorchDataLoader
+from torch.utils.data import IterableDataset, TensorDataset
+
+from layered.data.collate import fa_collate, fa_convert, pack, unpack
+from layered.data.samplers import EpochKey, TicketBatch, plan_batches
+from layered.foundation.errors import BadItem, BadValue, refuse_unknown
+from layered.foundation.helpers import noop
+from layered.foundation.pipeline import Pipeline
+from layered.foundation.seeds import Tickets, drawing, key_of, permutation, seeded
+from layered.foundation.transform import is_foreign
+from layered.foundation.tree import to_device
+
+
+class SkipItemException(Exception):
+    """Raised by code that makes an item: the loader leaves the item out."""
+
+
+MadeBatch = tuple[Any, Tensor, int, list[str]]  # a collated batch, the keys of its rows, its own key, items left out
+STAGES = (
+    "get_idxs", "shuffle_fn", "create_item", "after_item", "before_batch", "create_batch", "after_batch", "before_iter",
+    "after_iter", "wif",
+)  # fmt: skip
+
+
+class DataLoader:
+    """Batches of `dataset`, an epoch each time it is iterated over.
+
+    dataset     anything with `len` and indexing, a torch data set, or an iterable without length (a stream)
+    bs          items a batch; None: the items are batches already. `batch_size` is the same
+    shuffle     a new order each epoch
+    drop_last   leave out a last batch that is not full
+    num_workers processes that make batches; 0 makes them here
+    n           use only so many items
+    device      where batches go; None leaves them
+    seed        what shuffling and augmentation depend on; by default `torch.initial_seed()`, read when an epoch starts
+    on_bad      "raise", or "skip": leave out items that cannot be made, with a warning that names them
+    stages      functions in place of the stages `get_idxs`, `create_item`, `after_item`, `before_batch`, `create_batch`,
+                `after_batch`, …
+
+    >>> list(DataLoader([1, 2, 3, 4, 5], bs=2))
+    [tensor([1, 2]), tensor([3, 4]), tensor([5])]
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        bs: int | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        timeout: float = 0,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        indexed: bool | None = None,
+        n: int | None = None,
+        device: torch.device | str | None = None,
+        persistent_workers: bool = False,
+        seed: int | None = None,
+        on_bad: str = "raise",
+        multiprocessing_context: Any = None,
+        **stages: Callable[..., Any],
+    ) -> None:
+        refuse_unknown(stages, STAGES, type(self).__name__)
+        bs = batch_size if batch_size is not None else bs
+        if bs is not None and (not isinstance(bs, int) or bs < 1):
+            raise BadValue("bs is the number of items a batch", got=bs, expected="a whole number from 1")
+        if on_bad not in ("raise", "skip"):
+            raise BadValue(
+                "on_bad says what to do with an item that cannot be made", got=on_bad, expected="'raise' or 'skip'"
+            )
+        self.dataset, self.bs, self.shuffle, self.drop_last = dataset, bs, shuffle, drop_last
+        self.indexed = (
+            indexed
+            if indexed is not None
+            else not isinstance(dataset, IterableDataset) and (dataset is None or hasattr(dataset, "__getitem__"))
+        )
+        self.num_workers, self.pin_memory, self.timeout = num_workers, pin_memory, timeout
+        self.persistent_workers, self.multiprocessing_context = persistent_workers, multiprocessing_context
+        self.device = None if device is None else torch.device(device)
+        self.seed, self.on_bad = seed, on_bad
+        self.rank, self.world = _rank_and_world()
+        if n is None and hasattr(dataset, "__len__"):
+            n = len(dataset)
+        self.n = n
+        for name, function in stages.items():
+            setattr(self, name, function)
+        self._epoch, self._purpose, self._start, self.consumed, self._peeks = -1, "train", 0, 0, 0
+        self._epoch_is_set = False
+        self.workers_by_default = False
+        self._running: EpochKey | None = None
+        self._torch_loader: tuple[Any, TorchDataLoader[Any]] | None = None
+
+    def __len__(self) -> int:
+        if self.n is None:
+            raise TypeError(f"a {type(self).__name__} over a stream has no length")
+        if self.bs is None:
+            return self.n
+        rows = self.bs * self.world
+        return self.n // rows if self.drop_last else math.ceil(self.n / rows)
+
+    # -- which epoch is next
+
+    def set_epoch(self, epoch: int, purpose: str = "train") -> None:
+        """Fix what the next pass draws with: the same epoch and purpose give the same batches."""
+        self._epoch, self._purpose, self._epoch_is_set = epoch, purpose, True
+
+    @contextmanager
+    def peeking(self) -> Iterator[DataLoader]:
+        """Passes made inside look at the data without moving anything on: the next epoch is as if they had not been."""
+        saved = self._epoch, self._purpose, self._epoch_is_set, self._start, self.consumed, self._running
+        self._peeks += 1
+        self.set_epoch(self._peeks, "peek")
+        self._start = 0
+        try:
+            yield self
+        finally:
+            self._epoch, self._purpose, self._epoch_is_set, self._start, self.consumed, self._running = saved
+
+    def _next_epoch(self) -> EpochKey:
+        if not self._epoch_is_set:
+            self._epoch += 1
+        self._epoch_is_set = False
+        seed = self.seed if self.seed is not None else torch.initial_seed()
+        return EpochKey(seed, self._purpose, self._epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands: seed, purpose and epoch of the pass that runs (or ran last), and how many batches were taken."""
+        running = self._running or EpochKey(
+            self.seed if self.seed is not None else torch.initial_seed(), self._purpose, self._epoch
+        )
+        return {**running._asdict(), "consumed": self.consumed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next pass goes on where `state` was taken: the same epoch, from the batch after those consumed."""
+        self.seed = state["seed"]
+        self.set_epoch(state["epoch"], state["purpose"])
+        self._start = state["consumed"]
+
+    # -- the stages
+
+    def get_idxs(self) -> Any:
+        """The items of an epoch, in order: positions, int64 [n]. Runs in the parent."""
+        order = np.arange(self.n or 0)
+        return self.shuffle_fn(order) if self.shuffle else order
+
+    def shuffle_fn(self, order: Any) -> Any:
+        """A new order of the same positions, by the key of the epoch."""
+        epoch = self._running.key if self._running is not None else key_of(torch.initial_seed(), "shuffle")
+        return np.asarray(order)[permutation(len(order), key_of(epoch, "order")).numpy()]
+
+    def create_item(self, i: Any) -> Any:
+        """Item `i` of the data set."""
+        return self.dataset[i]
+
+    def after_item(self, item: Any) -> Any:
+        """What becomes of one item."""
+        return item
+
+    def before_batch(self, samples: list[Any]) -> list[Any]:
+        """What becomes of the samples of a batch before they are collated, such as padding."""
+        return samples
+
+    def create_batch(self, samples: list[Any]) -> Any:
+        """One batch of samples; of an item that is a batch already, tensors."""
+        return fa_convert(samples) if self.bs is None else fa_collate(samples)
+
+    def after_batch(self, batch: Any) -> Any:
+        """What becomes of a batch, on its device."""
+        return batch
+
+    def before_iter(self) -> None:
+        """Runs before each pass, in the parent."""
+
+    def after_iter(self) -> None:
+        """Runs after each complete pass, in the parent."""
+
+    def wif(self) -> None:
+        """Runs in each worker when it starts."""
+
+    # -- making batches
+
+    def do_item(self, i: Any, key: int, foreign: bool = True) -> Any:
+        """One sample, drawn under its ticket; foreign code finds the global generators seeded by it."""
+        with drawing(Tickets(key)), seeded(key) if foreign else nullcontext():
+            return self.after_item(self.create_item(i))
+
+    def make_batch(self, plan: TicketBatch) -> MadeBatch:
+        """A collated batch (None if nothing is left of it), the keys of its rows, its own key, and the items left out."""
+        if self._is_in_memory:
+            assert isinstance(self.dataset, TensorDataset)
+            rows = torch.tensor(plan.indices)
+            return tuple(t[rows] for t in self.dataset.tensors), plan.keys, plan.batch_key, []
+        samples, kept, bad = [], [], []
+        foreign = self._items_are_foreign
+        for row, (i, key) in enumerate(zip(plan.indices, plan.keys.tolist(), strict=True)):
+            try:
+                samples.append(self.do_item(i, key, foreign))
+                kept.append(row)
+            except SkipItemException:
+                continue
+            except Exception as error:
+                if self.on_bad != "skip":
+                    raise
+                bad.append(str(error).splitlines()[0])
+        if not samples:
+            return None, plan.keys[:0], plan.batch_key, bad
+        keys = plan.keys if len(kept) == len(plan.indices) else plan.keys[kept]
+        with drawing(Tickets(keys, plan.batch_key)):
+            samples = self.before_batch(samples)
+            return self.create_batch(samples if self.bs is not None else samples[0]), keys, plan.batch_key, bad
+
+    @property
+    def _items_are_foreign(self) -> bool:
+        dataset = self.dataset
+        if hasattr(dataset, "is_foreign"):
+            own = dataset.is_foreign
+        else:
+            own = not isinstance(dataset, (list, tuple, np.ndarray, Tensor, TensorDataset, type(None))) and is_foreign(
+                dataset
+            )
+        return own or is_foreign(self.after_item) or is_foreign(self.create_item)
+
+    @property
+    def _is_in_memory(self) -> bool:
+        """Whether whole batches can be indexed out of tensors: no stage works on single items."""
+        return type(self.dataset) is TensorDataset and self.bs is not None and not self._overridden_item_stages()
+
+    def _overridden_item_stages(self) -> bool:
+        def is_default(name: str) -> bool:
+            stage = getattr(self, name)
+            if isinstance(stage, Pipeline):
+                return len(stage) == 0
+            return getattr(stage, "__func__", None) is getattr(DataLoader, name)
+
+        return not all(is_default(s) for s in ("create_item", "after_item", "before_batch", "create_batch"))
+
+    def _plan(self, epoch: EpochKey, start: int) -> Iterator[TicketBatch]:
+        order = self.get_idxs() if self.indexed else iter(self.dataset)
+        return plan_batches(order, epoch.key, self.bs or 1, self.drop_last, start, self.rank, self.world)
+
+    def _batches(self, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch]:
+        """Batches in the order of the plan, made here or in workers."""
+        if not self.indexed:
+            return map(_of_stream(self).make_batch, plan)
+        if self.num_workers == 0 or not self._can_send_to_workers():
+            return map(self.make_batch, plan)
+        return map(_open, self._workers(plan))
+
+    def _can_send_to_workers(self) -> bool:
+        """Whether workers can be given this loader; where they are not forked it has to be pickled."""
+        context = self.multiprocessing_context or torch.multiprocessing
+        method = context if isinstance(context, str) else context.get_start_method()
+        if method == "fork":
+            return True
+        try:
+            pickle.dumps(_WorkerSide(self))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            if not self.workers_by_default:
+                raise BadValue(
+                    f"{self.num_workers} workers were asked for, but something cannot be sent to them",
+                    got=str(error),
+                    fix="define functions at the top of a module, not as lambdas, or use num_workers=0",
+                ) from error
+            warnings.warn(f"batches are made without workers, since {error}", stacklevel=4)
+            return False
+        return True
+
+    def _workers(self, plan: Iterator[TicketBatch]) -> Iterable[Any]:
+        fingerprint = (id(self.dataset), self.bs, self.num_workers, *(_identity(getattr(self, s)) for s in STAGES))
+        if self._torch_loader is None or self._torch_loader[0] != fingerprint or not self.persistent_workers:
+            sampler = _Plan()
+            loader: TorchDataLoader[Any] = TorchDataLoader(
+                _WorkerSide(self),  # type: ignore[arg-type]  # anything with __getitem__ will do
+                batch_size=None,
+                sampler=sampler,
+                num_workers=self.num_workers,
+                collate_fn=noop,
+                pin_memory=self.pin_memory,
+                timeout=self.timeout,
+                worker_init_fn=_start_worker,
+                multiprocessing_context=self.multiprocessing_context,
+                generator=torch.Generator().manual_seed(0),
+                persistent_workers=self.persistent_workers,
+            )
+            self._torch_loader = fingerprint, loader
+        loader = self._torch_loader[1]
+        loader.sampler.plan = plan  # type: ignore[attr-defined]  # the sampler is a _Plan
+        return loader
+
+    def __iter__(self) -> Iterator[Any]:
+        self._running = self._next_epoch()
+        self.before_iter()
+        start, self._start = self._start, 0
+        self.consumed = start
+        plan = self._plan(self._running, start)
+        foreign = is_foreign(self.after_batch)
+        left_out: list[str] = []
+        for batch, keys, batch_key, bad in self._batches(plan):
+            left_out += bad
+            self.consumed += 1
+            if batch is None:
+                continue
+            yield self._finish(batch, keys, batch_key, foreign)
+        if left_out:
+            shown = "\n  ".join(left_out[:10])
+            warnings.warn(f"{len(left_out)} items could not be made and were left out:\n  {shown}", stacklevel=2)
+        self.after_iter()
+
+    def _finish(self, batch: Any, keys: Tensor, batch_key: int, foreign: bool) -> Any:
+        if self.device is not None:
+            batch = to_device(batch, self.device, non_blocking=self.pin_memory)
+        with drawing(Tickets(keys, batch_key)), seeded(batch_key) if foreign else nullcontext():
+            return self.after_batch(batch)
+
+    def one_batch(self) -> Any:
+        """One batch, made in this process; nothing moves on."""
+        here = copy.copy(self)
+        here.num_workers = 0
+        self._peeks += 1
+        here._peeks = self._peeks
+        with here.peeking():
+            for batch in here:
+                return batch
+        raise BadValue(
+            "the loader has no batch",
+            got=f"{self.n} items with bs={self.bs} and drop_last={self.drop_last}",
+            fix="a smaller bs",
+        )
+
+    def to(self, device: torch.device | str) -> DataLoader:
+        """Send batches to `device` from now on."""
+        self.device = torch.device(device)
+        return self
+
+    def new(self, dataset: Any = None, **changes: Any) -> Any:
+        """A loader like this one, over another data set and with `changes` to constructor arguments or stages."""
+        res = copy.copy(self)
+        refuse_unknown(changes, (*STAGES, *_SETTINGS), f"{type(self).__name__}.new")
+        if dataset is not None:
+            res.dataset, res.n = dataset, changes.pop("n", len(dataset) if hasattr(dataset, "__len__") else None)
+        for name, value in changes.items():
+            setattr(res, name, value)
+        res._torch_loader, res._running, res._epoch, res.consumed, res._start = None, None, -1, 0, 0
+        return res
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_torch_loader": None}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "dataset":
+            raise AttributeError(name)
+        if hasattr(self.dataset, name):
+            return getattr(self.dataset, name)
+        raise AttributeError(f"neither {type(self).__name__} nor its {type(self.dataset).__name__} has '{name}'")
+
+
+_SETTINGS = (
+    "bs", "shuffle", "drop_last", "num_workers", "pin_memory", "timeout", "n", "device", "persistent_workers", "seed",
+    "on_bad", "multiprocessing_context",
+)  # fmt: skip
+
+
+def _identity(stage: Any) -> Any:
+    return tuple(map(id, stage.fs)) if isinstance(stage, Pipeline) else id(getattr(stage, "__func__", stage))
+
+
+def _of_stream(loader: DataLoader) -> DataLoader:
+    """A copy of the loader whose items are given, not looked up."""
+    res = copy.copy(loader)
+    res.create_item = noop  # type: ignore[method-assign,assignment]  # the item itself
+    return res
+
+
+def _rank_and_world() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+class _Plan:
+    """The sampler of torch's loader: whatever plan stands for the epoch."""
+
+    plan: Iterator[TicketBatch]
+
+    def __iter__(self) -> Iterator[TicketBatch]:
+        return self.plan
+
+
+class _Failure:
+    """An exception on its way from a worker to the parent."""
+
+    def __init__(self, error: Exception) -> None:
+        self.trace = "".join(traceback.format_exception(error))
+        try:
+            self.error: Exception = pickle.loads(pickle.dumps(error))
+        except Exception:
+            self.error = BadItem(f"a worker failed: {type(error).__name__}: {error}")
+
+    def reraise(self) -> None:
+        self.error.__cause__ = RuntimeError(f"in a worker:\n{self.trace}")
+        raise self.error
+
+
+class _WorkerSide:
+    """The part of a loader that runs in workers: plans in, packed batches out."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = copy.copy(loader)
+        self.loader._torch_loader = None
+
+    def __len__(self) -> int:
+        return self.loader.n or 0
+
+    def __getitem__(self, plan: TicketBatch) -> Any:
+        try:
+            batch, *rest = self.loader.make_batch(plan)
+        except Exception as error:
+            return _Failure(error)
+        return (pack(batch), *rest)
+
+
+def _open(made: Any) -> Any:
+    if isinstance(made, _Failure):
+        made.reraise()
+    batch, *rest = made
+    return (unpack(batch), *rest)
+
+
+def _start_worker(worker: int) -> None:
+    info = torch.utils.data.get_worker_info()
+    assert info is not None
+    info.dataset.loader.wif()  # type: ignore[attr-defined]  # a _WorkerSide
+
+
+def default_workers() -> int:
+    """As many workers as this process may use cores, at most 16."""
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,0 +1,122 @@
+"""Where items come from: files of a folder, and what to read off an item. Listings are sorted, so they never depend on the disk."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+from layered.foundation.errors import EmptySource, NotFoundPath
+from layered.foundation.lists import L
+from layered.foundation.paths import Path
+from layered.foundation.transform import ItemTransform, Transform
+
+
+@lru_cache(maxsize=8)
+def _suffixes(kind: str) -> frozenset[str]:
+    return frozenset(suffix for suffix, mime in mimetypes.types_map.items() if mime.startswith(kind)) | (
+        {".webp"} if kind == "image/" else set()
+    )
+
+
+def image_extensions() -> frozenset[str]:
+    """The file suffixes of images, in lower case."""
+    return _suffixes("image/")
+
+
+def get_files(
+    path: str | os.PathLike[str],
+    extensions: str | Iterable[str] | None = None,
+    recurse: bool = True,
+    folders: Iterable[str] | None = None,
+    followlinks: bool = True,
+) -> L:
+    """The files under `path`, sorted; names that start with a dot are left out.
+
+    extensions   only these suffixes, in lower case: ".png"
+    folders      only these direct subfolders
+    raises       NotFoundPath if `path` is no folder
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise NotFoundPath(
+            f"there is no folder '{root}'",
+            got="a file" if root.is_file() else "nothing there",
+            fix=f"check the path; the working directory is {os.getcwd()}",
+        )
+    wanted = {extensions} if isinstance(extensions, str) else None if extensions is None else set(extensions)
+    only = set(folders or ())
+    found: list[Path] = []
+    for top, subfolders, names in os.walk(root, followlinks=followlinks):
+        at_root = top == str(root)
+        subfolders[:] = sorted(d for d in subfolders if d[0] != "." and (not at_root or not only or d in only))
+        if not recurse:
+            subfolders.clear()
+        if at_root and only:
+            continue
+        found += [
+            Path(top, name)
+            for name in names
+            if name[0] != "." and (wanted is None or os.path.splitext(name)[1].lower() in wanted)
+        ]
+    return L(sorted(found), use_list=True)
+
+
+def get_image_files(path: str | os.PathLike[str], recurse: bool = True, folders: Iterable[str] | None = None) -> L:
+    """The image files under `path`, sorted by path.
+
+    raises     EmptySource if there is none
+    """
+    files = get_files(path, image_extensions(), recurse, folders)
+    if not files:
+        others = get_files(path, None, recurse, folders)
+        raise EmptySource(
+            f"there are no images under '{path}'",
+            got=f"{len(others)} other files, first '{others[0].name}'" if others else "an empty folder",
+            expected="files with an image suffix such as .jpg or .png",
+            fix="check the path, or list the files yourself with get_items=",
+        )
+    return files
+
+
+def get_text_files(path: str | os.PathLike[str], recurse: bool = True, folders: Iterable[str] | None = None) -> L:
+    """The .txt files under `path`, sorted by path."""
+    return get_files(path, ".txt", recurse, folders)
+
+
+def FileGetter(suf: str = "", **kwargs: Any) -> Callable[[Any], L]:
+    """`get_files` of the subfolder `suf` of what it is given."""
+    return lambda path: get_files(Path(path) / suf, **kwargs)
+
+
+def ImageGetter(suf: str = "", **kwargs: Any) -> Callable[[Any], L]:
+    """`get_image_files` of the subfolder `suf` of what it is given."""
+    return lambda path: get_image_files(Path(path) / suf, **kwargs)
+
+
+class ItemGetter(ItemTransform):
+    """Item `i` of a sample.
+
+    >>> ItemGetter(1)((3, 4))
+    4
+    """
+
+    def __init__(self, i: int) -> None:
+        super().__init__()
+        self.i = i
+
+    def encode_item(self, x: Any) -> Any:
+        return x[self.i]
+
+
+class AttrGetter(Transform):
+    """Attribute `nm` of an item, `default` where it has none."""
+
+    def __init__(self, nm: str, default: Any = None) -> None:
+        super().__init__()
+        self.nm, self.default = nm, default
+
+    def encode_item(self, x: object) -> Any:
+        return getattr(x, self.nm, self.default)

@@ -1,0 +1,126 @@
+"""Pictures and titles: drawn with matplotlib, which is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from layered.foundation.optional import lazy
+
+plt = lazy("matplotlib.pyplot")
+
+
+def subplots(
+    nrows: int = 1,
+    ncols: int = 1,
+    figsize: tuple[float, float] | None = None,
+    imsize: float = 3,
+    suptitle: str | None = None,
+    **kwargs: Any,
+) -> tuple[Any, np.ndarray[Any, Any]]:
+    """A figure and its axes, always as an array.
+
+    imsize     inches for each picture, where `figsize` (width, height) is not given
+    """
+    if figsize is None:
+        figsize = (ncols * imsize, nrows * imsize * (1.08 if suptitle else 1.0))
+    figure, axes = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
+    if suptitle is not None:
+        figure.suptitle(suptitle)
+    return figure, np.atleast_1d(axes)
+
+
+def get_grid(
+    n: int,
+    nrows: int | None = None,
+    ncols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    double: bool = False,
+    title: str | None = None,
+    **kwargs: Any,
+) -> list[Any]:
+    """`n` axes in a grid that is about as high as wide; unused ones are switched off.
+
+    double     pairs of axes side by side: 2 * n of them
+    """
+    if nrows is None:
+        nrows = math.ceil(n / ncols) if ncols else max(1, int(math.sqrt(n)))
+    ncols = ncols or math.ceil(n / nrows)
+    columns = ncols * 2 if double else ncols
+    count = n * 2 if double else n
+    _, axes = subplots(nrows, columns, figsize=figsize, suptitle=title, **kwargs)
+    flat = list(axes.flatten())
+    for ax in flat[count:]:
+        ax.set_axis_off()
+    return flat[:count]
+
+
+def _pixels(image: Any) -> np.ndarray[Any, Any]:
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if array.dtype == np.float16 or str(array.dtype) == "bfloat16":
+        array = array.astype(np.float32)
+    if array.ndim == 3 and array.shape[0] < 5:
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim == 3 and array.shape[-1] == 2:
+        array = array.mean(-1)
+    if array.dtype.kind == "f" and array.ndim == 3:
+        array = array.clip(0, 1)
+    return array
+
+
+def show_image(
+    im: Any,
+    ax: Any = None,
+    figsize: tuple[float, float] | None = None,
+    title: object = None,
+    ctx: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """Draw a tensor, array or image ([channel, height, width], or channels last) and return its axes.
+
+    figsize    inches (width, height); by default by its size in pixels, 1 to 5 inches
+    """
+    ax = ax if ax is not None else ctx
+    pixels = _pixels(im)
+    if ax is None:
+        size = figsize or tuple(float(np.clip(n // 32, 1, 5)) for n in (pixels.shape[1], pixels.shape[0]))
+        _, ax = plt.subplots(figsize=size)
+    ax.imshow(pixels, **kwargs)
+    if title is not None:
+        ax.set_title(str(title))
+    ax.axis("off")
+    return ax
+
+
+def show_titled_image(o: tuple[Any, Any], **kwargs: Any) -> Any:
+    """Draw the image `o[0]` with `o[1]` as its title."""
+    return show_image(o[0], title=str(o[1]), **kwargs)
+
+
+def show_images(
+    ims: Sequence[Any],
+    nrows: int = 1,
+    ncols: int | None = None,
+    titles: Sequence[object] | None = None,
+    **kwargs: Any,
+) -> list[Any]:
+    """Draw all images in rows, each with its title, and return their axes."""
+    axes = get_grid(len(ims), nrows, ncols or math.ceil(len(ims) / nrows), **kwargs)
+    for ax, im, title in zip(axes, ims, titles or [None] * len(ims), strict=True):
+        show_image(im, ax=ax, title=title)
+    return axes
+
+
+def show_title(o: object, ctx: Any = None, color: str = "black", **kwargs: Any) -> Any:
+    """Set `o` as the title of axes `ctx`, a second one on a line below; without axes, print it."""
+    if ctx is None:
+        print(o)
+    elif hasattr(ctx, "set_title"):
+        ctx.set_title(f"{ctx.title.get_text()}\n{o}" if ctx.title.get_text() else str(o), color=color)
+    return ctx

@@ -1,0 +1,50 @@
+"""`Path`: the standard library's, with `ls` and a short repr."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from layered.foundation.lists import L
+
+
+class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class of this system
+    """A path with `ls`; everything else is `pathlib.Path`.
+
+    BASE_PATH  set it to show paths relative to it
+    """
+
+    BASE_PATH: ClassVar[os.PathLike[str] | str | None] = None
+
+    def ls(
+        self,
+        n_max: int | None = None,
+        file_type: str | None = None,
+        file_exts: str | Iterable[str] | None = None,
+    ) -> L:
+        """What is in the folder, sorted by name.
+
+        n_max      at most so many
+        file_type  only files of this MIME type: "image"
+        file_exts  only files with these suffixes: ".png"
+        """
+        wanted: set[str] | None = None
+        if file_exts is not None:
+            wanted = {file_exts} if isinstance(file_exts, str) else set(file_exts)
+        if file_type is not None:
+            named = {k for k, v in mimetypes.types_map.items() if v.startswith(file_type)}
+            wanted = named if wanted is None else wanted | named
+        found = (o for o in sorted(self.iterdir()) if wanted is None or o.suffix.lower() in wanted)
+        return L(list(found)[:n_max], use_list=True)
+
+    def __repr__(self) -> str:
+        path: Any = pathlib.Path(self)
+        if self.BASE_PATH is not None:
+            try:
+                path = path.relative_to(self.BASE_PATH)
+            except ValueError:
+                path = pathlib.Path(self)
+        return f"Path({path.as_posix()!r})"

@@ -1,0 +1,309 @@
+"""Reversible transforms that pick their code by type, and undo it.
+
+    class Negate(Transform):
+        def encodes(self, x: TensorImage): return 1 - x
+        def decodes(self, x: TensorImage): return 1 - x
+
+`encodes`, `decodes` and `setups` may be written once or, with other annotations, many times. Inside the library each
+overload has its own name, `encode_<type>`; such a kernel is given a plain tensor and returns one, and the boundary puts
+the meaning back.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from layered.foundation import seeds
+from layered.foundation.dispatch import annotation, as_types, first_types, most_specific
+from layered.foundation.errors import BadArgument
+from layered.foundation.recorded import Recorded
+from layered.foundation.tensors import TensorBase, retype
+
+_VERBS = {"encodes": "encode_", "decodes": "decode_", "setups": "setup_"}
+
+
+class Kernel(NamedTuple):
+    """One overload, ready to call: `function(transform, x)`."""
+
+    function: Callable[..., Any]
+    takes_plain: bool
+    returns: Any  # a class to cast to, None to leave the result alone, Tensor to give back the input's meaning
+
+
+class _Body(dict[str, Any]):
+    """The namespace of a class body in which `def encodes` may stand many times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overloads: dict[str, list[Callable[..., Any]]] = {verb: [] for verb in _VERBS}
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in _VERBS and callable(value):
+            self.overloads[name].append(value)
+        else:
+            for verb, prefix in _VERBS.items():
+                if name.startswith(prefix) and callable(value):
+                    self.overloads[verb].append(value)
+        super().__setitem__(name, value)
+
+
+class _TransformMeta(type):
+    """Collects overloads; `@SomeTransform` above a function named `encodes` adds one to the class."""
+
+    _own: dict[str, list[Callable[..., Any]]]
+    _tables: dict[str, dict[type, Callable[..., Any]]]
+    _kernels: dict[tuple[str, type], Kernel | None]
+
+    @classmethod
+    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **kwargs: Any) -> _Body:
+        return _Body()
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: _Body) -> Any:
+        cls = super().__new__(mcs, name, bases, dict(body))
+        cls._own, cls._tables, cls._kernels = body.overloads, {}, {}
+        return cls
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        function = args[0] if args else None
+        name = getattr(function, "__name__", None)
+        if name in _VERBS and callable(function) and len(args) == 1 and not kwargs:
+            cls._add(name, function)
+            return function
+        return super().__call__(*args, **kwargs)
+
+    def _add(cls, verb: str, function: Callable[..., Any]) -> None:
+        cls._own[verb].append(function)
+        todo: list[Any] = [cls]
+        while todo:
+            kind = todo.pop()
+            kind._tables.clear()
+            kind._kernels.clear()
+            todo.extend(kind.__subclasses__())
+
+    def _table(cls, verb: str) -> dict[type, Callable[..., Any]]:
+        """Type → overload, those of derived classes and later lines replacing earlier ones."""
+        if verb not in cls._tables:
+            table: dict[type, Callable[..., Any]] = {}
+            for kind in reversed(cls.__mro__):
+                for function in getattr(kind, "_own", {}).get(verb, ()) if "_own" in kind.__dict__ else ():
+                    for accepted in first_types(function, 1):
+                        table[accepted] = function
+            cls._tables[verb] = table
+        return cls._tables[verb]
+
+    def _kernel(cls, verb: str, kind: type) -> Kernel | None:
+        key = (verb, kind)
+        if key not in cls._kernels:
+            table = cls._table(verb)
+            best = most_specific(kind, table)
+            cls._kernels[key] = None if best is None else make_kernel(table[best])
+        return cls._kernels[key]
+
+
+def make_kernel(function: Callable[..., Any]) -> Kernel:
+    """Read from the name and the annotations of `function` how it is to be called."""
+    inside = getattr(function, "__name__", "").startswith(("encode_", "decode_"))
+    note = annotation(function, "return")
+    if note is None:
+        return Kernel(function, inside, None)
+    named = as_types(note)
+    cast = named[0] if len(named) == 1 and named[0] not in (object, tuple, list, dict) else Tensor
+    return Kernel(function, inside, cast)
+
+
+def _finish(out: Any, x: Any, returns: Any) -> Any:
+    if returns is None or out is None:
+        return out
+    if returns is Tensor:
+        return retype(out, x)
+    if isinstance(out, returns):
+        return out
+    return out.as_subclass(returns) if isinstance(out, Tensor) and issubclass(returns, Tensor) else returns(out)
+
+
+_PURE = {"builtins", "operator", "pathlib", "_operator"}
+
+
+def is_foreign(function: Any) -> bool:
+    """Whether `function` is code that is not ours and may draw from a global generator."""
+    if isinstance(function, functools.partial):
+        return is_foreign(function.func)
+    if hasattr(function, "is_foreign"):
+        return bool(function.is_foreign)
+    owner = getattr(function, "__module__", None) or type(function).__module__
+    return owner not in _PURE and owner.partition(".")[0] != "layered"
+
+
+class Transform(Recorded, metaclass=_TransformMeta):
+    """A step that can be undone, with code picked by the type of what it is given.
+
+    enc, dec   plain functions to encode and decode with, in place of methods; the annotation of `enc`'s first parameter
+               says what it applies to (everything, if it has none)
+    split_idx  0: training items only, 1: validation items only, None: both
+    order      where it stands in a `Pipeline`: smaller first
+
+    Tuples are taken element by element; elements whose type has no overload pass through untouched; named tuples are
+    one element. The result takes the input's type back, unless the overload's return annotation says otherwise
+    (`-> None`: as it is).
+
+    >>> @Transform
+    ... def double(x: int): return 2 * x
+    >>> double((1, 2.5, "a"))
+    (2, 2.5, 'a')
+    """
+
+    order: float = 0
+    split_idx: int | None = None
+    train_setup: bool | None = None
+    fits: ClassVar[tuple[str, ...]] = ()
+    _single: dict[str, Kernel]
+    _single_types: tuple[type, ...]
+
+    def __init__(
+        self,
+        enc: Callable[..., Any] | None = None,
+        dec: Callable[..., Any] | None = None,
+        split_idx: int | None = None,
+        order: float | None = None,
+    ) -> None:
+        self._single = {}
+        if enc is not None:
+            if not callable(enc):
+                raise BadArgument(f"{type(self).__name__} needs a function", got=repr(enc))
+            self._single_types = first_types(enc, 0) if not isinstance(enc, type) else (object,)
+            self._single = {"encodes": _of_function(enc)} | ({"decodes": _of_function(dec)} if dec else {})
+            self.order = getattr(enc, "order", self.order)
+        self.enc, self.dec = enc, dec
+        if split_idx is not None:
+            self.split_idx = split_idx
+        if order is not None:
+            self.order = order
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return getattr(self.enc, "__name__", type(self).__name__) if self.__dict__.get("enc") else type(self).__name__
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether code that is not of this library runs inside: such code is seeded by the ticket of its item."""
+        if self.__dict__.get("enc") is not None:
+            return is_foreign(self.enc)
+        return any(is_foreign(f) for f in type(self)._table("encodes").values())
+
+    def __call__(self, x: Any, split_idx: int | None = None) -> Any:
+        if self.split_idx is not None and split_idx != self.split_idx:
+            return x
+        return self._each("encodes", x)
+
+    def decode(self, x: Any, split_idx: int | None = None) -> Any:
+        """Undo the transform, as far as it can be undone."""
+        if self.split_idx is not None and split_idx != self.split_idx:
+            return x
+        return self._each("decodes", x)
+
+    def setup(self, items: Any = None, train_setup: bool = False) -> None:
+        """Fit to `items`, to the training items alone where `train_setup` (or the class) says so."""
+        train_setup = train_setup if self.train_setup is None else self.train_setup
+        source = items.train if train_setup and hasattr(items, "train") else items
+        kernel = type(self)._kernel("setups", type(source))
+        if kernel is not None:
+            kernel.function(self, source)
+
+    def _each(self, verb: str, x: Any) -> Any:
+        if isinstance(x, tuple) and not hasattr(x, "_fields"):
+            return _like_tuple(x, (self._one(verb, element) for element in x))
+        return self._one(verb, x)
+
+    def _one(self, verb: str, x: Any) -> Any:
+        single = self.__dict__.get("_single")
+        if single:
+            kernel = single.get(verb) if isinstance(x, self._single_types) else None
+        else:
+            kernel = type(self)._kernel(verb, type(x))
+        if kernel is None:
+            return x
+        value = x.as_subclass(Tensor) if kernel.takes_plain and isinstance(x, TensorBase) else x
+        return _finish(kernel.function(self, value), x, kernel.returns)
+
+    def draw(self, low: float = 0.0, high: float = 1.0) -> float:
+        """One number uniform in [low, high), from the ticket of the current sample (or, in a batch transform, batch)."""
+        return seeds.draw(low, high)
+
+    def __repr__(self) -> str:
+        if self.__dict__.get("enc") is not None:
+            return f"{type(self).__name__}({self.name})"
+        given = ", ".join(f"{k}={v!r}" for k, v in getattr(self, "init_args", {}).items() if _worth_showing(k, v))
+        return f"{type(self).__name__}({given})"
+
+
+def _worth_showing(name: str, value: Any) -> bool:
+    return value is not None and name not in ("enc", "dec", "order", "split_idx") and len(repr(value)) <= 60
+
+
+def _of_function(function: Callable[..., Any]) -> Kernel:
+    kernel = make_kernel(function) if not isinstance(function, type) else Kernel(function, False, None)
+    return kernel._replace(function=lambda _, x: function(x), takes_plain=False)
+
+
+def _like_tuple(like: tuple[Any, ...], elements: Iterable[Any]) -> Any:
+    return type(like)(elements) if type(like) is not tuple else tuple(elements)
+
+
+class ItemTransform(Transform):
+    """A transform that is given the whole tuple, not its elements."""
+
+    def _each(self, verb: str, x: Any) -> Any:
+        out = self._one(verb, x)
+        if type(x) is not tuple and isinstance(x, tuple) and type(out) is tuple and not hasattr(x, "_fields"):
+            return _like_tuple(x, out)
+        return out
+
+
+class InplaceTransform(Transform):
+    """A transform that changes its input and returns it."""
+
+    def _one(self, verb: str, x: Any) -> Any:
+        super()._one(verb, x)
+        return x
+
+
+class DisplayedTransform(Transform):
+    """A transform whose repr shows its arguments, as all of this library's do."""
+
+
+class RandTransform(Transform):
+    """A random transform: `before_call` draws once, so that all elements of a tuple are treated alike.
+
+    p          the share of calls that apply it
+    Draws come from the ticket of the sample; a call works on a copy, so calls from several threads do not mix.
+    """
+
+    split_idx = 0
+
+    def __init__(self, p: float = 1.0, split_idx: int | None = None, order: float | None = None) -> None:
+        super().__init__(split_idx=split_idx, order=order)
+        self.p, self.do = p, True
+
+    def before_call(self, x: Any, split_idx: int | None) -> None:
+        """Draw what this call needs; `self.do = False` skips it."""
+        self.do = self.p >= 1.0 or self.draw() < self.p
+
+    def __call__(self, x: Any, split_idx: int | None = None) -> Any:
+        if self.split_idx is not None and split_idx != self.split_idx:
+            return x
+        call = copy.copy(self)
+        call.before_call(x, split_idx)
+        return call._each("encodes", x) if call.do else x
+
+
+def mk_transform(f: Any) -> Transform:
+    """A transform of `f`: itself, an instance of it if it is a class, or a plain function wrapped."""
+    if isinstance(f, type) and issubclass(f, Transform):
+        return f()
+    return f if isinstance(f, Transform) else Transform(f)
