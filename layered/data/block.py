@@ -20,6 +20,7 @@ from layered.data.explain import explain
 from layered.data.loader_set import DataLoaders, TfmdDL
 from layered.data.sources import ItemGetter
 from layered.data.splitters import RandomSplitter, check_not_empty
+from layered.foundation.arguments import checked
 from layered.foundation.errors import BadArgument, BadValue, EmptySource
 from layered.foundation.helpers import listify, noop
 from layered.foundation.lists import L
@@ -115,6 +116,7 @@ class DataBlock:
     (8, 2, [0, 1])
     """
 
+    @checked
     def __init__(
         self,
         blocks: Any = None,
@@ -182,6 +184,8 @@ class DataBlock:
             [*_steps(getter), *_own(block.type_tfms)] for getter, block in zip(self.getters, self.blocks, strict=True)
         ]
         dsets = Datasets(items, tfms=tfms, splits=splits, n_inp=self.n_inp, dl_type=self.dl_type, verbose=verbose)
+        for tl, getter in zip(dsets.tls, self.getters, strict=True):
+            tl.getters = len(_steps(getter))
         check_classes(dsets)
         dsets.check_labels()
         return dsets

@@ -15,6 +15,7 @@ from layered.data.loader_set import DataLoaders
 from layered.foundation.errors import BadItem, BadValue, LayeredError
 from layered.foundation.lists import L, mask2idxs
 from layered.foundation.pipeline import Pipeline, describe
+from layered.foundation.targets import default_loss_for, default_losses
 from layered.foundation.transform import Transform
 
 SPLIT_NAMES = ("training", "validation")
@@ -72,6 +73,7 @@ class TfmdLists:
     split_idx    which split this is: its random transforms behave accordingly
     train_setup  fit on the training items only
     do_setup     False leaves the transforms as they are
+    getters      how many leading transforms only find an item, and do not make it: a row's column, a file's label
     raises       BadItem, with the item and the step, when an item cannot be made
 
     >>> tl = TfmdLists([1, 2, 3], lambda x: 2 * x, splits=[[0, 2], [1]])
@@ -88,10 +90,10 @@ class TfmdLists:
         split_idx: int | None = None,
         train_setup: bool = True,
         splits: Sequence[Any] | None = None,
-        types: list[type] | None = None,
         verbose: bool = False,
         dl_type: type | None = None,
         name: str = "item",
+        getters: int = 0,
     ) -> None:
         self._all_items = items if hasattr(items, "__getitem__") and use_list is not True else list(items)
         total = len(self._all_items)
@@ -99,7 +101,7 @@ class TfmdLists:
         if splits is not None:
             self.splits = [as_positions(split, total) for split in splits]
         self._positions: np.ndarray[Any, Any] | None = None
-        self.types, self.name, self.dl_type = types, name, dl_type
+        self.name, self.dl_type, self.getters = name, dl_type, getters
         self.tfms = Pipeline(tfms, split_idx=split_idx)
         if do_setup:
             self.setup(train_setup, verbose)
@@ -126,16 +128,6 @@ class TfmdLists:
     @split_idx.setter
     def split_idx(self, i: int | None) -> None:
         self.tfms = self.tfms.for_split(i)
-
-    def infer_types(self) -> list[type]:
-        """The type of an item before the first transform and after each."""
-        if self.types is None:
-            o = self.items[0]
-            self.types = [type(o)]
-            for step in self.tfms:
-                o = step(o, split_idx=1)
-                self.types.append(type(o))
-        return self.types
 
     def subset(self, i: int) -> TfmdLists:
         """The items of split `i`, sharing the pipeline."""
@@ -224,14 +216,13 @@ class TfmdLists:
         return self.tfms.show(o, ctx=ctx, **kwargs)
 
     def infer_idx(self, item: Any) -> int:
-        """How many leading transforms an item given at prediction time has behind it already, judged by its type."""
-        if not self.types:
-            return 0
-        for i, kind in enumerate(self.types[:-1]):
-            if isinstance(item, kind) or (_is_path_type(kind) and _is_path_type(type(item))):
-                return i
-        meaning = next((i for i, kind in enumerate(self.types) if i and hasattr(kind, "show")), 1)
-        return meaning - 1
+        """How many leading transforms an item given at prediction time has behind it: its getters, unless it is of the
+        kind that the getters start from."""
+        if not self.getters or not len(self._all_items):
+            return self.getters
+        kind = type(_pick(self._all_items, 0))
+        is_raw = isinstance(item, kind) or (_is_path_type(kind) and _is_path_type(type(item)))
+        return 0 if is_raw else self.getters
 
     def test_set(self, items: Any, rm_tfms: int | None = None) -> TfmdLists:
         """Other items through the same pipeline, as validation items.
@@ -240,7 +231,7 @@ class TfmdLists:
         """
         res = self.new(items, split_idx=1)
         skip = rm_tfms if rm_tfms is not None else self.infer_idx(_pick(items, 0)) if len(items) else 0
-        res.tfms, res.types = Pipeline(self.tfms.fs[skip:], split_idx=1), None
+        res.tfms, res.getters = Pipeline(self.tfms.fs[skip:], split_idx=1), max(0, self.getters - skip)
         return res
 
     def overlapping_splits(self) -> bool:
@@ -443,6 +434,12 @@ class Datasets:
     def target_kinds(self) -> list[str | None]:
         """The kind of each target: "category", "regression", …"""
         return [tl.target_kind for tl in self.tls[self.n_inp :]]
+
+    @property
+    def loss_func(self) -> Any:
+        """A new default loss for the target, by its kind; None where there is no target or no loss is known for it."""
+        kinds = self.target_kinds
+        return default_loss_for(kinds[0]) if len(kinds) == 1 and kinds[0] in default_losses else None
 
     def check_labels(self) -> None:
         """Raise UnknownLabel, before anything is trained, if validation items have labels that the training items lack."""

@@ -209,7 +209,7 @@ class OneHotEncode(Transform):
         assert self.c is not None
         return TensorMultiCategory(torch.zeros(self.c).index_fill_(0, o.long(), 1.0))
 
-    def decode_vector(self, o: TensorMultiCategory) -> TensorMultiCategory:
+    def decode_vector(self, o: Tensor) -> TensorMultiCategory:
         return TensorMultiCategory(o.nonzero().flatten())
 
 

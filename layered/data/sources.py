@@ -1,4 +1,4 @@
-"""Where items come from: files of a folder, and what to read off an item. Listings are sorted, so they never depend on the disk."""
+"""Where items come from: files of a folder, and what to read off an item. Listings are sorted: the disk has no say."""
 
 from __future__ import annotations
 

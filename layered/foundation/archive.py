@@ -2,12 +2,12 @@
 
     8 bytes    length of the header, little-endian
     header     {"__metadata__": {"sha256", "format", "kind", "layered": the manifest, "tied": alias -> name},
-                tensor name: {"dtype", "shape", "data_offsets"}, ...}
+                name of a tensor: {"dtype", "shape", "data_offsets"}, ...}
     data       the tensors' bytes, little-endian, wide types first, without holes
 
-The sha256 is that of the whole file with its own 64 digits set to zero, so no byte can change unnoticed. Everything
-that a file claims (lengths, counts, depths, shapes, offsets) is held against fixed bounds and the file's real size
-before memory is spent on it. Any reader of safetensors can open these files.
+The sha256 is that of the whole file with its own 64 digits set to zero, so no byte changes unnoticed. What a file
+claims (lengths, counts, depths, shapes, offsets) is held against fixed bounds and the file's real size before memory
+is spent on it. Every reader of safetensors can open these files.
 """
 
 from __future__ import annotations
@@ -15,49 +15,58 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import math
 import os
-import re
-import stat
-from collections.abc import Callable, Iterator, Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import (
-    BadFile,
-    BadValue,
-    CannotSave,
-    LayeredError,
-    NewerFormat,
-    NotExportable,
-    NotFoundPath,
+from layered.foundation.bounded import (
+    COPY_AGAIN,
+    MAX_DEPTH,
+    MAX_READ,
+    PIECE,
+    BoundedFile,
+    check_bools,
+    open_bounded,
+    parse_json,
+    pieces,
+    read_tensor,
+    shape_fits,
 )
+from layered.foundation.errors import BadFile, BadValue, CannotSave, LayeredError, NewerFormat, NotExportable
 
 FORMAT = 1
+MAX_TENSORS = 100_000
 Kind = Literal["export", "checkpoint", "weights"]
 
-MAX_HEADER = 64 * 2**20  # bytes
-MAX_VALUES = 4 * 2**20  # JSON values in one header or manifest
-MAX_DEPTH = 100  # of nesting
-MAX_TENSORS = 100_000
-PIECE = 2**20  # bytes hashed and moved at a time
-
 DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
-_DIGEST_AT = '{"__metadata__":{"sha256":"'
-_NO_DIGEST = "0" * 64
+_DIGEST_COMES = b'{"__metadata__":{"sha256":"'
+_NO_DIGEST = b"0" * 64
 
 
 @dataclass(frozen=True)
@@ -74,9 +83,10 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
     """Make `path` hold what `write(file)` writes, all of it or nothing; the one seam that every written file passes.
 
     A temporary file in the same folder (made if missing) is written, synced to disk and renamed, then the folder is
-    synced. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and no litter.
+    synced. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and no litter; a
+    process killed in between leaves a `.layered-<pid>-….tmp`.
 
-    raises     CannotSave (an OSError) for a full or read-only disk and its kin, the cause chained
+    raises     CannotSave (an OSError) for a full or read-only disk and their kin, the cause chained
 
     >>> import tempfile
     >>> commit(Path(tempfile.mkdtemp()) / "a.txt", lambda file: file.write(b"hello")).read_bytes()
@@ -108,7 +118,7 @@ _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose a folder on another disk"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of the path is a file: choose another folder"),
-    **dict.fromkeys((errno.EISDIR,), "this is a folder: add a file name"),
+    errno.EISDIR: "this is a folder: add a file name",
 }
 
 
@@ -121,12 +131,12 @@ def _make_folder(folder: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     if os.name != "posix":
-        return  # elsewhere a folder cannot be opened, and the rename is durable by itself
+        return  # a folder cannot be opened elsewhere
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # file systems without folder sync
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
             raise
     finally:
         os.close(handle)
@@ -140,34 +150,34 @@ def write_archive(
     manifest   plain data: dicts with string keys, lists, strings, numbers, booleans and None. Numbers come back
                exactly, NaN and infinities too; a tuple comes back as a list
     tensors    by name, on any device, moved one at a time; tied ones (the same view of the same memory) are stored
-               once. They must not change while they are written
+               once and come back tied. They must not change while they are written
     kind       what the file is for; `read_archive` checks it
-    raises     NotExportable for what is not plain data or no dense tensor, CannotSave if the disk refuses
+    raises     NotExportable for what is neither plain data nor a dense tensor; CannotSave if the disk refuses
     """
     if kind not in get_args(Kind):
-        raise BadValue("an archive of unknown kind", got=repr(kind), expected=" or ".join(get_args(Kind)))
-    _check_plain(manifest, "manifest", 0)
+        raise BadValue("there is no such kind of archive", got=repr(kind), expected=" or ".join(get_args(Kind)))
+    _check_plain(manifest, "manifest", 1)
     stored, tied = _untie({name: _dense(name, x) for name, x in tensors.items()})
-    ordered = dict(sorted(stored.items(), key=lambda item: -item[1].itemsize))
-    header = _make_header({"kind": kind, "layered": json.dumps(manifest), "tied": json.dumps(tied)}, ordered)
+    stored = dict(sorted(stored.items(), key=lambda item: -item[1].itemsize))
+    header = _make_header({"kind": kind, "layered": json.dumps(manifest), "tied": json.dumps(tied)}, stored)
 
     def write(file: BinaryIO) -> None:
         digest = hashlib.sha256(header)
         file.write(header)
-        for x in ordered.values():
-            for piece in pieces(_bytes_of(x.cpu().contiguous())):
+        for x in stored.values():
+            for piece in pieces(x.cpu().contiguous()):
                 digest.update(piece)
                 file.write(piece)
-        file.seek(8 + len(_DIGEST_AT))
+        file.seek(8 + len(_DIGEST_COMES))
         file.write(digest.hexdigest().encode())
 
     return commit(path, write)
 
 
 def _check_plain(value: Any, where: str, depth: int) -> None:
-    """Refuse what JSON would change or could not hold, naming the place."""
+    """Refuse what JSON would change or cannot hold, naming the place."""
     if depth > MAX_DEPTH:
-        raise NotExportable(f"{where} is nested too deep to be stored", expected=f"at most {MAX_DEPTH} levels")
+        raise NotExportable(f"{where:.80}… is nested too deep to be stored", expected=f"at most {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -175,46 +185,42 @@ def _check_plain(value: Any, where: str, depth: int) -> None:
             _check_plain(item, f"{where}[{key!r}]", depth + 1)
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            if type(item) is not str:  # a vocabulary is a long list of strings
+            if type(item) is not str:  # vocabularies are long
                 _check_plain(item, f"{where}[{i}]", depth + 1)
     elif not isinstance(value, (str, int, float, type(None))):
         raise NotExportable(
-            f"{where} cannot be stored as data",
+            f"{where} is no plain data",
             got=f"{type(value).__name__} {value!r:.80}",
             expected="dicts, lists, strings, numbers, booleans or None; tensors go beside the manifest",
         )
 
 
 def _dense(name: str, x: Tensor) -> Tensor:
-    if not isinstance(x, Tensor):
-        raise NotExportable(f"'{name}' is no tensor", got=type(x).__name__)
-    if x.layout is not torch.strided or x.is_meta or x.dtype not in _CODES:
+    """`x` as a plain tensor whose bytes are its values."""
+    if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_meta or x.dtype not in _CODES:
         raise NotExportable(
-            f"the tensor '{name}' cannot be stored",
-            got=f"{x.dtype}, {x.layout}, on {x.device}",
-            expected="a dense tensor with data, of one of " + ", ".join(str(d).removeprefix("torch.") for d in _CODES),
+            f"'{name}' is no tensor that a file can hold",
+            got=f"{x.dtype}, {x.layout}, on {x.device}" if isinstance(x, Tensor) else type(x).__name__,
+            expected="a dense tensor with data, of " + ", ".join(str(d).removeprefix("torch.") for d in _CODES),
         )
     return x.detach().as_subclass(Tensor).resolve_conj().resolve_neg()
 
 
 def _untie(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors to store, and which other names stand for which of them."""
-    stored: dict[str, Tensor] = {}
-    tied: dict[str, str] = {}
     first: dict[object, str] = {}
+    tied: dict[str, str] = {}
     for name, x in tensors.items():
         view = (x.device, x.data_ptr(), x.dtype, x.shape, x.stride()) if x.numel() else name
-        if first.setdefault(view, name) == name:
-            stored[name] = x
-        else:
+        if first.setdefault(view, name) != name:
             tied[name] = first[view]
-    return stored, tied
+    return {name: x for name, x in tensors.items() if name not in tied}, tied
 
 
-def _make_header(metadata: dict[str, str], ordered: Mapping[str, Tensor]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {"sha256": _NO_DIGEST, "format": str(FORMAT), **metadata}}
+def _make_header(metadata: dict[str, str], stored: Mapping[str, Tensor]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"sha256": _NO_DIGEST.decode(), "format": str(FORMAT), **metadata}}
     end = 0
-    for name, x in ordered.items():
+    for name, x in stored.items():
         if name in entries:
             raise NotExportable(f"no tensor may be named '{name}'")
         begin, end = end, end + x.numel() * x.itemsize
@@ -222,73 +228,74 @@ def _make_header(metadata: dict[str, str], ordered: Mapping[str, Tensor]) -> byt
     text = json.dumps(entries, separators=(",", ":")).encode()
     raw = text + b" " * (-len(text) % 8)
     try:
-        parse_json(metadata["layered"].encode(), "the manifest")
-        _parse_header(raw, end)
+        parse_json(metadata["layered"], "the manifest")
+        _parse_header(raw, end, "the archive")
     except BadFile as error:
-        raise NotExportable("this is more than one file can hold", got=error.problem, expected=error.expected) from None
+        raise NotExportable("this is more than one file may hold", got=error) from None
     return len(raw).to_bytes(8, "little") + raw
 
 
 def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> Archive:
     """Read a file of ours, whole and checked; nothing that it names is imported or run.
 
-    The bytes that are hashed are the bytes that become tensors: they are read once into memory of their own. A file
-    mapped into memory would be quicker to open, and would kill the process, or change under a checked hash, if
-    somebody wrote over it.
+    The bytes that are hashed are the bytes that become tensors: they are read once, into memory of their own. (A
+    file mapped into memory could change after the check, or kill the process when somebody shortens it.)
 
     kind       refuse a file that is for something else
     raises     NotFoundPath; NewerFormat for a file of a later format; BadFile for one that is truncated, edited,
                of another kind or not ours
     """
-    with open_regular(path) as file:
-        raw = _read_header(file)
-        header = _parse_header(raw, file.remaining)
-        found = _check_ours(header.metadata, path, kind)
-        start = (_DIGEST_AT + _NO_DIGEST).encode()
-        digest = hashlib.sha256(len(raw).to_bytes(8, "little") + start + raw[len(start) :])
+    with open_bounded(path) as file:
+        raw, header = _read_header(file)
+        found = _check_ours(header.metadata, file.path, kind)
+        blank = _DIGEST_COMES + _NO_DIGEST
+        digest = hashlib.sha256(len(raw).to_bytes(8, "little") + blank + raw[len(blank) :])
         tensors = _read_tensors(file, header, digest.update)
     if digest.hexdigest() != header.metadata["sha256"]:
         raise BadFile(
-            f"'{path}' was changed after it was written: its bytes no longer match their sha256",
+            f"'{path}' has changed since it was written: its bytes no longer match their sha256",
             got=digest.hexdigest(),
             expected=header.metadata["sha256"],
-            fix="copy it again from where it came",
+            fix=COPY_AGAIN,
         )
-    manifest = parse_json(header.metadata["layered"].encode(), f"the manifest of '{path}'")
-    tied = parse_json(header.metadata["tied"].encode(), f"the tied names of '{path}'")
-    if not isinstance(manifest, dict) or not isinstance(tied, dict) or not set(tied.values()) <= set(tensors):
-        raise BadFile(f"the manifest of '{path}' does not have the form of ours")
-    tensors.update({alias: tensors[name] for alias, name in tied.items()})
+    manifest = parse_json(header.metadata["layered"], f"the manifest of '{path}'")
+    tied = parse_json(header.metadata["tied"], f"the list of tied tensors of '{path}'")
+    if not isinstance(manifest, dict) or not isinstance(tied, dict) or not set(map(str, tied.values())) <= set(tensors):
+        raise BadFile(f"the manifest of '{path}' does not have our form")
+    tensors.update({alias: tensors[str(name)] for alias, name in tied.items()})
     return Archive(Path(path), found, manifest, tensors)
 
 
-def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of any safetensors file, bounded, without looking for a manifest or a hash.
+def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of any safetensors file, within the same bounds; one of ours is checked as `read_archive` does.
 
     raises     NotFoundPath, BadFile
     """
-    with open_regular(path) as file:
-        header = _parse_header(_read_header(file), file.remaining)
-        return header.metadata, _read_tensors(file, header, lambda piece: None)
+    with open_bounded(path) as file:
+        header = _read_header(file)[1]
+        if "layered" not in header.metadata:
+            return _read_tensors(file, header, lambda piece: None)
+    return read_archive(path).tensors
 
 
-def _check_ours(metadata: dict[str, str], path: str | os.PathLike[str], kind: str | None) -> str:
+def _check_ours(metadata: dict[str, str], path: str, kind: str | None) -> str:
+    """The kind of the file, if it is one of ours, of a format we know and of the kind that was asked for."""
     if "layered" not in metadata:
         raise BadFile(
-            f"'{path}' is a safetensors file without a manifest of ours",
-            fix="if these are weights, pass the file as weights=, or read it with read_weights",
+            f"'{path}' is a safetensors file without our manifest",
+            fix="if it holds weights, pass it as weights=, or read it with read_weights",
         )
     form = metadata.get("format", "")
     if form.isdecimal() and int(form[:9]) > FORMAT:
         raise NewerFormat(
             f"'{path}' was written by a newer version of the library",
             got=f"format {form[:9]}",
-            expected=f"format {FORMAT} or older",
+            expected=f"format {FORMAT}",
             fix="pip install -U layered-learn",
         )
     found = metadata.get("kind", "")
-    if form != str(FORMAT) or found not in get_args(Kind) or not {"sha256", "tied"} <= set(metadata):
-        raise BadFile(f"the metadata of '{path}' does not have the form of ours", fix="copy it again from its source")
+    if form != str(FORMAT) or found not in _OPENED_BY or not {"sha256", "tied"} <= set(metadata):
+        raise BadFile(f"the metadata of '{path}' does not have our form", fix=COPY_AGAIN)
     if kind is not None and found != kind:
         raise BadFile(f"'{path}' is for something else", got=found, expected=kind, fix=_OPENED_BY[found])
     return found
@@ -296,92 +303,15 @@ def _check_ours(metadata: dict[str, str], path: str | os.PathLike[str], kind: st
 
 _OPENED_BY = {
     "export": "load_learner opens an export",
-    "checkpoint": "learn.load and fit(resume=...) open a checkpoint",
+    "checkpoint": "learn.load, or fit(resume=...), opens a checkpoint",
     "weights": "pass weights as weights=, or read them with read_weights",
 }
-
-
-class BoundedFile(io.BufferedReader):
-    """A file for reading that gives out no more than it holds, and never `MAX_HEADER` bytes or more in one piece.
-
-    So no length that the file claims can become an allocation.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(io.FileIO(path))
-        self.path = path
-        self.size = os.fstat(self.fileno()).st_size
-
-    @property
-    def remaining(self) -> int:
-        return max(self.size - self.tell(), 0)
-
-    def read(self, size: int | None = -1) -> bytes:
-        want = self.remaining if size is None or size < 0 else min(size, self.remaining)
-        if want > MAX_HEADER:
-            raise BadFile(f"'{self.path}' asks for {want} bytes at once", expected=f"at most {MAX_HEADER}")
-        return super().read(want)
-
-    def readline(self, size: int | None = -1) -> bytes:
-        return super().readline(MAX_HEADER if size is None or size < 0 else min(size, MAX_HEADER))
-
-    def fill(self, into: memoryview[int]) -> None:
-        """Read exactly `len(into)` bytes."""
-        if self.readinto(into) != len(into):
-            raise BadFile(f"'{self.path}' ends too early", fix="copy it again: the copy may have been cut off")
-
-
-def open_regular(path: str | os.PathLike[str]) -> BoundedFile:
-    """Open a regular file for bounded reading.
-
-    raises     NotFoundPath if there is nothing, BadFile for a folder, a pipe or a device, or a file one may not read
-    """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadFile(f"'{path}' is no regular file", got="a folder" if os.path.isdir(path) else "a device")
-        return BoundedFile(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundPath(f"there is no file '{path}'", got=f"working folder {os.getcwd()}") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, LayeredError):
-            raise
-        raise BadFile(f"'{path}' cannot be opened", got=error) from error
-
-
-def pieces(raw: memoryview[int]) -> Iterator[memoryview[int]]:
-    """Consecutive parts of at most `PIECE` bytes."""
-    return (raw[i : i + PIECE] for i in range(0, len(raw), PIECE))
-
-
-def _bytes_of(x: Tensor) -> memoryview[int]:
-    """The memory of a contiguous tensor of the CPU, shared."""
-    return memoryview(x.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # arrays are buffers
-
-
-def read_tensor(
-    file: Any, dtype: torch.dtype, shape: tuple[int, ...], see: Callable[[memoryview[int]], object]
-) -> Tensor:
-    """The next bytes of `file` (anything with `fill`) as a tensor that owns its memory; `see` gets them piece by piece.
-
-    raises     BadFile if they end too early, do not fit in memory, or are no booleans where booleans should be
-    """
-    try:
-        x = torch.empty(shape, dtype=dtype)
-    except (RuntimeError, MemoryError) as error:
-        raise BadFile("a tensor does not fit in memory", got=f"{dtype} of shape {list(shape)}") from error
-    for piece in pieces(_bytes_of(x)):
-        file.fill(piece)
-        see(piece)
-    if dtype is torch.bool and x.numel() and int(x.view(torch.uint8).max()) > 1:
-        raise BadFile("a tensor of booleans holds other bytes than 0 and 1")
-    return x
 
 
 @dataclass(frozen=True)
 class _Slot:
     begin: int
     end: int
-    name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
 
@@ -389,121 +319,62 @@ class _Slot:
 @dataclass(frozen=True)
 class _Header:
     metadata: dict[str, str]
-    slots: list[_Slot]  # in the order of their names in the header
+    slots: dict[str, _Slot]  # in the order of the data
 
 
-def _read_tensors(file: BoundedFile, header: _Header, see: Callable[[memoryview[int]], object]) -> dict[str, Tensor]:
-    in_order = sorted(header.slots, key=lambda slot: (slot.begin, slot.end))
-    read = {slot.name: read_tensor(file, slot.dtype, slot.shape, see) for slot in in_order}
-    return {slot.name: read[slot.name] for slot in header.slots}
+def _read_tensors(file: BoundedFile, header: _Header, see: Callable[[memoryview], object]) -> dict[str, Tensor]:
+    what = f"'{file.path}'"
+    return {
+        name: check_bools(read_tensor(file, slot.dtype, slot.shape, what, see), what)
+        for name, slot in header.slots.items()
+    }
 
 
-def _read_header(file: BoundedFile) -> bytes:
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or not 2 <= length <= min(MAX_HEADER, file.remaining) or file.peek(1)[:1] != b"{":
-        raise BadFile(f"'{file.path}' is no file of this format", got=look_of(start + file.peek(8)[:8], file.size))
-    return file.read(length)
+def _read_header(file: BoundedFile) -> tuple[bytes, _Header]:
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(MAX_READ, file.remaining) or file.peek(1)[:1] != b"{":
+        raise BadFile(
+            f"'{file.path}' is no safetensors file",
+            got=file.look(),
+            fix="weights of other libraries go in as weights=; an export of ours ends in .layered",
+        )
+    raw = file.read(length)
+    return raw, _parse_header(raw, file.remaining, f"'{file.path}'")
 
 
-def look_of(head: bytes, size: int) -> str:
-    """What a file that starts like this seems to be, in words.
-
-    >>> look_of(b"PK\\x03\\x04", 1000)
-    'a zip archive, such as torch.save writes'
-    """
-    for start, name in _LOOKS.items():
-        if head.startswith(start):
-            return name
-    return f"{size} bytes that start with {head[:8]!r}" if size else "an empty file"
-
-
-_LOOKS = {
-    b"PK": "a zip archive, such as torch.save writes",
-    b"\x80": "a pickle (this library does not run pickles; export again with learn.export)",
-    b"\x1f\x8b": "a gzip archive",
-    b"\x89HDF": "an HDF5 file",
-    b"<": "a web page or XML: perhaps the download failed",
-    b"version https:": "a pointer of git-lfs: fetch the real file with `git lfs pull`",
-    b"{": "JSON text",
-}
-
-
-def _parse_header(raw: bytes, room: int) -> _Header:
+def _parse_header(raw: bytes, room: int, what: str) -> _Header:
     """The header's claims, each held against the bounds and the `room` bytes of data that really follow."""
-    entries = parse_json(raw, "the header")
+    entries = parse_json(raw, f"the header of {what}")
     if not isinstance(entries, dict):
-        raise BadFile("the header is no table of tensors")
+        raise BadFile(f"the header of {what} is no table of tensors")
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise BadFile("the metadata of the header is no table of strings")
+        raise BadFile(f"the metadata of {what} is no table of strings")
     if len(entries) > MAX_TENSORS:
-        raise BadFile("the header lists too many tensors", got=len(entries), expected=f"at most {MAX_TENSORS}")
-    slots = [_slot(name, entry) for name, entry in entries.items()]
+        raise BadFile(f"{what} lists too many tensors", got=len(entries), expected=f"at most {MAX_TENSORS}")
+    slots = {name: _slot(entry, f"the tensor '{name}' of {what}") for name, entry in entries.items()}
+    slots = dict(sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)))
     end = 0
-    for slot in sorted(slots, key=lambda slot: (slot.begin, slot.end)):
+    for name, slot in slots.items():
         if slot.begin != end:
-            raise BadFile(f"the tensor '{slot.name}' does not start where the one before it ends")
+            raise BadFile(f"the tensor '{name}' of {what} does not start where the one before it ends")
         end = slot.end
     if end != room:
         raise BadFile(
-            "the file is truncated" if end > room else "the file is longer than its header says",
+            f"{what} is truncated" if end > room else f"{what} is longer than its header says",
             got=f"{room} bytes of data",
             expected=f"{end} bytes",
-            fix="copy it again: the copy may have been cut off" if end > room else None,
+            fix=COPY_AGAIN,
         )
     return _Header(metadata, slots)
 
 
-def _slot(name: str, entry: Any) -> _Slot:
+def _slot(entry: Any, what: str) -> _Slot:
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if code in DTYPES:
-            dtype = DTYPES[code]
-            if all(type(d) is int for d in shape) and shape_fits(shape, (end - begin) // dtype.itemsize):
-                if math.prod(shape) * dtype.itemsize == end - begin:
-                    return _Slot(begin, end, name, dtype, tuple(shape))
-    raise BadFile(f"the entry of the tensor '{name}' makes no sense", got=f"{entry!r:.200}")
-
-
-def shape_fits(shape: list[int] | tuple[int, ...], count: int) -> bool:
-    """Whether a tensor of this shape has at most `count` elements and can be addressed at all.
-
-    >>> shape_fits((2, 3), 6), shape_fits((2, -3), 6), shape_fits((0, 2**60, 2**60), 6)
-    (True, False, False)
-    """
-    small = len(shape) <= 32 and all(0 <= d < 2**48 for d in shape)
-    return small and math.prod(shape) <= count and math.prod(max(d, 1) for d in shape) < 2**56
-
-
-_JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_JSON_STEP = bytes.maketrans(b"[{,]}", b"\x01\x01\x00\xff\xff")
-_NO_STEP = bytes(set(range(256)) - set(b"[{,]}"))
-
-
-def parse_json(text: bytes, what: str) -> Any:
-    """JSON whose size and depth are checked before anything is built; names may stand only once in an object.
-
-    raises     BadFile, naming `what`
-
-    >>> parse_json(b'{"lr": 0.1, "best": Infinity}', "the manifest")
-    {'lr': 0.1, 'best': inf}
-    """
-    steps = np.frombuffer(_JSON_STRING.sub(b"", text).translate(_JSON_STEP, _NO_STEP), np.int8)
-    depth = int(steps.cumsum(dtype=np.int32).max(initial=0)) if len(steps) <= MAX_VALUES else 0
-    if len(steps) > MAX_VALUES or depth > MAX_DEPTH + 2:
-        raise BadFile(
-            f"{what} holds too much",
-            got=f"{len(steps)} values, nested {depth} deep",
-            expected=f"at most {MAX_VALUES} values, nested {MAX_DEPTH} deep",
-        )
-    try:
-        return json.loads(text, object_pairs_hook=_no_twins)
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{what} is no valid JSON", got=f"{error!s:.200}") from error
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return table
+            count, rest = divmod(end - begin, DTYPES[code].itemsize)
+            if not rest and shape_fits(shape, count) and math.prod(shape) == count:
+                return _Slot(begin, end, DTYPES[code], tuple(shape))
+    raise BadFile(
+        f"the entry of {what} makes no sense", got=reprlib.repr(entry), expected="a known dtype, shape, place"
+    )

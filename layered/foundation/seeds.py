@@ -4,7 +4,8 @@ A *ticket* carries the key of a sample: (run seed, purpose, epoch, position in t
 a ticket hashes the key with n, so it is the same in any worker, process, order or resumed run. A batch carries a ticket a row.
 Nothing here reads or moves a global generator, except where it says so (`set_seed`, `seeded`, `no_random`).
 
-The hash is splitmix64's finaliser (Steele, Lea & Flood 2014), the same bits from Python integers and from int64 tensors on any device.
+The hash is splitmix64's finaliser (Steele, Lea & Flood 2014): the same bits from Python integers and from int64 tensors
+on any device.
 """
 
 from __future__ import annotations

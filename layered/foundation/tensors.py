@@ -28,7 +28,7 @@ def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
         x = (x, *rest)
     if isinstance(x, Tensor):
         res = x
-    elif isinstance(x, np.ndarray) or hasattr(x, "__array__"):
+    elif isinstance(x, np.ndarray) or hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
         array = np.ascontiguousarray(np.asarray(x)) if np.ndim(x) else np.asarray(x)
         if array.dtype == np.uint16:
             array = array.astype(np.float32)

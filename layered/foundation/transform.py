@@ -284,7 +284,7 @@ class RandTransform(Transform):
     Draws come from the ticket of the sample; a call works on a copy, so calls from several threads do not mix.
     """
 
-    split_idx = 0
+    split_idx: int | None = 0
 
     def __init__(self, p: float = 1.0, split_idx: int | None = None, order: float | None = None) -> None:
         super().__init__(split_idx=split_idx, order=order)

@@ -1,0 +1,251 @@
+"""A learning rate from a mock fit: the rate grows batch by batch until the loss diverges; then all is put back."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import math
+from collections import namedtuple
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.errors import CannotTrain, OutOfRange
+from layered.foundation.helpers import listify
+from layered.foundation.optional import lazy
+from layered.foundation.seeds import get_random_states, set_random_states
+from layered.loop.batches import iter_once, length_of
+from layered.loop.callback import Callback
+from layered.loop.checkpoint import Checkpoint
+from layered.loop.events import CancelFitException, CancelValidException
+from layered.loop.loop import Loop
+from layered.loop.state import STATE_FIELDS
+from layered.optim.schedules import SchedExp
+
+plt = lazy("matplotlib.pyplot")
+
+Suggestion = tuple[float, tuple[float, float]]
+"""A rate, and the point (rate, loss) that marks it in the plot."""
+
+
+class LRFinder(Callback):
+    """Raises the rate from `start_lr` to `end_lr` over `num_it` batches, then ends the fit.
+
+    stop_div   end it earlier, when the smooth loss is four times its least
+
+    `lrs` and `losses` hold, for each batch, the rate and the smooth loss (beta 0.98, bias-corrected).
+    """
+
+    order = 60
+
+    def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
+        if num_it < 6 or not 0 < start_lr < end_lr:
+            raise OutOfRange(
+                "the rate grows over at least 6 batches, from a positive start",
+                got=f"num_it={num_it}, start_lr={start_lr}, end_lr={end_lr}",
+                expected="num_it >= 6 and 0 < start_lr < end_lr",
+            )
+        self.sched, self.num_it, self.stop_div = SchedExp(start_lr, end_lr), num_it, stop_div
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self.average, self.least = 0.0, math.inf
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        learn.opt.set_hyper("lr", self.sched(learn.train_iter / self.num_it))
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        self.average = 0.98 * self.average + 0.02 * float(learn.loss.mean())
+        smooth = self.average / (1 - 0.98 ** (len(self.losses) + 1))
+        self.lrs.append(learn.opt.hypers[-1]["lr"])
+        self.losses.append(smooth)
+        self.least = min(self.least, smooth)
+        diverged = self.stop_div and (smooth > 4 * self.least or not math.isfinite(smooth))
+        if diverged or learn.train_iter >= self.num_it:
+            raise CancelFitException
+
+    def before_validate(self) -> None:
+        raise CancelValidException
+
+
+def valley(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
+    """A rate inside the longest valley: in the middle third of the longest run of falling losses (gaps allowed).
+
+    source     Ivan Pavlov's rule, as fastai users know it
+    """
+    ends: list[float] = []  # ends[k]: minus the largest loss that can end a falling run of k + 1 losses
+    lengths = []
+    for loss in losses:
+        length = bisect.bisect_left(ends, -loss)
+        ends[length : length + 1] = [-loss]
+        lengths.append(length + 1)
+    end = lengths.index(max(lengths))
+    start = end - lengths[end]
+    third = (end - start) / 3
+    i = start + int(third) + int(third / 2)
+    return lrs[i], (lrs[i], losses[i])
+
+
+def slide(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    num_it: int,
+    lr_diff: int = 15,
+    thresh: float = 0.005,
+    adjust_value: float = 1.0,
+) -> Suggestion:
+    """The rate where an interval of `lr_diff` batches, slid leftwards from the end, first has equal slopes at its ends.
+
+    thresh        what counts as equal
+    adjust_value  factor on the rate found
+    source        Novetta's interval slide rule, as fastai users know it
+    """
+    slopes = np.gradient(np.asarray(losses))
+    right, left = len(losses) - 1, max(len(losses) - 1 - lr_diff, 0)
+    found = lrs[left]
+    while left >= 0 and abs(slopes[right] - slopes[left]) > thresh:
+        found = lrs[left]
+        right, left = right - 1, left - 1
+    lr = found * adjust_value
+    return lr, (lr, float(np.interp(math.log10(lr), np.log10(lrs), losses)))
+
+
+def minimum(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
+    """A tenth of the rate at which the loss was least."""
+    i = int(np.argmin(losses))
+    return lrs[i] / 10, (lrs[i], losses[i])
+
+
+def steep(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
+    """The rate at which the loss fell fastest, by the logarithm of the rate."""
+    i = int(np.argmin(np.diff(losses) / np.diff(np.log(lrs))))
+    return lrs[i], (lrs[i], losses[i])
+
+
+class SuggestionMethod:
+    """The rules that `lr_find` can suggest a rate by."""
+
+    Valley, Slide, Minimum, Steep = valley, slide, minimum, steep
+
+
+def lr_find(
+    loop: Loop,
+    start_lr: float = 1e-7,
+    end_lr: float = 10,
+    num_it: int = 100,
+    stop_div: bool = True,
+    show_plot: bool = True,
+    suggest_funcs: Any = valley,
+) -> Any:
+    """Suggest a learning rate from a mock fit with growing rates; afterwards everything is as it was, bit for bit.
+
+    num_it         batches of the mock fit, which goes over the data more than once if need be
+    stop_div       stop when the loss diverges
+    suggest_funcs  one of `valley`, `slide`, `minimum`, `steep` or your own f(lrs, losses, num_it), a list, or None
+    returns        a named tuple with a rate for each rule; None without rules
+    raises         CannotTrain if the loss is not finite from the start
+
+    Model, optimizer, recorder, callbacks, counters, random states and loaders are kept in memory and put back, also
+    after an exception; nothing is written to disk.
+    """
+    finder = LRFinder(start_lr, end_lr, num_it, stop_div)
+    train = loop.dls.train
+    if iter_once(train):
+        raise CannotTrain("lr_find would use up a generator", fix="train on a list or a DataLoader")
+    batches = length_of(train) or num_it
+    with _put_back(loop), loop.no_logging(), loop.removed_cbs(Checkpoint):
+        loop.fit(math.ceil(num_it / batches), cbs=finder, n_iter=None if length_of(train) else num_it)
+    lrs, losses = _usable(finder)
+    rules = listify(suggest_funcs)
+    found = {rule.__name__: rule(lrs, losses, num_it) for rule in rules}
+    if show_plot:
+        plot_lr_find(lrs, losses, {name: point for name, (_, point) in found.items()})
+    return namedtuple("SuggestedLRs", list(found))(*(lr for lr, _ in found.values())) if rules else None
+
+
+def _usable(finder: LRFinder) -> tuple[list[float], list[float]]:
+    """Rates and losses without the first tenth, the last five and what is not finite, as far as that leaves enough."""
+    count = next((i for i, loss in enumerate(finder.losses) if not math.isfinite(loss)), len(finder.losses))
+    first, last = finder.num_it // 10, len(finder.losses) - 5
+    first, last = (first, min(last, count)) if min(last, count) - first >= 2 else (0, count)
+    if last < 2:
+        raise CannotTrain(
+            "no learning rate can be suggested: the loss was not finite from the start",
+            got=f"losses {finder.losses[:3]}",
+            fix="check the inputs for NaN, the loss function, and start_lr",
+        )
+    return finder.lrs[first:last], finder.losses[first:last]
+
+
+def plot_lr_find(
+    lrs: Sequence[float], losses: Sequence[float], points: dict[str, tuple[float, float]] | None = None, ax: Any = None
+) -> Any:
+    """Plot losses over rates, with suggested points (rate, loss) by name; returns the axes."""
+    ax = plt.subplots()[1] if ax is None else ax
+    ax.plot(lrs, losses)
+    ax.set_xscale("log")
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("smooth loss")
+    for name, (lr, loss) in (points or {}).items():
+        ax.plot(lr, loss, "o", label=name)
+    if points:
+        ax.legend()
+    return ax
+
+
+@contextmanager
+def _put_back(loop: Loop) -> Iterator[None]:
+    """Whatever a fit inside changes is as it was afterwards; loaders draw as for a look, not for training."""
+    modules = [m for m in (loop.model, loop.loss_func) if isinstance(m, nn.Module)]
+    tensors = [(t, t.detach().clone()) for m in modules for t in (*m.parameters(), *m.buffers())]
+    modes = [(m, m.training) for module in modules for m in module.modules()]
+    opt, opt_state = loop.opt, None if loop.opt is None else copy.deepcopy(loop.opt.state_dict())
+    own = {name: value for name, value in vars(loop).items() if name in STATE_FIELDS}
+    callbacks = [(cb, _shallow(vars(cb))) for cb in loop.cbs]
+    random, generators = get_random_states(), [(g, g.get_state()) for g in _generators(loop.dls.train)]
+    with ExitStack() as stack:
+        if hasattr(loop.dls.train, "peeking"):
+            stack.enter_context(loop.dls.train.peeking())
+        loop.peeking = True
+        try:
+            yield
+        finally:
+            _copy_back(tensors)
+            for module, training in modes:
+                module.training = training
+            for name in STATE_FIELDS & vars(loop).keys():
+                delattr(loop, name)
+            vars(loop).update(own)
+            loop.opt = opt
+            if opt is not None:
+                opt.load_state_dict(opt_state)
+            for cb, attributes in callbacks:
+                vars(cb).clear()
+                vars(cb).update(attributes)
+            set_random_states(random)
+            for generator, state in generators:
+                generator.set_state(state)
+
+
+def _shallow(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {n: copy.copy(v) if isinstance(v, (list, dict, set)) else v for n, v in attributes.items()}
+
+
+@torch.no_grad()
+def _copy_back(tensors: Iterable[tuple[Tensor, Tensor]]) -> None:
+    for tensor, kept in tensors:
+        tensor.copy_(kept)
+
+
+def _generators(loader: Any) -> Iterator[torch.Generator]:
+    """The generators that a foreign loader draws from, if they are its own."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    for owner in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
+        generator = getattr(owner, "generator", None)
+        if isinstance(generator, torch.Generator):
+            yield generator

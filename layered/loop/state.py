@@ -1,0 +1,89 @@
+"""Everything that changes during a fit, in one typed place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.paths import Path
+
+
+class State:
+    """What a loop works on. Callbacks read these fields as `self.pred` and write them as `self.learn.pred = …`.
+
+    Other fields may be set on a loop at any time; these are the ones that the loop itself reads or writes.
+    """
+
+    # what is trained, and how
+    dls: Any
+    model: nn.Module
+    loss_func: Callable[..., Any] | None
+    opt_func: Callable[..., Any]
+    opt: Any = None
+    path: Path
+
+    # where the fit stands
+    n_epoch: int = 1
+    epoch_length: int | None = None  # batches in a training pass, where the fit was told
+    epoch: int = 0  # of this fit, from 0
+    train_iter: int = 0  # training batches done in this fit
+    pct_train: float = 0.0  # fraction of the fit's training batches done, in [0, 1]
+    epochs_started: int = 0  # training passes ever started by this loop; the key of what loaders draw
+    fit_ordinal: int = 0  # fits ever called on this loop
+    fit_arguments: Mapping[str, Any] = MappingProxyType({})  # what this fit was called with, for checkpoints
+    fitting: bool = False  # inside `fit`; False while only validating or predicting
+    error: BaseException | None = None  # the exception that ends the fit, while `on_error` and `on_end` are heard
+
+    peeking: bool = False  # a mock fit: loaders draw what training will not see
+    nested: bool = False  # a validation pass inside a fit, between two of its batches
+
+    # the pass and the batch at hand
+    dl: Any = None
+    n_inp: int | None = None  # how many parts of a batch are inputs; None is all but the last
+    training: bool = False  # a training pass, not a validation pass
+    n_iter: int | None = None  # batches in this pass; None for a loader without length
+    iter: int = 0  # of this pass, from 0
+    batch: Any = None
+    xb: Any = ()  # inputs: a tuple passed by position, or a dict passed by name
+    yb: tuple[Any, ...] = ()  # targets
+    pred: Any = None
+    loss_grad: Any = None  # what is differentiated
+    loss: Any = None  # what is reported; stays after the fit
+
+    # what is shown
+    logger: Callable[[list[Any]], None] | None = print
+    create_mbar: bool = True
+    final_record: list[Any] | None = None  # the losses and metrics of the last epoch or validation
+
+    @property
+    def x(self) -> Any:
+        """The input itself if there is one, else the tuple of inputs."""
+        return _single(self.xb)
+
+    @property
+    def y(self) -> Any:
+        """The target itself if there is one, else the tuple of targets; None without targets."""
+        return _single(self.yb)
+
+    @property
+    def smooth_loss(self) -> Tensor:
+        """The training loss, exponentially smoothed (a number on the CPU; reading it waits for the device)."""
+        return torch.tensor(self.__dict__["recorder"].smooth_loss)
+
+
+def _single(parts: Any) -> Any:
+    if not isinstance(parts, tuple):
+        return parts
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else parts
+
+
+STATE_FIELDS = frozenset(State.__annotations__) | {"x", "y", "smooth_loss"}
+
+PASS_FIELDS = ("dl", "n_inp", "training", "n_iter", "iter", "batch", "xb", "yb", "pred", "loss_grad")
+"""The fields of the pass at hand: back at their defaults once it is over."""

@@ -1,0 +1,212 @@
+"""A tree of modules as plain data, and back: how an exported file says which model its weights belong to.
+
+A node is `{"kind": name, "args": {…}}`, with `"children": {name: node}` for containers; `{"same": path}` stands for a module
+that stands at another place too. Names are those of the registry `modules`: `torch.Linear`, `AdaptiveConcatPool2d`, yours.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from layered.foundation.errors import BadFile, LayeredError, NotExportable
+from layered.foundation.recorded import Recorded, constructor_signature
+from layered.foundation.registry import functions, modules
+from layered.foundation.seeds import seeded
+from layered.nn.layers import NormType
+
+Node = dict[str, Any]
+
+_RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+_HIDDEN_SIGNATURES: dict[type, tuple[str, ...]] = {
+    nn.LSTM: (*_RECURRENT, "proj_size"),
+    nn.GRU: _RECURRENT,
+    nn.RNN: (*_RECURRENT, "nonlinearity"),
+}
+_CONTAINERS: tuple[type[nn.Module], ...] = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+_DIMENSIONED = """
+AdaptiveAvgPool AdaptiveMaxPool AvgPool MaxPool BatchNorm Conv ConvTranspose Dropout InstanceNorm ReflectionPad
+ReplicationPad ZeroPad
+"""
+_OTHERS = """
+AlphaDropout Bilinear CELU ChannelShuffle CosineSimilarity Dropout ELU Embedding EmbeddingBag Flatten GELU GLU GRU GRUCell
+GroupNorm Hardshrink Hardsigmoid Hardswish Hardtanh Identity LSTM LSTMCell LayerNorm LeakyReLU Linear LocalResponseNorm
+LogSigmoid LogSoftmax Mish PReLU PixelShuffle PixelUnshuffle RMSNorm RNN RReLU ReLU ReLU6 SELU SiLU Sigmoid Softmax Softmax2d
+Softmin Softplus Softshrink Softsign Tanh Tanhshrink Threshold Unflatten Upsample
+"""
+
+for _kind in _CONTAINERS:
+    modules.add(f"torch.{_kind.__name__}", _kind)
+for _name in [*_OTHERS.split(), *(f"{stem}{n}d" for stem in _DIMENSIONED.split() for n in (1, 2, 3))]:
+    if hasattr(nn, _name):
+        modules.add(f"torch.{_name}", getattr(nn, _name))
+
+
+def describe(model: nn.Module) -> Node:
+    """The model as data that JSON can hold: kinds and constructor arguments, no weights.
+
+    raises     NotExportable, naming the module, for a class that is not registered, for arguments that are not data, and
+               where a model built from the description would differ from this one (it was changed after construction)
+
+    >>> describe(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))["children"]["1"]
+    {'kind': 'torch.ReLU', 'args': {}}
+    """
+    node = _Describer().node(model, "")
+    again = _weightless(node)
+    if repr(again) != repr(model) or _shapes(again) != _shapes(model):
+        raise _refused("", model, "was changed after it was built, so its constructor arguments do not describe it")
+    return node
+
+
+def rebuild(node: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None = None) -> nn.Module:
+    """The model that `describe` described, with fresh weights.
+
+    shapes     the names and shapes that its `state_dict` must have; checked before memory is taken for it
+    raises     UnknownName for a kind that is not registered here, BadFile for anything else that is not a description
+    """
+    if shapes is not None:
+        wanted = {name: torch.Size(shape) for name, shape in shapes.items()}
+        found = _shapes(_weightless(node))
+        if found != wanted:
+            differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            raise BadFile(
+                "the model's description does not fit its weights", got=f"differing: {', '.join(differing[:5])}"
+            )
+    try:
+        return _Rebuilder().module(node, "")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, LayeredError):
+            raise
+        raise BadFile("this is no description of a model", got=f"{type(error).__name__}: {error}") from error
+
+
+def _weightless(node: Mapping[str, Any]) -> nn.Module:
+    """The described model without memory for its weights, where its constructors allow that."""
+    with seeded(0):
+        try:
+            with torch.device("meta"):
+                return rebuild(node)
+        except RuntimeError:  # a constructor that looks at the numbers it makes
+            return rebuild(node)
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: x.shape for name, x in model.state_dict().items()}
+
+
+def _refused(path: str, what: object, why: str) -> NotExportable:
+    name = type(what).__name__ if isinstance(what, nn.Module) else repr(what)
+    return NotExportable(
+        f"the model cannot be written as data: {name} at '{path or 'its root'}' {why}",
+        fix="register its class (a layered.nn.layers.Module under @modules.register()), "
+        "or export the weights alone and load them with load_learner(file, model=build())",
+    )
+
+
+class _Describer:
+    def __init__(self) -> None:
+        self.seen: dict[int, str] = {}
+
+    def node(self, module: nn.Module, path: str) -> Node:
+        if id(module) in self.seen:
+            return {"same": self.seen[id(module)]}
+        self.seen[id(module)] = path
+        kind = modules.name_of(type(module))
+        if kind is None:
+            raise _refused(path, module, "is of a class that is not registered")
+        if "forward" in vars(module):
+            raise _refused(path, module, "has a forward of its own")
+        if type(module) in _CONTAINERS:
+            children = {
+                name: self.node(child, f"{path}.{name}".lstrip("."))
+                for name, child in module._modules.items()
+                if child is not None
+            }
+            return {"kind": kind, "args": {}, "children": children}
+        given = module.init_args if isinstance(module, Recorded) else _args_of_torch(module, path)
+        return {
+            "kind": kind,
+            "args": {name: self.value(value, f"{path}.{name}".lstrip(".")) for name, value in given.items()},
+        }
+
+    def value(self, value: Any, path: str) -> Any:
+        match value:
+            case None | bool() | int() | float() | str():
+                return value
+            case NormType():
+                return {"norm": value.name}
+            case tuple():
+                return {"tuple": [self.value(item, path) for item in value]}
+            case list():
+                return [self.value(item, path) for item in value]
+            case dict() if all(isinstance(key, str) for key in value):
+                return {"dict": {key: self.value(item, path) for key, item in value.items()}}
+            case nn.Module():
+                return {"module": _Describer().node(value, path)}
+        name = modules.name_of(value) if isinstance(value, type) else functions.name_of(value)
+        if name is None:
+            raise _refused(path, value, "is an argument that is neither data nor registered")
+        return {"class" if isinstance(value, type) else "function": name}
+
+
+def _args_of_torch(module: nn.Module, path: str) -> dict[str, Any]:
+    """The constructor arguments of one of torch's own layers, read from the attributes that keep them.
+
+    Defaults are left out, so that a file does not name arguments that an older torch lacks.
+    """
+    if type(module) in _HIDDEN_SIGNATURES:
+        return {name: getattr(module, name) for name in _HIDDEN_SIGNATURES[type(module)]}
+    args = {}
+    for name, parameter in constructor_signature(type(module)).parameters.items():
+        if name in ("device", "dtype", "args", "kwargs") or name.startswith("_"):
+            continue
+        if hasattr(module, name):
+            value = getattr(module, name)
+            value = value is not None if name == "bias" and not isinstance(value, bool) else value
+            if value != parameter.default:
+                args[name] = value
+        elif parameter.default is inspect.Parameter.empty:
+            raise _refused(path, module, f"does not keep its argument '{name}'")
+    return args
+
+
+class _Rebuilder:
+    def __init__(self) -> None:
+        self.built: dict[str, nn.Module] = {}
+
+    def module(self, node: Mapping[str, Any], path: str) -> nn.Module:
+        if "same" in node:
+            return self.built[node["same"]]
+        kind: Any = modules.get(node["kind"])
+        args = {name: self.value(value) for name, value in node["args"].items()}
+        module: nn.Module = kind.from_init_args(args) if issubclass(kind, Recorded) else kind(**args)
+        self.built[path] = module
+        for name, child in node.get("children", {}).items():
+            module.add_module(name, self.module(child, f"{path}.{name}".lstrip(".")))
+        return module
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        ((tag, content),) = value.items()
+        match tag:
+            case "norm":
+                return NormType[content]
+            case "tuple":
+                return tuple(self.value(item) for item in content)
+            case "dict":
+                return {key: self.value(item) for key, item in content.items()}
+            case "module":
+                return _Rebuilder().module(content, "")
+            case "class":
+                return modules.get(content)
+            case "function":
+                return functions.get(content)
+        raise BadFile("this is no description of a model", got=f"a value tagged {tag!r}")

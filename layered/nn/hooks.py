@@ -1,0 +1,200 @@
+"""Looking into a model while it runs: hooks that store, and the sizes that come out of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.errors import BadValue
+from layered.foundation.seeds import seeded
+from layered.foundation.tree import map_tree
+
+HookFunc = Callable[[nn.Module, Any, Any], Any]
+T = TypeVar("T")
+
+
+class Hook:
+    """Calls `hook_func(module, input, output)` when `m` has run, and keeps what it returns in `stored`.
+
+    is_forward   False: after the backward pass, with the gradients of input and output as tuples
+    detach, cpu  hand over tensors without their history, and in main memory
+
+    As a context manager it removes itself at the end.
+    """
+
+    def __init__(
+        self, m: nn.Module, hook_func: HookFunc, is_forward: bool = True, detach: bool = True, cpu: bool = False
+    ) -> None:
+        self.hook_func, self.detach, self.cpu = hook_func, detach, cpu
+        self.stored: Any = None
+        self.removed = False
+        register = m.register_forward_hook if is_forward else m.register_full_backward_hook
+        self.hook = register(self.hook_fn)
+
+    def hook_fn(self, module: nn.Module, input: Any, output: Any) -> None:
+        """What torch calls."""
+        self.stored = self.hook_func(module, map_tree(self._handed, input), map_tree(self._handed, output))
+
+    def _handed(self, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        x = x.detach() if self.detach else x
+        return x.cpu() if self.cpu else x
+
+    def remove(self) -> None:
+        """Take the hook off the module; what is stored stays."""
+        self.hook.remove()
+        self.removed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+class Hooks:
+    """A `Hook` on each of several modules, in their order."""
+
+    def __init__(
+        self,
+        ms: Iterable[nn.Module],
+        hook_func: HookFunc,
+        is_forward: bool = True,
+        detach: bool = True,
+        cpu: bool = False,
+    ) -> None:
+        self.hooks = [Hook(m, hook_func, is_forward, detach, cpu) for m in ms]
+
+    @property
+    def stored(self) -> list[Any]:
+        """What each hook has stored last."""
+        return [hook.stored for hook in self.hooks]
+
+    def remove(self) -> None:
+        """Take all hooks off."""
+        for hook in self.hooks:
+            hook.remove()
+
+    def __getitem__(self, idx: int) -> Hook:
+        return self.hooks[idx]
+
+    def __len__(self) -> int:
+        return len(self.hooks)
+
+    def __iter__(self) -> Iterator[Hook]:
+        return iter(self.hooks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+def _the_output(module: nn.Module, input: Any, output: Any) -> Any:
+    return output
+
+
+def hook_output(module: nn.Module, detach: bool = True, cpu: bool = False, grad: bool = False) -> Hook:
+    """A hook that stores the output of `module`, or with `grad` the gradients of its outputs (a tuple).
+
+    >>> layer = nn.Linear(2, 3)
+    >>> with hook_output(layer) as hook:
+    ...     y = nn.Sequential(layer, nn.ReLU())(torch.ones(1, 2))
+    >>> hook.stored.shape
+    torch.Size([1, 3])
+    """
+    return Hook(module, _the_output, is_forward=not grad, detach=detach, cpu=cpu)
+
+
+def hook_outputs(modules: Iterable[nn.Module], detach: bool = True, cpu: bool = False, grad: bool = False) -> Hooks:
+    """`hook_output` of several modules."""
+    return Hooks(modules, _the_output, is_forward=not grad, detach=detach, cpu=cpu)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Run `model` in evaluation mode, without gradients; modes, buffers and random generators are as before after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module, _ in modes
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    model.eval()
+    try:
+        with torch.no_grad(), seeded(0):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        with torch.no_grad():
+            for module, name, buffer, before in buffers:
+                module._buffers[name] = buffer.copy_(before)
+
+
+def flatten_model(m: nn.Module) -> list[nn.Module]:
+    """The modules of the tree that have no children, from first to last."""
+    return [module for module in m.modules() if not any(True for _ in module.children())]
+
+
+def in_channels(m: nn.Module) -> int:
+    """The number of channels that the first 2d convolution of `m` takes."""
+    for layer in flatten_model(m):
+        if isinstance(layer, nn.Conv2d):
+            return layer.in_channels
+    raise BadValue(f"{type(m).__name__} has no 2d convolution to read the number of input channels from")
+
+
+def dummy_eval(m: nn.Module, size: tuple[int, int] = (64, 64)) -> Any:
+    """The output of `m` for one black image of `size` (height, width); leaves the model as it was."""
+    like = next(m.parameters())
+    with undisturbed(m):
+        return m(torch.zeros(1, in_channels(m), *size, dtype=like.dtype, device=like.device))
+
+
+def model_sizes(m: nn.Module, size: tuple[int, int] = (64, 64)) -> list[torch.Size]:
+    """The shape of the output of each child of `m`, for one image of `size` (height, width).
+
+    >>> model_sizes(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU()), (9, 9))
+    [torch.Size([1, 8, 4, 4]), torch.Size([1, 8, 4, 4])]
+    """
+    with hook_outputs(m.children()) as hooks:
+        dummy_eval(m, size)
+        return [output.shape for output in hooks.stored]
+
+
+def num_features_model(m: nn.Module) -> int:
+    """The number of channels that come out of a body, found by running it on ever larger images, up to 2048 pixels.
+
+    raises     BadValue if it runs on none of them
+    """
+    in_channels(m)  # raises here if there are no images to make
+    failure: Exception | None = None
+    for size in (32, 64, 128, 256, 512, 1024, 2048):
+        try:
+            return int(dummy_eval(m, (size, size)).shape[1])
+        except (RuntimeError, ValueError, AssertionError) as error:
+            failure = error
+    raise BadValue(
+        f"{type(m).__name__} cannot be run to find its number of features",
+        got=f"{type(failure).__name__}: {failure}",
+        expected="a body that takes a batch of images",
+    ) from failure
+
+
+def has_params(m: nn.Module) -> bool:
+    """Whether `m` has parameters, its children's included."""
+    return any(True for _ in m.parameters())
+
+
+def total_params(m: nn.Module) -> tuple[int, bool]:
+    """How many numbers the parameters of `m` hold, and whether the first of them is trained."""
+    params = list(m.parameters())
+    return sum(p.numel() for p in params), bool(params) and params[0].requires_grad

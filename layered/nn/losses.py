@@ -1,0 +1,318 @@
+"""Losses that know their activation and how to decode it, and that take predictions of any number of dimensions.
+
+loss = CrossEntropyLossFlat()
+loss(logits, classes)          # a number to differentiate
+loss.activation(logits)        # probabilities
+loss.decodes(probabilities)    # classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layered.foundation.errors import BadValue
+from layered.foundation.recorded import Recorded
+from layered.foundation.registry import losses
+from layered.foundation.targets import default_losses
+from layered.foundation.tensors import plain
+
+
+class BaseLoss(Recorded):
+    """A torch loss that flattens what it is given, and says what its predictions mean.
+
+    loss_cls   the class of the loss, called with `args` and `kwargs`; or a loss that is made already
+    axis       the axis of the classes in the predictions
+    flatten    merge all other axes into one
+    floatify   make the targets floats
+    is_2d      the loss wants [rows, classes] (and [rows] or [rows, classes] as targets); else both become [numbers]
+
+    Integer targets become int64. With `reduction="none"` the loss of each row of the flattened predictions comes back.
+    raises     BadValue if predictions and targets do not have the same number of rows
+    """
+
+    y_int = False
+
+    def __init__(
+        self,
+        loss_cls: Callable[..., Any] | nn.Module,
+        *args: Any,
+        axis: int = -1,
+        flatten: bool = True,
+        floatify: bool = False,
+        is_2d: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        func = loss_cls if isinstance(loss_cls, nn.Module) else loss_cls(*args, **kwargs)
+        self.func: Any = func
+        self.axis, self.flatten, self.floatify, self.is_2d = axis, flatten, floatify, is_2d
+        self._device = next((b.device for b in func.buffers()), None) if isinstance(func, nn.Module) else None
+
+    def __call__(self, pred: Tensor, target: Tensor, **kwargs: Any) -> Tensor:
+        pred, target = plain(pred), plain(target)
+        if self._device is not None and self._device != pred.device:
+            self.to(pred.device)
+        if self.floatify:
+            target = target.to(torch.promote_types(pred.dtype, torch.float32))
+        elif target.dtype in (torch.int8, torch.int16, torch.int32, torch.uint8):
+            target = target.long()
+        if self.flatten:
+            pred, target = self._flat(pred, target)
+        return self.func(pred, target, **kwargs)  # type: ignore[no-any-return]
+
+    def _flat(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.is_2d:
+            flat_pred, flat_target = pred.reshape(-1), target.reshape(-1)
+        else:
+            per_class = target.shape == pred.shape
+            flat_pred = self._rows(pred)
+            flat_target = self._rows(target) if per_class else target.reshape(-1)
+        if len(flat_pred) != len(flat_target):
+            raise BadValue(
+                f"{type(self).__name__} cannot compare predictions and targets of these shapes",
+                got=f"predictions {list(pred.shape)}, targets {list(target.shape)}",
+                expected=f"the same shape, or targets without axis {self.axis}" if self.is_2d else "the same shape",
+                fix="check the number of outputs of the model (n_out) and the loss's axis",
+            )
+        return flat_pred, flat_target
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return x.movedim(self.axis, -1).reshape(-1, x.shape[self.axis]) if x.ndim != 2 or self.axis == 0 else x
+
+    @property
+    def reduction(self) -> str:
+        """ "mean", "sum" or "none"; may be set."""
+        return str(self.func.reduction)
+
+    @reduction.setter
+    def reduction(self, value: str) -> None:
+        self.func.reduction = value
+
+    def to(self, device: torch.device | str | int) -> Self:
+        """Move the weights of the loss, if it has any; the loss follows its predictions by itself, too."""
+        if self._device is not None:
+            self.func.to(device)
+            self._device = next(self.func.buffers()).device
+        return self
+
+    def activation(self, x: Tensor) -> Tensor:
+        """Raw predictions → what they mean: probabilities for classes, the numbers themselves for a regression."""
+        return x
+
+    def decodes(self, x: Tensor) -> Tensor:
+        """What `activation` gave → something of the form of the targets."""
+        return x
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.init_args.items() if v is not None)})"
+
+
+class _ClassLoss(BaseLoss):
+    """One class out of several: softmax, then the likeliest."""
+
+    y_int = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        """Probabilities that sum to 1 along the axis of the classes."""
+        return F.softmax(x, dim=self.axis)
+
+    def decodes(self, x: Tensor) -> Tensor:
+        """The index of the likeliest class, int64."""
+        return x.argmax(dim=self.axis)
+
+
+@losses.register()
+class CrossEntropyLossFlat(_ClassLoss):
+    """Cross entropy of logits [..., class] with class indices [...], or with probabilities [..., class].
+
+    weight     a weight for each class, [class]
+    axis       the axis of the classes: 1 for segmentation, where logits are [batch, class, height, width]
+    ignore_index     targets with this index do not count
+
+    >>> CrossEntropyLossFlat()(torch.zeros(2, 5, 4), torch.ones(2, 5, dtype=torch.long))
+    tensor(1.3863)
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | list[float] | None = None,
+        *,
+        axis: int = -1,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        flatten: bool = True,
+        floatify: bool = False,
+        is_2d: bool = True,
+    ) -> None:
+        func = nn.CrossEntropyLoss(
+            _weights(weight), ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        )
+        super().__init__(func, axis=axis, flatten=flatten, floatify=floatify, is_2d=is_2d)
+
+
+class LabelSmoothingCrossEntropy(nn.CrossEntropyLoss):
+    """Cross entropy in which every class gets `eps / classes` of the target's probability.
+
+    Logits are [batch, class, ...], as for torch's loss; the `Flat` form takes the classes on any axis.
+
+    source     Szegedy et al. 2016, arXiv:1512.00567, section 7
+    """
+
+    y_int = True
+
+    def __init__(self, eps: float = 0.1, weight: Tensor | list[float] | None = None, reduction: str = "mean") -> None:
+        super().__init__(_weights(weight), reduction=reduction, label_smoothing=eps)
+
+    def activation(self, x: Tensor) -> Tensor:
+        """Probabilities."""
+        return F.softmax(x, dim=-1)
+
+    def decodes(self, x: Tensor) -> Tensor:
+        """The index of the likeliest class."""
+        return x.argmax(dim=-1)
+
+
+@losses.register()
+class LabelSmoothingCrossEntropyFlat(_ClassLoss):
+    """`LabelSmoothingCrossEntropy` for predictions of any number of dimensions, with the classes on `axis`."""
+
+    def __init__(
+        self,
+        eps: float = 0.1,
+        weight: Tensor | list[float] | None = None,
+        *,
+        axis: int = -1,
+        reduction: str = "mean",
+        flatten: bool = True,
+    ) -> None:
+        super().__init__(LabelSmoothingCrossEntropy(eps, weight, reduction), axis=axis, flatten=flatten)
+
+
+class FocalLoss(nn.Module):
+    """Cross entropy that counts less what is already right: `(1 - p)^gamma * -log p`, with p the target's probability.
+
+    weight     a factor for each class, [class]; the mean is over rows, whatever their weights
+    source     Lin et al. 2017, arXiv:1708.02002, equation 5
+    """
+
+    y_int = True
+
+    def __init__(self, gamma: float = 2.0, weight: Tensor | list[float] | None = None, reduction: str = "mean") -> None:
+        super().__init__()
+        self.gamma, self.reduction = gamma, reduction
+        self.weight: Tensor | None
+        self.register_buffer("weight", _weights(weight), persistent=False)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        minus_log_p = F.cross_entropy(pred, target, reduction="none")
+        loss = (1 - torch.exp(-minus_log_p)) ** self.gamma * minus_log_p
+        if self.weight is not None:
+            loss = loss * self.weight[target]
+        return loss.mean() if self.reduction == "mean" else loss.sum() if self.reduction == "sum" else loss
+
+
+@losses.register()
+class FocalLossFlat(_ClassLoss):
+    """`FocalLoss` for predictions of any number of dimensions, with the classes on `axis`."""
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        weight: Tensor | list[float] | None = None,
+        *,
+        axis: int = -1,
+        reduction: str = "mean",
+        flatten: bool = True,
+    ) -> None:
+        super().__init__(FocalLoss(gamma, weight, reduction), axis=axis, flatten=flatten)
+
+
+@losses.register()
+class BCEWithLogitsLossFlat(BaseLoss):
+    """Binary cross entropy of logits: any number of classes at once, each 0 or 1.
+
+    weight, pos_weight   a factor for each class, and for its positive targets, [class]; classes are on `axis`
+    thresh     the probability above which `decodes` says 1
+
+    >>> BCEWithLogitsLossFlat(pos_weight=[1.0, 3.0])(torch.zeros(1, 2), torch.tensor([[0, 1]]))
+    tensor(1.3863)
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | list[float] | None = None,
+        *,
+        axis: int = -1,
+        floatify: bool = True,
+        thresh: float = 0.5,
+        pos_weight: Tensor | list[float] | None = None,
+        reduction: str = "mean",
+        flatten: bool = True,
+    ) -> None:
+        func = nn.BCEWithLogitsLoss(_weights(weight), reduction=reduction, pos_weight=_weights(pos_weight))
+        per_class = weight is not None or pos_weight is not None
+        super().__init__(func, axis=axis, flatten=flatten, floatify=floatify, is_2d=per_class)
+        self.thresh = thresh
+
+    def activation(self, x: Tensor) -> Tensor:
+        """The probability of each class, independent of the others."""
+        return torch.sigmoid(x)
+
+    def decodes(self, x: Tensor) -> Tensor:
+        """True where the probability is above the threshold."""
+        return x > self.thresh
+
+
+class _NumberLoss(BaseLoss):
+    """A loss between numbers of the same shape."""
+
+    torch_loss: type[nn.Module]
+
+    def __init__(self, *, axis: int = -1, floatify: bool = True, reduction: str = "mean", flatten: bool = True) -> None:
+        super().__init__(
+            self.torch_loss, axis=axis, flatten=flatten, floatify=floatify, is_2d=False, reduction=reduction
+        )
+
+
+@losses.register()
+class BCELossFlat(_NumberLoss):
+    """Binary cross entropy of probabilities in [0, 1] with targets 0 or 1."""
+
+    torch_loss = nn.BCELoss
+
+
+@losses.register()
+class MSELossFlat(_NumberLoss):
+    """Mean squared error; [batch, 1] and [batch] fit each other.
+
+    >>> MSELossFlat()(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
+    tensor(2.)
+    """
+
+    torch_loss = nn.MSELoss
+
+
+@losses.register()
+class L1LossFlat(_NumberLoss):
+    """Mean absolute error; [batch, 1] and [batch] fit each other."""
+
+    torch_loss = nn.L1Loss
+
+
+def _weights(values: Tensor | list[float] | None) -> Tensor | None:
+    return None if values is None else torch.as_tensor(values, dtype=torch.float32)
+
+
+@default_losses.register("mask")
+def _mask_loss(**details: Any) -> CrossEntropyLossFlat:
+    return CrossEntropyLossFlat(**{"axis": 1, **details})
+
+
+default_losses.add("category", CrossEntropyLossFlat)
+default_losses.add("multicategory", BCEWithLogitsLossFlat)
+default_losses.add("regression", MSELossFlat)

@@ -1,0 +1,114 @@
+"""Taking a pretrained model apart: cut off its head, let it take other images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.errors import BadValue
+from layered.nn.hooks import num_features_model
+
+num_features = num_features_model
+
+
+def is_pool_type(m: nn.Module) -> bool:
+    """Whether `m` itself is a pooling layer."""
+    return re.search(r"Pool[123]d$", type(m).__name__) is not None
+
+
+def has_pool_type(m: nn.Module) -> bool:
+    """Whether `m` is or holds a pooling layer."""
+    return any(is_pool_type(module) for module in m.modules())
+
+
+def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | None = None) -> nn.Module:
+    """The body of `model`: what stands before its last pooling and its classifier.
+
+    cut        an int keeps `children[:cut]`; a function of the model returns its body; None keeps the children before the
+               last one that is or holds a pooling layer
+    raises     BadValue if nothing is left, or there is no pooling layer to cut at
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    >>> len(cut_model(net)), len(cut_model(net, 1))
+    (2, 1)
+    """
+    if callable(cut):
+        return cut(model)
+    children = list(model.children())
+    if cut is None:
+        pooling = [i for i, child in enumerate(children) if has_pool_type(child)]
+        if not pooling:
+            raise BadValue(
+                f"{type(model).__name__} has no pooling layer to cut it at",
+                got=f"children {[type(child).__name__ for child in children]}",
+                fix="pass cut=: how many of the children to keep, or a function of the model that returns its body",
+            )
+        cut = pooling[-1]
+    if not children[:cut]:
+        raise BadValue(
+            f"cutting {type(model).__name__} leaves no body",
+            got=f"cut={cut} of {len(children)} children",
+            expected=f"a cut that keeps 1 to {len(children)} of them",
+        )
+    return nn.Sequential(*children[:cut])
+
+
+def adapt_first_layer(model: nn.Module, n_in: int, pretrained: bool) -> nn.Module:
+    """Let the first convolution of `model` take images of `n_in` channels; changes the model and returns it.
+
+    pretrained   derive the new weights from the old ones: 1 channel is the sum over the old; 2 are the first two times 1.5;
+                 more than 3 are the old ones and zeros; else the new layer starts afresh
+    raises       BadValue if the first convolution is grouped, or does not take 3 channels and `pretrained` is asked for
+    """
+    name, old = _first_conv(model)
+    if old.in_channels == n_in:
+        return model
+    if old.groups != 1 or (pretrained and old.in_channels != 3):
+        raise BadValue(
+            f"the first convolution of {type(model).__name__} cannot be changed to {n_in} channels",
+            got=f"{name}: {old}",
+            expected="an ungrouped convolution of 3 channels",
+            fix=f"build the model for n_in={n_in} yourself, with pretrained=False",
+        )
+    new = nn.Conv2d(
+        n_in,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]  # a pair for every 2d convolution
+        stride=old.stride,  # type: ignore[arg-type]
+        padding=old.padding,  # type: ignore[arg-type]
+        dilation=old.dilation,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+        padding_mode=old.padding_mode,
+        device=old.weight.device,
+        dtype=old.weight.dtype,
+    )
+    if pretrained:
+        with torch.no_grad():
+            new.weight.copy_(input_weights(old.weight, n_in))
+            if new.bias is not None and old.bias is not None:
+                new.bias.copy_(old.bias)
+    if not name:
+        return new
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, new)
+    return model
+
+
+def _first_conv(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return name, module
+    raise BadValue(f"{type(model).__name__} has no 2d convolution, so its number of input channels cannot be changed")
+
+
+def input_weights(weight: Tensor, n_in: int) -> Tensor:
+    """Weights [out, 3, h, w] → [out, n_in, h, w] that give a similar response."""
+    if n_in == 1:
+        return weight.sum(1, keepdim=True)
+    if n_in == 2:
+        return weight[:, :2] * 1.5
+    extra = weight.new_zeros(weight.shape[0], n_in - 3, *weight.shape[2:])
+    return torch.cat([weight, extra], 1)

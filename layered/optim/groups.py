@@ -1,0 +1,253 @@
+"""Parameter groups: who is in which, what each is given, which are frozen, and which escape weight decay."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.errors import BadArgument, BadValue, OutOfRange, unknown_name
+
+norm_types: tuple[type[nn.Module], ...] = (
+    nn.modules.batchnorm._NormBase,  # BatchNorm1d … 3d, SyncBatchNorm, InstanceNorm1d … 3d
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+FLAGS = ("do_wd", "force_train")
+
+
+def params(model: nn.Module) -> list[nn.Parameter]:
+    """All parameters of `model`."""
+    return list(model.parameters())
+
+
+def trainable_params(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of `model` that require a gradient.
+
+    >>> len(trainable_params(nn.Linear(2, 3)))
+    2
+    """
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def norm_bias_params(model: nn.Module, with_bias: bool = True) -> list[nn.Parameter]:
+    """The parameters of `model`'s normalisation layers and, `with_bias`, every bias as torch names them.
+
+    Biases are `bias`, and those of recurrent and attention layers (`bias_ih_l0`, `in_proj_bias`, …).
+
+    >>> [tuple(p.shape) for p in norm_bias_params(nn.Sequential(nn.Linear(2, 3), nn.GroupNorm(1, 3)))]
+    [(3,), (3,), (3,)]
+    """
+    found = {
+        p: None
+        for module in model.modules()
+        for name, p in module.named_parameters(recurse=False)
+        if isinstance(module, norm_types)
+        or (with_bias and (name in ("bias", "in_proj_bias") or name.startswith("bias_")))
+    }
+    return list(found)
+
+
+def discriminative(value: Any, n: int) -> list[Any]:
+    """One value of a hyper-parameter for each of `n` groups.
+
+    value      a number: the same for all; a list or array: one each (or one for all);
+               slice(a, b): geometric from a to b; slice(b): b for the last group, b / 10 for the others
+    raises     BadValue if the number of values is not `n`
+
+    >>> discriminative(slice(1.0, 100.0), 3), discriminative(slice(0.5), 3)
+    ([1.0, 10.0, 100.0], [0.05, 0.05, 0.5])
+    """
+    if isinstance(value, slice):
+        first, last = value.start, value.stop
+        if last is None or value.step is not None:
+            raise BadValue("a slice of rates needs its end", got=value, expected="slice(1e-3) or slice(1e-5, 1e-3)")
+        if first is None:
+            return [last / 10] * (n - 1) + [last]
+        return [first * (last / first) ** (i / (n - 1)) for i in range(n - 1)] + [last]
+    values = value.tolist() if hasattr(value, "tolist") else value
+    values = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    if len(values) not in (1, n):
+        raise BadValue(
+            "the number of values does not match the number of parameter groups",
+            got=f"{len(values)} values: {values}",
+            expected=f"1 or {n}",
+            fix="use a slice, e.g. slice(1e-5, 1e-3), to spread a range over all groups",
+        )
+    return values * n if len(values) == 1 else values
+
+
+def as_groups(params: Any, **hypers: Any) -> list[dict[str, Any]]:
+    """Parameter groups in torch's form: a dict each, with its "params" and hyper-parameters.
+
+    params     a tensor, an iterable of tensors (one group), an iterable of such iterables (a group each), or
+               an iterable of mappings with "params" and hyper-parameters of their own, which win
+    hypers     values as in `discriminative`: lr=slice(1e-5, 1e-3)
+    raises     BadValue when there is no parameter list at all, or tensors and groups are mixed
+    """
+    if isinstance(params, nn.Module):
+        raise BadArgument("an optimizer takes parameters, not a model", got=type(params), fix="model.parameters()")
+    items: list[Any] = [params] if isinstance(params, Tensor) else list(params)
+    if not items:
+        raise BadValue(
+            "the optimizer got no parameters",
+            expected="tensors, or groups of tensors",
+            fix="an iterator such as model.parameters() is used up after one pass: make a new one",
+        )
+    groups = _split(items)
+    spread = {name: discriminative(value, len(groups)) for name, value in hypers.items()}
+    return [{name: values[i] for name, values in spread.items()} | group for i, group in enumerate(groups)]
+
+
+def _split(items: list[Any]) -> list[dict[str, Any]]:
+    if all(isinstance(item, Mapping) for item in items):
+        return [dict(item) for item in items]
+    loose = [isinstance(item, Tensor) or _is_named(item) for item in items]
+    if all(loose):
+        return [{"params": items}]
+    if any(loose):
+        raise BadValue("tensors and groups are mixed", expected="either tensors, or groups of tensors")
+    return [{"params": list(group)} for group in items]
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+
+
+class Hypers(MutableMapping[str, Any]):
+    """The hyper-parameters of one group: a live view of torch's `param_groups[i]` without its tensors.
+
+    >>> group = {"params": [], "lr": 0.1}
+    >>> Hypers(group)["lr"] = 0.2; group
+    {'params': [], 'lr': 0.2}
+    """
+
+    hidden = ("params", "param_names")
+
+    def __init__(self, group: dict[str, Any]) -> None:
+        self.group = group
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.group:
+            return self.group[name]
+        raise unknown_name("hyper-parameter", name, self, fix=f"give the optimizer a value: {name}=...")
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.group[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.group[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.group if name not in self.hidden)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+Entry: TypeAlias = tuple[Tensor, list[Tensor], dict[str, Any], Hypers]
+
+
+class GroupedOptimizer(torch.optim.Optimizer):
+    """A torch optimizer whose groups can be frozen and given their own hyper-parameters.
+
+    param_groups   torch's own: a dict per group with its `params` and hyper-parameters; schedulers may write here
+    param_lists    the parameters of each group
+    hypers         the hyper-parameters of each group: `opt.hypers[-1]["lr"]`
+    frozen_idx     groups before this one are frozen
+    train_bn       parameters flagged `force_train` keep training in frozen groups
+    """
+
+    frozen_idx: int = 0
+    train_bn: bool = True
+
+    @abstractmethod
+    def flags(self, param: Tensor) -> dict[str, Any]:
+        """Where `do_wd` and `force_train` of a parameter stand."""
+
+    @property
+    def param_lists(self) -> list[list[Tensor]]:
+        return [group["params"] for group in self.param_groups]
+
+    @property
+    def hypers(self) -> list[Hypers]:
+        return [Hypers(group) for group in self.param_groups]
+
+    def set_hyper(self, name: str, value: Any) -> None:
+        """Set one hyper-parameter of all groups; `value` as in `discriminative`. A name nobody reads is kept too."""
+        for hyper, one in zip(self.hypers, discriminative(value, len(self.param_groups)), strict=True):
+            hyper[name] = one
+
+    def set_hypers(self, **values: Any) -> None:
+        """Set several: `opt.set_hypers(lr=slice(1e-5, 1e-3), mom=0.9)`."""
+        for name, value in values.items():
+            self.set_hyper(name, value)
+
+    def all_params(self, n: slice | int = slice(None), with_grad: bool = False) -> list[Entry]:
+        """(parameter, its group's list, its state, its hypers) for the groups `n`; `with_grad`: those that have one."""
+        groups = list(zip(self.param_lists, self.hypers, strict=True))
+        chosen = groups[n] if isinstance(n, slice) else [groups[n]]
+        return [
+            (p, plist, self.state[p], hyper)
+            for plist, hyper in chosen
+            for p in plist
+            if not with_grad or p.grad is not None
+        ]
+
+    def freeze_to(self, n: int) -> None:
+        """Train the groups from `n` on (negative: from the end) and freeze those before; clears the statistics.
+
+        raises     OutOfRange if there are fewer groups than `n`; freezing all of them only warns
+        """
+        count = len(self.param_groups)
+        if not -count <= n <= count:
+            raise OutOfRange(f"cannot freeze to group {n}", got=f"{count} groups", expected=f"-{count} to {count}")
+        self.frozen_idx = n % count if n < 0 else n
+        if self.frozen_idx == count:
+            warnings.warn(f"all {count} parameter groups are frozen: nothing will train", stacklevel=2)
+        for i, plist in enumerate(self.param_lists):
+            for p in plist:
+                trains = i >= self.frozen_idx or (self.train_bn and self.flags(p).get("force_train", False))
+                p.requires_grad_(trains)
+                if not trains:
+                    p.grad = None
+        self.clear_state()
+
+    def freeze(self) -> None:
+        """Train the last group only."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Train all groups."""
+        self.freeze_to(0)
+
+    def clear_state(self) -> None:
+        """Forget all statistics and step counts; flags stay."""
+        kept = {p: {f: s[f] for f in FLAGS if f in s} for p, s in self.state.items()}
+        self.state.clear()
+        self.state.update({p: flags for p, flags in kept.items() if flags})
+
+
+def mark_no_decay(opt: GroupedOptimizer, model: nn.Module, with_bias: bool = True) -> None:
+    """Exempt `model`'s normalisation layers and biases (see `norm_bias_params`) from weight decay."""
+    _flag(opt, norm_bias_params(model, with_bias), do_wd=False)
+
+
+def force_train(opt: GroupedOptimizer, model: nn.Module) -> None:
+    """Keep `model`'s normalisation layers training in frozen groups."""
+    _flag(opt, norm_bias_params(model, with_bias=False), force_train=True)
+
+
+def _flag(opt: GroupedOptimizer, chosen: Iterable[Tensor], **flags: bool) -> None:
+    held = {p for plist in opt.param_lists for p in plist}
+    for p in chosen:
+        if p in held:
+            opt.flags(p).update(flags)

@@ -1,0 +1,90 @@
+"""Export: what predicting needs, written to one file that is data: model, pipelines, vocabulary, decoding."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from torch import Tensor
+
+from layered.data.datasets import TfmdLists, plain_function
+from layered.data.loader_set import TfmdDL
+from layered.foundation.archive import write_archive
+from layered.foundation.errors import NotExportable
+from layered.foundation.paths import Path
+from layered.foundation.pipeline import Pipeline
+from layered.foundation.transform import Transform
+from layered.loop.loop import Loop
+from layered.nn.describe import describe as describe_module
+from layered.training.pipelines import describe
+
+SLOTS = ("after_item", "before_batch", "after_batch")
+
+
+def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path:
+    """Write model, pipelines, vocabulary and decoding to one file; returns its path.
+
+    fname      below the learner's `path`, unless it is absolute; a suffix `.pkl` becomes `.layered`
+    raises     NotExportable for a part that no registered name describes, CannotSave if the file cannot be written; nothing
+               is written then
+
+    Left out, and listed in the file: getters that find inputs (`get_x`) and targets (`get_y`), which predicting does not need.
+    """
+    path = _layered_name(Path(loop.path) / fname)
+    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
+    manifest = {
+        "model": _describe_model(loop),
+        "data": _describe_data(loop.dls, tensors),
+        "loss": _describe_loss(loop.loss_func, tensors),
+    }
+    return Path(write_archive(path, manifest, tensors, kind="export"))
+
+
+def _layered_name(path: Path) -> Path:
+    return path if path.suffix == ".layered" else path.with_suffix(".layered")
+
+
+def _describe_model(loop: Any) -> dict[str, Any]:
+    if getattr(loop, "recipe", None) is not None:
+        return {"recipe": loop.recipe}
+    try:
+        return {"tree": describe_module(loop.model)}
+    except NotExportable as error:
+        warnings.warn(
+            f"the export holds the weights but not how to build the model ({error.problem}); "
+            "load it with load_learner(file, model=build())",
+            stacklevel=3,
+        )
+        return {"refused": error.problem}
+
+
+def _describe_loss(loss_func: Any, tensors: dict[str, Tensor]) -> Any:
+    has_decoding = hasattr(loss_func, "activation") or hasattr(loss_func, "decodes")
+    return describe(loss_func, tensors, "loss") if has_decoding else None
+
+
+def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
+    loaders = getattr(dls, "loaders", None)
+    dl = loaders[min(1, len(loaders) - 1)] if loaders else None
+    if not isinstance(dl, TfmdDL) or not hasattr(dl.dataset, "tls"):
+        return None
+    dropped: list[str] = []
+    columns = []
+    for i, tl in enumerate(dl.dataset.tls):
+        steps, getters = _without_getters(tl, is_input=i < dl.dataset.n_inp)
+        dropped += getters
+        where = f"the pipeline of the {tl.name}"
+        columns.append({"name": tl.name, "pipeline": describe(Pipeline(steps), tensors, where) if steps else None})
+    slots = {slot: describe(getattr(dl, slot), tensors, slot) for slot in SLOTS}
+    return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": dropped, **slots}
+
+
+def _without_getters(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], list[str]]:
+    """The steps that predicting needs; those before them only find an item's file or label."""
+    steps = list(tl.tfms)
+    count = tl.getters
+    if not is_input:
+        while count < len(steps) and plain_function(steps[count]) is not None:
+            count += 1
+    return steps[count:], [repr(step) for step in steps[:count]]

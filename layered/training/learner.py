@@ -1,0 +1,98 @@
+"""The `Learner`: a training loop with the verbs that people use, each a function that can be used alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from torch import nn
+
+from layered.callback.progress import ProgressCallback
+from layered.callback.rate_finder import lr_find
+from layered.callback.schedule import fit_flat_cos, fit_one_cycle, fit_sgdr
+from layered.foundation.arguments import checked
+from layered.foundation.helpers import defaults
+from layered.foundation.tensors import plain_tree
+from layered.foundation.tree import to_device
+from layered.loop.batches import split_batch
+from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
+from layered.nn.summary import Summary, module_summary
+from layered.optim.groups import trainable_params
+from layered.optim.zoo import Adam
+from layered.training.export import export
+from layered.training.inference import get_preds, predict, show_results
+from layered.training.tuning import fine_tune, freeze_to
+
+defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
+
+
+class Learner(Loop):
+    """A model, its data, a loss and an optimizer, with everything to train, look at, predict and export.
+
+    The arguments are those of `Loop`; `default_cbs=True` adds `defaults.callbacks`: the loop's own and the progress bar.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> x = torch.randn(64, 3); dls = DataLoaders.from_dsets(TensorDataset(x, x.sum(1)), TensorDataset(x, x.sum(1)), bs=16)
+    >>> learn = Learner(dls, nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), loss_func=nn.MSELoss())
+    >>> with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.1)
+    """
+
+    recipe: dict[str, Any] | None = None  # the registered builder of the model and its arguments, for export
+
+    @checked
+    def __init__(
+        self,
+        dls: Any,
+        model: nn.Module,
+        loss_func: Callable[..., Any] | None = None,
+        opt_func: Callable[..., Any] = Adam,
+        lr: float | slice = 1e-3,
+        splitter: Callable[[nn.Module], Any] = trainable_params,
+        cbs: Any = None,
+        metrics: Any = None,
+        path: Any = None,
+        model_dir: Any = "models",
+        wd: float | None = None,
+        wd_bn_bias: bool = False,
+        train_bn: bool = True,
+        moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+        default_cbs: bool | Sequence[Any] = True,
+        *,
+        step: Callable[[Any, Any], Any] | None = None,
+    ) -> None:
+        super().__init__(
+            dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms,
+            defaults.callbacks if default_cbs is True else default_cbs, step=step,
+        )  # fmt: skip
+
+    freeze_to = freeze_to
+    fine_tune = fine_tune
+    fit_one_cycle = fit_one_cycle
+    fit_flat_cos = fit_flat_cos
+    fit_sgdr = fit_sgdr
+    lr_find = lr_find
+    get_preds = get_preds
+    predict = predict
+    show_results = show_results
+    export = export
+
+    def freeze(self) -> None:
+        """Let only the last parameter group learn."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Let all parameter groups learn."""
+        self.freeze_to(0)
+
+    def summary(self) -> Summary:
+        """The model's layers with output shapes and parameters, for one batch of the training data."""
+        batch = to_device(self.dls.one_batch(), next(self.model.parameters()).device)
+        xb, _ = split_batch(plain_tree(batch), getattr(self.dls, "n_inp", None), self.model)
+        return module_summary(self.model, *xb)
+
+    def to(self, device: Any) -> Self:
+        """Model and loaders on `device`."""
+        self.model.to(device)
+        if hasattr(self.dls, "to"):
+            self.dls.to(device)
+        return self

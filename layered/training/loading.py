@@ -1,0 +1,135 @@
+"""Loading an export: every name in the file is looked up in registries that the library or the caller filled.
+
+Nothing that a file asks for is imported or run.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layered.data.datasets import Datasets, TfmdLists
+from layered.data.loader_set import DataLoaders, TfmdDL
+from layered.foundation.archive import Archive, read_archive
+from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName
+from layered.foundation.paths import Path
+from layered.foundation.pipeline import Pipeline
+from layered.foundation.registry import builders
+from layered.foundation.tree import default_device
+from layered.nn.describe import rebuild as rebuild_module
+from layered.training.export import SLOTS
+from layered.training.learner import Learner
+from layered.training.pipelines import rebuild
+
+APPS = {"vision": "layered.vision.all"}  # what to import for names that begin so
+
+
+def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.Module | None = None) -> Learner:
+    """A learner from `export`, ready to predict, in any process and without the script that trained it.
+
+    cpu        keep it on the CPU; False takes the default device
+    model      the module itself, where the file could not say how to build it; its weights are replaced
+    raises     NotFoundPath; BadFile, NewerFormat or UnsafeFile for what is no sound export; UnknownName for a kind or
+               function that is registered nowhere, with the import that brings it
+    """
+    path = existing(Path(fname))
+    archive = read_archive(path, kind="export")
+    try:
+        dls = _build_loaders(archive)
+        loss_func = rebuild(archive.manifest["loss"], archive.tensors)
+        weights = {k.removeprefix("model."): v for k, v in archive.tensors.items() if k.startswith("model.")}
+        net = _load_model(archive.manifest["model"], weights, model)
+    except UnknownName as error:
+        raise _with_import_hint(error, path) from error
+    except LayeredError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadFile(
+            f"'{path}' does not have the parts of an export", got=f"{type(error).__name__}: {error}"
+        ) from error
+    learn = Learner(dls, net, loss_func, path=path.parent)
+    learn.recipe = archive.manifest["model"].get("recipe")
+    return learn if cpu else learn.to(default_device())
+
+
+def existing(path: Path) -> Path:
+    """`path`, or the file with our suffix beside a `.pkl` that is not there."""
+    if path.exists():
+        return path
+    other = path.with_suffix(".layered")
+    if path.suffix in (".pkl", "") and other.exists():
+        warnings.warn(f"'{path}' is not there; opening '{other}'", stacklevel=3)
+        return Path(other)
+    raise NotFoundPath(f"there is no file '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
+
+
+def _build_loaders(archive: Archive) -> Any:
+    data = archive.manifest["data"]
+    if data is None:
+        return [], None
+    tls = []
+    for column in data["columns"]:
+        pipeline = Pipeline() if column["pipeline"] is None else rebuild(column["pipeline"], archive.tensors)
+        tls.append(TfmdLists([], pipeline, do_setup=False, splits=[[], []], name=column["name"]))
+    dsets = Datasets(tls=tls, n_inp=data["n_inp"])
+    slots = {slot: rebuild(data[slot], archive.tensors) for slot in SLOTS}
+    train = TfmdDL(dsets.train, bs=data["bs"], shuffle=True, drop_last=True, num_workers=0, do_setup=False, **slots)
+    return DataLoaders(train, train.new(dsets.valid, shuffle=False, drop_last=False), device="cpu")
+
+
+def _load_model(described: dict[str, Any], weights: dict[str, Tensor], model: nn.Module | None) -> nn.Module:
+    if model is None and "refused" in described:
+        raise CannotRestore(
+            "the file holds the weights of this model but not how to build it",
+            got=described["refused"],
+            fix="load_learner(file, model=build()) with the code that built it",
+        )
+    net = model if model is not None else _build_on_meta(described)
+    _check_fits(net, weights)
+    net.load_state_dict(weights, assign=model is None)
+    if any(t.is_meta for t in [*net.parameters(), *net.buffers()]):  # buffers that are computed, not stored
+        net = _build(described)
+        net.load_state_dict(weights)
+    return net.requires_grad_().eval()
+
+
+def _check_fits(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    expected = {k: tuple(v.shape) for k, v in net.state_dict().items()}
+    found = {k: tuple(v.shape) for k, v in weights.items()}
+    differing = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    if differing:
+        name = differing[0]
+        raise CannotRestore(
+            "the weights in the file do not fit the model",
+            got=f"{len(differing)} that differ, first '{name}': {found.get(name)} in the file",
+            expected=f"{expected.get(name)} in the model",
+            fix="the versions of the packages that define the model differ; or give the model itself with model=",
+        )
+
+
+def _build_on_meta(described: dict[str, Any]) -> nn.Module:
+    """The model without memory for its weights, which the file brings."""
+    with torch.device("meta"):
+        return _build(described)
+
+
+def _build(described: dict[str, Any]) -> nn.Module:
+    if "tree" in described:
+        return rebuild_module(described["tree"])
+    recipe = described["recipe"]
+    net: nn.Module = builders.get(recipe["builder"])(**recipe["args"])
+    return net
+
+
+def _with_import_hint(error: UnknownName, path: Path) -> UnknownName:
+    name = error.problem.rpartition("named ")[2].strip("'")
+    app = APPS.get(name.partition(".")[0])
+    return UnknownName(
+        f"'{path}' needs something that is not registered in this process: {error.problem}",
+        expected=error.expected,
+        fix=f"import {app} first" if app else "import the module that registers it first",
+    )

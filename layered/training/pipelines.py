@@ -1,0 +1,143 @@
+"""Pipelines as data: each transform as its registered kind, its constructor arguments and what it fitted, and back."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from layered.data.encodings import CategoryMap
+from layered.foundation.errors import BadFile, CannotSave, NotExportable, UnknownName
+from layered.foundation.lists import L
+from layered.foundation.pipeline import Pipeline
+from layered.foundation.recorded import Recorded
+from layered.foundation.registry import Registry, functions, losses, transforms
+from layered.foundation.transform import Transform
+from layered.loop.packing import pack, unpack
+
+RECORDED: dict[str, Registry[Any]] = {"transform": transforms, "loss": losses}
+
+
+def describe(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
+    """`value` as JSON: plain data, and registered transforms, losses, functions and vocabularies by name.
+
+    tensors    gets the tensors found, under names that begin with `where`
+    raises     NotExportable naming what cannot be written, with the way to register it
+    """
+    try:
+        return pack(_named(value, where), tensors, where)
+    except CannotSave as error:
+        raise NotExportable(error.problem, got=error.got, fix="give plain data, or a registered function") from error
+
+
+def rebuild(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """What `describe` made of a value, as the value; every name is looked up in a registry.
+
+    raises     UnknownName for a kind that nobody registered in this process
+    """
+    try:
+        return _built(unpack(packed, tensors))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, UnknownName):
+            raise
+        raise BadFile(
+            "the description of a pipeline does not make sense", got=f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _named(value: Any, where: str) -> Any:
+    """Objects replaced by mappings that say what they are."""
+    if isinstance(value, Pipeline):
+        return {"@": "pipeline", "steps": [_named(step, f"{where}[{i}]") for i, step in enumerate(value)]}
+    if isinstance(value, CategoryMap):
+        return {"@": "vocab", "items": value.items[value.add_na :], "add_na": value.add_na}
+    if isinstance(value, Recorded) and not isinstance(value, nn.Module):
+        return _recorded(value, where)
+    if isinstance(value, enum.Enum):
+        return _named(value.value, where)
+    if isinstance(value, L):
+        return [_named(item, where) for item in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_named(item, where) for item in value)
+    if isinstance(value, dict):
+        return {key: _named(item, where) for key, item in value.items()}
+    if inspect.isroutine(value) or isinstance(value, type) or callable(value):
+        name = functions.name_of(value)
+        if name is None:
+            raise not_registered(value, where)
+        return {"@": "function", "name": name}
+    return value
+
+
+def _recorded(value: Recorded, where: str) -> dict[str, Any]:
+    if isinstance(value, Transform) and value.enc is not None:
+        if type(value) is not Transform or value.dec is not None:
+            raise not_registered(value.enc, where)
+        return {
+            "@": "function_transform",
+            "function": _named(value.enc, where),
+            "order": value.order,
+            "split_idx": value.split_idx,
+        }
+    for kind, registry in RECORDED.items():
+        name = registry.name_of(type(value))
+        if name is not None:
+            place = f"{where} ({name})"
+            return {
+                "@": kind,
+                "kind": name,
+                "version": getattr(value, "version", 1),
+                "args": {k: _named(v, place) for k, v in value.init_args.items()},
+                "fitted": {k: _named(getattr(value, k), place) for k in getattr(value, "fits", ())},
+            }
+    raise not_registered(value, where)
+
+
+def not_registered(value: Any, where: str) -> NotExportable:
+    """The error for a class or function that a file has no name for."""
+    is_class = isinstance(value, Recorded)
+    name = type(value).__qualname__ if is_class else getattr(value, "__qualname__", repr(value))
+    recipe = (
+        f"@transforms.register() above class {name}" if is_class else "@register_function('my_package.name') above it"
+    )
+    return NotExportable(
+        f"{where} uses {name}, which a file cannot name",
+        got=f"{'class' if is_class else 'function'} {getattr(type(value) if is_class else value, '__module__', '')}.{name}",
+        expected="a class or function that is registered, here and where the file is loaded",
+        fix=recipe + (" (a lambda needs a def)" if name.endswith("<lambda>") else ""),
+    )
+
+
+def _built(value: Any) -> Any:
+    """Mappings that say what they are replaced by the objects."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_built(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "@" not in value:
+        return {key: _built(item) for key, item in value.items()}
+    match value:
+        case {"@": "pipeline", "steps": list(steps)}:
+            return Pipeline([_built(step) for step in steps])
+        case {"@": "vocab", "items": list(items), "add_na": bool(add_na)}:
+            return CategoryMap(items, sort=False, add_na=add_na)
+        case {"@": "function", "name": str(name)}:
+            return functions.get(name)
+        case {"@": "function_transform", "function": function, "order": order, "split_idx": split_idx}:
+            return Transform(_built(function), order=order, split_idx=split_idx)
+        case {"@": str(kind), "kind": str(name), "args": dict(args), "fitted": dict(fitted)} if kind in RECORDED:
+            return _build_recorded(RECORDED[kind].get(name), args, fitted)
+    raise BadFile("a file describes something that this library does not know", got=str(value)[:200])
+
+
+def _build_recorded(cls: Any, args: dict[str, Any], fitted: dict[str, Any]) -> Any:
+    res = cls.from_init_args({k: _built(v) for k, v in args.items()})
+    unknown = set(fitted) - set(getattr(cls, "fits", ()))
+    if unknown:
+        raise BadFile(f"{cls.__name__} does not fit {', '.join(sorted(unknown))}")
+    for name, value in fitted.items():
+        setattr(res, name, _built(value))
+    return res

@@ -1,0 +1,48 @@
+"""Transfer learning: groups of parameters that learn, and the two fits that adapt a trained body to new data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layered.callback.schedule import fit_one_cycle
+from layered.foundation.arguments import names_of
+from layered.foundation.errors import BadValue, refuse_unknown
+from layered.loop.loop import Loop
+
+
+def freeze_to(loop: Loop, n: int) -> None:
+    """Let only the parameter groups from the `n`-th on learn (negative counts from the end); norm layers go on learning."""
+    if loop.opt is None:
+        loop.create_opt()
+    loop.opt.freeze_to(n)
+
+
+def fine_tune(
+    loop: Loop,
+    epochs: int,
+    base_lr: float = 2e-3,
+    freeze_epochs: int = 1,
+    lr_mult: float = 100,
+    pct_start: float = 0.3,
+    div: float = 5.0,
+    **fit_args: Any,
+) -> None:
+    """First the head alone, with the body frozen; then all groups, the early ones at smaller rates.
+
+    epochs         of the second fit
+    base_lr        largest rate, per step, of the first fit; the second takes half of it
+    freeze_epochs  epochs of the first fit; 0 leaves it out
+    lr_mult        the first group learns at `base_lr / lr_mult`
+    pct_start, div  shape of the second one-cycle fit: see `fit_one_cycle`
+    fit_args       for both fits: `wd`, `moms`, `cbs`, `checkpoint`, `resume`, …
+    """
+    refuse_unknown(fit_args, names_of(fit_one_cycle), "fine_tune")
+    for name, count in (("epochs", epochs), ("freeze_epochs", freeze_epochs)):
+        if not isinstance(count, int) or count < 0:
+            raise BadValue(f"{name} counts epochs", got=repr(count), expected="a whole number from 0")
+    if freeze_epochs:
+        freeze_to(loop, -1)
+        fit_one_cycle(loop, freeze_epochs, slice(base_lr), pct_start=0.99, **fit_args)
+    base_lr /= 2
+    freeze_to(loop, 0)
+    fit_one_cycle(loop, epochs, slice(base_lr / lr_mult, base_lr), pct_start=pct_start, div=div, **fit_args)

@@ -1,0 +1,45 @@
+"""The blocks of image data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from layered.data.block import TransformBlock
+from layered.data.conversions import IntToFloatTensor
+from layered.foundation.registry import transforms
+from layered.foundation.tensors import TensorMask
+from layered.foundation.transform import Transform
+from layered.vision.types import PILBase, PILImage, PILMask
+
+
+def ImageBlock(cls: type[PILBase] = PILImage) -> TransformBlock:
+    """An image an item: whatever `cls.create` reads; a float batch [batch, channel, height, width] in [0, 1].
+
+    cls        `PILImage` (colour), `PILImageBW` (grey), or a class of your own
+    """
+    return TransformBlock(type_tfms=cls.create, batch_tfms=IntToFloatTensor)
+
+
+def MaskBlock(codes: Sequence[str] | None = None) -> TransformBlock:
+    """A class for each pixel; int64 [batch, height, width].
+
+    codes      the names of the classes, in order
+    """
+    return TransformBlock(type_tfms=[PILMask.create, AddMaskCodes(codes)], batch_tfms=IntToFloatTensor)
+
+
+@transforms.register()
+class AddMaskCodes(Transform):
+    """Masks know the names of their classes, as `codes`; so the data set has a `vocab` and `c`."""
+
+    target_kind: ClassVar[str] = "mask"
+
+    def __init__(self, codes: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.codes = None if codes is None else [str(code) for code in codes]
+        if self.codes is not None:
+            self.vocab, self.c = self.codes, len(self.codes)
+
+    def decode_mask(self, x: TensorMask) -> TensorMask:
+        return TensorMask(x, codes=self.codes)

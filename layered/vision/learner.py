@@ -1,0 +1,191 @@
+"""`vision_learner`: a trained body, a new head, and the learner that adapts them to your images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from layered.data.conversions import Normalize
+from layered.data.encodings import get_c
+from layered.foundation.arguments import checked
+from layered.foundation.errors import BadValue
+from layered.foundation.registry import builders
+from layered.integrations.timm_models import timm_body, timm_stats
+from layered.nn.hooks import num_features_model
+from layered.nn.init import apply_init
+from layered.optim.zoo import Adam
+from layered.training.learner import Learner
+from layered.vision.models.backbones import (
+    Cut,
+    create_body,
+    default_split,
+    find_arch,
+    is_torchvision,
+    model_meta,
+    torchvision_models,
+)
+from layered.vision.models.head import create_head
+
+InitFunc = Callable[..., Any]
+
+
+@checked
+def vision_learner(
+    dls: Any,
+    arch: Callable[..., nn.Module] | str,
+    normalize: bool = True,
+    n_out: int | None = None,
+    pretrained: bool = True,
+    weights: Any = None,
+    loss_func: Callable[..., Any] | None = None,
+    opt_func: Callable[..., Any] = Adam,
+    lr: float | slice = 1e-3,
+    splitter: Callable[[nn.Module], Any] | None = None,
+    cbs: Any = None,
+    metrics: Any = None,
+    path: Any = None,
+    model_dir: Any = "models",
+    wd: float | None = None,
+    wd_bn_bias: bool = False,
+    train_bn: bool = True,
+    moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+    cut: Cut = None,
+    init: InitFunc | None = nn.init.kaiming_normal_,
+    custom_head: nn.Module | None = None,
+    concat_pool: bool = True,
+    pool: bool = True,
+    lin_ftrs: Sequence[int] | None = None,
+    ps: float | Sequence[float] = 0.5,
+    first_bn: bool = True,
+    bn_final: bool = False,
+    lin_first: bool = False,
+    y_range: tuple[float, float] | None = None,
+    n_in: int = 3,
+) -> Learner:
+    """A `Learner` for images: the body of `arch` with trained weights, frozen, and a new head for this data.
+
+    arch        a function that builds a model, of torchvision (`resnet18`) or your own; or the name of a timm model
+    normalize   normalise batches as the weights' images were, unless the loaders do already
+    n_out       outputs; by default as many as `dls` has classes, or numbers to predict
+    pretrained  with trained weights, and the body frozen until `unfreeze`
+    weights     which: a torchvision name or entry, a local file, or a state dict
+    n_in        channels of the images
+    cut … y_range  see `create_vision_model`
+    loss_func … moms  see `Learner`
+    raises      UnknownName (nearest names) for an unknown `arch`; Offline where weights cannot be fetched; BadValue where the
+                number of outputs cannot be told
+
+    The body is the documentation: copy its lines to stand one floor lower.
+    """
+    arch = find_arch(arch)
+    n_out = n_out if n_out is not None else outputs_for(dls)
+    pretrained = pretrained or weights is not None
+    model_args: dict[str, Any] = dict(  # noqa: C408  # reads like the call it is for
+        n_out=n_out, cut=cut, n_in=n_in, custom_head=custom_head, concat_pool=concat_pool, pool=pool, lin_ftrs=lin_ftrs,
+        ps=ps, first_bn=first_bn, bn_final=bn_final, lin_first=lin_first, y_range=y_range,
+    )  # fmt: skip
+    model = create_vision_model(arch, pretrained=pretrained, weights=weights, init=init, **model_args)
+    learn = Learner(
+        dls, model, loss_func, opt_func, lr, splitter or split_of(arch), cbs, metrics, path, model_dir, wd, wd_bn_bias,
+        train_bn, moms,
+    )  # fmt: skip
+    learn.recipe = recipe_of(arch, model_args)
+    if normalize and pretrained and n_in == 3:
+        add_normalize(dls, stats_of(arch))
+    if pretrained:
+        learn.freeze()
+    return learn
+
+
+cnn_learner = vision_learner
+
+
+def create_vision_model(
+    arch: Callable[..., nn.Module] | str,
+    n_out: int,
+    pretrained: bool = True,
+    weights: Any = None,
+    cut: Cut = None,
+    n_in: int = 3,
+    init: InitFunc | None = nn.init.kaiming_normal_,
+    custom_head: nn.Module | None = None,
+    concat_pool: bool = True,
+    pool: bool = True,
+    lin_ftrs: Sequence[int] | None = None,
+    ps: float | Sequence[float] = 0.5,
+    first_bn: bool = True,
+    bn_final: bool = False,
+    lin_first: bool = False,
+    y_range: tuple[float, float] | None = None,
+) -> nn.Sequential:
+    """The body of `arch` and a head with `n_out` outputs, as `Sequential(body, head)`.
+
+    cut          where the body ends: see `create_body`; by default as the architecture needs it
+    init         initialises the head; None leaves torch's own
+    custom_head  in place of `create_head(nf, n_out, ...)`, which the other arguments are for
+    """
+    arch = find_arch(arch)
+    if isinstance(arch, str):
+        body: Any = timm_body(arch, n_in, pretrained, weights)
+        features, pooled_by_head = body.num_features, pool and body.needs_pool
+    else:
+        known_cut = model_meta[arch]["cut"]
+        body = create_body(arch, n_in, pretrained, cut if cut is not None else known_cut, weights=weights)
+        features, pooled_by_head = num_features_model(body), pool
+    head = custom_head or create_head(
+        features, n_out, lin_ftrs, ps, pooled_by_head, concat_pool, first_bn, bn_final, lin_first, y_range
+    )
+    model = nn.Sequential(body, head)
+    if init is not None:
+        apply_init(model[1], init)
+    return model
+
+
+def outputs_for(dls: Any) -> int:
+    """How many outputs a model for `dls` needs; an error where the targets do not say."""
+    count = get_c(dls)
+    if not count:
+        raise BadValue("the data does not say how many outputs the model needs", fix="vision_learner(..., n_out=)")
+    return count
+
+
+def split_of(arch: Any) -> Callable[[nn.Module], Any]:
+    """How the parameters of a model of this architecture are grouped, from the first layers to the head."""
+    return default_split if isinstance(arch, str) else model_meta[arch]["split"]
+
+
+def stats_of(arch: Any) -> tuple[Any, Any] | None:
+    """Mean and standard deviation of the images that the architecture's weights were trained on; None if not known."""
+    return timm_stats(arch) if isinstance(arch, str) else model_meta[arch]["stats"]
+
+
+def add_normalize(dls: Any, stats: tuple[Any, Any] | None) -> None:
+    """Let the loaders normalise by `stats`, unless one of them does already."""
+    pipelines = [getattr(dl, "after_batch", None) for dl in getattr(dls, "loaders", [])]
+    if stats is None or not pipelines or any(isinstance(t, Normalize) for p in pipelines for t in p or ()):
+        return
+    dls.add_tfms([Normalize.from_stats(*stats)], "after_batch")
+
+
+def recipe_of(arch: Any, model_args: dict[str, Any]) -> dict[str, Any] | None:
+    """How an exported file says which model it holds; None where that takes code that has no registered name."""
+    name = arch if isinstance(arch, str) else arch.__name__ if is_torchvision(arch) else builders.name_of(arch)
+    args = dict(model_args)
+    if name is None or args.pop("custom_head") is not None or callable(args["cut"]):
+        return None
+    where = "timm" if isinstance(arch, str) else "torchvision" if is_torchvision(arch) else "registered"
+    plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in args.items()}
+    return {"builder": "vision.model", "args": {"source": where, "arch": name, **plain}}
+
+
+@builders.register("vision.model")
+def build_from_recipe(source: str, arch: str, **model_args: Any) -> nn.Sequential:
+    """The untrained model that `recipe_of` described; names are looked up, never fetched."""
+    find: dict[str, Callable[[str], Any]] = {
+        "registered": builders.get,
+        "torchvision": torchvision_models.get_model_builder,
+        "timm": find_arch,
+    }
+    return create_vision_model(find[source](arch), pretrained=False, init=None, **model_args)

@@ -1,0 +1,161 @@
+"""Bodies of image models: which architectures there are, where they are cut, how their parameters are grouped."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from layered.foundation.errors import BadArgument, CannotRestore, MissingDependency, Offline, unknown_name
+from layered.foundation.lists import L
+from layered.foundation.optional import lazy
+from layered.foundation.torch_files import read_weights, state_dict_of
+from layered.integrations.timm_models import is_timm_model, timm_names
+from layered.nn.surgery import adapt_first_layer, cut_model
+from layered.optim.groups import params
+from layered.vision.stats import imagenet_stats
+
+torchvision_models = lazy("torchvision.models")
+
+Cut = int | Callable[[nn.Module], nn.Module] | None
+Splitter = Callable[[nn.Module], Any]
+
+
+def default_split(m: Any) -> L:
+    """Two groups of parameters: body and head."""
+    return L([params(m[0]), params(m[1:])], use_list=True)
+
+
+def _resnet_split(m: Any) -> L:
+    return L([params(m[0][:6]), params(m[0][6:]), params(m[1:])], use_list=True)
+
+
+def _features_split(at: int) -> Splitter:
+    """Three groups: the `features` of the body before and from child `at`, and the head."""
+    return lambda m: L([params(m[0][0][:at]), params(m[0][0][at:]), params(m[1:])], use_list=True)  # type: ignore[index]
+
+
+FAMILIES: dict[str, tuple[Cut, Splitter]] = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), (-2, _resnet_split)),
+    **dict.fromkeys(("squeezenet1_0", "squeezenet1_1"), (-1, _features_split(5))),
+    **dict.fromkeys(("densenet121", "densenet161", "densenet169", "densenet201"), (-1, _features_split(7))),
+    **dict.fromkeys(("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"), (-2, _features_split(22))),
+    "alexnet": (-2, _features_split(6)),
+}
+
+
+class _ModelMeta(dict[Any, dict[str, Any]]):
+    """What is known of an architecture, by the function that builds it; others are cut before their last pooling."""
+
+    def __missing__(self, arch: Any) -> dict[str, Any]:
+        known = is_torchvision(arch)
+        cut, split = FAMILIES.get(arch.__name__, (None, default_split)) if known else (None, default_split)
+        return {"cut": cut, "split": split, "stats": imagenet_stats if known else None}
+
+
+model_meta = _ModelMeta()
+"""How architectures are taken apart: `model_meta[resnet50]` → cut, split, and statistics of the images it was trained on."""
+
+
+def is_torchvision(arch: Any) -> bool:
+    """Whether `arch` is one of torchvision's functions that build image models."""
+    return getattr(arch, "__module__", "").startswith("torchvision.models.")
+
+
+def find_arch(arch: Any) -> Any:
+    """The architecture itself: a function that builds a model stays; a name is timm's, or torchvision's without timm.
+
+    raises     UnknownName with the nearest names; MissingDependency for a name that only timm may know
+    """
+    if callable(arch):
+        return arch
+    if not isinstance(arch, str):
+        raise BadArgument(
+            "arch is a function that builds a model, or a name", got=repr(arch), fix="for example resnet18"
+        )
+    known = torchvision_models.list_models(module=torchvision_models)
+    try:
+        if is_timm_model(arch):
+            return arch
+    except MissingDependency:
+        if arch not in known:
+            raise
+    if arch in known:
+        return torchvision_models.get_model_builder(arch)
+    raise unknown_name("architecture", arch, [*timm_names(), *known])
+
+
+def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Any = None) -> nn.Module:
+    """The model that `arch` builds.
+
+    weights    a torchvision name ("DEFAULT") or entry of weights, a file, or a state dict
+    raises     Offline where weights cannot be fetched, CannotRestore where they do not fit
+    """
+    takes = inspect.signature(arch).parameters
+    if weights is not None and _is_local(weights):
+        model = arch()
+        load_matching(model, weights)
+        return model
+    if weights is None and not pretrained:
+        return arch(weights=None) if "weights" in takes else arch(pretrained=False) if "pretrained" in takes else arch()
+    name = getattr(arch, "__name__", repr(arch))
+    try:
+        if "weights" in takes:
+            return arch(weights=weights if weights is not None else "DEFAULT")
+        if "pretrained" in takes:
+            return arch(pretrained=True)
+    except OSError as error:
+        raise Offline(
+            f"the weights of {name} could not be fetched",
+            got=f"{type(error).__name__}: {error}",
+            fix="weights='a/local/file.pth', or pretrained=False",
+        ) from error
+    raise BadArgument(
+        f"{name} builds a model without trained weights",
+        got=f"it takes {', '.join(takes) or 'no arguments'}",
+        fix="pretrained=False, or weights= a file or a state dict",
+    )
+
+
+def _is_local(weights: Any) -> bool:
+    if isinstance(weights, (Mapping, os.PathLike)):
+        return True
+    return isinstance(weights, str) and (
+        os.path.exists(weights) or os.path.splitext(weights)[1] != "" or os.sep in weights
+    )
+
+
+def load_matching(model: nn.Module, weights: Any) -> None:
+    """Load a file or a state dict into `model`; only its last layer, which is cut off, may differ in shape or be missing.
+
+    raises     CannotRestore naming what does not fit; the model is unchanged then
+    """
+    state: dict[str, Tensor] = dict(weights) if isinstance(weights, Mapping) else state_dict_of(read_weights(weights))
+    needed = model.state_dict()
+    last = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)][-1:]
+    fitting = {k: state[k] for k, v in needed.items() if k in state and state[k].shape == v.shape}
+    wrong = [k for k in needed if k not in fitting and k.rpartition(".")[0] not in last]
+    if wrong:
+        raise CannotRestore(
+            f"the weights do not fit {type(model).__name__}",
+            got=f"{len(wrong)} of {len(needed)} tensors missing or of another shape, first '{wrong[0]}'",
+            expected=f"{tuple(needed[wrong[0]].shape)}",
+            fix="weights of this very architecture",
+        )
+    model.load_state_dict(fitting, strict=False)
+
+
+def create_body(
+    model: Any, n_in: int = 3, pretrained: bool = True, cut: Cut = None, *, weights: Any = None
+) -> nn.Module:
+    """The body of a model: what stands before its last pooling, for images of `n_in` channels.
+
+    model      a model, or a function that builds one (`create_body(resnet34, cut=-2)`)
+    cut        keep so many children; or a function of the model; by default before the last child that pools
+    """
+    built = model if isinstance(model, nn.Module) else build_arch(model, pretrained, weights)
+    trained = pretrained or weights is not None
+    return cut_model(adapt_first_layer(built, n_in, trained) if n_in != 3 else built, cut)

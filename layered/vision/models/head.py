@@ -1,0 +1,67 @@
+"""The head of an image model: pooling, then linear layers, in place of the one that was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from layered.foundation.errors import BadValue
+from layered.nn.layers import AdaptiveConcatPool2d, Flatten, LinBnDrop, SigmoidRange
+
+
+def create_head(
+    nf: int,
+    n_out: int,
+    lin_ftrs: Sequence[int] | None = None,
+    ps: float | Sequence[float] = 0.5,
+    pool: bool = True,
+    concat_pool: bool = True,
+    first_bn: bool = True,
+    bn_final: bool = False,
+    lin_first: bool = False,
+    y_range: tuple[float, float] | None = None,
+) -> nn.Sequential:
+    """From `nf` feature maps [batch, nf, height, width] (features [batch, nf], if `pool=False`) to [batch, n_out].
+
+    lin_ftrs     widths of the layers between; [512] by default
+    ps           share dropped before the last layer, half of it before the others; or one for each layer
+    concat_pool  maximum and mean of each map, side by side; else the mean
+    first_bn     batch norm before the first linear layer
+    bn_final     batch norm after the last
+    lin_first    linear layers before their batch norms
+    y_range      squeeze the outputs into this range
+
+    >>> create_head(8, 2, lin_ftrs=[4])[0]
+    AdaptiveConcatPool2d()
+    """
+    inputs = nf * 2 if pool and concat_pool else nf
+    widths = [inputs, *([512] if lin_ftrs is None else lin_ftrs), n_out]
+    drops = _drops(ps, len(widths) - 1)
+    layers: list[nn.Module] = (
+        [AdaptiveConcatPool2d() if concat_pool else nn.AdaptiveAvgPool2d(1), Flatten()] if pool else []
+    )
+    if lin_first:
+        layers.append(nn.Dropout(drops.pop(0)))
+    steps = list(pairwise(widths))
+    for i, (n_in, width) in enumerate(steps[:-1] if lin_first else steps):
+        act = nn.ReLU(inplace=True) if i < len(steps) - 1 else None
+        layers += LinBnDrop(n_in, width, bn=first_bn if i == 0 else True, p=drops[i], act=act, lin_first=lin_first)
+    if lin_first:
+        layers.append(nn.Linear(*steps[-1]))
+    if bn_final:
+        layers.append(nn.BatchNorm1d(n_out, momentum=0.01))
+    if y_range is not None:
+        layers.append(SigmoidRange(*y_range))
+    return nn.Sequential(*layers)
+
+
+def _drops(ps: float | Sequence[float], count: int) -> list[float]:
+    if isinstance(ps, (int, float)):
+        return [ps / 2] * (count - 1) + [ps]
+    if len(ps) == 1:
+        return _drops(ps[0], count)
+    if len(ps) != count:
+        raise BadValue("ps gives a dropout for each linear layer", got=len(ps), expected=count)
+    return list(ps)

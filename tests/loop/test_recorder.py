@@ -1,0 +1,150 @@
+"""The recorder's columns and numbers are those of the formulas."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from layered.loop.callback import Callback
+from layered.loop.loop import Loop
+from layered.loop.recorder import Recorder, format_time
+from layered.metrics.metric import Metric
+
+
+def batches(rows=(4, 4, 2)):
+    g = torch.Generator().manual_seed(1)
+    return [(x, x.sum(1, keepdim=True)) for x in (torch.randn(n, 2, generator=g) for n in rows)]
+
+
+def mean_abs(pred, targ):
+    return (pred - targ).abs().mean()
+
+
+def learner(valid=True, recorder=None, cbs=None, metrics=mean_abs) -> Loop:
+    torch.manual_seed(0)
+    learn = Loop((batches(), batches() if valid else None), nn.Linear(2, 1), nn.MSELoss(), metrics=metrics, cbs=cbs)
+    if recorder is not None:
+        learn.remove_cb(Recorder).add_cb(recorder)
+    learn.logger = lambda row: None
+    return learn
+
+
+class Losses(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def after_loss(self):
+        if self.training:
+            self.seen.append(self.learn.loss.item())
+
+
+def test_the_train_loss_is_smoothed_over_all_epochs_and_reset_by_each_fit():
+    losses = Losses()
+    learn = learner(cbs=losses)
+    learn.fit(2)
+    average, expected = 0.0, []
+    for n, loss in enumerate(losses.seen, 1):
+        average = 0.98 * average + 0.02 * loss
+        expected.append(average / (1 - 0.98**n))
+    assert learn.recorder.losses == pytest.approx(expected)
+    assert [row[0] for row in learn.recorder.values] == pytest.approx([expected[2], expected[5]])
+    assert learn.smooth_loss.item() == pytest.approx(expected[-1])
+    learn.fit(1)
+    assert len(learn.recorder.losses) == 3
+
+
+def test_valid_loss_and_metrics_are_those_of_the_whole_set():
+    learn = learner()
+    learn.fit(1)
+    x, y = (torch.cat(parts) for parts in zip(*batches(), strict=True))
+    with torch.no_grad():
+        pred = learn.model(x)
+    assert learn.recorder.values[-1][1:] == pytest.approx([nn.functional.mse_loss(pred, y).item(), mean_abs(pred, y).item()])
+    assert learn.validate() == pytest.approx(learn.recorder.values[-1][1:])
+    assert learn.final_record == pytest.approx(learn.recorder.values[-1][1:])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "names"),
+    [
+        ({}, ["epoch", "train_loss", "valid_loss", "mean_abs", "time"]),
+        ({"add_time": False}, ["epoch", "train_loss", "valid_loss", "mean_abs"]),
+        ({"train_metrics": True}, ["epoch", "train_loss", "train_mean_abs", "valid_loss", "valid_mean_abs", "time"]),
+        ({"train_metrics": True, "valid_metrics": False}, ["epoch", "train_loss", "mean_abs", "time"]),
+    ],
+)
+def test_columns(kwargs, names):
+    rows = []
+    learn = learner(recorder=Recorder(**kwargs))
+    learn.logger = rows.append
+    learn.fit(2)
+    assert learn.recorder.metric_names == names
+    assert [len(row) for row in rows] == [len(names)] * 2
+    assert [row[0] for row in rows] == [0, 1]
+    assert all(isinstance(v, float) for row in learn.recorder.values for v in row)
+
+
+def test_rates_and_batches_are_counted():
+    learn = learner()
+    learn.fit(2, lr=0.3)
+    assert learn.recorder.lrs == [0.3] * 6
+    assert learn.recorder.iters == [3, 6]
+
+
+def test_without_validation_its_columns_are_none():
+    learn = learner(valid=False)
+    learn.fit(1)
+    assert learn.recorder.values[0][1:] == [None, None]
+    assert math.isfinite(learn.recorder.values[0][0])
+
+
+def test_metrics_can_be_set_later_and_in_the_older_way():
+    class Older(Metric):
+        def reset(self):
+            self.rows = 0
+
+        def accumulate(self, learn):
+            self.rows += len(learn.y)
+
+        @property
+        def value(self):
+            return self.rows
+
+    learn = learner()
+    learn.metrics = [Older()]
+    learn.fit(1)
+    assert learn.recorder.metric_names[3] == "older"
+    assert learn.recorder.values[0][2] == 10
+
+
+def test_no_loss_is_read_from_the_device_batch_by_batch(monkeypatch):
+    learn, reads = learner(valid=False), []
+    for name in ("item", "tolist", "__float__", "cpu", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def spy(self, *args, original=original, name=name):
+            reads.append(name)
+            return original(self, *args)
+
+        monkeypatch.setattr(torch.Tensor, name, spy)
+    learn.fit(3)
+    assert reads == ["tolist"] * 3
+
+
+def test_plots_show_what_was_recorded():
+    import matplotlib
+
+    matplotlib.use("agg")
+    learn = learner()
+    learn.fit(3)
+    ax = learn.recorder.plot_loss(skip_start=2, show_epochs=True)
+    train, valid = ax.get_lines()[:2]
+    assert list(train.get_xdata()) == list(range(2, 9))
+    assert list(valid.get_ydata()) == [row[1] for row in learn.recorder.values]
+    matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "00:00"), (61.9, "01:01"), (3600, "1:00:00")])
+def test_times_read_like_a_clock(seconds, text):
+    assert format_time(seconds) == text

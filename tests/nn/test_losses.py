@@ -1,0 +1,199 @@
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from layered.foundation.errors import BadValue
+from layered.foundation.registry import losses
+from layered.foundation.tensors import TensorCategory, TensorMask
+from layered.nn.losses import (
+    BaseLoss,
+    BCELossFlat,
+    BCEWithLogitsLossFlat,
+    CrossEntropyLossFlat,
+    FocalLoss,
+    FocalLossFlat,
+    L1LossFlat,
+    LabelSmoothingCrossEntropy,
+    LabelSmoothingCrossEntropyFlat,
+    MSELossFlat,
+)
+
+
+@pytest.fixture
+def gen():
+    return torch.Generator().manual_seed(0)
+
+
+def test_cross_entropy_equals_torch_on_flat_batches(gen):
+    x, y = torch.randn(6, 4, generator=gen), torch.tensor([0, 3, 2, 1, 1, 0])
+    weight = torch.tensor([1.0, 2.0, 0.5, 3.0])
+    assert_close(CrossEntropyLossFlat()(x, y), F.cross_entropy(x, y))
+    assert_close(CrossEntropyLossFlat(weight)(x, y), F.cross_entropy(x, y, weight))
+    assert_close(CrossEntropyLossFlat(weight.tolist())(x, y), F.cross_entropy(x, y, weight))
+    assert_close(
+        CrossEntropyLossFlat(ignore_index=1, label_smoothing=0.2)(x, y),
+        F.cross_entropy(x, y, ignore_index=1, label_smoothing=0.2),
+    )
+
+
+def test_cross_entropy_takes_classes_on_the_last_axis_of_sequences(gen):
+    x, y = torch.randn(2, 5, 4, generator=gen), torch.randint(0, 4, (2, 5), generator=gen)
+    assert_close(CrossEntropyLossFlat()(x, y), F.cross_entropy(x.transpose(1, 2), y))
+
+
+def test_cross_entropy_takes_classes_on_axis_one_of_masks(gen):
+    x, y = torch.randn(2, 3, 4, 5, generator=gen), torch.randint(0, 3, (2, 4, 5), generator=gen)
+    loss = CrossEntropyLossFlat(axis=1)
+    assert_close(loss(x, TensorMask(y.byte())), F.cross_entropy(x, y))
+    assert loss.activation(x).sum(1).allclose(torch.ones(2, 4, 5))
+    assert torch.equal(loss.decodes(loss.activation(x)), x.argmax(1))
+    unreduced = CrossEntropyLossFlat(axis=1, reduction="none")(x, y)
+    assert_close(unreduced, F.cross_entropy(x, y, reduction="none").view(-1))
+
+
+def test_cross_entropy_takes_probabilities_as_targets(gen):
+    x, y = torch.randn(2, 5, 4, generator=gen), torch.randn(2, 5, 4, generator=gen).softmax(-1)
+    assert_close(CrossEntropyLossFlat()(x, y), F.cross_entropy(x.view(10, 4), y.view(10, 4)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_any_integer_will_do_as_a_class(gen, dtype):
+    x = torch.randn(3, 4, generator=gen)
+    y = torch.tensor([0, 3, 2])
+    assert_close(CrossEntropyLossFlat()(x, y.to(dtype)), F.cross_entropy(x, y))
+
+
+def test_losses_of_semantic_tensors_are_plain(gen):
+    loss = CrossEntropyLossFlat()(torch.randn(2, 3, generator=gen), TensorCategory([0, 1]))
+    assert type(loss) is torch.Tensor
+
+
+def test_label_smoothing_follows_its_formula(gen):
+    x, y, eps = torch.randn(5, 4, generator=gen).double(), torch.tensor([0, 3, 2, 1, 1]), 0.3
+    logs = x.log_softmax(-1)
+    wanted = (-(1 - eps) * logs[range(5), y] - eps / 4 * logs.sum(-1)).mean()
+    assert_close(LabelSmoothingCrossEntropy(eps)(x, y), wanted)
+    assert_close(LabelSmoothingCrossEntropyFlat(eps)(x[None], y[None]), wanted)
+
+
+def test_focal_loss_follows_its_formula(gen):
+    x, y, weight = torch.randn(5, 3, generator=gen), torch.tensor([0, 2, 2, 1, 1]), torch.tensor([1.0, 2.0, 3.0])
+    p = x.softmax(-1)[range(5), y]
+    wanted = (1 - p) ** 2 * -p.log()
+    assert_close(FocalLoss()(x, y), wanted.mean())
+    assert_close(FocalLossFlat(weight=weight, reduction="none")(x, y), wanted * weight[y])
+    assert_close(FocalLossFlat(gamma=0.0)(x, y), F.cross_entropy(x, y))
+
+
+def test_binary_cross_entropy_equals_torch(gen):
+    x, y = torch.randn(4, 3, generator=gen), torch.randint(0, 2, (4, 3), generator=gen)
+    assert_close(BCEWithLogitsLossFlat()(x, y), F.binary_cross_entropy_with_logits(x, y.float()))
+    assert_close(BCELossFlat()(x.sigmoid(), y), F.binary_cross_entropy(x.sigmoid(), y.float()))
+
+
+def test_class_weights_of_binary_cross_entropy_need_no_flatten_off(gen):
+    x, y = torch.randn(2, 5, 3, generator=gen), torch.randint(0, 2, (2, 5, 3), generator=gen)
+    weights = torch.tensor([1.0, 2.0, 4.0])
+    assert_close(
+        BCEWithLogitsLossFlat(pos_weight=weights)(x, y),
+        F.binary_cross_entropy_with_logits(x, y.float(), pos_weight=weights),
+    )
+    assert_close(
+        BCEWithLogitsLossFlat([1, 2, 4], axis=1)(x.transpose(1, 2), y.transpose(1, 2)),
+        F.binary_cross_entropy_with_logits(x, y.float(), weight=weights),
+    )
+
+
+def test_multilabel_decodes_by_its_threshold():
+    loss = BCEWithLogitsLossFlat(thresh=0.2)
+    probabilities = loss.activation(torch.tensor([[0.0, -3.0]]))
+    assert_close(probabilities, torch.tensor([[0.5, 0.0474259]]))
+    assert loss.decodes(probabilities).tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(MSELossFlat, F.mse_loss), (L1LossFlat, F.l1_loss)])
+def test_numbers_with_and_without_a_last_axis_fit(gen, ours, theirs):
+    x, y = torch.randn(4, 1, generator=gen), torch.tensor([1, 2, 3, 4])
+    assert_close(ours()(x, y), theirs(x[:, 0], y.float()))
+    assert ours().activation(x) is x
+    assert ours().decodes(x) is x
+
+
+def test_double_targets_do_not_make_the_loss_double(gen):
+    assert MSELossFlat()(torch.randn(4, generator=gen), torch.ones(4, dtype=torch.float64)).dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("loss", "pred", "targ"),
+    [(MSELossFlat(), (4, 2), (4,)), (CrossEntropyLossFlat(), (4, 3), (5,)), (BCEWithLogitsLossFlat(), (4, 3), (4,))],
+    ids=repr,
+)
+def test_shapes_that_do_not_fit_are_named(loss, pred, targ):
+    with pytest.raises(BadValue, match=type(loss).__name__) as caught:
+        loss(torch.zeros(pred), torch.zeros(targ, dtype=torch.long))
+    assert str(list(pred)) in caught.value.got
+    assert "n_out" in caught.value.fix
+
+
+EVERY = [losses.get(name)() for name in losses.names()]
+
+
+@pytest.mark.parametrize("loss", EVERY, ids=repr)
+def test_gradients_are_right(gen, loss):
+    if loss.is_2d:
+        x, y = torch.randn(3, 4, generator=gen).double(), torch.tensor([0, 3, 1])
+    else:
+        x, y = torch.rand(3, 4, generator=gen).double(), torch.randint(0, 2, (3, 4), generator=gen)
+    assert torch.autograd.gradcheck(lambda p: loss(p, y), x.requires_grad_())
+
+
+@pytest.mark.parametrize("loss", EVERY, ids=repr)
+def test_reduction_can_be_set_and_the_parts_sum_up(gen, loss):
+    loss = copy.deepcopy(loss)
+    x = torch.rand(3, 4, generator=gen)
+    y = torch.tensor([0, 3, 1]) if loss.is_2d else torch.ones(3, 4)
+    mean = loss(x, y)
+    loss.reduction = "none"
+    parts = loss(x, y)
+    assert loss.reduction == "none"
+    assert parts.ndim == 1
+    assert_close(parts.mean(), mean)
+    loss.reduction = "sum"
+    assert_close(loss(x, y), parts.sum())
+
+
+@pytest.mark.parametrize("loss", EVERY, ids=repr)
+def test_a_loss_is_built_again_from_its_record_and_pickles(loss):
+    assert type(loss).from_init_args(loss.init_args).init_args == loss.init_args
+    assert pickle.loads(pickle.dumps(loss)).init_args == loss.init_args
+
+
+def test_losses_of_one_class_say_that_targets_are_indices():
+    assert {type(loss).__name__ for loss in EVERY if loss.y_int} == {
+        "CrossEntropyLossFlat",
+        "FocalLossFlat",
+        "LabelSmoothingCrossEntropyFlat",
+    }
+
+
+def test_any_torch_loss_can_be_wrapped(gen):
+    x, y = torch.randn(3, 2, generator=gen), torch.randn(3, 2, generator=gen)
+    wanted = F.huber_loss(x, y, delta=0.5)
+    assert_close(BaseLoss(nn.HuberLoss, delta=0.5, is_2d=False)(x, y), wanted)
+    assert_close(BaseLoss(nn.HuberLoss(delta=0.5), is_2d=False)(x, y), wanted)
+
+
+def test_weights_follow_the_predictions():
+    loss = CrossEntropyLossFlat([1.0, 2.0])
+    assert loss.to("meta").func.weight.device.type == "meta"
+    assert loss(torch.zeros(3, 2, device="meta"), torch.zeros(3, dtype=torch.long, device="meta")).device.type == "meta"
+
+
+def test_an_unknown_argument_is_refused():
+    with pytest.raises(TypeError, match="weights"):
+        CrossEntropyLossFlat(weights=[1.0])
