@@ -221,7 +221,6 @@ def _put_back(loop: Loop) -> Iterator[None]:
             for name in STATE_FIELDS & vars(loop).keys():
                 delattr(loop, name)
             vars(loop).update(own)
-            loop.opt = opt
             if opt is not None:
                 opt.load_state_dict(opt_state)
             for cb, attributes in callbacks:

@@ -134,6 +134,7 @@ class _Part:
                 for chunk in _shown(response, int(length) if length else None):
                     with saving(self.path):
                         file.write(chunk)
+                        file.flush()
         return length is None or self.size() == start + int(length)
 
     def _remember(self, headers: Message) -> None:

@@ -186,6 +186,7 @@ def _copy(source: IO[bytes], target: Path, room: int) -> int:
                     raise _TooMuch
                 with saving(target):
                     file.write(piece)
+                    file.flush()
     return written
 
 

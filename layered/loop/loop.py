@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from layered.data.loader import DataLoader
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource
 from layered.foundation.helpers import listify
 from layered.foundation.paths import Path
@@ -47,6 +48,7 @@ class Loop(Listeners):
     moms         momentum at the start, middle and end of a one-cycle fit
     default_cbs  True for modes, recorder and plain tensors; False for none; or a list of your own
     step         step(loop, batch) -> loss, in place of model(*xb) and loss_func
+    seed         what shuffling and augmentation of our loaders depend on; None leaves theirs
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Loop(Listeners):
         default_cbs: bool | Sequence[Any] = True,
         *,
         step: Callable[[Any, Any], Any] | None = None,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.dls, self.model = loaders_of(dls), model
@@ -77,6 +80,9 @@ class Loop(Listeners):
         self.wd, self.wd_bn_bias, self.train_bn, self.moms = wd, wd_bn_bias, train_bn, moms
         self.path = Path(path if path is not None else getattr(self.dls, "path", None) or ".")
         self.model_dir, self.metrics = model_dir, metrics
+        for dl in (self.dls.train, self.dls.valid) if seed is not None else ():
+            if isinstance(dl, DataLoader):
+                dl.seed = seed
         self.add_cbs(ESSENTIAL_CALLBACKS if default_cbs is True else default_cbs or None).add_cbs(cbs)
         self.emit("after_create")
 
@@ -178,7 +184,7 @@ class Loop(Listeners):
     def all_batches(self, batches: Iterable[Any] | None = None, first: int = 0) -> None:
         """Every batch of this pass, or these, numbered from `first`."""
         placed = getattr(self.dl, "device", None) is not None
-        self._moves_to = None if placed else find_device([*self.model.parameters(), *self.model.buffers()])
+        self.moves_to = None if placed else find_device([*self.model.parameters(), *self.model.buffers()])
         limit = self.epoch_length if self.training else None
         for i, b in numbered(self.dl if batches is None else batches, first, limit):
             self.one_batch(i, b)
@@ -186,7 +192,7 @@ class Loop(Listeners):
     def one_batch(self, i: int, b: Any) -> None:
         """Batch `b`, the `i`-th of this pass: from inputs to prediction, loss and, in training, an optimizer step."""
         self.iter = i
-        self.batch = b if self._moves_to is None else to_device(b, self._moves_to, non_blocking=True)
+        self.batch = b if self.moves_to is None else to_device(b, self.moves_to, non_blocking=True)
         self.xb, self.yb = split_batch(self.batch, self.n_inp, self.model) if self.step is None else ((self.batch,), ())
         self.within(BATCH, self._forward_and_learn)
 

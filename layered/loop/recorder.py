@@ -157,7 +157,7 @@ class Recorder(Callback):
         log          a logarithmic axis of losses
         show_epochs  mark where epochs begin
         """
-        ax = plt.gca() if ax is None else ax
+        ax = plt.subplots()[1] if ax is None else ax
         ax.plot(range(skip_start, len(self.losses)), self.losses[skip_start:], label="train")
         valid_column = self.metric_names.index("valid_loss") - 1 if "valid_loss" in self.metric_names else None
         if with_valid and valid_column is not None:

@@ -44,6 +44,7 @@ class State:
     # the pass and the batch at hand
     dl: Any = None
     n_inp: int | None = None  # how many parts of a batch are inputs; None is all but the last
+    moves_to: torch.device | None = None  # where its batches are sent; None for a loader that does it itself
     training: bool = False  # a training pass, not a validation pass
     n_iter: int | None = None  # batches in this pass; None for a loader without length
     iter: int = 0  # of this pass, from 0
@@ -85,5 +86,5 @@ def _single(parts: Any) -> Any:
 
 STATE_FIELDS = frozenset(State.__annotations__) | {"x", "y", "smooth_loss"}
 
-PASS_FIELDS = ("dl", "n_inp", "training", "n_iter", "iter", "batch", "xb", "yb", "pred", "loss_grad")
+PASS_FIELDS = ("dl", "n_inp", "moves_to", "training", "n_iter", "iter", "batch", "xb", "yb", "pred", "loss_grad")
 """The fields of the pass at hand: back at their defaults once it is over."""

@@ -23,7 +23,7 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1) -> Tensor:
     tensor(0.5000)
     """
     pred, targ = flatten_check(plain(inp).argmax(dim=axis), targ)
-    return (pred == targ).float().mean()
+    return (pred == targ).mean(dtype=torch.float32)
 
 
 def error_rate(inp: Tensor, targ: Tensor, axis: int = -1) -> Tensor:
@@ -43,7 +43,7 @@ def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1) -> Ten
     """
     best = plain(inp).topk(k, dim=axis).indices
     found: Tensor = (best == plain(targ).unsqueeze(axis)).any(dim=axis)
-    return found.float().mean()
+    return found.mean(dtype=torch.float32)
 
 
 def accuracy_multi(inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool = True) -> Tensor:
@@ -56,7 +56,7 @@ def accuracy_multi(inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool
     tensor(0.5000)
     """
     inp, targ = flatten_check(inp, targ)
-    return (((inp.sigmoid() if sigmoid else inp) > thresh) == targ.bool()).float().mean()
+    return (((inp.sigmoid() if sigmoid else inp) > thresh) == targ.bool()).mean(dtype=torch.float32)
 
 
 class ConfusionMetric(Metric):

@@ -225,8 +225,11 @@ class AvgMetric(Metric):
         self.func = func
 
     def update(self, pred: Any, *targ: Any) -> None:
-        rows = find_bs(targ if targ else pred)
-        self.total = self.total + wide(self.func(pred, *targ)) * rows
+        rows, value = find_bs(targ if targ else pred), self.func(pred, *targ)
+        if isinstance(self.total, Tensor) and isinstance(value, Tensor):
+            self.total = torch.add(self.total, value.detach(), alpha=rows)  # in the precision of the total
+        else:
+            self.total = self.total + wide(value) * rows
         self.count += rows
 
     def compute(self) -> Any:
@@ -378,7 +381,9 @@ def _snake(name: str) -> str:
 
 def flatten_check(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
     """Both as plain vectors; raises BadValue if they do not have the same number of elements."""
-    pred, targ = plain(pred).contiguous().view(-1), plain(targ).contiguous().view(-1)
+    pred, targ = plain(pred), plain(targ)
+    if pred.ndim != 1 or targ.ndim != 1:
+        pred, targ = pred.reshape(-1), targ.reshape(-1)
     if len(pred) != len(targ):
         raise BadValue(
             "predictions and targets do not have the same number of elements",

@@ -316,3 +316,12 @@ def _mask_loss(**details: Any) -> CrossEntropyLossFlat:
 default_losses.add("category", CrossEntropyLossFlat)
 default_losses.add("multicategory", BCEWithLogitsLossFlat)
 default_losses.add("regression", MSELossFlat)
+
+
+def default_loss(dls: Any) -> Any:
+    """A new loss for the targets of `dls`: cross-entropy for classes, mean squared error for numbers, …
+
+    None where the data does not say what its targets are, or has several: then the learner has to be told.
+    """
+    kinds = getattr(dls, "target_kinds", None) or []
+    return default_losses.get(kinds[0])() if len(kinds) == 1 and kinds[0] in default_losses else None

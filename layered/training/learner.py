@@ -16,6 +16,7 @@ from layered.foundation.tensors import plain_tree
 from layered.foundation.tree import to_device
 from layered.loop.batches import split_batch
 from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
+from layered.nn.losses import default_loss
 from layered.nn.summary import Summary, module_summary
 from layered.optim.groups import trainable_params
 from layered.optim.zoo import Adam
@@ -60,6 +61,7 @@ class Learner(Loop):
         *,
         step: Callable[[Any, Any], Any] | None = None,
     ) -> None:
+        loss_func = loss_func if loss_func is not None else default_loss(dls)
         super().__init__(
             dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms,
             defaults.callbacks if default_cbs is True else default_cbs, step=step,

@@ -88,11 +88,12 @@ def _load_model(described: dict[str, Any], weights: dict[str, Tensor], model: nn
             got=described["refused"],
             fix="load_learner(file, model=build()) with the code that built it",
         )
-    net = model if model is not None else _build_on_meta(described)
+    shapes = {name: tuple(t.shape) for name, t in weights.items()}
+    net = model if model is not None else _build_on_meta(described, shapes)
     _check_fits(net, weights)
     net.load_state_dict(weights, assign=model is None)
     if any(t.is_meta for t in [*net.parameters(), *net.buffers()]):  # buffers that are computed, not stored
-        net = _build(described)
+        net = _build(described, shapes)
         net.load_state_dict(weights)
     return net.requires_grad_().eval()
 
@@ -111,15 +112,15 @@ def _check_fits(net: nn.Module, weights: dict[str, Tensor]) -> None:
         )
 
 
-def _build_on_meta(described: dict[str, Any]) -> nn.Module:
+def _build_on_meta(described: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     """The model without memory for its weights, which the file brings."""
     with torch.device("meta"):
-        return _build(described)
+        return _build(described, shapes)
 
 
-def _build(described: dict[str, Any]) -> nn.Module:
+def _build(described: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> nn.Module:
     if "tree" in described:
-        return rebuild_module(described["tree"])
+        return rebuild_module(described["tree"], shapes)
     recipe = described["recipe"]
     net: nn.Module = builders.get(recipe["builder"])(**recipe["args"])
     return net

@@ -241,17 +241,18 @@ def test_an_encrypted_zip_says_so(tmp_path):
         unpack(archive, tmp_path / "here")
 
 
-def test_a_full_disk_is_cannot_save_and_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit", [10, 1000, 20_000])
+def test_a_disk_that_takes_no_more_is_cannot_save_and_leaves_nothing(tmp_path, limit):
+    resource = pytest.importorskip("resource")
     archive = make_zip(tmp_path / "x.zip", CONTENT)
-
-    def full(self, *args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "mkdir", full)
-    with pytest.raises(CannotSave, match="cannot write") as caught:
-        unpack(archive, tmp_path / "here")
-    assert "No space left" in str(caught.value.got)
-    monkeypatch.undo()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(CannotSave, match="cannot write") as caught:
+            unpack(archive, tmp_path / "here")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "LAYERED_HOME" in str(caught.value.fix)
     check_nothing_left(tmp_path, archive)
 
 

@@ -15,7 +15,9 @@ def learner(cbs=None) -> Loop:
     return Loop(([(torch.ones(2, 3), torch.ones(2, 1))], None), nn.Linear(3, 1), nn.MSELoss(), cbs=cbs)
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("after_bacth", "after_batch"), ("befor_fit", "before_fit"), ("on_errors", "on_error")])
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("after_bacth", "after_batch"), ("befor_fit", "before_fit"), ("on_errors", "on_error")]
+)
 def test_a_method_that_nearly_spells_an_event_is_refused_with_the_event_meant(wrong, right):
     with pytest.raises(BadEvent, match=f"Typo.{wrong}(.|\n)*'{right}'"):
         type("Typo", (Callback,), {wrong: lambda self: None})
@@ -46,9 +48,9 @@ def test_reads_fall_through_to_the_learner_and_own_attributes_win():
     assert cb.model is learn.model
     assert cb.lr == 5
     with pytest.raises(AttributeError, match="'nothing'"):
-        cb.nothing  # noqa: B018
+        cb.nothing
     with pytest.raises(AttributeError, match="'model'"):
-        Callback().model  # noqa: B018
+        Callback().model
 
 
 def test_a_write_that_hides_a_field_of_the_learner_is_told():
@@ -62,12 +64,17 @@ def test_a_write_that_hides_a_field_of_the_learner_is_told():
 
 def test_a_callback_without_learner_says_so():
     with pytest.raises(CannotTrain, match="belongs to no learner"):
-        Callback().learn  # noqa: B018
+        Callback().learn
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("SaveModelCallback", "save_model"), ("CSVLogger", "csv_logger"), ("Callback", "callback"), ("LRFinder", "lr_finder")],
+    [
+        ("SaveModelCallback", "save_model"),
+        ("CSVLogger", "csv_logger"),
+        ("Callback", "callback"),
+        ("LRFinder", "lr_finder"),
+    ],
 )
 def test_the_name_is_the_class_in_snake_case(name, expected):
     assert type(name, (Callback,), {})().name == expected
@@ -91,7 +98,7 @@ def test_a_callback_pickles_without_its_learner():
     again = pickle.loads(pickle.dumps(cb))
     assert again.note == 3
     with pytest.raises(CannotTrain):
-        again.learn  # noqa: B018
+        again.learn
 
 
 def test_a_callback_never_replaces_a_field_of_its_learner():

@@ -70,7 +70,10 @@ def two_fits(learn: Loop, folder=None, every="1 epoch", resume=None) -> dict:
 
 def remains(learn: Loop) -> dict:
     state = {k: v.tolist() for k, v in learn.model.state_dict().items()}
-    opt = {i: [v.tolist() if torch.is_tensor(v) else v for v in s.values()] for i, s in learn.opt.state_dict()["state"].items()}
+    opt = {
+        i: [v.tolist() if torch.is_tensor(v) else v for v in s.values()]
+        for i, s in learn.opt.state_dict()["state"].items()
+    }
     record = learn.recorder
     return {
         "weights": state, "opt": opt, "losses": record.losses, "lrs": record.lrs, "hps": record.hps, "values": record.values,

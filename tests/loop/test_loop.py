@@ -1,5 +1,6 @@
 """The loop fires its events in order, trains as a hand-written loop does, and leaves nothing behind."""
 
+import contextlib
 import gc
 import weakref
 
@@ -56,8 +57,17 @@ class Trace(Callback):
             raise self.error
 
 
-TRAIN_BATCH = "before_batch after_pred after_loss before_backward after_backward before_step after_step after_batch".split()
-VALID_BATCH = "before_batch after_pred after_loss after_batch".split()
+TRAIN_BATCH = [
+    "before_batch",
+    "after_pred",
+    "after_loss",
+    "before_backward",
+    "after_backward",
+    "before_step",
+    "after_step",
+    "after_batch",
+]
+VALID_BATCH = ["before_batch", "after_pred", "after_loss", "after_batch"]
 
 
 def trace_of(at=None, error=None, training=True, n_epoch=1):
@@ -77,7 +87,11 @@ def test_events_come_in_the_order_of_the_loop():
     [
         ("after_pred", events.CancelBatchException, "after_pred after_cancel_batch after_batch"),
         ("before_batch", events.CancelBatchException, "before_batch after_cancel_batch after_batch"),
-        ("before_backward", events.CancelBackwardException, "before_backward after_cancel_backward after_backward before_step"),
+        (
+            "before_backward",
+            events.CancelBackwardException,
+            "before_backward after_cancel_backward after_backward before_step",
+        ),
         ("before_step", events.CancelStepException, "before_step after_cancel_step after_step after_batch"),
         ("after_loss", events.CancelTrainException, "after_loss after_cancel_train after_train before_validate"),
         ("after_loss", events.CancelEpochException, "after_loss after_cancel_epoch after_epoch after_fit"),
@@ -285,10 +299,8 @@ def test_a_deleted_learner_frees_its_weights_at_once(interrupted):
         learn.on("after_batch")(lambda: None)
         learn.fit(1)
         if interrupted:
-            try:
+            with contextlib.suppress(Boom):
                 learn.fit(1, cbs=Explode)
-            except Boom:
-                pass
         weights = weakref.ref(learn.model.weight)
         del learn
         assert weights() is None
@@ -396,7 +408,11 @@ def test_a_model_without_parameters_and_a_frozen_one_go_through_the_loop():
 
     learn = loop(model=Mean(), valid=batches(1))
     learn.fit(1)
-    assert learn.validate()[0] == pytest.approx(nn.functional.mse_loss(*[f(batches(1)[0]) for f in (lambda b: b[0].mean(1, keepdim=True), lambda b: b[1])]).item())
+    assert learn.validate()[0] == pytest.approx(
+        nn.functional.mse_loss(
+            *[f(batches(1)[0]) for f in (lambda b: b[0].mean(1, keepdim=True), lambda b: b[1])]
+        ).item()
+    )
     frozen = linear().requires_grad_(False)
     before = {k: v.clone() for k, v in frozen.state_dict().items()}
     loop(model=frozen).fit(1)

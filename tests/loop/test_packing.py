@@ -32,7 +32,13 @@ def test_plain_trees_come_back(tree):
 
 def test_tensors_arrays_and_odd_numbers_come_back():
     floats = [0.1 * i for i in range(1000)]
-    tree = {"a.b": torch.ones(2), "a": {"b": torch.zeros(3, dtype=torch.int64)}, "f": floats, "s": {1, 2}, "r": slice(1, None)}
+    tree = {
+        "a.b": torch.ones(2),
+        "a": {"b": torch.zeros(3, dtype=torch.int64)},
+        "f": floats,
+        "s": {1, 2},
+        "r": slice(1, None),
+    }
     tree |= {"n": np.arange(6, dtype=np.uint32).reshape(2, 3), "one": np.float32(0.5), "inf": math.inf}
     back = there_and_back(tree)
     assert torch.equal(back.pop("a.b"), tree.pop("a.b"))

@@ -60,7 +60,9 @@ def test_valid_loss_and_metrics_are_those_of_the_whole_set():
     x, y = (torch.cat(parts) for parts in zip(*batches(), strict=True))
     with torch.no_grad():
         pred = learn.model(x)
-    assert learn.recorder.values[-1][1:] == pytest.approx([nn.functional.mse_loss(pred, y).item(), mean_abs(pred, y).item()])
+    assert learn.recorder.values[-1][1:] == pytest.approx(
+        [nn.functional.mse_loss(pred, y).item(), mean_abs(pred, y).item()]
+    )
     assert learn.validate() == pytest.approx(learn.recorder.values[-1][1:])
     assert learn.final_record == pytest.approx(learn.recorder.values[-1][1:])
 

@@ -1,0 +1,51 @@
+# Two commands on a fresh machine with Python >= 3.11, make and the package registries:
+#
+#     make demo    fine-tune a model on real images, export it, predict with it
+#     make test    everything that is checked: style, types, floors, tests, notebooks, wheel
+#
+# Both make `.venv` first, or reuse it as long as pyproject.toml is the one it was installed from.
+# Another Python: `make PYTHON=/path/to/python3.12 test`.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/pyproject.toml
+PYTHON ?=
+GOOD := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+AT_HOME := { $(BIN)/python -c '$(GOOD)' && grep -qF '$(CURDIR)/$(VENV)/bin' $(BIN)/pip; } 2>/dev/null
+
+.PHONY: help env demo test lint clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
+
+env:
+	@if cmp -s $(STAMP) pyproject.toml && $(AT_HOME); then exit 0; fi; \
+	if ! $(AT_HOME); then \
+		for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do \
+			if $$python -c '$(GOOD)' 2>/dev/null; then found=$$python; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "layered needs Python 3.11 or newer with its modules venv and ensurepip, and found none."; \
+			echo "Install one (Debian, Ubuntu: apt install python3-venv) or say: make PYTHON=/path/to/python3"; \
+			exit 1; \
+		fi; \
+		$$found -m venv --clear $(VENV) || exit 1; \
+	fi; \
+	echo "Installing into $(VENV): this takes some minutes, once."; \
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[quickstart,dev]' && cp pyproject.toml $(STAMP)
+
+demo: env
+	$(BIN)/layered demo
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

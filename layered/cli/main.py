@@ -1,0 +1,82 @@
+"""The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`.
+
+Exit codes: 0 done; 1 something was wrong with the data, a file or the network, and the message says what and how to mend
+it; 2 the command was not understood; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import layered
+from layered.cli.demo import run_demo
+from layered.cli.predict import run_predict
+from layered.cli.train import run_train_vision
+from layered.foundation.errors import LayeredError
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments."""
+    parser = argparse.ArgumentParser(prog="layered", description="Train, try and use models from the shell.")
+    parser.add_argument("--version", action="version", version=f"layered {layered.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="fine-tune a small model on bundled images, offline, in a few minutes")
+    demo.add_argument("--out", default="demo", help="folder for pictures and the model (default: %(default)s)")
+    demo.add_argument("--epochs", type=_count, default=2, help="epochs with all layers learning (default: %(default)s)")
+    demo.set_defaults(run=run_demo)
+
+    train = commands.add_parser("train", help="train a model on your own data")
+    kinds = train.add_subparsers(title="kinds of data", required=True, metavar="KIND")
+    vision = kinds.add_parser(
+        "vision",
+        help="images in folders named after their class",
+        description="Fine-tune an image classifier. FOLDER holds a folder for each class, or train/ and valid/ with these.",
+    )
+    vision.add_argument("folder", metavar="FOLDER", help="the folder of the images")
+    vision.add_argument("--arch", default="resnet18", help="architecture of torchvision or timm (default: %(default)s)")
+    vision.add_argument("--epochs", type=_count, default=3, help="epochs with all layers learning (default: %(default)s)")
+    vision.add_argument("--size", type=_count, default=224, help="side of the images in pixels (default: %(default)s)")
+    vision.add_argument("--out", default="model.layered", help="file to write the model to (default: %(default)s)")
+    vision.add_argument("--bs", type=_count, default=64, help="images a batch (default: %(default)s)")
+    vision.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
+    vision.add_argument("--valid-pct", type=float, default=0.2, help="share held out, without valid/ (default: %(default)s)")
+    vision.add_argument("--seed", type=int, default=42, help="same seed, same split and same run (default: %(default)s)")
+    vision.add_argument("--weights", help="file of trained weights, in place of a download")
+    vision.add_argument("--from-scratch", action="store_true", help="start from random weights")
+    vision.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read, and say which")
+    vision.set_defaults(run=run_train_vision)
+
+    predict = commands.add_parser("predict", help="predict images with an exported model")
+    predict.add_argument("model", metavar="MODEL", help="a file that train, or learn.export(), wrote")
+    predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    predict.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
+    predict.set_defaults(run=run_predict)
+    return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except LayeredError as error:
+        print(f"layered: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("layered: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

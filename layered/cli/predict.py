@@ -1,0 +1,32 @@
+"""`layered predict MODEL IMAGE...`: a line for each image."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import layered.vision.all  # noqa: F401  # registers what exported image models are made of
+from layered.foundation.errors import BadItem, LayeredError
+from layered.training.loading import load_learner
+
+
+def run_predict(args: argparse.Namespace) -> None:
+    """Predict each image; all are tried before an error for those that failed."""
+    learn = load_learner(args.model)
+    failed: list[str] = []
+    for image in args.images:
+        try:
+            label, _, probabilities = learn.predict(image)
+        except LayeredError as error:
+            failed.append(f"{image}: {error.problem}")
+            continue
+        vocab = [str(name) for name in getattr(learn.dls, "vocab", [])]
+        numbers = probabilities.flatten().tolist()
+        if args.json:
+            named = dict(zip(vocab, numbers, strict=True)) if len(vocab) == len(numbers) else numbers
+            print(json.dumps({"image": image, "prediction": str(label), "probabilities": named}))
+        else:
+            sure = f"\t{max(numbers):.4f}" if len(vocab) == len(numbers) else ""
+            print(f"{image}\t{label}{sure}")
+    if failed:
+        raise BadItem(f"{len(failed)} of {len(args.images)} images could not be predicted", got="\n           ".join(failed))

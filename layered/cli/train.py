@@ -1,0 +1,56 @@
+"""`layered train vision FOLDER`: a folder of images to a file that predicts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import matplotlib as mpl
+
+from layered.foundation.archive import commit
+from layered.foundation.paths import Path
+from layered.foundation.seeds import set_seed
+from layered.vision.all import (
+    ImageDataLoaders,
+    RandomResizedCrop,
+    aug_transforms,
+    error_rate,
+    find_arch,
+    torchvision_models,
+    vision_learner,
+)
+
+
+def run_train_vision(args: argparse.Namespace) -> None:
+    """Fine-tune on the folder, write the model, and say how to use it."""
+    mpl.use("Agg")
+    set_seed(args.seed)
+    folder = Path(args.folder)
+    arch = args.arch
+    if arch in torchvision_models.list_models(module=torchvision_models):
+        arch = torchvision_models.get_model_builder(arch)
+    find_arch(arch)
+    has_splits = (folder / "train").is_dir() and (folder / "valid").is_dir()
+    dls = ImageDataLoaders.from_folder(
+        folder,
+        valid_pct=None if has_splits else args.valid_pct,
+        seed=args.seed,
+        bs=args.bs,
+        item_tfms=RandomResizedCrop(args.size, min_scale=0.5),
+        batch_tfms=aug_transforms(),
+        on_bad="skip" if args.skip_bad else "raise",
+    )
+    print(f"{len(dls.train_ds)} images to train on, {len(dls.valid_ds)} held out, {dls.c} classes: {', '.join(dls.vocab)}")
+    learn = vision_learner(
+        dls, arch, metrics=error_rate, weights=args.weights, pretrained=not args.from_scratch, path="."
+    )
+    out = os.path.abspath(args.out)
+    commit(out + ".test", lambda file: file.write(b""))
+    os.unlink(out + ".test")
+    if args.from_scratch:
+        learn.fit_one_cycle(args.epochs, args.lr)
+    else:
+        learn.fine_tune(args.epochs, args.lr)
+    path = learn.export(out)
+    example = dls.valid_ds.items[0]
+    print(f"\nThe model is in {path}. Next:\n  layered predict {path} {example}")

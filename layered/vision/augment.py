@@ -1,0 +1,159 @@
+"""Augmentation of batches on their device: `aug_transforms` and what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layered.foundation.errors import BadValue
+from layered.foundation.helpers import listify
+from layered.foundation.registry import transforms
+from layered.foundation.seeds import draw_batch
+from layered.foundation.tensors import TensorImage, TensorImageBase, image_methods
+from layered.foundation.transform import RandTransform, Transform
+from layered.foundation.tree import tensors_of
+from layered.vision.affine import AffineCoordTfm, Dihedral, Flip, RandomResizedCropGPU, Rotate, Size, Warp, Zoom
+from layered.vision.draws import num_images
+from layered.vision.lighting import Brightness, Contrast, Hue, LightingTfm, Saturation, lighting
+from layered.vision.transforms import PadMode, check_size
+
+
+def aug_transforms(
+    mult: float = 1.0,
+    do_flip: bool = True,
+    flip_vert: bool = False,
+    max_rotate: float = 10.0,
+    min_zoom: float = 1.0,
+    max_zoom: float = 1.1,
+    max_lighting: float = 0.2,
+    max_warp: float = 0.2,
+    p_affine: float = 0.75,
+    p_lighting: float = 0.75,
+    xtra_tfms: Any = None,
+    size: Size = None,
+    mode: str = "bilinear",
+    pad_mode: PadMode | str = PadMode.Reflection,
+    align_corners: bool = True,
+    batch: bool = False,
+    min_scale: float = 1.0,
+) -> list[Transform]:
+    """Flip, rotate, zoom, warp and light changes: two batch transforms, each of one pass over the pixels.
+
+    mult       multiplies `max_rotate`, `max_lighting` and `max_warp`
+    do_flip    mirror half of the images; with `flip_vert` turn them too, by quarters
+    max_rotate degrees, either way
+    min_zoom, max_zoom  how much images are enlarged
+    max_lighting  in [0, 1): strength of the changes of brightness and contrast
+    max_warp   in [0, 1): strength of the perspective
+    p_affine, p_lighting  the share of images that each of these changes meets
+    xtra_tfms  more batch transforms
+    size       what batches measure: a number or (height, width); validation batches are resized too
+    min_scale  below 1: a random window of at least that share of the image's area
+    batch      draw once for a whole batch, not for each image
+    """
+    how: dict[str, Any] = {"mode": mode, "pad_mode": pad_mode, "align_corners": align_corners, "batch": batch}
+    lights = mult * max_lighting
+    if not 0 <= lights < 1:
+        raise BadValue("max_lighting times mult is too strong", got=lights, expected="a number in [0, 1)")
+    if min_scale < 1 and size is None:
+        raise BadValue("a window of random area needs a size to be resized to", fix="aug_transforms(size=224, ...)")
+    tfms: list[Transform] = []
+    if do_flip:
+        tfms.append((Dihedral if flip_vert else Flip)(p=0.5, size=size, **how))
+    if max_warp:
+        tfms.append(Warp(magnitude=mult * max_warp, p=p_affine, size=size, **how))
+    if max_rotate:
+        tfms.append(Rotate(max_deg=mult * max_rotate, p=p_affine, size=size, **how))
+    if (min_zoom, max_zoom) != (1.0, 1.0):
+        tfms.append(Zoom(min_zoom=min_zoom, max_zoom=max_zoom, p=p_affine, size=size, **how))
+    if lights:
+        tfms += [light(max_lighting=lights, p=p_lighting, batch=batch) for light in (Brightness, Contrast)]
+    if min_scale < 1:
+        tfms.append(RandomResizedCropGPU(size, min_scale=min_scale, ratio=(1, 1), mode=mode, batch=batch))
+    elif size is not None and not any(isinstance(t, AffineCoordTfm) for t in tfms):
+        tfms.append(AffineCoordTfm((), size, mode, pad_mode, align_corners=align_corners))
+    return setup_aug_tfms([*tfms, *listify(xtra_tfms)])
+
+
+def setup_aug_tfms(tfms: Iterable[Transform]) -> list[Transform]:
+    """All motions as one transform, then all changes of light as one, then the others.
+
+    >>> setup_aug_tfms([Brightness(), Flip(), Contrast(), Zoom()])
+    [AffineCoordTfm(tfms=[Flip(), Zoom()]), LightingTfm(tfms=[Brightness(), Contrast()])]
+    """
+    tfms = list(tfms)
+    motions = [t for t in tfms if isinstance(t, AffineCoordTfm)]
+    lights = [t for t in tfms if isinstance(t, LightingTfm)]
+    others = [t for t in tfms if not isinstance(t, (AffineCoordTfm, LightingTfm))]
+    composed: list[Transform] = [AffineCoordTfm.compose(motions)] if motions else []
+    return [*composed, *([LightingTfm.compose(lights)] if lights else []), *others]
+
+
+@transforms.register()
+class RandomErasing(RandTransform):
+    """Put noise (normal, mean 0, deviation 1) into rectangles of a share `p` of the images; after `Normalize`.
+
+    sl, sh     the area of all rectangles together, as a share of the image's
+    min_aspect the height over the width of a rectangle is between this and its inverse
+    max_count  up to so many rectangles an image
+    source     Zhong et al. 2017, arXiv:1708.04896
+    """
+
+    order = 100
+
+    def __init__(
+        self, p: float = 0.5, sl: float = 0.0, sh: float = 0.3, min_aspect: float = 0.3, max_count: int = 1
+    ) -> None:
+        super().__init__(p=p)
+        self.sl, self.sh, self.min_aspect, self.max_count = sl, sh, min_aspect, max_count
+
+    def before_call(self, x: Any, split_idx: int | None) -> None:
+        image = next((o for o in tensors_of(x) if isinstance(o, TensorImage)), None)
+        self.do = image is not None
+        if image is not None:
+            self.draws = draw_batch(num_images(image), size=(3 + 4 * self.max_count,)).tolist()
+
+    def encode_image(self, x: TensorImage) -> Tensor:
+        out = x.clone()
+        for image, draws in zip(out if out.ndim == 4 else out[None], self.draws, strict=True):
+            chosen, count, seed, *boxes = draws
+            if chosen < self.p:
+                noise = torch.Generator(x.device).manual_seed(int(seed * 2**24))
+                self._erase(image, 1 + int(count * self.max_count), boxes, noise)
+        return out
+
+    def _erase(self, image: Tensor, count: int, draws: Sequence[float], noise: torch.Generator) -> None:
+        height, width = image.shape[-2:]
+        for area, aspect, col, row in zip(*(iter(draws[: 4 * count]),) * 4, strict=True):
+            pixels = (self.sl + area * (self.sh - self.sl)) / count * height * width
+            ratio = self.min_aspect ** (1 - 2 * aspect)
+            h, w = min(height, round((pixels * ratio) ** 0.5)), min(width, round((pixels / ratio) ** 0.5))
+            top, left = int(row * (height - h + 1)), int(col * (width - w + 1))
+            image[:, top : top + h, left : left + w].normal_(generator=noise)
+
+
+def _method(tfm: type[Transform]) -> Any:
+    def method(image: TensorImageBase, *args: Any, p: float = 1.0, **kwargs: Any) -> TensorImageBase:
+        return tfm(*args, p=p, **kwargs)(image, split_idx=0)  # type: ignore[call-arg,no-any-return]  # its own arguments
+
+    method.__doc__ = f"The image after `{tfm.__name__}`, whose arguments it takes; all images of a batch, unless `p` says less."
+    return method
+
+
+def _affine_coord(
+    image: TensorImageBase,
+    mat: Tensor | None = None,
+    sz: Size = None,
+    mode: str = "bilinear",
+    pad_mode: PadMode | str = PadMode.Reflection,
+    align_corners: bool = True,
+) -> TensorImageBase:
+    """The image after the map `mat` ([batch, 3, 3], from the result to the source), resized to `sz`."""
+    tfm = AffineCoordTfm((), sz, mode, pad_mode, mode, align_corners)
+    tfm.train_mat = lambda x: mat  # type: ignore[method-assign]  # this one map
+    return tfm(image)
+
+

@@ -1,0 +1,189 @@
+"""Changing the light of a batch: brightness, contrast and saturation on the logits of the pixels, hue on the colour wheel.
+
+On logits no change can leave [0, 1]: black stays black, white stays white, and changes that follow each other are one pass there
+and back.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layered.foundation.errors import BadValue
+from layered.foundation.helpers import noop
+from layered.foundation.registry import transforms
+from layered.foundation.tensors import TensorImage
+from layered.foundation.transform import RandTransform
+from layered.foundation.tree import tensors_of
+from layered.vision.draws import Draw, given_or_drawn, mask_tensor
+
+Change = Callable[[Tensor], Tensor]
+_CLOSEST = 1e-7  # how near to 0 and 1 a pixel may be before its logit is taken
+
+
+def lighting(x: Tensor, change: Change) -> Tensor:
+    """`change` of the logits of the pixels of `x`, back in [0, 1]; it may work in place."""
+    return change(torch.logit(x, _CLOSEST)).sigmoid_()
+
+
+def grayscale(x: Tensor) -> Tensor:
+    """How bright colours look: [..., 1, height, width] of [..., 3, height, width] (ITU-R BT.601)."""
+    red, green, blue = x.unbind(-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
+
+
+def rgb2hsv(x: Tensor) -> Tensor:
+    """Hue, saturation and value, each in [0, 1], of red, green and blue: [..., 3, height, width]."""
+    red, green, blue = x.unbind(-3)
+    value, which = x.max(-3)
+    span = value - x.amin(-3)
+    third = span.clamp_min(_CLOSEST)
+    sectors = torch.stack(((green - blue) / third, (blue - red) / third + 2, (red - green) / third + 4), dim=-3)
+    hue = sectors.gather(-3, which.unsqueeze(-3)).squeeze(-3) / 6 % 1
+    return torch.stack((hue, span / value.clamp_min(_CLOSEST), value), dim=-3)
+
+
+def hsv2rgb(x: Tensor) -> Tensor:
+    """Red, green and blue of hue, saturation and value: [..., 3, height, width], all in [0, 1]."""
+    hue, saturation, value = x.unbind(-3)
+    sectors = torch.stack([(hue * 6 + n) % 6 for n in (5, 3, 1)], dim=-3)
+    share = torch.minimum(sectors, 4 - sectors).clamp(0, 1)
+    return value.unsqueeze(-3) * (1 - saturation.unsqueeze(-3) * share)
+
+
+def _for_pixels(amount: Tensor, pixels: Tensor) -> Tensor:
+    """[batch] to [batch, 1, 1, 1], on the device of `pixels`."""
+    return amount.to(pixels.device, non_blocking=True).reshape(-1, *[1] * (pixels.ndim - 1))
+
+
+class ColourTfm(RandTransform):
+    """Base of what changes the colours of images, in training only. Masks stay as they are."""
+
+    order = 40
+    change: Change
+
+    def draw_change(self, x: Tensor) -> Change:
+        """Draw for each image of `x`, and return what then happens to the pixels."""
+        raise NotImplementedError
+
+    def before_call(self, x: Any, split_idx: int | None) -> None:
+        image = next((o for o in tensors_of(x) if isinstance(o, TensorImage)), None)
+        self.do = image is not None
+        if image is not None:
+            if not image.is_floating_point():
+                raise BadValue(
+                    f"{type(self).__name__} changes floats in [0, 1]", got=image.dtype, fix="IntToFloatTensor() first"
+                )
+            self.change = self.draw_change(image)
+
+
+@transforms.register()
+class LightingTfm(ColourTfm):
+    """Several changes of light in one: images go to logits and back once.
+
+    tfms       the changes, in order
+    """
+
+    def __init__(self, tfms: Sequence[LightingTfm] = ()) -> None:
+        super().__init__()
+        self.tfms = list(tfms)
+
+    def draw_change(self, x: Tensor) -> Change:
+        changes = [t.draw_change(x) for t in self.tfms]
+        return lambda logits: functools.reduce(lambda z, change: change(z), changes, logits)
+
+    def encode_image(self, x: TensorImage) -> Tensor:
+        return lighting(x, self.change)
+
+    @classmethod
+    def compose(cls, tfms: Sequence[LightingTfm]) -> LightingTfm:
+        """One transform of several, in order."""
+        return cls([part for t in tfms for part in (t.tfms if type(t) is LightingTfm else [t])])
+
+
+@transforms.register()
+class Brightness(LightingTfm):
+    """Brighter or darker, for a share `p` of the images.
+
+    max_lighting  in [0, 1): a middle grey becomes at most (at least) (1 ± max_lighting) / 2
+    draw          what a middle grey becomes: 0.5 leaves it
+    """
+
+    def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
+        super().__init__()
+        self.max_lighting, self.p, self.given, self.batch = max_lighting, p, draw, batch
+
+    def draw_change(self, x: Tensor) -> Change:
+        low, high = 0.5 * (1 - self.max_lighting), 0.5 * (1 + self.max_lighting)
+        amount = mask_tensor(given_or_drawn(x, self.given, low, high, self.batch), self.p, 0.5, self.batch).logit()
+        return lambda logits: logits.add_(_for_pixels(amount, logits))
+
+
+@transforms.register()
+class Contrast(LightingTfm):
+    """More or less contrast, for a share `p` of the images.
+
+    max_lighting  in [0, 1): logits are multiplied by 1 - max_lighting up to 1 / (1 - max_lighting), evenly on a log scale
+    draw          the factor: 1 leaves the image
+    """
+
+    def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
+        super().__init__()
+        self.max_lighting, self.p, self.given, self.batch = max_lighting, p, draw, batch
+
+    def draw_factor(self, x: Tensor) -> Tensor:
+        """The factor for each image: [batch]."""
+        if self.given is None:
+            widest = -math.log(1 - self.max_lighting)
+            factor = given_or_drawn(x, None, -widest, widest, self.batch).exp()
+        else:
+            factor = given_or_drawn(x, self.given, 1.0, 1.0)
+        return mask_tensor(factor, self.p, 1.0, self.batch)
+
+    def draw_change(self, x: Tensor) -> Change:
+        factor = self.draw_factor(x)
+        return lambda logits: logits.mul_(_for_pixels(factor, logits))
+
+
+@transforms.register()
+class Saturation(Contrast):
+    """Stronger or paler colours, for a share `p` of the images; arguments as for `Contrast`. Grey images stay as they are."""
+
+    def draw_change(self, x: Tensor) -> Change:
+        factor = self.draw_factor(x)
+        if x.shape[-3] != 3:
+            return noop
+        return lambda logits: torch.lerp(grayscale(logits), logits, _for_pixels(factor, logits))
+
+
+@transforms.register()
+class Hue(ColourTfm):
+    """Colours moved along the colour wheel, for a share `p` of the images. Grey images stay as they are.
+
+    max_hue    at most so many turns, either way
+    draw       turns: 0 (or 1) leaves the image
+    """
+
+    def __init__(self, max_hue: float = 0.1, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
+        super().__init__()
+        self.max_hue, self.p, self.given, self.batch = max_hue, p, draw, batch
+
+    def draw_change(self, x: Tensor) -> Change:
+        turns = mask_tensor(
+            given_or_drawn(x, self.given, -self.max_hue, self.max_hue, self.batch), self.p, 0.0, self.batch
+        )
+
+        def turn(pixels: Tensor) -> Tensor:
+            hue, saturation, value = rgb2hsv(pixels).unbind(-3)
+            hue = (hue + _for_pixels(turns, pixels).squeeze(-3)) % 1
+            return hsv2rgb(torch.stack((hue, saturation, value), dim=-3))
+
+        return turn if x.shape[-3] == 3 else noop
+
+    def encode_image(self, x: TensorImage) -> Tensor:
+        return self.change(x)
