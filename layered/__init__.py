@@ -9,7 +9,7 @@ The house, from the ground up; imports only look down:
     training                   the Learner: training verbs, inference, export, interpretation
     basics                     all of the above under one name
     vision                     images: blocks, augmentation, models, `vision_learner`
-    testing  compat  cli       contracts for extenders, habits of other libraries, the command line
+    testing  cli               contracts for extenders, the command line
 
 Start with `from layered.vision.all import *`, or import the one module you need.
 """

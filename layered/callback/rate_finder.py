@@ -21,6 +21,7 @@ from layered.foundation.seeds import get_random_states, set_random_states
 from layered.loop.batches import iter_once, length_of
 from layered.loop.callback import Callback
 from layered.loop.checkpoint import Checkpoint
+from layered.loop.essentials import modes_of, set_modes
 from layered.loop.events import CancelFitException, CancelValidException
 from layered.loop.loop import Loop
 from layered.loop.state import STATE_FIELDS
@@ -203,7 +204,7 @@ def _put_back(loop: Loop) -> Iterator[None]:
     """Whatever a fit inside changes is as it was afterwards; loaders draw as for a look, not for training."""
     modules = [m for m in (loop.model, loop.loss_func) if isinstance(m, nn.Module)]
     tensors = [(t, t.detach().clone()) for m in modules for t in (*m.parameters(), *m.buffers())]
-    modes = [(m, m.training) for module in modules for m in module.modules()]
+    modes = [mode for module in modules for mode in modes_of(module)]
     opt, opt_state = loop.opt, None if loop.opt is None else copy.deepcopy(loop.opt.state_dict())
     own = {name: value for name, value in vars(loop).items() if name in STATE_FIELDS}
     callbacks = [(cb, _shallow(vars(cb))) for cb in loop.cbs]
@@ -216,8 +217,7 @@ def _put_back(loop: Loop) -> Iterator[None]:
             yield
         finally:
             _copy_back(tensors)
-            for module, training in modes:
-                module.training = training
+            set_modes(modes)
             for name in STATE_FIELDS & vars(loop).keys():
                 delattr(loop, name)
             vars(loop).update(own)

@@ -7,6 +7,7 @@ never imported; an unknown name ends the reading. Instructions, integers and nes
 
 from __future__ import annotations
 
+import encodings.raw_unicode_escape  # noqa: F401  # for UNICODE: so reading a pickle imports nothing
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

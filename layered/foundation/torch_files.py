@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.cp437  # noqa: F401  # zipfile wants it for old names: so reading a file imports nothing
 import io
 import math
 import os
@@ -220,7 +221,7 @@ def _storage_of(identity: Any, what: str) -> tuple[_StorageKind, str, int]:
 
 def _rebuild(storage: _Storage, offset: int, size: Any, stride: Any, dtype: torch.dtype) -> Tensor:
     """A tensor of `size` and `stride`, in elements, `offset` elements into its storage, and never outside of it."""
-    flat = storage.raw.view(dtype)
+    flat: Tensor = exactly(_Storage, storage).raw.view(exactly(torch.dtype, dtype))
     shape, steps = exactly(tuple, size), exactly(tuple, stride)
     if not shape_fits(shape, max(len(flat), MAX_REPEATED)) or len(steps) != len(shape):
         raise ValueError("a tensor whose shape and strides make no sense")
@@ -235,7 +236,7 @@ def _rebuild(storage: _Storage, offset: int, size: Any, stride: Any, dtype: torc
 def _rebuild_tensor(
     storage: _Storage, offset: int, size: Any, stride: Any, grad: Any = None, hooks: Any = None, *marks: Any
 ) -> Tensor:
-    return _rebuild_tensor_v3(storage, offset, size, stride, grad, hooks, storage.dtype, *marks)
+    return _rebuild_tensor_v3(storage, offset, size, stride, grad, hooks, exactly(_Storage, storage).dtype, *marks)
 
 
 def _rebuild_tensor_v3(
@@ -248,9 +249,9 @@ def _rebuild_tensor_v3(
 
 def _rebuild_from_type(build: Known, kind: Known, arguments: tuple[Any, ...], state: Any) -> Any:
     """A tensor with attributes: the tensor."""
-    if build not in _BUILDERS or kind.name not in ("Tensor", "Parameter") or build.call is None:
-        raise ValueError(f"a tensor of type {kind.name}")
-    return build.call(*arguments)
+    if exactly(Known, kind).name not in ("Tensor", "Parameter") or exactly(Known, build) not in _BUILDERS:
+        raise ValueError("a tensor of another type")
+    return build.call(*arguments)  # type: ignore[misc]  # builders can be called
 
 
 _TENSOR, _TENSOR_3 = Known("_rebuild_tensor", _rebuild_tensor), Known("_rebuild_tensor_v3", _rebuild_tensor_v3)

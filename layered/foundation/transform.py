@@ -21,7 +21,7 @@ from torch import Tensor
 from layered.foundation import seeds
 from layered.foundation.dispatch import annotation, as_types, first_types, most_specific
 from layered.foundation.errors import BadArgument
-from layered.foundation.recorded import Recorded
+from layered.foundation.recorded import Recorded, constructor_signature
 from layered.foundation.tensors import TensorBase, retype
 
 _VERBS = {"encodes": "encode_", "decodes": "decode_", "setups": "setup_"}
@@ -238,12 +238,10 @@ class Transform(Recorded, metaclass=_TransformMeta):
     def __repr__(self) -> str:
         if self.__dict__.get("enc") is not None:
             return f"{type(self).__name__}({self.name})"
-        given = ", ".join(f"{k}={v!r}" for k, v in getattr(self, "init_args", {}).items() if _worth_showing(k, v))
+        parameters = constructor_signature(type(self)).parameters
+        texts = {name: (repr(value), repr(parameters[name].default)) for name, value in self.init_args.items()}
+        given = ", ".join(f"{name}={text[:200]}" for name, (text, default) in texts.items() if text != default)
         return f"{type(self).__name__}({given})"
-
-
-def _worth_showing(name: str, value: Any) -> bool:
-    return value is not None and name not in ("enc", "dec", "order", "split_idx") and len(repr(value)) <= 60
 
 
 def _of_function(function: Callable[..., Any]) -> Kernel:

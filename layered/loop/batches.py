@@ -31,7 +31,7 @@ class LoaderPair:
 
 def loaders_of(dls: Any) -> Any:
     """`dls` itself if it has `train` and `valid`, or a `LoaderPair` of the tuple (train, valid)."""
-    if hasattr(dls, "train") and hasattr(dls, "valid"):
+    if hasattr(dls, "loaders") or (hasattr(dls, "train") and hasattr(dls, "valid")):
         return dls
     if isinstance(dls, tuple) and 1 <= len(dls) <= 2:
         return LoaderPair(*dls)
@@ -41,6 +41,12 @@ def loaders_of(dls: Any) -> Any:
         expected="DataLoaders, an object with .train and .valid, or a tuple (train, valid) of any loaders",
         fix="pass (train_loader, None) to train without validation",
     )
+
+
+def valid_of(dls: Any) -> Any:
+    """The validation loader, or None where there is none."""
+    loaders = getattr(dls, "loaders", None)
+    return dls.valid if loaders is None or len(loaders) > 1 else None
 
 
 def length_of(loader: Any) -> int | None:

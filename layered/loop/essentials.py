@@ -24,7 +24,7 @@ class TrainEvalCallback(Callback):
         learn = self.learn
         if learn.fitting:
             learn.epoch, learn.loss, learn.train_iter, learn.pct_train = 0, torch.tensor(0.0), 0, 0.0
-        self.modes = [(module, module.training) for module in learn.model.modules()]
+        self.modes = modes_of(learn.model)
         device = getattr(learn.dls, "device", None)
         if device is not None:
             learn.model.to(device)
@@ -49,11 +49,21 @@ class TrainEvalCallback(Callback):
         self.learn.model.eval()
 
     def on_error(self) -> None:
-        for module, training in self.modes:
-            module.training = training
+        set_modes(self.modes)
 
     def on_end(self) -> None:
         self.modes = []
+
+
+def modes_of(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """Each module with its mode: True for training."""
+    return [(module, module.training) for module in model.modules()]
+
+
+def set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    """Put back what `modes_of` gave."""
+    for module, training in modes:
+        module.training = training
 
 
 class CastToTensor(Callback):

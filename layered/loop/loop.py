@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -14,10 +15,10 @@ from layered.foundation.errors import BadValue, CannotTrain, EmptySource
 from layered.foundation.helpers import listify
 from layered.foundation.paths import Path
 from layered.foundation.tree import find_device, to_device
-from layered.loop.batches import iter_once, length_of, loaders_of, numbered, own_loss, set_epoch, split_batch
+from layered.loop.batches import iter_once, length_of, loaders_of, numbered, own_loss, set_epoch, split_batch, valid_of
 from layered.loop.callback import Callback, callbacks_of
-from layered.loop.checkpoint import checkpoints_of, find_saved
-from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback
+from layered.loop.checkpoint import Saved, checkpoints_of, find_saved
+from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback, modes_of, set_modes
 from layered.loop.events import BACKWARD, BATCH, EPOCH, FIT, STEP, TRAIN, VALIDATE, Phase
 from layered.loop.listeners import Listeners
 from layered.loop.recorder import Recorder
@@ -47,9 +48,11 @@ class Loop(Listeners):
     train_bn     norm layers learn even where frozen
     moms         momentum at the start, middle and end of a one-cycle fit
     default_cbs  True for modes, recorder and plain tensors; False for none; or a list of your own
-    step         step(loop, batch) -> loss, in place of model(*xb) and loss_func
+    step         step(loop, batch) -> loss, in place of model(*xb), `after_pred` and loss_func
     seed         what shuffling and augmentation of our loaders depend on; None leaves theirs
     """
+
+    _saved: Saved | None = None  # the checkpoint that this fit goes on from, until it has been restored
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class Loop(Listeners):
         self.wd, self.wd_bn_bias, self.train_bn, self.moms = wd, wd_bn_bias, train_bn, moms
         self.path = Path(path if path is not None else getattr(self.dls, "path", None) or ".")
         self.model_dir, self.metrics = model_dir, metrics
-        for dl in (self.dls.train, self.dls.valid) if seed is not None else ():
+        for dl in (self.dls.train, valid_of(self.dls)) if seed is not None else ():
             if isinstance(dl, DataLoader):
                 dl.seed = seed
         self.add_cbs(ESSENTIAL_CALLBACKS if default_cbs is True else default_cbs or None).add_cbs(cbs)
@@ -149,8 +152,9 @@ class Loop(Listeners):
         """One training pass and, if there is a validation loader, one validation pass."""
         self._begin_pass(self.dls.train, training=True)
         self.within(TRAIN, self._train_batches)
-        if self.dls.valid is not None:
-            self.one_validation(self.dls.valid)
+        valid = valid_of(self.dls)
+        if valid is not None:
+            self.one_validation(valid)
 
     def one_validation(self, dl: Any) -> None:
         """One pass over `dl` without gradients."""
@@ -255,7 +259,7 @@ class Loop(Listeners):
         finally:
             if self.fitting and self.opt is not None:
                 self.opt.zero_grad()
-            for cb in self.cbs:
+            for cb in (cb for cb in self.cbs if not cb.run):
                 cb.run = True
             for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "_saved"):
                 self.__dict__.pop(name, None)
@@ -278,14 +282,9 @@ class Loop(Listeners):
         """A fresh optimizer over the splitter's groups; norm layers and biases as `wd_bn_bias` and `train_bn` say."""
         groups = list(self.splitter(self.model)) or [[]]
         maker = getattr(self.opt_func, "func", self.opt_func)
-        if (
-            isinstance(maker, type)
-            and issubclass(maker, torch.optim.Optimizer)
-            and not issubclass(maker, GroupedOptimizer)
-        ):
-            self.opt = OptimWrapper(groups, self.opt_func, lr=self.lr)
-        else:
-            self.opt = self.opt_func(groups, lr=self.lr)
+        is_torchs = isinstance(maker, type) and not issubclass(maker, GroupedOptimizer)
+        make = partial(OptimWrapper, opt=self.opt_func) if is_torchs else self.opt_func
+        self.opt = make(groups, lr=self.lr)
         if not self.wd_bn_bias:
             mark_no_decay(self.opt, self.model)
         if self.train_bn:
@@ -315,13 +314,14 @@ class Loop(Listeners):
     @contextmanager
     def _set_aside(self) -> Iterator[None]:
         """What the fit around is doing is put aside, and back afterwards."""
-        kept, mode = {name: getattr(self, name) for name in (*PASS_FIELDS, "loss", "nested")}, self.model.training
+        kept = {name: getattr(self, name) for name in (*PASS_FIELDS, "loss", "nested")}
+        modes = modes_of(self.model)
         self.nested = True
         try:
             yield
         finally:
             vars(self).update(kept)
-            self.model.train(mode)
+            set_modes(modes)
 
     def save(self, file: Any, with_opt: bool = True) -> Path:
         """Write the weights (and the optimizer's state) to `path/model_dir/file.layered`; returns that path.

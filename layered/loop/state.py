@@ -73,7 +73,10 @@ class State:
     @property
     def smooth_loss(self) -> Tensor:
         """The training loss, exponentially smoothed (a number on the CPU; reading it waits for the device)."""
-        return torch.tensor(self.__dict__["recorder"].smooth_loss)
+        recorder = vars(self).get("recorder")
+        if recorder is None:
+            raise AttributeError("there is no smooth loss without a Recorder", name="smooth_loss", obj=self)
+        return torch.tensor(recorder.smooth_loss)
 
 
 def _single(parts: Any) -> Any:

@@ -29,7 +29,8 @@ Size = int | tuple[int, int] | None
 
 def affine_mat(*ms: Tensor | float) -> Tensor:
     """[batch, 3, 3] of the six numbers of an affine map, row by row, each a number or [batch]; last row (0, 0, 1)."""
-    numbers = torch.broadcast_tensors(*(torch.as_tensor(m, dtype=torch.float32) for m in (*ms, 0.0, 0.0, 1.0)))
+    count = max((len(m) for m in ms if isinstance(m, Tensor) and m.ndim), default=1)
+    numbers = [torch.as_tensor(m, dtype=torch.float32).expand(count) for m in (*ms, 0.0, 0.0, 1.0)]
     return torch.stack(numbers, dim=-1).reshape(-1, 3, 3)
 
 
@@ -148,17 +149,34 @@ def affine_grid(
     return grid
 
 
-def sample(x: Tensor, grid: Tensor, mode: str, pad_mode: PadMode, align_corners: bool) -> Tensor:
-    """The pixels of `x` at the places of `grid`: [batch, channel, height, width] of any number type.
+def affine_coord(
+    x: Tensor,
+    mat: Tensor | None = None,
+    sz: Size = None,
+    mode: str = "bilinear",
+    pad_mode: PadMode | str = PadMode.Reflection,
+    align_corners: bool = True,
+    is_projective: bool | None = None,
+) -> Tensor:
+    """The pixels of `x` after a motion, in its own number type: [..., channel, height, width].
 
-    Where the result has less than half the pixels of the source in a row, pixels are averaged first, or thin lines would vanish.
+    mat        where the result's pixels lie in the source, [batch, 3, 3]; None only resizes
+    sz         what the result measures; by default what `x` does
+
+    Where the result has less than half the pixels of the source in a row, these are averaged first, or thin lines would vanish.
     """
-    pixels = x if x.is_floating_point() and x.dtype == grid.dtype else x.to(grid.dtype)
-    reduction = min(x.shape[-2] / grid.shape[1], x.shape[-1] / grid.shape[2]) / 2
+    height, width = x.shape[-2:]
+    size = (height, width) if sz is None else check_size(sz)
+    pixels = x.to(torch.float32).reshape(-1, *x.shape[-3:])
+    mat = torch.eye(3).expand(len(pixels), 3, 3) if mat is None else mat
+    grid = affine_grid(mat.to(x.device, non_blocking=True), size, align_corners, is_projective)
+    reduction = min(height / size[0], width / size[1]) / 2
     if mode == "bilinear" and reduction > 1:
-        pixels = F.adaptive_avg_pool2d(pixels, [round(n / reduction) for n in x.shape[-2:]])
-    out = F.grid_sample(pixels, grid, mode=mode, padding_mode=pad_mode.value, align_corners=align_corners)
-    return out.to(x.dtype) if x.is_floating_point() else out.round_().to(x.dtype)
+        pixels = F.adaptive_avg_pool2d(pixels, (round(height / reduction), round(width / reduction)))
+    padding = check_choice(PadMode, pad_mode).value
+    moved = F.grid_sample(pixels, grid, mode=mode, padding_mode=padding, align_corners=align_corners)
+    moved = moved.reshape(*x.shape[:-2], *size)
+    return moved.to(x.dtype) if x.is_floating_point() else moved.round_().to(x.dtype)
 
 
 @transforms.register()
@@ -209,21 +227,13 @@ class AffineCoordTfm(RandTransform):
         self.do = self.mat is not None or self.size is not None
 
     def encode_image(self, x: TensorImageBase) -> Tensor:
-        return self._move(x if x.ndim == 4 else x[None], self.mode).reshape(*x.shape[:-2], *self._size_of(x))
+        return self._move(x, self.mode)
 
     def encode_mask(self, x: TensorMask) -> Tensor:
-        batch = x[:, None] if x.ndim == 3 else x[None, None]
-        return self._move(batch, self.mode_mask).reshape(*x.shape[:-2], *self._size_of(x))
-
-    def _size_of(self, x: Tensor) -> tuple[int, int]:
-        return self.size or (x.shape[-2], x.shape[-1])
+        return self._move(x.unsqueeze(-3), self.mode_mask).squeeze(-3)
 
     def _move(self, x: Tensor, mode: str) -> Tensor:
-        mat = torch.eye(3).expand(len(x), 3, 3) if self.mat is None else self.mat
-        grid = affine_grid(
-            mat.to(x.device, non_blocking=True), self._size_of(x), self.align_corners, is_projective=self.is_projective
-        )
-        return sample(x, grid, mode, self.pad_mode, self.align_corners)
+        return affine_coord(x, self.mat, self.size, mode, self.pad_mode, self.align_corners, self.is_projective)
 
     @classmethod
     def compose(cls, tfms: Sequence[AffineCoordTfm]) -> AffineCoordTfm:
@@ -233,7 +243,9 @@ class AffineCoordTfm(RandTransform):
         """
         sizes = {t.size for t in tfms if t.size is not None}
         if len(sizes) > 1:
-            raise BadValue("motions that become one cannot have different sizes", got=sorted(sizes), fix="name one size")
+            raise BadValue(
+                "motions that become one cannot have different sizes", got=sorted(sizes), fix="name one size"
+            )
         first = next((t for t in tfms if t.size is not None), tfms[0])
         parts = [part for t in tfms for part in (t.tfms if type(t) is AffineCoordTfm else [t])]
         return cls(parts, first.size, first.mode, first.pad_mode, first.mode_mask, first.align_corners)

@@ -12,13 +12,23 @@ from layered.foundation.errors import BadValue
 from layered.foundation.helpers import listify
 from layered.foundation.registry import transforms
 from layered.foundation.seeds import draw_batch
-from layered.foundation.tensors import TensorImage, TensorImageBase, image_methods
+from layered.foundation.tensors import TensorImage, TensorImageBase, TensorMask, image_methods, retype
 from layered.foundation.transform import RandTransform, Transform
 from layered.foundation.tree import tensors_of
-from layered.vision.affine import AffineCoordTfm, Dihedral, Flip, RandomResizedCropGPU, Rotate, Size, Warp, Zoom
+from layered.vision.affine import (
+    AffineCoordTfm,
+    Dihedral,
+    Flip,
+    RandomResizedCropGPU,
+    Rotate,
+    Size,
+    Warp,
+    Zoom,
+    affine_coord,
+)
 from layered.vision.draws import num_images
 from layered.vision.lighting import Brightness, Contrast, Hue, LightingTfm, Saturation, lighting
-from layered.vision.transforms import PadMode, check_size
+from layered.vision.transforms import PadMode
 
 
 def aug_transforms(
@@ -127,7 +137,8 @@ class RandomErasing(RandTransform):
 
     def _erase(self, image: Tensor, count: int, draws: Sequence[float], noise: torch.Generator) -> None:
         height, width = image.shape[-2:]
-        for area, aspect, col, row in zip(*(iter(draws[: 4 * count]),) * 4, strict=True):
+        for i in range(count):
+            area, aspect, col, row = draws[4 * i : 4 * i + 4]
             pixels = (self.sl + area * (self.sh - self.sl)) / count * height * width
             ratio = self.min_aspect ** (1 - 2 * aspect)
             h, w = min(height, round((pixels * ratio) ** 0.5)), min(width, round((pixels / ratio) ** 0.5))
@@ -139,21 +150,25 @@ def _method(tfm: type[Transform]) -> Any:
     def method(image: TensorImageBase, *args: Any, p: float = 1.0, **kwargs: Any) -> TensorImageBase:
         return tfm(*args, p=p, **kwargs)(image, split_idx=0)  # type: ignore[call-arg,no-any-return]  # its own arguments
 
-    method.__doc__ = f"The image after `{tfm.__name__}`, whose arguments it takes; all images of a batch, unless `p` says less."
+    method.__doc__ = f"The image after `{tfm.__name__}`, whose arguments it takes; `p` is 1 if not given."
     return method
 
 
-def _affine_coord(
-    image: TensorImageBase,
-    mat: Tensor | None = None,
-    sz: Size = None,
-    mode: str = "bilinear",
-    pad_mode: PadMode | str = PadMode.Reflection,
-    align_corners: bool = True,
-) -> TensorImageBase:
-    """The image after the map `mat` ([batch, 3, 3], from the result to the source), resized to `sz`."""
-    tfm = AffineCoordTfm((), sz, mode, pad_mode, mode, align_corners)
-    tfm.train_mat = lambda x: mat  # type: ignore[method-assign]  # this one map
-    return tfm(image)
+def _affine_coord(image: TensorImageBase, *args: Any, **kwargs: Any) -> Any:
+    """The image after `affine_coord`, whose arguments it takes; masks by nearest pixels."""
+    if isinstance(image, TensorMask):
+        moved = affine_coord(image.as_plain().unsqueeze(-3), *args, **{"mode": "nearest", **kwargs}).squeeze(-3)
+    else:
+        moved = affine_coord(image.as_plain(), *args, **kwargs)
+    return retype(moved, image)
 
 
+for _name, _tfm in (
+    ("rotate", Rotate), ("zoom", Zoom), ("warp", Warp), ("brightness", Brightness), ("contrast", Contrast),
+    ("saturation", Saturation), ("hue", Hue),
+):  # fmt: skip
+    image_methods.add(_name, _method(_tfm))
+image_methods.add("affine_coord", _affine_coord)
+image_methods.add("flip_lr", lambda image: image.flip(-1))
+image_methods.add("dihedral", lambda image, k: Dihedral(p=1.0, draw=k)(image))
+image_methods.add("lighting", lambda image, change: retype(lighting(image.as_plain(), change), image))

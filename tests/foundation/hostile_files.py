@@ -72,6 +72,7 @@ BROKEN = {
     "nesting": START + b"]" * 50_000 + b"a" * 49_999 + END,
     "nesting of tuples": START + b")" + b"\x85" * 50_000 + END,
     "a list that holds itself": START + b"]q\x00h\x00a.",
+    "two texts of protocol 0": b"Vcaf\\u00e9\nVb\n.",
     "a billion laughs": START + b"]q\x00" + LAUGHS + END,
     "a list that doubles": START + b"](K\x01K\x02eq\x00" + (b"}" + text("items") + b"h\x00sb") * 60 + END,
     "a text copied again and again": START

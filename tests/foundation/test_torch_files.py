@@ -225,7 +225,7 @@ def test_a_whole_model_is_refused_with_the_way_to_convert_it(tmp_path, layout):
 
 
 def test_the_hand_made_file_is_read_when_it_tells_the_truth(tmp_path):
-    path = zipped(tmp_path / "a.pth", rebuilt((2, 2), (2, 1)), [struct.pack("<4f", 1, 2, 3, 4)])
+    path = zipped(tmp_path / "a.pth", rebuilt((2, 2), (2, 1)), [struct.pack("<4f", 1, 2, 3, 4)], version=b"3")
     assert read_weights(path)["w"].tolist() == torch.load(path, weights_only=True)["w"].tolist() == [[1, 2], [3, 4]]
     tail = pickle.dumps(["0"], 2) + struct.pack("<q4f", 4, 1, 2, 3, 4)
     assert read_weights(legacy(path, rebuilt((2, 2), (2, 1)), tail))["w"].tolist() == [[1, 2], [3, 4]]
