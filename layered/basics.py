@@ -24,9 +24,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layered.callback.gradients import GradientAccumulation, GradientClip
 from layered.callback.progress import ProgressCallback
 from layered.callback.rate_finder import LRFinder, minimum, slide, steep, valley
 from layered.callback.schedule import ParamScheduler
+from layered.callback.tracking import (
+    EarlyStoppingCallback,
+    ReduceLROnPlateau,
+    SaveModelCallback,
+    TerminateOnNaNCallback,
+    TrackerCallback,
+)
 from layered.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from layered.data.catalog import URLs, untar_data
 from layered.data.collate import fa_collate, fa_convert
@@ -212,6 +220,7 @@ __all__ = [
     "DataLoaders",
     "Datasets",
     "DisplayedTransform",
+    "EarlyStoppingCallback",
     "Embedding",
     "EncodedMultiCategorize",
     "EndSplitter",
@@ -225,6 +234,8 @@ __all__ = [
     "FocalLossFlat",
     "FuncSplitter",
     "GatherPredsCallback",
+    "GradientAccumulation",
+    "GradientClip",
     "GrandparentSplitter",
     "Hook",
     "Hooks",
@@ -270,10 +281,12 @@ __all__ = [
     "RandomSubsetSplitter",
     "Recall",
     "Recorder",
+    "ReduceLROnPlateau",
     "RegexLabeller",
     "RegressionBlock",
     "RegressionSetup",
     "ResizeBatch",
+    "SaveModelCallback",
     "SchedCos",
     "SchedExp",
     "SchedLin",
@@ -290,6 +303,7 @@ __all__ = [
     "TensorImageBase",
     "TensorMask",
     "TensorMultiCategory",
+    "TerminateOnNaNCallback",
     "TfmdDL",
     "TfmdLists",
     "TitledFloat",
@@ -297,6 +311,7 @@ __all__ = [
     "TitledStr",
     "TitledTensorScalar",
     "ToTensor",
+    "TrackerCallback",
     "TrainEvalCallback",
     "TrainTestSplitter",
     "Transform",

@@ -37,13 +37,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     vision.add_argument("folder", metavar="FOLDER", help="the folder of the images")
     vision.add_argument("--arch", default="resnet18", help="architecture of torchvision or timm (default: %(default)s)")
-    vision.add_argument("--epochs", type=_count, default=3, help="epochs with all layers learning (default: %(default)s)")
+    vision.add_argument(
+        "--epochs", type=_count, default=3, help="epochs with all layers learning (default: %(default)s)"
+    )
     vision.add_argument("--size", type=_count, default=224, help="side of the images in pixels (default: %(default)s)")
     vision.add_argument("--out", default="model.layered", help="file to write the model to (default: %(default)s)")
     vision.add_argument("--bs", type=_count, default=64, help="images a batch (default: %(default)s)")
     vision.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
-    vision.add_argument("--valid-pct", type=float, default=0.2, help="share held out, without valid/ (default: %(default)s)")
-    vision.add_argument("--seed", type=int, default=42, help="same seed, same split and same run (default: %(default)s)")
+    vision.add_argument(
+        "--valid-pct", type=float, default=0.2, help="share held out, without valid/ (default: %(default)s)"
+    )
+    vision.add_argument(
+        "--seed", type=int, default=42, help="same seed, same split and same run (default: %(default)s)"
+    )
     vision.add_argument("--weights", help="file of trained weights, in place of a download")
     vision.add_argument("--from-scratch", action="store_true", help="start from random weights")
     vision.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read, and say which")

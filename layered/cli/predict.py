@@ -29,4 +29,6 @@ def run_predict(args: argparse.Namespace) -> None:
             sure = f"\t{max(numbers):.4f}" if len(vocab) == len(numbers) else ""
             print(f"{image}\t{label}{sure}")
     if failed:
-        raise BadItem(f"{len(failed)} of {len(args.images)} images could not be predicted", got="\n           ".join(failed))
+        raise BadItem(
+            f"{len(failed)} of {len(args.images)} images could not be predicted", got="\n           ".join(failed)
+        )

@@ -40,7 +40,9 @@ def run_train_vision(args: argparse.Namespace) -> None:
         batch_tfms=aug_transforms(),
         on_bad="skip" if args.skip_bad else "raise",
     )
-    print(f"{len(dls.train_ds)} images to train on, {len(dls.valid_ds)} held out, {dls.c} classes: {', '.join(dls.vocab)}")
+    print(
+        f"{len(dls.train_ds)} images to train on, {len(dls.valid_ds)} held out, {dls.c} classes: {', '.join(dls.vocab)}"
+    )
     learn = vision_learner(
         dls, arch, metrics=error_rate, weights=args.weights, pretrained=not args.from_scratch, path="."
     )

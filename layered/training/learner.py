@@ -16,6 +16,7 @@ from layered.foundation.tensors import plain_tree
 from layered.foundation.tree import to_device
 from layered.loop.batches import split_batch
 from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
+from layered.loop.recorder import Recorder
 from layered.nn.losses import default_loss
 from layered.nn.summary import Summary, module_summary
 from layered.optim.groups import trainable_params
@@ -38,6 +39,7 @@ class Learner(Loop):
     >>> with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.1)
     """
 
+    recorder: Recorder
     recipe: dict[str, Any] | None = None  # the registered builder of the model and its arguments, for export
 
     @checked

@@ -49,7 +49,9 @@ _TURNS = affine_mat(*torch.tensor([
 def dihedral_mat(x: Tensor, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
     """One of the eight ways to turn and mirror a square: [batch, 3, 3]. `draw` is its number, 0 for none, 1 for a mirror."""
     number = mask_tensor(given_or_drawn(x, draw, 0, 8, batch), p, 0.0, batch)
-    return _TURNS[number.long().clamp(0, 7)]
+    height, width = x.shape[-2:]
+    square = torch.tensor([[1.0, height / width, 1.0], [width / height, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    return _TURNS[number.long().clamp(0, 7)] * square
 
 
 def rotate_mat(x: Tensor, max_deg: float = 10.0, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:

@@ -65,6 +65,7 @@ def aug_transforms(
     batch      draw once for a whole batch, not for each image
     """
     how: dict[str, Any] = {"mode": mode, "pad_mode": pad_mode, "align_corners": align_corners, "batch": batch}
+    how["size"] = size if min_scale >= 1 else None
     lights = mult * max_lighting
     if not 0 <= lights < 1:
         raise BadValue("max_lighting times mult is too strong", got=lights, expected="a number in [0, 1)")
@@ -72,13 +73,13 @@ def aug_transforms(
         raise BadValue("a window of random area needs a size to be resized to", fix="aug_transforms(size=224, ...)")
     tfms: list[Transform] = []
     if do_flip:
-        tfms.append((Dihedral if flip_vert else Flip)(p=0.5, size=size, **how))
+        tfms.append((Dihedral if flip_vert else Flip)(p=0.5, **how))
     if max_warp:
-        tfms.append(Warp(magnitude=mult * max_warp, p=p_affine, size=size, **how))
+        tfms.append(Warp(magnitude=mult * max_warp, p=p_affine, **how))
     if max_rotate:
-        tfms.append(Rotate(max_deg=mult * max_rotate, p=p_affine, size=size, **how))
+        tfms.append(Rotate(max_deg=mult * max_rotate, p=p_affine, **how))
     if (min_zoom, max_zoom) != (1.0, 1.0):
-        tfms.append(Zoom(min_zoom=min_zoom, max_zoom=max_zoom, p=p_affine, size=size, **how))
+        tfms.append(Zoom(min_zoom=min_zoom, max_zoom=max_zoom, p=p_affine, **how))
     if lights:
         tfms += [light(max_lighting=lights, p=p_lighting, batch=batch) for light in (Brightness, Contrast)]
     if min_scale < 1:

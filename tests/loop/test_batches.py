@@ -1,5 +1,7 @@
 """Loaders and batches of any make are understood."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -64,7 +66,7 @@ def test_each_epoch_has_its_own_order_given_by_the_seed_and_the_epochs_started()
 
 def test_a_sampler_is_told_the_epoch():
     class Sampler:
-        epochs = []
+        epochs: ClassVar = []
 
         def __iter__(self):
             return iter(range(6))

@@ -1,0 +1,233 @@
+"""Loaders of images in one line, for the usual ways a folder or a table holds them. Each body is a `DataBlock` to copy."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from layered.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
+from layered.data.labellers import ColReader, RegexLabeller, parent_label
+from layered.data.loader import DataLoader
+from layered.data.loader_set import DataLoaders, TfmdDL
+from layered.data.sources import get_image_files
+from layered.data.splitters import ColSplitter, GrandparentSplitter, RandomSplitter
+from layered.foundation.arguments import names_of
+from layered.foundation.errors import BadValue, NotFoundPath, refuse_unknown
+from layered.foundation.helpers import using_attr
+from layered.foundation.optional import lazy
+from layered.foundation.paths import Path
+from layered.vision.blocks import ImageBlock
+from layered.vision.types import PILBase, PILImage
+
+pd = lazy("pandas")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PathLike = str | os.PathLike[str]
+Block = TransformBlock | Callable[[], TransformBlock]
+
+
+def _recipe(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse, before anything is read, keywords that neither the recipe nor a loader takes."""
+    loader = names_of(DataLoaders.from_dsets) | names_of(TfmdDL.__init__) | names_of(DataLoader.__init__)
+    known = (names_of(function) | loader | {"val_num_workers", "val_n"}) - {"self", "cls", "dataset"}
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        refuse_unknown(kwargs, known, f"ImageDataLoaders.{function.__name__}")
+        return function(*args, **kwargs)
+
+    return call
+
+
+class ImageDataLoaders(DataLoaders):
+    """Loaders of images with a label (or several, or a number) each. All recipes take, besides what they name:
+
+    item_tfms   transforms of single images, on the CPU: `Resize(224)`; without one, images must be of one size
+    batch_tfms  transforms of batches, on the device: `aug_transforms()`
+    img_cls     `PILImage`, or `PILImageBW` for grey
+    valid_pct   the share of images for validation, drawn at random
+    seed        of that draw: the same seed gives the same split
+    and, for the loaders, `bs`, `val_bs`, `num_workers`, `device`, `on_bad`, …: see `DataLoaders.from_dsets`.
+    """
+
+    @classmethod
+    @_recipe
+    def from_folder(
+        cls,
+        path: PathLike,
+        train: str = "train",
+        valid: str = "valid",
+        valid_pct: float | None = None,
+        seed: int | None = None,
+        vocab: Sequence[Any] | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILBase] = PILImage,
+        **kwargs: Any,
+    ) -> Any:
+        """Labelled by folder: path/train/cat/1.jpg and path/valid/cat/2.jpg, or path/cat/1.jpg with `valid_pct`.
+
+        vocab      the labels, in order; by default all that the training images have
+        raises     NotFoundPath where a folder is missing, EmptySource, UnknownLabel, BadValue for one class only
+        """
+        if valid_pct is None:
+            check_folders(Path(path), train, valid)
+        block = DataBlock(
+            blocks=(ImageBlock(img_cls), CategoryBlock(vocab=vocab)),
+            get_items=functools.partial(get_image_files, folders=None if valid_pct else [train, valid]),
+            splitter=RandomSplitter(valid_pct, seed=seed) if valid_pct else GrandparentSplitter(train, valid),
+            get_y=parent_label,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+        )
+        return cls.from_dblock(block, path, path=path, **kwargs)
+
+    @classmethod
+    @_recipe
+    def from_path_func(
+        cls,
+        path: PathLike,
+        fnames: Sequence[PathLike],
+        label_func: Callable[[Any], Any],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILBase] = PILImage,
+        **kwargs: Any,
+    ) -> Any:
+        """Labelled by a function of the image's path."""
+        block = DataBlock(
+            blocks=(ImageBlock(img_cls), CategoryBlock),
+            splitter=RandomSplitter(valid_pct, seed=seed),
+            get_y=label_func,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+        )
+        return cls.from_dblock(block, fnames, path=path, **kwargs)
+
+    @classmethod
+    def from_name_func(
+        cls, path: PathLike, fnames: Sequence[PathLike], label_func: Callable[[str], Any], **kwargs: Any
+    ) -> Any:
+        """Labelled by a function of the file's name; other arguments as `from_path_func`."""
+        return cls.from_path_func(path, [Path(f) for f in fnames], using_attr(label_func, "name"), **kwargs)
+
+    @classmethod
+    def from_path_re(cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **kwargs: Any) -> Any:
+        """Labelled by the first group of a pattern in the image's path; other arguments as `from_path_func`."""
+        return cls.from_path_func(path, fnames, RegexLabeller(pat), **kwargs)
+
+    @classmethod
+    def from_name_re(cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **kwargs: Any) -> Any:
+        """Labelled by the first group of a pattern in the file's name; other arguments as `from_path_func`."""
+        return cls.from_name_func(path, fnames, RegexLabeller(pat), **kwargs)
+
+    @classmethod
+    @_recipe
+    def from_df(
+        cls,
+        df: Any,
+        path: PathLike = ".",
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        fn_col: int | str = 0,
+        folder: PathLike | None = None,
+        suff: str = "",
+        label_col: int | str | Sequence[int | str] = 1,
+        label_delim: str | None = None,
+        y_block: Block | None = None,
+        valid_col: int | str | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILBase] = PILImage,
+        **kwargs: Any,
+    ) -> Any:
+        """Named and labelled by the columns of a DataFrame.
+
+        fn_col      the column of file names, which lie in `path`/`folder`, `suff` put behind them
+        label_col   the column of labels, or several
+        label_delim what stands between the labels of one image: makes it a multi-label task
+        y_block     the block for the target; by default one label, or several
+        valid_col   the column that is true for validation images, in place of `valid_pct`
+        """
+        several = label_delim is not None or not isinstance(label_col, (int, str))
+        block = DataBlock(
+            blocks=(ImageBlock(img_cls), y_block or (MultiCategoryBlock if several else CategoryBlock)),
+            get_x=ColReader(fn_col, pref=Path(path) / (folder or "."), suff=suff),
+            get_y=ColReader(label_col, label_delim=label_delim),
+            splitter=RandomSplitter(valid_pct, seed=seed) if valid_col is None else ColSplitter(valid_col),
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+        )
+        return cls.from_dblock(block, df, path=path, **kwargs)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: PathLike,
+        csv_fname: PathLike = "labels.csv",
+        header: Any = "infer",
+        delimiter: str | None = None,
+        quoting: int = csv.QUOTE_MINIMAL,
+        **kwargs: Any,
+    ) -> Any:
+        """Named and labelled by the columns of the table `path`/`csv_fname`; other arguments as `from_df`."""
+        file = Path(path) / csv_fname
+        if not file.is_file():
+            raise NotFoundPath(f"there is no table '{file}'", fix="csv_fname= is its name, inside path")
+        df = pd.read_csv(file, header=header, delimiter=delimiter, quoting=quoting)
+        return cls.from_df(df, path=path, **kwargs)
+
+    @classmethod
+    @_recipe
+    def from_lists(
+        cls,
+        path: PathLike,
+        fnames: Sequence[PathLike],
+        labels: Sequence[Any],
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        y_block: Block | None = None,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
+        img_cls: type[PILBase] = PILImage,
+        **kwargs: Any,
+    ) -> Any:
+        """Labelled by a list beside the list of files.
+
+        y_block    the block for the target; by default numbers for floats, several labels for lists, else one label
+        """
+        if len(fnames) != len(labels):
+            raise BadValue("there is not one label for each file", got=f"{len(fnames)} files and {len(labels)} labels")
+        block = DataBlock.from_columns(
+            blocks=(ImageBlock(img_cls), y_block or _block_for(labels)),
+            splitter=RandomSplitter(valid_pct, seed=seed),
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+        )
+        return cls.from_dblock(block, (fnames, labels), path=path, **kwargs)
+
+
+def check_folders(path: Path, train: str, valid: str) -> None:
+    """Raise NotFoundPath unless `path` holds the folders `train` and `valid`."""
+    missing = [name for name in (train, valid) if not (path / name).is_dir()]
+    if path.is_dir() and missing:
+        there = [o.name for o in path.ls() if o.is_dir()]
+        raise NotFoundPath(
+            f"there is no folder '{missing[0]}' in '{path}'",
+            got=f"the folders {', '.join(there[:8])}{', …' if len(there) > 8 else ''}" if there else "no folders",
+            expected=f"'{train}' and '{valid}', each with a folder for each label",
+            fix="valid_pct=0.2 splits at random; train= and valid= name other folders",
+        )
+
+
+def _block_for(labels: Sequence[Any]) -> Block:
+    example = labels[0] if len(labels) else None
+    if isinstance(example, float):
+        return RegressionBlock
+    return MultiCategoryBlock if isinstance(example, (list, tuple)) else CategoryBlock

@@ -1,0 +1,184 @@
+"""Images load as a person sees them, and what is no image says so by name."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+from torch.testing import assert_close
+
+from layered.foundation.errors import BadImage, BadValue, NotFoundPath
+from layered.foundation.tensors import TensorImage
+from layered.vision.reading import image2tensor, load_image, load_mask
+
+RED = (255, 0, 0)
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """Red above, blue below, a white upper left corner: 6 wide, 4 high."""
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[:2, :, 0], pixels[2:, :, 2], pixels[0, 0] = 255, 255, 255
+    return Image.fromarray(pixels)
+
+
+def saved(image: Image.Image, kind: str, **how: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **how)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_rotated_photo_is_turned_upright(photo, orientation):
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how the sensor's picture lies, as a transposition of PIL
+    stored = photo if orientation == 1 else photo.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert_array_equal(np.asarray(load_image(saved(stored, "png", exif=exif), "RGB")), np.asarray(photo))
+
+
+def test_a_photo_with_a_damaged_orientation_tag_still_loads(photo):
+    damaged = saved(photo, "jpeg", exif=b"Exif\x00\x00nonsense")
+    assert load_image(damaged, "RGB").size == (6, 4)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "RGBA", "LA", "HSV"])
+def test_every_mode_becomes_the_colours_it_shows(photo, mode):
+    grey = photo.convert("L").point(lambda v: 255 if v > 60 else 0)
+    source = grey if mode in ("1", "L", "LA") else photo
+    converted = source.convert(mode)
+    read = np.asarray(load_image(converted, "RGB"), dtype=int)
+    assert_close(read, np.asarray(source.convert("RGB"), dtype=int), atol=3, rtol=0)
+
+
+def test_cmyk_jpeg_files_come_out_in_their_colours(photo):
+    file = saved(Image.new("RGB", (16, 16), RED).convert("CMYK"), "jpeg", quality=100)
+    assert_close(np.asarray(load_image(file, "RGB"))[8, 8].astype(int), np.array(RED), atol=6, rtol=0)
+
+
+def test_transparent_pixels_are_white(photo):
+    rgba = photo.convert("RGBA")
+    rgba.putpixel((5, 3), (0, 0, 0, 0))
+    rgba.putpixel((4, 3), (0, 0, 0, 128))
+    read = load_image(saved(rgba, "png"), "RGB")
+    assert read.getpixel((5, 3)) == (255, 255, 255)
+    assert read.getpixel((4, 3)) == (127, 127, 127)
+    assert read.getpixel((1, 0)) == RED
+
+
+def test_a_palette_with_a_transparent_colour_shows_white_there():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putdata([0, 1])
+    read = load_image(saved(image, "png", transparency=0), "RGB")
+    assert [read.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 100, 50)]
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_sixteen_bits_are_scaled_to_eight(kind):
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    read = np.asarray(load_image(saved(Image.fromarray(values), kind), "L"))
+    assert_array_equal(read, [[0, 1, 128, 255]])
+    assert_array_equal(np.asarray(load_image(values, "RGB"))[..., 2], [[0, 1, 128, 255]])
+
+
+@pytest.mark.parametrize(("values", "seen"), [([0.0, 0.5, 1.0], [0, 128, 255]), ([0.0, 100.0, 255.0], [0, 100, 255])])
+def test_float_images_are_scaled_by_their_range(values, seen):
+    assert_array_equal(np.asarray(load_image(Image.fromarray(np.array([values], np.float32)), "L")), [seen])
+
+
+def test_grey_files_load_in_colour_and_colour_files_in_grey(photo):
+    assert load_image(saved(photo.convert("L"), "png"), "RGB").mode == "RGB"
+    assert load_image(saved(photo, "png"), "L").getpixel((3, 0)) == photo.convert("L").getpixel((3, 0))
+
+
+def test_a_palette_mask_gives_its_indices_whatever_their_colours():
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    assert_array_equal(np.asarray(load_mask(saved(image, "png"))), [[0, 1, 2]])
+    assert_array_equal(np.asarray(load_mask(saved(Image.fromarray(np.array([[0, 7]], np.uint16)), "png"))), [[0, 7]])
+
+
+def test_a_mask_of_more_than_256_classes_is_refused():
+    with pytest.raises(BadImage, match="256 classes"):
+        load_mask(np.array([[0, 300]], np.uint16))
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_tensors_and_arrays_of_any_layout_are_images(photo, channels_first):
+    pixels = np.asarray(photo)
+    given = TensorImage(pixels.transpose(2, 0, 1).copy()) if channels_first else pixels
+    assert_array_equal(np.asarray(load_image(given, "RGB")), pixels)
+    floats = torch.as_tensor(np.asarray(given)) / 255
+    assert_array_equal(np.asarray(load_image(TensorImage(floats) if channels_first else floats, "RGB")), pixels)
+
+
+def test_normalised_tensors_are_refused_with_the_fix():
+    with pytest.raises(BadValue, match="normalisation"):
+        load_image(torch.randn(3, 8, 8))
+    with pytest.raises(BadValue, match="no image"):
+        load_image(torch.zeros(5, 7, 9))
+
+
+def test_image2tensor_is_bytes_with_channels_first(photo):
+    pixels = image2tensor(photo)
+    assert pixels.shape == (3, 4, 6)
+    assert pixels.dtype == torch.uint8
+    assert_array_equal(pixels.numpy().transpose(1, 2, 0), np.asarray(photo))
+    assert image2tensor(photo.convert("L")).shape == (1, 4, 6)
+
+
+def test_the_pixels_of_a_tensor_may_be_written(photo):
+    image2tensor(photo).zero_()
+    assert photo.getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "bmp", "tiff", "webp"])
+def test_a_truncated_file_is_named(tmp_path, kind):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    whole = saved(noise, kind)
+    file = tmp_path / f"cut.{kind}"
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadImage, match=f"cut.{kind}") as error:
+        load_image(file, "RGB")
+    assert "on_bad='skip'" in str(error.value.fix)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])
+def test_what_is_no_image_is_named(tmp_path, content):
+    file = tmp_path / "page.jpg"
+    file.write_bytes(content)
+    with pytest.raises(BadImage, match="page.jpg"):
+        load_image(file, "RGB")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    file = tmp_path / "bomb.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")))
+    with pytest.raises(BadImage, match="bomb.png") as error:
+        load_image(file, "RGB")
+    assert "DecompressionBombError" in error.value.got
+
+
+def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
+    with pytest.raises(NotFoundPath, match="gone.png"):
+        load_image(tmp_path / "gone.png", "RGB")
+    with pytest.raises(FileNotFoundError):
+        load_image(str(tmp_path / "gone.png"), "RGB")
+    with pytest.raises(BadImage, match="is a folder"):
+        load_image(tmp_path, "RGB")
+
+
+def test_bad_images_are_also_the_errors_that_people_catch(tmp_path):
+    with pytest.raises(OSError, match="the given bytes"):
+        load_image(b"abc", "RGB")

@@ -1,0 +1,125 @@
+"""Images of PIL with a class of their own."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from layered.data.conversions import ToTensor
+from layered.foundation.registry import functions
+from layered.foundation.tensors import TensorImage, TensorImageBW, TensorMask, tensor
+from layered.vision import pil
+from layered.vision.types import PILBase, PILImage, PILImageBW, PILMask
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "meaning", "shape"),
+    [
+        (PILImage, "RGB", TensorImage, (3, 20, 30)),
+        (PILImageBW, "L", TensorImageBW, (1, 20, 30)),
+        (PILMask, "L", TensorMask, (20, 30)),
+    ],
+)
+def test_each_class_has_its_mode_and_its_tensor(pixels, kind, mode, meaning, shape):
+    image = kind.create(pixels)
+    assert type(image) is kind
+    assert image.mode == mode
+    made = ToTensor()(image)
+    assert type(made) is meaning
+    assert made.shape == shape
+    assert made.dtype == torch.uint8
+
+
+def test_a_class_of_ones_own_needs_two_lines(pixels):
+    class WithAlpha(PILBase):
+        tensor_type, read_mode = TensorImage, "RGBA"
+
+    assert ToTensor()(WithAlpha.create(pixels)).shape == (4, 20, 30)
+
+
+def test_size_is_width_first_and_shape_height_first(pixels):
+    image = PILImage.create(pixels)
+    assert image.size == (30, 20)
+    assert image.shape == (20, 30)
+    assert image.n_px == 600
+    assert image.aspect == 1.5
+    assert repr(image) == "PILImage mode=RGB size=30x20"
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_and_pickles_keep_class_and_pixels(pixels, how):
+    again = how(PILImage.create(pixels))
+    assert type(again) is PILImage
+    assert_array_equal(np.asarray(again), pixels)
+
+
+def test_create_gives_back_what_is_one_already_and_reads_what_tensors_hold(pixels):
+    image = PILImage.create(pixels)
+    assert PILImage.create(image) is image
+    assert_array_equal(np.asarray(PILImage.create(ToTensor()(image))), pixels)
+    file = io.BytesIO()
+    image.save(file, "png")
+    assert_array_equal(np.asarray(PILImage.create(file.getvalue())), pixels)
+
+
+def test_images_of_one_file_share_pixels_until_one_is_changed(pixels):
+    source = Image.fromarray(pixels.copy())
+    image = PILImage.recast(source)
+    image.putpixel((0, 0), (1, 2, 3))
+    source.putpixel((1, 0), (4, 5, 6))
+    assert source.getpixel((0, 0)) == tuple(pixels[0, 0])
+    assert image.getpixel((1, 0)) == tuple(pixels[0, 1])
+
+
+def test_thumbs_and_limits_keep_proportions_and_the_original(pixels):
+    image = PILImage.create(pixels)
+    assert image.to_thumb(10).size == (10, 7)
+    assert image.to_thumb(10, 30).size == (15, 10)
+    assert image.resize_max(max_h=10).size == (15, 10)
+    assert image.resize_max(max_px=150).size == (15, 10)
+    assert image.resize_max(max_w=100) is image
+    assert image.reshape(5, 7).shape == (5, 7)
+    assert image.size == (30, 20)
+    assert type(image.to_thumb(4)) is PILImage
+
+
+def test_to_bytes_format_writes_a_file(pixels):
+    assert_array_equal(np.asarray(Image.open(io.BytesIO(PILImage.create(pixels).to_bytes_format()))), pixels)
+
+
+def test_an_image_is_a_tensor_of_its_pixels(pixels):
+    assert_array_equal(tensor(PILImage.create(pixels)).numpy(), pixels)
+
+
+def test_readers_have_names_that_files_may_mention():
+    assert functions.name_of(PILImage.create) == "vision.PILImage.create"
+    assert functions.name_of(PILImageBW.create) == "vision.PILImageBW.create"
+    assert functions.get("vision.PILMask.create") == PILMask.create
+
+
+def test_pil_is_not_patched():
+    assert not hasattr(Image.Image, "to_thumb")
+    assert "PILImage" not in repr(Image.new("RGB", (1, 1)))
+
+
+def test_the_image_module_opens_our_class_and_forwards_the_rest(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert type(pil.open(tmp_path / "a.png")) is PILBase
+    with open(tmp_path / "a.png", "rb") as file:
+        assert pil.open(file).shape == (20, 30)
+    assert pil.Image is Image.Image
+    assert pil.BILINEAR == Image.Resampling.BILINEAR
+    with pytest.raises(AttributeError):
+        pil.nonsense  # noqa: B018
