@@ -41,7 +41,7 @@ class ProgressCallback(Callback):
         self.old_logger, learn.logger = learn.logger, self.write_stats
         if learn.create_mbar and is_watched():
             self.mbar = fastprogress.master_bar(range(learn.n_epoch))
-            self.mbar.on_iter_begin()
+            self.mbar.update(0)  # shows it and starts its clock, also where a resumed fit begins later
             self.write_stats(self.columns)
 
     def before_epoch(self) -> None:

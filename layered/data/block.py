@@ -168,9 +168,17 @@ class DataBlock:
     def datasets(self, source: Any, verbose: bool = False) -> Datasets:
         """The data sets of `source`: items, split and with transforms fitted to the training items.
 
-        raises     EmptySource, EmptySplit, UnknownLabel (a label that only validation items have), BadValue (one class only)
+        raises     EmptySource, EmptySplit, UnknownLabel (a label that only validation items have), BadValue (one class only),
+                   BadArgument (a path as items)
         """
         items = source if self.get_items is None else self.get_items(source)
+        if isinstance(items, (str, os.PathLike)):
+            raise BadArgument(
+                "the items are a path, not what is in it",
+                got=repr(items),
+                expected="a list, a DataFrame, …",
+                fix="say how the items are found: get_items=get_image_files",
+            )
         if not hasattr(items, "__len__"):
             items = list(items)
         check_items(items, source, self.get_items)
@@ -181,7 +189,8 @@ class DataBlock:
         asked = getattr(splitter, "description", getattr(splitter, "__name__", type(splitter).__name__))
         check_not_empty(splits, asked=asked, total=len(items))
         tfms = [
-            [*_steps(getter), *_own(block.type_tfms)] for getter, block in zip(self.getters, self.blocks, strict=True)
+            [*_steps(getter), *own_copies(block.type_tfms)]
+            for getter, block in zip(self.getters, self.blocks, strict=True)
         ]
         dsets = Datasets(items, tfms=tfms, splits=splits, n_inp=self.n_inp, dl_type=self.dl_type, verbose=verbose)
         for tl, getter in zip(dsets.tls, self.getters, strict=True):
@@ -200,7 +209,7 @@ class DataBlock:
         """
         dsets = self.datasets(source, verbose=verbose)
         kwargs = {**self.dls_kwargs, **kwargs}
-        slots = {"after_item": self.item_tfms, "after_batch": self.batch_tfms}
+        slots = {"after_item": own_copies(self.item_tfms), "after_batch": own_copies(self.batch_tfms)}
         return dsets.dataloaders(bs=bs, path=path, verbose=verbose, **slots, **kwargs)
 
     def summary(self, source: Any, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
@@ -220,10 +229,10 @@ def check_items(items: Any, source: Any, get_items: Any) -> None:
 def check_classes(dsets: Datasets) -> None:
     """Raise BadValue where there is a single class to tell apart."""
     for tl in dsets.tls[dsets.n_inp :]:
-        if tl.target_kind == "category" and tl.c == 1:
+        if tl.target_kind == "category" and tl.c < 2:
             raise BadValue(
-                f"there is only one class, {tl.vocab[0]!r}, so there is nothing to tell apart",
-                got=f"{len(dsets.train)} training items, all of it",
+                f"there is {f'only one class, {tl.vocab[0]!r}' if tl.c else 'no label'}, so there is nothing to tell apart",
+                got=f"{len(dsets.train)} training items, {'all of it' if tl.c else 'none of which has one'}",
                 expected="at least two different labels",
                 fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
             )
@@ -261,6 +270,6 @@ def _steps(getter: Any) -> list[Any]:
     return list(getter.fs) if isinstance(getter, Pipeline) else [getter]
 
 
-def _own(type_tfms: list[Any]) -> list[Any]:
+def own_copies(tfms: list[Any]) -> list[Any]:
     """Transforms that fit to data are copied, so that one block can describe several data sets."""
-    return [copy.copy(t) if isinstance(t, Transform) else t for t in type_tfms]
+    return [copy.copy(t) if isinstance(t, Transform) else t for t in tfms]

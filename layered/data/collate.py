@@ -42,12 +42,14 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
     shapes = [tuple(t.shape) for t in tensors]
     if any(shape != shapes[0] for shape in shapes):
         other = next(i for i, shape in enumerate(shapes) if shape != shapes[0])
-        raise MixedSizes(
+        error = MixedSizes(
             f"the samples of a batch cannot be stacked: {type(first).__name__} of different sizes",
             got=f"{shapes[0]} in sample 0 and {shapes[other]} in sample {other} of the batch",
             expected="one size for all",
             fix="add a transform that makes them equal, for images item_tfms=Resize(224)",
         )
+        error.rows = 0, other
+        raise error
     stacked = torch.stack([t.as_subclass(Tensor) for t in tensors])
     return retype(stacked, first)  # type: ignore[no-any-return]  # a tensor stays one
 

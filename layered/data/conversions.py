@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layered.foundation.errors import BadValue
 from layered.foundation.registry import transforms
 from layered.foundation.tensors import TensorImage, TensorMask
 from layered.foundation.transform import Transform
@@ -83,8 +84,8 @@ class Normalize(Transform):
             self.std = x.std(self.axes, keepdim=True).cpu() + 1e-7
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.mean is not None
-        assert self.std is not None
+        if self.mean is None or self.std is None:
+            raise BadValue("Normalize has no statistics yet", fix="give mean and std, or put it into batch_tfms")
         if self.mean.device != x.device:
             self.mean, self.std = self.mean.to(x.device), self.std.to(x.device)
         return self.mean, self.std

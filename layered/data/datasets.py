@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import torch
 
 from layered.data.encodings import Categorize, unknown_labels
 from layered.data.loader import SkipItemException
 from layered.data.loader_set import DataLoaders
-from layered.foundation.errors import BadItem, BadValue, LayeredError
+from layered.foundation.errors import BadValue, failed
 from layered.foundation.lists import L, mask2idxs
 from layered.foundation.pipeline import Pipeline, describe
+from layered.foundation.seeds import key_of, seeded
 from layered.foundation.targets import default_loss_for, default_losses
 from layered.foundation.transform import Transform
 
@@ -58,7 +61,7 @@ def as_positions(split: Any, total: int) -> np.ndarray[Any, Any]:
     if len(positions) and (positions.max() >= total or positions.min() < -total):
         raise BadValue(
             "a split names an item that is not there",
-            got=int(positions.max()),
+            got=int(positions.max() if positions.max() >= total else positions.min()),
             expected=f"less than {total}, the number of items",
         )
     return positions.astype(np.int64, copy=False)
@@ -113,12 +116,13 @@ class TfmdLists:
 
     def setup(self, train_setup: bool = True, verbose: bool = False) -> None:
         """Set the transforms up in order, each on what the ones before it make of the training items."""
-        steps, self.tfms = self.tfms.fs, Pipeline(split_idx=self.split_idx)
-        for step in steps:
-            if verbose:
-                print(f"Setting up {step!r}")
-            source: Any = self.train if train_setup and self.splits is not None else self
-            self.tfms.add(step, source)
+        with _set_aside_random(self.is_foreign):
+            steps, self.tfms = self.tfms.fs, Pipeline(split_idx=self.split_idx)
+            for step in steps:
+                if verbose:
+                    print(f"Setting up {step!r}")
+                source: Any = self.train if train_setup and self.splits is not None else self
+                self.tfms.add(step, source)
 
     @property
     def split_idx(self) -> int | None:
@@ -182,7 +186,16 @@ class TfmdLists:
         except SkipItemException:
             raise
         except Exception as error:
-            raise item_error(error, item, position, self.name, self.split_idx) from error
+            raise failed(error, f"making the {self.name} of {self._named_item(item, position)}") from error
+
+    def _named_item(self, item: Any, position: int | None) -> str:
+        of = f" of the {SPLIT_NAMES[self.split_idx]} items" if self.split_idx in (0, 1) else ""
+        return f"{'the item' if position is None else f'item {position}'}{of} ({describe(item)})"
+
+    def describe_item(self, i: int) -> str:
+        """What item `i` is, for messages: its place among all items, its split, and what it is made from."""
+        position = i if self._positions is None else int(self._positions[i])
+        return self._named_item(_pick(self._all_items, position), position)
 
     def __iter__(self) -> Iterator[Any]:
         """All items; through plain functions they are mapped step by step, without the dispatch of a single item."""
@@ -191,8 +204,8 @@ class TfmdLists:
         functions = [plain_function(step) for step in self.tfms]
         if None in functions:
             return (self[i] for i in range(len(self)))
-        for function in functions:
-            made = map(function, made)  # type: ignore[arg-type]  # none of them is None here
+        for step, function in zip(self.tfms, functions, strict=True):
+            made = _each(step, function, made)
         return self._named(made)
 
     def _named(self, made: Iterator[Any]) -> Iterator[Any]:
@@ -204,7 +217,8 @@ class TfmdLists:
         except SkipItemException:
             raise
         except Exception:
-            self[count]
+            for i in range(count, len(self)):
+                self[i]
             raise
 
     def decode(self, o: Any, full: bool = True) -> Any:
@@ -267,30 +281,27 @@ class TfmdLists:
         return f"TfmdLists of {len(self)} items, first {describe(self.items[0]) if len(self) else None}\n{self.tfms!r}"
 
 
+def _set_aside_random(foreign: bool) -> AbstractContextManager[None]:
+    """Code that is not ours, run to look at the items, draws from the run's seed and moves no global generator."""
+    return seeded(key_of(torch.initial_seed(), "setup")) if foreign else nullcontext()
+
+
 def plain_function(step: Transform) -> Callable[[Any], Any] | None:
     """The function of a transform that does nothing else but call it on any item; None for all other transforms."""
-    enc = step.__dict__.get("enc")
-    simple = enc is not None and step._single_types == (object,) and step.split_idx is None and type(step) is Transform
-    return enc if simple and step._single["encodes"].returns is not None else None
+    if type(step) is not Transform or step.enc is None or step.split_idx is not None:
+        return None
+    types, kernel = step._wrapped["encodes"]
+    return step.enc if types == (object,) and kernel.returns is not None else None
+
+
+def _each(step: Transform, function: Any, items: Iterator[Any]) -> Iterator[Any]:
+    """`function` of all items, at the speed of `map`; tuples are for the step itself, which takes them apart."""
+    while chunk := list(itertools.islice(items, 1024)):
+        yield from map(step if any(map(isinstance, chunk, itertools.repeat(tuple))) else function, chunk)
 
 
 def _is_path_type(kind: type) -> bool:
     return issubclass(kind, str) or hasattr(kind, "__fspath__")
-
-
-def item_error(error: Exception, item: Any, position: int | None, column: str, split_idx: int | None) -> LayeredError:
-    """The error of one item: which, of which split and column, in which step, and why."""
-    of = f" of the {SPLIT_NAMES[split_idx]} items" if split_idx in (0, 1) else ""
-    number = f"item {position}{of}" if position is not None else "the item"
-    notes = [n for n in getattr(error, "__notes__", []) if n.startswith("in ")]
-    stage = f"making the {column} of {number} ({describe(item)})" + (f", {notes[0]}" if notes else "")
-    if isinstance(error, LayeredError):
-        return type(error)(f"{error.problem}, when {stage}", got=error.got, expected=error.expected, fix=error.fix)
-    return BadItem(
-        f"failed {stage}",
-        got=f"{type(error).__name__}: {error}",
-        fix="run that step on that item by hand; the cause stands above",
-    )
 
 
 class Datasets:
@@ -347,6 +358,10 @@ class Datasets:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return (self[i] for i in range(len(self)))
+
+    def describe_item(self, i: int) -> str:
+        """What sample `i` is, for messages: see `TfmdLists.describe_item`."""
+        return self.tls[0].describe_item(i)
 
     def _with(self, tls: Sequence[TfmdLists]) -> Datasets:
         res = copy.copy(self)
@@ -414,8 +429,9 @@ class Datasets:
 
     @property
     def vocab(self) -> Any:
-        """The vocabulary of the last column that has one; an `L` where several targets have one."""
-        found = [tl.vocab for tl in self.tls[self.n_inp :] or self.tls if hasattr(tl.tfms, "vocab")]
+        """The vocabulary of the target, or of the input if no target has one; an `L` where there are several."""
+        having = [tl for tl in self.tls if hasattr(tl.tfms, "vocab")]
+        found = [tl.vocab for tl in having if tl in self.tls[self.n_inp :]] or [tl.vocab for tl in having]
         if not found:
             raise AttributeError("no transform of these datasets has a vocabulary")
         return found[0] if len(found) == 1 else L(found, use_list=True)
@@ -451,7 +467,8 @@ class Datasets:
             before = copy.copy(tl)
             before.tfms = Pipeline(tl.tfms.fs[: tl.tfms.fs.index(encode)])
             for i in range(1, tl.n_subsets):
-                strange = list(dict.fromkeys(o for o in before.subset(i) if o not in vocab.o2i))
+                with _set_aside_random(tl.is_foreign):
+                    strange = list(dict.fromkeys(o for o in before.subset(i) if o not in vocab.o2i))
                 if strange:
                     raise unknown_labels(
                         strange, vocab, f" of the training items, but stand in the {SPLIT_NAMES[i]} items"

@@ -51,12 +51,14 @@ class CategoryMap(Sequence[Any]):
             items = list(dict.fromkeys(o for o in col if o is not None and o == o))
             if sort and not strict:
                 items = _sorted(items)
-        self.items: list[Any] = ["#na#", *items] if add_na else items
+        self.items: list[Any] = ["#na#", *(o for o in items if o != "#na#")] if add_na else items
         self.add_na = add_na
         self.o2i: dict[Any, int] = {v: i for i, v in enumerate(self.items)}
 
     def __getitem__(self, i: Any) -> Any:
-        return self.items[i] if isinstance(i, slice) else self.items[int(i)]
+        if isinstance(i, slice):
+            return self.items[i]
+        return self.map_ids(i) if np.ndim(i) else self.items[int(i)]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -113,18 +115,12 @@ def unknown_labels(labels: Sequence[Any], vocab: Sequence[Any], where: str = "")
     )
 
 
-def label_indices(labels: Any, vocab: CategoryMap) -> np.ndarray[Any, Any]:
-    """The positions of many labels at once: int64 [n]; unknown ones as in `CategoryMap.index_of`."""
-    default = 0 if vocab.add_na else -1
-    return np.fromiter((vocab.o2i.get(o, default) for o in labels), dtype=np.int64)
-
-
 @transforms.register()
 class Categorize(Transform):
     """A label to its position in the vocabulary, fitted on the training items, and back to a `Category`.
 
     vocab      the vocabulary, where it is known
-    sort       sort it (else in the order of first appearance)
+    sort       sort the labels, given ones too (else in the order of first appearance)
     add_na     keep position 0 for missing and unknown labels
 
     >>> cat = Categorize(); cat.setup(["cat", "dog", "cat"]); cat("dog"), cat.decode(cat("dog"))
@@ -202,11 +198,12 @@ class OneHotEncode(Transform):
         self.c = c
 
     def setup_items(self, items: Any) -> None:
-        if self.c is None:
+        if self.c is None and getattr(items, "vocab", None) is not None:
             self.c = len(items.vocab)
 
     def encode_positions(self, o: TensorCategory) -> TensorMultiCategory:
-        assert self.c is not None
+        if self.c is None:
+            raise BadValue("OneHotEncode does not know how many classes there are", fix="OneHotEncode(c=10)")
         return TensorMultiCategory(torch.zeros(self.c).index_fill_(0, o.long(), 1.0))
 
     def decode_vector(self, o: Tensor) -> TensorMultiCategory:
@@ -223,7 +220,10 @@ class EncodedMultiCategorize(Categorize):
         super().__init__(vocab, sort=False)
 
     def encode_label(self, o: object) -> TensorMultiCategory:
-        return TensorMultiCategory(tensor(o).float())
+        there = tensor(o).float()
+        if there.shape != (self.c,):
+            raise BadValue("a zero or one is needed for each label", got=repr(o), expected=f"{self.c} of them")
+        return TensorMultiCategory(there)
 
     def decode_index(self, o: Any) -> MultiCategory:  # type: ignore[override]  # a whole vector
         return MultiCategory([v for v, there in zip(self.fitted_vocab, o, strict=True) if there], use_list=True)

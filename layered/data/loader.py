@@ -8,6 +8,7 @@ An epoch is planned in the parent (`get_idxs`, shuffling, tickets); a batch is m
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import os
 import pickle
@@ -25,9 +26,10 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from layered.data.collate import fa_collate, fa_convert, pack, unpack
 from layered.data.samplers import EpochKey, TicketBatch, plan_batches
-from layered.foundation.errors import BadItem, BadValue, refuse_unknown
+from layered.foundation.arguments import names_of
+from layered.foundation.errors import BadItem, BadValue, LayeredError, MixedSizes, failed, refuse_unknown
 from layered.foundation.helpers import noop
-from layered.foundation.pipeline import Pipeline
+from layered.foundation.pipeline import Pipeline, describe
 from layered.foundation.seeds import Tickets, drawing, key_of, permutation, seeded
 from layered.foundation.transform import is_foreign
 from layered.foundation.tree import to_device
@@ -82,7 +84,8 @@ class DataLoader:
         multiprocessing_context: Any = None,
         **stages: Callable[..., Any],
     ) -> None:
-        refuse_unknown(stages, STAGES, type(self).__name__)
+        if not stages.keys() <= set(STAGES):
+            refuse_unknown(stages, {*STAGES, *_arguments(type(self))}, type(self).__name__)
         bs = batch_size if batch_size is not None else bs
         if bs is not None and (not isinstance(bs, int) or bs < 1):
             raise BadValue("bs is the number of items a batch", got=bs, expected="a whole number from 1")
@@ -106,9 +109,13 @@ class DataLoader:
         self.n = n
         for name, function in stages.items():
             setattr(self, name, function)
+        self.workers_by_default = False
+        self._from_the_start()
+
+    def _from_the_start(self) -> None:
+        """No pass was made yet."""
         self._epoch, self._purpose, self._start, self.consumed, self._peeks = -1, "train", 0, 0, 0
         self._epoch_is_set = False
-        self.workers_by_default = False
         self._running: EpochKey | None = None
         self._torch_loader: tuple[Any, TorchDataLoader[Any]] | None = None
 
@@ -118,7 +125,7 @@ class DataLoader:
         if self.bs is None:
             return self.n
         rows = self.bs * self.world
-        return self.n // rows if self.drop_last else math.ceil(self.n / rows)
+        return self.n // rows if self.drop_last else max(0, math.ceil((self.n - self.rank) / rows))
 
     # -- which epoch is next
 
@@ -139,22 +146,19 @@ class DataLoader:
             self._epoch, self._purpose, self._epoch_is_set, self._start, self.consumed, self._running = saved
 
     def _next_epoch(self) -> EpochKey:
-        if not self._epoch_is_set:
-            self._epoch += 1
-        self._epoch_is_set = False
         seed = self.seed if self.seed is not None else torch.initial_seed()
-        return EpochKey(seed, self._purpose, self._epoch)
+        return EpochKey(seed, self._purpose, self._epoch if self._epoch_is_set else self._epoch + 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands: seed, purpose and epoch of the pass that runs (or ran last), and how many batches were taken."""
-        running = self._running or EpochKey(
-            self.seed if self.seed is not None else torch.initial_seed(), self._purpose, self._epoch
-        )
-        return {**running._asdict(), "consumed": self.consumed}
+        """Where it stands: seed, purpose and epoch of the pass that runs, and how many batches were taken; between passes,
+        of the next one."""
+        if self._running is None:
+            return {**self._next_epoch()._asdict(), "consumed": self._start}
+        return {**self._running._asdict(), "consumed": self.consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next pass goes on where `state` was taken: the same epoch, from the batch after those consumed."""
-        self.seed = state["seed"]
+        self.seed, self._running = state["seed"], None
         self.set_epoch(state["epoch"], state["purpose"])
         self._start = state["consumed"]
 
@@ -204,7 +208,23 @@ class DataLoader:
     def do_item(self, i: Any, key: int, foreign: bool = True) -> Any:
         """One sample, drawn under its ticket; foreign code finds the global generators seeded by it."""
         with drawing(Tickets(key)), seeded(key) if foreign else nullcontext():
-            return self.after_item(self.create_item(i))
+            try:
+                item = self.create_item(i)
+            except (SkipItemException, LayeredError):
+                raise
+            except Exception as error:
+                raise failed(error, f"making {self._name_of(i)}") from error
+            try:
+                return self.after_item(item)
+            except SkipItemException:
+                raise
+            except Exception as error:
+                raise failed(error, f"transforming {self._name_of(i)}") from error
+
+    def _name_of(self, i: Any) -> str:
+        if hasattr(self.dataset, "describe_item"):
+            return str(self.dataset.describe_item(i))
+        return f"item {i}" if self.indexed else describe(i)
 
     def make_batch(self, plan: TicketBatch) -> MadeBatch:
         """A collated batch (None if nothing is left of it), the keys of its rows, its own key, and the items left out."""
@@ -223,23 +243,24 @@ class DataLoader:
             except Exception as error:
                 if self.on_bad != "skip":
                     raise
-                bad.append(str(error).splitlines()[0])
+                bad.append(_in_a_line(error))
         if not samples:
             return None, plan.keys[:0], plan.batch_key, bad
         keys = plan.keys if len(kept) == len(plan.indices) else plan.keys[kept]
-        with drawing(Tickets(keys, plan.batch_key)):
-            samples = self.before_batch(samples)
-            return self.create_batch(samples if self.bs is not None else samples[0]), keys, plan.batch_key, bad
+        foreign = is_foreign(self.before_batch) or is_foreign(self.create_batch)
+        try:
+            with drawing(Tickets(keys, plan.batch_key)), seeded(plan.batch_key) if foreign else nullcontext():
+                samples = self.before_batch(samples)
+                batch = self.create_batch(samples if self.bs is not None else samples[0])
+        except MixedSizes as error:
+            names = " and ".join(self._name_of(plan.indices[kept[row]]) for row in error.rows)
+            raise failed(error, f"collating {names or 'a batch'}") from error
+        return batch, keys, plan.batch_key, bad
 
     @property
     def _items_are_foreign(self) -> bool:
         dataset = self.dataset
-        if hasattr(dataset, "is_foreign"):
-            own = dataset.is_foreign
-        else:
-            own = not isinstance(dataset, (list, tuple, np.ndarray, Tensor, TensorDataset, type(None))) and is_foreign(
-                dataset
-            )
+        own = type(dataset) not in (np.ndarray, Tensor, TensorDataset, type(None)) and is_foreign(dataset)
         return own or is_foreign(self.after_item) or is_foreign(self.create_item)
 
     @property
@@ -257,7 +278,12 @@ class DataLoader:
         return not all(is_default(s) for s in ("create_item", "after_item", "before_batch", "create_batch"))
 
     def _plan(self, epoch: EpochKey, start: int) -> Iterator[TicketBatch]:
-        order = self.get_idxs() if self.indexed else iter(self.dataset)
+        if self.indexed:
+            foreign = is_foreign(self.get_idxs) or is_foreign(self.shuffle_fn)
+            with seeded(key_of(epoch.key, "order")) if foreign else nullcontext():
+                order = self.get_idxs()
+        else:
+            order = itertools.islice(self.dataset, self.n)
         return plan_batches(order, epoch.key, self.bs or 1, self.drop_last, start, self.rank, self.world)
 
     def _batches(self, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch]:
@@ -288,7 +314,8 @@ class DataLoader:
         return True
 
     def _workers(self, plan: Iterator[TicketBatch]) -> Iterable[Any]:
-        fingerprint = (id(self.dataset), self.bs, self.num_workers, *(_identity(getattr(self, s)) for s in STAGES))
+        stages = (_identity(getattr(self, stage)) for stage in STAGES)
+        fingerprint = (id(self.dataset), self.bs, self.num_workers, self.on_bad, *stages)
         if self._torch_loader is None or self._torch_loader[0] != fingerprint or not self.persistent_workers:
             sampler = _Plan()
             loader: TorchDataLoader[Any] = TorchDataLoader(
@@ -311,6 +338,7 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         self._running = self._next_epoch()
+        self._epoch, self._epoch_is_set = self._running.epoch, False
         self.before_iter()
         start, self._start = self._start, 0
         self.consumed = start
@@ -326,6 +354,7 @@ class DataLoader:
         if left_out:
             shown = "\n  ".join(left_out[:10])
             warnings.warn(f"{len(left_out)} items could not be made and were left out:\n  {shown}", stacklevel=2)
+        self._running, self.consumed = None, 0
         self.after_iter()
 
     def _finish(self, batch: Any, keys: Tensor, batch_key: int, foreign: bool) -> Any:
@@ -362,7 +391,7 @@ class DataLoader:
             res.dataset, res.n = dataset, changes.pop("n", len(dataset) if hasattr(dataset, "__len__") else None)
         for name, value in changes.items():
             setattr(res, name, value)
-        res._torch_loader, res._running, res._epoch, res.consumed, res._start = None, None, -1, 0, 0
+        res._from_the_start()
         return res
 
     def __getstate__(self) -> dict[str, Any]:
@@ -376,14 +405,25 @@ class DataLoader:
         raise AttributeError(f"neither {type(self).__name__} nor its {type(self.dataset).__name__} has '{name}'")
 
 
+_IN_PARENT = ("get_idxs", "shuffle_fn", "after_batch", "before_iter", "after_iter")
 _SETTINGS = (
     "bs", "shuffle", "drop_last", "num_workers", "pin_memory", "timeout", "n", "device", "persistent_workers", "seed",
     "on_bad", "multiprocessing_context",
 )  # fmt: skip
 
 
+def _arguments(kind: type) -> set[str]:
+    return {name for base in kind.__mro__ if issubclass(base, DataLoader) for name in names_of(base.__init__)}
+
+
 def _identity(stage: Any) -> Any:
     return tuple(map(id, stage.fs)) if isinstance(stage, Pipeline) else id(getattr(stage, "__func__", stage))
+
+
+def _in_a_line(error: Exception) -> str:
+    if isinstance(error, LayeredError):
+        return error.problem if error.got is None else f"{error.problem}: {error.got}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _of_stream(loader: DataLoader) -> DataLoader:
@@ -428,7 +468,8 @@ class _WorkerSide:
 
     def __init__(self, loader: DataLoader) -> None:
         self.loader = copy.copy(loader)
-        self.loader._torch_loader = None
+        for stage in _IN_PARENT:
+            self.loader.__dict__.pop(stage, None)
 
     def __len__(self) -> int:
         return self.loader.n or 0

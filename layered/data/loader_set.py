@@ -11,7 +11,7 @@ import torch
 from layered.data.loader import DataLoader, default_workers
 from layered.foundation.dispatch import verb
 from layered.foundation.errors import BadValue
-from layered.foundation.helpers import listify
+from layered.foundation.helpers import first, listify
 from layered.foundation.lists import L
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
@@ -122,7 +122,9 @@ class TfmdDL(DataLoader):
         same.get_idxs = lambda: [first] * max_n
         return same.one_batch()
 
-    def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L]:
+    def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L | None]:
+        if isinstance(b, tuple) and hasattr(b, "show"):  # samples of a type of their own, which says how they are shown
+            return self.decode(b), None, None
         samples = self.decode_batch(b, max_n)
         if not isinstance(b, (tuple, list)):
             return b, None, samples
@@ -224,8 +226,8 @@ class DataLoaders:
         return DataLoaders(*loaders, path=self.path, device=self.device)
 
     def one_batch(self) -> Any:
-        """One training batch; nothing moves on."""
-        return self.train.one_batch()
+        """One training batch; nothing moves on. Of a loader that is not ours, its first."""
+        return self.train.one_batch() if hasattr(self.train, "one_batch") else first(self.train)
 
     def show_batch(self, b: Any = None, max_n: int = 9, **kwargs: Any) -> Any:
         """Show a training batch: see `TfmdDL.show_batch`."""
@@ -281,8 +283,9 @@ class DataLoaders:
         val_bs: int | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Loaders over data sets: the first is shuffled and leaves out a last batch that is not full, the others are neither.
+        """Loaders over data sets: the first is shuffled and leaves out a last batch that is not full; the others do neither.
 
+        drop_last  leave out last batches that are not full, or keep them, in all loaders alike
         val_bs     items a batch of the others; `bs` by default
         kwargs     for every loader: `num_workers`, `after_item`, `after_batch`, `seed`, …; with `val_` before the name, for
                    the others alone
@@ -297,7 +300,8 @@ class DataLoaders:
             )
         device = default_device() if device is None else device
         train = dl_type(ds[0], bs=bs, shuffle=shuffle, drop_last=drop, device=device, **kwargs)
-        others = [train.new(d, bs=val_bs or bs, shuffle=val_shuffle, drop_last=False, **validation) for d in ds[1:]]
+        validation = {"bs": val_bs or bs, "shuffle": val_shuffle, "drop_last": bool(drop_last), **validation}
+        others = [train.new(d, **validation) for d in ds[1:]]
         return cls(train, *others, path=path)
 
     @classmethod
@@ -306,7 +310,7 @@ class DataLoaders:
 
         n          use only so many training items
         """
-        kwargs["dl_type"] = kwargs.get("dl_type") or dsets.dl_type or TfmdDL
+        kwargs = {"val_drop_last": False, **kwargs, "dl_type": kwargs.get("dl_type") or dsets.dl_type or TfmdDL}
         subsets = [dsets.subset(i) for i in range(dsets.n_subsets)] if dsets.splits is not None else [dsets]
         dls = cls.from_dsets(*subsets, bs=bs, **kwargs)
         if n is not None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from layered.foundation.errors import EmptySource, NotFoundPath
+from layered.foundation.helpers import listify
 from layered.foundation.lists import L
 from layered.foundation.paths import Path
 from layered.foundation.transform import ItemTransform, Transform
@@ -35,8 +36,8 @@ def get_files(
 ) -> L:
     """The files under `path`, sorted; names that start with a dot are left out.
 
-    extensions   only these suffixes, in lower case: ".png"
-    folders      only these direct subfolders
+    extensions   only these suffixes, in any case: ".png"
+    folders      only these direct subfolders, and "." for the files of `path` itself
     raises       NotFoundPath if `path` is no folder
     """
     root = Path(path)
@@ -46,7 +47,7 @@ def get_files(
             got="a file" if root.is_file() else "nothing there",
             fix=f"check the path; the working directory is {os.getcwd()}",
         )
-    wanted = {extensions} if isinstance(extensions, str) else None if extensions is None else set(extensions)
+    wanted = None if extensions is None else {suffix.lower() for suffix in listify(extensions)}
     only = set(folders or ())
     found: list[Path] = []
     for top, subfolders, names in os.walk(root, followlinks=followlinks):
@@ -54,7 +55,7 @@ def get_files(
         subfolders[:] = sorted(d for d in subfolders if d[0] != "." and (not at_root or not only or d in only))
         if not recurse:
             subfolders.clear()
-        if at_root and only:
+        if at_root and only and "." not in only:
             continue
         found += [
             Path(top, name)

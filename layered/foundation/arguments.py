@@ -18,7 +18,8 @@ R = TypeVar("R")
 def names_of(function: Callable[..., Any]) -> frozenset[str]:
     """The names of the parameters that `function` takes by keyword."""
     parameters = inspect.signature(function).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    by_keyword = (p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return frozenset(by_keyword) - {"self", "cls"}
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -18,6 +18,7 @@ _EMPTY = inspect.Parameter.empty
 
 def annotation(function: Callable[..., Any], name: str) -> Any:
     """What `name` ("return" for the result) is annotated with in `function`, evaluated; `Parameter.empty` if nothing."""
+    function = inspect.unwrap(function)
     note = getattr(function, "__annotations__", {}).get(name, _EMPTY)
     if not isinstance(note, str):
         return note
@@ -34,7 +35,10 @@ def annotation(function: Callable[..., Any], name: str) -> Any:
 
 def first_types(function: Callable[..., Any], position: int) -> tuple[type, ...]:
     """The types that parameter number `position` of `function` accepts; `object` where it has no annotation."""
-    names = list(inspect.signature(function).parameters)
+    try:
+        names = list(inspect.signature(function).parameters)
+    except ValueError:  # builtins without a signature
+        return (object,)
     if position >= len(names):
         return (object,)
     return as_types(annotation(function, names[position]))

@@ -60,9 +60,10 @@ def get_grid(
 
 
 def _pixels(image: Any) -> np.ndarray[Any, Any]:
-    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-    if array.dtype == np.float16 or str(array.dtype) == "bfloat16":
-        array = array.astype(np.float32)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = image.float().numpy() if image.is_floating_point() else image.numpy()
+    array = np.asarray(image)
     if array.ndim == 3 and array.shape[0] < 5:
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[-1] == 1:

@@ -83,7 +83,12 @@ class BadImage(BadItem, OSError):
 
 
 class MixedSizes(LayeredError, ValueError):
-    """Samples of different sizes that cannot be stacked into one batch."""
+    """Samples of different sizes that cannot be stacked into one batch.
+
+    rows       the places in the batch of two that differ
+    """
+
+    rows: tuple[int, ...] = ()
 
 
 class UnknownLabel(LayeredError, KeyError):
@@ -128,6 +133,22 @@ class CannotRestore(LayeredError, RuntimeError):
 
 class Offline(LayeredError, ConnectionError):
     """The network is needed and is not there, or is switched off by LAYERED_OFFLINE."""
+
+
+def failed(error: Exception, stage: str) -> LayeredError:
+    """`error` as it is told to the user: which stage it stopped, in which step, and why. Ours keep their class.
+
+    stage      what was being done, with the item: "making item 3 ('a.png')"
+    """
+    steps = [note for note in getattr(error, "__notes__", []) if note.startswith("in ")]
+    stage = ", ".join([stage, *steps[:1]])
+    if isinstance(error, LayeredError):
+        return type(error)(f"{error.problem}, when {stage}", got=error.got, expected=error.expected, fix=error.fix)
+    return BadItem(
+        f"failed {stage}",
+        got=f"{type(error).__name__}: {error}",
+        fix="run that step on that item by hand; the cause stands above",
+    )
 
 
 def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 import random
@@ -61,7 +62,7 @@ class L(MutableSequence[Any]):
         return len(self.items)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.items)
+        return map(self.items.iloc.__getitem__, range(len(self))) if hasattr(self.items, "iloc") else iter(self.items)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, (int, np.integer)) or (isinstance(index, Tensor) and index.ndim == 0):
@@ -189,8 +190,7 @@ class L(MutableSequence[Any]):
 
     def reduce(self, f: Callable[[Any, Any], Any], *initial: Any) -> Any:
         """Fold with `f` from the left."""
-        res = itertools.accumulate(itertools.chain(initial, self), f)
-        return list(res)[-1]
+        return functools.reduce(f, self, *initial)
 
     @classmethod
     def range(cls, start: Any, stop: int | None = None, step: int = 1) -> L:

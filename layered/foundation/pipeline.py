@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ class Pipeline:
     funcs      a transform, a function, a list of them, or None
     split_idx  which split it works for: 0 training, 1 validation
 
-    An unknown attribute is looked up in the members (`pipeline.vocab`).
+    An unknown attribute is looked up in the members (`pipeline.vocab`); a member is found by its class (`pipeline.resize`).
 
     >>> p = Pipeline([lambda x: x + 1, lambda x: 2 * x])
     >>> p(1)
@@ -87,6 +88,9 @@ class Pipeline:
         for f in self.fs:
             if hasattr(f, name):
                 return getattr(f, name)
+        for f in self.fs:
+            if _snake_case(type(f).__name__) == name:
+                return f
         raise AttributeError(f"no step of {self!r} has the attribute '{name}'")
 
     def __getitem__(self, i: int) -> Transform:
@@ -100,6 +104,10 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return "Pipeline: " + " -> ".join(repr(f) for f in self.fs)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def is_showable(o: Any) -> bool:
@@ -124,7 +132,8 @@ def describe(o: Any) -> str:
     if hasattr(o, "size") and isinstance(o.size, tuple):
         return f"{kind} {'×'.join(map(str, o.size))}"
     text = repr(o)
-    return f"{kind} {text if len(text) <= 60 else text[:57] + '…'}"
+    text = text if len(text) <= 60 else text[:57] + "…"
+    return text if text.startswith(f"{kind}(") else f"{kind} {text}"
 
 
 def _note(error: BaseException, text: str) -> None:

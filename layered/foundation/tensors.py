@@ -5,6 +5,7 @@ Meaning lives at the edges: transforms and display pick their code by type. Kern
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from layered.foundation.display import show_image, show_title
 from layered.foundation.registry import Registry
+from layered.foundation.tree import leaves, map_tree
 
 S = TypeVar("S", bound="TensorBase")
 
@@ -47,16 +49,7 @@ def plain(x: Any) -> Any:
 
 def plain_tree(tree: Any) -> Any:
     """`plain` on every tensor of nested tuples, lists and mappings."""
-    from_items = type(tree)
-    if isinstance(tree, TensorBase):
-        return tree.as_subclass(Tensor)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return from_items(*(plain_tree(o) for o in tree))
-    if isinstance(tree, (tuple, list)):
-        return from_items(plain_tree(o) for o in tree)
-    if isinstance(tree, dict):
-        return from_items((k, plain_tree(v)) for k, v in tree.items())
-    return tree
+    return map_tree(plain, tree)
 
 
 def retype(new: Any, like: Any) -> Any:
@@ -92,7 +85,7 @@ class TensorBase(Tensor):
     """
 
     def __new__(cls: type[S], x: Any, **meta: Any) -> S:
-        return _mark(tensor(x), cls, meta)
+        return _mark(tensor(x), cls, {**(x.__dict__ if isinstance(x, TensorBase) else {}), **meta})
 
     def __init__(self, x: Any, **meta: Any) -> None: ...
 
@@ -104,28 +97,24 @@ class TensorBase(Tensor):
             out = func(*args, **(kwargs or {}))
         if func in torch.overrides.get_default_nowrap_functions():
             return out
-        like = next((a for a in _flat(args) if isinstance(a, TensorBase)), None)
+        like = next((a for a in leaves((args, kwargs or {})) if isinstance(a, TensorBase)), None)
         return out if like is None else _mark_all(out, like)
 
     def as_plain(self) -> Tensor:
         """The same data as a plain tensor."""
         return self.as_subclass(Tensor)
 
-
-def _flat(args: Any) -> Any:
-    for a in args:
-        if isinstance(a, (list, tuple)):
-            yield from _flat(a)
-        else:
-            yield a
+    def __deepcopy__(self: S, memo: dict[int, Any]) -> S:
+        if id(self) not in memo:
+            memo[id(self)] = _mark(copy.deepcopy(self.as_plain(), memo), type(self), copy.deepcopy(self.__dict__, memo))
+        return memo[id(self)]  # type: ignore[no-any-return]  # what stands there is the copy
 
 
 def _mark_all(out: Any, like: TensorBase) -> Any:
     if isinstance(out, Tensor):
         return _mark(out, type(like), like.__dict__) if type(out) is Tensor else out
     if isinstance(out, (tuple, list)):
-        marked = [_mark_all(o, like) for o in out]
-        return type(out)(marked) if type(out) in (tuple, list) else out
+        return type(out)([_mark_all(o, like) for o in out])  # also what `max` returns
     return out
 
 
@@ -141,6 +130,8 @@ class _ImageMethod:
     def __get__(self, image: Any, owner: type) -> Any:
         if image is None:
             return self
+        if self.name not in image_methods:
+            raise AttributeError(f"images have no method '{self.name}' yet: import layered.vision")
         function = image_methods.get(self.name)
         return lambda *args, **kwargs: function(image, *args, **kwargs)
 

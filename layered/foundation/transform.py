@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
@@ -35,27 +37,27 @@ class Kernel(NamedTuple):
     returns: Any  # a class to cast to, None to leave the result alone, Tensor to give back the input's meaning
 
 
+Overloads = dict[str, list[tuple[str, Callable[..., Any]]]]  # verb → (name in the class body, function)
+
+
 class _Body(dict[str, Any]):
     """The namespace of a class body in which `def encodes` may stand many times."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.overloads: dict[str, list[Callable[..., Any]]] = {verb: [] for verb in _VERBS}
+        self.overloads: Overloads = {verb: [] for verb in _VERBS}
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name in _VERBS and callable(value):
-            self.overloads[name].append(value)
-        else:
-            for verb, prefix in _VERBS.items():
-                if name.startswith(prefix) and callable(value):
-                    self.overloads[verb].append(value)
+        for verb, prefix in _VERBS.items():
+            if callable(value) and (name == verb or name.startswith(prefix)):
+                self.overloads[verb].append((name, value))
         super().__setitem__(name, value)
 
 
 class _TransformMeta(type):
     """Collects overloads; `@SomeTransform` above a function named `encodes` adds one to the class."""
 
-    _own: dict[str, list[Callable[..., Any]]]
+    _own: Overloads
     _tables: dict[str, dict[type, Callable[..., Any]]]
     _kernels: dict[tuple[str, type], Kernel | None]
 
@@ -77,7 +79,7 @@ class _TransformMeta(type):
         return super().__call__(*args, **kwargs)
 
     def _add(cls, verb: str, function: Callable[..., Any]) -> None:
-        cls._own[verb].append(function)
+        cls._own[verb].append((verb, function))
         todo: list[Any] = [cls]
         while todo:
             kind = todo.pop()
@@ -86,13 +88,16 @@ class _TransformMeta(type):
             todo.extend(kind.__subclasses__())
 
     def _table(cls, verb: str) -> dict[type, Callable[..., Any]]:
-        """Type → overload, those of derived classes and later lines replacing earlier ones."""
+        """Type → overload, those of derived classes and later lines replacing earlier ones.
+
+        An overload with a name of its own, `encode_image`, is replaced by any other of that name, as methods are.
+        """
         if verb not in cls._tables:
             table: dict[type, Callable[..., Any]] = {}
             for kind in reversed(cls.__mro__):
-                for function in getattr(kind, "_own", {}).get(verb, ()) if "_own" in kind.__dict__ else ():
-                    for accepted in first_types(function, 1):
-                        table[accepted] = function
+                for name, function in kind.__dict__["_own"][verb] if "_own" in kind.__dict__ else ():
+                    if name == verb or getattr(cls, name) is function:
+                        table.update(dict.fromkeys(first_types(function, 1), function))
             cls._tables[verb] = table
         return cls._tables[verb]
 
@@ -135,8 +140,11 @@ def is_foreign(function: Any) -> bool:
         return is_foreign(function.func)
     if hasattr(function, "is_foreign"):
         return bool(function.is_foreign)
-    owner = getattr(function, "__module__", None) or type(function).__module__
-    return owner not in _PURE and owner.partition(".")[0] != "layered"
+    return _is_foreign_module(getattr(function, "__module__", None) or type(function).__module__)
+
+
+def _is_foreign_module(name: str) -> bool:
+    return name not in _PURE and name.partition(".")[0] != "layered"
 
 
 class Transform(Recorded, metaclass=_TransformMeta):
@@ -161,8 +169,9 @@ class Transform(Recorded, metaclass=_TransformMeta):
     split_idx: int | None = None
     train_setup: bool | None = None
     fits: ClassVar[tuple[str, ...]] = ()
-    _single: dict[str, Kernel]
-    _single_types: tuple[type, ...]
+    enc: Callable[..., Any] | None = None
+    dec: Callable[..., Any] | None = None
+    _wrapped: dict[str, tuple[tuple[type, ...], Kernel]]  # verb → what a plain function takes, and how it is called
 
     def __init__(
         self,
@@ -171,14 +180,10 @@ class Transform(Recorded, metaclass=_TransformMeta):
         split_idx: int | None = None,
         order: float | None = None,
     ) -> None:
-        self._single = {}
         if enc is not None:
-            if not callable(enc):
-                raise BadArgument(f"{type(self).__name__} needs a function", got=repr(enc))
-            self._single_types = first_types(enc, 0) if not isinstance(enc, type) else (object,)
-            self._single = {"encodes": _of_function(enc)} | ({"decodes": _of_function(dec)} if dec else {})
+            self.enc, self.dec = enc, dec
+            self._wrapped = {verb: _wrap(f) for verb, f in (("encodes", enc), ("decodes", dec)) if f is not None}
             self.order = getattr(enc, "order", self.order)
-        self.enc, self.dec = enc, dec
         if split_idx is not None:
             self.split_idx = split_idx
         if order is not None:
@@ -187,14 +192,15 @@ class Transform(Recorded, metaclass=_TransformMeta):
     @property
     def name(self) -> str:
         """What it is called in messages."""
-        return getattr(self.enc, "__name__", type(self).__name__) if self.__dict__.get("enc") else type(self).__name__
+        return getattr(self.enc, "__name__", type(self).__name__)
 
     @property
     def is_foreign(self) -> bool:
         """Whether code that is not of this library runs inside: such code is seeded by the ticket of its item."""
-        if self.__dict__.get("enc") is not None:
+        if self.enc is not None:
             return is_foreign(self.enc)
-        return any(is_foreign(f) for f in type(self)._table("encodes").values())
+        functions = type(self)._table("encodes").values()
+        return _is_foreign_module(type(self).__module__) or any(is_foreign(f) for f in functions)
 
     def __call__(self, x: Any, split_idx: int | None = None) -> Any:
         if self.split_idx is not None and split_idx != self.split_idx:
@@ -217,15 +223,14 @@ class Transform(Recorded, metaclass=_TransformMeta):
 
     def _each(self, verb: str, x: Any) -> Any:
         if isinstance(x, tuple) and not hasattr(x, "_fields"):
-            return _like_tuple(x, (self._one(verb, element) for element in x))
+            return _like_tuple(x, (self._each(verb, element) for element in x))
         return self._one(verb, x)
 
     def _one(self, verb: str, x: Any) -> Any:
-        single = self.__dict__.get("_single")
-        if single:
-            kernel = single.get(verb) if isinstance(x, self._single_types) else None
-        else:
-            kernel = type(self)._kernel(verb, type(x))
+        if self.enc is not None:
+            types, wrapped = self._wrapped.get(verb, ((), None))
+            return _finish(wrapped.function(x), x, wrapped.returns) if wrapped and isinstance(x, types) else x
+        kernel = type(self)._kernel(verb, type(x))
         if kernel is None:
             return x
         value = x.as_subclass(Tensor) if kernel.takes_plain and isinstance(x, TensorBase) else x
@@ -235,8 +240,14 @@ class Transform(Recorded, metaclass=_TransformMeta):
         """One number uniform in [low, high), from the ticket of the current sample (or, in a batch transform, batch)."""
         return seeds.draw(low, high)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A decorated function is pickled as functions are: as the name under which it stands in its module."""
+        module, name = getattr(self.enc, "__module__", ""), getattr(self.enc, "__name__", "")
+        stands_there = getattr(sys.modules.get(module), name, None) is self
+        return (_at, (module, name)) if stands_there else super().__reduce_ex__(protocol)
+
     def __repr__(self) -> str:
-        if self.__dict__.get("enc") is not None:
+        if self.enc is not None:
             return f"{type(self).__name__}({self.name})"
         parameters = constructor_signature(type(self)).parameters
         texts = {name: (repr(value), repr(parameters[name].default)) for name, value in self.init_args.items()}
@@ -244,9 +255,16 @@ class Transform(Recorded, metaclass=_TransformMeta):
         return f"{type(self).__name__}({given})"
 
 
-def _of_function(function: Callable[..., Any]) -> Kernel:
-    kernel = make_kernel(function) if not isinstance(function, type) else Kernel(function, False, None)
-    return kernel._replace(function=lambda _, x: function(x), takes_plain=False)
+def _at(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+def _wrap(function: Callable[..., Any]) -> tuple[tuple[type, ...], Kernel]:
+    if not callable(function):
+        raise BadArgument("a transform is made of a function", got=repr(function))
+    if isinstance(function, type):
+        return (object,), Kernel(function, False, None)
+    return first_types(function, 0), make_kernel(function)
 
 
 def _like_tuple(like: tuple[Any, ...], elements: Iterable[Any]) -> Any:

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.foundation.lists import L
+
 
 def map_tree(f: Callable[[Any], Any], tree: Any) -> Any:
     """`f` of every leaf; tuples, named tuples, lists and mappings keep their class."""
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*(map_tree(f, o) for o in tree))
-    if isinstance(tree, (tuple, list)):
+    if isinstance(tree, (tuple, list, L)):
         return type(tree)(map_tree(f, o) for o in tree)
     if isinstance(tree, Mapping):
         items = {k: map_tree(f, v) for k, v in tree.items()}
@@ -26,7 +28,7 @@ def leaves(tree: Any) -> Iterator[Any]:
     """Every leaf, from left to right."""
     if isinstance(tree, Mapping):
         tree = tuple(tree.values())
-    if isinstance(tree, (tuple, list)):
+    if isinstance(tree, (tuple, list, L)):
         for o in tree:
             yield from leaves(o)
     else:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from layered.data.loader import DataLoader
 from layered.foundation.dispatch import verb
-from layered.foundation.errors import BadValue
 from layered.foundation.optional import lazy
 from layered.loop.loop import Loop
 from layered.training.inference import get_preds
@@ -55,7 +54,7 @@ class Interpretation:
         """Show the items with the largest losses; `k` is how many, or which ranks."""
         ranks = range(k) if isinstance(k, int) else k
         positions = self.top_losses(max(ranks) + 1, largest)[1][list(ranks)]
-        return self._show("plot_top_losses", positions.tolist(), largest=largest, **kwargs)
+        return self._show("plot_top_losses", positions.tolist(), **kwargs)
 
     def show_results(self, idxs: Sequence[int], **kwargs: Any) -> Any:
         """Show the items at `idxs` with targets and predictions."""
@@ -68,17 +67,12 @@ class Interpretation:
         outs = self.dl.decode_batch(decoded, max_n=len(positions)).map(lambda o: tuple(o[self.dl.n_inp :]))
         if name == "show_results":
             return verb(name)(x, y, samples, outs, max_n=len(positions), **kwargs)
-        numbers = [self._chances(i) for i in positions]
-        return verb(name)(x, y, samples, outs, numbers, self.losses[positions].tolist(), **kwargs)
+        return verb(name)(x, y, samples, outs, self.preds[positions], self.losses[positions].tolist(), **kwargs)
 
     def _batch(self, positions: list[int]) -> Any:
         some = self.dl.new(num_workers=0, bs=len(positions), n=len(positions))
         some.get_idxs = lambda: positions
         return some.one_batch()
-
-    def _chances(self, i: int) -> float:
-        """How sure the model was of its decision on item `i`."""
-        return float(self.preds[i].max())
 
 
 class ClassificationInterpretation(Interpretation):
@@ -146,8 +140,3 @@ class ClassificationInterpretation(Interpretation):
         """scikit-learn's report: precision, recall and F1 of each class."""
         labels = list(range(len(self.vocab)))
         print(sk_metrics.classification_report(self.targs, self.decoded, labels=labels, target_names=self.vocab))
-
-    def _chances(self, i: int) -> float:
-        if self.preds.ndim < 2:
-            raise BadValue("these predictions are not of classes", got=tuple(self.preds.shape))
-        return float(self.preds[i][int(self.decoded[i])])

@@ -180,7 +180,7 @@ class ImageDataLoaders(DataLoaders):
         file = Path(path) / csv_fname
         if not file.is_file():
             raise NotFoundPath(f"there is no table '{file}'", fix="csv_fname= is its name, inside path")
-        df = pd.read_csv(file, header=header, delimiter=delimiter, quoting=quoting)
+        df = pd.read_csv(file, header=header, sep=delimiter or ",", quoting=quoting)
         return cls.from_df(df, path=path, **kwargs)
 
     @classmethod

@@ -91,7 +91,7 @@ def vision_learner(
         dls, model, loss_func, opt_func, lr, splitter or split_of(arch), cbs, metrics, path, model_dir, wd, wd_bn_bias,
         train_bn, moms,
     )  # fmt: skip
-    learn.recipe = recipe_of(arch, model_args)
+    learn.recipe = recipe_of(arch, model_args, model[0])
     if normalize and pretrained and n_in == 3:
         add_normalize(dls, stats_of(arch))
     if pretrained:
@@ -119,12 +119,14 @@ def create_vision_model(
     bn_final: bool = False,
     lin_first: bool = False,
     y_range: tuple[float, float] | None = None,
+    features: int | None = None,
 ) -> nn.Sequential:
     """The body of `arch` and a head with `n_out` outputs, as `Sequential(body, head)`.
 
     cut          where the body ends: see `create_body`; by default as the architecture needs it
     init         initialises the head; None leaves torch's own
     custom_head  in place of `create_head(nf, n_out, ...)`, which the other arguments are for
+    features     channels that come out of the body; by default found by running it
     """
     arch = find_arch(arch)
     if isinstance(arch, str):
@@ -133,7 +135,7 @@ def create_vision_model(
     else:
         known_cut = model_meta[arch]["cut"]
         body = create_body(arch, n_in, pretrained, cut if cut is not None else known_cut, weights=weights)
-        features, pooled_by_head = num_features_model(body), pool
+        features, pooled_by_head = features or num_features_model(body), pool
     head = custom_head or create_head(
         features, n_out, lin_ftrs, ps, pooled_by_head, concat_pool, first_bn, bn_final, lin_first, y_range
     )
@@ -169,12 +171,14 @@ def add_normalize(dls: Any, stats: tuple[Any, Any] | None) -> None:
     dls.add_tfms([Normalize.from_stats(*stats)], "after_batch")
 
 
-def recipe_of(arch: Any, model_args: dict[str, Any]) -> dict[str, Any] | None:
+def recipe_of(arch: Any, model_args: dict[str, Any], body: nn.Module) -> dict[str, Any] | None:
     """How an exported file says which model it holds; None where that takes code that has no registered name."""
     name = arch if isinstance(arch, str) else arch.__name__ if is_torchvision(arch) else builders.name_of(arch)
     args = dict(model_args)
     if name is None or args.pop("custom_head") is not None or callable(args["cut"]):
         return None
+    if not isinstance(arch, str):
+        args["features"] = num_features_model(body)  # so that loading need not run it
     where = "timm" if isinstance(arch, str) else "torchvision" if is_torchvision(arch) else "registered"
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in args.items()}
     return {"builder": "vision.model", "args": {"source": where, "arch": name, **plain}}

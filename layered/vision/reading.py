@@ -166,4 +166,4 @@ def image2tensor(image: Image.Image) -> Tensor:
     torch.Size([3, 4, 6])
     """
     pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)

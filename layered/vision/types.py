@@ -53,6 +53,12 @@ class PILBase(Image.Image):
         new.readonly = image.readonly = 1
         return new
 
+    def copy(self) -> Self:
+        """A copy that keeps its class."""
+        return self.recast(super().copy())
+
+    __copy__ = copy
+
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
@@ -92,7 +98,7 @@ class PILBase(Image.Image):
         """A copy that fits, in proportion, into height `h` and width `w` (`h` as well, if not given)."""
         thumb = self.copy()
         thumb.thumbnail((w or h, h))
-        return self.recast(thumb)
+        return thumb
 
     def to_bytes_format(self, format: str = "png") -> bytes:
         """The bytes of a file of that format."""

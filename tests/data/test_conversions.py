@@ -1,0 +1,68 @@
+"""Bytes become floats, floats standard scores, and back."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from layered.data.conversions import IntToFloatTensor, Normalize, broadcast_vec
+from layered.data.loader_set import TfmdDL
+from layered.foundation.errors import BadValue
+from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, plain
+
+
+def test_bytes_become_floats_and_masks_whole_numbers():
+    image = TensorImage(torch.tensor([[[0, 51, 255]]], dtype=torch.uint8))
+    mask = TensorMask(torch.tensor([[0, 255]], dtype=torch.uint8))
+    x, y, label = IntToFloatTensor(div_mask=255)((image, mask, TensorCategory(3)))
+    assert_close(plain(x), torch.tensor([[[0, 0.2, 1]]]))
+    assert type(x) is TensorImage
+    assert y.tolist() == [[0, 1]]
+    assert y.dtype == torch.int64
+    assert label.dtype == torch.int64
+    assert IntToFloatTensor()(mask).tolist() == [[0, 255]]
+    assert image.dtype == torch.uint8
+    assert IntToFloatTensor().decode(TensorImage([-1.0, 2.0])).tolist() == [0, 1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.1, 3)), min_size=1, max_size=4))
+def test_decoding_undoes_normalizing(stats):
+    mean, std = zip(*stats, strict=True)
+    tfm = Normalize.from_stats(mean, std)
+    x = TensorImage(torch.linspace(0, 1, 2 * len(mean) * 4).reshape(2, len(mean), 2, 2))
+    before = x.clone()
+    assert_close(plain(tfm.decode(tfm(x))), plain(before), atol=1e-5, rtol=1e-5)
+    assert torch.equal(x, before)
+    wanted = (plain(x)[:, 0] - mean[0]) / std[0]
+    assert_close(plain(tfm(x))[:, 0], wanted)
+
+
+def test_statistics_are_fitted_on_a_batch_where_they_are_not_given():
+    images = [(TensorImage(torch.rand(3, 4, 4) * 3 + 2), i) for i in range(8)]
+    dl = TfmdDL(images, bs=8, after_batch=Normalize(), num_workers=0)
+    x, _ = dl.one_batch()
+    assert_close(plain(x).mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    assert_close(plain(x).std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_normalizing_without_statistics_is_an_error():
+    with pytest.raises(BadValue, match="no statistics yet"):
+        Normalize()(TensorImage(torch.zeros(1, 3, 2, 2)))
+
+
+def test_other_types_pass_and_pickles_remember():
+    tfm = pickle.loads(pickle.dumps(Normalize([0.5], [0.25])))
+    assert tfm(TensorImage(torch.ones(1, 1, 1, 1))).item() == 2
+    mask = TensorMask(torch.ones(1, 1))
+    assert tfm(mask) is mask
+
+
+def test_vectors_are_laid_along_an_axis():
+    a, b = broadcast_vec(1, 4, [1, 2, 3], [4])
+    assert (a.shape, b.shape) == ((1, 3, 1, 1), (1, 1, 1, 1))

@@ -1,0 +1,83 @@
+"""Files are listed sorted, and what is missing is said."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from layered.data.sources import (
+    AttrGetter,
+    FileGetter,
+    ImageGetter,
+    ItemGetter,
+    get_files,
+    get_image_files,
+    get_text_files,
+    image_extensions,
+)
+from layered.foundation.errors import EmptySource, NotFoundPath
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("train/b.jpg", "train/a.PNG", "train/.hidden.png", "valid/c.webp", "notes.txt", ".git/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def names(files):
+    return [f.name for f in files]
+
+
+def test_files_are_sorted_and_hidden_ones_left_out(folder):
+    assert names(get_files(folder)) == ["notes.txt", "a.PNG", "b.jpg", "c.webp"]
+    assert names(get_files(str(folder), ".png")) == ["a.PNG"]
+    assert names(get_files(folder, {".JPG", ".txt"})) == ["notes.txt", "b.jpg"]
+
+
+def test_folders_can_be_chosen(folder):
+    assert names(get_files(folder, recurse=False)) == ["notes.txt"]
+    assert names(get_files(folder, folders=["valid"])) == ["c.webp"]
+    assert names(get_files(folder, folders=[".", "valid"])) == ["notes.txt", "c.webp"]
+
+
+def test_images_and_texts_are_told_by_suffix(folder):
+    assert names(get_image_files(folder)) == ["a.PNG", "b.jpg", "c.webp"]
+    assert names(get_text_files(folder)) == ["notes.txt"]
+    assert {".jpg", ".jpeg", ".png", ".webp", ".gif"} <= image_extensions()
+    assert names(ImageGetter("train")(folder)) == ["a.PNG", "b.jpg"]
+    assert names(FileGetter("valid")(folder)) == ["c.webp"]
+
+
+def test_linked_folders_are_followed(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "z.png").touch()
+    os.symlink(other, folder / "linked")
+    assert "z.png" in names(get_image_files(folder))
+    assert "z.png" not in names(get_files(folder, followlinks=False))
+
+
+def test_a_missing_folder_is_an_error_that_says_where_one_is(tmp_path):
+    with pytest.raises(NotFoundPath, match="no folder") as caught:
+        get_image_files(tmp_path / "nowhere")
+    assert os.getcwd() in caught.value.fix
+    (tmp_path / "file.png").touch()
+    with pytest.raises(FileNotFoundError, match="a file"):
+        get_files(tmp_path / "file.png")
+
+
+def test_a_folder_without_images_is_an_error_that_says_what_is_there(tmp_path):
+    with pytest.raises(EmptySource, match="an empty folder"):
+        get_image_files(tmp_path)
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(ValueError, match=r"1 other files, first 'a.csv'"):
+        get_image_files(tmp_path)
+
+
+def test_getters_look_into_samples():
+    assert ItemGetter(1)((3, 4)) == 4
+    assert AttrGetter("name")(SimpleNamespace(name="a")) == "a"
+    assert AttrGetter("name", "none")(SimpleNamespace()) == "none"

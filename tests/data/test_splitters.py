@@ -1,0 +1,137 @@
+"""Splitters share the items out as asked, the same on every machine, and draw from no global generator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layered.data.splitters import (
+    ColSplitter,
+    EndSplitter,
+    FileSplitter,
+    FuncSplitter,
+    GrandparentSplitter,
+    IndexSplitter,
+    MaskSplitter,
+    RandomSplitter,
+    RandomSubsetSplitter,
+    TrainTestSplitter,
+    check_not_empty,
+)
+from layered.foundation.errors import BadValue, EmptySplit, NotFoundPath
+from layered.foundation.seeds import seeded
+
+items = list(range(10))
+
+
+def lists(split):
+    return [np.asarray(side).tolist() for side in split]
+
+
+@pytest.mark.parametrize("seed", [0, 42, 123456789])
+def test_a_seeded_split_is_the_published_one_and_moves_no_generator(seed):
+    with seeded(0):
+        torch.manual_seed(seed)
+        order = torch.randperm(37).tolist()
+    before = torch.get_rng_state()
+    train, valid = lists(RandomSplitter(valid_pct=0.3, seed=seed)(range(37)))
+    assert valid == order[:11]
+    assert train == order[11:]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 200), st.floats(0.01, 0.99), st.none() | st.integers(0, 1000))
+def test_a_random_split_takes_every_item_once(count, share, seed):
+    train, valid = lists(RandomSplitter(share, seed)(range(count)))
+    assert sorted(train + valid) == list(range(count))
+    assert len(valid) == int(share * count)
+
+
+def test_without_a_seed_the_seed_of_the_run_decides():
+    with seeded(1):
+        first = lists(RandomSplitter()(items))
+        assert lists(RandomSplitter()(items)) == first
+    with seeded(2):
+        assert lists(RandomSplitter()(items)) != first
+
+
+@pytest.mark.parametrize(
+    ("splitter", "wanted"),
+    [
+        (IndexSplitter([1, 3]), ([0, 2, 4, 5, 6, 7, 8, 9], [1, 3])),
+        (EndSplitter(0.3), ([0, 1, 2, 3, 4, 5, 6], [7, 8, 9])),
+        (EndSplitter(0.3, valid_last=False), ([3, 4, 5, 6, 7, 8, 9], [0, 1, 2])),
+        (FuncSplitter(lambda i: i > 7), ([0, 1, 2, 3, 4, 5, 6, 7], [8, 9])),
+        (MaskSplitter([i == 2 for i in items]), ([0, 1, 3, 4, 5, 6, 7, 8, 9], [2])),
+        (MaskSplitter(torch.arange(10) < 1), ([1, 2, 3, 4, 5, 6, 7, 8, 9], [0])),
+    ],
+)
+def test_items_go_where_they_are_told(splitter, wanted):
+    assert lists(splitter(items)) == [*wanted]
+
+
+def test_files_are_split_by_the_folder_two_levels_up():
+    files = ["d/train/cat/1.jpg", "d/valid/cat/2.jpg", "d/test/cat/3.jpg", "d/val/cat/4.jpg"]
+    assert lists(GrandparentSplitter()(files)) == [[0], [1]]
+    assert lists(GrandparentSplitter(train_name=["train", "test"], valid_name="val")(files)) == [[0, 2], [3]]
+
+
+def test_files_are_split_by_a_list_of_names(tmp_path):
+    (tmp_path / "valid.txt").write_text("b.jpg\nc.jpg\n")
+    assert lists(FileSplitter(tmp_path / "valid.txt")(["x/a.jpg", "x/b.jpg"])) == [[0], [1]]
+    with pytest.raises(NotFoundPath, match=r"nowhere.txt"):
+        FileSplitter(tmp_path / "nowhere.txt")
+
+
+def test_rows_are_split_by_a_column():
+    frame = pd.DataFrame({"is_valid": [False, True, False], "fold": ["a", "b", "c"]})
+    assert lists(ColSplitter()(frame)) == [[0, 2], [1]]
+    assert lists(ColSplitter(0)(frame)) == [[0, 2], [1]]
+    assert lists(ColSplitter("fold", on="c")(frame)) == [[0, 1], [2]]
+    assert lists(ColSplitter("fold", on=["a", "b"])(frame)) == [[2], [0, 1]]
+    with pytest.raises(BadValue, match="splits a DataFrame"):
+        ColSplitter()(items)
+
+
+def test_a_stratified_split_keeps_the_shares_of_labels():
+    labels = [0] * 80 + [1] * 20
+    train, valid = TrainTestSplitter(test_size=0.5, random_state=1, stratify=labels)(range(100))
+    assert sum(labels[i] for i in valid) == 10
+    assert sorted([*train, *valid]) == list(range(100))
+    before = np.random.get_state()[1].tolist()
+    TrainTestSplitter()(items)
+    assert np.random.get_state()[1].tolist() == before
+
+
+def test_a_random_subset_leaves_the_rest_out():
+    train, valid = lists(RandomSubsetSplitter(0.5, 0.2, seed=1)(items))
+    assert (len(train), len(valid)) == (5, 2)
+    assert not set(train) & set(valid)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RandomSplitter(0), "share"),
+        (lambda: RandomSplitter(1.5), "share"),
+        (lambda: RandomSubsetSplitter(0.9, 0.2), "shares"),
+        (lambda: IndexSplitter([10])(items), "not there"),
+        (lambda: MaskSplitter([True])(items), "differ in length"),
+    ],
+)
+def test_a_share_or_place_that_makes_no_sense_is_refused(make, message):
+    with pytest.raises(BadValue, match=message):
+        make()
+
+
+def test_an_empty_side_is_an_error_that_names_it_and_the_share_that_would_do():
+    split = RandomSplitter(0.01)
+    with pytest.raises(EmptySplit, match="the 'valid' split is empty") as caught:
+        check_not_empty(split(items), asked=split.description, total=10)
+    assert "RandomSplitter(valid_pct=0.01) over 10 items gives 10, 0" in caught.value.got
+    assert "0.100" in caught.value.fix

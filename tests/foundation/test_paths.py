@@ -1,0 +1,40 @@
+"""`Path` is the standard library's, with `ls`."""
+
+from __future__ import annotations
+
+import pathlib
+import pickle
+
+import pytest
+
+from layered.foundation.paths import Path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.PNG", "a.txt", "c.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    return Path(tmp_path)
+
+
+def test_a_listing_is_sorted_and_can_be_filtered(folder):
+    assert folder.ls().attrgot("name") == ["a.txt", "b.PNG", "c.jpg", "sub"]
+    assert folder.ls(n_max=1).attrgot("name") == ["a.txt"]
+    assert folder.ls(file_exts=".txt").attrgot("name") == ["a.txt"]
+    assert folder.ls(file_type="image").attrgot("name") == ["b.PNG", "c.jpg"]
+    assert isinstance(folder.ls()[0], Path)
+
+
+def test_it_is_a_path_like_any_other(folder):
+    assert isinstance(folder, pathlib.Path)
+    assert folder == pathlib.Path(folder)
+    assert isinstance(folder / "a", Path)
+    assert isinstance(folder.parent, Path)
+    assert pickle.loads(pickle.dumps(folder)) == folder
+
+
+def test_it_is_shown_relative_to_the_base(folder, monkeypatch):
+    monkeypatch.setattr(Path, "BASE_PATH", folder)
+    assert repr(folder / "sub") == "Path('sub')"
+    assert repr(Path("/elsewhere")) == "Path('/elsewhere')"

@@ -1,0 +1,102 @@
+"""What is drawn: the titles, the colours and the grids."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from layered.data.encodings import Category, MultiCategory
+from layered.foundation.errors import BadArgument
+from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, TitledTensorScalar
+from layered.vision.show import plot_top_losses, show_batch, show_results
+from layered.vision.types import PILMask
+
+
+@pytest.fixture(autouse=True)
+def _no_window():
+    mpl.use("Agg")
+    yield
+    plt.close("all")
+
+
+def image() -> TensorImage:
+    return TensorImage(torch.rand(3, 8, 8))
+
+
+def colours(axes) -> list[str]:
+    return [ax.title.get_color() for ax in axes]
+
+
+def titles(axes) -> list[str]:
+    return [ax.get_title() for ax in axes]
+
+
+X, Y = TensorImage(torch.rand(4, 3, 8, 8)), TensorCategory([0, 1, 0, 1])
+
+
+def test_a_batch_is_a_grid_with_labels_as_titles():
+    samples = [(image(), Category(label)) for label in "abcdefghij"]
+    axes = show_batch(X, Y, samples, max_n=9)
+    assert titles(axes) == list("abcdefghi")
+    assert axes[0].figure.axes[0].get_subplotspec().get_gridspec().get_geometry() == (3, 3)
+    assert all(len(ax.images) == 1 for ax in axes)
+
+
+def test_several_labels_and_plain_numbers_are_titles_too():
+    samples = [(image(), MultiCategory(["a", "b"])), (image(), TitledTensorScalar(torch.tensor(1.5)))]
+    assert titles(show_batch(X, None, samples)) == ["a;b", "1.5"]
+
+
+def test_masks_are_drawn_over_their_image():
+    samples = [(image(), TensorMask(torch.ones(8, 8, dtype=torch.int64)))]
+    (ax,) = show_batch(X, TensorMask(torch.ones(4, 8, 8, dtype=torch.int64)), samples)
+    assert [im.get_alpha() for im in ax.images] == [None, 0.5]
+
+
+def test_images_that_become_images_stand_side_by_side():
+    axes = show_batch(X, X, [(image(), image())] * 2)
+    assert titles(axes) == ["Input", "Target"] * 2
+
+
+def test_results_are_green_where_right_and_red_where_wrong():
+    samples = [(image(), Category("cat")), (image(), Category("dog"))]
+    axes = show_results(X, Y, samples, [(Category("cat"),), (Category("cat"),)])
+    assert titles(axes) == ["cat\ncat", "dog\ncat"]
+    assert colours(axes) == ["green", "red"]
+
+
+def test_numbers_are_neither_right_nor_wrong():
+    number = TitledTensorScalar(torch.tensor(1.0))
+    assert colours(show_results(X, torch.ones(4), [(image(), number)], [(number,)])) == ["black"]
+
+
+def test_results_of_masks_stand_beside_their_target():
+    mask = TensorMask(torch.ones(8, 8, dtype=torch.int64))
+    axes = show_results(X, mask[None], [(image(), mask)] * 2, [(mask,)] * 2)
+    assert titles(axes) == ["Target", "Prediction"] * 2
+
+
+def test_the_highest_losses_name_prediction_and_target():
+    samples, outs = [(image(), Category("cat"))], [(Category("dog"),)]
+    (ax,) = plot_top_losses(X, Y, samples, outs, torch.tensor([[0.1, 0.9]]), torch.tensor([2.25]))
+    assert ax.get_title() == "dog/cat\n2.25 / 0.90"
+    assert ax.figure.get_suptitle() == "Prediction/Actual/Loss/Probability"
+
+
+def test_given_axes_are_drawn_on():
+    _, axes = plt.subplots(1, 2)
+    assert show_batch(X, Y, [(image(), Category("a"))] * 2, ctxs=list(axes)) == list(axes)
+
+
+def test_a_masks_own_show_draws_on_the_given_axes():
+    _, ax = plt.subplots()
+    mask = PILMask.create(torch.zeros(4, 4, dtype=torch.uint8))
+    assert mask.show(ctx=ax) is ax
+    assert ax.images[0].get_cmap().name == "tab20"
+
+
+def test_what_no_body_fits_says_how_to_add_one():
+    with pytest.raises(BadArgument, match="@typedispatch"):
+        show_results(torch.zeros(1), 3, [], [])
