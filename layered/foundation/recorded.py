@@ -14,7 +14,7 @@ class Recorded:
     """Base of classes whose instances know their constructor arguments as `init_args`.
 
     Only the call that the user wrote is recorded, not those of base classes inside it. Arguments are kept as they
-    are, not copied: one that is changed in place later shows the change.
+    are, not copied: one that is changed in place later shows the change. An unknown keyword is refused with the nearest.
 
     >>> class Scale(Recorded):
     ...     def __init__(self, by, shift=0): self.by, self.shift = by, shift
@@ -27,6 +27,8 @@ class Recorded:
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if kwargs:
+            _check_keywords(cls, kwargs)
         self = super().__new__(cls)
         self.__dict__["_given"] = args, kwargs
         return self
@@ -50,6 +52,12 @@ class Recorded:
         bound = inspect.BoundArguments(signature, OrderedDict(init_args))
         bound.apply_defaults()
         return cls(*bound.args, **bound.kwargs)
+
+
+def _check_keywords(cls: type, given: Mapping[str, Any]) -> None:
+    parameters = constructor_signature(cls).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        refuse_unknown(given, parameters, cls.__name__)
 
 
 def constructor_signature(cls: type) -> inspect.Signature:
