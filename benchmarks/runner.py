@@ -34,9 +34,13 @@ class Result:
         return self.budget is None or (self.ours if self.ratio is None else self.ratio) <= self.budget
 
     def __str__(self) -> str:
-        text = f"{self.name:<52} ours {self.ours:10.3f} {self.unit}"
-        if self.theirs is not None:
-            text += f"  theirs {self.theirs:10.3f} {self.unit}  ratio {self.ratio:6.3f}"
+        text = f"{self.name:<52} "
+        if self.theirs is None:
+            text += f"{self.ours:10.3f} {self.unit}"
+        else:
+            text += (
+                f"ours {self.ours:10.3f} {self.unit}  theirs {self.theirs:10.3f} {self.unit}  ratio {self.ratio:6.3f}"
+            )
         return text if self.budget is None else f"{text}  budget {self.budget:6.3f}  {'ok' if self.ok else 'over'}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -19,8 +20,11 @@ NUM_IMAGES = 64
 
 def main() -> list[Result]:
     torch.set_num_threads(1)
-    peer = require("fastai.vision.all", extra="bench", why="this comparison")
-    pixels = torch.randint(0, 256, (NUM_IMAGES, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    require("fastai", extra="bench", why="this comparison")
+    peer = importlib.import_module("fastai.vision.all")
+    pixels = torch.randint(
+        0, 256, (NUM_IMAGES, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     ours = Pipeline([IntToFloatTensor(), *aug_transforms(), Normalize.from_stats(*imagenet_stats)], split_idx=0)
     theirs = peer.Pipeline(
         [peer.IntToFloatTensor(), *peer.aug_transforms(), peer.Normalize.from_stats(*imagenet_stats, cuda=False)],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,51 +14,46 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from benchmarks.runner import Result, compare
-from layered.data.datasets import Datasets
-from layered.data.conversions import ToTensor
 from layered.foundation.optional import require
+from layered.foundation.pipeline import Pipeline
+from layered.vision.data import ImageDataLoaders
 from layered.vision.transforms import RandomResizedCrop, Resize
-from layered.vision.types import PILImage
 
-NUM_IMAGES = 32
+layered = SimpleNamespace(
+    ImageDataLoaders=ImageDataLoaders, Pipeline=Pipeline, RandomResizedCrop=RandomResizedCrop, Resize=Resize
+)
+NUM_IMAGES = 34
 
 
-def photographs(folder: Path) -> list[Path]:
-    """Files of two photographs, 640x427, as a camera would compress them."""
-    files = []
+def photographs(folder: Path) -> None:
+    """Two photographs, 640x427, as a camera would compress them, as files of two classes."""
     for i in range(NUM_IMAGES):
-        file = folder / f"{i}.jpg"
+        file = folder / "ab"[i % 2] / f"{i}.jpg"
+        file.parent.mkdir(exist_ok=True)
         Image.fromarray(load_sample_images().images[i % 2]).save(file, quality=90)
-        files.append(file)
-    return files
 
 
-def loader(datasets: Any, files: list[Path], read: Any, tfms: list[Any]) -> Any:
-    """One epoch of batches, made in this process, through the loader that users get."""
-    dsets = datasets(files, [[read], [lambda o: 0]], splits=[range(NUM_IMAGES), range(2)])
-    dls = dsets.dataloaders(bs=NUM_IMAGES, after_item=tfms, num_workers=0, device=torch.device("cpu"))
-    return lambda: sum(len(batch[0]) for batch in dls.train)
+def epoch(library: Any, folder: Path, tfm: Any) -> Callable[[], object]:
+    """One pass over the batches that the library's own loader makes, in this process, without batch transforms."""
+    dls = library.ImageDataLoaders.from_folder(
+        folder, valid_pct=2 / NUM_IMAGES, item_tfms=tfm, bs=NUM_IMAGES - 2, num_workers=0, device=torch.device("cpu")
+    )
+    for loader in dls.loaders:
+        loader.after_batch = library.Pipeline([])
+    return lambda: [len(batch) for batch in dls.train]
 
 
 def main() -> list[Result]:
     torch.set_num_threads(1)
-    peer = require("fastai.vision.all", extra="bench", why="this comparison")
+    require("fastai", extra="bench", why="this comparison")
+    peer = importlib.import_module("fastai.vision.all")
     results = []
-    with tempfile.TemporaryDirectory() as folder:
-        files = photographs(Path(folder))
-        for name, ours, theirs, budget in (
-            ("RandomResizedCrop(224)", RandomResizedCrop(224), peer.RandomResizedCrop(224), 1 / 1.4),
-            ("Resize(224)", Resize(224), peer.Resize(224), None),
-        ):
-            results.append(
-                compare(
-                    f"JPEG decode + {name}, {NUM_IMAGES} images",
-                    loader(Datasets, files, PILImage.create, [ours, ToTensor()]),
-                    loader(peer.Datasets, files, peer.PILImage.create, [theirs, peer.ToTensor()]),
-                    budget=budget,
-                    rounds=10,
-                )
-            )
+    with tempfile.TemporaryDirectory() as name:
+        photographs(Path(name))
+        for tfm, budget in (("RandomResizedCrop", 1 / 1.4), ("Resize", None)):
+            sides = [epoch(library, Path(name), getattr(library, tfm)(224)) for library in (layered, peer)]
+            title = f"JPEG decode + {tfm}(224), {NUM_IMAGES - 2} images"
+            results.append(compare(title, *sides, budget=budget, rounds=20))
     return results
 
 

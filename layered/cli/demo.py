@@ -8,8 +8,6 @@ import sys
 import time
 from typing import Any
 
-import matplotlib as mpl
-
 from layered.foundation.paths import Path
 from layered.foundation.seeds import set_seed
 from layered.vision.all import (
@@ -19,6 +17,7 @@ from layered.vision.all import (
     URLs,
     aug_transforms,
     error_rate,
+    matplotlib,
     plt,
     untar_data,
     vision_learner,
@@ -27,7 +26,7 @@ from layered.vision.all import (
 
 def run_demo(args: argparse.Namespace) -> None:
     """Fine-tune an ImageNet-trained EfficientNet-Lite0 on real Fashion-MNIST images, and show what came of it."""
-    mpl.use("Agg")
+    matplotlib.use("Agg")
     set_seed(42)
     out = Path(args.out).absolute()
     out.mkdir(parents=True, exist_ok=True)

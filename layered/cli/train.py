@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 
-import matplotlib as mpl
-
 from layered.foundation.archive import commit
 from layered.foundation.paths import Path
 from layered.foundation.seeds import set_seed
@@ -16,6 +14,7 @@ from layered.vision.all import (
     aug_transforms,
     error_rate,
     find_arch,
+    matplotlib,
     torchvision_models,
     vision_learner,
 )
@@ -23,7 +22,7 @@ from layered.vision.all import (
 
 def run_train_vision(args: argparse.Namespace) -> None:
     """Fine-tune on the folder, write the model, and say how to use it."""
-    mpl.use("Agg")
+    matplotlib.use("Agg")
     set_seed(args.seed)
     folder = Path(args.folder)
     arch = args.arch

@@ -209,8 +209,11 @@ class DataBlock:
         """
         dsets = self.datasets(source, verbose=verbose)
         kwargs = {**self.dls_kwargs, **kwargs}
-        slots = {"after_item": own_copies(self.item_tfms), "after_batch": own_copies(self.batch_tfms)}
-        return dsets.dataloaders(bs=bs, path=path, verbose=verbose, **slots, **kwargs)
+        return dsets.dataloaders(bs=bs, path=path, verbose=verbose, **self.slots(), **kwargs)
+
+    def slots(self) -> dict[str, list[Any]]:
+        """The transforms for the slots of loaders, as copies: fitting them leaves this description as it is."""
+        return {"after_item": own_copies(self.item_tfms), "after_batch": own_copies(self.batch_tfms)}
 
     def summary(self, source: Any, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
         """Build a batch of `bs` items step by step and print what each step does; a failure stands where it happens."""

@@ -14,6 +14,7 @@ import torch
 from layered.data.encodings import Categorize, unknown_labels
 from layered.data.loader import SkipItemException
 from layered.data.loader_set import DataLoaders
+from layered.data.subset import Subset, as_positions, pick
 from layered.foundation.errors import BadValue, failed
 from layered.foundation.lists import L, mask2idxs
 from layered.foundation.pipeline import Pipeline, describe
@@ -22,49 +23,6 @@ from layered.foundation.targets import default_loss_for, default_losses
 from layered.foundation.transform import Transform
 
 SPLIT_NAMES = ("training", "validation")
-
-
-class Subset(Sequence[Any]):
-    """The items of a collection at some positions, without copying them."""
-
-    def __init__(self, items: Any, positions: np.ndarray[Any, Any]) -> None:
-        self.all_items, self.positions = items, positions
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, (int, np.integer)):
-            return _pick(self.all_items, int(self.positions[i]))
-        chosen = self.positions[i if isinstance(i, slice) else mask2idxs(i)]
-        return Subset(self.all_items, chosen)
-
-    def __iter__(self) -> Iterator[Any]:
-        items = self.all_items
-        if hasattr(items, "iloc"):
-            return (items.iloc[i] for i in self.positions)
-        return map(items.__getitem__, self.positions.tolist())
-
-    def __repr__(self) -> str:
-        return repr(L(list(self), use_list=True))
-
-
-def _pick(items: Any, i: int) -> Any:
-    return items.iloc[i] if hasattr(items, "iloc") else items[i]
-
-
-def as_positions(split: Any, total: int) -> np.ndarray[Any, Any]:
-    """A split (positions or a mask) as int64 positions; a position that is not there is an error."""
-    positions = (
-        split if isinstance(split, np.ndarray) and split.dtype != bool else np.asarray(mask2idxs(split), np.int64)
-    )
-    if len(positions) and (positions.max() >= total or positions.min() < -total):
-        raise BadValue(
-            "a split names an item that is not there",
-            got=int(positions.max() if positions.max() >= total else positions.min()),
-            expected=f"less than {total}, the number of items",
-        )
-    return positions.astype(np.int64, copy=False)
 
 
 class TfmdLists:
@@ -175,7 +133,7 @@ class TfmdLists:
             position = int(i) if self._positions is None else int(self._positions[i])
             if not -len(self._all_items) <= position < len(self._all_items):
                 raise IndexError(f"item {i} of {len(self)}")
-            return self.make(_pick(self._all_items, position), position)
+            return self.make(pick(self._all_items, position), position)
         wanted = range(len(self))[i] if isinstance(i, slice) else mask2idxs(i)
         return L([self[j] for j in wanted], use_list=True)
 
@@ -195,7 +153,7 @@ class TfmdLists:
     def describe_item(self, i: int) -> str:
         """What item `i` is, for messages: its place among all items, its split, and what it is made from."""
         position = i if self._positions is None else int(self._positions[i])
-        return self._named_item(_pick(self._all_items, position), position)
+        return self._named_item(pick(self._all_items, position), position)
 
     def __iter__(self) -> Iterator[Any]:
         """All items; through plain functions they are mapped step by step, without the dispatch of a single item."""
@@ -234,7 +192,7 @@ class TfmdLists:
         kind that the getters start from."""
         if not self.getters or not len(self._all_items):
             return self.getters
-        kind = type(_pick(self._all_items, 0))
+        kind = type(pick(self._all_items, 0))
         is_raw = isinstance(item, kind) or (_is_path_type(kind) and _is_path_type(type(item)))
         return 0 if is_raw else self.getters
 
@@ -244,7 +202,7 @@ class TfmdLists:
         rm_tfms    how many leading transforms they have behind them; by default judged by the type of the first
         """
         res = self.new(items, split_idx=1)
-        skip = rm_tfms if rm_tfms is not None else self.infer_idx(_pick(items, 0)) if len(items) else 0
+        skip = rm_tfms if rm_tfms is not None else self.infer_idx(pick(items, 0)) if len(items) else 0
         res.tfms, res.getters = Pipeline(self.tfms.fs[skip:], split_idx=1), max(0, self.getters - skip)
         return res
 
@@ -471,7 +429,7 @@ class Datasets:
                     strange = list(dict.fromkeys(o for o in before.subset(i) if o not in vocab.o2i))
                 if strange:
                     raise unknown_labels(
-                        strange, vocab, f" of the training items, but stand in the {SPLIT_NAMES[i]} items"
+                        strange, vocab, f" of the training items, but among the {SPLIT_NAMES[i]} items"
                     )
 
     def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> Datasets:

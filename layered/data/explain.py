@@ -25,7 +25,9 @@ def explain(block: Any, source: Any, bs: int = 4, show_batch: bool = False, **kw
     item = tuple(sample)
     print(f"\nThe sample: {describe(item)}")
 
-    dls = dsets.dataloaders(bs=bs, num_workers=0, after_item=block.item_tfms, drop_last=False, device="cpu", **kwargs)
+    slots = block.slots()
+    loading = {"bs": bs, "num_workers": 0, "drop_last": False, **block.dls_kwargs, **kwargs}
+    dls = dsets.dataloaders(after_item=slots["after_item"], **{"device": "cpu", **loading})
     print("\nItem transforms, one sample at a time")
     with drawing(Tickets(key_of("explain"))):
         item = _apply("  ", dls.train.after_item, item)
@@ -35,9 +37,7 @@ def explain(block: Any, source: Any, bs: int = 4, show_batch: bool = False, **kw
     print(f"  the batch is         {describe(batch)}")
 
     print("\nBatch transforms, on the device")
-    dls = dsets.dataloaders(
-        bs=bs, num_workers=0, after_item=block.item_tfms, after_batch=block.batch_tfms, drop_last=False, **kwargs
-    )
+    dls = dsets.dataloaders(**slots, **loading)
     with drawing(Tickets(key_of("explain"))):
         batch = _apply("  ", dls.train.after_batch, batch)
     print(f"\nA batch: {describe(batch)}")

@@ -10,9 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import os
 import pickle
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,10 +22,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import IterableDataset, TensorDataset
 
-from layered.data.collate import fa_collate, fa_convert, pack, unpack
+from layered.data.collate import fa_collate, fa_convert
 from layered.data.samplers import EpochKey, TicketBatch, plan_batches
+from layered.data.workers import Plan, WorkerSide, open_made, start_worker
 from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadItem, BadValue, LayeredError, MixedSizes, failed, refuse_unknown
+from layered.foundation.errors import BadValue, LayeredError, MixedSizes, failed, refuse_unknown
 from layered.foundation.helpers import noop
 from layered.foundation.pipeline import Pipeline, describe
 from layered.foundation.seeds import Tickets, drawing, key_of, permutation, seeded
@@ -85,7 +84,7 @@ class DataLoader:
         **stages: Callable[..., Any],
     ) -> None:
         if not stages.keys() <= set(STAGES):
-            refuse_unknown(stages, {*STAGES, *_arguments(type(self))}, type(self).__name__)
+            refuse_unknown(stages, arguments_of(type(self)), type(self).__name__)
         bs = batch_size if batch_size is not None else bs
         if bs is not None and (not isinstance(bs, int) or bs < 1):
             raise BadValue("bs is the number of items a batch", got=bs, expected="a whole number from 1")
@@ -249,7 +248,7 @@ class DataLoader:
         keys = plan.keys if len(kept) == len(plan.indices) else plan.keys[kept]
         foreign = is_foreign(self.before_batch) or is_foreign(self.create_batch)
         try:
-            with drawing(Tickets(keys, plan.batch_key)), seeded(plan.batch_key) if foreign else nullcontext():
+            with batch_tickets(keys, plan.batch_key, 1, foreign):
                 samples = self.before_batch(samples)
                 batch = self.create_batch(samples if self.bs is not None else samples[0])
         except MixedSizes as error:
@@ -292,7 +291,7 @@ class DataLoader:
             return map(_of_stream(self).make_batch, plan)
         if self.num_workers == 0 or not self._can_send_to_workers():
             return map(self.make_batch, plan)
-        return map(_open, self._workers(plan))
+        return map(open_made, self._workers(plan))
 
     def _can_send_to_workers(self) -> bool:
         """Whether workers can be given this loader; where they are not forked it has to be pickled."""
@@ -301,7 +300,7 @@ class DataLoader:
         if method == "fork":
             return True
         try:
-            pickle.dumps(_WorkerSide(self))
+            pickle.dumps(WorkerSide(self))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             if not self.workers_by_default:
                 raise BadValue(
@@ -317,23 +316,23 @@ class DataLoader:
         stages = (_identity(getattr(self, stage)) for stage in STAGES)
         fingerprint = (id(self.dataset), self.bs, self.num_workers, self.on_bad, *stages)
         if self._torch_loader is None or self._torch_loader[0] != fingerprint or not self.persistent_workers:
-            sampler = _Plan()
+            sampler = Plan()
             loader: TorchDataLoader[Any] = TorchDataLoader(
-                _WorkerSide(self),  # type: ignore[arg-type]  # anything with __getitem__ will do
+                WorkerSide(self),  # type: ignore[arg-type]  # anything with __getitem__ will do
                 batch_size=None,
                 sampler=sampler,
                 num_workers=self.num_workers,
                 collate_fn=noop,
                 pin_memory=self.pin_memory,
                 timeout=self.timeout,
-                worker_init_fn=_start_worker,
+                worker_init_fn=start_worker,
                 multiprocessing_context=self.multiprocessing_context,
                 generator=torch.Generator().manual_seed(0),
                 persistent_workers=self.persistent_workers,
             )
             self._torch_loader = fingerprint, loader
         loader = self._torch_loader[1]
-        loader.sampler.plan = plan  # type: ignore[attr-defined]  # the sampler is a _Plan
+        loader.sampler.plan = plan  # type: ignore[attr-defined]  # the sampler is a Plan
         return loader
 
     def __iter__(self) -> Iterator[Any]:
@@ -360,7 +359,7 @@ class DataLoader:
     def _finish(self, batch: Any, keys: Tensor, batch_key: int, foreign: bool) -> Any:
         if self.device is not None:
             batch = to_device(batch, self.device, non_blocking=self.pin_memory)
-        with drawing(Tickets(keys, batch_key)), seeded(batch_key) if foreign else nullcontext():
+        with batch_tickets(keys, batch_key, 2, foreign):
             return self.after_batch(batch)
 
     def one_batch(self) -> Any:
@@ -405,15 +404,23 @@ class DataLoader:
         raise AttributeError(f"neither {type(self).__name__} nor its {type(self.dataset).__name__} has '{name}'")
 
 
-_IN_PARENT = ("get_idxs", "shuffle_fn", "after_batch", "before_iter", "after_iter")
 _SETTINGS = (
     "bs", "shuffle", "drop_last", "num_workers", "pin_memory", "timeout", "n", "device", "persistent_workers", "seed",
     "on_bad", "multiprocessing_context",
 )  # fmt: skip
 
 
-def _arguments(kind: type) -> set[str]:
-    return {name for base in kind.__mro__ if issubclass(base, DataLoader) for name in names_of(base.__init__)}
+@contextmanager
+def batch_tickets(keys: Tensor, batch_key: int, stage: int, foreign: bool) -> Iterator[None]:
+    """What a batch draws at one stage; foreign code finds the global generators seeded for it."""
+    with drawing(Tickets(keys, batch_key, stage)), seeded(key_of(batch_key, stage)) if foreign else nullcontext():
+        yield
+
+
+def arguments_of(kind: type[DataLoader]) -> set[str]:
+    """The keywords that a class of loaders takes, stages and all."""
+    kinds = (base for base in kind.__mro__ if issubclass(base, DataLoader))
+    return set(STAGES).union(*(names_of(base.__init__) for base in kinds))
 
 
 def _identity(stage: Any) -> Any:
@@ -437,64 +444,3 @@ def _rank_and_world() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
-
-
-class _Plan:
-    """The sampler of torch's loader: whatever plan stands for the epoch."""
-
-    plan: Iterator[TicketBatch]
-
-    def __iter__(self) -> Iterator[TicketBatch]:
-        return self.plan
-
-
-class _Failure:
-    """An exception on its way from a worker to the parent."""
-
-    def __init__(self, error: Exception) -> None:
-        self.trace = "".join(traceback.format_exception(error))
-        try:
-            self.error: Exception = pickle.loads(pickle.dumps(error))
-        except Exception:
-            self.error = BadItem(f"a worker failed: {type(error).__name__}: {error}")
-
-    def reraise(self) -> None:
-        self.error.__cause__ = RuntimeError(f"in a worker:\n{self.trace}")
-        raise self.error
-
-
-class _WorkerSide:
-    """The part of a loader that runs in workers: plans in, packed batches out."""
-
-    def __init__(self, loader: DataLoader) -> None:
-        self.loader = copy.copy(loader)
-        for stage in _IN_PARENT:
-            self.loader.__dict__.pop(stage, None)
-
-    def __len__(self) -> int:
-        return self.loader.n or 0
-
-    def __getitem__(self, plan: TicketBatch) -> Any:
-        try:
-            batch, *rest = self.loader.make_batch(plan)
-        except Exception as error:
-            return _Failure(error)
-        return (pack(batch), *rest)
-
-
-def _open(made: Any) -> Any:
-    if isinstance(made, _Failure):
-        made.reraise()
-    batch, *rest = made
-    return (unpack(batch), *rest)
-
-
-def _start_worker(worker: int) -> None:
-    info = torch.utils.data.get_worker_info()
-    assert info is not None
-    info.dataset.loader.wif()  # type: ignore[attr-defined]  # a _WorkerSide
-
-
-def default_workers() -> int:
-    """As many workers as this process may use cores, at most 16."""
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 
-from layered.data.loader import DataLoader, default_workers
+from layered.data.loader import DataLoader, arguments_of
+from layered.data.workers import default_workers
+from layered.foundation.arguments import names_of
 from layered.foundation.dispatch import verb
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, refuse_unknown
 from layered.foundation.helpers import first, listify
 from layered.foundation.lists import L
 from layered.foundation.paths import Path
@@ -147,8 +149,11 @@ class TfmdDL(DataLoader):
 
 
 def batch_to_samples(b: Any, max_n: int = 10) -> L:
-    """The first `max_n` samples of a batch, each as a tuple."""
-    if isinstance(b, (tuple, list)):
+    """The first `max_n` samples of a batch: of a tuple as tuples, of a mapping as mappings."""
+    if isinstance(b, Mapping):
+        columns = zip(*(batch_to_samples(part, max_n) for part in b.values()), strict=True)
+        return L([dict(zip(b, values, strict=True)) for values in columns], use_list=True)
+    if isinstance(b, (tuple, list)) and not all(isinstance(o, str) for o in b):
         return L(list(zip(*(batch_to_samples(part, max_n) for part in b), strict=True)), use_list=True)
     return L([b[i] for i in range(min(len(b), max_n))], use_list=True)
 
@@ -179,6 +184,9 @@ class DataLoaders:
 
     def __len__(self) -> int:
         return len(self.loaders)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loaders)
 
     @property
     def train(self) -> Any:
@@ -292,6 +300,9 @@ class DataLoaders:
         raises     BadValue where `bs` is more than the training items make
         """
         validation = {k.removeprefix("val_"): kwargs.pop(k) for k in list(kwargs) if k.startswith("val_")}
+        refuse_unknown(
+            {**kwargs, **validation}, arguments_of(dl_type) | names_of(cls.from_dsets), "DataLoaders.from_dsets"
+        )
         drop = shuffle if drop_last is None else drop_last
         if drop and hasattr(ds[0], "__len__") and len(ds[0]) < bs:
             raise BadValue(

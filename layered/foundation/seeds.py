@@ -73,13 +73,14 @@ class Tickets:
 
     keys       int for one sample, int64 [batch] for a batch: one key a row
     batch_key  the key for what a whole batch shares; the sample's own key for one sample
-    drawn      how many draws were made under it
+    stage      what draws: item transforms (0), `before_batch` (1) and `after_batch` (2) draw apart under one key
+    drawn      how many draws were made under it, counted from a number that the stage has to itself
     """
 
     __slots__ = ("batch_key", "drawn", "keys")
 
-    def __init__(self, keys: int | Tensor, batch_key: int | None = None) -> None:
-        self.keys, self.drawn = keys, 0
+    def __init__(self, keys: int | Tensor, batch_key: int | None = None, stage: int = 0) -> None:
+        self.keys, self.drawn = keys, stage << 32
         self.batch_key = batch_key if batch_key is not None else keys if isinstance(keys, int) else int(keys[0])
 
     def number(self) -> int:

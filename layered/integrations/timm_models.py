@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation.errors import CannotRestore, Offline, unknown_name
+from layered.foundation.errors import BadValue, CannotRestore, Offline, unknown_name
 from layered.foundation.optional import require
 from layered.foundation.torch_files import read_weights, state_dict_of
 from layered.nn.surgery import input_weights
@@ -74,6 +74,12 @@ def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any =
             got=f"{type(error).__name__}: {error}".splitlines()[0],
             fix=f"vision_learner(..., '{name}', weights='a/local/file.safetensors'), or pretrained=False",
         ) from error
+    except RuntimeError as error:
+        raise BadValue(
+            f"timm cannot build '{name}'",
+            got=error,
+            fix="pretrained=False, a name without the part behind the dot, or weights=",
+        ) from error
     return TimmBody(model)
 
 
@@ -85,7 +91,7 @@ def timm_stats(name: str) -> Stats:
 
 def _with_weights(timm: Any, name: str, n_in: int, weights: Any, model_args: dict[str, Any]) -> nn.Module:
     """The model with these weights for everything but the classifier; `n_in` channels are derived from the file's three."""
-    state = dict(weights) if isinstance(weights, Mapping) else state_dict_of(read_weights(weights))
+    state = state_dict_of(weights if isinstance(weights, Mapping) else read_weights(weights))
     model: nn.Module = timm.create_model(name, num_classes=0, in_chans=n_in, **model_args)
     needed = model.state_dict()
     first = next((k for k, v in needed.items() if k in state and v.ndim == 4 and v.shape[1] == n_in), None)

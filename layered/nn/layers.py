@@ -16,7 +16,12 @@ from layered.foundation.registry import modules
 from layered.nn.init import InitFunc, init_linear, trunc_normal
 
 Identity = nn.Identity
-NormType = Enum("NormType", "Batch BatchZero Weight Spectral Instance InstanceZero")
+
+
+class NormType(Enum):
+    """How a layer is normalised; those in `Zero` start with a scale of 0."""
+
+    Batch, BatchZero, Weight, Spectral, Instance, InstanceZero = range(1, 7)
 
 
 class Module(Recorded, nn.Module):

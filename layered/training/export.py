@@ -6,7 +6,8 @@ import os
 import warnings
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from layered.data.datasets import TfmdLists, plain_function
 from layered.data.loader_set import TfmdDL
@@ -14,6 +15,8 @@ from layered.foundation.archive import write_archive
 from layered.foundation.errors import NotExportable
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
+from layered.foundation.registry import builders
+from layered.foundation.seeds import seeded
 from layered.foundation.transform import Transform
 from layered.loop.loop import Loop
 from layered.nn.describe import describe as describe_module
@@ -46,8 +49,9 @@ def _layered_name(path: Path) -> Path:
 
 
 def _describe_model(loop: Any) -> dict[str, Any]:
-    if getattr(loop, "recipe", None) is not None:
-        return {"recipe": loop.recipe}
+    recipe = getattr(loop, "recipe", None)
+    if recipe is not None and _describes(recipe, loop.model):
+        return {"recipe": recipe}
     try:
         return {"tree": describe_module(loop.model)}
     except NotExportable as error:
@@ -57,6 +61,14 @@ def _describe_model(loop: Any) -> dict[str, Any]:
             stacklevel=3,
         )
         return {"refused": error.problem}
+
+
+def _describes(recipe: dict[str, Any], model: nn.Module) -> bool:
+    """Whether the recipe still makes this model: somebody may have changed it since."""
+    with seeded(0), torch.device("meta"):
+        again = builders.get(recipe["builder"])(**recipe["args"])
+    shapes = ({name: x.shape for name, x in m.state_dict().items()} for m in (again, model))
+    return repr(again) == repr(model) and next(shapes) == next(shapes)
 
 
 def _describe_loss(loss_func: Any, tensors: dict[str, Tensor]) -> Any:

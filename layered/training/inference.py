@@ -5,21 +5,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from layered.data.loader import DataLoader
+from layered.foundation.arguments import names_of
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource
 from layered.foundation.helpers import noop
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.tensors import plain_tree
-from layered.foundation.tree import map_tree, to_detach, to_device
+from layered.foundation.tree import to_detach, to_device
 from layered.loop.callback import Callback
 from layered.loop.loop import Loop
+from layered.nn.losses import CrossEntropyLossFlat, default_loss
 
 
 class GatherPredsCallback(Callback):
@@ -51,14 +53,18 @@ def item_losses(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Tensor:
     """The loss of every item of a batch: float [batch]."""
     if not targets:
         raise BadValue("there are no targets to compute losses from", fix="test_dl(items, with_labels=True)")
+    losses: Tensor
     before = getattr(loss_func, "reduction", None)
-    if before is None:
+    if before is not None:
+        loss_func.reduction = "none"
+        try:
+            losses = loss_func(pred, *targets)
+        finally:
+            loss_func.reduction = before
+    elif inspect.isfunction(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
+        losses = loss_func(pred, *targets, reduction="none")
+    else:
         raise BadValue("this loss cannot be taken item by item", got=repr(loss_func), fix="a loss with a `reduction`")
-    loss_func.reduction = "none"
-    try:
-        losses: Tensor = loss_func(pred, *targets)
-    finally:
-        loss_func.reduction = before
     return losses.reshape(len(targets[0]), -1).mean(1)
 
 
@@ -79,8 +85,10 @@ def activation_of(loop: Loop) -> Callable[[Any], Any]:
 
 
 def decoder_of(loop: Loop) -> Callable[[Any], Any]:
-    """What turns the model's output into a decision: the class with the largest output, …"""
-    return getattr(loop.loss_func, "decodes", noop)
+    """What turns the model's output into a decision: as the loss says, else for classes the one with the largest output."""
+    losses = (loop.loss_func, default_loss(loop.dls))
+    own, usual = (getattr(loss, "decodes", None) for loss in losses)
+    return own or (usual if usual is not None and isinstance(losses[1], CrossEntropyLossFlat) else noop)
 
 
 def get_preds(
@@ -97,19 +105,21 @@ def get_preds(
 ) -> tuple[Any, ...]:
     """Predictions over a loader, in the order of its items: `([inputs,] preds, targets [, decoded] [, losses])`.
 
-    ds_idx        which of the learner's loaders: 1 validation, 0 training (unshuffled, complete)
+    ds_idx        which of the learner's loaders, with all its items: 1 validation, 0 training
     dl            a loader of any make, in place of it; targets are None where its batches have none
     with_decoded  also the decisions: class numbers, …
     with_loss     also the loss of every item
     act           in place of the loss's own activation
     inner         run inside a fit's events
-    reorder       put what a shuffled loader gives back into the order of its data set
+    reorder       take the items of a shuffled loader in the order of its data set
     returns       plain tensors on the CPU: preds float [item, ...], targets [item, ...]
     """
     if dl is None:
         dl = loop.dls[ds_idx]
         if isinstance(dl, DataLoader):
-            dl = dl.new(shuffle=False, drop_last=False)
+            dl = dl.new(drop_last=False)
+    if reorder and isinstance(dl, DataLoader):
+        dl = dl.new(shuffle=False)
     gather = GatherPredsCallback(with_input, with_loss)
     with loop.validation_context(
         cbs=[gather, *([] if cbs is None else cbs if isinstance(cbs, list) else [cbs])], inner=inner
@@ -126,12 +136,7 @@ def get_preds(
         res.append(decoder_of(loop)(raw))
     if with_loss:
         res.append(torch.cat(gather.losses))
-    if reorder and isinstance(dl, DataLoader) and dl.shuffle:
-        order = torch.as_tensor(np.argsort(np.asarray(dl.get_idxs())))
-        res = [
-            map_tree(lambda t: t[order] if isinstance(t, Tensor) and len(t) == len(order) else t, part) for part in res
-        ]
-    return tuple(map_tree(lambda t: plain_tree(t), part) for part in res)
+    return tuple(plain_tree(part) for part in res)
 
 
 def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:

@@ -47,11 +47,12 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         raise _with_import_hint(error, path) from error
     except LayeredError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # constructors of any kind, called with what the file says
         raise BadFile(
             f"'{path}' does not have the parts of an export", got=f"{type(error).__name__}: {error}"
         ) from error
     learn = Learner(dls, net, loss_func, path=path.parent)
+    learn.loss_func = loss_func  # no other where the exported learner's does not decode: predictions stay the same
     learn.recipe = archive.manifest["model"].get("recipe")
     return learn if cpu else learn.to(default_device())
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadFile, CannotSave, NotExportable, UnknownName
+from layered.foundation.errors import BadFile, CannotSave, LayeredError, NotExportable
 from layered.foundation.lists import L
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.recorded import Recorded
@@ -40,9 +40,9 @@ def rebuild(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     """
     try:
         return _built(unpack(packed, tensors))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        if isinstance(error, UnknownName):
-            raise
+    except LayeredError:
+        raise
+    except Exception as error:  # constructors of any kind, called with what the file says
         raise BadFile(
             "the description of a pipeline does not make sense", got=f"{type(error).__name__}: {error}"
         ) from error
@@ -99,15 +99,14 @@ def _recorded(value: Recorded, where: str) -> dict[str, Any]:
 def not_registered(value: Any, where: str) -> NotExportable:
     """The error for a class or function that a file has no name for."""
     is_class = isinstance(value, Recorded)
-    name = type(value).__qualname__ if is_class else getattr(value, "__qualname__", repr(value))
-    recipe = (
-        f"@transforms.register() above class {name}" if is_class else "@register_function('my_package.name') above it"
-    )
+    item = type(value) if is_class else value
+    name = getattr(item, "__name__", repr(item))
+    recipe = f"@transforms.register() above class {name}" if is_class else f"@register_function() above def {name}"
     return NotExportable(
         f"{where} uses {name}, which a file cannot name",
-        got=f"{'class' if is_class else 'function'} {getattr(type(value) if is_class else value, '__module__', '')}.{name}",
+        got=f"{'class' if is_class else 'function'} {getattr(item, '__module__', '')}.{getattr(item, '__qualname__', name)}",
         expected="a class or function that is registered, here and where the file is loaded",
-        fix=recipe + (" (a lambda needs a def)" if name.endswith("<lambda>") else ""),
+        fix="make the lambda a def, with @register_function() above it" if name == "<lambda>" else recipe,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from layered.callback.schedule import fit_one_cycle
 from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, refuse_unknown
+from layered.foundation.errors import BadValue, OutOfRange, refuse_unknown
 from layered.loop.loop import Loop
 
 
@@ -40,6 +40,11 @@ def fine_tune(
     for name, count in (("epochs", epochs), ("freeze_epochs", freeze_epochs)):
         if not isinstance(count, int) or count < 0:
             raise BadValue(f"{name} counts epochs", got=repr(count), expected="a whole number from 0")
+    for name, number in (("base_lr", base_lr), ("lr_mult", lr_mult), ("div", div)):
+        if not number > 0:
+            raise OutOfRange(f"{name} is a rate, or divides one", got=number, expected="more than 0")
+    if not 0 <= pct_start <= 1:
+        raise OutOfRange("pct_start is the fraction of the batches before the peak", got=pct_start, expected="0 to 1")
     if freeze_epochs:
         freeze_to(loop, -1)
         fit_one_cycle(loop, freeze_epochs, slice(base_lr), pct_start=0.99, **fit_args)

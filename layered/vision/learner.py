@@ -9,8 +9,8 @@ from torch import nn
 
 from layered.data.conversions import Normalize
 from layered.data.encodings import get_c
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue
+from layered.foundation.arguments import checked, names_of
+from layered.foundation.errors import BadValue, refuse_unknown
 from layered.foundation.registry import builders
 from layered.integrations.timm_models import timm_body, timm_stats
 from layered.nn.hooks import num_features_model
@@ -184,9 +184,13 @@ def recipe_of(arch: Any, model_args: dict[str, Any], body: nn.Module) -> dict[st
     return {"builder": "vision.model", "args": {"source": where, "arch": name, **plain}}
 
 
+RECIPE_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", "init", "custom_head"}
+
+
 @builders.register("vision.model")
 def build_from_recipe(source: str, arch: str, **model_args: Any) -> nn.Sequential:
-    """The untrained model that `recipe_of` described; names are looked up, never fetched."""
+    """The untrained model that `recipe_of` described; names are looked up, nothing is fetched or read."""
+    refuse_unknown(model_args, RECIPE_ARGS, "the recipe of an image model")
     find: dict[str, Callable[[str], Any]] = {
         "registered": builders.get,
         "torchvision": torchvision_models.get_model_builder,

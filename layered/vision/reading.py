@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import io
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,12 +79,49 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values * (255.0 / white)).round().clip(0, 255).astype(np.uint8))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """How the camera was held, as EXIF numbers it; 1 is upright."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, struct.error):  # a damaged tag beside good pixels: viewers show it as it lies
-        return image
-    return image if orientation == 1 else ImageOps.exif_transpose(image)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, struct.error):  # a damaged tag beside good pixels: viewers ignore it
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+_RGB = 3  # as torchvision numbers it
+
+
+@functools.cache
+def _jpeg_decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
+    """torchvision's decoder of JPEG, as long as torchvision has one; PIL's is right as well, and slower."""
+    importlib.import_module("torchvision.io")
+    return getattr(torch.ops.image, "decode_jpeg", None)
+
+
+def jpeg_pixels(source: ImageSource) -> Tensor | None:
+    """The pixels of a colour JPEG that lies upright, uint8 [3, height, width]; None for anything else, and for a broken file.
+
+    They are bit for bit those of `load_image`, but stay a tensor: nothing is copied into an image and out of it again.
+    """
+    decode = _jpeg_decoder()
+    if decode is None or not isinstance(source, (str, os.PathLike, bytes, bytearray)):
+        return None
+    with _naming(source):
+        with io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else open(source, "rb") as file:
+            head = file.read(3)
+            data = bytearray(head + file.read()) if head == b"\xff\xd8\xff" else None
+        if data is None:
+            return None
+        image = Image.open(io.BytesIO(data))
+        if image.format != "JPEG" or image.mode != "RGB" or _orientation(image) != 1:
+            return None
+        try:
+            return decode(torch.frombuffer(data, dtype=torch.uint8), _RGB, False)
+        except RuntimeError:  # `load_image` will say what is wrong with it
+            return None
 
 
 @contextmanager

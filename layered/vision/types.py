@@ -12,7 +12,7 @@ from layered.data.conversions import ToTensor
 from layered.foundation.display import show_image
 from layered.foundation.registry import functions
 from layered.foundation.tensors import TensorImage, TensorImageBase, TensorImageBW, TensorMask
-from layered.vision.reading import ImageSource, image2tensor, load_image, load_mask
+from layered.vision.reading import ImageSource, image2tensor, jpeg_pixels, load_image, load_mask
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
@@ -24,12 +24,15 @@ class PILBase(Image.Image):
     read_mode    the mode of PIL that `create` reads files in
     show_args    how it is drawn
 
+    pixels       uint8 [channel, height, width] in place of PIL's own memory, until something is asked of PIL
+
     `size` is PIL's (width, height), `shape` is (height, width).
     """
 
     tensor_type: ClassVar[type[TensorImageBase]] = TensorImageBase
     read_mode: ClassVar[str | None] = None
     show_args: ClassVar[dict[str, Any]] = {}
+    pixels: Tensor | None = None
 
     @classmethod
     def create(cls, source: ImageSource) -> Self:
@@ -37,12 +40,28 @@ class PILBase(Image.Image):
 
         raises     NotFoundPath, BadImage
         """
-        return source if type(source) is cls else cls.recast(cls.read(source))
+        image = source if isinstance(source, cls) else cls.read(source)
+        return image if type(image) is cls else cls.recast(image)
 
     @classmethod
     def read(cls, source: ImageSource) -> Image.Image:
         """How `create` reads what it is given."""
-        return load_image(source, cls.read_mode)
+        pixels = jpeg_pixels(source) if cls.read_mode == "RGB" else None
+        return load_image(source, cls.read_mode) if pixels is None else cls.of_pixels(pixels)
+
+    @classmethod
+    def of_pixels(cls, pixels: Tensor) -> Self:
+        """An image of bytes, uint8 [3, height, width], which PIL does not see before it has to."""
+        new = cls()
+        new.__dict__.update(pixels=pixels, _mode="RGB", _size=(pixels.shape[2], pixels.shape[1]))
+        return new
+
+    def load(self) -> Any:
+        """PIL's memory of the image. All methods of PIL call it first."""
+        if self.pixels is not None:
+            self.im = Image.fromarray(self.pixels.permute(1, 2, 0).numpy()).im
+            self.pixels = None
+        return super().load()
 
     @classmethod
     def recast(cls, image: Image.Image) -> Self:
@@ -145,7 +164,7 @@ class PILMask(PILBase):
 @ToTensor
 def encodes(self: ToTensor, o: PILBase) -> TensorImageBase:
     """Bytes: [channel, height, width]; of a mask [height, width]."""
-    pixels: Tensor = image2tensor(o)
+    pixels = image2tensor(o) if o.pixels is None else o.pixels.clone()
     return pixels[0].as_subclass(o.tensor_type) if isinstance(o, PILMask) else pixels.as_subclass(o.tensor_type)
 
 

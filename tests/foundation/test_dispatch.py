@@ -51,7 +51,7 @@ def test_annotations_written_as_text_are_resolved_with_what_surrounds_the_functi
 def test_an_annotation_that_cannot_be_resolved_is_an_error_that_names_it():
     def f(x: Unicorn): ...  # noqa: F821
 
-    with pytest.raises(BadArgument, match="'Unicorn' of .*f cannot be resolved"):
+    with pytest.raises(BadArgument, match=r"'Unicorn' of .*f cannot be resolved"):
         first_types(f, 0)
 
 

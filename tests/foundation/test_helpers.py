@@ -46,4 +46,4 @@ def test_a_fastuple_counts_element_by_element():
     assert fastuple() == ()
     assert fastuple([1, 2]) == (1, 2)
     with pytest.raises(ValueError, match="zip"):
-        size + (1, 2, 3)
+        size * (1, 2, 3)

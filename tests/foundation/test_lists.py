@@ -97,8 +97,9 @@ def test_items_can_be_set_added_and_removed():
 
 def test_lists_are_joined_and_repeated():
     assert L(1) + [2] + 3 == [1, 2, 3]
-    assert [0] + L(1) == [0, 1]
-    assert isinstance([0] + L(1), L)
+    joined = operator.add([0], L(1))
+    assert joined == [0, 1]
+    assert isinstance(joined, L)
     assert L(1, 2) * 2 == [1, 2, 1, 2]
 
 

@@ -64,7 +64,7 @@ def test_one_function_none_and_another_pipeline_are_pipelines():
     assert Pipeline()(3) == 3
     assert len(Pipeline(None)) == 0
     assert Pipeline(L(str.upper, str.strip))(" a ") == "A"
-    assert list(Pipeline(Pipeline([Times])))[0].by == 3
+    assert Pipeline(Pipeline([Times]))[0].by == 3
 
 
 def test_an_unknown_attribute_is_looked_up_in_the_members():
@@ -73,7 +73,7 @@ def test_an_unknown_attribute_is_looked_up_in_the_members():
     assert pipeline.mean == 3
     assert pipeline.add_mean is pipeline[0]
     assert isinstance(pipeline.times, Times)
-    with pytest.raises(AttributeError, match="no step of .* has the attribute 'vocab'"):
+    with pytest.raises(AttributeError, match=r"no step of .* has the attribute 'vocab'"):
         _ = pipeline.vocab
 
 

@@ -229,7 +229,7 @@ def test_setup_fits_to_the_items_and_to_the_training_items_where_asked():
             self.mean = sum(items) / len(items)
 
     class Items(list):
-        train = [1, 2]
+        train = (1, 2)
 
     for train_setup, wanted in ((False, 4), (True, 1.5)):
         tfm = Mean()

@@ -89,9 +89,12 @@ def test_resize_gives_the_size_whatever_the_image(height, width, size, method, p
     assert RandomCrop(size)(picture(height, width), split_idx=split_idx).shape == size
 
 
-def test_squish_is_the_resize_of_torchvision():
-    ours = np.asarray(Resize((20, 50), "squish")(picture()))
-    assert_array_equal(ours, np.asarray(tv.resize(Image.fromarray(np.asarray(picture())), [20, 50])))
+@pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.NEAREST])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_squish_is_the_resize_of_pil(resample, mode):
+    image = picture().convert(mode)
+    ours = np.asarray(Resize((20, 50), "squish", resamples=(resample, Image.Resampling.NEAREST))(image)).astype(int)
+    assert_allclose(ours, np.asarray(image.resize((50, 20), resample)).astype(int), atol=1)
 
 
 def test_crop_for_validation_is_the_middle_at_full_height():

@@ -15,7 +15,7 @@ from PIL import Image
 from layered.data.conversions import ToTensor
 from layered.foundation.registry import functions
 from layered.foundation.tensors import TensorImage, TensorImageBW, TensorMask, tensor
-from layered.vision import pil
+from layered.vision import pil, reading
 from layered.vision.types import PILBase, PILImage, PILImageBW, PILMask
 
 
@@ -81,6 +81,61 @@ def test_images_of_one_file_share_pixels_until_one_is_changed(pixels):
     source.putpixel((1, 0), (4, 5, 6))
     assert source.getpixel((0, 0)) == tuple(pixels[0, 0])
     assert image.getpixel((1, 0)) == tuple(pixels[0, 1])
+
+
+@pytest.fixture(params=[(0, True), (1, False), (2, True)], ids=["4:4:4 progressive", "4:2:2", "4:2:0 progressive"])
+def jpeg(request, pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((301, 203)).save(
+        file, "jpeg", subsampling=request.param[0], progressive=request.param[1]
+    )
+    return file.getvalue()
+
+
+def test_a_jpeg_has_the_pixels_that_pil_reads_whoever_asks_first(jpeg):
+    expected = np.asarray(Image.open(io.BytesIO(jpeg)))
+    image = PILImage.create(jpeg)
+    assert image.pixels is not None
+    assert image.size == (301, 203)
+    assert_array_equal(ToTensor()(image).permute(1, 2, 0).numpy(), expected)
+    assert_array_equal(np.asarray(image), expected)
+    assert image.pixels is None
+    assert_array_equal(ToTensor()(image).permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda o: o.crop((1, 2, 30, 40)), lambda o: o.transpose(Image.Transpose.ROTATE_90), lambda o: o.convert("L"),
+        lambda o: o.to_thumb(20), lambda o: o.copy(), lambda o: pickle.loads(pickle.dumps(o)), lambda o: o.rotate(10),
+        lambda o: o.split()[1], lambda o: Image.blend(o, o, 0.5), lambda o: PILImageBW.create(o), copy.deepcopy,
+        lambda o: PILBase.recast(o), lambda o: o.resize((5, 6)), lambda o: Image.open(io.BytesIO(o.to_bytes_format())),
+    ],
+)  # fmt: skip
+def test_pil_works_on_a_jpeg_as_on_any_image(jpeg, use):
+    plain = PILImage.recast(Image.open(io.BytesIO(jpeg)))
+    assert_array_equal(np.asarray(use(PILImage.create(jpeg))), np.asarray(use(plain)))
+
+
+def test_without_the_fast_decoder_pil_reads_the_same_pixels(jpeg, monkeypatch):
+    fast = ToTensor()(PILImage.create(jpeg))
+    monkeypatch.setattr(reading, "_jpeg_decoder", lambda: None)
+    slow = PILImage.create(jpeg)
+    assert slow.pixels is None
+    assert torch.equal(ToTensor()(slow), fast)
+
+
+def test_drawing_on_a_jpeg_shows_in_its_tensor(jpeg):
+    image = PILImage.create(jpeg)
+    image.putpixel((0, 0), (9, 8, 7))
+    assert ToTensor()(image)[:, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_a_tensor_does_not_share_memory_with_its_image(jpeg):
+    image = PILImage.create(jpeg)
+    before = ToTensor()(image).clone()
+    ToTensor()(image).zero_()
+    assert torch.equal(ToTensor()(image), before)
 
 
 def test_thumbs_and_limits_keep_proportions_and_the_original(pixels):

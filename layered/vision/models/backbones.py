@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from layered.foundation.errors import BadArgument, CannotRestore, MissingDependency, Offline, unknown_name
 from layered.foundation.lists import L
@@ -70,12 +70,14 @@ def find_arch(arch: Any) -> Any:
 
     raises     UnknownName with the nearest names; MissingDependency for a name that only timm may know
     """
+    if isinstance(arch, nn.Module) or not (callable(arch) or isinstance(arch, str)):
+        raise BadArgument(
+            "arch is a function that builds a model, or a name",
+            got=f"a model: {type(arch).__name__}" if isinstance(arch, nn.Module) else repr(arch),
+            fix="for example resnet18; a model of your own goes into Learner(dls, model)",
+        )
     if callable(arch):
         return arch
-    if not isinstance(arch, str):
-        raise BadArgument(
-            "arch is a function that builds a model, or a name", got=repr(arch), fix="for example resnet18"
-        )
     known = torchvision_models.list_models(module=torchvision_models)
     try:
         if is_timm_model(arch):
@@ -85,14 +87,14 @@ def find_arch(arch: Any) -> Any:
             raise
     if arch in known:
         return torchvision_models.get_model_builder(arch)
-    raise unknown_name("architecture", arch, [*timm_names(), *known])
+    raise unknown_name("architecture", arch, {*timm_names(), *known})
 
 
 def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Any = None) -> nn.Module:
     """The model that `arch` builds.
 
     weights    a torchvision name ("DEFAULT") or entry of weights, a file, or a state dict
-    raises     Offline where weights cannot be fetched, CannotRestore where they do not fit
+    raises     Offline where weights cannot be fetched, UnknownName, CannotRestore where they do not fit
     """
     takes = inspect.signature(arch).parameters
     if weights is not None and _is_local(weights):
@@ -102,6 +104,10 @@ def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights
     if weights is None and not pretrained:
         return arch(weights=None) if "weights" in takes else arch(pretrained=False) if "pretrained" in takes else arch()
     name = getattr(arch, "__name__", repr(arch))
+    if isinstance(weights, str) and is_torchvision(arch):
+        known = torchvision_models.get_model_weights(arch).__members__
+        if weights not in known:
+            raise unknown_name(f"set of weights for {name}", weights, known, fix="or the path of a file")
     try:
         if "weights" in takes:
             return arch(weights=weights if weights is not None else "DEFAULT")
@@ -133,7 +139,7 @@ def load_matching(model: nn.Module, weights: Any) -> None:
 
     raises     CannotRestore naming what does not fit; the model is unchanged then
     """
-    state: dict[str, Tensor] = dict(weights) if isinstance(weights, Mapping) else state_dict_of(read_weights(weights))
+    state = state_dict_of(weights if isinstance(weights, Mapping) else read_weights(weights))
     needed = model.state_dict()
     last = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)][-1:]
     fitting = {k: state[k] for k, v in needed.items() if k in state and state[k].shape == v.shape}

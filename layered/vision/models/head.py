@@ -33,8 +33,8 @@ def create_head(
     lin_first    linear layers before their batch norms
     y_range      squeeze the outputs into this range
 
-    >>> create_head(8, 2, lin_ftrs=[4])[0]
-    AdaptiveConcatPool2d()
+    >>> import torch; create_head(8, 2)(torch.zeros(4, 8, 7, 7)).shape
+    torch.Size([4, 2])
     """
     inputs = nf * 2 if pool and concat_pool else nf
     widths = [inputs, *([512] if lin_ftrs is None else lin_ftrs), n_out]

@@ -1,0 +1,51 @@
+"""`summary` builds a batch step by step and stops where it fails."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from layered.data.block import CategoryBlock, DataBlock, TransformBlock
+from layered.data.conversions import Normalize
+from layered.data.splitters import EndSplitter
+from layered.foundation.errors import MixedSizes
+from layered.foundation.tensors import TensorImage
+
+
+def size(n):
+    return "small" if n < 3 else "large"
+
+
+def describe(make, **kwargs):
+    return DataBlock((TransformBlock, CategoryBlock), get_x=make, get_y=size, splitter=EndSplitter(0.25), **kwargs)
+
+
+def test_every_step_says_what_it_made(capsys):
+    block = describe(lambda n: TensorImage(torch.full((1, 2, 2), float(n))), batch_tfms=Normalize())
+    block.summary([1, 2, 3, 4], bs=3)
+    out = capsys.readouterr().out
+    for part in (
+        "Found 4 items, split into 3 and 1",
+        "Setting up Categorize()",
+        "the item is          int 1",
+        "gives TensorImage 1×2×2 float32",
+        "gives TensorCategory scalar int64",
+        "ToTensor()",
+        "Collating 3 samples",
+        "the batch is         (TensorImage 3×1×2×2 float32, TensorCategory 3 int64)",
+        "Normalize()",
+    ):
+        assert part in out, part
+    assert block.batch_tfms[0].mean is None
+
+
+def test_a_failure_stands_where_it_happens(capsys):
+    with pytest.raises(ZeroDivisionError):
+        describe(lambda n: 1 / (n - 1)).summary([1, 2, 3, 4])
+    assert "FAILED on int 1: ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_samples_that_do_not_fit_together_fail_when_they_are_collated(capsys):
+    with pytest.raises(MixedSizes, match="Resize"):
+        describe(lambda n: TensorImage(torch.zeros(1, n, n))).summary([1, 2, 3, 4])
+    assert capsys.readouterr().out.rstrip().endswith("Collating 3 samples")

@@ -1,0 +1,334 @@
+"""Exports: one file that any process can load without the script behind it, and that can do no harm there."""
+
+import copy
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from layered.foundation.archive import read_archive, write_archive
+from layered.foundation.errors import (
+    BadFile,
+    CannotRestore,
+    CannotSave,
+    LayeredError,
+    NewerFormat,
+    NotExportable,
+    NotFoundPath,
+    UnknownName,
+)
+from layered.foundation.registry import functions, register_function, transforms
+from layered.vision.all import (
+    CategoryBlock,
+    DataBlock,
+    DataLoaders,
+    ImageBlock,
+    ImageDataLoaders,
+    Learner,
+    Normalize,
+    Resize,
+    Transform,
+    get_image_files,
+    load_learner,
+    squeezenet1_1,
+    vision_learner,
+)
+
+
+@register_function("tests.brighten")
+def brighten(image):
+    return image.point(lambda value: min(255, value + 20))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, pictures):
+    """A learner with a recipe, its file, and what it predicts."""
+    torch.manual_seed(0)
+    dls = ImageDataLoaders.from_folder(
+        pictures, valid_pct=0.25, seed=0, bs=4, num_workers=0, device="cpu", item_tfms=Resize(32), batch_tfms=Normalize()
+    )
+    folder = tmp_path_factory.mktemp("exported")
+    learn = vision_learner(dls, squeezenet1_1, pretrained=False, lin_ftrs=[16], path=folder)
+    file = learn.export("colours.layered")
+    return learn, file, learn.dls.valid_ds.items[0]
+
+
+def edited(exported, tmp_path, change):
+    """The exported file with its manifest changed and everything signed again, as somebody who means harm would."""
+    archive = read_archive(exported[1])
+    manifest, tensors = copy.deepcopy(archive.manifest), dict(archive.tensors)
+    change(manifest, tensors)
+    return write_archive(tmp_path / "edited.layered", manifest, tensors, kind="export")
+
+
+def test_a_new_process_elsewhere_predicts_the_same_without_the_script(exported, tmp_path):
+    learn, file, image = exported
+    code = (
+        "import sys, json, layered.vision.all\n"
+        "from layered.training.loading import load_learner\n"
+        "label, _, p = load_learner(sys.argv[1]).predict(sys.argv[2])\n"
+        "print(json.dumps([label, p.tolist()]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file), str(image)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    label, _, probabilities = learn.predict(image)
+    assert json.loads(done.stdout) == [str(label), probabilities.tolist()]
+
+
+def test_a_loaded_learner_has_the_vocabulary_and_predicts_whole_lists(exported):
+    learn, file, _ = exported
+    again = load_learner(file)
+    assert list(again.dls.vocab) == list(learn.dls.vocab)
+    files = list(learn.dls.valid_ds.items)
+    assert_close(again.get_preds(dl=again.dls.test_dl(files))[0], learn.get_preds()[0])
+    assert not again.model.training
+
+
+def test_a_loaded_learner_exports_and_loads_again(exported, tmp_path):
+    _, file, image = exported
+    again = load_learner(load_learner(file).export(tmp_path / "again"))
+    assert_close(again.predict(image)[2], exported[0].predict(image)[2])
+
+
+def test_a_module_tree_takes_the_place_of_a_recipe(learn, tmp_path):
+    file = learn.export(tmp_path / "tree.layered")
+    assert set(read_archive(file).manifest["model"]) == {"tree"}
+    image = learn.dls.valid_ds.items[0]
+    assert_close(load_learner(file).predict(image)[2], learn.predict(image)[2])
+
+
+def test_a_model_of_unknown_classes_is_exported_as_weights_alone(learn, tmp_path):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    own = Learner(learn.dls, Own(), path=tmp_path)
+    with pytest.warns(UserWarning, match="model=build"):
+        file = own.export()
+    image = learn.dls.valid_ds.items[0]
+    with pytest.raises(CannotRestore, match="model=build"):
+        load_learner(file)
+    assert_close(load_learner(file, model=Own()).predict(image)[2], own.predict(image)[2])
+    with pytest.raises(CannotRestore, match="do not fit"):
+        load_learner(file, model=nn.Linear(2, 2))
+
+
+def test_a_model_that_was_changed_is_not_exported_by_its_recipe(exported, tmp_path):
+    learn = load_learner(exported[1])
+    learn.model[1][5] = nn.GELU()  # no weight tells the difference
+    with pytest.warns(UserWarning, match="model=build"):
+        file = learn.export(tmp_path / "changed.layered")
+    with pytest.raises(CannotRestore, match="how to build it"):
+        load_learner(file)
+
+
+def test_functions_that_find_labels_are_left_out_and_listed(pictures, tmp_path):
+    block = DataBlock(
+        (ImageBlock, CategoryBlock), get_items=get_image_files, get_y=lambda f: f.parent.name, item_tfms=Resize(32)
+    )
+    learn = vision_learner(block.dataloaders(pictures, bs=4), squeezenet1_1, pretrained=False, path=tmp_path)
+    file = learn.export()
+    assert ["lambda" in name for name in read_archive(file).manifest["data"]["left_out"]] == [True]
+    image = get_image_files(pictures)[0]
+    assert_close(load_learner(file).predict(image)[2], learn.predict(image)[2])
+
+
+def test_a_function_that_predicting_needs_must_have_a_name(pictures, tmp_path, learn):
+    def with_function(function):
+        dls = ImageDataLoaders.from_folder(pictures, valid_pct=0.25, bs=4, item_tfms=[function, Resize(32)], num_workers=0)
+        return Learner(dls, learn.model, path=tmp_path)
+
+    with pytest.raises(NotExportable, match=r"lambda a def, with @register_function"):
+        with_function(lambda image: image).export()
+    assert not list(tmp_path.glob("*export*"))
+    named = with_function(brighten)
+    image = get_image_files(pictures)[0]
+    assert_close(load_learner(named.export()).predict(image)[2], named.predict(image)[2])
+    functions._items.pop("tests.brighten")
+    try:
+        with pytest.raises(UnknownName, match="import the module that registers it"):
+            load_learner(tmp_path / "export.layered")
+    finally:
+        register_function("tests.brighten")(brighten)
+
+
+def test_a_transform_of_ones_own_must_be_registered(dls, learn, tmp_path):
+    class Dim(Transform):
+        def __init__(self, by):
+            self.by = by
+
+        def encodes(self, x: torch.Tensor):
+            return x * self.by
+
+    learn.dls.add_tfms([Dim(0.5)], "after_batch")
+    with pytest.raises(NotExportable, match=r"transforms\.register\(\) above class Dim"):
+        learn.export()
+    transforms.add("tests.Dim", Dim)
+    try:
+        image = dls.valid_ds.items[0]
+        assert_close(load_learner(learn.export()).predict(image)[2], learn.predict(image)[2])
+    finally:
+        transforms._items.pop("tests.Dim")
+
+
+@pytest.mark.parametrize("loss_func", [F.cross_entropy, nn.CrossEntropyLoss()], ids=["function", "module"])
+def test_a_loss_without_activation_predicts_the_same_after_loading(learn, tmp_path, loss_func):
+    learn.loss_func = loss_func
+    image = learn.dls.valid_ds.items[0]
+    again = load_learner(learn.export()).predict(image)
+    assert again[0] == learn.predict(image)[0]
+    assert_close(again[2], learn.predict(image)[2])
+
+
+def test_loaders_without_pipelines_export_the_model_alone(tmp_path):
+    x = torch.randn(8, 2)
+    dls = DataLoaders.from_dsets(torch.utils.data.TensorDataset(x, x.sum(1)), bs=4)
+    learn = Learner(dls, nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), loss_func=nn.MSELoss(), path=tmp_path)
+    again = load_learner(learn.export())
+    assert_close(again.get_preds(dl=[(x,)])[0], learn.get_preds(dl=[(x,)])[0])
+
+
+def test_asked_for_a_pickle_it_opens_the_file_beside_it_and_says_so(exported):
+    with pytest.warns(UserWarning, match=r"colours\.layered"):
+        load_learner(exported[1].with_suffix(".pkl"))
+    with pytest.raises(NotFoundPath, match="working directory"):
+        load_learner("nowhere.pkl")
+    assert exported[0].export("old_habit.pkl").name == "old_habit.layered"
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_the_old_file_stands(exported, tmp_path, monkeypatch):
+    file = exported[0].export(tmp_path / "kept.layered")
+    before = file.read_bytes()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CannotSave, match="free some space"):
+        exported[0].export(file)
+    monkeypatch.undo()
+    assert file.read_bytes() == before
+    assert [f.name for f in tmp_path.iterdir()] == ["kept.layered"]
+    with pytest.raises(CannotSave, match="part of the path is a file"):
+        exported[0].export(file / "below.layered")
+
+
+# Files that were damaged, or made by somebody who means harm.
+
+
+def test_damaged_files_are_refused(exported, tmp_path):
+    raw = exported[1].read_bytes()
+    draw = np.random.default_rng(1)
+    cuts = [raw[:n] for n in (0, 1, 8, 100, len(raw) // 2, len(raw) - 1)]
+    flips = []
+    for at in draw.integers(0, len(raw), 12):
+        flips.append(raw[:at] + bytes([raw[at] ^ (1 << int(draw.integers(8)))]) + raw[at + 1 :])
+    file = tmp_path / "damaged.layered"
+    for data in [*cuts, *flips, b"\x80\x04cposix\nsystem\n(S'touch gotcha'\ntR."]:
+        file.write_bytes(data)
+        with pytest.raises(BadFile):
+            load_learner(file)
+
+
+def test_a_newer_format_says_how_to_go_on(exported, tmp_path):
+    file = tmp_path / "newer.layered"
+    file.write_bytes(exported[1].read_bytes().replace(b'"format":"1"', b'"format":"9"'))
+    with pytest.raises(NewerFormat, match="pip install -U"):
+        load_learner(file)
+
+
+TIMM = {"source": "timm", "n_out": 3}
+HOSTILE = {
+    "a command as a builder": ("model", "recipe", "builder", "os.system"),
+    "a class as a builder": ("model", "recipe", "builder", "subprocess.Popen"),
+    "a hub's name": ("model", "recipe", "args", {**TIMM, "arch": "hf-hub:someone/something"}),
+    "a folder's name": ("model", "recipe", "args", {**TIMM, "arch": "local-dir:/etc"}),
+    "another torchvision function": ("model", "recipe", "args", "arch", "get_model_weights"),
+    "a builder inside a builder": ("model", "recipe", "args", {**TIMM, "source": "registered", "arch": "vision.model"}),
+    "an unknown source": ("model", "recipe", "args", "source", "hub"),
+    "weights from the network": ("model", "recipe", "args", "weights", "DEFAULT"),
+    "weights from this disk": ("model", "recipe", "args", "weights", "/etc/passwd"),
+    "trained weights": ("model", "recipe", "args", "pretrained", True),
+    "a typo": ("model", "recipe", "args", "n_outt", 3),
+    "a billion outputs": ("model", "recipe", "args", "n_out", 10**9),
+    "a billion channels": ("model", "recipe", "args", "n_in", 10**9),
+    "a huge head": ("model", "recipe", "args", "lin_ftrs", [10**9] * 20),
+    "a number too large": ("model", "recipe", "args", "n_out", 10**30),
+    "negative outputs": ("model", "recipe", "args", "n_out", -3),
+    "half an output": ("model", "recipe", "args", "n_out", 0.5),
+    "a name for outputs": ("model", "recipe", "args", "n_out", "os.system"),
+    "a huge cut": ("model", "recipe", "args", "cut", 10**9),
+    "an unregistered function": ("data", "columns", 0, "pipeline", "steps", 0, "function", "name", "os.system"),
+    "an unregistered transform": ("data", "after_item", "steps", 0, "kind", "Popen"),
+    "a transform's typo": ("data", "after_item", "steps", 0, "args", "sise", 3),
+    "fitting what is not fitted": ("data", "after_item", "steps", 0, "fitted", "__class__", 3),
+    "an unknown loss": ("loss", "kind", "eval"),
+    "a tensor that is not there": ("data", "after_batch", {"$tensor": "nothing"}),
+    "an array of objects": ("data", "after_batch", {"$array": "model.0.0.0.weight", "dtype": "O", "shape": [3]}),
+    "an unknown tag": ("data", "after_batch", {"@": "exec", "code": "1"}),
+    "no columns": ("data", "columns", None),
+    "a text for the model": ("model", "torch.hub"),
+    "a list for the data": ("data", []),
+}
+
+
+def put(tree, *path):
+    """Put the last of `path` where the keys and positions before it lead."""
+    *keys, last, value = path
+    for key in keys:
+        tree = tree[key]
+    tree[last] = value
+
+
+@pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
+def test_what_a_file_asks_for_is_looked_up_never_done(exported, tmp_path, path):
+    file = edited(exported, tmp_path, lambda manifest, _: put(manifest, *path))
+    with pytest.raises(LayeredError):
+        load_learner(file)
+
+
+SPITE = [
+    None, True, -1, 0, 10**9, 10**30, 1e308, float("nan"), "", "os.system", "antigravity", "hf-hub:a/b", "/etc/passwd", [], {},
+    [0] * 1000, ["antigravity"], {"@": "function", "name": "os.system"}, {"@": "transform", "kind": "antigravity"},
+    {"$tensor": "model.0.0.0.weight"}, {"$tensor": "antigravity"}, {"$floats": "model.0.0.0.weight"}, {"$antigravity": 1},
+    {"$dict": [[[], 1]]}, {"kind": "torch.Linear", "args": {"in_features": 10**6, "out_features": 10**6}},
+]  # fmt: skip
+
+
+def places(tree, path=()):
+    """All places in nested dicts and lists."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+def test_hundreds_of_edited_files_end_in_our_errors_and_touch_nothing(exported, learn, tmp_path):
+    draw = random.Random(7)
+    for number in range(200):
+        source = exported[1] if number % 2 else learn.export(tmp_path / "tree.layered")
+        archive = read_archive(source)
+        manifest = copy.deepcopy(archive.manifest)
+        for _ in range(draw.choice((1, 1, 2))):
+            put(manifest, *draw.choice(list(places(manifest))), draw.choice(SPITE))
+        write_archive(tmp_path / f"{number}.layered", manifest, archive.tensors, kind="export")
+    command = [sys.executable, Path(__file__).with_name("load_watched.py"), exported[1], tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["loaded"] + found["refused"] == 201
+    assert found["foul"] == []
