@@ -38,7 +38,7 @@ class SkipItemException(Exception):
     """Raised by code that makes an item: the loader leaves the item out."""
 
 
-MadeBatch = tuple[Any, Tensor, int, list[str]]  # a collated batch, the keys of its rows, its own key, items left out
+MadeBatch = tuple[Any, TicketBatch, list[str]]  # a collated batch, the plan of what is in it, the items left out
 STAGES = (
     "get_idxs", "shuffle_fn", "create_item", "after_item", "before_batch", "create_batch", "after_batch", "before_iter",
     "after_iter", "wif",
@@ -225,15 +225,16 @@ class DataLoader:
             return str(self.dataset.describe_item(i))
         return f"item {i}" if self.indexed else describe(i)
 
+    def index_batch(self, plan: TicketBatch) -> MadeBatch:
+        """The same as `make_batch`, for tensors in memory: whole rows, without making items."""
+        rows = torch.as_tensor(plan.indices)
+        return tuple(tensor.index_select(0, rows) for tensor in self.dataset.tensors), plan, []
+
     def make_batch(self, plan: TicketBatch) -> MadeBatch:
-        """A collated batch (None if nothing is left of it), the keys of its rows, its own key, and the items left out."""
-        if self._is_in_memory:
-            assert isinstance(self.dataset, TensorDataset)
-            rows = torch.tensor(plan.indices)
-            return tuple(t[rows] for t in self.dataset.tensors), plan.keys, plan.batch_key, []
+        """A collated batch (None if nothing is left of it), the plan of what is in it, and the items left out."""
         samples, kept, bad = [], [], []
-        foreign = self._items_are_foreign
-        for row, (i, key) in enumerate(zip(plan.indices, plan.keys.tolist(), strict=True)):
+        foreign, items = self._items_are_foreign, plan.listed()
+        for row, (i, key) in enumerate(zip(items, plan.keys.tolist(), strict=True)):
             try:
                 samples.append(self.do_item(i, key, foreign))
                 kept.append(row)
@@ -243,18 +244,18 @@ class DataLoader:
                 if self.on_bad != "skip":
                     raise
                 bad.append(_in_a_line(error))
+        plan = plan.only(kept)
         if not samples:
-            return None, plan.keys[:0], plan.batch_key, bad
-        keys = plan.keys if len(kept) == len(plan.indices) else plan.keys[kept]
+            return None, plan, bad
         foreign = is_foreign(self.before_batch) or is_foreign(self.create_batch)
         try:
-            with batch_tickets(keys, plan.batch_key, 1, foreign):
+            with batch_tickets(plan, 1, foreign):
                 samples = self.before_batch(samples)
                 batch = self.create_batch(samples if self.bs is not None else samples[0])
         except MixedSizes as error:
-            names = " and ".join(self._name_of(plan.indices[kept[row]]) for row in error.rows)
+            names = " and ".join(self._name_of(items[kept[row]]) for row in error.rows)
             raise failed(error, f"collating {names or 'a batch'}") from error
-        return batch, keys, plan.batch_key, bad
+        return batch, plan, bad
 
     @property
     def _items_are_foreign(self) -> bool:
@@ -265,16 +266,17 @@ class DataLoader:
     @property
     def _is_in_memory(self) -> bool:
         """Whether whole batches can be indexed out of tensors: no stage works on single items."""
-        return type(self.dataset) is TensorDataset and self.bs is not None and not self._overridden_item_stages()
+        item_stages = ("create_item", "after_item", "before_batch", "create_batch")
+        return type(self.dataset) is TensorDataset and self.bs is not None and all(map(self._is_default, item_stages))
 
-    def _overridden_item_stages(self) -> bool:
-        def is_default(name: str) -> bool:
-            stage = getattr(self, name)
-            if isinstance(stage, Pipeline):
-                return len(stage) == 0
-            return getattr(stage, "__func__", None) is getattr(DataLoader, name)
-
-        return not all(is_default(s) for s in ("create_item", "after_item", "before_batch", "create_batch"))
+    def _is_default(self, name: str) -> bool:
+        """Whether a stage is the one of this class, or a pipeline without steps."""
+        stage = getattr(self, name)
+        return (
+            len(stage) == 0
+            if isinstance(stage, Pipeline)
+            else getattr(stage, "__func__", None) is vars(DataLoader)[name]
+        )
 
     def _plan(self, epoch: EpochKey, start: int) -> Iterator[TicketBatch]:
         if self.indexed:
@@ -289,6 +291,8 @@ class DataLoader:
         """Batches in the order of the plan, made here or in workers."""
         if not self.indexed:
             return map(_of_stream(self).make_batch, plan)
+        if self._is_in_memory:
+            return map(self.index_batch, plan)
         if self.num_workers == 0 or not self._can_send_to_workers():
             return map(self.make_batch, plan)
         return map(open_made, self._workers(plan))
@@ -342,25 +346,29 @@ class DataLoader:
         start, self._start = self._start, 0
         self.consumed = start
         plan = self._plan(self._running, start)
-        foreign = is_foreign(self.after_batch)
+        foreign, is_done = is_foreign(self.after_batch), self._is_done_when_made()
         left_out: list[str] = []
-        for batch, keys, batch_key, bad in self._batches(plan):
+        for batch, its_plan, bad in self._batches(plan):
             left_out += bad
             self.consumed += 1
-            if batch is None:
-                continue
-            yield self._finish(batch, keys, batch_key, foreign)
+            if batch is not None:
+                yield batch if is_done else self._finish(batch, its_plan, foreign)
         if left_out:
             shown = "\n  ".join(left_out[:10])
             warnings.warn(f"{len(left_out)} items could not be made and were left out:\n  {shown}", stacklevel=2)
         self._running, self.consumed = None, 0
         self.after_iter()
 
-    def _finish(self, batch: Any, keys: Tensor, batch_key: int, foreign: bool) -> Any:
+    def _finish(self, batch: Any, plan: TicketBatch, foreign: bool) -> Any:
         if self.device is not None:
             batch = to_device(batch, self.device, non_blocking=self.pin_memory)
-        with batch_tickets(keys, batch_key, 2, foreign):
+        with batch_tickets(plan, 2, foreign):
             return self.after_batch(batch)
+
+    def _is_done_when_made(self) -> bool:
+        """Whether batches indexed out of memory are where they should be, with nothing left to transform."""
+        at_home = self._is_in_memory and all(t.device == (self.device or t.device) for t in self.dataset.tensors)
+        return at_home and self._is_default("after_batch")
 
     def one_batch(self) -> Any:
         """One batch, made in this process; nothing moves on."""
@@ -411,9 +419,10 @@ _SETTINGS = (
 
 
 @contextmanager
-def batch_tickets(keys: Tensor, batch_key: int, stage: int, foreign: bool) -> Iterator[None]:
+def batch_tickets(plan: TicketBatch, stage: int, foreign: bool) -> Iterator[None]:
     """What a batch draws at one stage; foreign code finds the global generators seeded for it."""
-    with drawing(Tickets(keys, batch_key, stage)), seeded(key_of(batch_key, stage)) if foreign else nullcontext():
+    key = plan.batch_key
+    with drawing(Tickets(plan.keys, key, stage)), seeded(key_of(key, stage)) if foreign else nullcontext():
         yield
 
 

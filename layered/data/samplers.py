@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +14,39 @@ from layered.foundation.seeds import key_of, sample_keys
 
 
 class TicketBatch(NamedTuple):
-    """One batch to be made: which items, and what each of them and the batch draw with."""
+    """One batch to be made.
 
-    indices: list[Any]
-    keys: Tensor  # int64 [batch]
-    batch_key: int
+    indices    which items: an int64 array, or a list of whatever the order holds
+    positions  where each of them stands in the epoch's global order
+    epoch_key  what the whole epoch draws with
+    number     of the batch in the epoch
+    """
+
+    indices: Any
+    positions: Sequence[int]
+    epoch_key: int
+    number: int
+
+    @property
+    def keys(self) -> Tensor:
+        """What each row draws with: int64 [batch]."""
+        return sample_keys(self.epoch_key, torch.tensor(self.positions, dtype=torch.int64))
+
+    @property
+    def batch_key(self) -> int:
+        """What the batch as a whole draws with."""
+        return key_of(self.epoch_key, "batch", self.number)
+
+    def listed(self) -> list[Any]:
+        """The items as a list."""
+        return self.indices.tolist() if isinstance(self.indices, np.ndarray) else list(self.indices)
+
+    def only(self, rows: Sequence[int]) -> TicketBatch:
+        """The same batch with these of its rows."""
+        if len(rows) == len(self.positions):
+            return self
+        items = self.listed()
+        return self._replace(indices=[items[row] for row in rows], positions=[self.positions[row] for row in rows])
 
 
 class EpochKey(NamedTuple):
@@ -42,20 +70,12 @@ def plan_batches(
     bs         rows a process; a global batch has bs * world rows, of which this process takes every world-th from `rank`
     """
     rows = bs * world
-    is_array = isinstance(order, np.ndarray)
-    rest = iter(order) if not is_array else None
-    if rest is not None:
-        for _ in itertools.islice(rest, start * rows):
-            pass
+    rest: Iterator[Any] = itertools.islice(() if isinstance(order, np.ndarray) else order, start * rows, None)
     for number in itertools.count(start):
-        if isinstance(order, np.ndarray):
-            chunk = order[number * rows : (number + 1) * rows].tolist()
-        else:
-            assert rest is not None
-            chunk = list(itertools.islice(rest, rows))
-        if not chunk or (drop_last and len(chunk) < rows):
+        first = number * rows
+        chunk = order[first : first + rows] if isinstance(order, np.ndarray) else list(itertools.islice(rest, rows))
+        if not len(chunk) or (drop_last and len(chunk) < rows):
             return
-        positions = torch.arange(number * rows, number * rows + len(chunk))[rank::world]
         mine = chunk[rank::world]
-        if mine:
-            yield TicketBatch(mine, sample_keys(key, positions), key_of(key, "batch", number))
+        if len(mine):
+            yield TicketBatch(mine, range(first, first + len(chunk))[rank::world], key, number)

@@ -13,7 +13,7 @@ from layered.data.samplers import EpochKey, plan_batches
 
 
 def as_lists(batches):
-    return [(b.indices, b.keys.tolist(), b.batch_key) for b in batches]
+    return [(b.listed(), b.keys.tolist(), b.batch_key) for b in batches]
 
 
 @settings(deadline=None)

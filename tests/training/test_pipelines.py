@@ -1,0 +1,117 @@
+"""Pipelines as data: what they are made of is named, never stored as code."""
+
+import json
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from layered.data.encodings import CategoryMap
+from layered.foundation.errors import BadFile, LayeredError, NotExportable, UnknownName
+from layered.foundation.registry import functions
+from layered.training.pipelines import describe, rebuild
+from layered.vision.all import (
+    Categorize,
+    CrossEntropyLossFlat,
+    DataLoader,
+    L,
+    Normalize,
+    PILImage,
+    Pipeline,
+    Resize,
+    ResizeMethod,
+    ToTensor,
+    Transform,
+    aug_transforms,
+    imagenet_stats,
+)
+
+
+def through_a_file(value):
+    tensors = {}
+    return rebuild(json.loads(json.dumps(describe(value, tensors, "here"))), tensors)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 0.1, "text", [1, [2.5]], (1, ("a", None)), {"a": (1,), "b": []}, slice(1, 2)], ids=repr
+)
+def test_plain_data_comes_back_as_it_was(value):
+    assert through_a_file(value) == value
+
+
+def test_what_transforms_fitted_comes_back():
+    normalize = Normalize()
+    normalize.setup(DataLoader([(torch.rand(3, 8, 8), 0) for _ in range(4)], bs=4))
+    again = through_a_file(normalize)
+    assert_close(again.mean, normalize.mean)
+    assert_close(again.std, normalize.std)
+    categorize = Categorize(add_na=True)
+    categorize.setup(["b", "a", "b"])
+    again = through_a_file(categorize)
+    assert list(again.vocab) == ["#na#", "a", "b"]
+    assert again("b") == 2
+    assert again.decode(torch.tensor(1)) == "a"
+
+
+def test_a_vocabulary_keeps_its_order():
+    assert list(through_a_file(CategoryMap(["b", "a"], sort=False))) == ["b", "a"]
+
+
+def test_a_pipeline_comes_back_with_arguments_functions_and_enums():
+    pipeline = Pipeline([PILImage.create, Resize(16, ResizeMethod.Squish), ToTensor, *aug_transforms(size=8)])
+    again = through_a_file(pipeline)
+    assert [type(step) for step in again] == [type(step) for step in pipeline]
+    assert again[0].enc == PILImage.create
+    assert again[1].size == pipeline[1].size
+    assert again[1].method is ResizeMethod.Squish
+
+
+def test_a_loss_comes_back_with_its_weights():
+    loss = CrossEntropyLossFlat(weight=torch.tensor([1.0, 3.0]), label_smoothing=0.1)
+    pred, targ = torch.randn(6, 2), torch.tensor([0, 1, 1, 0, 1, 1])
+    assert_close(through_a_file(loss)(pred, targ), loss(pred, targ))
+
+
+def test_lists_of_ours_become_lists():
+    assert through_a_file(L(1, 2)) == [1, 2]
+
+
+def test_each_refusal_names_the_place_and_the_way_out():
+    def own(x):
+        return x
+
+    class Own(Transform):
+        def encodes(self, x: int):
+            return x + 1
+
+    cases = {"def own": own, "above class Own": Own(), "make the lambda a def": lambda x: x}
+    for way_out, value in cases.items():
+        with pytest.raises(NotExportable, match=way_out) as caught:
+            describe(Pipeline([Normalize.from_stats(*imagenet_stats), value]), {}, "after_batch")
+        assert caught.value.problem.startswith("after_batch[")
+    with pytest.raises(NotExportable, match=r"decode|def"):
+        describe(Transform(functions.get("vision.PILImage.create"), dec=own), {}, "after_batch")
+    with pytest.raises(NotExportable):
+        describe({"a": object()}, {}, "here")
+
+
+@pytest.mark.parametrize(
+    ("described", "error"),
+    [
+        ({"@": "transform", "kind": "Resiz", "version": 1, "args": {}, "fitted": {}}, UnknownName),
+        ({"@": "function", "name": "os.system"}, UnknownName),
+        ({"@": "import", "name": "os"}, BadFile),
+        ({"@": "pipeline", "steps": 3}, BadFile),
+        ({"@": "vocab", "items": [[], []], "add_na": False}, LayeredError),
+        ({"@": "transform", "kind": "Resize", "version": 1, "args": {"size": "a"}, "fitted": {}}, LayeredError),
+        ({"@": "transform", "kind": "Resize", "version": 1, "args": {"sise": 3}, "fitted": {}}, LayeredError),
+        ({"@": "transform", "kind": "Resize", "version": 1, "args": {"size": 8}, "fitted": {"order": 1}}, BadFile),
+        ({"$tensor": "missing"}, BadFile),
+        ({"$tuple": 3}, BadFile),
+        ({"$system": "ls"}, BadFile),
+    ],
+    ids=str,
+)
+def test_a_description_that_makes_no_sense_is_refused(described, error):
+    with pytest.raises(error):
+        rebuild(described, {})
