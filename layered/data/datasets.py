@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from layered.data.encodings import Categorize, unknown_labels
 from layered.data.loader import SkipItemException
@@ -245,17 +246,19 @@ def _set_aside_random(foreign: bool) -> AbstractContextManager[None]:
 
 
 def plain_function(step: Transform) -> Callable[[Any], Any] | None:
-    """The function of a transform that does nothing else but call it on any item; None for all other transforms."""
+    """The function of a transform that does nothing else but call it; None for all other transforms."""
     if type(step) is not Transform or step.enc is None or step.split_idx is not None:
         return None
-    types, kernel = step._wrapped["encodes"]
-    return step.enc if types == (object,) and kernel.returns is not None else None
+    return step.enc if step._wrapped["encodes"][1].returns in (Tensor, str, int, float, bool) else None
 
 
 def _each(step: Transform, function: Any, items: Iterator[Any]) -> Iterator[Any]:
-    """`function` of all items, at the speed of `map`; tuples are for the step itself, which takes them apart."""
+    """`function` of all items, at the speed of `map`; what it does not apply to, and tuples, are for the step itself."""
+    types = step._wrapped["encodes"][0]
     while chunk := list(itertools.islice(items, 1024)):
-        yield from map(step if any(map(isinstance, chunk, itertools.repeat(tuple))) else function, chunk)
+        applies = types == (object,) or all(map(isinstance, chunk, itertools.repeat(types)))
+        is_simple = applies and not any(map(isinstance, chunk, itertools.repeat(tuple)))
+        yield from map(function if is_simple else step, chunk)
 
 
 def _is_path_type(kind: type) -> bool:

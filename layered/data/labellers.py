@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from layered.foundation.errors import BadItem, BadValue, unknown_name
@@ -19,7 +18,7 @@ def parent_label(o: str | os.PathLike[str]) -> str:
     >>> parent_label("train/cat/1.jpg")
     'cat'
     """
-    return Path(o).parent.name
+    return os.path.basename(os.path.dirname(o))
 
 
 class RegexLabeller:

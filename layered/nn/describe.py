@@ -18,6 +18,7 @@ from layered.foundation.recorded import Recorded, constructor_signature
 from layered.foundation.registry import functions, modules
 from layered.foundation.seeds import seeded
 from layered.nn.layers import NormType
+from layered.nn.weightless import weightless
 
 Node = dict[str, Any]
 
@@ -86,13 +87,9 @@ def rebuild(node: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None 
 
 
 def _weightless(node: Mapping[str, Any]) -> nn.Module:
-    """The described model without memory for its weights, where its constructors allow that."""
-    with seeded(0):
-        try:
-            with torch.device("meta"):
-                return rebuild(node)
-        except RuntimeError:  # a constructor that looks at the numbers it makes
-            return rebuild(node)
+    """The described model without memory for its weights."""
+    with seeded(0), weightless():
+        return rebuild(node)
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:

@@ -6,7 +6,6 @@ import os
 import warnings
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from layered.data.datasets import TfmdLists, plain_function
@@ -20,6 +19,7 @@ from layered.foundation.seeds import seeded
 from layered.foundation.transform import Transform
 from layered.loop.loop import Loop
 from layered.nn.describe import describe as describe_module
+from layered.nn.weightless import weightless
 from layered.training.pipelines import describe
 
 SLOTS = ("after_item", "before_batch", "after_batch")
@@ -55,17 +55,18 @@ def _describe_model(loop: Any) -> dict[str, Any]:
     try:
         return {"tree": describe_module(loop.model)}
     except NotExportable as error:
+        changed = "it was changed after its learner had built it, and " if recipe is not None else ""
         warnings.warn(
-            f"the export holds the weights but not how to build the model ({error.problem}); "
+            f"the export holds the weights but not how to build the model ({changed}{error.problem}); "
             "load it with load_learner(file, model=build())",
             stacklevel=3,
         )
-        return {"refused": error.problem}
+        return {"refused": changed + error.problem}
 
 
 def _describes(recipe: dict[str, Any], model: nn.Module) -> bool:
     """Whether the recipe still makes this model: somebody may have changed it since."""
-    with seeded(0), torch.device("meta"):
+    with seeded(0), weightless():
         again = builders.get(recipe["builder"])(**recipe["args"])
     shapes = ({name: x.shape for name, x in m.state_dict().items()} for m in (again, model))
     return repr(again) == repr(model) and next(shapes) == next(shapes)

@@ -9,7 +9,6 @@ import os
 import warnings
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from layered.data.datasets import Datasets, TfmdLists
@@ -21,6 +20,7 @@ from layered.foundation.pipeline import Pipeline
 from layered.foundation.registry import builders
 from layered.foundation.tree import default_device
 from layered.nn.describe import rebuild as rebuild_module
+from layered.nn.weightless import weightless
 from layered.training.export import SLOTS
 from layered.training.learner import Learner
 from layered.training.pipelines import rebuild
@@ -90,10 +90,11 @@ def _load_model(described: dict[str, Any], weights: dict[str, Tensor], model: nn
             fix="load_learner(file, model=build()) with the code that built it",
         )
     shapes = {name: tuple(t.shape) for name, t in weights.items()}
-    net = model if model is not None else _build_on_meta(described, shapes)
+    with weightless():  # the file brings the weights
+        net = model if model is not None else _build(described, shapes)
     _check_fits(net, weights)
     net.load_state_dict(weights, assign=model is None)
-    if any(t.is_meta for t in [*net.parameters(), *net.buffers()]):  # buffers that are computed, not stored
+    if any(t.is_meta for t in [*net.parameters(), *net.buffers()]):  # buffers that are neither stored nor computed
         net = _build(described, shapes)
         net.load_state_dict(weights)
     return net.requires_grad_().eval()
@@ -111,12 +112,6 @@ def _check_fits(net: nn.Module, weights: dict[str, Tensor]) -> None:
             expected=f"{expected.get(name)} in the model",
             fix="the versions of the packages that define the model differ; or give the model itself with model=",
         )
-
-
-def _build_on_meta(described: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-    """The model without memory for its weights, which the file brings."""
-    with torch.device("meta"):
-        return _build(described, shapes)
 
 
 def _build(described: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> nn.Module:

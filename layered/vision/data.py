@@ -51,7 +51,8 @@ class ImageDataLoaders(DataLoaders):
     img_cls     `PILImage`, or `PILImageBW` for grey
     valid_pct   the share of images for validation, drawn at random
     seed        of that draw: the same seed gives the same split
-    and, for the loaders, `bs`, `val_bs`, `num_workers`, `device`, `on_bad`, …: see `DataLoaders.from_dsets`.
+    Models and exports of learners on them go to the working directory, never into the folder of the images.
+    And, for the loaders, `bs`, `val_bs`, `num_workers`, `device`, `on_bad`, …: see `DataLoaders.from_dsets`.
     """
 
     @classmethod
@@ -84,7 +85,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, path, path=path, **kwargs)
+        return cls.from_dblock(block, path, **kwargs)
 
     @classmethod
     @_recipe
@@ -108,7 +109,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, fnames, path=path, **kwargs)
+        return cls.from_dblock(block, fnames, **kwargs)
 
     @classmethod
     def from_name_func(
@@ -164,7 +165,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, df, path=path, **kwargs)
+        return cls.from_dblock(block, df, **kwargs)
 
     @classmethod
     def from_csv(
@@ -210,7 +211,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, (fnames, labels), path=path, **kwargs)
+        return cls.from_dblock(block, (fnames, labels), **kwargs)
 
 
 def check_folders(path: Path, train: str, valid: str) -> None:

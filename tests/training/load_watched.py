@@ -18,7 +18,9 @@ create_vision_model("resnet18", 2, pretrained=False)  # so that timm has been im
 resource.setrlimit(resource.RLIMIT_AS, (10 * 2**30, 10 * 2**30))
 
 OWN = re.compile(r"(torch|torchvision|timm|layered|numpy|PIL)(\.|$)")
-FOUL = re.compile(r"socket|subprocess|os\.(system|exec|spawn|posix_spawn|fork|remove|rename|mkdir|rmdir)|shutil|urllib|ctypes|pickle")
+FOUL = re.compile(
+    r"socket|subprocess|os\.(system|exec|spawn|posix_spawn|fork|remove|rename|mkdir|rmdir)|shutil|urllib|ctypes|pickle"
+)
 foul, watching = [], []
 
 

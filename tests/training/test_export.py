@@ -54,7 +54,14 @@ def exported(tmp_path_factory, pictures):
     """A learner with a recipe, its file, and what it predicts."""
     torch.manual_seed(0)
     dls = ImageDataLoaders.from_folder(
-        pictures, valid_pct=0.25, seed=0, bs=4, num_workers=0, device="cpu", item_tfms=Resize(32), batch_tfms=Normalize()
+        pictures,
+        valid_pct=0.25,
+        seed=0,
+        bs=4,
+        num_workers=0,
+        device="cpu",
+        item_tfms=Resize(32),
+        batch_tfms=Normalize(),
     )
     folder = tmp_path_factory.mktemp("exported")
     learn = vision_learner(dls, squeezenet1_1, pretrained=False, lin_ftrs=[16], path=folder)
@@ -149,7 +156,9 @@ def test_functions_that_find_labels_are_left_out_and_listed(pictures, tmp_path):
 
 def test_a_function_that_predicting_needs_must_have_a_name(pictures, tmp_path, learn):
     def with_function(function):
-        dls = ImageDataLoaders.from_folder(pictures, valid_pct=0.25, bs=4, item_tfms=[function, Resize(32)], num_workers=0)
+        dls = ImageDataLoaders.from_folder(
+            pictures, valid_pct=0.25, bs=4, item_tfms=[function, Resize(32)], num_workers=0
+        )
         return Learner(dls, learn.model, path=tmp_path)
 
     with pytest.raises(NotExportable, match=r"lambda a def, with @register_function"):

@@ -74,7 +74,7 @@ def test_unlabelled_items_have_no_targets(learn):
 
 def test_any_iterable_of_batches_is_a_loader(learn):
     x, y = torch.rand(5, 3, 32, 32), torch.tensor([0, 1, 2, 0, 1])
-    preds, targs, decoded = learn.get_preds(dl=[(x, y)], with_decoded=True)
+    preds, targs = learn.get_preds(dl=[(x, y)])
     assert_close(preds, learn.model.eval()(x).softmax(1).detach())
     assert_close(targs, y)
     torchs, _ = learn.get_preds(dl=TorchDataLoader(TensorDataset(x, y), batch_size=2))
@@ -132,7 +132,9 @@ def test_an_image_may_be_given_in_any_form(learn):
 def test_the_decoded_input_comes_first_if_asked_for(learn):
     file = learn.dls.valid_ds.items[0]
     shown, label, _, _ = learn.predict(file, with_input=True)
-    assert_close(shown.as_subclass(torch.Tensor), torch.from_numpy(np.array(PILImage.create(file))).permute(2, 0, 1) / 255)
+    assert_close(
+        shown.as_subclass(torch.Tensor), torch.from_numpy(np.array(PILImage.create(file))).permute(2, 0, 1) / 255
+    )
     assert label == learn.predict(file)[0]
 
 
@@ -169,7 +171,7 @@ def test_predicting_is_silent_and_leaves_no_trace(learn, capfd):
 def test_a_plain_loss_of_torch_decides_too_but_does_not_activate(learn, loss_func):
     file = learn.dls.valid_ds.items[0]
     wanted = learn.predict(file)
-    preds, targs, losses = learn.get_preds(with_loss=True)
+    preds, _, losses = learn.get_preds(with_loss=True)
     learn.loss_func = loss_func
     label, decision, outputs = learn.predict(file)
     assert (label, decision) == (wanted[0], wanted[1])

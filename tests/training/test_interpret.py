@@ -1,6 +1,6 @@
 """Interpretation: which items are wrong, and which classes are taken for which; scikit-learn is the oracle."""
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -10,8 +10,7 @@ from torch.testing import assert_close
 
 from layered.vision.all import ClassificationInterpretation, Interpretation
 
-matplotlib.use("Agg")
-plt = matplotlib.pyplot
+plt.switch_backend("Agg")
 
 
 @pytest.fixture
@@ -79,5 +78,7 @@ def test_chosen_items_are_drawn_with_their_results(interp):
 
 def test_the_report_is_scikit_learns(interp, capsys):
     interp.print_classification_report()
-    wanted = classification_report(interp.targs, interp.decoded, labels=[0, 1, 2], target_names=["blue", "green", "red"])
+    wanted = classification_report(
+        interp.targs, interp.decoded, labels=[0, 1, 2], target_names=["blue", "green", "red"]
+    )
     assert capsys.readouterr().out.strip() == wanted.strip()

@@ -105,4 +105,8 @@ def test_a_real_ctrl_c_with_workers_leaves_a_usable_learner(pictures, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert [line for line in done.stdout.split("\n") if line in ("stopped", "True", "True 6")] == ["stopped", "True", "True 6"]
+    assert [line for line in done.stdout.split("\n") if line in ("stopped", "True", "True 6")] == [
+        "stopped",
+        "True",
+        "True 6",
+    ]

@@ -63,7 +63,9 @@ def test_frozen_groups_stay_as_they_are_but_for_norm_layers(learn, n, learning):
     learn.fit(1, lr=0.1)
     changed = {k for k, v in learn.model.state_dict().items() if not torch.equal(v, before[k])}
     for group, learns in enumerate(learning):
-        weights = {k for k in dict(learn.model.named_parameters()) if k.startswith(f"{group}.") and not k.startswith("1.0")}
+        weights = {
+            k for k in dict(learn.model.named_parameters()) if k.startswith(f"{group}.") and not k.startswith("1.0")
+        }
         assert (weights <= changed) if learns else not (weights & changed)
     assert {"1.0.weight", "1.0.bias", "1.0.running_mean"} <= changed
 

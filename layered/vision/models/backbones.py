@@ -38,12 +38,25 @@ def _features_split(at: int) -> Splitter:
     return lambda m: L([params(m[0][0][:at]), params(m[0][0][at:]), params(m[1:])], use_list=True)  # type: ignore[index]
 
 
+def _inception_cut(m: nn.Module) -> nn.Module:
+    """The way of the images, without the classifiers beside it that help training."""
+    return cut_model(nn.Sequential(*(o for name, o in m.named_children() if not name.lower().startswith("aux"))))
+
+
+def _maxvit_cut(m: Any) -> nn.Module:
+    return nn.Sequential(m.stem, *m.blocks)
+
+
 FAMILIES: dict[str, tuple[Cut, Splitter]] = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), (-2, _resnet_split)),
     **dict.fromkeys(("squeezenet1_0", "squeezenet1_1"), (-1, _features_split(5))),
     **dict.fromkeys(("densenet121", "densenet161", "densenet169", "densenet201"), (-1, _features_split(7))),
     **dict.fromkeys(("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"), (-2, _features_split(22))),
     "alexnet": (-2, _features_split(6)),
+    **dict.fromkeys(("mobilenet_v2", "mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3"), (-1, default_split)),
+    **dict.fromkeys((f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")), (-1, default_split)),
+    **dict.fromkeys(("googlenet", "inception_v3"), (_inception_cut, default_split)),
+    "maxvit_t": (_maxvit_cut, default_split),
 }
 
 

@@ -1,0 +1,227 @@
+"""Bodies of architectures: where they are cut, how they are grouped, and whose weights they take."""
+
+import io
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.testing import assert_close
+
+from layered.foundation.errors import (
+    BadArgument,
+    BadFile,
+    BadValue,
+    CannotRestore,
+    NotFoundPath,
+    Offline,
+    UnknownName,
+    UnsafeFile,
+)
+from layered.integrations.timm_models import timm_body
+from layered.nn.weightless import weightless
+from layered.vision import all as vision
+from layered.vision.all import create_body, create_vision_model, find_arch, model_meta, models, resnet18, resnet34
+from layered.vision.learner import split_of
+
+RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+ARCHITECTURES = {  # what the body gives for an image of 64×64, and the first parameter of each group but the head's
+    "resnet18": ((512, 2, 2), ["conv1.weight", "layer3.0.conv1.weight"]),
+    "resnet50": ((2048, 2, 2), ["conv1.weight", "layer3.0.conv1.weight"]),
+    "squeezenet1_1": ((512, 3, 3), ["features.0.weight", "features.6.squeeze.weight"]),
+    "densenet121": ((1024, 2, 2), ["features.conv0.weight", "features.transition2.norm.weight"]),
+    "vgg11_bn": ((512, 2, 2), ["features.0.weight", "features.22.weight"]),
+    "alexnet": ((256, 1, 1), ["features.0.weight", "features.6.weight"]),
+    "mobilenet_v3_small": ((576, 2, 2), ["features.0.0.weight"]),
+    "efficientnet_b0": ((1280, 2, 2), ["features.0.0.weight"]),
+    "convnext_tiny": ((768, 2, 2), ["features.0.0.weight"]),
+    "swin_t": ((768, 2, 2), ["features.0.0.weight"]),
+    "shufflenet_v2_x0_5": ((1024, 2, 2), ["conv1.0.weight"]),
+    "regnet_y_400mf": ((440, 2, 2), ["stem.0.weight"]),
+    "mobilenet_v2": ((1280, 2, 2), ["features.0.0.weight"]),
+    "mnasnet0_5": ((1280, 2, 2), ["layers.0.weight"]),
+    "resnext50_32x4d": ((2048, 2, 2), ["conv1.weight"]),
+}
+
+
+def flat(groups):
+    return [p for group in groups for p in group]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_each_architecture_is_cut_and_grouped_as_it_is_known(name):
+    arch = getattr(vision, name)
+    shape, firsts = ARCHITECTURES[name]
+    with weightless():
+        whole = arch(weights=None)
+        body = create_body(whole, cut=model_meta[arch]["cut"])
+    assert body.to("meta").eval()(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, *shape)
+    model = nn.Sequential(body, nn.Linear(1, 1))
+    groups = split_of(arch)(model)
+    names = {id(p): n for n, p in whole.named_parameters()}
+    assert len(groups) == len(firsts) + 1
+    assert [names[id(group[0])] for group in groups[:-1]] == firsts
+    assert list(map(id, flat(groups))) == list(map(id, model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "side"), [("googlenet", 1024, 128), ("inception_v3", 2048, 128), ("maxvit_t", 512, 224)]
+)
+def test_architectures_with_side_ways_are_cut_to_the_main_one(name, channels, side):
+    with weightless():
+        body = create_vision_model(getattr(vision, name), 2, pretrained=False, features=channels)[0]
+    with torch.no_grad():
+        assert body.to("meta").eval()(torch.empty(1, 3, side, side, device="meta")).shape[:2] == (1, channels)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "tf_efficientnet_lite0", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224", "convnext_atto"],
+)
+def test_timm_architectures_give_features_that_fit_the_head(name):
+    model = create_vision_model(name, 3, pretrained=False).eval()
+    side = 224 if "224" in name else 64
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, side, side)).shape == (1, 3)
+    groups = split_of(name)(model)
+    assert len(groups) == 2
+    assert list(map(id, flat(groups))) == list(map(id, model.parameters()))
+    assert (type(model[1][0]).__name__ == "AdaptiveConcatPool2d") == (not name.startswith("vit"))
+
+
+def test_channels_last_features_are_turned_before_they_are_pooled():
+    body = timm_body("swin_tiny_patch4_window7_224").eval()
+    x = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        maps = body(x)
+        assert maps.shape == (1, 768, 7, 7)
+        assert_close(maps.mean((2, 3)), body.model(x))  # timm's own pooling, over the axes it knows
+
+
+def test_what_is_known_of_an_architecture_is_found_by_its_function():
+    meta = model_meta[models.resnet50]
+    assert (meta["cut"], meta["stats"]) == (-2, vision.imagenet_stats)
+    assert model_meta[lambda: None] == {"cut": None, "split": vision.default_split, "stats": None}
+
+
+def test_create_body_takes_the_function_or_the_model():
+    torch.manual_seed(0)
+    body = create_body(resnet34, cut=-2, pretrained=False)
+    assert [type(o).__name__ for o in body] == [type(getattr(resnet34(), name)).__name__ for name in RESNET]
+    whole = resnet18()
+    assert list(create_body(whole, cut=-2)) == [getattr(whole, name) for name in RESNET]
+    assert create_body(whole, cut=lambda m: m.layer1) is whole.layer1
+    assert list(create_body(whole)) == list(create_body(whole, cut=-2))
+
+
+@pytest.mark.parametrize("n_in", [1, 2, 4, 6])
+@pytest.mark.parametrize("arch", [resnet18, "resnet18"], ids=["torchvision", "timm"])
+def test_trained_weights_are_adapted_to_other_numbers_of_channels(arch, n_in):
+    state = resnet18().state_dict()
+    first = create_vision_model(arch, 2, weights=state, n_in=n_in, lin_ftrs=[]).state_dict()
+    ours = next(v for v in first.values() if v.ndim == 4)
+    old = state["conv1.weight"]
+    wanted = {1: old.sum(1, keepdim=True), 2: old[:, :2] * 1.5}.get(n_in)
+    if wanted is None:
+        wanted = torch.zeros(64, n_in, 7, 7)
+        wanted[:, :3] = old
+    assert_close(ours, wanted)
+
+
+FORMS = ["a state dict", "a wrapped state dict", ".pth", ".pth of DataParallel", ".pt as text", ".safetensors"]
+
+
+@pytest.mark.parametrize("arch", [resnet18, "resnet18"], ids=["torchvision", "timm"])
+@pytest.mark.parametrize("form", FORMS)
+def test_local_weights_come_in_any_form(form, arch, tmp_path):
+    torch.manual_seed(1)
+    state = resnet18(num_classes=7).state_dict()  # another classifier, which is cut off
+    weights = state
+    match form:
+        case "a wrapped state dict":
+            weights = {"model": state, "epoch": 3}
+        case ".pth":
+            weights = tmp_path / "w.pth"
+            torch.save({"state_dict": state}, weights)
+        case ".pth of DataParallel":
+            weights = tmp_path / "w.pth"
+            torch.save({f"module.{k}": v for k, v in state.items()}, weights)
+        case ".pt as text":
+            weights = str(tmp_path / "w.pt")
+            torch.save(state, weights, _use_new_zipfile_serialization=False)
+        case ".safetensors":
+            weights = tmp_path / "w.safetensors"
+            save_file({k: v.contiguous() for k, v in state.items()}, weights)
+    body = create_vision_model(arch, 2, weights=weights, lin_ftrs=[])[0].state_dict()
+    wanted = [v for k, v in state.items() if not k.startswith("fc")]
+    assert_close(list(body.values()), wanted)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.system, ("touch gotcha",)
+
+
+@pytest.mark.parametrize("arch", [resnet18, "resnet18"], ids=["torchvision", "timm"])
+def test_weights_that_do_not_fit_or_mean_harm_are_refused(arch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    buffer = io.BytesIO()
+    torch.save({"conv1.weight": Bomb()}, buffer)
+    files = {"hostile.pth": buffer.getvalue(), "cut.pth": buffer.getvalue()[:-40], "text.safetensors": b"not one"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    cases = [
+        ("hostile.pth", UnsafeFile), ("cut.pth", BadFile), ("text.safetensors", BadFile), ("missing.pth", NotFoundPath),
+        (resnet34().state_dict() | {"conv1.weight": torch.zeros(2)}, CannotRestore), ({}, BadFile),
+        ({"conv1.weight": 3}, BadFile), ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, CannotRestore),
+    ]  # fmt: skip
+    for weights, error in cases:
+        with pytest.raises(error):
+            create_vision_model(arch, 2, weights=weights)
+    assert not (tmp_path / "gotcha").exists()
+
+
+def test_an_unknown_architecture_is_told_with_the_nearest_names():
+    with pytest.raises(UnknownName, match="did you mean 'resnet18' or"):
+        find_arch("resnt18")
+    with pytest.raises(UnknownName):
+        find_arch("hf-hub:someone/something")
+    with pytest.raises(BadArgument, match="Learner"):
+        find_arch(nn.Linear(2, 2))
+    with pytest.raises(BadArgument, match="resnet18"):
+        find_arch(18)
+
+
+def test_a_torchvision_name_that_timm_lacks_is_found():
+    assert find_arch("swin_t") is models.swin_t
+    assert find_arch("resnet18") == "resnet18"
+
+
+def test_names_of_weights_are_checked():
+    with pytest.raises(UnknownName, match="IMAGENET1K_V1"):
+        create_body(resnet18, weights="IMAGENET1K_V7")
+    with pytest.raises(BadValue, match="pretrained=False"):
+        timm_body("test_vit4", pretrained=True)
+
+
+def test_a_function_without_trained_weights_says_so():
+    with pytest.raises(BadArgument, match="without trained weights"):
+        create_body(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1)), pretrained=True)
+
+
+def test_no_network_is_told_with_what_to_do_instead(monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    with pytest.raises(Offline, match=r"weights='a/local/file"):
+        create_body(resnet18)
+    import timm.models._builder as builder
+
+    monkeypatch.setattr(builder, "load_state_dict_from_hf", unreachable)
+    monkeypatch.setattr(builder, "load_state_dict_from_url", unreachable)
+    with pytest.raises(Offline, match=r"weights='a/local/file"):
+        timm_body("resnet10t", pretrained=True)
