@@ -77,9 +77,9 @@ def compare(
                 costs[i].append(cost)
     medians = [statistics.median(side) for side in costs]
     if theirs is None:
-        return _printed(Result(name, medians[0], None, None, None, unit))
+        return printed(Result(name, medians[0], None, None, None, unit))
     ratio = statistics.median(a / b for a, b in zip(*costs, strict=True))
-    return _printed(Result(name, medians[0], medians[1], ratio, budget, unit))
+    return printed(Result(name, medians[0], medians[1], ratio, budget, unit))
 
 
 def report(name: str, figure: float, unit: str, budget: float | None = None) -> Result:
@@ -87,10 +87,11 @@ def report(name: str, figure: float, unit: str, budget: float | None = None) -> 
 
     budget     the largest that is fine, in `unit`
     """
-    return _printed(Result(name, figure, None, None, budget, unit))
+    return printed(Result(name, figure, None, None, budget, unit))
 
 
-def _printed(result: Result) -> Result:
+def printed(result: Result) -> Result:
+    """Print a result and give it back."""
     print(result, flush=True)
     return result
 

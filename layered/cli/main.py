@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="fine-tune a small model on bundled images, offline, in a few minutes")
     demo.add_argument("--out", default="demo", help="folder for pictures and the model (default: %(default)s)")
-    demo.add_argument("--epochs", type=_count, default=3, help="epochs with all layers learning (default: %(default)s)")
+    demo.add_argument("--epochs", type=_count, default=4, help="epochs with all layers learning (default: %(default)s)")
     demo.set_defaults(run=run_demo)
 
     train = commands.add_parser("train", help="train a model on your own data")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from layered.foundation.archive import commit
+from layered.foundation.errors import BadItem, CannotSave, Offline
 from layered.foundation.paths import Path
 from layered.foundation.seeds import set_seed
+from layered.training.export import layered_name
 from layered.vision.all import (
     ImageDataLoaders,
     RandomResizedCrop,
@@ -22,6 +23,19 @@ from layered.vision.all import (
 
 def run_train_vision(args: argparse.Namespace) -> None:
     """Fine-tune on the folder, write the model, and say how to use it."""
+    try:
+        train_vision(args)
+    except (BadItem, Offline) as error:  # say the fix as it is typed here
+        skip, weights = (
+            "replace or delete it, or leave such images out with --skip-bad",
+            "--weights FILE, or --from-scratch",
+        )
+        error.fix = skip if isinstance(error, BadItem) else weights
+        raise
+
+
+def train_vision(args: argparse.Namespace) -> None:
+    """The same, with the fixes of errors as they are typed in Python."""
     matplotlib.use("Agg")
     set_seed(args.seed)
     folder = Path(args.folder)
@@ -45,9 +59,8 @@ def run_train_vision(args: argparse.Namespace) -> None:
     learn = vision_learner(
         dls, arch, metrics=error_rate, weights=args.weights, pretrained=not args.from_scratch, path="."
     )
-    out = os.path.abspath(args.out)
-    commit(out + ".test", lambda file: file.write(b""))
-    os.unlink(out + ".test")
+    out = layered_name(Path(args.out).absolute())
+    check_writable(out)
     if args.from_scratch:
         learn.fit_one_cycle(args.epochs, args.lr)
     else:
@@ -55,3 +68,12 @@ def run_train_vision(args: argparse.Namespace) -> None:
     path = learn.export(out)
     example = dls.valid_ds.items[0]
     print(f"\nThe model is in {path}. Next:\n  layered predict {path} {example}")
+
+
+def check_writable(out: Path) -> None:
+    """Raise CannotSave now where the model could not be written after the training."""
+    if out.is_dir():
+        raise CannotSave(f"could not write '{out}'", got="a folder of this name", fix="--out another name")
+    trial = out.with_name(f"{out.name}.trial")
+    commit(trial, lambda file: file.write(b""))
+    trial.unlink()

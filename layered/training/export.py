@@ -28,13 +28,13 @@ SLOTS = ("after_item", "before_batch", "after_batch")
 def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path:
     """Write model, pipelines, vocabulary and decoding to one file; returns its path.
 
-    fname      below the learner's `path`, unless it is absolute; a suffix `.pkl` becomes `.layered`
+    fname      below the learner's `path`, unless it is absolute; gets the suffix `.layered`, in place of `.pkl`
     raises     NotExportable for a part that no registered name describes, CannotSave if the file cannot be written; nothing
                is written then
 
     Left out, and listed in the file: getters that find inputs (`get_x`) and targets (`get_y`), which predicting does not need.
     """
-    path = _layered_name(Path(loop.path) / fname)
+    path = layered_name(Path(loop.path) / fname)
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
     manifest = {
         "model": _describe_model(loop),
@@ -44,8 +44,10 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
     return Path(write_archive(path, manifest, tensors, kind="export"))
 
 
-def _layered_name(path: Path) -> Path:
-    return path if path.suffix == ".layered" else path.with_suffix(".layered")
+def layered_name(path: Path) -> Path:
+    """`path` with our suffix: behind the name, or in place of `.pkl`."""
+    stem = path.name.removesuffix(".layered").removesuffix(".pkl")
+    return Path(path.with_name(f"{stem}.layered"))
 
 
 def _describe_model(loop: Any) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from layered.data.loader import DataLoader
 from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, CannotTrain, EmptySource
+from layered.foundation.errors import BadValue, CannotTrain, EmptySource, failed
 from layered.foundation.helpers import noop
-from layered.foundation.pipeline import Pipeline
+from layered.foundation.pipeline import Pipeline, describe
 from layered.foundation.tensors import plain_tree
 from layered.foundation.tree import to_detach, to_device
 from layered.loop.callback import Callback
@@ -145,6 +145,7 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     item          what the inputs are made from: a path, an image, bytes, a row; several inputs as a tuple
     rm_type_tfms  how many leading transforms it has behind it; judged by its type if not given
     with_input    put the decoded input first
+    raises        BadItem where no batch, or no prediction, can be made of the item; ours keep their class
     """
     dl = loop.dls.loaders[min(1, len(loop.dls.loaders) - 1)]
     dataset = dl.dataset
@@ -155,14 +156,16 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
             fix="build the loaders with a DataBlock, or use get_preds(dl=[(x,)])",
         )
     sample = dataset.test_set([item], rm_type_tfms)[0]
-    sample = sample if isinstance(sample, tuple) else (sample,)
-    batch = dl.create_batch(dl.before_batch([dl.after_item(sample)]))
-    batch = dl.after_batch(to_device(batch, _model_device(loop)))
-    if loop.model.training:
-        loop.model.eval()
-    with torch.inference_mode():
-        output = loop.model(*plain_tree(batch))
-        probabilities, decision = (to_detach(f(output))[0] for f in (activation_of(loop), decoder_of(loop)))
+    try:
+        batch = dl.create_batch(dl.before_batch([dl.after_item(sample if isinstance(sample, tuple) else (sample,))]))
+        batch = dl.after_batch(to_device(batch, _model_device(loop)))
+        if loop.model.training:
+            loop.model.eval()
+        with torch.inference_mode():
+            output = loop.model(*plain_tree(batch))
+            probabilities, decision = (to_detach(f(output))[0] for f in (activation_of(loop), decoder_of(loop)))
+    except Exception as error:
+        raise failed(error, f"predicting one item ({describe(item)})") from error
     target = decode_target(dl, decision)
     res = (target, decision, probabilities)
     return (_single(decode_input(dl, batch)), *res) if with_input else res

@@ -69,16 +69,18 @@ class Learner(Loop):
             defaults.callbacks if default_cbs is True else default_cbs, step=step,
         )  # fmt: skip
 
-    freeze_to = freeze_to
+    fit = checked(Loop.fit)
+    fit_one_cycle = checked(fit_one_cycle)
+    fit_flat_cos = checked(fit_flat_cos)
+    fit_sgdr = checked(fit_sgdr)
     fine_tune = fine_tune
-    fit_one_cycle = fit_one_cycle
-    fit_flat_cos = fit_flat_cos
-    fit_sgdr = fit_sgdr
-    lr_find = lr_find
-    get_preds = get_preds
-    predict = predict
+    freeze_to = freeze_to
+    lr_find = checked(lr_find)
+    validate = checked(Loop.validate)
+    get_preds = checked(get_preds)
+    predict = checked(predict)
     show_results = show_results
-    export = export
+    export = checked(export)
 
     def freeze(self) -> None:
         """Let only the last parameter group learn."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from layered.data.datasets import Datasets, TfmdLists
 from layered.data.loader_set import DataLoaders, TfmdDL
 from layered.foundation.archive import Archive, read_archive
+from layered.foundation.arguments import checked
 from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
@@ -21,13 +22,14 @@ from layered.foundation.registry import builders
 from layered.foundation.tree import default_device
 from layered.nn.describe import rebuild as rebuild_module
 from layered.nn.weightless import weightless
-from layered.training.export import SLOTS
+from layered.training.export import SLOTS, layered_name
 from layered.training.learner import Learner
 from layered.training.pipelines import rebuild
 
 APPS = {"vision": "layered.vision.all"}  # what to import for names that begin so
 
 
+@checked
 def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.Module | None = None) -> Learner:
     """A learner from `export`, ready to predict, in any process and without the script that trained it.
 
@@ -58,13 +60,13 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
 
 
 def existing(path: Path) -> Path:
-    """`path`, or the file with our suffix beside a `.pkl` that is not there."""
+    """`path`, or where that is not there the file of the same name with our suffix."""
     if path.exists():
         return path
-    other = path.with_suffix(".layered")
-    if path.suffix in (".pkl", "") and other.exists():
+    other = layered_name(path)
+    if other.exists():
         warnings.warn(f"'{path}' is not there; opening '{other}'", stacklevel=3)
-        return Path(other)
+        return other
     raise NotFoundPath(f"there is no file '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
 
 

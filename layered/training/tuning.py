@@ -36,7 +36,8 @@ def fine_tune(
     pct_start, div  shape of the second one-cycle fit: see `fit_one_cycle`
     fit_args       for both fits: `wd`, `moms`, `cbs`, `checkpoint`, `resume`, …
     """
-    refuse_unknown(fit_args, names_of(fit_one_cycle), "fine_tune")
+    for_both_fits = names_of(fit_one_cycle) - {"loop", "n_epoch", "lr_max", "div", "pct_start"}
+    refuse_unknown(fit_args, for_both_fits | names_of(fine_tune) - {"loop"}, "fine_tune")
     for name, count in (("epochs", epochs), ("freeze_epochs", freeze_epochs)):
         if not isinstance(count, int) or count < 0:
             raise BadValue(f"{name} counts epochs", got=repr(count), expected="a whole number from 0")

@@ -79,7 +79,7 @@ def test_every_command_helps(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     assert stop.value.code == 0
-    told = capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
     assert told.startswith(f"usage: {' '.join(['layered', *command])}")
     if command == ["train", "vision"]:
         for option in ("--arch", "--epochs", "--size", "--out", "(default: 224)", "(default: resnet18)"):
@@ -109,11 +109,18 @@ def failure(capsys, *command):
     return told.err
 
 
+def unreachable(*args, **kwargs):
+    raise ConnectionError("no route to host")
+
+
 def test_what_is_wrong_with_the_data_ends_with_1_and_a_fix(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "nowhere" in failure(capsys, "train", "vision", "nowhere", *TRAIN)
     (tmp_path / "empty").mkdir()
     assert "empty" in failure(capsys, "train", "vision", "empty", *TRAIN)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    assert "--from-scratch" in failure(capsys, "train", "vision", folder, "--size", "32", "--bs", "4")
     assert "did you mean 'resnet18'" in failure(capsys, "train", "vision", folder, "--arch", "resnt18")
     assert "bs" in failure(capsys, "train", "vision", folder, *TRAIN[:-1], "400")
     assert "missing.pth" in failure(capsys, "train", "vision", folder, *TRAIN, "--weights", "missing.pth")
@@ -142,6 +149,7 @@ def test_a_place_that_cannot_be_written_is_found_before_training(folder, tmp_pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.layered").mkdir()
+    monkeypatch.setattr("layered.training.learner.Learner.fit_one_cycle", lambda *args: pytest.fail("it trained first"))
     for out in ("file/model.layered", "folder.layered"):
         told = failure(capsys, "train", "vision", folder, *TRAIN, "--out", out)
         assert "could not write" in told

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -216,7 +217,11 @@ def test_asked_for_a_pickle_it_opens_the_file_beside_it_and_says_so(exported):
         load_learner(exported[1].with_suffix(".pkl"))
     with pytest.raises(NotFoundPath, match="working directory"):
         load_learner("nowhere.pkl")
-    assert exported[0].export("old_habit.pkl").name == "old_habit.layered"
+    names = {"old_habit.pkl": "old_habit.layered", "acc_0.97": "acc_0.97.layered", "plain": "plain.layered"}
+    for given, written in names.items():
+        assert exported[0].export(given).name == written
+        with pytest.warns(UserWarning, match=re.escape(written)):
+            load_learner(exported[1].parent / given)
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_the_old_file_stands(exported, tmp_path, monkeypatch):

@@ -199,6 +199,12 @@ def test_a_picture_that_cannot_be_read_is_named(learn, tmp_path):
         learn.predict(tmp_path / "missing.png")
 
 
+@pytest.mark.parametrize("item", [3, ["a.png", "b.png"], None], ids=str)
+def test_what_is_no_item_is_named(learn, item):
+    with pytest.raises(BadItem, match=r"predicting one item|making the input"):
+        learn.predict(item)
+
+
 def test_predict_says_what_it_needs_where_loaders_do_not_know_items():
     x = torch.randn(8, 2)
     dls = DataLoaders.from_dsets(TensorDataset(x, x.sum(1)), TensorDataset(x, x.sum(1)), bs=4)

@@ -20,6 +20,21 @@ def test_a_typo_in_a_keyword_is_refused_with_the_name_that_was_meant(dls):
         Learner(dls, nn.Identity(), metric=None)
 
 
+@pytest.mark.parametrize(
+    ("verb", "typo", "meant"),
+    [
+        ("fit", "lrr", "lr"), ("fit_one_cycle", "lr_mx", "lr_max"), ("fit_flat_cos", "pct_strt", "pct_start"),
+        ("fit_sgdr", "cycle_length", "cycle_len"), ("fine_tune", "freeze_epoch", "freeze_epochs"), ("lr_find", "nun_it", "num_it"),
+        ("validate", "ds_id", "ds_idx"), ("get_preds", "with_los", "with_loss"), ("predict", "with_inputs", "with_input"),
+        ("export", "fnam", "fname"),
+    ],
+)  # fmt: skip
+def test_so_it_is_with_every_verb(dls, verb, typo, meant):
+    learn = Learner(dls, nn.Identity())
+    with pytest.raises(TypeError, match=f"did you mean '{meant}'"):
+        getattr(learn, verb)(1, **{typo: 1})
+
+
 def test_the_loss_follows_from_the_targets(dls):
     assert isinstance(Learner(dls, nn.Identity()).loss_func, CrossEntropyLossFlat)
 

@@ -33,7 +33,9 @@ from layered.vision.all import (
 
 def small_net(pretrained=False):
     """Somebody's own architecture; "trained" weights are ones."""
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 9))
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 9)
+    )
     if pretrained:
         nn.init.ones_(net[0].weight)
     return net
@@ -146,7 +148,13 @@ def test_a_module_with_only_a_forward_takes_a_cut_and_a_head_of_ones_own(make_dl
 
 def test_numbers_are_learnt_with_as_many_outputs(make_dls, files):
     dls = ImageDataLoaders.from_lists(
-        files[0].parent, files, [float(i) for i in range(12)], item_tfms=Resize(32), bs=4, num_workers=0, y_block=RegressionBlock
+        files[0].parent,
+        files,
+        [float(i) for i in range(12)],
+        item_tfms=Resize(32),
+        bs=4,
+        num_workers=0,
+        y_block=RegressionBlock,
     )
     learn = vision_learner(dls, small_net, pretrained=False)
     assert isinstance(learn.loss_func, MSELossFlat)

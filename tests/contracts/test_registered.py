@@ -1,0 +1,156 @@
+"""The contracts hold for everything registered; what is registered without an example here fails."""
+
+import numpy as np
+import pytest
+import torch
+
+import layered.vision.all as facade
+from layered.callback.progress import ProgressCallback
+from layered.foundation.registry import transforms
+from layered.foundation.seeds import Tickets, drawing, key_of
+from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, TensorMultiCategory
+from layered.loop.callback import Callback
+from layered.loop.essentials import FunctionCallback, SkipToEpoch
+from layered.testing.contracts import check_callback, check_transform
+from layered.training.inference import GatherPredsCallback
+from layered.vision.all import PILImage, PILMask
+
+
+def picture():
+    return PILImage.create(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+
+
+def pictures():
+    """A batch [3, 3, 16, 20]."""
+    return TensorImage(torch.rand(3, 3, 16, 20, generator=torch.Generator().manual_seed(0)))
+
+
+def fitted(transform, items):
+    transform.setup(items)
+    return transform
+
+
+LABELS = ["b", "a", "c", "a"]
+EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample back
+    "AddMaskCodes": lambda t: (t(["sky", "road"]), TensorMask(torch.zeros(4, 4, dtype=torch.uint8)), True),
+    "AffineCoordTfm": lambda t: (
+        t([facade.Flip(), facade.Rotate(), facade.Zoom(), facade.Warp()], size=12),
+        pictures(),
+        False,
+    ),
+    "Brightness": lambda t: (t(p=1.0), pictures(), False),
+    "Categorize": lambda t: (fitted(t(), LABELS), facade.Category("a"), True),
+    "Contrast": lambda t: (t(p=1.0), pictures(), False),
+    "CropPad": lambda t: (t((24, 18)), picture(), False),
+    "Dihedral": lambda t: (t(p=1.0), pictures(), False),
+    "DihedralItem": lambda t: (t(p=1.0), picture(), False),
+    "EncodedMultiCategorize": lambda t: (t(["x", "y"]), [1, 0], False),
+    "Flip": lambda t: (t(), pictures(), False),
+    "FlipItem": lambda t: (t(), picture(), False),
+    "Hue": lambda t: (t(p=1.0), pictures(), False),
+    "IntToFloatTensor": lambda t: (t(), TensorImage(torch.arange(48).reshape(1, 3, 4, 4).byte()), False),
+    "LightingTfm": lambda t: (t([facade.Brightness(), facade.Contrast()]), pictures(), False),
+    "MultiCategorize": lambda t: (fitted(t(), [["b"], ["a", "c"]]), facade.MultiCategory(["a", "c"]), True),
+    "Normalize": lambda t: (t.from_stats((0.4, 0.5, 0.6), (0.2, 0.3, 0.1)), pictures(), True),
+    "OneHotEncode": lambda t: (t(c=3), TensorMultiCategory(torch.tensor([0, 2])), False),
+    "RandomCrop": lambda t: (t(12), picture(), False),
+    "RandomErasing": lambda t: (t(p=1.0), pictures(), False),
+    "RandomResizedCrop": lambda t: (t((12, 14)), picture(), False),
+    "RandomResizedCropGPU": lambda t: (t(8), pictures(), False),
+    "RatioResize": lambda t: (t(12), picture(), False),
+    "RegressionSetup": lambda t: (fitted(t(), [1.5, 2.0]), 2.5, False),
+    "Resize": lambda t: (t((10, 12), "pad"), picture(), False),
+    "Rotate": lambda t: (t(20.0, p=1.0), pictures(), False),
+    "Saturation": lambda t: (t(p=1.0), pictures(), False),
+    "ToTensor": lambda t: (t(), picture(), False),
+    "Warp": lambda t: (t(p=1.0), pictures(), False),
+    "Zoom": lambda t: (t(p=1.0), pictures(), False),
+}
+
+
+def shipped(names):
+    """Those that the library registered; tests of other files may have registered their own."""
+    return sorted(name for name in names if transforms.get(name).__module__.startswith("layered."))
+
+
+@pytest.mark.parametrize("split_idx", [0, 1], ids=["training", "validation"])
+@pytest.mark.parametrize("name", shipped(transforms))
+def test_every_transform_keeps_the_contract(name, split_idx):
+    transform, sample, reversible = EXAMPLES[name](transforms.get(name))
+    check_transform(transform, sample, reversible=reversible, split_idx=split_idx)
+
+
+@pytest.mark.parametrize("make", [lambda: facade.Resize(12), facade.ToTensor, lambda: facade.Rotate(p=1.0)])
+def test_what_a_transform_is_not_for_passes_through(make):
+    label = TensorCategory(torch.tensor([1, 2]))
+    with drawing(Tickets(torch.tensor([1, 2]), key_of("here"))):
+        assert make()(label, split_idx=0) is label
+
+
+def test_masks_stay_masks_and_keep_their_values():
+    mask = PILMask.create(np.random.default_rng(0).integers(0, 3, (20, 30), dtype=np.uint8) * 100)
+    for make in (lambda: facade.Resize((10, 12)), lambda: facade.RandomResizedCrop(12), facade.DihedralItem):
+        check_transform(make(), mask)
+        out = make()(mask, split_idx=0)
+        assert type(out) is PILMask
+        assert set(np.unique(out)) <= {0, 100, 200}
+
+
+CALLBACKS = {
+    "CastToTensor": facade.CastToTensor,
+    "EarlyStoppingCallback": facade.EarlyStoppingCallback,
+    "FunctionCallback": lambda: FunctionCallback("after_batch", lambda: None, every=2),
+    "GatherPredsCallback": lambda: GatherPredsCallback(with_input=True),
+    "GradientAccumulation": lambda: facade.GradientAccumulation(24),
+    "GradientClip": lambda: facade.GradientClip(0.1),
+    "LRFinder": lambda: facade.LRFinder(num_it=6),
+    "ParamScheduler": lambda: facade.ParamScheduler({"lr": lambda pos: 1e-3 * (1 - pos)}),
+    "ProgressCallback": ProgressCallback,
+    "ReduceLROnPlateau": facade.ReduceLROnPlateau,
+    "SaveModelCallback": facade.SaveModelCallback,
+    "SkipToEpoch": lambda: SkipToEpoch(0),
+    "TerminateOnNaNCallback": facade.TerminateOnNaNCallback,
+    "TrackerCallback": facade.TrackerCallback,
+    "TrainEvalCallback": facade.TrainEvalCallback,
+}
+OWN_TESTS = {"Checkpoint", "Recorder"}  # one needs a folder of its own, of the other there is one already
+
+
+def subclasses(kind):
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+def test_every_callback_has_an_example():
+    names = {cb.__name__ for cb in subclasses(Callback) if cb.__module__.startswith("layered.")}
+    public = {name for name in names if not name.startswith("_")}
+    assert public == CALLBACKS.keys() | OWN_TESTS
+
+
+@pytest.mark.parametrize("make", CALLBACKS.values(), ids=CALLBACKS)
+def test_every_callback_keeps_the_contract(make):
+    check_callback(make)
+
+
+def test_the_contract_catches_a_transform_that_draws_by_itself():
+    class Careless(facade.Transform):
+        def encodes(self, x: torch.Tensor):
+            return x + torch.rand(())
+
+    class Greedy(facade.Transform):
+        def encodes(self, x: torch.Tensor):
+            return x.mul_(2)
+
+    for wrong in (Careless, Greedy):
+        with pytest.raises((AssertionError, AttributeError)):
+            check_transform(wrong(), pictures())
+
+
+def test_the_contract_catches_a_callback_that_stays_behind():
+    class Sticky(Callback):
+        def before_fit(self):
+            self.learn.last_heard = self
+
+    with pytest.raises(AssertionError, match="left itself"):
+        check_callback(Sticky)
