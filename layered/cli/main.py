@@ -1,12 +1,13 @@
 """The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`.
 
 Exit codes: 0 done; 1 something was wrong with the data, a file or the network, and the message says what and how to mend
-it; 2 the command was not understood; 130 interrupted.
+it; 2 the command was not understood; 130 interrupted; 141 nobody reads the output.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -75,12 +76,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     try:
         args.run(args)
+        sys.stdout.flush()
     except LayeredError as error:
         print(f"layered: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("layered: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

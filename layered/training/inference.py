@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from layered.foundation.pipeline import Pipeline, describe
 from layered.foundation.tensors import plain_tree
 from layered.foundation.tree import to_detach, to_device
 from layered.loop.callback import Callback
+from layered.loop.essentials import modes_of, set_modes
 from layered.loop.loop import Loop
 from layered.nn.losses import CrossEntropyLossFlat, default_loss
 
@@ -86,9 +88,11 @@ def activation_of(loop: Loop) -> Callable[[Any], Any]:
 
 def decoder_of(loop: Loop) -> Callable[[Any], Any]:
     """What turns the model's output into a decision: as the loss says, else for classes the one with the largest output."""
-    losses = (loop.loss_func, default_loss(loop.dls))
-    own, usual = (getattr(loss, "decodes", None) for loss in losses)
-    return own or (usual if usual is not None and isinstance(losses[1], CrossEntropyLossFlat) else noop)
+    own: Callable[[Any], Any] | None = getattr(loop.loss_func, "decodes", None)
+    if own is not None:
+        return own
+    usual = default_loss(loop.dls)
+    return usual.decodes if isinstance(usual, CrossEntropyLossFlat) else noop
 
 
 def get_preds(
@@ -159,9 +163,7 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     try:
         batch = dl.create_batch(dl.before_batch([dl.after_item(sample if isinstance(sample, tuple) else (sample,))]))
         batch = dl.after_batch(to_device(batch, _model_device(loop)))
-        if loop.model.training:
-            loop.model.eval()
-        with torch.inference_mode():
+        with _evaluating(loop), torch.inference_mode():
             output = loop.model(*plain_tree(batch))
             probabilities, decision = (to_detach(f(output))[0] for f in (activation_of(loop), decoder_of(loop)))
     except Exception as error:
@@ -169,6 +171,19 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     target = decode_target(dl, decision)
     res = (target, decision, probabilities)
     return (_single(decode_input(dl, batch)), *res) if with_input else res
+
+
+@contextmanager
+def _evaluating(loop: Loop) -> Iterator[None]:
+    """The model in evaluation mode; afterwards as it was, if a fit is running."""
+    modes = modes_of(loop.model) if loop.fitting else None
+    if loop.model.training:
+        loop.model.eval()
+    try:
+        yield
+    finally:
+        if modes is not None:
+            set_modes(modes)
 
 
 def _model_device(loop: Loop) -> torch.device:

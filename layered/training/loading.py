@@ -92,7 +92,7 @@ def _load_model(described: dict[str, Any], weights: dict[str, Tensor], model: nn
             fix="load_learner(file, model=build()) with the code that built it",
         )
     shapes = {name: tuple(t.shape) for name, t in weights.items()}
-    with weightless():  # the file brings the weights
+    with weightless(most=1000 + 4 * len(weights)):  # the file brings the weights
         net = model if model is not None else _build(described, shapes)
     _check_fits(net, weights)
     net.load_state_dict(weights, assign=model is None)

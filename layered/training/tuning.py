@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from layered.callback.schedule import fit_one_cycle
@@ -42,7 +43,7 @@ def fine_tune(
         if not isinstance(count, int) or count < 0:
             raise BadValue(f"{name} counts epochs", got=repr(count), expected="a whole number from 0")
     for name, number in (("base_lr", base_lr), ("lr_mult", lr_mult), ("div", div)):
-        if not number > 0:
+        if not isinstance(number, Real) or not number > 0:
             raise OutOfRange(f"{name} is a rate, or divides one", got=number, expected="more than 0")
     if not 0 <= pct_start <= 1:
         raise OutOfRange("pct_start is the fraction of the batches before the peak", got=pct_start, expected="0 to 1")

@@ -170,3 +170,13 @@ def test_ctrl_c_ends_with_130(monkeypatch, capsys, trained):
     monkeypatch.setattr("layered.cli.predict.load_learner", interrupted)
     assert main(["predict", str(trained[0]), "a.png"]) == 130
     assert capsys.readouterr().err == "layered: interrupted\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_a_reader_that_has_seen_enough_gets_no_traceback(trained, folder):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "layered.cli.main", "predict", trained[0], folder / "dark" / "0.png"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -1,8 +1,10 @@
 """Building modules without memory for their weights."""
 
+import pytest
 import torch
 from torch import nn
 
+from layered.foundation.errors import BadValue
 from layered.nn.weightless import weightless
 
 
@@ -22,3 +24,10 @@ def test_the_global_generator_stays_as_it_is():
     with weightless():
         nn.LSTM(10, 10)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_there_can_be_a_limit_to_what_is_built():
+    with weightless(most=8):
+        nn.LSTM(2, 2, num_layers=2)
+    with pytest.raises(BadValue, match="too many parts"), weightless(most=8):
+        nn.LSTM(2, 2, num_layers=10**12)

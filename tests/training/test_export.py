@@ -204,6 +204,16 @@ def test_a_loss_without_activation_predicts_the_same_after_loading(learn, tmp_pa
     assert_close(again[2], learn.predict(image)[2])
 
 
+def test_labels_that_are_numbers_come_back_as_numbers(learn, pictures, tmp_path):
+    files = get_image_files(pictures)
+    labels = np.arange(len(files)) % 3 * 10
+    dls = ImageDataLoaders.from_lists(pictures, files, labels, bs=4, item_tfms=Resize(32), num_workers=0)
+    own = Learner(dls, learn.model, path=tmp_path)
+    again = load_learner(own.export())
+    assert list(again.dls.vocab) == [0, 10, 20]
+    assert again.predict(files[0])[0] == own.predict(files[0])[0]
+
+
 def test_loaders_without_pipelines_export_the_model_alone(tmp_path):
     x = torch.randn(8, 2)
     dls = DataLoaders.from_dsets(torch.utils.data.TensorDataset(x, x.sum(1)), bs=4)
@@ -266,6 +276,7 @@ def test_a_newer_format_says_how_to_go_on(exported, tmp_path):
 
 
 TIMM = {"source": "timm", "n_out": 3}
+LSTM = {"input_size": 1, "hidden_size": 1, "bias": True, "batch_first": True, "dropout": 0.0, "bidirectional": True}
 HOSTILE = {
     "a command as a builder": ("model", "recipe", "builder", "os.system"),
     "a class as a builder": ("model", "recipe", "builder", "subprocess.Popen"),
@@ -281,6 +292,8 @@ HOSTILE = {
     "a billion outputs": ("model", "recipe", "args", "n_out", 10**9),
     "a billion channels": ("model", "recipe", "args", "n_in", 10**9),
     "a huge head": ("model", "recipe", "args", "lin_ftrs", [10**9] * 20),
+    "a million layers": ("model", "recipe", "args", "lin_ftrs", [1] * 10**6),
+    "layers without end": ("model", {"tree": {"kind": "torch.LSTM", "args": {**LSTM, "num_layers": 10**12}}}),
     "a number too large": ("model", "recipe", "args", "n_out", 10**30),
     "negative outputs": ("model", "recipe", "args", "n_out", -3),
     "half an output": ("model", "recipe", "args", "n_out", 0.5),

@@ -145,6 +145,19 @@ def test_predict_equals_the_row_of_get_preds_after_training(learn):
         assert_close(learn.predict(file)[2], row)
 
 
+def test_a_prediction_in_the_middle_of_a_fit_leaves_its_modes(learn):
+    modes = []
+
+    @learn.on("after_pred")
+    def look(learn):
+        learn.predict(learn.dls.valid_ds.items[0])
+        modes.append((learn.training, [m.training for m in learn.model.modules()]))
+
+    learn.fit(1)
+    assert all(set(found) == {training} for training, found in modes)
+    assert {training for training, _ in modes} == {True, False}
+
+
 def test_many_threads_predict_what_one_does(learn):
     files = list(learn.dls.train_ds.items) + list(learn.dls.valid_ds.items)
     wanted = {f: learn.predict(f)[2] for f in files}

@@ -24,7 +24,8 @@ def test_a_typo_in_a_keyword_is_refused_with_the_name_that_was_meant(dls):
     ("verb", "typo", "meant"),
     [
         ("fit", "lrr", "lr"), ("fit_one_cycle", "lr_mx", "lr_max"), ("fit_flat_cos", "pct_strt", "pct_start"),
-        ("fit_sgdr", "cycle_length", "cycle_len"), ("fine_tune", "freeze_epoch", "freeze_epochs"), ("lr_find", "nun_it", "num_it"),
+        ("fit_sgdr", "cycle_length", "cycle_len"), ("fine_tune", "freeze_epoch", "freeze_epochs"),
+        ("lr_find", "nun_it", "num_it"),
         ("validate", "ds_id", "ds_idx"), ("get_preds", "with_los", "with_loss"), ("predict", "with_inputs", "with_input"),
         ("export", "fnam", "fname"),
     ],

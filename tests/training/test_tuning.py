@@ -87,6 +87,7 @@ def test_freeze_and_unfreeze_are_freeze_to_the_last_and_the_first(learn):
         ({"freeze_epochs": "1"}, BadValue),
         ({"lr_mult": 0}, BadValue),
         ({"base_lr": -1e-3}, BadValue),
+        ({"base_lr": slice(1e-3)}, BadValue),
         ({"pct_start": 30}, BadValue),
         ({"div": 0}, BadValue),
     ],

@@ -66,6 +66,7 @@ def test_each_architecture_is_cut_and_grouped_as_it_is_known(name):
     assert list(map(id, flat(groups))) == list(map(id, model.parameters()))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize(
     ("name", "channels", "side"), [("googlenet", 1024, 128), ("inception_v3", 2048, 128), ("maxvit_t", 512, 224)]
 )
