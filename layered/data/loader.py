@@ -355,7 +355,8 @@ class DataLoader:
                 yield batch if is_done else self._finish(batch, its_plan, foreign)
         if left_out:
             shown = "\n  ".join(left_out[:10])
-            warnings.warn(f"{len(left_out)} items could not be made and were left out:\n  {shown}", stacklevel=2)
+            count = "1 item" if len(left_out) == 1 else f"{len(left_out)} items"
+            warnings.warn(f"{count} could not be made, left out:\n  {shown}", stacklevel=2)
         self._running, self.consumed = None, 0
         self.after_iter()
 

@@ -40,7 +40,9 @@ def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> Non
                 f"the '{name}' split is empty",
                 got=f"{asked} over {total} items gives {', '.join(str(len(s)) for s in splits)}",
                 expected="at least one item in every split",
-                fix=f"ask for at least {1 / max(total, 1):.3f} of the items, or name them with IndexSplitter",
+                fix=f"ask for at least {1 / max(total, 1):.3f} of the items, or name them with IndexSplitter"
+                if "pct" in asked
+                else "look at an item: what the splitter goes by, a folder's name or a column, is not there",
             )
 
 

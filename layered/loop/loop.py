@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from layered.data.loader import DataLoader
+from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource
 from layered.foundation.helpers import listify
 from layered.foundation.paths import Path
@@ -25,6 +26,7 @@ from layered.loop.recorder import Recorder
 from layered.loop.state import PASS_FIELDS
 from layered.loop.weights import load_weights, save_weights
 from layered.metrics.metric import Metric, MetricSet
+from layered.nn.losses import default_loss
 from layered.optim.groups import GroupedOptimizer, force_train, mark_no_decay, trainable_params
 from layered.optim.wrappers import OptimWrapper
 from layered.optim.zoo import Adam
@@ -54,6 +56,7 @@ class Loop(Listeners):
 
     _saved: Saved | None = None  # the checkpoint that this fit goes on from, until it has been restored
 
+    @checked
     def __init__(
         self,
         dls: Any,
@@ -77,7 +80,7 @@ class Loop(Listeners):
     ) -> None:
         super().__init__()
         self.dls, self.model = loaders_of(dls), model
-        self.loss_func = loss_func if loss_func is not None else getattr(self.dls, "loss_func", None)
+        self.loss_func = loss_func if loss_func is not None else default_loss(self.dls)
         self.opt_func, self.splitter, self.step = opt_func, splitter, step
         self.lr = getattr(opt_func, "keywords", {}).get("lr", lr)
         self.wd, self.wd_bn_bias, self.train_bn, self.moms = wd, wd_bn_bias, train_bn, moms
@@ -86,11 +89,16 @@ class Loop(Listeners):
         for dl in (self.dls.train, valid_of(self.dls)) if seed is not None else ():
             if isinstance(dl, DataLoader):
                 dl.seed = seed
-        self.add_cbs(ESSENTIAL_CALLBACKS if default_cbs is True else default_cbs or None).add_cbs(cbs)
+        self.add_cbs(self.default_callbacks() if default_cbs is True else default_cbs or None).add_cbs(cbs)
         self.emit("after_create")
+
+    def default_callbacks(self) -> Sequence[Any]:
+        """What `default_cbs=True` adds."""
+        return ESSENTIAL_CALLBACKS
 
     # The loop, in the order things happen.
 
+    @checked
     def fit(
         self,
         n_epoch: int,
@@ -290,6 +298,7 @@ class Loop(Listeners):
         if self.train_bn:
             force_train(self.opt, self.model)
 
+    @checked
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[Any] | None:
         """The loss and the metrics over a loader: `dl`, or the `ds_idx`-th of the loaders (1 is validation)."""
         with self.validation_context(cbs):

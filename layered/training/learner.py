@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
-
-from torch import nn
 
 from layered.callback.progress import ProgressCallback
 from layered.callback.rate_finder import lr_find
@@ -17,10 +15,7 @@ from layered.foundation.tree import to_device
 from layered.loop.batches import split_batch
 from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
 from layered.loop.recorder import Recorder
-from layered.nn.losses import default_loss
 from layered.nn.summary import Summary, module_summary
-from layered.optim.groups import trainable_params
-from layered.optim.zoo import Adam
 from layered.training.export import export
 from layered.training.inference import get_preds, predict, show_results
 from layered.training.tuning import fine_tune, freeze_to
@@ -31,9 +26,10 @@ defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
 class Learner(Loop):
     """A model, its data, a loss and an optimizer, with everything to train, look at, predict and export.
 
-    The arguments are those of `Loop`; `default_cbs=True` adds `defaults.callbacks`: the loop's own and the progress bar.
+    The arguments are those of `Loop`. By default it has the callbacks of `defaults.callbacks`: the loop's own and the
+    progress bar.
 
-    >>> import torch; from torch.utils.data import TensorDataset; from layered.data.loader_set import DataLoaders
+    >>> import torch; from torch import nn; from torch.utils.data import TensorDataset; from layered.data.loader_set import DataLoaders
     >>> x = torch.randn(64, 3); dls = DataLoaders.from_dsets(TensorDataset(x, x.sum(1)), TensorDataset(x, x.sum(1)), bs=16)
     >>> learn = Learner(dls, nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), loss_func=nn.MSELoss())
     >>> with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.1)
@@ -42,45 +38,20 @@ class Learner(Loop):
     recorder: Recorder
     recipe: dict[str, Any] | None = None  # the registered builder of the model and its arguments, for export
 
-    @checked
-    def __init__(
-        self,
-        dls: Any,
-        model: nn.Module,
-        loss_func: Callable[..., Any] | None = None,
-        opt_func: Callable[..., Any] = Adam,
-        lr: float | slice = 1e-3,
-        splitter: Callable[[nn.Module], Any] = trainable_params,
-        cbs: Any = None,
-        metrics: Any = None,
-        path: Any = None,
-        model_dir: Any = "models",
-        wd: float | None = None,
-        wd_bn_bias: bool = False,
-        train_bn: bool = True,
-        moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
-        default_cbs: bool | Sequence[Any] = True,
-        *,
-        step: Callable[[Any, Any], Any] | None = None,
-    ) -> None:
-        loss_func = loss_func if loss_func is not None else default_loss(dls)
-        super().__init__(
-            dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms,
-            defaults.callbacks if default_cbs is True else default_cbs, step=step,
-        )  # fmt: skip
-
-    fit = checked(Loop.fit)
     fit_one_cycle = checked(fit_one_cycle)
     fit_flat_cos = checked(fit_flat_cos)
     fit_sgdr = checked(fit_sgdr)
     fine_tune = fine_tune
     freeze_to = freeze_to
     lr_find = checked(lr_find)
-    validate = checked(Loop.validate)
     get_preds = checked(get_preds)
     predict = checked(predict)
     show_results = show_results
     export = checked(export)
+
+    def default_callbacks(self) -> Sequence[Any]:
+        """What `default_cbs=True` adds: `defaults.callbacks`."""
+        return list(defaults.callbacks)
 
     def freeze(self) -> None:
         """Let only the last parameter group learn."""

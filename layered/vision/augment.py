@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue
 from layered.foundation.helpers import listify
 from layered.foundation.registry import transforms
@@ -31,6 +32,7 @@ from layered.vision.lighting import Brightness, Contrast, Hue, LightingTfm, Satu
 from layered.vision.transforms import PadMode
 
 
+@checked
 def aug_transforms(
     mult: float = 1.0,
     do_flip: bool = True,

@@ -322,7 +322,7 @@ def test_items_left_out_do_not_change_what_the_others_draw():
         return DataLoader(items, bs=4, seed=1, after_batch=NoiseAlways(), **kwargs)
 
     (whole,) = make()
-    with pytest.warns(UserWarning, match="1 items"):
+    with pytest.warns(UserWarning, match="1 item "):
         (part,) = make(on_bad="skip", after_item=fails_at([2]))
     assert torch.equal(part, whole[[0, 1, 3]])
 
