@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
-from benchmarks.runner import Result, compare
+from benchmarks.runner import Result, compare, has_peer
 from layered.data.conversions import IntToFloatTensor, Normalize
-from layered.foundation.optional import require
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.tensors import TensorImage
 from layered.vision.augment import aug_transforms
@@ -20,23 +19,23 @@ NUM_IMAGES = 64
 
 def main() -> list[Result]:
     torch.set_num_threads(1)
-    require("fastai", extra="bench", why="this comparison")
-    peer = importlib.import_module("fastai.vision.all")
     pixels = torch.randint(
         0, 256, (NUM_IMAGES, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     ours = Pipeline([IntToFloatTensor(), *aug_transforms(), Normalize.from_stats(*imagenet_stats)], split_idx=0)
-    theirs = peer.Pipeline(
-        [peer.IntToFloatTensor(), *peer.aug_transforms(), peer.Normalize.from_stats(*imagenet_stats, cuda=False)],
-        split_idx=0,
-    )
-    batch, their_batch = TensorImage(pixels), peer.TensorImage(pixels)
-
-    def both(tfms: Any, x: Any) -> Any:
-        return lambda: tfms(x)
-
+    batch = TensorImage(pixels)
+    theirs = of_peer(pixels) if has_peer("fastai") else None
     name = f"default batch_tfms, {NUM_IMAGES} images of 224"
-    return [compare(name, both(ours, batch), both(theirs, their_batch), budget=1 / 2.2, rounds=8, warmup=2)]
+    return [compare(name, lambda: ours(batch), theirs, budget=1 / 2.2, rounds=8, warmup=2)]
+
+
+def of_peer(pixels: torch.Tensor) -> Callable[[], object]:
+    """The same transforms of the peer, over the same pixels."""
+    peer = importlib.import_module("fastai.vision.all")
+    normalize = peer.Normalize.from_stats(*imagenet_stats, cuda=False)
+    tfms = peer.Pipeline([peer.IntToFloatTensor(), *peer.aug_transforms(), normalize], split_idx=0)
+    batch = peer.TensorImage(pixels)
+    return lambda: tfms(batch)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from benchmarks.runner import Result, compare
-from layered.foundation.optional import require
+from benchmarks.runner import Result, compare, has_peer
 from layered.foundation.pipeline import Pipeline
 from layered.vision.data import ImageDataLoaders
 from layered.vision.transforms import RandomResizedCrop, Resize
@@ -45,15 +44,14 @@ def epoch(library: Any, folder: Path, tfm: Any) -> Callable[[], object]:
 
 def main() -> list[Result]:
     torch.set_num_threads(1)
-    require("fastai", extra="bench", why="this comparison")
-    peer = importlib.import_module("fastai.vision.all")
+    libraries = [layered, *([importlib.import_module("fastai.vision.all")] if has_peer("fastai") else [])]
     results = []
     with tempfile.TemporaryDirectory() as name:
         photographs(Path(name))
         for tfm, budget in (("RandomResizedCrop", 1 / 1.4), ("Resize", None)):
-            sides = [epoch(library, Path(name), getattr(library, tfm)(224)) for library in (layered, peer)]
+            sides = [epoch(library, Path(name), getattr(library, tfm)(224)) for library in libraries]
             title = f"JPEG decode + {tfm}(224), {NUM_IMAGES - 2} images"
-            results.append(compare(title, *sides, budget=budget, rounds=20))
+            results.append(compare(title, sides[0], sides[1] if len(sides) > 1 else None, budget=budget, rounds=20))
     return results
 
 
