@@ -15,6 +15,7 @@ from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource
 from layered.foundation.helpers import listify
 from layered.foundation.paths import Path
+from layered.foundation.pipeline import describe
 from layered.foundation.tree import find_device, to_device
 from layered.loop.batches import iter_once, length_of, loaders_of, numbered, own_loss, set_epoch, split_batch, valid_of
 from layered.loop.callback import Callback, callbacks_of
@@ -256,6 +257,8 @@ class Loop(Listeners):
             yield
         except BaseException as error:
             self.error = error
+            if self.batch is not None:
+                error.add_note(self._place())
             for name in ("on_error", "on_end"):
                 try:
                     self.emit(name)
@@ -271,6 +274,11 @@ class Loop(Listeners):
                 cb.run = True
             for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "_saved"):
                 self.__dict__.pop(name, None)
+
+    def _place(self) -> str:
+        """Where in the fit things stand: the pass, the batch, and what the batch is."""
+        what = f"epoch {self.epoch}, {'training' if self.training else 'validation'}"
+        return f"in batch {self.iter} of {what}: inputs {describe(self.xb)}, targets {describe(self.yb)}"
 
     # What a fit stands on.
 

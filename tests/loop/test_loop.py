@@ -287,7 +287,7 @@ def test_a_callback_that_fails_while_an_error_is_told_does_not_hide_it():
     learn = loop(cbs=Callback(on_error=lambda cb: 1 / 0))
     with pytest.raises(Boom) as caught:
         learn.fit(1, cbs=Trace("after_batch", Boom()))
-    assert "ZeroDivisionError" in caught.value.__notes__[0]
+    assert "ZeroDivisionError" in caught.value.__notes__[-1]
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -470,3 +470,11 @@ def test_validating_inside_a_fit_disturbs_nothing():
 def test_the_enum_is_its_strings():
     assert Event.before_fit == "before_fit"
     assert len(Event) == 26
+
+
+def test_an_error_in_a_batch_says_which_batch_and_what_was_in_it():
+    data = [*batches(2), (torch.randn(4, 5), torch.randn(4, 1))]
+    with pytest.raises(RuntimeError) as caught:
+        loop(data).fit(1)
+    (note,) = caught.value.__notes__
+    assert note == "in batch 2 of epoch 0, training: inputs (Tensor 4×5 float32), targets (Tensor 4×1 float32)"
