@@ -96,6 +96,7 @@ def test_after_ctrl_c_the_learner_predicts_and_trains_on(learn):
 def test_a_real_ctrl_c_with_workers_leaves_a_usable_learner(pictures, tmp_path):
     code = """
         import os, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have switched it off
         from layered.vision.all import *
 
         def net(pretrained=False):
