@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layered.foundation.arguments import checked
 from layered.foundation.errors import CannotTrain, OutOfRange
 from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
@@ -134,6 +135,7 @@ class SuggestionMethod:
     Valley, Slide, Minimum, Steep = valley, slide, minimum, steep
 
 
+@checked
 def lr_find(
     loop: Loop,
     start_lr: float = 1e-7,

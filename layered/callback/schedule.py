@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue, CannotTrain
 from layered.loop.batches import length_of
 from layered.loop.callback import Callback, callbacks_of
@@ -60,6 +61,7 @@ def _told(sched: Any) -> str:
     return getattr(sched, "__qualname__", type(sched).__name__) if " at 0x" in told else told
 
 
+@checked
 def fit_one_cycle(
     loop: Loop,
     n_epoch: int,
@@ -94,6 +96,7 @@ def fit_one_cycle(
     _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
 
 
+@checked
 def fit_flat_cos(
     loop: Loop,
     n_epoch: int,
@@ -115,6 +118,7 @@ def fit_flat_cos(
     _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
 
 
+@checked
 def fit_sgdr(
     loop: Loop,
     n_cycles: int,

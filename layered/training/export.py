@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from layered.data.datasets import TfmdLists, plain_function
 from layered.data.loader_set import TfmdDL
 from layered.foundation.archive import write_archive
+from layered.foundation.arguments import checked
 from layered.foundation.errors import NotExportable
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
@@ -25,6 +26,7 @@ from layered.training.pipelines import describe
 SLOTS = ("after_item", "before_batch", "after_batch")
 
 
+@checked
 def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path:
     """Write model, pipelines, vocabulary and decoding to one file; returns its path.
 

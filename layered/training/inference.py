@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from layered.data.loader import DataLoader
-from layered.foundation.arguments import names_of
+from layered.foundation.arguments import checked, names_of
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource, failed
 from layered.foundation.helpers import noop
 from layered.foundation.pipeline import Pipeline, describe
@@ -95,6 +95,7 @@ def decoder_of(loop: Loop) -> Callable[[Any], Any]:
     return usual.decodes if isinstance(usual, CrossEntropyLossFlat) else noop
 
 
+@checked
 def get_preds(
     loop: Loop,
     ds_idx: int = 1,
@@ -143,6 +144,7 @@ def get_preds(
     return tuple(plain_tree(part) for part in res)
 
 
+@checked
 def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
     """The decoded target, the decision as a tensor, and the probabilities (or outputs) for one item.
 

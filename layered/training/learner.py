@@ -8,7 +8,6 @@ from typing import Any, Self
 from layered.callback.progress import ProgressCallback
 from layered.callback.rate_finder import lr_find
 from layered.callback.schedule import fit_flat_cos, fit_one_cycle, fit_sgdr
-from layered.foundation.arguments import checked
 from layered.foundation.helpers import defaults
 from layered.foundation.tensors import plain_tree
 from layered.foundation.tree import to_device
@@ -39,16 +38,16 @@ class Learner(Loop):
     recorder: Recorder
     recipe: dict[str, Any] | None = None  # the registered builder of the model and its arguments, for export
 
-    fit_one_cycle = checked(fit_one_cycle)
-    fit_flat_cos = checked(fit_flat_cos)
-    fit_sgdr = checked(fit_sgdr)
+    fit_one_cycle = fit_one_cycle
+    fit_flat_cos = fit_flat_cos
+    fit_sgdr = fit_sgdr
     fine_tune = fine_tune
     freeze_to = freeze_to
-    lr_find = checked(lr_find)
-    get_preds = checked(get_preds)
-    predict = checked(predict)
+    lr_find = lr_find
+    get_preds = get_preds
+    predict = predict
     show_results = show_results
-    export = checked(export)
+    export = export
 
     def default_callbacks(self) -> Sequence[Any]:
         """What `default_cbs=True` adds: `defaults.callbacks`."""
