@@ -17,7 +17,7 @@ from layered.foundation.errors import BadFile, LayeredError, NotExportable
 from layered.foundation.recorded import Recorded, constructor_signature
 from layered.foundation.registry import functions, modules
 from layered.foundation.seeds import seeded
-from layered.nn.layers import NormType
+from layered.nn.convolution import NormType
 from layered.nn.weightless import weightless
 
 Node = dict[str, Any]

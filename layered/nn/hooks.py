@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from layered.foundation.errors import BadValue
 from layered.foundation.seeds import seeded
 from layered.foundation.tree import map_tree
+from layered.nn.walking import in_channels
 
 HookFunc = Callable[[nn.Module, Any, Any], Any]
 T = TypeVar("T")
@@ -139,19 +140,6 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                 module._buffers[name] = buffer.copy_(before)
 
 
-def flatten_model(m: nn.Module) -> list[nn.Module]:
-    """The modules of the tree that have no children, from first to last."""
-    return [module for module in m.modules() if not any(True for _ in module.children())]
-
-
-def in_channels(m: nn.Module) -> int:
-    """The number of channels that the first 2d convolution of `m` takes."""
-    for layer in flatten_model(m):
-        if isinstance(layer, nn.Conv2d):
-            return layer.in_channels
-    raise BadValue(f"{type(m).__name__} has no 2d convolution to read the number of input channels from")
-
-
 def dummy_eval(m: nn.Module, size: tuple[int, int] = (64, 64)) -> Any:
     """The output of `m` for one black image of `size` (height, width); leaves the model as it was."""
     like = next(m.parameters())
@@ -187,14 +175,3 @@ def num_features_model(m: nn.Module) -> int:
         got=f"{type(failure).__name__}: {failure}",
         expected="a body that takes a batch of images",
     ) from failure
-
-
-def has_params(m: nn.Module) -> bool:
-    """Whether `m` has parameters, its children's included."""
-    return any(True for _ in m.parameters())
-
-
-def total_params(m: nn.Module) -> tuple[int, bool]:
-    """How many numbers the parameters of `m` hold, and whether the first of them is trained."""
-    params = list(m.parameters())
-    return sum(p.numel() for p in params), bool(params) and params[0].requires_grad

@@ -21,7 +21,7 @@ _LIKE_RELU = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Mish, nn.GELU, nn.ELU
 _LIKE_SIGMOID = (nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Softmax)
 
 
-def trunc_normal(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def trunc_normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Fill `x` with normal numbers, none further than two standard deviations from the mean."""
     return nn.init.trunc_normal_(x, mean=mean, std=std, a=mean - 2 * std, b=mean + 2 * std)
 

@@ -9,12 +9,14 @@ loss.decodes(probabilities)    # classes
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layered.foundation.arguments import names_of
 from layered.foundation.errors import BadValue
 from layered.foundation.recorded import Recorded
 from layered.foundation.registry import losses
@@ -107,14 +109,15 @@ class BaseLoss(Recorded):
         """What `activation` gave → something of the form of the targets."""
         return x
 
-    def __repr__(self) -> str:
+    def __repr__(self: Recorded) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.init_args.items() if v is not None)})"
 
 
-class _ClassLoss(BaseLoss):
+class _OneClass:
     """One class out of several: softmax, then the likeliest."""
 
     y_int = True
+    axis: int
 
     def activation(self, x: Tensor) -> Tensor:
         """Probabilities that sum to 1 along the axis of the classes."""
@@ -123,6 +126,10 @@ class _ClassLoss(BaseLoss):
     def decodes(self, x: Tensor) -> Tensor:
         """The index of the likeliest class, int64."""
         return x.argmax(dim=self.axis)
+
+
+class _ClassLoss(_OneClass, BaseLoss):
+    """A `BaseLoss` of one class out of several."""
 
 
 @losses.register()
@@ -302,6 +309,87 @@ class L1LossFlat(_NumberLoss):
     """Mean absolute error; [batch, 1] and [batch] fit each other."""
 
     torch_loss = nn.L1Loss
+
+
+@losses.register()
+class DiceLoss(_OneClass, Recorded):
+    """One minus the overlap of what is predicted and what is there, for each image and class.
+
+    1 - (2 * Σ p·t + smooth) / (Σ p + Σ t + smooth), with p the probabilities, t 1 where the class is and else 0,
+    sums over the pixels; logits are [batch, class, ...], targets [batch, ...] of class indices.
+
+    axis       the axis of the classes
+    reduction  "sum" or "mean" over images and classes, or "none": [batch, class]
+    square_in_union   Σ p² in place of Σ p
+    ignore_index      pixels with this target do not count
+    source     Milletari et al. 2016, arXiv:1606.04797
+
+    >>> DiceLoss()(torch.tensor([[[9.0, -9.0], [-9.0, 9.0]]]), torch.tensor([[0, 1]])) < 1e-6
+    tensor(True)
+    """
+
+    def __init__(
+        self,
+        axis: int = 1,
+        smooth: float = 1e-6,
+        reduction: str = "sum",
+        square_in_union: bool = False,
+        *,
+        ignore_index: int | None = None,
+    ) -> None:
+        self.axis, self.smooth, self.reduction = axis, smooth, reduction
+        self.square_in_union, self.ignore_index = square_in_union, ignore_index
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor:
+        pred, target = plain(pred), plain(target)
+        wanted = [size for axis, size in enumerate(pred.shape) if axis != self.axis % pred.ndim]
+        if list(target.shape) != wanted:
+            raise BadValue(
+                "DiceLoss cannot compare predictions and targets of these shapes",
+                got=f"predictions {list(pred.shape)}, targets {list(target.shape)}",
+                expected=f"targets {wanted}: the shape of the predictions without axis {self.axis}",
+            )
+        p = self.activation(pred).movedim(self.axis, 1).flatten(2)  # [batch, class, pixel]
+        target = target.long().flatten(1)
+        counts = torch.ones_like(target) if self.ignore_index is None else (target != self.ignore_index).long()
+        t = F.one_hot(target * counts, p.shape[1]).movedim(-1, 1) * counts[:, None]
+        p = p * counts[:, None]
+        union = ((p**2 if self.square_in_union else p) + t).sum(-1)
+        loss = 1 - (2 * (p * t).sum(-1) + self.smooth) / (union + self.smooth)
+        return loss.mean() if self.reduction == "mean" else loss.sum() if self.reduction == "sum" else loss
+
+    __repr__ = BaseLoss.__repr__
+
+
+class NoneReduce:
+    """The loss of each row in place of their mean, while the context lasts; the loss is as it was after it.
+
+    raises     BadValue for a loss that has no `reduction`
+
+    >>> with NoneReduce(nn.MSELoss()) as loss:
+    ...     loss(torch.zeros(2), torch.tensor([1.0, 2.0]))
+    tensor([1., 4.])
+    """
+
+    def __init__(self, loss_func: Callable[..., Any]) -> None:
+        self.loss_func = loss_func
+        self.before = getattr(loss_func, "reduction", None)
+        if self.before is None and "reduction" not in names_of(loss_func):
+            raise BadValue(
+                "this loss cannot be taken row by row",
+                got=repr(loss_func),
+                expected="a loss with an attribute or an argument `reduction`",
+            )
+
+    def __enter__(self) -> Callable[..., Any]:
+        if self.before is None:
+            return partial(self.loss_func, reduction="none")
+        self.loss_func.reduction = "none"  # type: ignore[attr-defined]
+        return self.loss_func
+
+    def __exit__(self, *error: object) -> None:
+        if self.before is not None:
+            self.loss_func.reduction = self.before  # type: ignore[attr-defined]
 
 
 def _weights(values: Tensor | list[float] | None) -> Tensor | None:

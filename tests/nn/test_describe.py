@@ -8,8 +8,10 @@ from torch.testing import assert_close
 
 from layered.foundation.errors import BadFile, NotExportable, UnknownName
 from layered.foundation.registry import functions, modules
+from layered.nn.convolution import ConvLayer, LinBnDrop, NormType
 from layered.nn.describe import describe, rebuild
-from layered.nn.layers import AdaptiveConcatPool2d, ConvLayer, Embedding, Flatten, Lambda, LinBnDrop, Module, NormType
+from layered.nn.layers import Embedding, Flatten, Lambda, Module
+from layered.nn.pooling import AdaptiveConcatPool2d
 
 
 @pytest.fixture

@@ -8,16 +8,13 @@ from layered.nn.hooks import (
     Hook,
     Hooks,
     dummy_eval,
-    flatten_model,
-    has_params,
     hook_output,
     hook_outputs,
-    in_channels,
     model_sizes,
     num_features_model,
-    total_params,
     undisturbed,
 )
+from layered.nn.walking import in_channels
 
 
 @pytest.fixture
@@ -110,12 +107,3 @@ def test_a_model_that_runs_on_no_image_says_so():
     assert isinstance(caught.value.__cause__, RuntimeError)
     with pytest.raises(BadValue, match="no 2d convolution"):
         num_features_model(nn.Linear(2, 2))
-
-
-def test_parameters_are_counted(body):
-    assert total_params(nn.Linear(2, 3)) == (9, True)
-    assert total_params(nn.Linear(2, 3).requires_grad_(False)) == (9, False)
-    assert total_params(nn.ReLU()) == (0, False)
-    assert has_params(body)
-    assert not has_params(nn.ReLU())
-    assert [type(m).__name__ for m in flatten_model(body)] == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from layered.nn.init import apply_init, cond_init, init_default, init_for, init_linear, norm_types, trunc_normal
+from layered.nn.init import apply_init, cond_init, init_default, init_for, init_linear, norm_types, trunc_normal_
 
 
 def test_apply_init_leaves_norms_and_vectors_alone():
@@ -32,7 +32,7 @@ def test_init_default_without_a_function_only_clears_the_bias():
 
 
 def test_truncated_normal_numbers_stay_within_two_deviations():
-    x = trunc_normal(torch.empty(5000), mean=1.0, std=0.5)
+    x = trunc_normal_(torch.empty(5000), mean=1.0, std=0.5)
     assert x.min() >= 0
     assert x.max() <= 2
     assert abs(x.mean() - 1) < 0.05

@@ -7,26 +7,41 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.foundation.errors import BadValue
+from layered.nn.activations import (
+    Mish,
+    SigmoidRange,
+    Swish,
+    inplace_relu,
+    mish,
+    sigmoid,
+    sigmoid_,
+    sigmoid_range,
+    swish,
+    vleaky_relu,
+)
+from layered.nn.convolution import BatchNorm, BatchNorm1dFlat, ConvLayer, InstanceNorm, LinBnDrop, NormType, SimpleCNN
 from layered.nn.layers import (
-    AdaptiveConcatPool1d,
-    AdaptiveConcatPool2d,
-    BatchNorm,
-    ConvLayer,
     Embedding,
     Flatten,
-    InstanceNorm,
     Lambda,
-    LinBnDrop,
     Module,
-    NormType,
+    ParameterModule,
+    PartialLambda,
+    ResizeBatch,
+    TimeDistributed,
+    View,
+    module,
+    sequential,
+)
+from layered.nn.pooling import (
+    AdaptiveAvgPool,
+    AdaptiveConcatPool1d,
+    AdaptiveConcatPool2d,
+    AvgPool,
+    MaxPool,
     PoolFlatten,
     PoolType,
-    ResizeBatch,
-    SigmoidRange,
-    View,
     adaptive_pool,
-    sequential,
-    sigmoid_range,
 )
 
 
@@ -175,3 +190,93 @@ def test_embedding_starts_within_two_standard_deviations():
 def test_an_unknown_keyword_is_refused():
     with pytest.raises(TypeError, match="dropout"):
         LinBnDrop(4, 3, dropout=0.5)
+
+
+def test_a_module_is_made_of_its_forward_function():
+    @module("factor", shift=0.0)
+    def Scale(self, x):
+        """Scale and shift."""
+        return x * self.factor + self.shift
+
+    x = torch.ones(2)
+    assert_close(Scale(3.0)(x), x * 3)
+    assert_close(Scale(3.0, 1.0)(x), Scale(factor=3.0, shift=1.0)(x))
+    assert repr(Scale(2.0)) == "Scale(factor=2.0, shift=0.0)"
+    assert Scale.__doc__ == "Scale and shift."
+    assert Scale(2.0).init_args == {"factor": 2.0, "shift": 0.0}
+    with pytest.raises(TypeError, match="shfit"):
+        Scale(1.0, shfit=2.0)
+    with pytest.raises(TypeError, match="factor"):
+        Scale()
+
+
+def test_a_partial_function_is_a_layer():
+    layer = PartialLambda(torch.clamp, min=0.0, max=1.0)
+    assert layer(torch.tensor([-1.0, 0.5, 2.0])).tolist() == [0, 0.5, 1]
+    assert repr(layer) == "PartialLambda(clamp, min=0.0, max=1.0)"
+
+
+def test_a_parameter_as_a_module_passes_its_input_on():
+    layer = ParameterModule(nn.Parameter(torch.ones(2)))
+    assert layer(3) == 3
+    assert [name for name, _ in layer.named_parameters()] == ["val"]
+
+
+@pytest.mark.parametrize("low_mem", [False, True])
+@pytest.mark.parametrize("tdim", [1, 2])
+def test_time_distributed_applies_a_layer_to_each_step(low_mem, tdim):
+    conv = nn.Conv2d(3, 4, 3)
+    x = torch.randn(2, 5, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    wanted = torch.stack([conv(x[:, step]) for step in range(5)], 1)
+    out = TimeDistributed(conv, low_mem=low_mem, tdim=tdim)(x.movedim(1, tdim))
+    assert_close(out, wanted.movedim(1, tdim))
+
+
+def test_time_distributed_passes_several_inputs():
+    bilinear = nn.Bilinear(2, 3, 4)
+    a, b = torch.ones(2, 5, 2), torch.ones(2, 5, 3)
+    assert_close(TimeDistributed(bilinear)(a, b), bilinear(a, b))
+
+
+def test_activations_are_torchs_under_their_short_names():
+    x = torch.linspace(-3, 3, 7)
+    assert_close(swish(x), x * x.sigmoid())
+    assert_close(mish(x), x * torch.tanh(nn.functional.softplus(x)))
+    assert (Swish, Mish) == (nn.SiLU, nn.Mish)
+    assert vleaky_relu(torch.tensor([-1.0, 2.0])).tolist() == pytest.approx([-0.3, 2.0])
+    assert inplace_relu().inplace
+
+
+def test_a_bounded_sigmoid_has_a_finite_logarithm():
+    x = torch.tensor([-200.0, 0.0, 200.0])
+    assert_close(sigmoid(x), torch.tensor([1e-7, 0.5, 1 - 1e-7]))
+    assert sigmoid_(x) is x
+    assert_close(x, torch.tensor([1e-7, 0.5, 1 - 1e-7]))
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_pooling_of_any_number_of_dimensions(ndim):
+    x = torch.randn(1, 2, *[5] * ndim, generator=torch.Generator().manual_seed(0))
+    assert MaxPool(ndim=ndim, ceil_mode=True)(x).shape[2:] == (3,) * ndim
+    assert AvgPool(ndim=ndim)(x).shape[2:] == (2,) * ndim
+    assert_close(AdaptiveAvgPool(ndim=ndim)(x).flatten(1), x.flatten(2).mean(2))
+    assert_close(AdaptiveAvgPool(5, ndim)(x), x)
+
+
+def test_flat_batch_norm_normalises_the_last_axis():
+    x = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0)) * 5 + 2
+    y = BatchNorm1dFlat(3)(x)
+    assert y.shape == x.shape
+    assert_close(y.mean((0, 1)), torch.zeros(3), atol=1e-5, rtol=0)
+    assert_close(y.var((0, 1), correction=0), torch.ones(3), atol=1e-3, rtol=0)
+
+
+def test_a_simple_cnn_is_convolutions_and_a_mean():
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    cnn = SimpleCNN([3, 8, 4], kernel_szs=[5, 3], strides=[1, 2])
+    assert [layer[0].kernel_size for layer in cnn[:2]] == [(5, 5), (3, 3)]
+    assert_close(cnn(x), cnn[1](cnn[0](x)).mean((2, 3)))
+    with pytest.raises(ValueError, match="1 filters"):
+        SimpleCNN([3])
+    with pytest.raises(ValueError, match="kernel size"):
+        SimpleCNN([3, 4, 5], kernel_szs=[3])

@@ -15,12 +15,14 @@ from layered.nn.losses import (
     BCELossFlat,
     BCEWithLogitsLossFlat,
     CrossEntropyLossFlat,
+    DiceLoss,
     FocalLoss,
     FocalLossFlat,
     L1LossFlat,
     LabelSmoothingCrossEntropy,
     LabelSmoothingCrossEntropyFlat,
     MSELossFlat,
+    NoneReduce,
 )
 
 
@@ -141,9 +143,10 @@ def test_shapes_that_do_not_fit_are_named(loss, pred, targ):
 
 
 EVERY = [losses.get(name)() for name in losses.names()]
+FLAT = [loss for loss in EVERY if isinstance(loss, BaseLoss)]
 
 
-@pytest.mark.parametrize("loss", EVERY, ids=repr)
+@pytest.mark.parametrize("loss", FLAT, ids=repr)
 def test_gradients_are_right(gen, loss):
     if loss.is_2d:
         x, y = torch.randn(3, 4, generator=gen).double(), torch.tensor([0, 3, 1])
@@ -152,7 +155,7 @@ def test_gradients_are_right(gen, loss):
     assert torch.autograd.gradcheck(lambda p: loss(p, y), x.requires_grad_())
 
 
-@pytest.mark.parametrize("loss", EVERY, ids=repr)
+@pytest.mark.parametrize("loss", FLAT, ids=repr)
 def test_reduction_can_be_set_and_the_parts_sum_up(gen, loss):
     loss = copy.deepcopy(loss)
     x = torch.rand(3, 4, generator=gen)
@@ -176,6 +179,7 @@ def test_a_loss_is_built_again_from_its_record_and_pickles(loss):
 def test_losses_of_one_class_say_that_targets_are_indices():
     assert {type(loss).__name__ for loss in EVERY if loss.y_int} == {
         "CrossEntropyLossFlat",
+        "DiceLoss",
         "FocalLossFlat",
         "LabelSmoothingCrossEntropyFlat",
     }
@@ -197,3 +201,57 @@ def test_weights_follow_the_predictions():
 def test_an_unknown_argument_is_refused():
     with pytest.raises(TypeError, match="weights"):
         CrossEntropyLossFlat(weights=[1.0])
+
+
+def overlap_by_hand(p, t, smooth=1e-6):
+    """One minus the Dice coefficient of one image and class, [pixel] each."""
+    return 1 - (2 * (p * t).sum() + smooth) / (p.sum() + t.sum() + smooth)
+
+
+def test_dice_loss_follows_its_formula(gen):
+    x, y = torch.randn(2, 3, 4, 5, generator=gen).double(), torch.randint(0, 3, (2, 4, 5), generator=gen)
+    p = x.softmax(1)
+    wanted = torch.stack(
+        [torch.stack([overlap_by_hand(p[i, c], (y[i] == c).double()) for c in range(3)]) for i in range(2)]
+    )
+    assert_close(DiceLoss(reduction="none")(x, y), wanted)
+    assert_close(DiceLoss()(x, y), wanted.sum())
+    assert_close(DiceLoss(reduction="mean")(x, TensorMask(y)), wanted.mean())
+    assert torch.autograd.gradcheck(lambda p: DiceLoss()(p, y), x.clone().requires_grad_())
+    assert_close(DiceLoss(axis=-1)(x.movedim(1, -1), y), wanted.sum())
+    squared = 1 - (2 * p[0, 1] * (y[0] == 1)).sum() / (p[0, 1] ** 2 + (y[0] == 1)).sum()
+    assert_close(DiceLoss(smooth=0.0, square_in_union=True, reduction="none")(x, y)[0, 1], squared)
+
+
+def test_dice_loss_leaves_ignored_pixels_out(gen):
+    x, y = torch.randn(2, 3, 6, generator=gen), torch.randint(0, 3, (2, 6), generator=gen)
+    y[:, 4:] = 255
+    assert_close(DiceLoss(ignore_index=255)(x, y), DiceLoss()(x[..., :4], y[:, :4]))
+    changed = torch.cat([x[..., :4], x[..., 4:] + 5], -1)
+    assert_close(DiceLoss(ignore_index=255)(changed, y), DiceLoss(ignore_index=255)(x, y))
+
+
+def test_dice_loss_names_shapes_that_do_not_fit():
+    with pytest.raises(BadValue, match=r"targets \[2, 3, 4, 5\]"):
+        DiceLoss()(torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5))
+
+
+def test_dice_loss_decodes_to_the_likeliest_class(gen):
+    x = torch.randn(2, 3, 4, 5, generator=gen)
+    loss = DiceLoss()
+    assert_close(loss.activation(x).sum(1), torch.ones(2, 4, 5))
+    assert torch.equal(loss.decodes(loss.activation(x)), x.argmax(1))
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), MSELossFlat(), F.mse_loss], ids=["torch", "ours", "function"])
+def test_none_reduce_gives_the_loss_of_each_row_and_restores(loss):
+    before = getattr(loss, "reduction", None)
+    with pytest.raises(RuntimeError), NoneReduce(loss) as by_row:  # noqa: PT012
+        assert by_row(torch.zeros(3), torch.tensor([1.0, 2.0, 3.0])).tolist() == [1, 4, 9]
+        raise RuntimeError
+    assert getattr(loss, "reduction", None) == before
+
+
+def test_none_reduce_refuses_a_loss_without_a_reduction():
+    with pytest.raises(BadValue, match="row by row"):
+        NoneReduce(lambda pred, target: (pred - target).abs().mean())

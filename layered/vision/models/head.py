@@ -8,7 +8,10 @@ from itertools import pairwise
 from torch import nn
 
 from layered.foundation.errors import BadValue
-from layered.nn.layers import AdaptiveConcatPool2d, Flatten, LinBnDrop, SigmoidRange
+from layered.nn.activations import SigmoidRange
+from layered.nn.convolution import LinBnDrop
+from layered.nn.layers import Flatten
+from layered.nn.pooling import AdaptiveConcatPool2d
 
 
 def create_head(

@@ -1,0 +1,192 @@
+"""Linear and convolutional layers with their normalisation and activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from layered.foundation.errors import BadValue
+from layered.foundation.registry import modules
+from layered.nn.init import InitFunc, init_linear
+from layered.nn.layers import RecordedSequential
+from layered.nn.pooling import PoolFlatten
+
+
+class NormType(Enum):
+    """How a layer is normalised; those in `Zero` start with a scale of 0."""
+
+    Batch, BatchZero, Weight, Spectral, Instance, InstanceZero = range(1, 7)
+
+
+def BatchNorm(
+    nf: int, ndim: int = 2, norm_type: NormType = NormType.Batch, *, eps: float = 1e-5, momentum: float = 0.1
+) -> nn.Module:
+    """Batch norm over `nf` channels of data with `ndim` spatial dimensions (1 for vectors too).
+
+    The bias starts at 1e-3, the scale at 1, or at 0 for `NormType.BatchZero` (a residual branch that starts silent).
+    """
+    layer = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[ndim - 1](nf, eps=eps, momentum=momentum)
+    return _start_norm(layer, zero=norm_type is NormType.BatchZero)
+
+
+def InstanceNorm(
+    nf: int, ndim: int = 2, norm_type: NormType = NormType.Instance, *, affine: bool = True, eps: float = 1e-5
+) -> nn.Module:
+    """Instance norm over `nf` channels; starts as `BatchNorm` does, at 0 for `NormType.InstanceZero`."""
+    layer = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[ndim - 1](nf, affine=affine, eps=eps)
+    return _start_norm(layer, zero=norm_type is NormType.InstanceZero)
+
+
+@modules.register()
+class BatchNorm1dFlat(nn.BatchNorm1d):
+    """Batch norm of the last axis, whatever stands before it: [..., channel]."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.reshape(-1, input.shape[-1])).view(input.shape)
+
+
+def _start_norm(layer: Any, *, zero: bool) -> nn.Module:
+    if layer.affine:
+        nn.init.constant_(layer.bias, 1e-3)
+        nn.init.constant_(layer.weight, 0.0 if zero else 1.0)
+    return layer  # type: ignore[no-any-return]
+
+
+@modules.register()
+class LinBnDrop(RecordedSequential):
+    """Batch norm, dropout and a linear layer; the linear layer (and the activation) first with `lin_first`.
+
+    bn         with batch norm; the linear layer then has no bias
+    p          share of numbers dropped; 0 leaves the dropout out
+    act        activation after the linear layer
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        bn: bool = True,
+        p: float = 0.0,
+        act: nn.Module | None = None,
+        lin_first: bool = False,
+    ) -> None:
+        before: list[nn.Module] = [BatchNorm(n_out if lin_first else n_in, ndim=1)] if bn else []
+        if p:
+            before.append(nn.Dropout(p))
+        linear: list[nn.Module] = [nn.Linear(n_in, n_out, bias=not bn)]
+        if act is not None:
+            linear.append(act)
+        super().__init__(*(linear + before if lin_first else before + linear))
+
+
+_BATCH = (NormType.Batch, NormType.BatchZero)
+_INSTANCE = (NormType.Instance, NormType.InstanceZero)
+
+
+@modules.register()
+class ConvLayer(RecordedSequential):
+    """A convolution, its normalisation and its activation, initialised to fit each other.
+
+    ni, nf     input and output channels
+    padding    (ks - 1) // 2 by default, which keeps the size at stride 1; 0 where transposed
+    bias       by default only without batch or instance norm
+    bn_1st     normalise before the activation
+    act_cls    makes the activation; None for none
+    init       function for the weights; "auto" picks by the activation
+    xtra       a module to put at the end
+
+    >>> import torch
+    >>> ConvLayer(3, 8, stride=2)(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 8, 16, 16])
+    """
+
+    def __init__(
+        self,
+        ni: int,
+        nf: int,
+        ks: int = 3,
+        stride: int = 1,
+        padding: int | None = None,
+        bias: bool | None = None,
+        ndim: int = 2,
+        norm_type: NormType | None = NormType.Batch,
+        bn_1st: bool = True,
+        act_cls: Callable[[], nn.Module] | None = nn.ReLU,
+        transpose: bool = False,
+        init: InitFunc | str | None = "auto",
+        xtra: nn.Module | None = None,
+        bias_std: float = 0.01,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> None:
+        if padding is None:
+            padding = 0 if transpose else (ks - 1) // 2
+        if bias is None:
+            bias = norm_type not in _BATCH + _INSTANCE
+        conv = _conv_class(ndim, transpose)(
+            ni, nf, ks, stride=stride, padding=padding, bias=bias, dilation=dilation, groups=groups
+        )
+        act = act_cls() if act_cls is not None else None
+        init_linear(conv, act, init, bias_std)
+        after: list[nn.Module] = [act] if act is not None else []
+        if norm_type in _BATCH:
+            after.insert(0 if bn_1st else len(after), BatchNorm(nf, ndim, norm_type))
+        elif norm_type in _INSTANCE:
+            after.insert(0 if bn_1st else len(after), InstanceNorm(nf, ndim, norm_type))
+        super().__init__(_normed_weight(conv, norm_type), *after, *([xtra] if xtra is not None else []))
+
+
+def _conv_class(ndim: int, transpose: bool) -> Callable[..., nn.Module]:
+    plain = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    return (transposed if transpose else plain)[ndim - 1]
+
+
+def _normed_weight(conv: nn.Module, norm_type: NormType | None) -> nn.Module:
+    if norm_type is NormType.Weight:
+        weight_norm(conv)
+    elif norm_type is NormType.Spectral:
+        spectral_norm(conv)
+    return conv
+
+
+@modules.register()
+class SimpleCNN(RecordedSequential):
+    """Convolutions one after the other, then the mean over the picture: [batch, filters[0], h, w] → [batch, filters[-1]].
+
+    filters    channels before and after each convolution
+    kernel_szs, strides   of each convolution; 3 and 2 by default
+    bn         with batch norm, but after the last
+
+    >>> import torch
+    >>> SimpleCNN([3, 8, 4])(torch.zeros(2, 3, 16, 16)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[int],
+        kernel_szs: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+        bn: bool = True,
+    ) -> None:
+        count = len(filters) - 1
+        sizes, steps = kernel_szs or [3] * count, strides or [2] * count
+        if not len(sizes) == len(steps) == count > 0:
+            raise BadValue(
+                "SimpleCNN wants a kernel size and a stride for each convolution",
+                got=f"{len(filters)} filters, {len(sizes)} kernel sizes, {len(steps)} strides",
+                expected="one filter more than kernel sizes and strides, and at least two",
+            )
+        norms = [*[NormType.Batch if bn else None] * (count - 1), None]
+        convs = [
+            ConvLayer(ni, nf, ks, stride, norm_type=norm)
+            for (ni, nf), ks, stride, norm in zip(pairwise(filters), sizes, steps, norms, strict=True)
+        ]
+        super().__init__(*convs, PoolFlatten())

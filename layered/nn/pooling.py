@@ -1,0 +1,96 @@
+"""Pooling: to a fixed size, by the mean, the maximum or both, and plain pooling of any number of dimensions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.errors import BadValue
+from layered.foundation.registry import modules, register_function
+from layered.nn.layers import Flatten, Module, RecordedSequential
+
+
+def AdaptiveAvgPool(sz: int = 1, ndim: int = 2) -> nn.Module:
+    """Mean pooling to `sz` in each of `ndim` spatial dimensions."""
+    return (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[ndim - 1](sz)
+
+
+@register_function()
+def MaxPool(
+    ks: int = 2, stride: int | None = None, padding: int = 0, ndim: int = 2, ceil_mode: bool = False
+) -> nn.Module:
+    """Maximum pooling over `ndim` spatial dimensions."""
+    pool = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[ndim - 1]
+    return pool(ks, stride=stride, padding=padding, ceil_mode=ceil_mode)
+
+
+@register_function()
+def AvgPool(
+    ks: int = 2, stride: int | None = None, padding: int = 0, ndim: int = 2, ceil_mode: bool = False
+) -> nn.Module:
+    """Mean pooling over `ndim` spatial dimensions."""
+    pool = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[ndim - 1]
+    return pool(ks, stride=stride or ks, padding=padding, ceil_mode=ceil_mode)
+
+
+class PoolType:
+    """What `adaptive_pool` pools by: the mean, the maximum, or both side by side."""
+
+    Avg, Max, Cat = "Avg", "Max", "Cat"
+
+
+class _AdaptiveConcatPool(Module):
+    """The maximum and the mean of each channel: twice the channels, the maxima first.
+
+    size       the size of the result in each spatial dimension; 1 if None
+    """
+
+    pools: ClassVar[tuple[type[nn.Module], type[nn.Module]]]
+
+    def __init__(self, size: int | tuple[int, ...] | None = None) -> None:
+        most, mean = self.pools
+        self.size = size or 1
+        self.ap, self.mp = mean(self.size), most(self.size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.mp(x), self.ap(x)], 1)
+
+
+@modules.register()
+class AdaptiveConcatPool1d(_AdaptiveConcatPool):
+    """[batch, channel, length] → [batch, 2 * channel, size]: maxima first, then means."""
+
+    pools = nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d
+
+
+@modules.register()
+class AdaptiveConcatPool2d(_AdaptiveConcatPool):
+    """[batch, channel, height, width] → [batch, 2 * channel, size, size]: maxima first, then means.
+
+    >>> AdaptiveConcatPool2d()(torch.tensor([[[[1.0, 3.0]]]])).flatten()
+    tensor([3., 2.])
+    """
+
+    pools = nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d
+
+
+def adaptive_pool(pool_type: str) -> type[nn.Module]:
+    """The class of layer for a `PoolType`."""
+    pools = {
+        PoolType.Avg: nn.AdaptiveAvgPool2d,
+        PoolType.Max: nn.AdaptiveMaxPool2d,
+        PoolType.Cat: AdaptiveConcatPool2d,
+    }
+    if pool_type not in pools:
+        raise BadValue(f"there is no pooling {pool_type!r}", expected="one of " + ", ".join(pools))
+    return pools[pool_type]
+
+
+@modules.register()
+class PoolFlatten(RecordedSequential):
+    """[batch, channel, height, width] → [batch, channel], or twice the channels for `PoolType.Cat`."""
+
+    def __init__(self, pool_type: str = PoolType.Avg) -> None:
+        super().__init__(adaptive_pool(pool_type)(1), Flatten())
