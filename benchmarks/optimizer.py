@@ -1,15 +1,30 @@
-"""One step of Adam over torch's foreach AdamW (and, for the limit, its fused kernel), on one CPU thread."""
+"""One step of each recipe over its foreach twin in torch (and, for Adam, the fused kernel: the limit), on one CPU thread."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor
 
 from benchmarks.runner import Result, compare
-from layered.optim.zoo import Adam
+from layered.optim.zoo import SGD, Adam, RAdam, RMSProp
 
 Shapes = list[torch.Size]
+Make = Callable[..., Any]
+
+BETAS = {"betas": (0.9, 0.99), "eps": 1e-5}
+TWINS: list[tuple[str, Make, str, Make]] = [
+    ("Adam", Adam, "foreach", partial(torch.optim.AdamW, weight_decay=0.01, foreach=True, **BETAS)),
+    ("Adam", Adam, "fused", partial(torch.optim.AdamW, weight_decay=0.01, fused=True, **BETAS)),
+    ("SGD", SGD, "foreach", partial(torch.optim.SGD, foreach=True)),
+    ("SGD with momentum", partial(SGD, mom=0.9), "foreach", partial(torch.optim.SGD, momentum=0.9, foreach=True)),
+    ("RMSProp", RMSProp, "foreach", partial(torch.optim.RMSprop, foreach=True)),
+    ("RAdam", RAdam, "foreach", partial(torch.optim.RAdam, foreach=True, **BETAS)),
+]
 
 
 def with_grads(shapes: Shapes) -> list[Tensor]:
@@ -20,21 +35,17 @@ def with_grads(shapes: Shapes) -> list[Tensor]:
     return params
 
 
-def adamw(shapes: Shapes, **how: bool) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(with_grads(shapes), lr=1e-3, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.01, **how)
-
-
 def main() -> list[Result]:
     torch.set_num_threads(1)
     with torch.device("meta"):
         resnet50: Shapes = [p.shape for p in torchvision.models.resnet50().parameters()]
     tiny = [torch.Size([10])] * 500
     results = []
-    for name, shapes, budget, rounds in (("ResNet-50", resnet50, 0.80, 20), ("500 tiny tensors", tiny, 1.05, 200)):
-        ours = Adam(with_grads(shapes), lr=1e-3).step
-        for peer, limit in (("foreach", budget), ("fused", None)):
-            theirs = adamw(shapes, **{peer: True}).step
-            results.append(compare(f"Adam step, {name}, over {peer}", ours, theirs, budget=limit, rounds=rounds))
+    for name, shapes, budget, rounds in (("ResNet-50", resnet50, 0.80, 20), ("500 tiny tensors", tiny, 1.05, 100)):
+        for recipe, make, peer, make_peer in TWINS:
+            ours, theirs = make(with_grads(shapes), lr=1e-3).step, make_peer(with_grads(shapes), lr=1e-3).step
+            limit = budget if (recipe, peer) == ("Adam", "foreach") else None
+            results.append(compare(f"{recipe} step, {name}, over {peer}", ours, theirs, budget=limit, rounds=rounds))
     return results
 
 

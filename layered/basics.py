@@ -24,10 +24,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layered.callback.averaging import EMACallback, SWACallback
+from layered.callback.dropout import MCDropoutCallback
+from layered.callback.freezing import BnFreeze, GradualUnfreezing, bn_types, set_bn_eval
 from layered.callback.gradients import GradientAccumulation, GradientClip
-from layered.callback.progress import ProgressCallback
-from layered.callback.rate_finder import LRFinder, minimum, slide, steep, valley
-from layered.callback.schedule import ParamScheduler
+from layered.callback.inspection import ActivationStats, GradientStats, HookCallback
+from layered.callback.limits import ShortEpochCallback, StopWhen, TimeLimit
+from layered.callback.logging import CSVLogger, JSONLogger, LoggerCallback
+from layered.callback.memory_format import ChannelsLast
+from layered.callback.mixing import CutMix, MixHandler, MixUp, reduce_loss
+from layered.callback.nonfinite import StopOnNonFinite
+from layered.callback.precision import AMPMode, MixedPrecision
+from layered.callback.progress import ProgressCallback, ShowGraphCallback
+from layered.callback.rate_finder import LRFinder, SuggestionMethod, minimum, slide, steep, valley
+from layered.callback.recurrent import ModelResetter, RNNCallback, RNNRegularizer, TruncatedBPTT, rnn_cbs
+from layered.callback.schedule import ParamScheduler, TorchScheduler
+from layered.callback.sharpness import SAM
 from layered.callback.tracking import (
     EarlyStoppingCallback,
     ReduceLROnPlateau,
@@ -35,6 +47,7 @@ from layered.callback.tracking import (
     TerminateOnNaNCallback,
     TrackerCallback,
 )
+from layered.callback.trials import OverfitOneBatch
 from layered.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from layered.data.catalog import URLs, untar_data
 from layered.data.collate import fa_collate, fa_convert
@@ -52,9 +65,10 @@ from layered.data.encodings import (
     RegressionSetup,
     get_c,
 )
+from layered.data.folds import GroupKFoldSplitter, GroupSplitter, KFoldSplitter, StratifiedKFoldSplitter, TimeSplitter
 from layered.data.labellers import ColReader, RegexLabeller, parent_label
 from layered.data.loader import DataLoader, SkipItemException
-from layered.data.loader_set import DataLoaders, TfmdDL
+from layered.data.loader_set import DataLoaders
 from layered.data.sources import (
     AttrGetter,
     FileGetter,
@@ -77,14 +91,31 @@ from layered.data.splitters import (
     RandomSubsetSplitter,
     TrainTestSplitter,
 )
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.dispatch import typedispatch
 from layered.foundation.display import get_grid, show_image, show_images, show_title, show_titled_image, subplots
 from layered.foundation.errors import LayeredError
-from layered.foundation.helpers import defaults, fastuple, first, ifnone, listify, noop, range_of, true, using_attr
+from layered.foundation.helpers import (
+    GetAttr,
+    Inf,
+    defaults,
+    delegates,
+    explode_types,
+    fastuple,
+    first,
+    ifnone,
+    listify,
+    noop,
+    range_of,
+    store_attr,
+    true,
+    using_attr,
+)
 from layered.foundation.lists import L, coll_repr
 from layered.foundation.optional import lazy
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
+from layered.foundation.placeholders import Self
 from layered.foundation.registry import register_function, transforms
 from layered.foundation.seeds import draw, draw_batch, no_random, set_seed
 from layered.foundation.tensors import (
@@ -117,19 +148,54 @@ from layered.loop.events import (
     event,
 )
 from layered.loop.recorder import Recorder
-from layered.metrics.accumulated import AccumMetric
-from layered.metrics.classification import (
+from layered.metrics.accumulated import AccumMetric, optim_metric, skm_to_fastai
+from layered.metrics.averages import AvgLoss, AvgMetric, AvgSmoothLoss, LossMetric, LossMetrics, ValueMetric, mean_of
+from layered.metrics.class_scores import (
+    BalancedAccuracy,
+    CohenKappa,
     F1Score,
     FBeta,
+    HammingLoss,
+    Jaccard,
+    MatthewsCorrCoef,
     Precision,
     Recall,
-    accuracy,
-    accuracy_multi,
-    error_rate,
-    top_k_accuracy,
 )
-from layered.metrics.metric import AvgMetric, Metric, mk_metric
-from layered.metrics.regression import R2Score, exp_rmspe, mae, mse, msle, rmse
+from layered.metrics.classification import accuracy, accuracy_multi, error_rate, foreground_acc, top_k_accuracy
+from layered.metrics.label_scores import (
+    F1ScoreMulti,
+    FBetaMulti,
+    HammingLossMulti,
+    JaccardMulti,
+    MatthewsCorrCoefMulti,
+    PrecisionMulti,
+    RecallMulti,
+)
+from layered.metrics.metric import Metric
+from layered.metrics.metric_set import mk_metric
+from layered.metrics.names import register_metric
+from layered.metrics.ranking import (
+    APScoreBinary,
+    APScoreMulti,
+    BrierScore,
+    BrierScoreMulti,
+    RocAuc,
+    RocAucBinary,
+    RocAucMulti,
+)
+from layered.metrics.regression import (
+    ExplainedVariance,
+    PearsonCorrCoef,
+    R2Score,
+    SpearmanCorrCoef,
+    exp_rmspe,
+    mae,
+    mse,
+    msle,
+    rmse,
+)
+from layered.metrics.segmentation import Dice, DiceMulti, JaccardCoeff, JaccardCoeffMulti
+from layered.metrics.text import CorpusBLEUMetric, Perplexity, perplexity
 from layered.nn.activations import (
     Mish,
     MishJit,
@@ -220,10 +286,33 @@ from layered.optim.schedules import (
     annealer,
     combine_scheds,
     combined_cos,
+    sched_cos,
+    sched_exp,
+    sched_lin,
+    sched_no,
+    sched_poly,
+    warm_up,
+)
+from layered.optim.stats import average_grad, average_sqr_grad, debias, larc_layer_lr, step_stat
+from layered.optim.steppers import (
+    adam_step,
+    l2_reg,
+    lamb_step,
+    larc_step,
+    lion_step,
+    lookahead_step,
+    momentum_step,
+    qhadam_step,
+    radam_step,
+    rms_prop_step,
+    sgd_step,
+    weight_decay,
 )
 from layered.optim.wrappers import OptimWrapper
-from layered.optim.zoo import SGD, Adam, AdamW, RMSProp
-from layered.training.inference import GatherPredsCallback
+from layered.optim.zoo import SGD, Adam, AdamW, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, ranger
+from layered.training.doctor import Diagnosis, Finding
+from layered.training.gathering import GatherPredsCallback
+from layered.training.inference import FetchPredsCallback
 from layered.training.interpret import ClassificationInterpretation, Interpretation
 from layered.training.learner import Learner
 from layered.training.loading import load_learner
@@ -231,21 +320,33 @@ from layered.training.loading import load_learner
 pd, plt, matplotlib = lazy("pandas"), lazy("matplotlib.pyplot"), lazy("matplotlib")
 
 __all__ = [
+    "SAM",
     "SGD",
+    "AMPMode",
+    "APScoreBinary",
+    "APScoreMulti",
     "AccumMetric",
+    "ActivationStats",
     "Adam",
     "AdamW",
     "AdaptiveAvgPool",
     "AdaptiveConcatPool1d",
     "AdaptiveConcatPool2d",
     "AttrGetter",
+    "AvgLoss",
     "AvgMetric",
     "AvgPool",
+    "AvgSmoothLoss",
     "BCELossFlat",
     "BCEWithLogitsLossFlat",
+    "BalancedAccuracy",
     "BaseLoss",
     "BatchNorm",
     "BatchNorm1dFlat",
+    "BnFreeze",
+    "BrierScore",
+    "BrierScoreMulti",
+    "CSVLogger",
     "Callback",
     "CancelBackwardException",
     "CancelBatchException",
@@ -260,64 +361,106 @@ __all__ = [
     "Category",
     "CategoryBlock",
     "CategoryMap",
+    "ChannelsLast",
     "Checkpoint",
     "ClassificationInterpretation",
+    "CohenKappa",
     "ColReader",
     "ColSplitter",
     "ConvLayer",
+    "CorpusBLEUMetric",
     "Counter",
     "CrossEntropyLossFlat",
+    "CutMix",
     "DataBlock",
     "DataLoader",
     "DataLoaders",
     "Datasets",
     "Debugger",
+    "Diagnosis",
+    "Dice",
     "DiceLoss",
+    "DiceMulti",
     "DisplayedTransform",
+    "EMACallback",
     "EarlyStoppingCallback",
     "Embedding",
     "EncodedMultiCategorize",
     "EndSplitter",
+    "ExplainedVariance",
     "F",
     "F1Score",
+    "F1ScoreMulti",
     "FBeta",
+    "FBetaMulti",
+    "FetchPredsCallback",
     "FileGetter",
     "FileSplitter",
+    "Finding",
     "Flatten",
     "FocalLoss",
     "FocalLossFlat",
     "FuncSplitter",
     "GatherPredsCallback",
+    "GetAttr",
     "GradientAccumulation",
     "GradientClip",
+    "GradientStats",
+    "GradualUnfreezing",
     "GrandparentSplitter",
+    "GroupKFoldSplitter",
+    "GroupSplitter",
+    "HammingLoss",
+    "HammingLossMulti",
     "Hook",
+    "HookCallback",
     "Hooks",
     "Identity",
     "ImageGetter",
     "IndexSplitter",
+    "Inf",
     "InplaceTransform",
     "InstanceNorm",
     "IntToFloatTensor",
     "Interpretation",
     "ItemGetter",
     "ItemTransform",
+    "JSONLogger",
+    "Jaccard",
+    "JaccardCoeff",
+    "JaccardCoeffMulti",
+    "JaccardMulti",
+    "KFoldSplitter",
     "L",
     "L1LossFlat",
     "LRFinder",
     "LabelSmoothingCrossEntropy",
     "LabelSmoothingCrossEntropyFlat",
+    "Lamb",
     "Lambda",
+    "Larc",
     "LayeredError",
     "Learner",
     "LinBnDrop",
+    "Lion",
+    "LoggerCallback",
+    "Lookahead",
+    "LossMetric",
+    "LossMetrics",
+    "MCDropoutCallback",
     "MSELossFlat",
     "MaskSplitter",
+    "MatthewsCorrCoef",
+    "MatthewsCorrCoefMulti",
     "MaxPool",
     "MergeLayer",
     "Metric",
     "Mish",
     "MishJit",
+    "MixHandler",
+    "MixUp",
+    "MixedPrecision",
+    "ModelResetter",
     "Module",
     "MultiCategorize",
     "MultiCategory",
@@ -328,24 +471,33 @@ __all__ = [
     "OneHotEncode",
     "OptimWrapper",
     "Optimizer",
+    "OverfitOneBatch",
     "ParamScheduler",
     "ParameterModule",
     "PartialLambda",
     "Path",
+    "PearsonCorrCoef",
+    "Perplexity",
     "Pipeline",
     "PixelShuffle_ICNR",
     "PoolFlatten",
     "PoolType",
     "PooledSelfAttention2d",
     "Precision",
+    "PrecisionMulti",
     "ProdLayer",
     "ProgressCallback",
+    "QHAdam",
     "R2Score",
+    "RAdam",
     "RMSProp",
+    "RNNCallback",
+    "RNNRegularizer",
     "RandTransform",
     "RandomSplitter",
     "RandomSubsetSplitter",
     "Recall",
+    "RecallMulti",
     "Recorder",
     "ReduceLROnPlateau",
     "RegexLabeller",
@@ -353,23 +505,35 @@ __all__ = [
     "RegressionSetup",
     "ResBlock",
     "ResizeBatch",
+    "RocAuc",
+    "RocAucBinary",
+    "RocAucMulti",
     "SEBlock",
     "SEModule",
     "SEResNeXtBlock",
+    "SWACallback",
     "SaveModelCallback",
     "SchedCos",
     "SchedExp",
     "SchedLin",
     "SchedNo",
     "SchedPoly",
+    "Self",
     "SelfAttention",
     "SeparableBlock",
     "SequentialEx",
+    "ShortEpochCallback",
+    "ShowGraphCallback",
     "SigmoidRange",
     "SimpleCNN",
     "SimpleNamespace",
     "SimpleSelfAttention",
     "SkipItemException",
+    "SpearmanCorrCoef",
+    "StopOnNonFinite",
+    "StopWhen",
+    "StratifiedKFoldSplitter",
+    "SuggestionMethod",
     "Swish",
     "SwishJit",
     "Tensor",
@@ -384,45 +548,59 @@ __all__ = [
     "TfmdDL",
     "TfmdLists",
     "TimeDistributed",
+    "TimeLimit",
+    "TimeSplitter",
     "TitledFloat",
     "TitledInt",
     "TitledStr",
     "TitledTensorScalar",
     "ToTensor",
+    "TorchScheduler",
     "TrackerCallback",
     "TrainEvalCallback",
     "TrainTestSplitter",
     "Transform",
     "TransformBlock",
+    "TruncatedBPTT",
     "URLs",
+    "ValueMetric",
     "View",
     "accuracy",
     "accuracy_multi",
+    "adam_step",
     "adaptive_pool",
     "annealer",
     "apply_init",
     "apply_leaf",
     "array",
+    "average_grad",
+    "average_sqr_grad",
+    "bn_types",
     "broadcast_vec",
     "children_and_parameters",
     "coll_repr",
     "combine_scheds",
     "combined_cos",
     "cond_init",
+    "debias",
+    "decode_at",
     "default_device",
     "defaultdict",
     "defaults",
+    "delegates",
     "draw",
     "draw_batch",
     "dummy_eval",
     "error_rate",
     "event",
     "exp_rmspe",
+    "explode_types",
     "fa_collate",
     "fa_convert",
     "fastuple",
     "first",
     "flatten_model",
+    "foreground_acc",
     "get_c",
     "get_files",
     "get_grid",
@@ -439,17 +617,25 @@ __all__ = [
     "init_default",
     "init_linear",
     "inplace_relu",
+    "l2_reg",
+    "lamb_step",
+    "larc_layer_lr",
+    "larc_step",
+    "lion_step",
     "listify",
     "load_learner",
+    "lookahead_step",
     "mae",
     "math",
     "matplotlib",
+    "mean_of",
     "minimum",
     "mish",
     "mk_metric",
     "model_sizes",
     "module",
     "module_summary",
+    "momentum_step",
     "mse",
     "msle",
     "nn",
@@ -459,20 +645,37 @@ __all__ = [
     "norm_types",
     "np",
     "num_features_model",
+    "optim_metric",
     "os",
     "params",
     "parent_label",
     "partial",
     "pd",
+    "perplexity",
     "plt",
+    "qhadam_step",
+    "radam_step",
     "random",
     "range_of",
+    "ranger",
     "re",
+    "reduce_loss",
     "register_function",
+    "register_metric",
     "requires_grad",
+    "rms_prop_step",
     "rmse",
+    "rnn_cbs",
+    "sched_cos",
+    "sched_exp",
+    "sched_lin",
+    "sched_no",
+    "sched_poly",
     "sequential",
+    "set_bn_eval",
     "set_seed",
+    "sgd_step",
+    "show_at",
     "show_image",
     "show_images",
     "show_title",
@@ -481,8 +684,11 @@ __all__ = [
     "sigmoid",
     "sigmoid_",
     "sigmoid_range",
+    "skm_to_fastai",
     "slide",
     "steep",
+    "step_stat",
+    "store_attr",
     "string",
     "subplots",
     "swish",
@@ -504,6 +710,8 @@ __all__ = [
     "using_attr",
     "valley",
     "vleaky_relu",
+    "warm_up",
     "warnings",
+    "weight_decay",
     "zipfile",
 ]

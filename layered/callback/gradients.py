@@ -2,65 +2,124 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import nn
 
-from layered.foundation.errors import OutOfRange
+from layered.foundation.errors import BadArgument, OutOfRange
 from layered.foundation.tree import find_bs
 from layered.loop.callback import Callback
-from layered.loop.events import CancelBatchException
+from layered.loop.events import STEP, CancelBatchException, CancelStepException
 
 
 class GradientAccumulation(Callback):
     """Steps once for every `n_acc` samples (not batches): a large batch on a small device.
 
     The gradient of a step is that of the mean loss over all samples gathered for it, also where batches differ in
-    size and where an epoch ends before `n_acc` are together (its last batch steps with what there is).
-    Assumes a loss that is a mean over samples.
+    size and where an epoch ends before `n_acc` are together (the last step of an epoch takes what there is).
+    Assumes a loss that is a mean over samples. Under `DistributedDataParallel` gradients travel once for each step.
+
+    raises     OutOfRange for `n_acc` below 1
     """
 
     order = 6
     run_valid = False
+    transient = ("rows", "learned", "full", "stepped", "_unsynced")
 
     def __init__(self, n_acc: int = 32) -> None:
+        if not isinstance(n_acc, int) or isinstance(n_acc, bool):
+            raise BadArgument("n_acc is a number of samples", got=repr(n_acc), expected="a whole number from 1")
         if n_acc < 1:
             raise OutOfRange("n_acc is a number of samples", got=n_acc, expected="at least 1")
-        self.n_acc, self.count = n_acc, 0
+        self.n_acc, self.count = n_acc, 0  # samples gathered before the batch at hand
+        self.rows = self.learned = 0  # of the batch at hand, and those whose gradient was taken
+        self.full = self.stepped = False
+        self._unsynced = ExitStack()
 
     def before_fit(self) -> None:
         self.count = 0
 
+    def before_batch(self) -> None:
+        learn = self.learn
+        self.rows, self.learned, self.stepped = find_bs(learn.yb or learn.xb), 0, False
+        self.full = self.count + self.rows >= self.n_acc or learn.iter + 1 == learn.n_iter
+        if not self.full and hasattr(learn.model, "no_sync"):
+            self._unsynced.enter_context(learn.model.no_sync())
+
     def after_loss(self) -> None:
         learn = self.learn
-        learn.loss_grad = learn.loss_grad * (self._rows() / self.n_acc)
+        learn.loss_grad = learn.loss_grad * (self.rows / self.n_acc)
+
+    def before_backward(self) -> None:
+        self.learned = self.rows
+
+    def after_cancel_backward(self) -> None:
+        self.learned = 0
 
     def before_step(self) -> None:
-        learn = self.learn
-        self.count += self._rows()
-        if self.count < self.n_acc and learn.iter + 1 != learn.n_iter:
+        if not self.full:
             raise CancelBatchException
-        if self.count != self.n_acc:
-            grads = [p.grad for p in learn.model.parameters() if p.grad is not None]
-            torch._foreach_mul_(grads, self.n_acc / self.count)
-        self.count = 0
+        count = self.count + self.learned
+        if count == 0:
+            raise CancelStepException
+        if count != self.n_acc:
+            torch._foreach_mul_([p.grad for p in with_gradient(self.learn.opt)], self.n_acc / count)
+        self.stepped = True
 
-    def _rows(self) -> int:
+    def after_batch(self) -> None:
+        self._unsynced.close()
+        self.count = 0 if self.stepped else self.count + self.learned
+        self.learned, self.stepped = 0, False
+
+    def after_train(self) -> None:
+        """Step with the samples of a group that the end of the epoch has cut short without notice."""
         learn = self.learn
-        return find_bs(learn.yb or learn.xb)
+        self.after_batch()  # which a pass that was cut short may have left out
+        if self.count:
+            if hasattr(learn.model, "no_sync"):
+                _average_over_processes(learn.model)
+            self.full = True
+            learn.within(STEP, learn.opt.step)
+            learn.opt.zero_grad()
+            self.count = 0
+
+    def on_end(self) -> None:
+        self._unsynced.close()
+
+
+def with_gradient(opt: Any) -> list[Any]:
+    """The parameters of an optimizer that have a gradient."""
+    return [p for group in opt.param_groups for p in group["params"] if p.grad is not None]
+
+
+def _average_over_processes(model: nn.Module) -> None:
+    for p in model.parameters():
+        if p.grad is not None:
+            torch.distributed.all_reduce(p.grad)
+            p.grad /= torch.distributed.get_world_size()
 
 
 class GradientClip(Callback):
     """Scales the gradient down so that its norm is at most `max_norm`; after unscaling, before the step.
 
+    Where there are several optimizers, the norm is that of the parameters of the one that steps.
+
     norm_type  order of the norm: 2, or `float("inf")` for the largest component
+
+    A gradient that is not finite stays as it is: scaling would spread its NaN over all parameters.
+    raises     OutOfRange for a `max_norm` that is not above 0
     """
 
     order = 11
 
     def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0) -> None:
+        if not max_norm > 0:
+            raise OutOfRange("max_norm is the largest norm of the gradient", got=max_norm, expected="more than 0")
         self.max_norm, self.norm_type = max_norm, norm_type
 
-    def before_step(self) -> Any:
-        nn.utils.clip_grad_norm_(self.learn.model.parameters(), self.max_norm, self.norm_type)
+    def before_step(self) -> None:
+        parameters = with_gradient(self.learn.opt)
+        norm = nn.utils.get_total_norm([p.grad for p in parameters], self.norm_type)
+        nn.utils.clip_grads_with_norm_(parameters, self.max_norm, torch.where(norm.isfinite(), norm, 0.0))

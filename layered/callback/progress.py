@@ -1,52 +1,51 @@
-"""What a fit shows while it runs: bars and a table where somebody looks on, plain lines where nobody does."""
+"""What a fit shows while it runs: bars and a table where somebody looks on, plain lines where nobody does; a graph."""
 
 from __future__ import annotations
 
-import os
-import sys
+import io
 import time
-from collections.abc import Sequence
 from typing import Any
 
+from layered.callback.screens import Lines, screen_for
+from layered.foundation.display import in_notebook, is_quiet
 from layered.foundation.helpers import noop
 from layered.foundation.optional import lazy
 from layered.loop.callback import Callback
 
-fastprogress = lazy("fastprogress.fastprogress")
+display = lazy("IPython.display")
+figures = lazy("matplotlib.figure")
 
 REDRAW_EVERY = 0.2  # seconds
+
+
+def say(learn: Any, text: str) -> None:
+    """Print a line about the fit, unless it is silenced by `no_logging` or LAYERED_QUIET."""
+    if learn.logger is not noop and not is_quiet():
+        print(text)
 
 
 class ProgressCallback(Callback):
     """A bar for the batches and a table of the epochs.
 
-    In a notebook both are HTML; on a terminal the bar is text. Elsewhere (a log file, a pipe, CI) there is one plain
-    line for each epoch and no bar. The environment variable LAYERED_QUIET=1 silences it everywhere.
+    In a notebook both are HTML; on a terminal they are text. Elsewhere (a log file, a pipe, CI) there is one plain line
+    for each epoch and no bar. The environment variable LAYERED_QUIET=1 silences it everywhere.
     """
 
     order = 60
-    transient = ("mbar", "pbar", "columns", "old_logger", "next_redraw")
+    transient = ("screen", "is_in_pass", "old_logger", "next_redraw")
 
-    mbar: Any = None
-    pbar: Any = None
+    screen: Lines | None = None
+    is_in_pass = False
     old_logger: Any = None
-    columns: Sequence[str] = ()
     next_redraw = 0.0
 
     def before_fit(self) -> None:
         learn = self.learn
         if not learn.fitting or learn.logger is noop:
             return
-        self.columns = learn.recorder.metric_names if hasattr(learn, "recorder") else []
-        self.old_logger, learn.logger = learn.logger, self.write_stats
-        if learn.create_mbar and is_watched():
-            self.mbar = fastprogress.master_bar(range(learn.n_epoch))
-            self.mbar.update(0)  # shows it and starts its clock, also where a resumed fit begins later
-            self.write_stats(self.columns)
-
-    def before_epoch(self) -> None:
-        if self.mbar is not None:
-            self.mbar.update(self.learn.epoch)
+        columns = learn.recorder.metric_names if hasattr(learn, "recorder") else []
+        self.screen = screen_for(columns, learn.n_epoch, learn.create_mbar)
+        self.old_logger, learn.logger = learn.logger, self.screen.row
 
     def before_train(self) -> None:
         self._launch()
@@ -56,18 +55,19 @@ class ProgressCallback(Callback):
 
     def _launch(self) -> None:
         learn = self.learn
-        if self.mbar is not None and learn.n_iter and not learn.nested:
-            self.pbar = fastprogress.progress_bar(range(learn.n_iter), parent=self.mbar, leave=False)
-            self.pbar.update(0)
-            self.next_redraw = time.perf_counter() + REDRAW_EVERY
+        if self.screen is not None and self.screen.has_bar and learn.n_iter and not learn.nested:
+            self.screen.epoch = learn.epoch
+            self.screen.begin(learn.n_iter)
+            self.is_in_pass, self.next_redraw = True, time.perf_counter() + REDRAW_EVERY
 
     def after_batch(self) -> None:
-        if self.pbar is None or time.perf_counter() < self.next_redraw:
+        if not self.is_in_pass or time.perf_counter() < self.next_redraw:
             return
         learn = self.learn
-        if learn.training and hasattr(learn, "recorder"):
-            self.pbar.comment = f"{learn.recorder.smooth_loss:.4f}"
-        self.pbar.update(learn.iter + 1)
+        if self.screen is None or learn.nested:
+            return
+        has_loss = learn.training and hasattr(learn, "recorder")
+        self.screen.update(learn.iter + 1, f"{learn.recorder.smooth_loss:.4f}" if has_loss else "")
         self.next_redraw = time.perf_counter() + REDRAW_EVERY
 
     def after_train(self) -> None:
@@ -77,35 +77,55 @@ class ProgressCallback(Callback):
         self._land()
 
     def _land(self) -> None:
-        if self.pbar is not None and not self.learn.nested:
-            self.pbar.on_iter_end()
-            self.pbar = None
+        if self.screen is not None and self.is_in_pass and not self.learn.nested:
+            self.screen.end()
+            self.is_in_pass = False
 
     def on_end(self) -> None:
         learn = self.learn
-        if self.old_logger is None or not learn.fitting:
+        if self.screen is None or not learn.fitting:
             return
-        if self.mbar is not None:
-            self.mbar.on_iter_end() if learn.error is None else self.mbar.on_interrupt()
+        self.screen.close(failed=learn.error is not None)
         learn.logger = self.old_logger
-        self.mbar = self.pbar = self.old_logger = None
-
-    def write_stats(self, stats: list[Any]) -> None:
-        """Show one row of the table: the names of the columns, or the values of an epoch."""
-        if self.mbar is not None:
-            self.mbar.write([_shown(value) for value in stats], table=True)
-        elif not os.environ.get("LAYERED_QUIET"):
-            print("  ".join(f"{name} {_shown(value)}" for name, value in zip(self.columns, stats, strict=False)))
+        self.screen, self.old_logger, self.is_in_pass = None, None, False
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+class ShowGraphCallback(Callback):
+    """Draws the training and the validation loss anew after each epoch.
 
+    In a notebook the graph stands below the table and is replaced in place; elsewhere nothing is shown. `figure` holds
+    the graph of the last fit: `learn.show_graph.figure.savefig("loss.png")`. It is no figure of pyplot's, so none is
+    left open.
+    """
 
-def is_watched() -> bool:
-    """Whether somebody looks on: standard output is a terminal or a notebook's, and LAYERED_QUIET is not set."""
-    if os.environ.get("LAYERED_QUIET"):
-        return False
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell" or sys.stdout.isatty()
+    order = 65
+    run_valid = False
+    transient = ("figure", "handle")
+
+    figure: Any = None
+    handle: Any = None
+
+    def before_fit(self) -> None:
+        learn = self.learn
+        if not learn.fitting or learn.peeking:
+            self.run = False
+            return
+        self.figure, self.handle = figures.Figure(figsize=(6, 4)), None
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        if not learn.recorder.values:
+            return
+        self.figure.clear()
+        ax = self.figure.add_subplot()
+        learn.recorder.plot_loss(skip_start=0, ax=ax)
+        ax.set_xlim(0, max(learn.n_epoch * (learn.recorder.iters[-1] // len(learn.recorder.iters)), 1))
+        if not in_notebook() or is_quiet() or learn.logger is noop:
+            return
+        pixels = io.BytesIO()
+        self.figure.savefig(pixels, format="png", bbox_inches="tight")
+        image = display.Image(pixels.getvalue())
+        if self.handle is None:
+            self.handle = display.display(image, display_id=True)
+        else:
+            self.handle.update(image)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layered.data.loader import DataLoader
 from layered.foundation.arguments import checked
 from layered.foundation.errors import CannotTrain, OutOfRange
 from layered.foundation.helpers import listify
@@ -161,7 +162,7 @@ def lr_find(
     if iter_once(train):
         raise CannotTrain("lr_find would use up a generator", fix="train on a list or a DataLoader")
     batches = length_of(train) or num_it
-    with _put_back(loop), loop.no_logging(), loop.removed_cbs(Checkpoint):
+    with put_back(loop), loop.no_logging(), loop.removed_cbs(Checkpoint):
         loop.fit(math.ceil(num_it / batches), cbs=finder, n_iter=None if length_of(train) else num_it)
     lrs, losses = _usable(finder)
     rules = listify(suggest_funcs)
@@ -202,7 +203,7 @@ def plot_lr_find(
 
 
 @contextmanager
-def _put_back(loop: Loop) -> Iterator[None]:
+def put_back(loop: Loop) -> Iterator[None]:
     """Whatever a fit inside changes is as it was afterwards; loaders draw as for a look, not for training."""
     modules = [m for m in (loop.model, loop.loss_func) if isinstance(m, nn.Module)]
     tensors = [(t, t.detach().clone()) for m in modules for t in (*m.parameters(), *m.buffers())]
@@ -210,6 +211,13 @@ def _put_back(loop: Loop) -> Iterator[None]:
     opt, opt_state = loop.opt, None if loop.opt is None else copy.deepcopy(loop.opt.state_dict())
     own = {name: value for name, value in vars(loop).items() if name in STATE_FIELDS}
     callbacks = [(cb, _shallow(vars(cb))) for cb in loop.cbs]
+    values = [value for cb in loop.cbs for value in vars(cb).values()]
+    tensors += [(value, value.detach().clone()) for value in values if isinstance(value, Tensor)]
+    stateful = [
+        (value, copy.deepcopy(value.state_dict()))
+        for value in values
+        if hasattr(value, "load_state_dict") and not isinstance(value, DataLoader)
+    ]
     random, generators = get_random_states(), [(g, g.get_state()) for g in _generators(loop.dls.train)]
     with ExitStack() as stack:
         if hasattr(loop.dls.train, "peeking"):
@@ -228,6 +236,8 @@ def _put_back(loop: Loop) -> Iterator[None]:
             for cb, attributes in callbacks:
                 vars(cb).clear()
                 vars(cb).update(attributes)
+            for value, state in stateful:
+                value.load_state_dict(state)
             set_random_states(random)
             for generator, state in generators:
                 generator.set_state(state)

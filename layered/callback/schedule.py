@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue, CannotTrain
+from layered.foundation.errors import BadValue, CannotTrain, OutOfRange, unknown_name
 from layered.loop.batches import length_of
 from layered.loop.callback import Callback, callbacks_of
 from layered.loop.loop import Loop
-from layered.optim.groups import discriminative
+from layered.loop.optimizers import spread
 from layered.optim.schedules import SchedCos, combine_scheds, combined_cos
+
+USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
+"""What any optimizer may be given, also one that does not use it."""
 
 
 class ParamScheduler(Callback):
@@ -22,6 +25,8 @@ class ParamScheduler(Callback):
     scheds     hyper name -> function of `pct_train` in [0, 1), giving a number or one for each group
 
     What was set is in `learn.recorder.hps` after the fit, by name, one number a batch.
+
+    raises     UnknownName, when a fit begins, for what is no hyper-parameter of the optimizer
     """
 
     order = 60
@@ -31,7 +36,12 @@ class ParamScheduler(Callback):
         self.hps: dict[str, list[float]] = {}
 
     def before_fit(self) -> None:
-        if self.learn.fitting:
+        learn = self.learn
+        if learn.fitting:
+            known = {name for hyper in learn.opt.hypers for name in hyper} | USUAL_HYPERS
+            for name in self.scheds:
+                if name not in known:
+                    raise unknown_name("hyper-parameter", name, known)
             self.hps = {name: [] for name in self.scheds}
 
     def before_batch(self) -> None:
@@ -53,6 +63,52 @@ class ParamScheduler(Callback):
 
     def __repr__(self) -> str:
         return f"ParamScheduler({{{', '.join(f'{name!r}: {_told(sched)}' for name, sched in self.scheds.items())}}})"
+
+
+class TorchScheduler(Callback):
+    """Steps one of torch's schedulers (`torch.optim.lr_scheduler`), or any object like them.
+
+    make       optimizer -> scheduler, called when a fit begins: `partial(CosineAnnealingLR, T_max=1000)`
+    each       "batch": step after each training batch; "epoch": after each epoch
+    monitor    the column of the table that the scheduler's `step` is given: for torch's `ReduceLROnPlateau`
+
+    The scheduler is saved with checkpoints. Momentum is called `mom` here: `OneCycleLR` needs `cycle_momentum=False`.
+    """
+
+    order = 60
+
+    def __init__(self, make: Callable[[Any], Any], each: str = "batch", monitor: str | None = None) -> None:
+        if each not in ("batch", "epoch") or (each == "batch" and monitor is not None):
+            raise BadValue(
+                "each says when the scheduler steps",
+                got=f"each={each!r}, monitor={monitor!r}",
+                expected="'batch', or 'epoch'; with a monitor 'epoch'",
+            )
+        self.make, self.each, self.monitor = make, each, monitor
+        self.scheduler: Any = None
+        self.seen = 0
+
+    def before_fit(self) -> None:
+        learn = self.learn
+        if not learn.fitting:
+            return
+        if self.monitor is not None and self.monitor not in learn.recorder.metric_names[1:]:
+            raise unknown_name("column of the table", self.monitor, learn.recorder.metric_names[1:])
+        for group in learn.opt.param_groups:
+            group.pop("initial_lr", None)  # left by a scheduler of an earlier fit
+        self.scheduler, self.seen = self.make(learn.opt), 0
+
+    def after_batch(self) -> None:
+        if self.learn.training and self.each == "batch":
+            self.scheduler.step()
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        if not learn.fitting or self.each != "epoch" or len(learn.recorder.values) == self.seen:
+            return
+        self.seen = len(learn.recorder.values)
+        row = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1], strict=False))
+        self.scheduler.step(*([] if self.monitor is None else [row[self.monitor]]))
 
 
 def _told(sched: Any) -> str:
@@ -89,6 +145,7 @@ def fit_one_cycle(
     n_iter, resume, checkpoint    as in `Loop.fit`
     source     Smith & Topin 2017, arXiv:1708.07120; the cosine shape as fastai users know it
     """
+    _check_positive(div=div, div_final=div_final)
     peak = _rates(loop, lr_max)
     scheds = {"lr": combined_cos(pct_start, peak / div, peak, peak / div_final)}
     if (moms := loop.moms if moms is None else moms) is not None:
@@ -113,6 +170,7 @@ def fit_flat_cos(
     checkpoint: Any = None,
 ) -> None:
     """Fit at a flat rate `lr` for `pct_start` of the batches, then down a cosine to lr / div_final."""
+    _check_positive(div_final=div_final)
     flat = _rates(loop, lr)
     scheds = {"lr": combined_cos(pct_start, flat, flat, flat / div_final)}
     _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
@@ -149,11 +207,17 @@ def fit_sgdr(
     _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
 
 
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise OutOfRange(f"{name} divides the largest rate", got=value, expected="more than 0")
+
+
 def _rates(loop: Loop, lr: Any) -> Any:
     """One rate if it is the same for all parameter groups, else an array of one each."""
     if loop.opt is None:
         loop.create_opt()
-    rates = discriminative(loop.lr if lr is None else lr, len(loop.opt.hypers))
+    rates = spread(loop.opt, loop.lr if lr is None else lr)
     return rates[0] if len(set(rates)) == 1 else np.array(rates)
 
 

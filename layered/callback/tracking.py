@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from layered.foundation.errors import BadValue, unknown_name
+from layered.callback.progress import say
+from layered.foundation.errors import BadValue, OutOfRange, unknown_name
+from layered.foundation.paths import Path
 from layered.loop.callback import Callback
 from layered.loop.events import CancelFitException
 
@@ -49,37 +51,43 @@ class TrackerCallback(Callback):
         self.min_delta, self.reset_on_fit = min_delta, reset_on_fit
         self.best: float | None = None
         self.new_best = False
-        self.column = 0
+        self.column = self.seen = 0
+        self.value: Any = None
 
     def before_fit(self) -> None:
         learn = self.learn
         if not learn.fitting or learn.peeking:
             self.run = False
             return
-        names = learn.recorder.metric_names[1:]
+        names = [name for name in learn.recorder.metric_names[1:] if name != "time"]
         if self.monitor not in names:
             raise unknown_name("column of the table", self.monitor, names)
-        self.column = names.index(self.monitor)
+        self.column, self.seen = names.index(self.monitor), 0
         if self.reset_on_fit:
             self.best = None
 
     def after_epoch(self) -> None:
         self.look()
 
-    def look(self) -> None:
-        """Compare the value of the epoch that has ended with the best."""
+    def look(self) -> bool:
+        """Compare the value of the epoch that has ended with the best; False if the epoch was skipped.
+
+        A value that is not a number is no improvement.
+        """
         values = self.learn.recorder.values
         self.new_best = False
-        if not values:
-            return
-        value = values[-1][self.column]
+        if len(values) == self.seen:
+            return False
+        self.seen = len(values)
+        value = self.value = values[-1][self.column]
         if value is None:
             raise BadValue(
                 f"'{self.monitor}' has no value", fix="give the fit a validation loader, or monitor='train_loss'"
             )
         better = 1 if self.comp(1, 0) else -1
-        if self.best is None or self.comp(value - better * self.min_delta, self.best):
+        if not math.isnan(value) and (self.best is None or self.comp(value - better * self.min_delta, self.best)):
             self.best, self.new_best = value, True
+        return True
 
 
 class EarlyStoppingCallback(TrackerCallback):
@@ -96,17 +104,18 @@ class EarlyStoppingCallback(TrackerCallback):
         reset_on_fit: bool = True,
     ) -> None:
         super().__init__(monitor, comp, min_delta, reset_on_fit)
-        self.patience, self.wait = patience, 0
+        self.patience, self.wait = _checked_patience(patience), 0
 
     def before_fit(self) -> None:
         self.wait = 0
         super().before_fit()
 
     def after_epoch(self) -> None:
-        self.look()
+        if not self.look():
+            return
         self.wait = 0 if self.new_best else self.wait + 1
         if self.wait >= self.patience:
-            print(f"No improvement since epoch {self.learn.epoch - self.wait}: early stopping")
+            say(self.learn, f"No improvement since epoch {self.learn.epoch - self.wait}: early stopping")
             raise CancelFitException
 
 
@@ -126,14 +135,15 @@ class ReduceLROnPlateau(TrackerCallback):
         reset_on_fit: bool = True,
     ) -> None:
         super().__init__(monitor, comp, min_delta, reset_on_fit)
-        self.patience, self.factor, self.min_lr, self.wait = patience, factor, min_lr, 0
+        self.patience, self.factor, self.min_lr, self.wait = _checked_patience(patience), factor, min_lr, 0
 
     def before_fit(self) -> None:
         self.wait = 0
         super().before_fit()
 
     def after_epoch(self) -> None:
-        self.look()
+        if not self.look():
+            return
         self.wait = 0 if self.new_best else self.wait + 1
         if self.wait >= self.patience:
             for hyper in self.learn.opt.hypers:
@@ -147,6 +157,8 @@ class SaveModelCallback(TrackerCallback):
     every_epoch  save `fname_<epoch>` after each epoch instead (or each so many)
     at_end       save when the fit ends instead of loading the best
     with_opt     the optimizer's state too
+    keep         save the best so many epochs, as `fname_<epoch>`, in place of the best alone; a worse file goes only
+                 after the better one is on disk. `kept` lists (value, epoch, path), the best first
     """
 
     order = 61
@@ -161,29 +173,59 @@ class SaveModelCallback(TrackerCallback):
         at_end: bool = False,
         with_opt: bool = False,
         reset_on_fit: bool = True,
+        *,
+        keep: int | None = None,
     ) -> None:
         super().__init__(monitor, comp, min_delta, reset_on_fit)
+        if keep is not None and (not isinstance(keep, int) or keep < 1 or every_epoch):
+            raise BadValue(
+                "keep is how many of the best epochs stay",
+                got=f"keep={keep!r}, every_epoch={every_epoch}",
+                expected="a whole number from 1, without every_epoch",
+            )
         self.fname, self.every_epoch, self.at_end, self.with_opt = fname, every_epoch, at_end, with_opt
-        self.saved = False
+        self.keep = keep
+        self.kept: list[tuple[float, int, str]] = []
+        self.best_file: str | None = None
 
     def before_fit(self) -> None:
-        self.saved = False
+        self.kept, self.best_file = [], None
         super().before_fit()
 
     def after_epoch(self) -> None:
+        if not self.look():
+            return
         learn = self.learn
         if self.every_epoch:
             if learn.epoch % int(self.every_epoch) == 0:
                 learn.save(f"{self.fname}_{learn.epoch}", with_opt=self.with_opt)
+        elif self.keep is not None:
+            self._rank()
+        elif self.new_best:
+            say(learn, f"Better model found at epoch {learn.epoch} with {self.monitor} value: {self.best}.")
+            self.best_file = str(learn.save(self.fname, with_opt=self.with_opt))
+
+    def _rank(self) -> None:
+        """Save this epoch if it is among the best, and remove the file of the one that is so no more."""
+        learn = self.learn
+        better = [k for k in self.kept if not math.isnan(k[0]) and not self.comp(self.value, k[0])]
+        if len(better) == self.keep:
             return
-        self.look()
-        if self.new_best:
-            print(f"Better model found at epoch {learn.epoch} with {self.monitor} value: {self.best}.")
-            learn.save(self.fname, with_opt=self.with_opt)
-            self.saved = True
+        path = str(learn.save(f"{self.fname}_{learn.epoch}", with_opt=self.with_opt))
+        ranked = [*better, (self.value, learn.epoch, path), *self.kept[len(better) :]]
+        self.kept, dropped = ranked[: self.keep], ranked[self.keep :]
+        self.best_file = self.kept[0][2]
+        for _, _, worse in dropped:
+            Path(worse).unlink(missing_ok=True)
 
     def after_fit(self) -> None:
         if self.at_end:
             self.learn.save(self.fname, with_opt=self.with_opt)
-        elif self.saved:
-            self.learn.load(self.fname, with_opt=self.with_opt)
+        elif self.best_file is not None:
+            self.learn.load(Path(self.best_file).absolute(), with_opt=self.with_opt)
+
+
+def _checked_patience(patience: int) -> int:
+    if not isinstance(patience, int) or patience < 1:
+        raise OutOfRange("patience is a number of epochs", got=repr(patience), expected="a whole number from 1")
+    return patience

@@ -1,4 +1,4 @@
-"""The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`.
+"""The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`, `layered datasets`.
 
 Exit codes: 0 done; 1 something was wrong with the data, a file or the network, and the message says what and how to mend
 it; 2 the command was not understood; 130 interrupted; 141 nobody reads the output.
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import layered
+from layered.cli.datasets import add_datasets
 from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
 from layered.cli.train import run_train_vision
@@ -61,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
     predict.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
     predict.set_defaults(run=run_predict)
+
+    add_datasets(commands)
     return parser
 
 

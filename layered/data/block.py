@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from layered.data.choosers import Weights
 from layered.data.conversions import ToTensor
-from layered.data.datasets import Datasets
+from layered.data.datasets import Datasets, default_n_inp
 from layered.data.encodings import (
     Categorize,
     EncodedMultiCategorize,
@@ -17,15 +18,17 @@ from layered.data.encodings import (
     RegressionSetup,
 )
 from layered.data.explain import explain
-from layered.data.loader_set import DataLoaders, TfmdDL
+from layered.data.loader_set import DataLoaders
 from layered.data.sources import ItemGetter
-from layered.data.splitters import RandomSplitter, check_not_empty
+from layered.data.splitters import RandomSplitter, split_items
+from layered.data.subset import as_items
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.arguments import checked
-from layered.foundation.errors import BadArgument, BadValue, EmptySource
+from layered.foundation.errors import BadArgument, BadValue, EmptySource, LayeredError, failed
 from layered.foundation.helpers import listify, noop
 from layered.foundation.lists import L
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.transform import Transform
+from layered.foundation.pipeline import Pipeline, describe
+from layered.foundation.transform import ItemTransform, Transform, made
 
 
 class TransformBlock:
@@ -52,28 +55,32 @@ class TransformBlock:
         self.dl_type, self.dls_kwargs = dl_type, dls_kwargs or {}
 
 
-def CategoryBlock(vocab: Sequence[Any] | None = None, sort: bool = True, add_na: bool = False) -> TransformBlock:
+def CategoryBlock(
+    vocab: Sequence[Any] | None = None, sort: bool = True, add_na: bool = False, unseen: str = "error"
+) -> TransformBlock:
     """One label an item.
 
     vocab      the labels, in order; by default the sorted labels of the training items
     add_na     keep class 0 for missing and unknown labels
+    unseen     about labels that only validation items have: "error", "drop" these items, or "extend" the vocabulary
     """
-    return TransformBlock(type_tfms=Categorize(vocab=vocab, sort=sort, add_na=add_na))
+    return TransformBlock(type_tfms=Categorize(vocab=vocab, sort=sort, add_na=add_na, unseen=unseen))
 
 
 def MultiCategoryBlock(
-    encoded: bool = False, vocab: Sequence[Any] | None = None, add_na: bool = False
+    encoded: bool = False, vocab: Sequence[Any] | None = None, add_na: bool = False, unseen: str = "error"
 ) -> TransformBlock:
     """A list of labels an item.
 
     encoded    the items are zeros and ones for each of `vocab` already
+    unseen     as in `CategoryBlock`
     """
     if encoded and vocab is None:
         raise BadValue("encoded labels need a vocabulary", fix="MultiCategoryBlock(encoded=True, vocab=[...])")
     tfms = (
         [EncodedMultiCategorize(vocab or ())]
         if encoded
-        else [MultiCategorize(vocab=vocab, add_na=add_na), OneHotEncode()]
+        else [MultiCategorize(vocab=vocab, add_na=add_na, unseen=unseen), OneHotEncode()]
     )
     return TransformBlock(type_tfms=tfms)
 
@@ -94,7 +101,7 @@ def merge_tfms(*tfms: Iterable[Any]) -> list[Any]:
     for several in tfms:
         for tfm in several:
             merged[_kind_of(tfm)] = tfm
-    return [tfm() if isinstance(tfm, type) else tfm for tfm in merged.values()]
+    return [made(tfm) if isinstance(tfm, type) and issubclass(tfm, Transform) else tfm for tfm in merged.values()]
 
 
 class DataBlock:
@@ -134,8 +141,8 @@ class DataBlock:
         given = (TransformBlock, TransformBlock) if blocks is None else blocks
         given = given if isinstance(given, (tuple, list, L)) else (given,)
         self.blocks: list[TransformBlock] = [_as_block(b) for b in given]
-        self.n_inp = max(1, len(self.blocks) - 1) if n_inp is None else n_inp
-        self.get_items, self.splitter = get_items, splitter
+        self.n_inp = default_n_inp(len(self.blocks), n_inp)
+        self.get_items, self.splitter = _a_function("get_items", get_items), _a_function("splitter", splitter)
         self.getters = _getters(len(self.blocks), self.n_inp, getters, get_x, get_y)
         types = [b.dl_type for b in self.blocks if b.dl_type is not None]
         self.dl_type = dl_type or (types[-1] if types else TfmdDL)
@@ -168,26 +175,14 @@ class DataBlock:
     def datasets(self, source: Any, verbose: bool = False) -> Datasets:
         """The data sets of `source`: items, split and with transforms fitted to the training items.
 
-        raises     EmptySource, EmptySplit, UnknownLabel (a label that only validation items have), BadValue (one class only),
-                   BadArgument (a path as items)
+        raises     EmptySource, EmptySplit, UnknownLabel (a label that only validation items have), BadValue (one class only,
+                   a label that is missing, an item on both sides), BadArgument (a path as items)
         """
-        items = source if self.get_items is None else self.get_items(source)
-        if isinstance(items, (str, os.PathLike)):
-            raise BadArgument(
-                "the items are a path, not what is in it",
-                got=repr(items),
-                expected="a list, a DataFrame, …",
-                fix="say how the items are found: get_items=get_image_files",
-            )
-        if not hasattr(items, "__len__"):
-            items = list(items)
+        items = as_items(_items_of(source, self.get_items))
         check_items(items, source, self.get_items)
-        splitter = self.splitter if self.splitter is not None else RandomSplitter()
-        splits = splitter(items)
+        splits = split_items(self.splitter if self.splitter is not None else RandomSplitter(), items)
         if verbose:
             print(f"Found {len(items)} items, split into {' and '.join(str(len(s)) for s in splits)}")
-        asked = getattr(splitter, "description", getattr(splitter, "__name__", type(splitter).__name__))
-        check_not_empty(splits, asked=asked, total=len(items))
         tfms = [
             [*_steps(getter), *own_copies(block.type_tfms)]
             for getter, block in zip(self.getters, self.blocks, strict=True)
@@ -211,6 +206,10 @@ class DataBlock:
         kwargs = {**self.dls_kwargs, **kwargs}
         return dsets.dataloaders(bs=bs, path=path, verbose=verbose, **self.slots(), **kwargs)
 
+    def weighted_dataloaders(self, source: Any, wgts: Weights, bs: int = 64, **kwargs: Any) -> DataLoaders:
+        """The loaders of `source` with training items drawn by weight: see `Datasets.weighted_dataloaders`."""
+        return self.dataloaders(source, bs=bs, weights=wgts, **kwargs)
+
     def slots(self) -> dict[str, list[Any]]:
         """The transforms for the slots of loaders, as copies: fitting them leaves this description as it is."""
         return {"after_item": own_copies(self.item_tfms), "after_batch": own_copies(self.batch_tfms)}
@@ -220,12 +219,36 @@ class DataBlock:
         explain(self, source, bs=bs, show_batch=show_batch, **kwargs)
 
 
+def _items_of(source: Any, get_items: Callable[[Any], Any] | None) -> Any:
+    if get_items is None:
+        return source
+    try:
+        items = get_items(source)
+    except LayeredError:
+        raise
+    except Exception as error:
+        raise failed(error, f"getting the items of {describe(source)}") from error
+    if items is None:
+        raise BadArgument(
+            f"{_name_of(get_items)} gave no items, when getting the items of {describe(source)}",
+            got="None",
+            expected="a list, a DataFrame, …",
+            fix="return the items at its end",
+        )
+    return items
+
+
 def check_items(items: Any, source: Any, get_items: Any) -> None:
     """Raise EmptySource if there is no item."""
     if len(items) == 0:
-        maker = f"{getattr(get_items, '__name__', get_items)} of " if get_items is not None else ""
+        maker = f"{_name_of(get_items)} of " if get_items is not None else ""
         raise EmptySource(
-            f"there are no items in {maker}{str(source)[:200]!r}", fix="check the source, or give get_items="
+            f"there are no items in {maker}{describe(source)}",
+            got="0 items",
+            expected="at least one item for training and one for validation",
+            fix="check the source"
+            if get_items is not None
+            else "check the source, or say how its items are found: get_items=",
         )
 
 
@@ -241,17 +264,43 @@ def check_classes(dsets: Datasets) -> None:
             )
 
 
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", None) or repr(function)
+
+
 def _as_block(block: Any) -> TransformBlock:
-    made = block() if isinstance(block, type) or (not isinstance(block, TransformBlock) and callable(block)) else block
-    if not isinstance(made, TransformBlock):
-        raise BadArgument("a block is a TransformBlock, or makes one", got=repr(block), fix="for example CategoryBlock")
-    return made
+    res = block() if isinstance(block, type) or (not isinstance(block, TransformBlock) and callable(block)) else block
+    if not isinstance(res, TransformBlock):
+        raise BadArgument(
+            "a block is a TransformBlock, or makes one",
+            got=repr(block),
+            expected="ImageBlock, CategoryBlock(vocab=[...]), …",
+            fix=f"without quotes: blocks=(..., {block})" if isinstance(block, str) else "for example CategoryBlock",
+        )
+    return res
+
+
+def _a_function(name: str, given: Any) -> Any:
+    if given is None or callable(given):
+        return given
+    is_label = name not in ("get_items", "splitter") and isinstance(given, (str, int))
+    raise BadArgument(
+        f"{name} is not a function",
+        got=repr(given)[:200],
+        expected="a function of the source" if name == "get_items" else "a function of the items, or of one item",
+        fix=f"{name}=ColReader({given!r}) for a column" if is_label else f"{name}=lambda o: ..., or leave it out",
+    )
 
 
 def _getters(count: int, n_inp: int, getters: Any, get_x: Any, get_y: Any) -> list[Any]:
     res: list[Any] = [noop] * count if getters is None else list(getters)
     if len(res) != count:
-        raise BadValue("there is not one getter for each block", got=len(res), expected=count)
+        raise BadValue(
+            "there is not one getter for each block",
+            got=f"{len(res)} getters",
+            expected=f"{count}, one for each block",
+            fix="noop for a block that starts from the item itself",
+        )
     for name, given, start, stop in (("get_x", get_x, 0, n_inp), ("get_y", get_y, n_inp, count)):
         if given is None:
             continue
@@ -259,18 +308,21 @@ def _getters(count: int, n_inp: int, getters: Any, get_x: Any, get_y: Any) -> li
         if len(several) != stop - start:
             raise BadValue(
                 f"{name} needs one function for each of its blocks",
-                got=len(several),
-                expected=stop - start,
+                got=f"{len(several)} functions",
+                expected=f"{stop - start}, with {count} blocks and n_inp={n_inp}",
                 fix=f"to apply several one after the other, {name}=Pipeline([f, g])",
             )
-        res[start:stop] = several
-    return res
+        res[start:stop] = [_a_function(name, f) for f in several]
+    return [_a_function("getters", f) for f in res]
 
 
 def _steps(getter: Any) -> list[Any]:
     if getter is noop or getter is None:
         return []
-    return list(getter.fs) if isinstance(getter, Pipeline) else [getter]
+    if isinstance(getter, Pipeline):
+        return list(getter.fs)
+    is_transform = isinstance(getter, Transform) or (isinstance(getter, type) and issubclass(getter, Transform))
+    return [getter if is_transform else ItemTransform(getter)]  # a function is given the whole item, be it a tuple
 
 
 def own_copies(tfms: list[Any]) -> list[Any]:

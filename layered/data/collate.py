@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from layered.foundation.errors import MixedSizes
+from layered.foundation.errors import BadValue, MixedSizes
 from layered.foundation.tensors import TensorBase, retype, tensor
 from layered.foundation.tree import map_tree
 
@@ -18,26 +19,67 @@ from layered.foundation.tree import map_tree
 def fa_collate(samples: Sequence[Any]) -> Any:
     """One batch of a list of samples: tensors are stacked along a new first axis and keep their type.
 
-    Tuples, lists and mappings are collated element by element; numbers become a tensor.
-    raises     MixedSizes, with the two samples, where tensors differ in shape
+    Tuples, lists, mappings and dataclasses are collated element by element; numbers become a tensor, text a list.
+    raises     MixedSizes, with the two samples, where they differ in shape, length or keys; BadValue for what cannot become
+               a tensor
+
+    >>> fa_collate([{"x": 1, "name": "a"}, {"x": 2, "name": "b"}])
+    {'x': tensor([1, 2]), 'name': ['a', 'b']}
     """
     example = samples[0]
     if isinstance(example, Tensor):
         return _stack(samples)
     if isinstance(example, (tuple, list)):
-        if len({len(s) for s in samples}) > 1:
-            lengths = [len(s) for s in samples]
-            raise MixedSizes("the samples of a batch differ in length", got=lengths, fix="pad them in before_batch=")
+        _check_alike(samples, "length", len, "pad them in before_batch=, or make tensors of one size of them")
         elements = [fa_collate(column) for column in zip(*samples, strict=True)]
         return type(example)(*elements) if hasattr(example, "_fields") else type(example)(elements)
     if isinstance(example, Mapping):
+        _check_alike(samples, "keys", _keys, "give all of them the same keys, in item_tfms= or before_batch=")
         return {key: fa_collate([s[key] for s in samples]) for key in example}
+    if is_dataclass(example) and not isinstance(example, type):
+        names = [field.name for field in fields(example) if field.init]
+        return replace(example, **{name: fa_collate([getattr(s, name) for s in samples]) for name in names})
     if isinstance(example, (np.ndarray, np.generic)):
-        return _stack([tensor(s) for s in samples])
-    return default_collate(list(samples))
+        return _stack([tensor(s) if isinstance(s, (np.ndarray, np.generic, int, float)) else s for s in samples])
+    try:
+        return default_collate(list(samples))
+    except TypeError as error:
+        raise _no_tensor(samples) from error
 
 
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
+def _no_tensor(samples: Sequence[Any]) -> BadValue:
+    kinds = ", ".join(sorted({type(s).__name__ for s in samples}))
+    return BadValue(
+        "the samples of a batch cannot become a tensor",
+        got=kinds,
+        expected="tensors, arrays, numbers or text, or tuples, lists and mappings of them",
+        fix="a getter or transform forgot to return" if "NoneType" in kinds else "item_tfms= that make tensors of them",
+    )
+
+
+def _keys(sample: Any) -> list[Any]:
+    """The keys of a sample, to be compared and shown."""
+    return sorted(sample, key=str) if isinstance(sample, Mapping) else [f"those of a {type(sample).__name__}"]
+
+
+def _check_alike(samples: Sequence[Any], what: str, of: Callable[[Any], Any], fix: str) -> None:
+    """Raise MixedSizes, with the first sample that differs from sample 0 in what `of` says of it."""
+    found = [of(s) if hasattr(s, "__len__") else type(s).__name__ for s in samples]
+    odd = next((i for i, value in enumerate(found) if value != found[0]), None)
+    if odd is not None:
+        error = MixedSizes(
+            f"the samples of a batch differ in {what}",
+            got=f"{found[0]} in sample 0 and {found[odd]} in sample {odd} of the batch",
+            expected=f"one {what} for all" if what == "length" else f"the same {what} in all",
+            fix=fix,
+        )
+        error.rows = 0, odd
+        raise error
+
+
+def _stack(tensors: Sequence[Any]) -> Tensor:
+    if not all(isinstance(t, Tensor) for t in tensors):
+        raise _no_tensor(tensors)
     first = tensors[0]
     shapes = [tuple(t.shape) for t in tensors]
     if any(shape != shapes[0] for shape in shapes):

@@ -12,9 +12,15 @@ from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+import torch
+
 from layered.data.disk import saving, sha256_of
 from layered.foundation.archive import commit
+from layered.foundation.display import is_watched
 from layered.foundation.errors import BadFile, BadValue, LayeredError, NotFoundPath, Offline
+from layered.foundation.optional import lazy
+
+fastprogress = lazy("fastprogress.fastprogress")
 
 CHUNK = 1 << 18  # bytes; what a broken connection can cost
 TIMEOUT = 30.0  # seconds without a single byte
@@ -23,6 +29,11 @@ TIMEOUT = 30.0  # seconds without a single byte
 def is_offline() -> bool:
     """Whether LAYERED_OFFLINE switches the network off: any value but '' and '0'."""
     return os.environ.get("LAYERED_OFFLINE", "") not in ("", "0")
+
+
+def hub_file(url: str) -> str:
+    """Where `torch.hub` keeps the weights that it downloads from `url`."""
+    return os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(urlsplit(url).path))
 
 
 def download(url: str, file: Path, *, sha256: str | None = None, size: int | None = None) -> Path:
@@ -82,7 +93,7 @@ def check(found: Path, origin: str, file: Path, sha256: str | None, size: int | 
 
     What is known is `sha256` and `size`, or else what `<file>.sha256` has recorded; if that is missing, it is written.
     """
-    record = file.with_name(file.name + ".sha256")
+    record = record_of(file)
     if size is not None and found.stat().st_size != size:
         raise BadFile(f"'{origin}' has another size than it should", got=found.stat().st_size, expected=size)
     seen = sha256_of(found)
@@ -95,6 +106,11 @@ def check(found: Path, origin: str, file: Path, sha256: str | None, size: int | 
         if sha256 is None:
             fix = f"if the publisher changed the file on purpose, delete '{record}'"
         raise BadFile(f"'{origin}' is not the file that it should be", got=f"sha256 {seen}", expected=known, fix=fix)
+
+
+def record_of(file: Path) -> Path:
+    """Where the sha256 of the first download of `file` is written down."""
+    return file.with_name(file.name + ".sha256")
 
 
 class _Part:
@@ -145,13 +161,11 @@ class _Part:
 
 
 def _shown(response: HTTPResponse, length: int | None) -> Iterator[bytes]:
-    """The response in chunks, with a progress bar where its length is known and worth one."""
+    """The response in chunks, with a progress bar where somebody looks on and its length is known and worth one."""
     chunks = iter(lambda: response.read(CHUNK), b"")
-    if length is None or length < 32 * CHUNK:
+    if length is None or length < 32 * CHUNK or not is_watched():
         return chunks
-    from fastprogress.fastprogress import progress_bar
-
-    return iter(progress_bar(chunks, total=-(-length // CHUNK), leave=False))
+    return iter(fastprogress.progress_bar(chunks, total=-(-length // CHUNK), leave=False))
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -12,9 +13,12 @@ from torch import Tensor
 from layered.foundation.display import show_title
 from layered.foundation.errors import BadValue, UnknownLabel, nearest
 from layered.foundation.lists import L, coll_repr
+from layered.foundation.pipeline import describe
 from layered.foundation.registry import transforms
 from layered.foundation.tensors import TensorCategory, TensorMultiCategory, TitledTensorScalar, tensor
 from layered.foundation.transform import Transform
+
+UNSEEN = ("error", "drop", "extend")
 
 
 class Category(str):
@@ -45,10 +49,11 @@ class CategoryMap(Sequence[Any]):
 
     def __init__(self, col: Any, sort: bool = True, add_na: bool = False, strict: bool = False) -> None:
         categories = getattr(getattr(col, "cat", col), "categories", None)
+        self.has_missing = False
         if categories is not None:
-            items = list(categories)
+            items = [_plain(o) for o in categories]
         else:
-            items = list(dict.fromkeys(o for o in col if o is not None and o == o))
+            items, self.has_missing = distinct(col)
             if sort and not strict:
                 items = _sorted(items)
         self.items: list[Any] = ["#na#", *(o for o in items if o != "#na#")] if add_na else items
@@ -76,20 +81,52 @@ class CategoryMap(Sequence[Any]):
 
     def index_of(self, label: Any) -> int:
         """The position of `label`; 0 for an unknown one if there is '#na#'; else UnknownLabel."""
-        index = self.o2i.get(label)
-        if index is None:
-            if self.add_na:
-                return 0
-            raise unknown_labels([label], self)
-        return index
+        try:
+            index = self.o2i.get(_plain(label))
+        except TypeError as error:
+            raise _unhashable([label], error) from error
+        if index is not None:
+            return index
+        if self.add_na:
+            return 0
+        raise unknown_labels([label], self)
 
     def map_objs(self, objs: Iterable[Any]) -> L:
         """The positions of labels."""
-        return L([self.index_of(o) for o in objs], use_list=True)
+        objs = list(objs)
+        try:
+            return L(list(map(self.o2i.__getitem__, objs)), use_list=True)
+        except (KeyError, TypeError):  # one that needs a closer look
+            return L(list(map(self.index_of, objs)), use_list=True)
 
     def map_ids(self, ids: Iterable[int]) -> L:
         """The labels at positions."""
         return L([self.items[int(i)] for i in ids], use_list=True)
+
+
+def distinct(labels: Any) -> tuple[list[Any], bool]:
+    """Each label once, in order of first appearance, as Python's own values; and whether one was missing (None, NaN).
+
+    >>> distinct(np.array([2.0, 1.0, 2.0, np.nan]))
+    ([2.0, 1.0], True)
+    """
+    try:
+        found = labels.unique() if hasattr(labels, "iloc") else dict.fromkeys(labels)
+        plain = dict.fromkeys(map(_plain, found))
+    except TypeError as error:
+        raise _unhashable(labels, error) from error
+    there = [o for o in plain if not _is_missing(o)]
+    return there, len(there) < len(plain)
+
+
+def _plain(label: Any) -> Any:
+    """NumPy's and torch's scalars as Python's, which print and compare as labels should."""
+    is_scalar = isinstance(label, np.generic) or (isinstance(label, Tensor) and label.ndim == 0)
+    return label.item() if is_scalar else label
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or (label != label) is not False  # NaN differs from itself, and pandas' NA from everything
 
 
 def _sorted(items: list[Any]) -> list[Any]:
@@ -97,21 +134,41 @@ def _sorted(items: list[Any]) -> list[Any]:
         return sorted(items)
     except TypeError as error:
         kinds = sorted({type(o).__name__ for o in items})
+        examples = ", ".join(repr(next(o for o in items if type(o).__name__ == kind))[:60] for kind in kinds)
         raise BadValue(
-            "the labels cannot be sorted", got=f"a mix of {', '.join(kinds)}", fix="make them all text"
+            "the labels cannot be sorted",
+            got=f"{'a mix of ' if len(kinds) > 1 else ''}{', '.join(kinds)}: {examples}",
+            expected="labels of one kind: text, or numbers",
+            fix="make them all text, get_y=Pipeline([get_y, str]), or give vocab= with sort=False",
         ) from error
+
+
+def _unhashable(labels: Iterable[Any], error: TypeError) -> BadValue:
+    example = next((o for o in labels if isinstance(o, (list, dict, set, L, np.ndarray))), None)
+    return BadValue(
+        "a label is text or a number",
+        got=f"{type(example).__name__} {example!r}" if example is not None else str(error),
+        expected="one label an item",
+        fix="MultiCategoryBlock for several labels an item, RegressionBlock for numbers to predict",
+    )
+
+
+def list_some(labels: Sequence[Any]) -> str:
+    """The first labels of a list, for messages."""
+    return ", ".join(repr(o) for o in labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
 def unknown_labels(labels: Sequence[Any], vocab: Sequence[Any], where: str = "") -> UnknownLabel:
     """The error for labels that `vocab` does not hold."""
-    shown = ", ".join(repr(o) for o in labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
     near = nearest(str(labels[0]), map(str, vocab), 1)
+    several = len(labels) > 1
     return UnknownLabel(
-        f"the label{'s' if len(labels) > 1 else ''} {shown} {'are' if len(labels) > 1 else 'is'} not in the vocabulary{where}",
+        f"the label{'s' if several else ''} {list_some(labels)} {'are' if several else 'is'} not in the vocabulary{where}",
         expected=f"one of {len(vocab)} labels seen in training"
         + (f": {', '.join(map(str, vocab))}" if len(vocab) <= 10 else ""),
         fix=(f"did you mean '{near[0]}'? Otherwise " if near else "")
-        + "give the whole vocabulary (CategoryBlock(vocab=[...])), or split so that every label is in the training items",
+        + "split so that every label is in the training items, give the whole vocabulary (CategoryBlock(vocab=[...])), or say "
+        + "what to do with such labels (CategoryBlock(unseen='drop'), or 'extend')",
     )
 
 
@@ -122,6 +179,8 @@ class Categorize(Transform):
     vocab      the vocabulary, where it is known
     sort       sort the labels, given ones too (else in the order of first appearance)
     add_na     keep position 0 for missing and unknown labels
+    unseen     what a `DataBlock` does about labels that only validation items have: "error", or, with a warning that
+               names them, "drop" these items or "extend" the vocabulary by the labels
 
     >>> cat = Categorize(); cat.setup(["cat", "dog", "cat"]); cat("dog"), cat.decode(cat("dog"))
     (TensorCategory(1), 'dog')
@@ -130,15 +189,29 @@ class Categorize(Transform):
     order = 1
     target_kind: ClassVar[str] = "category"
     fits = ("vocab",)
+    fits_vocab: ClassVar[bool] = True
 
-    def __init__(self, vocab: Sequence[Any] | None = None, sort: bool = True, add_na: bool = False) -> None:
+    def __init__(
+        self, vocab: Sequence[Any] | None = None, sort: bool = True, add_na: bool = False, unseen: str = "error"
+    ) -> None:
         super().__init__()
-        self.sort, self.add_na = sort, add_na
+        if unseen not in UNSEEN:
+            raise BadValue(
+                "unseen says what to do about labels that only validation items have",
+                got=repr(unseen),
+                expected=" or ".join(map(repr, UNSEEN)),
+            )
+        self.sort, self.add_na, self.unseen = sort, add_na, unseen
+        self.train_setup = False if unseen == "extend" else None
         self.vocab: CategoryMap | None = None if vocab is None else CategoryMap(vocab, sort=sort, add_na=add_na)
 
+    def labels(self, targets: Iterable[Any]) -> Iterable[Any]:
+        """All labels of some targets."""
+        return targets
+
     def setup_items(self, items: object) -> None:
-        if self.vocab is None and items is not None:
-            self.vocab = CategoryMap(items, sort=self.sort, add_na=self.add_na)
+        if self.vocab is None and isinstance(items, Iterable):
+            self.vocab = CategoryMap(self.labels(items), sort=self.sort, add_na=self.add_na)
 
     @property
     def c(self) -> int:
@@ -165,22 +238,30 @@ class MultiCategorize(Categorize):
 
     target_kind = "multicategory"
 
-    def __init__(self, vocab: Sequence[Any] | None = None, add_na: bool = False) -> None:
-        super().__init__(vocab, sort=vocab is None, add_na=add_na)
+    def __init__(self, vocab: Sequence[Any] | None = None, add_na: bool = False, unseen: str = "error") -> None:
+        super().__init__(vocab, sort=vocab is None, add_na=add_na, unseen=unseen)
 
-    def setup_items(self, items: Any) -> None:
-        if self.vocab is None and items is not None:
-            self.vocab = CategoryMap((label for labels in items for label in labels), add_na=self.add_na)
+    def labels(self, targets: Iterable[Any]) -> Iterable[Any]:
+        """All labels of some targets."""
+        return itertools.chain.from_iterable(map(_labels_of, targets))
 
     def encode_label(self, o: object) -> TensorMultiCategory:
-        if isinstance(o, str) or not isinstance(o, Iterable):
-            raise BadValue(
-                "MultiCategorize takes a list of labels", got=repr(o), fix="a list, or ColReader(label_delim=' ')"
-            )
-        return TensorMultiCategory(torch.tensor([self.fitted_vocab.index_of(label) for label in o], dtype=torch.int64))
+        positions = [self.fitted_vocab.index_of(label) for label in _labels_of(o)]
+        return TensorMultiCategory(torch.tensor(positions, dtype=torch.int64))
 
     def decode_index(self, o: Any) -> MultiCategory:  # type: ignore[override]  # several labels at once
         return MultiCategory([self.fitted_vocab[int(i)] for i in o], use_list=True)
+
+
+def _labels_of(target: Any) -> Iterable[Any]:
+    if isinstance(target, str) or not isinstance(target, Iterable):
+        raise BadValue(
+            "MultiCategorize takes a list of labels",
+            got=repr(target),
+            expected="a list for each item, empty where there is no label",
+            fix="split the text: ColReader('labels', label_delim=' ')",
+        )
+    return target
 
 
 @transforms.register()
@@ -215,6 +296,7 @@ class EncodedMultiCategorize(Categorize):
     """Labels that are zeros and ones already, one for each of `vocab`."""
 
     target_kind = "multicategory"
+    fits_vocab = False
 
     def __init__(self, vocab: Sequence[Any]) -> None:
         super().__init__(vocab, sort=False)
@@ -249,7 +331,23 @@ class RegressionSetup(Transform):
             self.c = len(example) if isinstance(example, Sequence) or np.ndim(example) else 1
 
     def encode_numbers(self, o: object) -> Tensor:
-        return tensor(o).float()
+        try:
+            numbers = tensor(o).float()
+        except (TypeError, ValueError) as error:
+            raise BadValue(
+                "what is to be predicted is no number",
+                got=describe(o),
+                expected="a number, or several in a list, array or tensor",
+                fix="CategoryBlock for labels; float(...) for numbers that are text",
+            ) from error
+        if numbers.isnan().any():
+            raise BadValue(
+                "a number to predict is missing",
+                got=describe(o),
+                expected="a number",
+                fix="leave those items out (df.dropna(subset=...)); TransformBlock takes targets as they are",
+            )
+        return numbers
 
     def decode_numbers(self, o: Tensor) -> None:
         return TitledTensorScalar(o) if o.ndim == 0 else o  # type: ignore[return-value]  # shown, not retyped

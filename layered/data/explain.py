@@ -2,59 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from layered.foundation.errors import LayeredError
+from layered.data.subset import SPLIT_NAMES
+from layered.foundation.errors import LayeredError, failed
 from layered.foundation.pipeline import Pipeline, describe
 from layered.foundation.seeds import Tickets, drawing, key_of
+from layered.foundation.tree import to_device
 
 
 def explain(block: Any, source: Any, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
-    """Print how a `DataBlock` makes a batch of `bs` training items of `source`; raise what fails, where it fails."""
-    print(f"Setting up the data of {str(source)[:120]}")
+    """Print how a `DataBlock` makes a batch of `bs` training items of `source`, then try one of every loader.
+
+    What fails is raised where it fails, as the loaders would raise it.
+    """
+    print(f"Setting up the data of {describe(source)}")
     dsets = block.datasets(source, verbose=True)
-    n_inp = dsets.n_inp
-    sample = []
+    first = dsets.train.describe_item(0)
     print("\nBuilding one sample")
-    for i, tl in enumerate(dsets.train.tls):
-        print(f"  {'input' if i < n_inp else 'target'} {i if i < n_inp else i - n_inp}")
-        o = tl.items[0]
-        print(f"    the item is          {describe(o)}")
-        sample.append(_apply("    ", tl.tfms, o))
+    sample = []
+    for tl in dsets.train.tls:
+        print(f"  {tl.name}\n    the item is          {describe(tl.items[0])}")
+        sample.append(_apply("    ", tl.tfms, tl.items[0], f"making the {tl.name} of {first}"))
     item = tuple(sample)
     print(f"\nThe sample: {describe(item)}")
 
     slots = block.slots()
     loading = {"bs": bs, "num_workers": 0, "drop_last": False, **block.dls_kwargs, **kwargs}
-    dls = dsets.dataloaders(after_item=slots["after_item"], **{"device": "cpu", **loading})
+    dls = dsets.dataloaders(after_item=slots["after_item"], **loading)
     print("\nItem transforms, one sample at a time")
     with drawing(Tickets(key_of("explain"))):
-        item = _apply("  ", dls.train.after_item, item)
+        _apply("  ", dls.train.after_item, item, f"transforming {first}")
 
     print(f"\nCollating {min(bs, len(dsets.train))} samples")
-    batch = dls.one_batch()
+    batch = to_device(dls.one_batch(), dls.device)
     print(f"  the batch is         {describe(batch)}")
 
     print("\nBatch transforms, on the device")
     dls = dsets.dataloaders(**slots, **loading)
     with drawing(Tickets(key_of("explain"))):
-        batch = _apply("  ", dls.train.after_batch, batch)
-    print(f"\nA batch: {describe(batch)}")
+        _apply("  ", dls.train.after_batch, batch, "transforming a batch")
+
+    print("\nA batch of each loader, from the start")
+    for name, dl in zip(SPLIT_NAMES, dls, strict=False):
+        print(f"  {name:<20} {describe(dl.one_batch())}")
     if show_batch:
         dls.show_batch()
 
 
-def _apply(indent: str, steps: Pipeline | Sequence[Any], o: Any) -> Any:
+def _apply(indent: str, steps: Pipeline, o: Any, stage: str) -> Any:
     if not len(steps):
         print(f"{indent}no transforms")
-    for step in steps:
-        name = repr(step)
+    for i, step in enumerate(steps):
         try:
-            o = step(o, split_idx=0)
+            made = steps.step(i, o)
         except Exception as error:
             cause = error.problem if isinstance(error, LayeredError) else f"{type(error).__name__}: {error}"
-            print(f"{indent}{name} FAILED on {describe(o)}: {cause}")
-            raise
-        print(f"{indent}{name[:60]:<20} gives {describe(o)}")
+            print(f"{indent}{step!r} FAILED on {describe(o)}: {cause}")
+            raise failed(error, stage) from error
+        print(f"{indent}{repr(step)[:60]:<20} gives {describe(made)}")
+        o = made
     return o

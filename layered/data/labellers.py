@@ -9,6 +9,7 @@ from typing import Any
 
 from layered.foundation.errors import BadItem, BadValue, unknown_name
 from layered.foundation.lists import L
+from layered.foundation.pipeline import describe
 from layered.foundation.transform import Transform
 
 
@@ -32,7 +33,7 @@ class RegexLabeller:
     """
 
     def __init__(self, pat: str, match: bool = False) -> None:
-        self.pat = re.compile(pat)
+        self.pat, self.match = re.compile(pat), match
         self.find: Callable[[str], re.Match[str] | None] = self.pat.match if match else self.pat.search
 
     def __call__(self, o: str | os.PathLike[str]) -> str:
@@ -40,10 +41,18 @@ class RegexLabeller:
         found = self.find(text)
         if found is None:
             raise BadItem(
-                f"the pattern {self.pat.pattern!r} is not found", got=f"'{text}'", fix="try it with re.search by hand"
+                f"the pattern {self.pat.pattern!r} is not found",
+                got=f"'{text}'",
+                expected="a match that starts the path" if self.match else "a match somewhere in the path",
+                fix="try it with re.search by hand; folders are separated by / on every system",
             )
         if not self.pat.groups:
-            raise BadValue(f"the pattern {self.pat.pattern!r} has no group", fix="put ( ) around the label")
+            raise BadValue(
+                f"the pattern {self.pat.pattern!r} has no group",
+                got=f"a match, '{found.group()}', in '{text}'",
+                expected="a group for the label",
+                fix="put ( ) around the label",
+            )
         return str(found.group(1))
 
     def __repr__(self) -> str:
@@ -71,15 +80,7 @@ class ColReader(Transform):
         self.suff, self.label_delim = suff, label_delim
 
     def _value(self, row: Any, col: str | int) -> Any:
-        if isinstance(col, int):
-            value = row.iloc[col] if hasattr(row, "iloc") else row[col]
-        elif hasattr(row, "_fields"):
-            value = getattr(row, col)
-        else:
-            try:
-                value = row[col]
-            except KeyError as error:
-                raise unknown_name("column", col, map(str, row.keys())) from error
+        value = _cell(row, col)
         if self.label_delim is not None:
             return str(value).split(self.label_delim) if str(value) not in ("", "nan") else []
         return f"{self.pref}{value}{self.suff}" if self.pref or self.suff else value
@@ -87,3 +88,20 @@ class ColReader(Transform):
     def encode_row(self, row: object) -> Any:
         values = [self._value(row, col) for col in self.cols]
         return values[0] if len(values) == 1 else L(values, use_list=True)
+
+
+def _cell(row: Any, col: str | int) -> Any:
+    if isinstance(col, int):
+        return row.iloc[col] if hasattr(row, "iloc") else row[col]
+    try:
+        return getattr(row, col) if hasattr(row, "_fields") else row[col]
+    except (KeyError, AttributeError) as error:
+        names = row._fields if hasattr(row, "_fields") else row.keys()
+        raise unknown_name("column", col, map(str, names)) from error
+    except (TypeError, IndexError) as error:
+        raise BadValue(
+            f"a column is read off a row, and {type(row).__name__} has no names",
+            got=describe(row),
+            expected=f"a row of a DataFrame, a mapping or a named tuple with '{col}'",
+            fix="the number of the column in place of its name, or a DataFrame as the source",
+        ) from error

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.seeds import key_of, sample_keys
+from layered.foundation.lists import L
+from layered.foundation.seeds import key_of, sample_keys, seeded
+
+Chunks = Iterator[tuple[int, Any]]  # the number of a global batch, and its items
+
+
+class EpochKey(NamedTuple):
+    """What all randomness of one pass over the data depends on."""
+
+    seed: int
+    purpose: str
+    epoch: int
+
+    @property
+    def key(self) -> int:
+        return key_of(*self)
 
 
 class TicketBatch(NamedTuple):
@@ -49,33 +65,89 @@ class TicketBatch(NamedTuple):
         return self._replace(indices=[items[row] for row in rows], positions=[self.positions[row] for row in rows])
 
 
-class EpochKey(NamedTuple):
-    """What all randomness of one pass over the data depends on."""
+class Share(NamedTuple):
+    """How the batches of an epoch are shared out between processes: `bs` rows for each of `world`, this one being `rank`.
 
-    seed: int
-    purpose: str
-    epoch: int
+    A global batch is bs * world items of the order, and a process takes every world-th of them. Every process gets the
+    same number of batches, so that none waits for another: a rest with fewer items than processes is not a batch of its
+    own, but makes the one before it longer. (Only an epoch of fewer items than processes leaves some without any.)
+    """
+
+    bs: int
+    rank: int = 0
+    world: int = 1
+    drop_last: bool = False
 
     @property
-    def key(self) -> int:
-        return key_of(*self)
+    def rows(self) -> int:
+        """Items of a global batch."""
+        return self.bs * self.world
+
+    def count(self, total: int) -> int:
+        """How many global batches `total` items make."""
+        full, rest = divmod(total, self.rows)
+        return full if self.drop_last or not rest or (full and rest < self.world) else full + 1
+
+    def count_here(self, total: int) -> int:
+        """How many batches this process makes of them."""
+        return 0 if total <= self.rank else self.count(total)
 
 
-def plan_batches(
-    order: Iterable[Any], key: int, bs: int, drop_last: bool, start: int = 0, rank: int = 0, world: int = 1
-) -> Iterator[TicketBatch]:
-    """The batches of an epoch from batch `start` on.
+def plan_batches(chunks: Chunks, key: int, share: Share) -> Iterator[TicketBatch]:
+    """The plan of this process's share of each global batch."""
+    _, rank, world, _ = share
+    for number, chunk in chunks:
+        positions = range(number * share.rows, number * share.rows + len(chunk))
+        if world > 1:
+            chunk, positions = chunk[rank::world], positions[rank::world]
+        if len(chunk):
+            yield TicketBatch(chunk, positions, key, number)
 
-    order      the items, in the epoch's global order; may be endless
-    bs         rows a process; a global batch has bs * world rows, of which this process takes every world-th from `rank`
+
+def cut(order: Any, share: Share, start: int = 0) -> Chunks:
+    """The global batches of an order that is known as a whole, from batch `start` on.
+
+    order      an array or list of items
     """
-    rows = bs * world
-    rest: Iterator[Any] = itertools.islice(() if isinstance(order, np.ndarray) else order, start * rows, None)
-    for number in itertools.count(start):
-        first = number * rows
-        chunk = order[first : first + rows] if isinstance(order, np.ndarray) else list(itertools.islice(rest, rows))
-        if not len(chunk) or (drop_last and len(chunk) < rows):
+    count = share.count(len(order))
+    for number in range(start, count):
+        is_last = number == count - 1 and not share.drop_last
+        yield number, order[number * share.rows : None if is_last else (number + 1) * share.rows]
+
+
+def pull(
+    items: Iterable[Any],
+    share: Share,
+    key: int | None,
+    first: int = 0,
+    pulled: Callable[[int], None] = lambda number: None,
+) -> Chunks:
+    """The global batches of items that come one after the other, perhaps without end.
+
+    key        what the code that makes the items finds the global generators seeded by, anew for each batch; None: it
+               is ours and draws nothing from them
+    first      the number of the batch that comes first
+    pulled     called with the number of a batch when its items were taken, and no more
+    """
+    items = iter(items)
+
+    def take(number: int) -> list[Any]:
+        with nullcontext() if key is None else seeded(key_of(key, "pull", number)):
+            return list(itertools.islice(items, share.rows))
+
+    chunk = take(first)
+    for number in itertools.count(first):
+        pulled(number)
+        following = take(number + 1) if share.world > 1 else None  # does every process get a row of it?
+        if following is not None and len(following) < share.world and not share.drop_last:
+            chunk, following = chunk + following, []
+            pulled(number)
+        if len(chunk) < (share.rows if share.drop_last else 1):
             return
-        mine = chunk[rank::world]
-        if len(mine):
-            yield TicketBatch(mine, range(first, first + len(chunk))[rank::world], key, number)
+        yield number, chunk
+        chunk = take(number + 1) if following is None else following
+
+
+def is_ordered(order: Any) -> bool:
+    """Whether an order can be cut: it is known as a whole."""
+    return isinstance(order, (np.ndarray, list, tuple, range, L))

@@ -5,8 +5,9 @@ None draws from a global generator: without a seed, the run's own (`torch.initia
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadValue, EmptySplit, NotFoundPath
-from layered.foundation.lists import mask2idxs
+from layered.data.subset import as_positions, as_splits, pick, walk
+from layered.foundation.errors import BadArgument, BadValue, EmptySplit, NotFoundPath, failed, unknown_name
 from layered.foundation.optional import lazy
+from layered.foundation.pipeline import describe
 from layered.foundation.seeds import key_of, permutation
 
 selection = lazy("sklearn.model_selection")
@@ -29,12 +31,54 @@ def _shuffled(count: int, seed: int | None) -> np.ndarray[Any, Any]:
     return permutation(count, key_of(torch.initial_seed(), "split") if seed is None else seed).numpy()
 
 
+def sklearn_seed(seed: int | None) -> int:
+    """`seed`, or one from the run's, in the range that scikit-learn takes."""
+    return key_of(torch.initial_seed(), "split") % (1 << 32) if seed is None else seed
+
+
+def split_items(splitter: Splitter, items: Any) -> list[np.ndarray[Any, Any]]:
+    """The positions that `splitter` gives for `items`, checked.
+
+    raises     EmptySplit, or BadValue where a position is not there or an item stands on two sides
+    """
+    asked = getattr(splitter, "description", getattr(splitter, "__name__", type(splitter).__name__))
+    if getattr(splitter, "__module__", "").startswith(__package__) and not hasattr(splitter, "description"):
+        raise BadArgument(
+            f"{asked} makes a splitter, and is none itself",
+            got=f"splitter={asked}",
+            expected="a function from items to positions",
+            fix=f"call it: splitter={asked}()",
+        )
+    try:
+        splits = as_splits(splitter(items), len(items))
+        check_not_empty(splits, asked=asked, total=len(items))
+        _check_apart(splits, items)
+    except Exception as error:
+        raise failed(error, f"splitting {len(items)} items by {asked}") from error
+    return splits
+
+
+def _check_apart(splits: Sequence[np.ndarray[Any, Any]], items: Any) -> None:
+    taken = np.zeros(len(items), dtype=bool)
+    for positions in splits:
+        twice = positions[taken[positions]]
+        if len(twice):
+            others = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
+            raise BadValue(
+                "an item stands in two splits",
+                got=f"item {twice[0]} ({describe(pick(items, int(twice[0])))}){others}",
+                expected="each item in one split, so that validation items are never trained on",
+                fix="take the validation items out of the training items",
+            )
+        taken[positions] = True
+
+
 def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> None:
-    """Raise EmptySplit where a side has no items.
+    """Raise EmptySplit unless there are training items and validation items.
 
     asked      what was asked for, in words
     """
-    for name, side in zip(("train", "valid"), splits, strict=False):
+    for name, side in itertools.zip_longest(("train", "valid"), splits[:2], fillvalue=()):
         if len(side) == 0:
             raise EmptySplit(
                 f"the '{name}' split is empty",
@@ -44,6 +88,39 @@ def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> Non
                 if "pct" in asked
                 else "look at an item: what the splitter goes by, a folder's name or a column, is not there",
             )
+
+
+def values_of(items: Any, by: Any, what: str) -> np.ndarray[Any, Any]:
+    """One value for each item: `by` is the name of a column, a function of an item, or the values themselves.
+
+    what       what the values are, for messages
+    """
+    if isinstance(by, str):
+        values = column_of(items, by)
+    elif callable(by):
+        values = [by(o) for o in walk(items)]
+    else:
+        values = by
+    if len(values) != len(items):
+        raise BadValue(f"there is not one value of {what} for each item", got=len(values), expected=len(items))
+    return np.asarray(values)
+
+
+def column_of(items: Any, col: str | int) -> Any:
+    """A column of a DataFrame, or of rows that are mappings."""
+    if hasattr(items, "iloc") and isinstance(col, int):
+        return items.iloc[:, col]
+    if hasattr(items, "columns"):
+        if col not in items.columns:
+            raise unknown_name("column", str(col), map(str, items.columns))
+        return items[col]
+    if len(items) and isinstance(items[0], Mapping) and col in items[0]:
+        return [row[col] for row in walk(items)]
+    raise BadValue(
+        f"there is no column {col!r} to split by",
+        got=f"items of type {type(items[0]).__name__}" if len(items) else "no items",
+        expected="a DataFrame, or rows that are mappings with that key",
+    )
 
 
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
@@ -62,7 +139,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
         cut = int(valid_pct * len(items))
         return order[cut:], order[:cut]
 
-    return _named(split, f"RandomSplitter(valid_pct={valid_pct})")
+    return named(split, f"RandomSplitter(valid_pct={valid_pct})")
 
 
 def TrainTestSplitter(
@@ -72,39 +149,36 @@ def TrainTestSplitter(
     train_size: float | None = None,
     shuffle: bool = True,
 ) -> Splitter:
-    """scikit-learn's `train_test_split`; `stratify` holds a label for each item."""
+    """scikit-learn's `train_test_split`.
+
+    stratify   keep the shares of these labels on both sides: a label for each item, a column, or a function of an item
+    """
 
     def split(items: Any) -> tuple[Indices, Indices]:
-        seed = random_state if random_state is not None else key_of(torch.initial_seed(), "split") % (1 << 32)
         train, valid = selection.train_test_split(
             np.arange(len(items)),
             test_size=test_size,
-            random_state=seed if shuffle else None,
-            stratify=stratify,
+            random_state=sklearn_seed(random_state) if shuffle else None,
+            stratify=None if stratify is None else values_of(items, stratify, "stratify"),
             train_size=train_size,
             shuffle=shuffle,
         )
         return train, valid
 
-    return _named(split, f"TrainTestSplitter(test_size={test_size})")
+    return named(split, f"TrainTestSplitter(test_size={test_size})")
 
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     """The items at `valid_idx` for validation, all others for training."""
+    positions = list(valid_idx)
 
     def split(items: Any) -> tuple[Indices, Indices]:
-        valid = np.asarray(mask2idxs(list(valid_idx)), dtype=np.int64)
-        if len(valid) and (valid.max() >= len(items) or valid.min() < -len(items)):
-            raise BadValue(
-                f"IndexSplitter names an item that is not there, among {len(items)} items",
-                got=int(valid.max()),
-                expected=f"positions from 0 to {len(items) - 1}",
-            )
+        valid = as_positions(positions, len(items), "validation")
         rest = np.ones(len(items), dtype=bool)
         rest[valid] = False
         return np.flatnonzero(rest), valid
 
-    return _named(split, "IndexSplitter")
+    return named(split, "IndexSplitter")
 
 
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
@@ -116,7 +190,7 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
         head, tail = np.arange(cut), np.arange(cut, count)
         return (head, tail) if valid_last else (tail, head)
 
-    return _named(split, f"EndSplitter(valid_pct={valid_pct})")
+    return named(split, f"EndSplitter(valid_pct={valid_pct})")
 
 
 def GrandparentSplitter(
@@ -124,33 +198,32 @@ def GrandparentSplitter(
 ) -> Splitter:
     """By the name of the folder two levels up: train/cat/1.jpg. Each name may be several."""
 
+    def under(names: str | Collection[str], parents: list[str]) -> np.ndarray[Any, Any]:
+        wanted = {names} if isinstance(names, str) else set(names)
+        return np.array([i for i, parent in enumerate(parents) if parent in wanted], dtype=np.int64)
+
     def split(items: Any) -> tuple[Indices, Indices]:
-        parents = [Path(o).parent.parent.name for o in items]
+        parents = [Path(o).parent.parent.name for o in walk(items)]
+        return under(train_name, parents), under(valid_name, parents)
 
-        def under(names: str | Collection[str]) -> np.ndarray[Any, Any]:
-            wanted = {names} if isinstance(names, str) else set(names)
-            return np.array([i for i, parent in enumerate(parents) if parent in wanted], dtype=np.int64)
-
-        return under(train_name), under(valid_name)
-
-    return _named(split, f"GrandparentSplitter(train_name={train_name!r}, valid_name={valid_name!r})")
+    return named(split, f"GrandparentSplitter(train_name={train_name!r}, valid_name={valid_name!r})")
 
 
 def FuncSplitter(func: Callable[[Any], Any]) -> Splitter:
     """The items for which `func` holds for validation."""
-    return _named(lambda items: MaskSplitter([bool(func(o)) for o in items])(items), "FuncSplitter")
+    return named(lambda items: MaskSplitter([bool(func(o)) for o in walk(items)])(items), "FuncSplitter")
 
 
 def MaskSplitter(mask: Iterable[Any] | Tensor) -> Splitter:
     """The items whose place in `mask` is true for validation."""
+    flags = np.asarray(mask if isinstance(mask, (np.ndarray, Tensor)) else list(mask)).astype(bool)
 
     def split(items: Any) -> tuple[Indices, Indices]:
-        flags = np.asarray(mask if isinstance(mask, (np.ndarray, Tensor)) else list(mask)).astype(bool)
         if len(flags) != len(items):
             raise BadValue("the mask and the items differ in length", got=len(flags), expected=len(items))
         return np.flatnonzero(~flags), np.flatnonzero(flags)
 
-    return _named(split, "MaskSplitter")
+    return named(split, "MaskSplitter")
 
 
 def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
@@ -159,22 +232,20 @@ def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
     if not file.is_file():
         raise NotFoundPath(f"FileSplitter finds no file '{file}'", fix="one file name a line")
     names = set(file.read_text().splitlines())
-    return _named(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), f"FileSplitter('{file.name}')")
+    return named(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), f"FileSplitter('{file.name}')")
 
 
 def ColSplitter(col: str | int = "is_valid", on: Any = None) -> Splitter:
     """The rows of a DataFrame whose column `col` is true (equals `on`, or is among them) for validation."""
 
     def split(items: Any) -> tuple[Indices, Indices]:
-        if not hasattr(items, "iloc"):
-            raise BadValue("ColSplitter splits a DataFrame", got=type(items).__name__)
-        values = items.iloc[:, col] if isinstance(col, int) else items[col]
+        values = np.asarray(column_of(items, col))
         if on is None:
-            return MaskSplitter(values.to_numpy().astype(bool))(items)
+            return MaskSplitter(values.astype(bool))(items)
         wanted = on if isinstance(on, (list, tuple, set)) else [on]
-        return MaskSplitter(values.isin(list(wanted)).to_numpy())(items)
+        return MaskSplitter([value in wanted for value in values.tolist()])(items)
 
-    return _named(split, f"ColSplitter({col!r})")
+    return named(split, f"ColSplitter({col!r})")
 
 
 def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = None) -> Splitter:
@@ -189,9 +260,10 @@ def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = No
         train, valid = int(train_sz * len(items)), int(valid_sz * len(items))
         return order[:train], order[train : train + valid]
 
-    return _named(split, f"RandomSubsetSplitter({train_sz}, {valid_sz})")
+    return named(split, f"RandomSubsetSplitter({train_sz}, {valid_sz})")
 
 
-def _named(split: Any, text: str) -> Splitter:
+def named(split: Any, text: str) -> Splitter:
+    """`split`, with a description of it for messages."""
     split.description = text
     return split  # type: ignore[no-any-return]  # a function that carries its description

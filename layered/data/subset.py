@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadArgument, BadValue, EmptySource
 from layered.foundation.lists import L, mask2idxs
+
+SPLIT_NAMES = ("training", "validation")
 
 
 class Subset(Sequence[Any]):
@@ -27,10 +30,9 @@ class Subset(Sequence[Any]):
         return Subset(self.all_items, chosen)
 
     def __iter__(self) -> Iterator[Any]:
-        items = self.all_items
-        if hasattr(items, "iloc"):
-            return (items.iloc[i] for i in self.positions)
-        return map(items.__getitem__, self.positions.tolist())
+        if hasattr(self.all_items, "iloc"):
+            return (self.all_items.iloc[i] for i in self.positions)
+        return map(self.all_items.__getitem__, self.positions.tolist())
 
     def __repr__(self) -> str:
         return repr(L(list(self), use_list=True))
@@ -41,15 +43,86 @@ def pick(items: Any, i: int) -> Any:
     return items.iloc[i] if hasattr(items, "iloc") else items[i]
 
 
-def as_positions(split: Any, total: int) -> np.ndarray[Any, Any]:
-    """A split (positions or a mask) as int64 positions; a position that is not there is an error."""
-    positions = (
-        split if isinstance(split, np.ndarray) and split.dtype != bool else np.asarray(mask2idxs(split), np.int64)
-    )
-    if len(positions) and (positions.max() >= total or positions.min() < -total):
-        raise BadValue(
-            "a split names an item that is not there",
-            got=int(positions.max() if positions.max() >= total else positions.min()),
-            expected=f"less than {total}, the number of items",
+def walk(items: Any) -> Iterator[Any]:
+    """All items in order; of a DataFrame its rows."""
+    is_plain = hasattr(items, "__iter__") and not hasattr(items, "iloc")
+    return iter(items) if is_plain else (pick(items, i) for i in range(len(items)))
+
+
+def as_items(source: Any) -> Any:
+    """`source` as something with a length and indexing.
+
+    Lists, arrays, pandas frames and map-style data sets stay what they are; frames of other libraries become pandas ones
+    (by their `to_pandas`, unless their rows are mappings already); what can only be iterated over is listed.
+    raises     BadArgument for a path or a mapping, EmptySource for an iterator with nothing left
+    """
+    if isinstance(source, (str, os.PathLike)):
+        raise BadArgument(
+            "the items are a path, not what is in it",
+            got=repr(source),
+            expected="a list, a DataFrame, …",
+            fix="say how the items are found: DataBlock(get_items=get_image_files), or give get_image_files(path)",
         )
-    return positions.astype(np.int64, copy=False)
+    if isinstance(source, Mapping):
+        raise BadArgument(
+            "the items are a mapping, which has no positions",
+            got=f"{type(source).__name__} with the keys {', '.join(map(repr, list(source)[:5]))}",
+            expected="a list, a DataFrame, …",
+            fix="pd.DataFrame(source) for columns of one length, list(source.items()) for pairs",
+        )
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        is_frame = hasattr(source, "to_pandas") and not (len(source) and isinstance(source[0], Mapping))
+        return source.to_pandas() if is_frame else source
+    if not isinstance(source, Iterable):
+        raise BadArgument(
+            "the items cannot be listed", got=type(source).__name__, expected="a list, a DataFrame, a data set, …"
+        )
+    items = list(source)
+    if not items and isinstance(source, Iterator):
+        raise EmptySource(
+            "the items are an iterator with nothing left",
+            got=f"a {type(source).__name__}, which can be gone through only once",
+            expected="something that can be gone through again",
+            fix="items = list(iterator) where it is made, and use the list",
+        )
+    return items
+
+
+def as_positions(split: Any, total: int, name: str = "") -> np.ndarray[Any, Any]:
+    """A split (positions or a mask) as int64 positions from 0; a position that is not there is an error.
+
+    name       what the split is called in messages
+    """
+    which = f"the {name} split" if name else "a split"
+    given = np.asarray(split if isinstance(split, np.ndarray) else list(split))
+    if given.dtype == bool and len(given) != total:
+        raise BadValue(f"{which} is a mask of another length than the items", got=len(given), expected=total)
+    if given.ndim != 1 or (len(given) and given.dtype.kind not in "biu"):
+        shown = f"{given.dtype} of shape {given.shape}"
+        raise BadValue(f"{which} does not name items", got=shown, expected="whole numbers, or a mask of booleans")
+    positions = np.flatnonzero(given) if given.dtype == bool else given.astype(np.int64, copy=False)
+    wrong = positions[(positions >= total) | (positions < -total)]
+    if len(wrong):
+        raise BadValue(
+            f"{which} names an item that is not there",
+            got=int(wrong[0]),
+            expected=f"less than {total}, the number of items",
+            fix="make the split for these items: splits = splitter(items)",
+        )
+    return positions % total if len(positions) and positions.min() < 0 else positions
+
+
+def as_splits(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
+    """The positions of the training items, of the validation items, …, checked: see `as_positions`."""
+    if callable(splits):
+        raise BadArgument(
+            "the splits are a function, not positions", got=repr(splits), fix="call it: splits = splitter(items)"
+        )
+    if not isinstance(splits, Iterable) or not all(hasattr(split, "__len__") for split in splits):
+        raise BadArgument(
+            "the splits are not a list for each side",
+            got=repr(splits)[:200],
+            expected="(positions of the training items, positions of the validation items)",
+            fix="splits = splitter(items), for example RandomSplitter()(items)",
+        )
+    return [as_positions(split, total, dict(enumerate(SPLIT_NAMES)).get(i, "")) for i, split in enumerate(splits)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import re
 import shutil
@@ -11,10 +13,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from layered.data.disk import saving
 from layered.foundation.errors import BadFile, LayeredError, UnsafeFile
@@ -24,11 +27,15 @@ MAX_BYTES = 1 << 40  # of the unpacked files together
 MAX_RATIO = 200  # unpacked bytes for one packed byte, beyond the first SMALL bytes
 SMALL = 256 << 20
 CHUNK = 1 << 20
+MAX_PADDING = 64 << 20  # zeros after the last entry of a tar
 
 _BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
-    EOFError, OSError, ValueError, NotImplementedError,
+    EOFError, OSError, ValueError, NotImplementedError, OverflowError, RecursionError,
 )  # fmt: skip
+_PACKERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,10 @@ class _Member:
     name: str
     open: Callable[[], IO[bytes]] | None = None  # None for a folder
     link: str | None = None  # the entry meant, from the archive's root
+
+    @property
+    def is_file(self) -> bool:
+        return self.open is not None or self.link is not None
 
 
 def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> Path:
@@ -54,17 +65,72 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
                reaches outside, holds devices or passes the bounds; CannotSave when the disk refuses
     """
     room = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
+    with _all_or_nothing(folder) as temp:
+        _write_all(_members(archive), temp, archive, room, max_files)
+        with saving(folder):
+            _only_folder(temp).rename(folder)
+    return folder
+
+
+def copy_files(found: Iterable[Path], folder: Path) -> Path:
+    """Copy files, and what is in folders, into `folder`, which must not exist: all of it or nothing.
+
+    raises     CannotSave when the disk refuses
+    """
+    with _all_or_nothing(folder) as temp, saving(folder):
+        for file, name in _plain_files(found):
+            (temp / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, temp / name)
+        temp.rename(folder)
+    return folder
+
+
+def _plain_files(found: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Files, and those below folders, with their names from there on."""
+    for root in found:
+        for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield file, file.relative_to(root if root.is_dir() else root.parent)
+
+
+def differences(origin: Path | list[Path], folder: Path) -> Iterator[str]:
+    """The files of an archive (or plain files) that `folder`, made from it, lacks or has otherwise; more are no matter.
+
+    raises     BadFile for an archive that is damaged
+    """
+    if isinstance(origin, list):
+        for file, name in _plain_files(origin):
+            if not (folder / name).is_file() or not _same(file.open("rb"), folder / name):
+                yield name.as_posix()
+        return
+    names = [PurePosixPath(_safe(origin, member.name)).parts for member in _members(origin)]
+    has_top = len({parts[:1] for parts in names}) == 1 and any(len(parts) > 1 for parts in names)
+    for parts, member in zip(names, _members(origin), strict=True):
+        target = folder.joinpath(*parts[has_top:])
+        is_there = target.is_file() if member.is_file else target.is_dir()
+        if not is_there or (member.open is not None and not _same(member.open(), target)):
+            yield "/".join(parts)
+
+
+def _same(packed: IO[bytes], file: Path) -> bool:
+    with packed, open(file, "rb") as unpacked:
+        while piece := packed.read(CHUNK):
+            if unpacked.read(len(piece)) != piece:
+                return False
+        return not unpacked.read(1)
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, to be renamed when it is complete; whatever is left of it goes."""
     temp = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temp, ignore_errors=True)  # of a process that was killed
     try:
         with saving(temp):
             temp.mkdir(parents=True)
-        _write_all(_members(archive), temp, archive, room, max_files)
-        with saving(folder):
-            _only_folder(temp).rename(folder)
+        yield temp
     finally:
         shutil.rmtree(temp, ignore_errors=True)
-    return folder
 
 
 def _members(archive: Path) -> Iterator[_Member]:
@@ -99,8 +165,27 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             yield _Member(info.filename, None if info.is_dir() else partial(packed.open, info))
 
 
+class _Bounded:
+    """The bytes of a tar, in pieces of at most CHUNK: a header that claims to be longer would all go into memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= CHUNK:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._read(size)
+
+
+def _unpacked(archive: Path) -> IO[bytes]:
+    with open(archive, "rb") as file:
+        start = file.read(6)
+    opener: Callable[..., IO[bytes]] = next((o for magic, o in _PACKERS.items() if start.startswith(magic)), open)
+    return opener(archive, "rb")
+
+
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive) as packed:
+    with _unpacked(archive) as file, tarfile.TarFile(fileobj=_Bounded(file)) as packed:  # type: ignore[arg-type]
         while info := packed.next():
             packed.members.clear()  # type: ignore[attr-defined]  # it would grow with every entry
             if info.isdir():
@@ -139,9 +224,11 @@ def _resolved(name: str, link: str) -> str:
 def _check_end(packed: tarfile.TarFile) -> None:
     """Nothing but zeros may follow the last entry: tarfile takes a damaged header for the end."""
     rest: IO[bytes] = packed.fileobj  # type: ignore[assignment]
+    padding = 0
     while piece := rest.read(CHUNK):
-        if piece.strip(b"\0"):
-            raise tarfile.ReadError("the archive goes on after a damaged entry")
+        padding += len(piece)
+        if piece.strip(b"\0") or padding > MAX_PADDING:
+            raise tarfile.ReadError("the archive goes on after a damaged entry, or the last one")
 
 
 def _write_all(members: Iterable[_Member], root: Path, archive: Path, room: int, max_files: int) -> None:
@@ -149,7 +236,11 @@ def _write_all(members: Iterable[_Member], root: Path, archive: Path, room: int,
         if count > max_files:
             raise _unsafe(archive, member.name, f"is one of more than {max_files} entries")
         target = root / _safe(archive, member.name)
+        if target.exists() and (member.is_file or not target.is_dir()):
+            raise _unsafe(archive, member.name, "stands in it twice")
         try:
+            with saving(target):
+                _make_folder(target.parent if member.is_file else target, archive, member.name)
             if member.link is not None:
                 source = root / _safe(archive, member.link)
                 if not source.is_file():
@@ -157,15 +248,19 @@ def _write_all(members: Iterable[_Member], root: Path, archive: Path, room: int,
                 room -= _copy(source.open("rb"), target, room)
             elif member.open is not None:
                 room -= _copy(member.open(), target, room)
-            else:
-                with saving(target):
-                    target.mkdir(parents=True, exist_ok=True)
         except _TooMuch:
             raise _unsafe(archive, member.name, "passes the bound on the unpacked size") from None
         except LayeredError:
             raise
         except _BROKEN as error:
             raise _bad(archive, error) from error
+
+
+def _make_folder(folder: Path, archive: Path, name: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise _unsafe(archive, name, "lies in what another entry says is a file") from None
 
 
 class _TooMuch(Exception):
@@ -177,7 +272,6 @@ def _copy(source: IO[bytes], target: Path, room: int) -> int:
     written = 0
     with source:
         with saving(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
             file = open(target, "wb")  # noqa: SIM115  # closed by the `with` below
         with file:
             while piece := source.read(CHUNK):

@@ -1,21 +1,34 @@
-"""What runs on the other side: plans go to workers, packed batches and described failures come back."""
+"""Worker processes: plans go to them, packed batches and described failures come back."""
 
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
+import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data.collate import pack, unpack
+from layered.data.making import MadeBatch
+from layered.data.packed import packed
 from layered.data.samplers import TicketBatch
-from layered.foundation.errors import BadItem
+from layered.foundation.errors import BadItem, BadValue
+from layered.foundation.helpers import noop
+from layered.foundation.pipeline import Pipeline
 
-IN_PARENT = ("get_idxs", "shuffle_fn", "after_batch", "before_iter", "after_iter")  # stages that workers never run
+IN_WORKER = (
+    "wif", "create_item", "after_item", "do_item", "before_batch", "create_batch", "retain", "do_batch",
+)  # fmt: skip
+IN_PARENT = (
+    "get_idxs", "shuffle_fn", "sample", "create_batches", "after_batch", "before_iter", "after_iter",
+)  # fmt: skip
 
 
 class Plan:
@@ -46,10 +59,11 @@ class Failure:
 class WorkerSide:
     """The part of a loader that runs in workers: plans in, packed batches out."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, dataset: Any) -> None:
         self.loader = copy.copy(loader)
         for stage in IN_PARENT:
             self.loader.__dict__.pop(stage, None)
+        self.loader.dataset = dataset if loader.indexed else None  # the items of a stream come with the plans
 
     def __len__(self) -> int:
         return self.loader.n or 0
@@ -62,6 +76,89 @@ class WorkerSide:
         return (pack(batch), *rest)
 
 
+class Workers:
+    """The workers of a loader; kept for the next epoch if they are persistent and their work has not changed."""
+
+    def __init__(self) -> None:
+        self._work: list[Any] = []
+        self._dataset: Any = None
+        self._torch_loader: TorchDataLoader[Any] | None = None
+        self._cannot: str | None = None
+
+    def batches(self, loader: Any, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch] | None:
+        """The batches of a plan, made by the workers that `loader` asks for; None if they cannot be had.
+
+        raises     BadValue where a number of workers was asked for, and something cannot be sent to them
+        """
+        work = _work_of(loader)
+        has_changed = len(work) != len(self._work) or any(a is not b for a, b in zip(work, self._work, strict=True))
+        if has_changed:
+            self._work, self._torch_loader, self._dataset = work, None, packed(loader.dataset)
+            self._cannot = None if start_method(loader) == "fork" else unsendable(WorkerSide(loader, self._dataset))
+            if self._cannot is not None and loader.workers_by_default:
+                warnings.warn(f"batches are made without workers, since {self._cannot}", stacklevel=4)
+        if self._cannot is not None:
+            if loader.workers_by_default:
+                return None
+            raise BadValue(
+                f"{loader.num_workers} workers were asked for, but something cannot be sent to them",
+                got=self._cannot,
+                fix="define functions at the top of a module, not as lambdas, or use num_workers=0",
+            )
+        if self._torch_loader is None or not loader.persistent_workers:
+            self._torch_loader = _torch_loader(loader, self._dataset)
+        self._torch_loader.sampler.plan = plan  # type: ignore[attr-defined]  # the sampler is a Plan
+        return map(open_made, self._torch_loader)
+
+
+def _torch_loader(loader: Any, dataset: Any) -> TorchDataLoader[Any]:
+    return TorchDataLoader(
+        WorkerSide(loader, dataset),  # type: ignore[arg-type]  # anything with __getitem__ will do
+        batch_size=None,
+        sampler=Plan(),
+        num_workers=loader.num_workers,
+        collate_fn=noop,
+        pin_memory=loader.pins,
+        timeout=loader.timeout,
+        worker_init_fn=start_worker,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=torch.Generator().manual_seed(0),
+        persistent_workers=loader.persistent_workers,
+    )
+
+
+def _work_of(loader: Any) -> list[Any]:
+    """What workers were started with: if any of it is another object now, they work on something that has changed."""
+    progress = ("consumed", "present")
+    work = [value for name, value in vars(loader).items() if not name.startswith("_") and name not in progress]
+    for name in IN_WORKER:
+        stage = getattr(loader, name)
+        steps = stage.fs if isinstance(stage, Pipeline) else [getattr(stage, "__func__", stage)]
+        for step in steps:
+            work += [step, *getattr(step, "__dict__", {}).values()]
+    return work
+
+
+def start_method(loader: Any) -> str:
+    """How workers are started: "fork", "spawn" or "forkserver"."""
+    context = loader.multiprocessing_context or torch.multiprocessing
+    return context if isinstance(context, str) else str(context.get_start_method())
+
+
+def unsendable(side: WorkerSide) -> str | None:
+    """What of a loader cannot be pickled for its workers, and why; None if all can."""
+    try:
+        pickle.dumps(side)
+    except Exception as error:
+        for name, value in side.loader.__getstate__().items():
+            try:
+                pickle.dumps(value)
+            except Exception as own_error:
+                return f"its {name} cannot be pickled ({own_error})"
+        return str(error)
+    return None
+
+
 def open_made(made: Any) -> Any:
     """What came back from a worker, opened; a failure is raised."""
     if isinstance(made, Failure):
@@ -72,11 +169,14 @@ def open_made(made: Any) -> Any:
 
 def start_worker(worker: int) -> None:
     """Run the loader's own `wif` in a worker that has just started."""
+    gc.freeze()  # the collector leaves the parent's objects alone: looking at them would copy their memory
     info = torch.utils.data.get_worker_info()
     assert info is not None
     info.dataset.loader.wif()  # type: ignore[attr-defined]  # a WorkerSide
 
 
 def default_workers() -> int:
-    """As many workers as this process may use cores, at most 16."""
+    """As many workers as this process may use cores, at most 16; none on macOS, where starting them costs too much."""
+    if sys.platform == "darwin":
+        return 0
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,3 +127,20 @@ def show_title(o: object, ctx: Any = None, color: str = "black", **kwargs: Any) 
     elif hasattr(ctx, "set_title"):
         ctx.set_title(f"{ctx.title.get_text()}\n{o}" if ctx.title.get_text() else str(o), color=color)
     return ctx
+
+
+def is_quiet() -> bool:
+    """Whether nothing shall be shown: the environment variable LAYERED_QUIET is set."""
+    return bool(os.environ.get("LAYERED_QUIET"))
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def is_watched() -> bool:
+    """Whether somebody looks on: standard output is a terminal or a notebook's, and LAYERED_QUIET is not set."""
+    return not is_quiet() and (in_notebook() or sys.stdout.isatty())

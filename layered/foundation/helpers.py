@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import inspect
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -66,6 +70,110 @@ def using_attr(f: Callable[[Any], Any], attr: str) -> Callable[[Any], Any]:
     return on_attribute
 
 
+def store_attr(names: str | None = None, self: Any = None, **attrs: Any) -> None:
+    """Keep the arguments of the function that calls it as attributes of its `self`: all of them, or those in `names`.
+
+    names      "a, b"; by default all parameters
+    attrs      others to keep, by name
+
+    >>> class Point:
+    ...     def __init__(self, x, y=0): store_attr()
+    >>> vars(Point(3))
+    {'x': 3, 'y': 0}
+    """
+    caller = sys._getframe(1)
+    owner = caller.f_locals[caller.f_code.co_varnames[0]] if self is None else self
+    if names is None and not attrs:
+        count = caller.f_code.co_argcount + caller.f_code.co_kwonlyargcount
+        wanted = [name for name in caller.f_code.co_varnames[:count] if caller.f_locals[name] is not owner]
+    else:
+        wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
+    for name, value in {**{name: caller.f_locals[name] for name in wanted}, **attrs}.items():
+        setattr(owner, name, value)
+
+
+class GetAttr:
+    """Looks up attributes that it does not have in the attribute named by `_default`.
+
+    >>> class Box(GetAttr):
+    ...     _default = "inner"
+    ...     def __init__(self, inner): self.inner = inner
+    >>> Box("abc").upper()
+    'ABC'
+    """
+
+    _default = "default"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == self._default:
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        return getattr(getattr(self, self._default), name)
+
+
+def delegates(
+    to: Callable[..., Any] | None = None, keep: bool = False, but: Iterable[str] = ()
+) -> Callable[[Any], Any]:
+    """Decorator: in the signature that editors show, the keywords of `to` stand in place of `**kwargs`.
+
+    to         the function that `kwargs` are handed on to; for a class by default that of its base
+    keep       leave `**kwargs` in place too
+    but        names to leave out
+
+    >>> def base(a, b=1, c=2): ...
+    >>> @delegates(base)
+    ... def f(x, **kwargs): return base(x, **kwargs)
+    >>> inspect.signature(f)
+    <Signature (x, *, b=1, c=2)>
+    """
+
+    def decorate(f: Any) -> Any:
+        source = to if to is not None else f.__base__.__init__
+        function = f.__init__ if to is None else f
+        parameters = dict(inspect.signature(function).parameters)
+        rest = next((p for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
+        if rest is not None:
+            del parameters[rest.name]
+        for name, p in inspect.signature(source).parameters.items():
+            if p.default is not p.empty and name not in parameters and name not in but:
+                parameters[name] = p.replace(kind=p.KEYWORD_ONLY)
+        if rest is not None and keep:
+            parameters[rest.name] = rest
+        ordered = sorted(parameters.values(), key=lambda p: p.kind)
+        function.__signature__ = inspect.Signature(ordered)
+        return f
+
+    return decorate
+
+
+class _Inf:
+    """Iterators that never end, new ones each time they are named.
+
+    >>> list(zip("ab", Inf.count)), list(zip("ab", Inf.zeros))
+    ([('a', 0), ('b', 1)], [('a', 0), ('b', 0)])
+    """
+
+    count = property(lambda self: itertools.count())
+    zeros = property(lambda self: itertools.repeat(0))
+    ones = property(lambda self: itertools.repeat(1))
+    nones = property(lambda self: itertools.repeat(None))
+
+
+Inf = _Inf()
+
+
+def explode_types(o: Any) -> Any:
+    """The types inside nested tuples, lists and mappings.
+
+    >>> explode_types((1, ["a"]))
+    {<class 'tuple'>: [<class 'int'>, {<class 'list'>: [<class 'str'>]}]}
+    """
+    if isinstance(o, Mapping):
+        return {type(o): {key: explode_types(value) for key, value in o.items()}}
+    if isinstance(o, (tuple, list)):
+        return {type(o): [explode_types(element) for element in o]}
+    return type(o)
+
+
 class fastuple(tuple[Any, ...]):
     """A tuple with elementwise arithmetic, used for sizes and samples.
 
@@ -83,16 +191,16 @@ class fastuple(tuple[Any, ...]):
         return type(self)([f(a, b) for a, b in zip(self, others, strict=True)])
 
     def __mul__(self, other: Any) -> fastuple:
-        return self._each(other, lambda a, b: a * b)
+        return self._each(other, operator.mul)
 
     def __add__(self, other: Any) -> fastuple:
-        return self._each(other, lambda a, b: a + b)
+        return self._each(other, operator.add)
 
     def __sub__(self, other: Any) -> fastuple:
-        return self._each(other, lambda a, b: a - b)
+        return self._each(other, operator.sub)
 
     def __truediv__(self, other: Any) -> fastuple:
-        return self._each(other, lambda a, b: a / b)
+        return self._each(other, operator.truediv)
 
     def __floordiv__(self, other: Any) -> fastuple:
-        return self._each(other, lambda a, b: a // b)
+        return self._each(other, operator.floordiv)

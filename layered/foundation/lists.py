@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequen
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -129,14 +130,27 @@ class L(MutableSequence[Any]):
         """Sorted by a function, an attribute's name or an item's number."""
         return L(sorted(self, key=_by_name(key), reverse=reverse), use_list=True)
 
-    def unique(self, sort: bool = False) -> L:
-        """Each item once, in the order of first appearance (sorted, with `sort`)."""
-        found = list(dict.fromkeys(self))
-        return L(sorted(found) if sort else found, use_list=True)
+    def unique(self, sort: bool = False, bidir: bool = False, start: Any = None) -> Any:
+        """Each item once, in the order of first appearance (sorted, with `sort`).
+
+        bidir      also return the position of each
+        start      items that come first
+        """
+        found = list(dict.fromkeys([*L(start), *self]))
+        res = L(sorted(found) if sort else found, use_list=True)
+        return (res, res.val2idx()) if bidir else res
 
     def val2idx(self) -> dict[Any, int]:
         """Each item's position."""
         return {v: i for i, v in enumerate(self)}
+
+    def groupby(self, key: Any, val: Any = None) -> dict[Any, L]:
+        """Key → the items (or their `val`) that have it; both functions, attributes' names or items' numbers."""
+        key, val = _by_name(key), (lambda o: o) if val is None else _by_name(val)
+        groups: dict[Any, L] = {}
+        for o in self:
+            groups.setdefault(key(o), L()).append(val(o))
+        return groups
 
     def itemgot(self, *indices: Any) -> L:
         """`o[i]` of every item, one index after the other."""
@@ -153,6 +167,10 @@ class L(MutableSequence[Any]):
         """(position, item) pairs."""
         return L(list(enumerate(self)), use_list=True)
 
+    def renumerate(self) -> L:
+        """(item, position) pairs."""
+        return L([(o, i) for i, o in enumerate(self)], use_list=True)
+
     def zip(self) -> L:
         """Transpose: the first of all items, the second of all, …"""
         return L(list(zip(*self, strict=False)), use_list=True)
@@ -167,9 +185,34 @@ class L(MutableSequence[Any]):
 
     map_zip = starmap
 
+    def map_dict(self, f: Callable[[Any], Any]) -> dict[Any, Any]:
+        """Item → `f(item)`."""
+        return {o: f(o) for o in self}
+
+    def flatmap(self, f: Callable[[Any], Iterable[Any]]) -> L:
+        """All items of `f(item)` of every item."""
+        return self.map(f).concat()
+
     def first(self, f: Callable[[Any], Any] | None = None) -> Any:
         """The first item (for which `f` holds), or None."""
         return next((o for o in self if f is None or f(o)), None)
+
+    def last(self, f: Callable[[Any], Any] | None = None) -> Any:
+        """The last item (for which `f` holds), or None."""
+        return next((o for o in reversed(list(self)) if f is None or f(o)), None)
+
+    def argfirst(self, f: Callable[[Any], Any]) -> int | None:
+        """The position of the first item for which `f` holds, or None."""
+        return next((i for i, o in enumerate(self) if f(o)), None)
+
+    def cycle(self) -> Iterator[Any]:
+        """The items again and again."""
+        return itertools.cycle(self)
+
+    def setattrs(self, name: str, value: Any) -> None:
+        """Set an attribute of every item."""
+        for o in self:
+            setattr(o, name, value)
 
     def concat(self) -> L:
         """The items of all items."""
@@ -188,6 +231,21 @@ class L(MutableSequence[Any]):
     def sum(self) -> Any:
         return self.reduce(operator.add) if len(self) else 0
 
+    def product(self) -> Any:
+        return self.reduce(operator.mul, 1)
+
+    def tensored(self) -> L:
+        """Every item as a tensor."""
+        return self.map(torch.as_tensor)
+
+    def stack(self, dim: int = 0) -> Tensor:
+        """The items, tensors of one shape, along a new axis `dim`."""
+        return torch.stack(list(self.tensored()), dim)
+
+    def cat(self, dim: int = 0) -> Tensor:
+        """The items, tensors, one after the other along axis `dim`."""
+        return torch.cat(list(self.tensored()), dim)
+
     def reduce(self, f: Callable[[Any, Any], Any], *initial: Any) -> Any:
         """Fold with `f` from the left."""
         return functools.reduce(f, self, *initial)
@@ -197,6 +255,16 @@ class L(MutableSequence[Any]):
         """The numbers of `range`; of a collection, its positions."""
         start = start if isinstance(start, int) else len(start)
         return cls(range(start) if stop is None else range(start, stop, step), use_list=True)
+
+    @classmethod
+    def split(cls, text: str, sep: str | None = None, maxsplit: int = -1) -> L:
+        """The words of a text, or its parts between `sep`."""
+        return cls(text.split(sep, maxsplit), use_list=True)
+
+    @classmethod
+    def splitlines(cls, text: str) -> L:
+        """The lines of a text."""
+        return cls(text.splitlines(), use_list=True)
 
 
 def mask2idxs(mask: Any) -> list[int]:

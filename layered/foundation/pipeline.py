@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from layered.foundation.helpers import listify
 from layered.foundation.transform import Transform, mk_transform
 
 
@@ -15,7 +18,7 @@ class Pipeline:
     funcs      a transform, a function, a list of them, or None
     split_idx  which split it works for: 0 training, 1 validation
 
-    An unknown attribute is looked up in the members (`pipeline.vocab`); a member is found by its class (`pipeline.resize`).
+    A member is found by its class (`pipeline.resize`); any other attribute is looked up in the members (`pipeline.vocab`).
 
     >>> p = Pipeline([lambda x: x + 1, lambda x: 2 * x])
     >>> p(1)
@@ -27,18 +30,21 @@ class Pipeline:
         if isinstance(funcs, Pipeline):
             self.fs: list[Transform] = list(funcs.fs)
         else:
-            several = isinstance(funcs, (list, tuple)) or type(funcs).__name__ == "L"
-            given = [] if funcs is None else list(funcs) if several else [funcs]
+            given = [funcs] if callable(funcs) else listify(funcs)
             self.fs = sorted((mk_transform(f) for f in given), key=lambda f: f.order)
 
     def __call__(self, o: Any) -> Any:
-        for step, f in enumerate(self.fs):
-            try:
-                o = f(o, split_idx=self.split_idx)
-            except Exception as error:
-                _note(error, f"in step {step + 1} of {len(self.fs)}, {f!r}, given {describe(o)}")
-                raise
+        for i in range(len(self.fs)):
+            o = self.step(i, o)
         return o
+
+    def step(self, i: int, o: Any) -> Any:
+        """What step `i` alone makes of `o`; a failure says which step it was, and what it was given."""
+        try:
+            return self.fs[i](o, split_idx=self.split_idx)
+        except Exception as error:
+            _note(error, f"in step {i + 1} of {len(self.fs)}, {self.fs[i]!r}, given {describe(o)}")
+            raise
 
     def decode(self, o: Any, full: bool = True) -> Any:
         """Undo the steps from the last; with `full=False` only until the result can be shown."""
@@ -57,7 +63,7 @@ class Pipeline:
         return ctx
 
     def setup(self, items: Any = None, train_setup: bool = False) -> None:
-        """Set up each step in order; each sees the items as the steps before it leave them."""
+        """Set up each step in order on `items`; a `TfmdLists` of this pipeline gives each what the steps before it make."""
         steps, self.fs = self.fs, []
         for f in steps:
             self.add(f, items, train_setup)
@@ -86,11 +92,11 @@ class Pipeline:
         if name.startswith("_") or name == "fs":
             raise AttributeError(name)
         for f in self.fs:
-            if hasattr(f, name):
-                return getattr(f, name)
-        for f in self.fs:
             if _snake_case(type(f).__name__) == name:
                 return f
+        for f in self.fs:
+            if hasattr(f, name):
+                return getattr(f, name)
         raise AttributeError(f"no step of {self!r} has the attribute '{name}'")
 
     def __getitem__(self, i: int) -> Transform:
@@ -126,13 +132,18 @@ def describe(o: Any) -> str:
         brackets = "()" if type(o) is tuple else "[]"
         return f"{brackets[0]}{shown}{', …' if len(o) > 4 else ''}{brackets[1]}"
     kind = type(o).__name__
+    if isinstance(o, np.generic):
+        return f"{kind} {o}"
+    if hasattr(o, "iloc") and o.ndim == 1:
+        cells = ", ".join(f"{name}={value!r}" for name, value in o.iloc[:3].to_dict().items())
+        return f"row {cells}{', …' if len(o) > 3 else ''}"
     if hasattr(o, "shape"):
         dtype = f" {str(o.dtype).removeprefix('torch.')}" if hasattr(o, "dtype") else ""
         return f"{kind} {'×'.join(map(str, o.shape)) or 'scalar'}{dtype}"
     if hasattr(o, "size") and isinstance(o.size, tuple):
         return f"{kind} {'×'.join(map(str, o.size))}"
     text = repr(o)
-    text = text if len(text) <= 60 else text[:57] + "…"
+    text = text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"  # of a path, the end says most
     return text if text.startswith(f"{kind}(") else f"{kind} {text}"
 
 

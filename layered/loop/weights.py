@@ -14,6 +14,7 @@ from layered.foundation.errors import CannotRestore, NotFoundPath
 from layered.foundation.paths import Path
 from layered.foundation.torch_files import read_weights
 from layered.loop.packing import pack, unpack
+from layered.loop.processes import unwrapped
 
 SUFFIX = ".layered"
 _SUFFIXES = (SUFFIX, ".pth", ".safetensors")
@@ -25,7 +26,7 @@ def save_weights(loop: Any, file: Any, with_opt: bool) -> Path:
     if not path.name.endswith(SUFFIX):
         path = path.with_name(path.name + SUFFIX)
     tensors: dict[str, Tensor] = {}
-    manifest = {"model": pack(loop.model.state_dict(), tensors, "model")}
+    manifest = {"model": pack(unwrapped(loop.model).state_dict(), tensors, "model")}
     if with_opt and loop.opt is not None:
         manifest["opt"] = pack(loop.opt.state_dict(), tensors, "opt")
     write_archive(path, manifest, tensors, kind="weights")
@@ -36,7 +37,7 @@ def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any
     """Put the weights of a file into the loop's model; the loop is unchanged unless all of them fit."""
     path = _find(loop, file)
     weights, opt_state = _read(path)
-    _check_fits(path, loop.model.state_dict(), weights, strict)
+    _check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
     if device is not None:
         loop.model.to(device)
     if with_opt and opt_state is not None:
@@ -50,7 +51,7 @@ def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any
                 got=str(error).splitlines()[0],
                 fix="load(…, with_opt=False) loads the weights alone",
             ) from error
-    loop.model.load_state_dict(weights, strict=strict)
+    unwrapped(loop.model).load_state_dict(weights, strict=strict)
 
 
 def _find(loop: Any, file: Any) -> Path:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue
+from layered.foundation.optional import lazy
 from layered.foundation.tensors import plain
-from layered.metrics.metric import Metric, flatten_check, function_name
+from layered.metrics.inputs import flatten_check, floats
+from layered.metrics.metric import Metric, function_name
+
+sp_optimize = lazy("scipy.optimize")
+
+SETTLE_EVERY = 256  # batches kept on their device at most, before they are moved to main memory in one go
 
 
 class ActivationType:
@@ -19,8 +28,56 @@ class ActivationType:
     No, Sigmoid, Softmax, BinarySoftmax = "no", "sigmoid", "softmax", "binary_softmax"
 
 
-class AccumMetric(Metric):
-    """A function of the predictions and targets of the whole pass, kept on their device until the value is read.
+class Kept(Metric):
+    """Base of metrics that keep what `prepare` makes of each batch, and hand all of it to `whole` in the end.
+
+    ignore_index  places whose target is this number are left out; there is one target a row then
+
+    What is kept is moved to main memory every 256 batches, so that `update` hardly ever waits for the device.
+    NaN among the predictions makes the value nan, with a warning.
+    """
+
+    state = ("preds", "targs")
+    preds: tuple[Tensor, ...] = ()
+    targs: tuple[Tensor, ...] = ()
+    ignore_index: int | None = None
+
+    def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
+        """What to keep of one batch."""
+        return floats(pred), targ
+
+    def whole(self, pred: Tensor, targ: Tensor) -> Any:
+        """The value, from all that was kept, on the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} needs whole(self, pred, targ)")
+
+    def update(self, pred: Tensor, targ: Tensor) -> None:
+        pred, targ = self.prepare(plain(pred).detach(), plain(targ).detach())
+        self.preds, self.targs = _with(self.preds, pred), _with(self.targs, targ)
+
+    def compute(self) -> Any:
+        pred, targ = _joined(self.preds), _joined(self.targs)
+        if self.ignore_index is not None:
+            if targ.ndim > 1:
+                raise BadValue("ignore_index needs one target a row", got=f"targets {list(targ.shape)} in all")
+            pred, targ = pred[targ != self.ignore_index], targ[targ != self.ignore_index]
+        if pred.is_floating_point() and (strange := int(pred.isnan().sum())):
+            warnings.warn(f"metric '{self.name}' is nan: {strange} of {pred.numel()} predictions are NaN", stacklevel=2)
+            return math.nan
+        return self.whole(pred, targ)
+
+
+def _with(kept: tuple[Tensor, ...], new: Tensor) -> tuple[Tensor, ...]:
+    """`kept` and a copy of `new`; now and then all of it as one tensor in main memory."""
+    kept = (*kept, new.clone())
+    return kept if len(kept) < SETTLE_EVERY else (_joined(kept),)
+
+
+def _joined(kept: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([x.cpu() for x in kept])
+
+
+class AccumMetric(Kept):
+    """A function of the predictions and targets of the whole pass; both stand on the CPU when it is called.
 
     func           function of (predictions, targets), of (targets, predictions) with `invert_arg`
     dim_argmax     take the index of the largest along this axis
@@ -29,15 +86,14 @@ class AccumMetric(Metric):
     to_np          hand NumPy arrays to the function
     flatten        hand vectors to the function
     name           its name in tables; the function's by default
+    ignore_index   places with this target are left out
     kwargs         passed to the function
+
+    Predictions in half precision are made float32. With `to_np`, NaN among them makes the value nan, with a warning.
 
     >>> AccumMetric(lambda p, t: (p - t).abs().max(), name="worst")(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 1.0]))
     3.0
     """
-
-    state = ("preds", "targs")
-    preds: tuple[Tensor, ...] = ()
-    targs: tuple[Tensor, ...] = ()
 
     def __init__(
         self,
@@ -49,30 +105,30 @@ class AccumMetric(Metric):
         invert_arg: bool = False,
         flatten: bool = True,
         name: str | None = None,
+        *,
+        ignore_index: int | None = None,
         **kwargs: Any,
     ) -> None:
         if activation not in _ACTIVATIONS:
             raise BadValue(f"there is no activation {activation!r}", expected="one of " + ", ".join(_ACTIVATIONS))
         self.func, self.dim_argmax, self.activation, self.thresh = func, dim_argmax, activation, thresh
         self.to_np, self.invert_arg, self.flatten, self.kwargs = to_np, invert_arg, flatten, kwargs
+        self.ignore_index = ignore_index
         self.name = name or function_name(func)
 
-    def update(self, pred: Tensor, targ: Tensor) -> None:
-        pred, targ = plain(pred).detach(), plain(targ).detach()
+    def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
+        pred = floats(pred) if pred.is_floating_point() else pred
         pred = _ACTIVATIONS[self.activation](pred, -1 if self.dim_argmax is None else self.dim_argmax)
         if self.dim_argmax is not None and self.activation != ActivationType.BinarySoftmax:
             pred = pred.argmax(dim=self.dim_argmax)
         if self.thresh is not None:
             pred = pred >= self.thresh
-        if self.flatten:
-            pred, targ = flatten_check(pred, targ)
-        self.preds += (pred,)
-        self.targs += (targ,)
+        return flatten_check(pred, targ) if self.flatten else (pred, targ)
 
-    def compute(self) -> Any:
-        pair: list[Any] = [torch.cat(self.preds), torch.cat(self.targs)]
+    def whole(self, pred: Tensor, targ: Tensor) -> Any:
+        pair: list[Any] = [pred, targ]
         if self.to_np:
-            pair = [x.cpu().numpy() for x in pair]
+            pair = [(x.float() if x.dtype == torch.bfloat16 else x).numpy() for x in pair]
         if self.invert_arg:
             pair.reverse()
         return self.func(*pair, **self.kwargs)
@@ -84,3 +140,73 @@ _ACTIVATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     ActivationType.Softmax: lambda x, axis: x.softmax(axis),
     ActivationType.BinarySoftmax: lambda x, axis: x.softmax(axis).select(axis, -1),
 }
+
+
+def skm_to_fastai(
+    func: Callable[..., Any],
+    is_class: bool = True,
+    thresh: float | None = None,
+    axis: int = -1,
+    activation: str | None = None,
+    **kwargs: Any,
+) -> AccumMetric:
+    """A metric of a function of scikit-learn's form: `func(targets, predictions)`, both NumPy vectors.
+
+    is_class    predictions are scores of classes on `axis`, and the function wants classes; with False it gets the numbers
+    thresh      the function wants yes or no: True where the (sigmoid of the) prediction is at least this
+    activation  an `ActivationType`; by default the sigmoid with `thresh` for classes, else none
+    kwargs      passed to `AccumMetric` (`flatten=False` for several labels) and on to the function
+
+    >>> from sklearn.metrics import zero_one_loss
+    >>> float(skm_to_fastai(zero_one_loss)(torch.eye(2), torch.tensor([0, 0])))
+    0.5
+    """
+    if activation is None:
+        activation = ActivationType.Sigmoid if is_class and thresh is not None else ActivationType.No
+    dim_argmax = axis if is_class and thresh is None else None
+    return AccumMetric(func, dim_argmax, activation, thresh, to_np=True, invert_arg=True, **kwargs)
+
+
+class _Best:
+    """The best value of a function over one of its arguments."""
+
+    def __init__(
+        self, f: Callable[..., Any], argname: str, bounds: tuple[float, float], tol: float, do_neg: bool, get_x: bool
+    ) -> None:
+        self.f, self.argname, self.bounds, self.tol, self.sign = f, argname, bounds, tol, -1 if do_neg else 1
+        self.get_x = get_x
+
+    def __call__(self, pred: Tensor, targ: Tensor) -> Any:
+        found = sp_optimize.minimize_scalar(
+            lambda x: self.sign * float(self.f(pred, targ, **{self.argname: x})),
+            bounds=self.bounds,
+            method="bounded",
+            options={"xatol": self.tol},
+        )
+        best = float(self.sign * found.fun)
+        return (best, float(found.x)) if self.get_x else best
+
+
+@checked
+def optim_metric(
+    f: Callable[..., Any],
+    argname: str,
+    bounds: tuple[float, float],
+    tol: float = 0.01,
+    do_neg: bool = True,
+    get_x: bool = False,
+) -> AccumMetric:
+    """A metric that is the best value of `f(predictions, targets, argname=x)` for x within `bounds`.
+
+    tol        how close to the best x to come
+    do_neg     the best is the largest; with False the smallest
+    get_x      give (value, x)
+
+    x is sought over the whole pass. The search (Brent 1973, chapter 5) finds a local optimum where there are several.
+
+    >>> def closeness(p, t, shift): return -((p + shift - t) ** 2).mean()
+    >>> best, shift = optim_metric(closeness, "shift", (0, 1), get_x=True)(torch.zeros(2), torch.full((2,), 0.25))
+    >>> round(shift, 2)
+    0.25
+    """
+    return AccumMetric(_Best(f, argname, bounds, tol, do_neg, get_x), flatten=False, name=f"opt_{function_name(f)}")

@@ -19,16 +19,15 @@ from __future__ import annotations
 import copy
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.foundation.tensors import plain
-from layered.foundation.tree import find_bs
+from layered.foundation.errors import BadArgument, LayeredError
+from layered.metrics.inputs import shown, wide
 
 
 class Metric:
@@ -40,6 +39,17 @@ class Metric:
     A derived class gives `update` and `compute`. The older way, `accumulate(learn)` with `value` and `reset`, works too.
     Arithmetic, indexing and torch's functions make new metrics: `2 * p * r / (p + r)`, `torch.sqrt(m)`.
     Called with all predictions and targets, a metric gives their value and stays as it is.
+    raises     BadArgument when a class is made whose `state` is no tuple of names, or starts at something that could change
+
+    >>> class Bias(Metric):
+    ...     state = "total", "count"
+    ...     def update(self, pred, targ):
+    ...         self.total += (pred - targ).sum()
+    ...         self.count += len(targ)
+    ...     def compute(self):
+    ...         return self.total / self.count
+    >>> Bias()(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 1.0])), abs(-Bias()).name
+    (2.0, 'abs(-bias)')
     """
 
     state: ClassVar[tuple[str, ...]] = ()
@@ -47,9 +57,18 @@ class Metric:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for name in cls.__dict__.get("state", ()):
+        names = cls.__dict__.get("state", ())
+        if isinstance(names, str):
+            raise BadArgument(f"{cls.__name__}.state is a tuple of names", got=names, fix=f"state = ({names!r},)")
+        for name in names:
             if not hasattr(cls, name):
                 setattr(cls, name, 0)
+            elif isinstance(getattr(cls, name), (list, dict, set, Tensor)):
+                raise BadArgument(
+                    f"{cls.__name__}.{name} would be shared by all metrics of the class",
+                    got=type(getattr(cls, name)).__name__,
+                    fix="let sums start at 0 (0 + tensor is a tensor), and collections at ()",
+                )
 
     def reset(self) -> None:
         """Forget everything seen."""
@@ -81,7 +100,7 @@ class Metric:
     @property
     def name(self) -> str:
         """What it is called in tables: the class's name in snake case without "Metric", unless set."""
-        return self._name or _snake(type(self).__name__.removesuffix("Metric") or "metric")
+        return self._name or snake(type(self).__name__.removesuffix("Metric") or "metric")
 
     @name.setter
     def name(self, name: str) -> None:
@@ -99,16 +118,22 @@ class Metric:
 
     def clone(self) -> Self:
         """A metric of the same settings that has seen nothing."""
-        return self._copied({})
+        return self.copied({})
 
-    def _copied(self, memo: dict[int, Metric]) -> Self:
-        """A copy, in which parts that were shared are shared again; `memo` holds those that are copied already."""
-        if id(self) not in memo:
-            memo[id(self)] = self._fresh(memo)
-        return memo[id(self)]  # type: ignore[return-value]  # the copy of self
+    def copied(self, memo: dict[Hashable, Metric]) -> Self:
+        """A clone, in which parts that were shared are shared again; `memo` holds those that are cloned already."""
+        key = self.identity()
+        if key not in memo:
+            memo[key] = self._fresh(memo)
+        return memo[key]  # type: ignore[return-value]  # the clone of self, or of its equal
 
-    def _fresh(self, memo: dict[int, Metric]) -> Self:
-        new = copy.copy(self)
+    def identity(self) -> Hashable:
+        """Metrics of the same identity in one learner are one: itself, unless a class knows when two count the same."""
+        return id(self)
+
+    def _fresh(self, memo: dict[Hashable, Metric]) -> Self:
+        by_state = type(self).reset is Metric.reset
+        new = copy.copy(self) if by_state else copy.deepcopy(self)
         new.reset()
         return new
 
@@ -118,47 +143,56 @@ class Metric:
 
     def __call__(self, pred: Any, *targ: Any) -> Any:
         fresh = self.clone()
-        for part in unique_parts([fresh]):
-            part.update(pred, *targ)
-        return fresh.value
+        try:
+            for part in unique_parts([fresh]):
+                part.update(pred, *targ)
+            return fresh.value
+        except Exception as error:
+            say_where(error, self.name, pred, *targ)
+            raise
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Expression:
-        name = f"{func.__name__}({', '.join(map(_text, args))})"
-        return Expression(partial(func, **kwargs) if kwargs else func, args, name)
+        return _applied(partial(func, **kwargs) if kwargs else func, func.__name__, *args)
 
     def __add__(self, other: Any) -> Expression:
-        return _binary(operator.add, "+", self, other)
+        return _binary(operator.add, self, other)
 
     def __radd__(self, other: Any) -> Expression:
-        return _binary(operator.add, "+", other, self)
+        return _binary(operator.add, other, self)
 
     def __sub__(self, other: Any) -> Expression:
-        return _binary(operator.sub, "-", self, other)
+        return _binary(operator.sub, self, other)
 
     def __rsub__(self, other: Any) -> Expression:
-        return _binary(operator.sub, "-", other, self)
+        return _binary(operator.sub, other, self)
 
     def __mul__(self, other: Any) -> Expression:
-        return _binary(operator.mul, "*", self, other)
+        return _binary(operator.mul, self, other)
 
     def __rmul__(self, other: Any) -> Expression:
-        return _binary(operator.mul, "*", other, self)
+        return _binary(operator.mul, other, self)
 
     def __truediv__(self, other: Any) -> Expression:
-        return _binary(operator.truediv, "/", self, other)
+        return _binary(operator.truediv, self, other)
 
     def __rtruediv__(self, other: Any) -> Expression:
-        return _binary(operator.truediv, "/", other, self)
+        return _binary(operator.truediv, other, self)
 
     def __pow__(self, other: Any) -> Expression:
-        return _binary(operator.pow, "**", self, other)
+        return _binary(operator.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Expression:
+        return _binary(operator.pow, other, self)
 
     def __neg__(self) -> Expression:
-        return Expression(operator.neg, (self,), f"-{_text(self)}")
+        return Expression(operator.neg, (self,), f"-{_text(self, _BINDS['**'])}", _BINDS["**"])
+
+    def __abs__(self) -> Expression:
+        return _applied(operator.abs, "abs", self)
 
     def __getitem__(self, index: Any) -> Expression:
         return Expression(operator.getitem, (self, index), f"{_text(self)}[{index}]")
@@ -169,11 +203,22 @@ class Metric:
 class Expression(Metric):
     """A metric computed from others; a part that stands in it twice takes in each batch once.
 
+    func       function of the values of `operands` (tensors in float64), and of those that are no metrics
+    binds      how strongly its sign binds, for parentheses in longer names
+
     Divisions by zero give inf or nan, as for tensors. Set `name` for a shorter one.
     """
 
-    def __init__(self, func: Callable[..., Any], operands: Sequence[Any], name: str) -> None:
-        self.func, self.operands, self._name = func, tuple(operands), name
+    def __init__(self, func: Callable[..., Any], operands: Sequence[Any], name: str | None, binds: int = 9) -> None:
+        self.func, self.operands, self._name, self.binds = func, tuple(operands), name, binds
+
+    @property
+    def name(self) -> str:
+        return super().name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name, self.binds = name, 9
 
     def parts(self) -> Iterator[Metric]:
         for operand in self.operands:
@@ -203,210 +248,69 @@ class Expression(Metric):
     def compute(self) -> Any:
         return self.func(*(_operand(operand) for operand in self.operands))
 
-    def _fresh(self, memo: dict[int, Metric]) -> Self:
+    def _fresh(self, memo: dict[Hashable, Metric]) -> Self:
         new = copy.copy(self)
-        new.operands = tuple(o._copied(memo) if isinstance(o, Metric) else o for o in self.operands)
+        new.operands = tuple(o.copied(memo) if isinstance(o, Metric) else o for o in self.operands)
         return new
 
 
-class AvgMetric(Metric):
-    """The mean of a function of each batch, weighted by the batch's number of samples.
-
-    This is the function of the whole set for anything that is itself a mean over samples: accuracy, mean squared error.
-    For anything else (F1, a root, a rank correlation) it is an approximation that changes with the batch size; use a
-    metric by state, or `AccumMetric`.
-    """
-
-    state = ("total", "count")
-    total: Any
-    count: int
-
-    def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
-
-    def update(self, pred: Any, *targ: Any) -> None:
-        rows, value = find_bs(targ if targ else pred), self.func(pred, *targ)
-        if isinstance(self.total, Tensor) and isinstance(value, Tensor):
-            self.total = torch.add(self.total, value.detach(), alpha=rows)  # in the precision of the total
-        else:
-            self.total = self.total + wide(value) * rows
-        self.count += rows
-
-    def compute(self) -> Any:
-        return self.total / self.count
-
-    @property
-    def name(self) -> str:
-        return self._name or function_name(self.func)
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self._name = name
-
-
-class ValueMetric(Metric):
-    """A number that something else keeps: `func()`, read at the end of each pass.
-
-    metric_name   its name in tables; the function's by default
-    """
-
-    def __init__(self, func: Callable[[], Any], metric_name: str | None = None) -> None:
-        self.func, self._name = func, metric_name or function_name(func)
-
-    def accumulate(self, learn: Any) -> None:
-        """Nothing to take in."""
-
-    def update(self, pred: Any, *targ: Any) -> None:
-        """Nothing to take in."""
-
-    def compute(self) -> Any:
-        return self.func()
-
-
-class Adapted(Metric):
-    """A metric object of another library that has `update(pred, targ)`, `compute()` and `reset()`, as torchmetrics' do."""
-
-    def __init__(self, metric: Any) -> None:
-        self.metric, self._seen = metric, False
-        self._name = _snake(type(metric).__name__)
-
-    def reset(self) -> None:
-        self._seen = False
-        self.metric.reset()
-
-    def update(self, pred: Any, *targ: Any) -> None:
-        if not self._seen and isinstance(pred, Tensor) and hasattr(self.metric, "to"):
-            self.metric.to(pred.device)
-        self._seen = True
-        self.metric.update(pred, *targ)
-
-    @property
-    def has_data(self) -> bool:
-        return self._seen
-
-    def compute(self) -> Any:
-        return self.metric.compute()
-
-    def _fresh(self, memo: dict[int, Metric]) -> Self:
-        new = copy.copy(self)
-        new.metric = copy.deepcopy(self.metric)
-        new.reset()
-        return new
-
-
-def mk_metric(m: Any) -> Any:
-    """A metric of `m`: a `Metric`, its class, a function of (predictions, targets), or a torchmetrics object.
-
-    raises     BadArgument for anything else
-    """
-    if isinstance(m, type):
-        m = m()
-    if isinstance(m, Metric) or all(hasattr(m, name) for name in ("reset", "accumulate", "value")):
-        return m
-    if all(callable(getattr(m, name, None)) for name in ("reset", "update", "compute")):
-        return Adapted(m)
-    if callable(m):
-        return AvgMetric(m)
-    raise BadArgument(
-        "this cannot be used as a metric",
-        got=repr(m),
-        expected="a function of (predictions, targets), a Metric or its class, or a torchmetrics metric",
-    )
-
-
-def unique_parts(metrics: Iterable[Any]) -> list[Any]:
+def unique_parts(metrics: Iterable[Metric]) -> list[Metric]:
     """What takes in batches for these metrics, each once."""
-    parts = (part for m in metrics for part in (m.parts() if isinstance(m, Metric) else (m,)))
-    return list({id(part): part for part in parts}.values())
+    return list({id(part): part for m in metrics for part in m.parts()}.values())
 
 
-class MetricSet:
-    """Several metrics of one learner: own copies of what was given, and parts that they share updated once a batch."""
-
-    def __init__(self, metrics: Iterable[Any]) -> None:
-        memo: dict[int, Metric] = {}
-        made = [mk_metric(m) for m in metrics]
-        self.metrics = [m._copied(memo) if isinstance(m, Metric) else m for m in made]
-        self._parts = unique_parts(self.metrics)
-
-    def reset(self) -> None:
-        """Forget everything seen."""
-        for part in self._parts:
-            part.reset()
-
-    def update(self, pred: Any, *targ: Any) -> None:
-        """Take in one batch."""
-        for part in self._parts:
-            part.update(pred, *targ)
-
-    def accumulate(self, learn: Any) -> None:
-        """Take in the batch that a learner has just predicted."""
-        for part in self._parts:
-            part.accumulate(learn)
-
-    @property
-    def names(self) -> list[str]:
-        """The name of each metric."""
-        return [m.name for m in self.metrics]
-
-    @property
-    def values(self) -> list[Any]:
-        """The value of each metric."""
-        return [m.value for m in self.metrics]
-
-    def __len__(self) -> int:
-        return len(self.metrics)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.metrics)
-
-
-def wide(x: Any) -> Any:
-    """A tensor without history, in float64 where its device has it, so that long sums stay exact; numbers as they are."""
-    if not isinstance(x, Tensor):
-        return x
-    return plain(x).detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
+def say_where(error: Exception, name: str, *given: Any) -> None:
+    """Add to an error which metric it stopped, and the predictions and targets that were given, if any were."""
+    if isinstance(error, LayeredError):
+        error.problem = f"metric '{name}': {error.problem}"
+    elif given:
+        error.add_note(
+            f"in metric '{name}', given predictions {shown(given[0])} and targets {shown(given[1:])}; "
+            "a metric sees the model's raw outputs and the targets of one batch"
+        )
+    else:
+        error.add_note(f"in metric '{name}', computing its value")
 
 
 def function_name(func: Any) -> str:
     """The name of a function, also inside `partial`; of other callables, their class's in snake case."""
     while isinstance(func, partial):
         func = func.func
-    return str(getattr(func, "__name__", None) or _snake(type(func).__name__))
+    return str(getattr(func, "__name__", None) or snake(type(func).__name__))
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """`CamelCase` in snake case."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def flatten_check(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as plain vectors; raises BadValue if they do not have the same number of elements."""
-    pred, targ = plain(pred), plain(targ)
-    if pred.ndim != 1 or targ.ndim != 1:
-        pred, targ = pred.reshape(-1), targ.reshape(-1)
-    if len(pred) != len(targ):
-        raise BadValue(
-            "predictions and targets do not have the same number of elements",
-            got=f"{len(pred)} predictions, {len(targ)} targets",
-            fix="check the metric's axis, and the number of outputs of the model",
-        )
-    return pred, targ
+_SIGNS: dict[Callable[..., Any], str] = {
+    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.pow: "**",
+}  # fmt: skip
+_BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 3}
 
 
-def _binary(func: Callable[..., Any], sign: str, a: Any, b: Any) -> Expression:
-    return Expression(func, (a, b), f"{_text(a)} {sign} {_text(b)}")
+def _binary(func: Callable[..., Any], a: Any, b: Any) -> Expression:
+    sign = _SIGNS[func]
+    binds = _BINDS[sign]
+    left, right = (binds + 1, binds) if sign == "**" else (binds, binds + 1)
+    return Expression(func, (a, b), f"{_text(a, left)} {sign} {_text(b, right)}", binds)
 
 
-def _text(operand: Any) -> str:
+def _applied(func: Callable[..., Any], name: str, *args: Any) -> Expression:
+    return Expression(func, args, f"{name}({', '.join(_text(o, 0) for o in args)})")
+
+
+def _text(operand: Any, binds: int = 9) -> str:
     if not isinstance(operand, Metric):
         return str(operand)
-    return f"({operand.name})" if isinstance(operand, Expression) and " " in operand.name else operand.name
+    return f"({operand.name})" if isinstance(operand, Expression) and operand.binds < binds else operand.name
 
 
 def _operand(operand: Any) -> Any:
     if not isinstance(operand, Metric):
         return operand
-    value = operand.compute()
+    value = operand.value
     return wide(value) if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 

@@ -1,7 +1,8 @@
-"""How far predicted numbers are from the true ones."""
+"""How far predicted numbers are from the true ones. Predictions [batch, 1] and targets [batch] fit each other."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,45 +10,55 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.metrics.metric import Metric, flatten_check, function_name, wide
+from layered.foundation.optional import lazy
+from layered.metrics.accumulated import Kept
+from layered.metrics.averages import Mean, Sums, mean_of
+from layered.metrics.inputs import flatten_check, numbers, wide
+from layered.metrics.metric import Metric, function_name
+
+sp_stats = lazy("scipy.stats")
 
 
-def mse(inp: Tensor, targ: Tensor) -> Tensor:
-    """Mean squared error, in squared units of the target; [batch, 1] and [batch] fit each other."""
-    return F.mse_loss(*flatten_check(inp, targ))
+@mean_of
+def mse(inp: Tensor, targ: Tensor) -> Sums:
+    """Mean squared error, in squared units of the target.
+
+    >>> mse(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
+    tensor(2.)
+    """
+    inp, targ = numbers(inp, targ)
+    return F.mse_loss(inp, targ, reduction="sum"), len(targ)
 
 
-def mae(inp: Tensor, targ: Tensor) -> Tensor:
+@mean_of
+def mae(inp: Tensor, targ: Tensor) -> Sums:
     """Mean absolute error, in units of the target."""
-    return F.l1_loss(*flatten_check(inp, targ))
+    inp, targ = numbers(inp, targ)
+    return F.l1_loss(inp, targ, reduction="sum"), len(targ)
 
 
-def msle(inp: Tensor, targ: Tensor) -> Tensor:
+@mean_of
+def msle(inp: Tensor, targ: Tensor) -> Sums:
     """Mean squared error of log(1 + x); both must be above -1."""
-    inp, targ = flatten_check(inp, targ)
-    return F.mse_loss(inp.log1p(), targ.log1p())
+    inp, targ = numbers(inp, targ)
+    return F.mse_loss(inp.log1p(), targ.log1p(), reduction="sum"), len(targ)
 
 
-class RootMeanSquare(Metric):
+class RootMeanSquare(Mean):
     """The root of the mean square, over the whole pass, of a function of predictions and targets.
 
     error      function of two vectors → a vector
     """
 
-    state = ("squares", "count")
-    squares: Any
-    count: int
-
     def __init__(self, error: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> None:
         self.error, self._name = error, name or function_name(error)
 
     def update(self, pred: Tensor, targ: Tensor) -> None:
-        pred, targ = flatten_check(pred, targ)
-        self.squares = self.squares + wide(self.error(pred, targ)).square().sum()
-        self.count += len(targ)
+        pred, targ = numbers(pred, targ)
+        self.add(self.error(pred, targ).square().sum(), len(targ))
 
-    def compute(self) -> Tensor:
-        return (self.squares / self.count).sqrt()  # type: ignore[no-any-return]
+    def compute(self) -> Any:
+        return super().compute() ** 0.5
 
 
 def _difference(pred: Tensor, targ: Tensor) -> Tensor:
@@ -62,39 +73,108 @@ rmse = RootMeanSquare(_difference, "rmse")
 exp_rmspe = RootMeanSquare(_relative_difference_of_exp, "exp_rmspe")
 
 
-class R2Score(Metric):
-    """The share of the targets' variance that the predictions explain: 1 is perfect, 0 is as good as the mean.
+class Moments(Metric):
+    """Base of metrics that follow from the means and the spreads of two numbers a row.
+
+    pair       of predictions and targets: the two numbers, float64 [2, row]
+    count, mean, spread   rows; means [2]; sums of products of distances from the means [2, 2]
 
     Sums are kept around the running mean, so large offsets do not cost precision.
-    source     Chan, Golub & LeVeque 1983, for joining the means and squares of two parts
-
-    >>> R2Score()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 6.0]))
-    0.3571428571428571
+    source     Chan, Golub & LeVeque 1983, for joining the means and spreads of two parts
     """
 
-    state = ("count", "mean", "spread", "residual")
+    state = ("count", "mean", "spread")
     count: int
     mean: Any
-    spread: Any  # sum of squared distances from the mean
-    residual: Any  # sum of squared errors
-    _name = "r2_score"
+    spread: Any
+
+    def pair(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
+        """The two numbers of each row."""
+        return pred, targ
 
     def update(self, pred: Tensor, targ: Tensor) -> None:
-        pred, targ = map(wide, flatten_check(pred, targ))
-        mean = targ.mean()
-        self._join(len(targ), mean, (targ - mean).square().sum(), (targ - pred).square().sum())
+        pred, targ = flatten_check(pred, targ)
+        if len(targ):
+            both = torch.stack(self.pair(wide(pred), wide(targ)))
+            mean = both.mean(1)
+            centred = both - mean[:, None]
+            self._join(len(targ), mean, centred @ centred.T)
 
     def merge(self, other: Metric) -> None:
-        if isinstance(other, R2Score) and other.count:
-            self._join(other.count, *(wide(x) for x in (other.mean, other.spread, other.residual)))
+        if isinstance(other, Moments) and other.count:
+            device = self.mean.device if self.count else other.mean.device
+            self._join(other.count, other.mean.to(device), other.spread.to(device))
 
-    def _join(self, count: int, mean: Tensor, spread: Tensor, residual: Tensor) -> None:
+    def _join(self, count: int, mean: Tensor, spread: Tensor) -> None:
         total, shift = self.count + count, mean - self.mean
-        self.spread = self.spread + spread + shift.square() * (self.count * count / total)
+        self.spread = self.spread + spread + torch.outer(shift, shift) * (self.count * count / total)
         self.mean = self.mean + shift * (count / total)
-        self.residual = self.residual + residual
         self.count = total
 
+
+class _Explained(Moments):
+    """Compares the squared errors with the variance of the targets."""
+
+    def pair(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
+        return targ - pred, targ
+
+    def explained(self, unexplained: Tensor) -> Any:
+        if self.count < 2:
+            return math.nan
+        constant = (unexplained == 0).to(unexplained.dtype)  # targets without variance: 1 if all are hit, else 0
+        return torch.where(self.spread[1, 1] > 0, 1 - unexplained / self.spread[1, 1], constant)
+
+
+class R2Score(_Explained):
+    """The share of the targets' variance that the predictions explain: 1 is perfect, 0 is as good as the mean.
+
+    nan for a single row. Several numbers a row count as so many rows.
+
+    >>> round(R2Score()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 6.0])), 6)
+    0.357143
+    """
+
+    _name = "r2_score"
+
     def compute(self) -> Any:
-        constant = (self.residual == 0).to(self.spread.dtype)  # targets without variance: 1 if all are hit, else 0
-        return torch.where(self.spread > 0, 1 - self.residual / self.spread, constant)
+        return self.explained(self.spread[0, 0] + self.count * self.mean[0].square())
+
+
+class ExplainedVariance(_Explained):
+    """As `R2Score`, but a constant error costs nothing."""
+
+    _name = "explained_variance_score"
+
+    def compute(self) -> Any:
+        return self.explained(self.spread[0, 0])
+
+
+class PearsonCorrCoef(Moments):
+    """How close to a line predictions and targets lie, in [-1, 1]; nan where either is constant.
+
+    >>> round(PearsonCorrCoef()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, 2.0, 1.0])), 6)
+    -1.0
+    """
+
+    _name = "pearsonr"
+
+    def compute(self) -> Any:
+        if self.count < 2:
+            return math.nan
+        return self.spread[0, 1] / (self.spread[0, 0].sqrt() * self.spread[1, 1].sqrt())
+
+
+class SpearmanCorrCoef(Kept):
+    """How well the order of the predictions is that of the targets, in [-1, 1]; nan where either is constant.
+
+    >>> SpearmanCorrCoef()(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([1, 4, 5]))
+    1.0
+    """
+
+    _name = "spearmanr"
+
+    def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
+        return numbers(pred, targ)
+
+    def whole(self, pred: Tensor, targ: Tensor) -> Any:
+        return float(sp_stats.spearmanr(pred.numpy(), targ.numpy()).statistic) if len(pred) > 1 else math.nan

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from layered.foundation.optional import lazy
+from layered.foundation.tables import short_count, text_table
 from layered.foundation.tensors import plain_tree
 from layered.foundation.tree import leaves, tensors_of
 from layered.nn.hooks import Hook, undisturbed
+
+flop_counter: Any = lazy("torch.utils.flop_counter")
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,10 @@ class Row:
     shapes: list[tuple[int, ...]]  # of its outputs, batch first
     params: int  # of its own; 0 where an earlier row has counted them
     trainable: bool | None  # None without parameters
+    flops: (
+        int  # floating-point operations of its own for this batch: matrix products and convolutions, 2 a multiply-add
+    )
+    group: int | None  # the parameter group that its parameters are in; None without
 
 
 @dataclass(frozen=True)
@@ -35,57 +44,63 @@ class Summary:
     rows: list[Row]
     total_params: int
     trainable_params: int
+    num_groups: int
+
+    @property
+    def total_flops(self) -> int:
+        """Floating-point operations of the forward pass of this batch, as far as they are counted."""
+        return sum(row.flops for row in self.rows)
 
     def __str__(self) -> str:
-        table = [("Layer (type)", "Output shape", "Param #", "Trainable")]
+        table: list[tuple[str, ...]] = [("Layer (type)", "Output shape", "Param #", "Trainable", "FLOPs", "Group")]
         for row in self.rows:
             counted = ("", "") if row.trainable is None else (f"{row.params:,}", str(row.trainable))
             layer = f"{row.name} ({row.kind})" if row.name else row.kind
-            table.append((layer, ", ".join(map(_size, row.shapes)), *counted))
-        widths = [max(len(line[column]) for line in table) for column in range(4)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
-        lines = [line.rstrip() for line in lines]
-        rule = "=" * (sum(widths) + 6)
+            cost = short_count(row.flops) if row.flops else ""
+            group = "" if row.group is None else str(row.group)
+            table.append((layer, ", ".join(map(_size, row.shapes)), *counted, cost, group))
+        width = 6 if self.num_groups else 5
         return "\n".join(
             [
                 f"{self.model} (input shape: {', '.join(map(_size, self.input_shapes))})",
-                rule,
-                lines[0],
-                rule,
-                *lines[1:],
-                rule,
+                *text_table(table[0][:width], [line[:width] for line in table[1:]]),
                 f"Total params:         {self.total_params:,}",
                 f"Trainable params:     {self.trainable_params:,}",
                 f"Non-trainable params: {self.total_params - self.trainable_params:,}",
+                f"Forward FLOPs:        {short_count(self.total_flops)}",
             ]
         )
 
     __repr__ = __str__
 
 
-def module_summary(model: nn.Module, *xb: Any) -> Summary:
+def module_summary(model: nn.Module, *xb: Any, groups: Sequence[Sequence[Tensor]] = (), **named: Any) -> Summary:
     """Run `model` on the inputs of one batch, and list every layer that ran.
 
-    xb         the inputs, passed by position
+    xb, named  the inputs, passed by position and by name
+    groups     the parameter groups of the optimizer, to show which one a layer's parameters are in
     returns    a row for each run of a module that has no children or has parameters of its own, in order of running
 
     The model runs in evaluation mode without gradients; modes, buffers and random generators are restored.
 
     >>> print(module_summary(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), Tensor([[1, 2, 3]])))
     Sequential (input shape: 1 x 3)
-    ==============================================
-    Layer (type)  Output shape  Param #  Trainable
-    ==============================================
-    0 (Linear)    1 x 4         16       True
+    =====================================================
+    Layer (type)  Output shape  Param #  Trainable  FLOPs
+    =====================================================
+    0 (Linear)    1 x 4         16       True       24
     1 (ReLU)      1 x 4
-    ==============================================
+    =====================================================
     Total params:         16
     Trainable params:     16
     Non-trainable params: 0
+    Forward FLOPs:        24
     """
     rows: list[Row] = []
     counted: set[int] = set()
-    inputs = plain_tree(xb)
+    inputs, by_name = plain_tree(xb), plain_tree(named)
+    group_of = {id(p): number for number, group in enumerate(groups) for p in group}
+    counter = flop_counter.FlopCounterMode(display=False)
 
     def listing(name: str) -> Any:
         def add(module: nn.Module, _: Any, output: Any) -> None:
@@ -94,24 +109,27 @@ def module_summary(model: nn.Module, *xb: Any) -> Summary:
             counted.update(map(id, own))
             shapes = [tuple(t.shape) for t in tensors_of(output)]
             trainable = any(p.requires_grad for p in own) if own else None
-            rows.append(Row(name, type(module).__name__, shapes, sum(p.numel() for p in new), trainable))
+            flops = counter.get_total_flops() - sum(row.flops for row in rows)
+            group = next((group_of.get(id(p)) for p in own), None)
+            rows.append(Row(name, type(module).__name__, shapes, sum(p.numel() for p in new), trainable, flops, group))
 
         return add
 
     hooks = [Hook(module, listing(name)) for name, module in model.named_modules() if _is_listed(module)]
     try:
-        with undisturbed(model):
-            model(*inputs)
+        with undisturbed(model), counter:
+            model(*inputs, **by_name)
     finally:
         for hook in hooks:
             hook.remove()
     params = list(model.parameters())
     return Summary(
         type(model).__name__,
-        [tuple(x.shape) for x in leaves(inputs) if isinstance(x, Tensor)],
+        [tuple(x.shape) for x in leaves((inputs, by_name)) if isinstance(x, Tensor)],
         rows,
         sum(p.numel() for p in params),
         sum(p.numel() for p in params if p.requires_grad),
+        len(groups),
     )
 
 

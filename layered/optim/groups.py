@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadArgument, BadValue, OutOfRange, unknown_name
+from layered.foundation.errors import BadArgument, BadValue, OutOfRange
+from layered.optim.hypers import Hypers
 
 norm_types: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,  # BatchNorm1d … 3d, SyncBatchNorm, InstanceNorm1d … 3d
@@ -53,12 +55,13 @@ def norm_bias_params(model: nn.Module, with_bias: bool = True) -> list[nn.Parame
     return list(found)
 
 
-def discriminative(value: Any, n: int) -> list[Any]:
+def discriminative(value: Any, n: int, name: str = "a hyper-parameter") -> list[Any]:
     """One value of a hyper-parameter for each of `n` groups.
 
     value      a number: the same for all; a list or array: one each (or one for all);
                slice(a, b): geometric from a to b; slice(b): b for the last group, b / 10 for the others
-    raises     BadValue if the number of values is not `n`
+    name       what it is called, for messages
+    raises     BadValue if there are not `n` values, or one is no number
 
     >>> discriminative(slice(1.0, 100.0), 3), discriminative(slice(0.5), 3)
     ([1.0, 10.0, 100.0], [0.05, 0.05, 0.5])
@@ -72,6 +75,7 @@ def discriminative(value: Any, n: int) -> list[Any]:
         return [first * (last / first) ** (i / (n - 1)) for i in range(n - 1)] + [last]
     values = value.tolist() if hasattr(value, "tolist") else value
     values = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    values = [one.tolist() if hasattr(one, "tolist") else one for one in values]
     if len(values) not in (1, n):
         raise BadValue(
             "the number of values does not match the number of parameter groups",
@@ -79,6 +83,9 @@ def discriminative(value: Any, n: int) -> list[Any]:
             expected=f"1 or {n}",
             fix="use a slice, e.g. slice(1e-5, 1e-3), to spread a range over all groups",
         )
+    for one in values:
+        if not isinstance(one, Real):
+            raise BadValue(f"{name} is no number", got=repr(one), expected="a number, a slice, or one for each group")
     return values * n if len(values) == 1 else values
 
 
@@ -92,6 +99,8 @@ def as_groups(params: Any, **hypers: Any) -> list[dict[str, Any]]:
     """
     if isinstance(params, nn.Module):
         raise BadArgument("an optimizer takes parameters, not a model", got=type(params), fix="model.parameters()")
+    if not isinstance(params, Iterable):
+        raise BadArgument("an optimizer takes parameters", got=repr(params), fix="model.parameters()")
     items: list[Any] = [params] if isinstance(params, Tensor) else list(params)
     if not items:
         raise BadValue(
@@ -100,7 +109,7 @@ def as_groups(params: Any, **hypers: Any) -> list[dict[str, Any]]:
             fix="an iterator such as model.parameters() is used up after one pass: make a new one",
         )
     groups = _split(items)
-    spread = {name: discriminative(value, len(groups)) for name, value in hypers.items()}
+    spread = {name: discriminative(value, len(groups), name) for name, value in hypers.items()}
     return [{name: values[i] for name, values in spread.items()} | group for i, group in enumerate(groups)]
 
 
@@ -117,40 +126,6 @@ def _split(items: list[Any]) -> list[dict[str, Any]]:
 
 def _is_named(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-
-
-class Hypers(MutableMapping[str, Any]):
-    """The hyper-parameters of one group: a live view of torch's `param_groups[i]` without its tensors.
-
-    >>> group = {"params": [], "lr": 0.1}
-    >>> Hypers(group)["lr"] = 0.2; group
-    {'params': [], 'lr': 0.2}
-    """
-
-    hidden = ("params", "param_names")
-
-    def __init__(self, group: dict[str, Any]) -> None:
-        self.group = group
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self.group:
-            return self.group[name]
-        raise unknown_name("hyper-parameter", name, self, fix=f"give the optimizer a value: {name}=...")
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.group[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self.group[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self.group if name not in self.hidden)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
 
 
 Entry: TypeAlias = tuple[Tensor, list[Tensor], dict[str, Any], Hypers]
@@ -183,13 +158,13 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
     def set_hyper(self, name: str, value: Any) -> None:
         """Set one hyper-parameter of all groups; `value` as in `discriminative`. A name nobody reads is kept too."""
-        for hyper, one in zip(self.hypers, discriminative(value, len(self.param_groups)), strict=True):
-            hyper[name] = one
+        self.set_hypers(**{name: value})
 
     def set_hypers(self, **values: Any) -> None:
-        """Set several: `opt.set_hypers(lr=slice(1e-5, 1e-3), mom=0.9)`."""
-        for name, value in values.items():
-            self.set_hyper(name, value)
+        """Set several, or none if one is wrong: `opt.set_hypers(lr=slice(1e-5, 1e-3), mom=0.9)`."""
+        spread = {name: discriminative(value, len(self.param_groups), name) for name, value in values.items()}
+        for i, hyper in enumerate(self.hypers):
+            hyper.update({name: values[i] for name, values in spread.items()})
 
     def all_params(self, n: slice | int = slice(None), with_grad: bool = False) -> list[Entry]:
         """(parameter, its group's list, its state, its hypers) for the groups `n`; `with_grad`: those that have one."""
@@ -228,6 +203,12 @@ class GroupedOptimizer(torch.optim.Optimizer):
     def unfreeze(self) -> None:
         """Train all groups."""
         self.freeze_to(0)
+
+    def train(self) -> None:
+        """Put the weights that are trained into the model, where an optimizer tells two kinds apart."""
+
+    def eval(self) -> None:
+        """Put the weights to predict with into the model."""
 
     def clear_state(self) -> None:
         """Forget all statistics and step counts; flags stay."""

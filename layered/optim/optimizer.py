@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.optim.groups import GroupedOptimizer, as_groups
+from layered.foundation.errors import BadArgument, BadValue, nearest
+from layered.optim.groups import GroupedOptimizer, as_groups, discriminative
 from layered.optim.slab import PIECE_BYTES, Slab
-from layered.optim.stats import Keeps, Stat
+from layered.optim.torch_state import from_torch
+from layered.optim.update import Keeps, Update, as_update, declared, named_by
 
-Update = Callable[[Slab], None]
+KNOWN_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
+"""Hyper-parameters that any step may read without declaring them."""
 
 
 class Optimizer(GroupedOptimizer):
     """Parameters, what is remembered about each, and the updates that one step runs over them, in the order given.
 
     params     tensors, groups of tensors, or torch's dicts (see `groups.as_groups`)
-    cbs        updates of any kind, first in the order. An update is
-               - a statistic: an object with `keeps` and `update(slab)` (see `stats`);
-               - a step over slabs: a callable whose first parameter is named `slab` (see `steppers`);
-               - a step for one tensor: any other callable `f(p, lr, **kwargs)`. It gets the parameter, its state and
-                 its hyper-parameters by name; a dict that it returns updates the parameter's state (a tensor is ignored).
-               Its attribute `defaults`, a dict, gives first values of hyper-parameters
-    stats      statistics, after `cbs`
-    steps      steps, after `stats`
+    cbs        the updates, first in the order. An update is
+               - for slabs: a callable whose first parameter is named `slab` (see `stats` and `steppers`);
+               - for one tensor: any other callable `f(p, lr, **kwargs)`. It gets the parameter, its state and its
+                 hyper-parameters by name; a dict that it returns updates the parameter's state (a tensor is ignored).
+               The decorators in `update` declare what it keeps, and first values of hyper-parameters
+    stats      more updates, after `cbs`
+    steps      more updates, after `stats`
     defaults   first values of hyper-parameters: lr=, mom=, …
 
     `opt.state[p]` holds all that is known about a parameter: its statistics, `count` (steps taken) and the flags
@@ -39,6 +39,14 @@ class Optimizer(GroupedOptimizer):
     >>> w = torch.ones(2, requires_grad=True); w.sum().backward()
     >>> Optimizer([w], cbs=[step_down], lr=0.5).step(); w.tolist()
     [0.5, 0.5]
+
+    A new one, the sign of the momentum, from a known statistic and a step of its own:
+
+    >>> from layered.optim.stats import average_grad
+    >>> def sign_step(slab):
+    ...     torch._foreach_add_(slab.params, torch._foreach_sign(slab["grad_avg"]), alpha=-slab.hyper["lr"])
+    >>> Optimizer([w], cbs=[average_grad, sign_step], lr=0.25, mom=0.9).step(); w.tolist()
+    [0.25, 0.25]
     """
 
     def __init__(
@@ -46,18 +54,21 @@ class Optimizer(GroupedOptimizer):
         params: Any,
         cbs: Iterable[Any] | Callable[..., Any] | None = None,
         *,
-        stats: Iterable[Stat] = (),
-        steps: Iterable[Callable[..., Any]] = (),
+        stats: Iterable[Any] = (),
+        steps: Iterable[Any] = (),
         train_bn: bool = True,
         **defaults: Any,
     ) -> None:
-        first = [cbs] if callable(cbs) else list(cbs or ())
-        given = [*first, *stats, *steps]
-        defaults = {k: v for update in given for k, v in getattr(update, "defaults", {}).items()} | defaults
-        super().__init__(as_groups(params, **defaults), defaults)
+        self.cbs = [*([cbs] if callable(cbs) else cbs or ()), *stats, *steps]
+        self.updates: list[Update] = [as_update(cb) for cb in self.cbs]
+        self.keeps: Keeps = {name: begin for cb in self.cbs for name, begin in declared(cb, "keeps", {}).items()}
+        hypers = {name: value for cb in self.cbs for name, value in declared(cb, "defaults", {}).items()}
+        own_names = hypers.keys() | named_by(self.updates) | KNOWN_HYPERS
+        _refuse_misspelt({k: v for k, v in defaults.items() if k not in own_names}, hypers.keys() - defaults.keys())
+        hypers |= defaults
+        groups = as_groups(params, **hypers)
+        super().__init__(groups, {name: discriminative(value, len(groups))[-1] for name, value in hypers.items()})
         self.train_bn = train_bn
-        self.keeps: Keeps = {k: v for update in given for k, v in getattr(update, "keeps", {}).items()}
-        self.updates: list[Update] = [_as_update(update) for update in given]
         _refuse_complex(self.param_lists)
 
     def flags(self, param: Tensor) -> dict[str, Any]:
@@ -75,7 +86,7 @@ class Optimizer(GroupedOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        in_pieces = all(getattr(update, "elementwise", False) for update in self.updates)
+        in_pieces = all(declared(update, "elementwise", False) for update in self.updates)
         cache = PIECE_BYTES * torch.get_num_threads()
         for slab in self.slabs():
             p = slab.params[0]
@@ -110,10 +121,13 @@ class Optimizer(GroupedOptimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the hyper-parameters and the state of `state_dict`, which is copied.
 
-        raises     BadValue if it was made for other groups, parameters or statistics; then nothing is changed
+        state_dict   of an optimizer made like this one, or of torch's SGD, Adam, AdamW or RAdam
+        raises       BadValue if it was made for other groups, parameters or statistics; then nothing is changed
         """
-        if not {"state", "param_groups"} <= set(state_dict):
-            raise BadValue("this is no optimizer's state", got=list(state_dict)[:5], expected="state, param_groups")
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+            got = list(state_dict)[:5] if isinstance(state_dict, Mapping) else type(state_dict).__name__
+            raise BadValue("this is no optimizer's state", got=got, expected="a dict with state and param_groups")
+        state_dict = from_torch(state_dict, self.keeps)
         saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
         sizes, saved_sizes = ([len(g["params"]) for g in groups] for groups in (self.param_groups, saved_groups))
         if sizes != saved_sizes:
@@ -129,7 +143,8 @@ class Optimizer(GroupedOptimizer):
     def _adapt(self, saved: Mapping[str, Any], p: Tensor, number: int) -> dict[str, Any]:
         """A copy of a parameter's saved state, on its device, checked against what this optimizer keeps."""
         entry = {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in saved.items()}
-        for name, begin in self.keeps.items() if entry.get("count") else ():
+        begun = entry.get("count") or not self.keeps.keys().isdisjoint(entry)
+        for name, begin in self.keeps.items() if begun else ():
             first, value = begin(p.detach()), entry.get(name)
             if not isinstance(value, Tensor) or value.shape != first.shape:
                 shape = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else "missing"
@@ -138,39 +153,19 @@ class Optimizer(GroupedOptimizer):
         return entry
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("updates", "keeps", "train_bn", "frozen_idx")}
+        own = {name: getattr(self, name) for name in ("cbs", "updates", "keeps", "train_bn", "frozen_idx")}
         return super().__getstate__() | own
 
 
-class PerTensor:
-    """A step written for one tensor, `f(p, lr, **kwargs)`, run over a slab."""
-
-    def __init__(self, step: Callable[..., Any]) -> None:
-        self.step = step
-        parameters = inspect.signature(step).parameters.values()
-        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        self.wanted = None if takes_all else {p.name for p in parameters}
-
-    def __call__(self, slab: Slab) -> None:
-        hyper = dict(slab.hyper)
-        for p, state in zip(slab.params, slab.states, strict=True):
-            known = {**state, **hyper}
-            if self.wanted is not None:
-                known = {name: value for name, value in known.items() if name in self.wanted}
-            new = self.step(p, **known)
-            if isinstance(new, Mapping):
-                state.update(new)
-            elif new is not None and not isinstance(new, Tensor):
-                raise BadArgument(f"the step {self.step} returned no state", got=type(new), expected="a dict, or None")
-
-
-def _as_update(given: Any) -> Update:
-    if hasattr(given, "update") and hasattr(given, "keeps"):
-        return given.update  # type: ignore[no-any-return]
-    if not callable(given):
-        raise BadArgument("an optimizer is made of statistics and steps", got=given, expected="a Stat or a callable")
-    first = next(iter(inspect.signature(given).parameters), None)
-    return given if first == "slab" else PerTensor(given)
+def _refuse_misspelt(strangers: Mapping[str, Any], unset: Set[str]) -> None:
+    """Refuse a name that no update is known to read if it is near a declared one that was not given, or holds updates."""
+    for name, value in strangers.items():
+        holds_updates = any(callable(one) for one in (value if isinstance(value, (list, tuple)) else [value]))
+        if near := nearest(name, [*unset, *(("cbs", "stats", "steps") if holds_updates else ())], 1):
+            raise BadArgument(
+                f"Optimizer got an unknown argument '{name}'",
+                fix=f"did you mean '{near[0]}'? If not, declare it: @hyper_defaults({name}=...) above the step",
+            )
 
 
 def _misfit(what: str, got: str, expected: str) -> BadValue:

@@ -11,7 +11,9 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
-from layered.foundation.errors import BadValue
+import numpy as np
+
+from layered.foundation.errors import BadValue, OutOfRange
 
 Shape = Callable[[Any, Any, float], Any]
 """`shape(start, end, pos)`: the value at `pos`. `start` and `end` are numbers, or arrays with one number per group."""
@@ -87,12 +89,23 @@ class SchedNo(Schedule):
         return sched_no(self.start, self.end, pos)
 
 
+@dataclass(frozen=True)
 class SchedExp(Schedule):
     """Geometric growth or decay.
+
+    raises     OutOfRange where an end is 0, or the ends differ in sign
 
     >>> SchedExp(1, 100)(0.5)
     10.0
     """
+
+    def __post_init__(self) -> None:
+        if not np.all(np.multiply(self.start, self.end) > 0):
+            raise OutOfRange(
+                "a geometric schedule cannot reach or cross 0",
+                got=f"{self.start} to {self.end}",
+                fix="SchedLin, SchedCos",
+            )
 
     def __call__(self, pos: float) -> Any:
         return sched_exp(self.start, self.end, pos)
@@ -174,3 +187,14 @@ def combined_cos(pct: float, start: Any, middle: Any, end: Any) -> CombinedSched
     [0.04, 1.0, 0.0]
     """
     return combine_scheds([pct, 1 - pct], [SchedCos(start, middle), SchedCos(middle, end)])
+
+
+def warm_up(pct: float, sched: Callable[[float], Any], start: float = 0.0) -> CombinedSched:
+    """A straight line from `start` to where `sched` begins, over the first `pct` of the progress; then `sched`.
+
+    raises     BadValue if `pct` is outside [0, 1]
+
+    >>> [warm_up(0.5, SchedPoly(1.0, 0.0, 2))(p) for p in (0.0, 0.25, 0.5, 0.75)]
+    [0.0, 0.5, 1.0, 0.75]
+    """
+    return combine_scheds([pct, 1 - pct], [SchedLin(start, sched(0.0)), sched])

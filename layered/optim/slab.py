@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
 from layered.foundation.errors import unknown_name
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 PIECE_BYTES = 1 << 20
 """Bytes of parameters in a piece, per CPU thread: small enough for every update of a step to find it in the cache."""
@@ -25,7 +23,7 @@ class Slab:
     do_wd      whether weight decay applies to them
     params     the parameters, to be changed in place
     grads      their gradients
-    states     their entries of the optimizer's `state`; `slab["grad_avg"]` lists one statistic of all
+    states     their entries of the optimizer's `state`; `slab["grad_avg"]` lists one statistic of all, and may be set
     """
 
     hyper: Mapping[str, Any]
@@ -40,7 +38,11 @@ class Slab:
             return [state[name] for state in self.states]
         except KeyError:
             known = set[str]().union(*self.states)
-            raise unknown_name("statistic", name, known, fix="put the one that keeps it into stats=") from None
+            raise unknown_name("statistic", name, known, fix="put the one that keeps it before this step") from None
+
+    def __setitem__(self, name: str, values: Sequence[Any]) -> None:
+        for state, value in zip(self.states, values, strict=True):
+            state[name] = value
 
     def add(self, param: Tensor, grad: Tensor, state: dict[str, Any]) -> None:
         self.params.append(param)
@@ -73,17 +75,3 @@ def _parts(param: Tensor, grad: Tensor, state: dict[str, Any], size: int) -> Ite
     stats = {name: value.chunk(count) for name, value in state.items() if isinstance(value, Tensor)}
     for i, (rows, grad_rows) in enumerate(zip(param.chunk(count), grad.chunk(count), strict=True)):
         yield rows, grad_rows, {name: views[i] for name, views in stats.items()}
-
-
-def elementwise(update: F) -> F:
-    """Promise that each number of an update depends only on the numbers in the same place; a decorator.
-
-    A recipe made of such updates alone is fed pieces that fit a CPU's cache. An update without this promise (one
-    that takes norms of whole tensors, say) always sees whole slabs.
-
-    >>> @elementwise
-    ... def sign_step(slab):
-    ...     torch._foreach_add_(slab.params, torch._foreach_sign(slab.grads), alpha=-slab.hyper["lr"])
-    """
-    update.elementwise = True  # type: ignore[attr-defined]
-    return update

@@ -1,58 +1,86 @@
-"""Statistics: what an optimizer remembers about the gradients of each parameter."""
+"""Statistics: what an optimizer remembers about each parameter. Each is its formula, for a whole slab at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from layered.optim.slab import Slab, elementwise
-
-Keeps = dict[str, Callable[[Tensor], Tensor]]
-"""Names of what a statistic keeps for each parameter, and how each begins."""
+from layered.optim.slab import Slab
+from layered.optim.update import Update, elementwise, hyper_defaults, keeps
 
 
-class Stat(Protocol):
-    """What `Optimizer(stats=...)` takes: names with their first values, and how they move on at each step."""
+@elementwise
+@keeps(grad_avg=torch.zeros_like)
+@hyper_defaults(mom=0.9)
+def average_grad(slab: Slab, dampening: bool = False) -> None:
+    """The running mean of the gradients.
 
-    @property
-    def keeps(self) -> Keeps: ...
-
-    def update(self, slab: Slab) -> None: ...
-
-
-@dataclass(frozen=True)
-class AverageGrad:
-    """The running mean of the gradients, `grad_avg`.
-
-    grad_avg <- mom * grad_avg + (1 - mom) * grad        if dampening
-    grad_avg <- mom * grad_avg + grad                    if not, as SGD's momentum is usually written
+    grad_avg <- mom * grad_avg + grad                    as SGD's momentum is usually written
+    grad_avg <- mom * grad_avg + (1 - mom) * grad        if `dampening`: partial(average_grad, dampening=True)
     """
-
-    dampening: bool = True
-    keeps: ClassVar[Keeps] = {"grad_avg": torch.zeros_like}
-
-    @elementwise
-    def update(self, slab: Slab) -> None:
-        avg, mom = slab["grad_avg"], slab.hyper["mom"]
-        if self.dampening:
-            torch._foreach_lerp_(avg, slab.grads, 1 - mom)
-        else:
-            torch._foreach_mul_(avg, mom)
-            torch._foreach_add_(avg, slab.grads)
+    avg, mom = slab["grad_avg"], slab.hyper["mom"]
+    if dampening:
+        torch._foreach_lerp_(avg, slab.grads, 1 - mom)
+    else:
+        torch._foreach_mul_(avg, mom)
+        torch._foreach_add_(avg, slab.grads)
 
 
-@dataclass(frozen=True)
-class AverageSquare:
-    """The running mean of the squared gradients: sqr_avg <- sqr_mom * sqr_avg + (1 - sqr_mom) * grad^2."""
+@elementwise
+@keeps(sqr_avg=torch.zeros_like)
+@hyper_defaults(sqr_mom=0.99)
+def average_sqr_grad(slab: Slab, dampening: bool = True) -> None:
+    """The running mean of the squared gradients.
 
-    keeps: ClassVar[Keeps] = {"sqr_avg": torch.zeros_like}
+    sqr_avg <- sqr_mom * sqr_avg + (1 - sqr_mom) * grad^2
+    sqr_avg <- sqr_mom * sqr_avg + grad^2                if not `dampening`
+    """
+    sqr, sqr_mom = slab["sqr_avg"], slab.hyper["sqr_mom"]
+    torch._foreach_mul_(sqr, sqr_mom)
+    torch._foreach_addcmul_(sqr, slab.grads, slab.grads, 1 - sqr_mom if dampening else 1)
 
-    @elementwise
-    def update(self, slab: Slab) -> None:
-        sqr, sqr_mom = slab["sqr_avg"], slab.hyper["sqr_mom"]
-        torch._foreach_mul_(sqr, sqr_mom)
-        torch._foreach_addcmul_(sqr, slab.grads, slab.grads, 1 - sqr_mom)
+
+def step_stat(slab: Slab) -> None:
+    """step <- which step this is, 1 at the first: `slab.count`, for steps of one tensor that name `step`."""
+    slab["step"] = [slab.count] * len(slab.params)
+
+
+@hyper_defaults(trust_coeff=0.02, wd=0.0, eps=1e-8)
+def larc_layer_lr(slab: Slab, clip: bool = True) -> None:
+    """A rate of its own for each tensor: the longer it is beside its gradient, the faster it may go.
+
+    local_lr <- lr * trust_coeff * |param| / (|grad| + wd * |param| + eps)        at most lr, if `clip`
+
+    A tensor of zeros, which could never leave its place, gets lr (You et al. 2017, arXiv:1708.03888, equation 6).
+    """
+    h, wd = slab.hyper, slab.hyper["wd"] if slab.do_wd else 0
+    length, grad_length = norms(slab.params), norms(slab.grads)
+    local = h["lr"] * h["trust_coeff"] * length / (grad_length + wd * length + h["eps"])
+    local = local.where(length > 0, h["lr"])
+    if clip:
+        local = local.clamp(max=h["lr"])
+    slab["local_lr"] = [rate.clone() for rate in local]  # each with memory of its own, as it is saved alone
+
+
+def norms(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """The Euclidean length of each tensor, in float32 or wider; shape [tensors]."""
+    wide = torch.promote_types(tensors[0].dtype, torch.float32)
+    return torch.stack(torch._foreach_norm(tensors, dtype=wide))
+
+
+def debias(mom: float, damp: float, step: int) -> float:
+    """The sum of the weights in a running mean, avg <- mom * avg + damp * value, after `step` steps from zero.
+
+    A mean divided by it is right from the first step on (Kingma & Ba 2014, arXiv:1412.6980, section 3).
+
+    >>> debias(0.9, 0.1, step=1), debias(0.5, 1, step=3)
+    (0.1, 1.75)
+    """
+    return damp * step if mom == 1 else damp * (1 - mom**step) / (1 - mom)
+
+
+def AverageGrad(dampening: bool = True) -> Update:
+    """`average_grad` with `dampening` chosen."""
+    return partial(average_grad, dampening=dampening)

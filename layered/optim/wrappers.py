@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -10,53 +10,8 @@ import torch
 from torch import Tensor
 
 from layered.foundation.errors import BadArgument
-from layered.optim.groups import GroupedOptimizer, Hypers, as_groups
-
-pytorch_hp_map = {
-    "momentum": "mom",
-    "weight_decay": "wd",
-    "alpha": "sqr_mom",
-    "betas__0": "mom",
-    "betas__1": "sqr_mom",
-}
-"""Torch's names of hyper-parameters and ours; `betas__0` is the first of a pair `betas`."""
-
-
-class RenamedHypers(Hypers):
-    """The numbers of a torch group under our names.
-
-    >>> h = RenamedHypers({"params": [], "lr": 0.1, "betas": (0.9, 0.999), "foreach": None}, pytorch_hp_map)
-    >>> h["mom"] = 0.8; h, h.group["betas"]
-    ({'lr': 0.1, 'mom': 0.8, 'sqr_mom': 0.999}, (0.8, 0.999))
-    """
-
-    def __init__(self, group: dict[str, Any], hp_map: Mapping[str, str]) -> None:
-        super().__init__(group)
-        self.keys_of = {hp_map.get(key, key): key for key in self._numbers()}
-
-    def __getitem__(self, name: str) -> Any:
-        key, _, index = self.keys_of.get(name, name).partition("__")
-        value = super().__getitem__(key)
-        return value[int(index)] if index else value
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        key, _, index = self.keys_of.get(name, name).partition("__")
-        if index:
-            pair = list(self.group[key])
-            pair[int(index)] = value
-            value = tuple(pair)
-        self.group[key] = value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys_of)
-
-    def _numbers(self) -> Iterator[str]:
-        """Keys of numbers; one for each member of a tuple."""
-        for key, value in self.group.items():
-            if isinstance(value, tuple):
-                yield from (f"{key}__{i}" for i in range(len(value)))
-            elif isinstance(value, (int, float)) and not isinstance(value, bool):
-                yield key
+from layered.optim.groups import GroupedOptimizer, as_groups
+from layered.optim.hypers import Hypers, RenamedHypers, pytorch_hp_map
 
 
 class OptimWrapper(GroupedOptimizer):
@@ -126,11 +81,27 @@ class OptimWrapper(GroupedOptimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         self.opt.add_param_group(param_group)
 
+    def train(self) -> None:
+        """For optimizers with two kinds of weights, as the schedule-free ones have; nothing for the others."""
+        if hasattr(self.opt, "train"):
+            self.opt.train()
+
+    def eval(self) -> None:
+        """For optimizers with two kinds of weights, as the schedule-free ones have; nothing for the others."""
+        if hasattr(self.opt, "eval"):
+            self.opt.eval()
+
     def state_dict(self) -> dict[str, Any]:
         return self.opt.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.opt.load_state_dict(deepcopy(dict(state_dict)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("opt", "hp_map", "_flags", "train_bn", "frozen_idx")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
     def __repr__(self) -> str:
         return f"OptimWrapper({self.opt!r})"

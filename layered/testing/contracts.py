@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,10 +20,12 @@ from layered.foundation.tensors import plain_tree
 from layered.foundation.transform import Transform
 from layered.foundation.tree import leaves
 from layered.loop.callback import Callback
-from layered.loop.checkpoint import pack_callback
-from layered.loop.events import CancelFitException
+from layered.loop.checkpoint import Checkpoint, pack_callback
+from layered.loop.events import CancelBatchException, CancelFitException
 from layered.loop.packing import unpack
+from layered.loop.state import STATE_FIELDS
 from layered.testing.tiny import synth_learner
+from layered.training.learner import Learner
 from layered.training.pipelines import describe, rebuild
 
 
@@ -39,7 +43,7 @@ def check_transform(tfm: Transform, sample: Any, *, reversible: bool = False, sp
     for twin in (tfm, copy.copy(tfm), pickle.loads(pickle.dumps(tfm))):
         _assert_same(_under_ticket(twin, sample, split_idx), wanted, f"{tfm} does not depend on its ticket alone")
     stranger = object()
-    if tfm.enc is None and type(tfm)._kernel("encodes", object) is None:
+    if tfm.enc is None and type(tfm).kernel("encodes", object) is None:
         assert tfm(stranger, split_idx=split_idx) is stranger, f"{tfm} touches what it does not know"
     if reversible:
         again = tfm.decode(wanted, split_idx=split_idx)
@@ -70,33 +74,104 @@ def _assert_same(found: Any, wanted: Any, message: str) -> None:
             assert a == b, message
 
 
-def check_callback(make: Any) -> None:
+def check_callback(make: Callable[[], Callback], learner: Callable[..., Learner] = synth_learner) -> None:
     """Raise AssertionError unless the callback that `make()` builds keeps the contract of callbacks.
 
-    It trains twice, survives a fit that is cancelled and one that fails, leaves nothing behind when it is removed, and its
-    state can be written to a file and given back.
+    It trains twice, survives a fit that is cancelled and one that fails, and leaves nothing behind then or when it is
+    removed: no attribute of the learner, hook, mode, frozen weight or autocast. A pickled twin trains too, and its state can
+    be written to a file and given back.
+
+    learner    learner(path=folder) gives the learner it is tried on
     """
-    cb: Callback = make()
+    cb = make()
     with TemporaryDirectory() as folder:
-        learn = synth_learner(path=folder)
+        learn = learner(path=folder)
         with learn.no_bar(), learn.no_logging():
+            learn.fit(1)
+            before = _around(learn)
             learn.add_cb(cb)
             learn.fit(1)
-            learn.fit(1, cbs=_Stop(CancelFitException()))
-            with suppress(_Failure):
-                learn.fit(1, cbs=_Stop(_Failure()))
+            for how in (CancelBatchException(), CancelFitException(), _Failure()):
+                with suppress(_Failure):
+                    learn.fit(1, cbs=_Stop(how))
+                assert _around(learn) == before, f"{cb} leaves a trace after {how!r}"
             learn.fit(1)
+            learn.validate()
             tensors: dict[str, Tensor] = {}
             state = unpack(pack_callback(cb, tensors, cb.name), tensors)
             learn.remove_cb(cb)
+            assert _around(learn) == before, f"{cb} leaves a trace"
+            learn.fit(1, cbs=pickle.loads(pickle.dumps(cb)))
             learn.fit(1)
     assert len(learn.recorder.losses) == len(learn.dls.train), f"{cb} disturbs a fit after it was removed"
     assert cb not in learn.cbs
     assert not any(value is cb for value in vars(learn).values()), f"{cb} left itself on the learner"
-    other: Callback = make()
+    other = make()
     other.load_state_dict(state)
     given_back = {name: other.state_dict()[name] for name in state}
     _assert_same(given_back, state, f"{cb} does not give its state back")
+
+
+def check_callbacks_together(
+    makers: Iterable[Callable[[], Callback]], learner: Callable[..., Learner] = synth_learner
+) -> None:
+    """Raise AssertionError unless a learner trains with all these callbacks at once, and leaves nothing behind."""
+    with TemporaryDirectory() as folder:
+        learn = learner(path=folder)
+        with learn.no_bar(), learn.no_logging():
+            before = _around(learn)
+            cbs = [make() for make in makers]
+            learn.fit(1, cbs=cbs)
+            assert _around(learn) == before, f"{cbs} leave a trace together"
+
+
+def check_resuming(make: Callable[[], Callback], learner: Callable[..., Learner] = synth_learner) -> None:
+    """Raise AssertionError unless a fit of two epochs with the callback that `make()` builds can be resumed anywhere.
+
+    It is cut short in the middle of either epoch, and goes on from a file in a new learner; weights and losses must be
+    those of the uninterrupted fit, bit for bit.
+    """
+    with TemporaryDirectory() as folder:
+        whole = _trained(make, learner, folder)
+    for batch in (1, len(whole.dls.train) + 1):
+        with TemporaryDirectory() as folder:
+            with suppress(_Failure):
+                _trained(make, learner, folder, _Die(batch))
+            again = _trained(make, learner, folder, resume="auto")
+        weights = (again.model.state_dict(), whole.model.state_dict())
+        assert_close(*weights, rtol=0, atol=0, msg=f"{make()} does not resume after batch {batch}")
+        assert again.recorder.losses == whole.recorder.losses, f"{make()} resumes with other losses after batch {batch}"
+
+
+def _trained(
+    make: Callable[[], Callback],
+    learner: Callable[..., Learner],
+    folder: str,
+    end: Callback | None = None,
+    resume: str | None = None,
+) -> Learner:
+    learn = learner(path=folder, cbs=make()).add_cbs(end)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(2, checkpoint=Checkpoint(Path(folder) / "checkpoints", "1 batch"), resume=resume)
+    return learn
+
+
+def _around(learn: Any) -> dict[str, Any]:
+    """What a callback must leave as it found it."""
+    modules, parameters = list(learn.model.modules()), list(learn.model.parameters())
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    own = {name for name, value in vars(learn).items() if not isinstance(value, Callback)}
+    return {
+        "attributes of the learner": own - STATE_FIELDS,
+        "loss function": learn.loss_func,
+        "modules": [(type(m), [*vars(m)]) for m in modules],
+        "hooks": sum(len(getattr(m, kind)) for m in modules for kind in hooks),
+        "weights that learn": [p.requires_grad for p in parameters],
+        "layout": [p.stride() for p in parameters],
+        "gradients": [p.grad for p in parameters],
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "frozen groups": 0 if learn.opt is None else learn.opt.frozen_idx,
+    }
 
 
 class _Failure(Exception):
@@ -112,3 +187,16 @@ class _Stop(Callback):
     def after_loss(self) -> None:
         if self.learn.training and self.learn.iter == 1:
             raise self.how
+
+
+class _Die(Callback):
+    """Fails after so many training batches, once their checkpoint is written."""
+
+    order = 2000
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def after_batch(self) -> None:
+        if self.learn.training and self.learn.train_iter == self.after:
+            raise _Failure

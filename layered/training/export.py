@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.data.datasets import TfmdLists, plain_function
-from layered.data.loader_set import TfmdDL
+from layered.data.column import TfmdLists, plain_function
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.archive import write_archive
 from layered.foundation.arguments import checked
 from layered.foundation.errors import NotExportable

@@ -5,80 +5,35 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import BatchSampler, RandomSampler
+from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data.loader import DataLoader
-from layered.foundation.arguments import checked, names_of
+from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource, failed
 from layered.foundation.helpers import noop
 from layered.foundation.pipeline import Pipeline, describe
 from layered.foundation.tensors import plain_tree
-from layered.foundation.tree import to_detach, to_device
-from layered.loop.callback import Callback
+from layered.foundation.tree import map_tree, to_detach, to_device
+from layered.loop.batches import set_epoch
+from layered.loop.callback import Callback, callbacks_of
 from layered.loop.essentials import modes_of, set_modes
+from layered.loop.events import VALIDATE
 from layered.loop.loop import Loop
 from layered.nn.losses import CrossEntropyLossFlat, default_loss
+from layered.training.gathering import GatherPredsCallback, reordered
 
-
-class GatherPredsCallback(Callback):
-    """Keeps the predictions and targets of a validation pass, on the CPU.
-
-    with_input   keep the inputs too
-    with_loss    keep the loss of every item
-    """
-
-    def __init__(self, with_input: bool = False, with_loss: bool = False) -> None:
-        self.with_input, self.with_loss = with_input, with_loss
-        self.inputs: list[Any] = []
-        self.preds: list[Any] = []
-        self.targets: list[Any] = []
-        self.losses: list[Tensor] = []
-
-    def after_pred(self) -> None:
-        learn = self.learn
-        self.preds.append(to_detach(learn.pred))
-        if learn.yb:
-            self.targets.append(to_detach(learn.yb))
-        if self.with_input:
-            self.inputs.append(to_detach(learn.xb))
-        if self.with_loss:
-            self.losses.append(to_detach(item_losses(learn.loss_func, learn.pred, learn.yb)))
-
-
-def item_losses(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Tensor:
-    """The loss of every item of a batch: float [batch]."""
-    if not targets:
-        raise BadValue("there are no targets to compute losses from", fix="test_dl(items, with_labels=True)")
-    losses: Tensor
-    before = getattr(loss_func, "reduction", None)
-    if before is not None:
-        loss_func.reduction = "none"
-        try:
-            losses = loss_func(pred, *targets)
-        finally:
-            loss_func.reduction = before
-    elif inspect.isfunction(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
-        losses = loss_func(pred, *targets, reduction="none")
-    else:
-        raise BadValue("this loss cannot be taken item by item", got=repr(loss_func), fix="a loss with a `reduction`")
-    return losses.reshape(len(targets[0]), -1).mean(1)
-
-
-def _concat(batches: list[Any]) -> Any:
-    """Batches of the same structure as one; tuples of one element as that element."""
-    example = batches[0]
-    if isinstance(example, (tuple, list)):
-        columns = tuple(_concat(list(column)) for column in zip(*batches, strict=True))
-        return columns[0] if len(columns) == 1 else columns
-    if isinstance(example, dict):
-        return {k: _concat([b[k] for b in batches]) for k in example}
-    return torch.cat(batches) if example.ndim else torch.stack(batches)
+_END = object()
 
 
 def activation_of(loop: Loop) -> Callable[[Any], Any]:
@@ -107,6 +62,11 @@ def get_preds(
     inner: bool = False,
     reorder: bool = True,
     cbs: Any = None,
+    save_preds: str | os.PathLike[str] | None = None,
+    save_targs: str | os.PathLike[str] | None = None,
+    with_preds: bool = True,
+    with_targs: bool = True,
+    concat_dim: int = 0,
 ) -> tuple[Any, ...]:
     """Predictions over a loader, in the order of its items: `([inputs,] preds, targets [, decoded] [, losses])`.
 
@@ -114,34 +74,195 @@ def get_preds(
     dl            a loader of any make, in place of it; targets are None where its batches have none
     with_decoded  also the decisions: class numbers, …
     with_loss     also the loss of every item
-    act           in place of the loss's own activation
+    act           in place of the loss's own activation; called with the model's output for each batch
     inner         run inside a fit's events
-    reorder       take the items of a shuffled loader in the order of its data set
-    returns       plain tensors on the CPU: preds float [item, ...], targets [item, ...]
+    reorder       take the items of a shuffled or sorted loader in the order of its data set
+    save_preds    write the predictions to a file in place of memory, batch by batch: a folder, for its `preds.npy`, or
+                  a file `….npy`. They are returned as a tensor that reads from it
+    save_targs    the same for the targets
+    with_preds, with_targs    False leaves None in their place
+    concat_dim    the axis along which batches of predictions are joined
+    returns       plain tensors on the CPU: preds float [item, ...], targets [item, ...]. Outputs of several parts keep
+                  their structure (tuple, dict); rows that differ in shape become a list with one tensor an item
+    raises        EmptySource for a loader without batches; CannotSave, and then no file is left
+
+    Inputs are not kept unless asked for. `stream_preds` gives the same batch by batch.
     """
-    if dl is None:
+    dl, order = _ordered(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
+    gather = GatherPredsCallback(
+        with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim,
+        act=activation_of(loop) if act is None else act, decode=decoder_of(loop) if with_decoded else None,
+    )  # fmt: skip
+    try:
+        with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
+            loop.one_validation(dl)
+        if not gather.count:
+            raise _no_batch(dl)
+        parts = gather.all_tensors()
+    finally:
+        gather.discard()
+    return reordered(parts, torch.as_tensor(np.asarray(order)).argsort(stable=True)) if order else parts
+
+
+@checked
+def stream_preds(
+    loop: Loop,
+    ds_idx: int = 1,
+    dl: Any = None,
+    with_input: bool = False,
+    with_decoded: bool = False,
+    with_loss: bool = False,
+    act: Callable[[Any], Any] | None = None,
+    inner: bool = False,
+    reorder: bool = True,
+    cbs: Any = None,
+) -> Iterator[tuple[Any, ...]]:
+    """What `get_preds` gives, batch by batch: memory holds one batch, however many there are.
+
+        for preds, targets in learn.stream_preds(dl=dl):
+            write(preds)
+
+    The arguments are those of `get_preds`. The learner is busy until the iterator ends or is closed; `predict` may be
+    called meanwhile.
+
+    raises        EmptySource for a loader without batches; CannotTrain if the learner did something else in between
+    """
+    dl, _ = _ordered(loop, ds_idx, dl, reorder, natural=True)
+    gather = GatherPredsCallback(
+        with_input,
+        with_loss,
+        act=activation_of(loop) if act is None else act,
+        decode=decoder_of(loop) if with_decoded else None,
+    )
+    with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
+        for _ in _batch_by_batch(loop, dl):
+            if gather.preds.batches:
+                yield gather.all_tensors()
+    if not gather.count:
+        raise _no_batch(dl)
+
+
+def _batch_by_batch(loop: Loop, dl: Any) -> Iterator[None]:
+    """`loop.one_validation(dl)`, paused after each batch."""
+    try:
+        with torch.no_grad():
+            loop.begin_pass(dl, training=False)
+            set_epoch(dl, loop.epochs_started, "valid")
+            loop.emit(VALIDATE.before)
+            batches = iter(dl)
+        for i in itertools.count():
+            with torch.no_grad():  # not held while paused: it would be the caller's
+                batch = next(batches, _END)
+                if batch is _END:
+                    break
+                loop.all_batches([batch], i)
+            yield
+            if loop.dl is not dl:
+                raise CannotTrain(
+                    "the learner did something else while its predictions were streamed",
+                    fix="let the iterator end, or call its close(), before you fit, validate or predict other loaders",
+                )
+    except VALIDATE.cancel:
+        loop.emit(VALIDATE.after_cancel)
+    loop.emit(VALIDATE.after)
+
+
+def loader_of(loop: Loop, ds_idx: int) -> Any:
+    """The `ds_idx`-th of the learner's loaders.
+
+    raises     BadValue where there is none
+    """
+    try:
         dl = loop.dls[ds_idx]
-        if isinstance(dl, DataLoader):
-            dl = dl.new(drop_last=False)
-    if reorder and isinstance(dl, DataLoader):
+    except IndexError:
+        dl = None
+    if dl is None:
+        raise BadValue(
+            f"the learner has no loader {ds_idx}", expected="0 for training, 1 for validation", fix="pass one: dl=…"
+        )
+    return dl
+
+
+def _no_batch(dl: Any) -> EmptySource:
+    return EmptySource(
+        "the loader gave no batch to predict", got=describe(dl), fix="check its items and its batch size"
+    )
+
+
+def _ordered(loop: Loop, ds_idx: int, dl: Any, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
+    """The loader with all its items in the order of its data set, and a list that gets the order they come in instead.
+
+    natural    let no order of the loader's own be (by length, …), so that nothing is left to be put in order
+    """
+    given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
+    order: list[Any] = []
+    if type(dl) is TorchDataLoader and type(dl.sampler) is RandomSampler and type(dl.batch_sampler) is BatchSampler:
+        return (_unshuffled(dl), order) if reorder else (dl, order)
+    if not isinstance(dl, DataLoader):
+        return dl, order
+    dl = dl.new(drop_last=False) if reorder or not given else dl
+    if reorder:
         dl = dl.new(shuffle=False)
-    gather = GatherPredsCallback(with_input, with_loss)
-    with loop.validation_context(
-        cbs=[gather, *([] if cbs is None else cbs if isinstance(cbs, list) else [cbs])], inner=inner
-    ):
-        loop.one_validation(dl)
-    if not gather.preds:
-        raise EmptySource("the loader gave no batch to predict", fix="check its items and its batch size")
-    raw = _concat(gather.preds)
-    preds = (act if act is not None else activation_of(loop))(raw)
-    targets = _concat(gather.targets) if gather.targets else None
-    res: list[Any] = [_concat(gather.inputs)] if with_input else []
-    res += [preds, targets]
-    if with_decoded:
-        res.append(decoder_of(loop)(raw))
-    if with_loss:
-        res.append(torch.cat(gather.losses))
-    return tuple(plain_tree(part) for part in res)
+        own = getattr(dl.get_idxs, "__func__", None) is not DataLoader.get_idxs
+        if own and natural:
+            dl = dl.new(get_idxs=lambda: np.arange(dl.n or 0))
+        elif own:
+            get_idxs = dl.get_idxs
+
+            def recorded() -> Any:
+                order[:] = get_idxs()
+                return order
+
+            dl = dl.new(get_idxs=recorded)
+    return dl, order
+
+
+def _unshuffled(dl: TorchDataLoader[Any]) -> TorchDataLoader[Any]:
+    """A shuffled loader of torch, over all items in their order."""
+    return TorchDataLoader(
+        dl.dataset,
+        batch_size=dl.batch_size,
+        num_workers=dl.num_workers,
+        collate_fn=dl.collate_fn,
+        pin_memory=dl.pin_memory,
+        timeout=dl.timeout,
+        worker_init_fn=dl.worker_init_fn,
+        multiprocessing_context=dl.multiprocessing_context,
+        generator=dl.generator,
+    )
+
+
+class FetchPredsCallback(Callback):
+    """Predicts a loader after each validation pass of a fit; `preds` is what `get_preds` gave last.
+
+    Callbacks with the attribute `remove_on_fetch` do not hear it. The arguments are those of `get_preds`.
+    """
+
+    remove_on_fetch = True
+    transient = ("preds",)
+
+    def __init__(
+        self,
+        ds_idx: int = 1,
+        dl: Any = None,
+        with_input: bool = False,
+        with_decoded: bool = False,
+        cbs: Any = None,
+        reorder: bool = True,
+    ) -> None:
+        self.ds_idx, self.given, self.with_input, self.with_decoded = ds_idx, dl, with_input, with_decoded
+        self.cbs_of_pass, self.reorder = callbacks_of(cbs), reorder
+        self.preds: tuple[Any, ...] | None = None
+
+    def after_validate(self) -> None:
+        learn = self.learn
+        if learn.nested or learn.peeking or not learn.fitting:
+            return
+        with learn.removed_cbs([cb for cb in learn.cbs if getattr(type(cb), "remove_on_fetch", False)]):
+            self.preds = get_preds(
+                learn, self.ds_idx, self.given, self.with_input, self.with_decoded,
+                inner=True, reorder=self.reorder, cbs=self.cbs_of_pass,
+            )  # fmt: skip
 
 
 @checked
@@ -153,8 +274,8 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     with_input    put the decoded input first
     raises        BadItem where no batch, or no prediction, can be made of the item; ours keep their class
     """
-    dl = loop.dls.loaders[min(1, len(loop.dls.loaders) - 1)]
-    dataset = dl.dataset
+    dl = list(getattr(loop.dls, "loaders", [loop.dls.train]))[:2][-1]
+    dataset: Any = getattr(dl, "dataset", None)
     if not hasattr(dataset, "test_set"):
         raise CannotTrain(
             "predict needs to know how an item becomes a batch, and these loaders do not say",
@@ -167,7 +288,7 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
         batch = dl.after_batch(to_device(batch, _model_device(loop)))
         with _evaluating(loop), torch.inference_mode():
             output = loop.model(*plain_tree(batch))
-            probabilities, decision = (to_detach(f(output))[0] for f in (activation_of(loop), decoder_of(loop)))
+            probabilities, decision = (_first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
     except Exception as error:
         raise failed(error, f"predicting one item ({describe(item)})") from error
     target = decode_target(dl, decision)
@@ -175,14 +296,27 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     return (_single(decode_input(dl, batch)), *res) if with_input else res
 
 
+def _first_row(tree: Any) -> Any:
+    return map_tree(lambda o: o[0] if isinstance(o, Tensor) and o.ndim else o, to_detach(tree))
+
+
+_switching = threading.RLock()
+
+
 @contextmanager
 def _evaluating(loop: Loop) -> Iterator[None]:
-    """The model in evaluation mode; afterwards as it was, if a fit is running."""
-    modes = modes_of(loop.model) if loop.fitting else None
-    if loop.model.training:
-        loop.model.eval()
+    """The model in evaluation mode; afterwards as it was, if a fit is running.
+
+    Threads switch the mode one after another. A model that keeps state itself (it has a `reset`) predicts so too.
+    """
+    model = loop.model
+    with _switching:
+        modes = modes_of(model) if loop.fitting else None
+        if model.training:
+            model.eval()
     try:
-        yield
+        with _switching if hasattr(model, "reset") else nullcontext():
+            yield
     finally:
         if modes is not None:
             set_modes(modes)
@@ -217,9 +351,17 @@ def show_results(
     """Show items of a loader with their targets and predictions.
 
     shuffle    choose them at random, otherwise the first
+    raises     CannotTrain for a loader that does not know how its items are shown
     """
-    if dl is None:
-        dl = loop.dls[ds_idx].new(shuffle=shuffle, drop_last=False)
+    given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
+    if not hasattr(dl, "show_results"):
+        raise CannotTrain(
+            "items can be shown by loaders that know how they were made",
+            got=f"a loader of type {type(dl).__name__}",
+            fix="build the loaders with a DataBlock",
+        )
+    if not given:
+        dl = dl.new(shuffle=shuffle, drop_last=False)
     batch = dl.one_batch()
     decoded = get_preds(loop, dl=[batch], with_decoded=True)[-1]
     return dl.show_results(batch, decoded, max_n=max_n, **kwargs)

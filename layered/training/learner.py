@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
+from torch import Tensor
+
+from layered.callback.compiling import compile_model, uncompile
+from layered.callback.memory_format import to_channelslast, to_contiguous
+from layered.callback.precision import to_bf16, to_fp16, to_fp32
 from layered.callback.progress import ProgressCallback
 from layered.callback.rate_finder import lr_find
 from layered.callback.schedule import fit_flat_cos, fit_one_cycle, fit_sgdr
+from layered.callback.trials import dry_run, overfit
 from layered.foundation.helpers import defaults
 from layered.foundation.tensors import plain_tree
-from layered.foundation.tree import to_device
+from layered.foundation.tree import find_device, to_device
 from layered.loop.batches import split_batch
 from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
 from layered.loop.recorder import Recorder
 from layered.nn.summary import Summary, module_summary
+from layered.training.augmentation import tta
+from layered.training.doctor import doctor
 from layered.training.export import export
-from layered.training.inference import get_preds, predict, show_results
+from layered.training.inference import get_preds, predict, show_results, stream_preds
+from layered.training.profile import profile
 from layered.training.tuning import fine_tune, freeze_to
 
 defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
@@ -44,10 +53,23 @@ class Learner(Loop):
     fine_tune = fine_tune
     freeze_to = freeze_to
     lr_find = lr_find
+    dry_run = dry_run
+    overfit = overfit
+    to_fp16 = to_fp16
+    to_bf16 = to_bf16
+    to_fp32 = to_fp32
+    to_channelslast = to_channelslast
+    to_contiguous = to_contiguous
+    compile = compile_model
+    uncompile = uncompile
     get_preds = get_preds
+    stream_preds = stream_preds
+    tta = tta
     predict = predict
     show_results = show_results
     export = export
+    profile = profile
+    doctor = doctor
 
     def default_callbacks(self) -> Sequence[Any]:
         """What `default_cbs=True` adds: `defaults.callbacks`."""
@@ -62,10 +84,16 @@ class Learner(Loop):
         self.freeze_to(0)
 
     def summary(self) -> Summary:
-        """The model's layers with output shapes and parameters, for one batch of the training data."""
-        batch = to_device(self.dls.one_batch(), next(self.model.parameters()).device)
-        xb, _ = split_batch(plain_tree(batch), getattr(self.dls, "n_inp", None), self.model)
-        return module_summary(self.model, *xb)
+        """The model's layers with shapes, parameters, cost and parameter group, for one batch of the training data."""
+        batch = self.dls.one_batch()
+        device = find_device(list(self.model.parameters()))
+        batch = plain_tree(batch if device is None else to_device(batch, device))
+        xb, _ = split_batch(batch, getattr(self.dls, "n_inp", None), self.model)
+        groups = self.opt.param_lists if self.opt is not None else self.splitter(self.model)
+        groups = [groups] if all(isinstance(group, Tensor) for group in groups) else groups
+        if isinstance(xb, dict):
+            return module_summary(self.model, groups=groups, **xb)
+        return module_summary(self.model, *xb, groups=groups)
 
     def to(self, device: Any) -> Self:
         """Model and loaders on `device`."""

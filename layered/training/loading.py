@@ -11,8 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.data.datasets import Datasets, TfmdLists
-from layered.data.loader_set import DataLoaders, TfmdDL
+from layered.data.column import TfmdLists
+from layered.data.datasets import Datasets
+from layered.data.loader_set import DataLoaders
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.archive import Archive, read_archive
 from layered.foundation.arguments import checked
 from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName

@@ -11,9 +11,10 @@ from typing import Any, ParamSpec, TypeVar
 from layered.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from layered.data.labellers import ColReader, RegexLabeller, parent_label
 from layered.data.loader import DataLoader
-from layered.data.loader_set import DataLoaders, TfmdDL
+from layered.data.loader_set import DataLoaders
 from layered.data.sources import get_image_files
 from layered.data.splitters import ColSplitter, GrandparentSplitter, RandomSplitter
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.arguments import names_of
 from layered.foundation.errors import BadValue, NotFoundPath, refuse_unknown
 from layered.foundation.helpers import using_attr

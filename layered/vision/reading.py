@@ -176,7 +176,9 @@ def _naming(source: ImageSource) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise NotFoundPath(
-            f"there is no image file {_name(source)}", fix=f"check the path; the working directory is {os.getcwd()}"
+            f"there is no image file {_name(source)}",
+            got="nothing there",
+            fix=f"check the path; the working directory is {os.getcwd()}",
         ) from error
     except IsADirectoryError as error:
         raise BadImage(f"{_name(source)} is a folder", expected="an image file") from error

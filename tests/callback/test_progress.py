@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.progress import ProgressCallback
+from layered.callback.progress import ProgressCallback, ShowGraphCallback
 from layered.callback.rate_finder import lr_find
 from layered.loop.callback import Callback
 from layered.loop.loop import Loop
@@ -75,3 +75,102 @@ def test_after_an_error_the_next_fit_shows_as_usual(capsys):
     assert learn.logger is print
     learn.fit(1)
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_a_terminal_shows_nothing_but_the_table_once_bars_are_gone(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    learner().fit(2)
+    lines = [line.rpartition("\r")[2] for line in screen.getvalue().split("\n")[:-1]]
+    assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "time"]
+    assert [line.split()[0] for line in lines[1:]] == ["0", "1"]
+    assert all(len(line.split()) == 4 for line in lines)
+
+
+def test_a_screen_that_cannot_show_blocks_gets_hashes(monkeypatch):
+    class Ascii(Screen):
+        encoding = "ascii"
+
+    monkeypatch.setattr(sys, "stdout", screen := Ascii())
+    monkeypatch.setattr("layered.callback.progress.REDRAW_EVERY", 0.0)
+    learner().fit(1)
+    assert "###" in screen.getvalue()
+    assert screen.getvalue().isascii()
+
+
+def test_an_error_leaves_the_bar_on_a_line_of_its_own(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    with pytest.raises(ZeroDivisionError):
+        learner().fit(1, cbs=Callback(after_batch=lambda cb: 1 / 0))
+    assert screen.getvalue().endswith("\n")
+
+
+class Cell:
+    """What a notebook would display, and a kernel's shell."""
+
+    def __init__(self):
+        self.shown = []
+        self.shell = type("ZMQInteractiveShell", (), {})()
+
+    def display(self, item, display_id=None):
+        self.shown.append(item)
+        return self
+
+    def update(self, item):
+        self.shown[-1] = item
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    import IPython
+
+    cell = Cell()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: cell.shell)
+    monkeypatch.setattr("IPython.display.display", cell.display)
+    return cell
+
+
+def test_the_graph_has_both_losses_and_no_figure_is_left_open(capsys):
+    import matplotlib.pyplot as plt
+
+    learn = learner()
+    learn.fit(3, cbs=(graph := ShowGraphCallback()))
+    train, valid = graph.figure.axes[0].get_lines()
+    assert train.get_ydata().tolist() == pytest.approx(learn.recorder.losses)
+    assert valid.get_ydata().tolist() == pytest.approx([row[1] for row in learn.recorder.values])
+    assert valid.get_xdata().tolist() == [5, 10, 15]
+    assert plt.get_fignums() == []
+    with learn.added_cbs(graph):
+        learn.validate()
+        lr_find(learn, show_plot=False)
+
+
+def test_in_a_notebook_one_graph_is_replaced_in_place(cell, monkeypatch):
+    from IPython.display import Image
+
+    learn = learner()
+    with learn.no_bar():
+        learn.logger = lambda row: None
+        learn.fit(3, cbs=ShowGraphCallback())
+    assert [type(item) for item in cell.shown] == [Image]
+    assert cell.shown[0].data.startswith(b"\x89PNG")
+    cell.shown.clear()
+    with learn.no_logging():
+        learn.fit(1, cbs=ShowGraphCallback())
+    assert cell.shown == []
+
+
+def test_the_table_of_a_notebook_is_html_replaced_in_place(cell, capsys):
+    from xml.etree import ElementTree
+
+    learn = learner()
+    learn.fit(2)
+    assert capsys.readouterr().out == ""
+    assert len(cell.shown) == 1
+    table = ElementTree.fromstring(cell.shown[0].data)
+    head, *rows = [[part.text for part in row] for row in table.iter("tr")]
+    assert head == learn.recorder.metric_names
+    assert [row[1:3] for row in rows] == [[f"{v:.6f}" for v in values] for values in learn.recorder.values]
+    with pytest.raises(ZeroDivisionError):
+        learn.fit(1, cbs=Callback(after_batch=lambda cb: 1 / 0))
+    assert "Interrupted" in cell.shown[1].data
+    assert 'max="5"' in cell.shown[1].data

@@ -68,7 +68,7 @@ def look(learn):
     return {
         "model": told(learn.model.state_dict()),
         "opt": learn.opt and told(learn.opt.state_dict()),
-        "fields": told({name: value for name, value in vars(learn).items() if name not in ("dls", "cbs")}),
+        "fields": told({name: value for name, value in vars(learn).items() if name not in ("dls", "cbs", "fit_began")}),
         "callbacks": [
             told({n: v for n, v in vars(cb).items() if n not in ("_as_made", *cb.transient)}) for cb in learn.cbs
         ],
@@ -191,3 +191,39 @@ def test_the_plot_marks_each_suggestion():
     assert axes.get_xscale() == "log"
     assert [line.get_label() for line in axes.get_lines()][1:] == ["valley", "steep"]
     matplotlib.pyplot.close("all")
+
+
+def test_what_callbacks_hold_is_put_back_too():
+    class Average(Callback):
+        """A running mean in place, and a module that follows the model."""
+
+        def __init__(self):
+            self.mean, self.twin = torch.zeros(1), nn.BatchNorm1d(1)
+
+        def after_batch(self):
+            self.mean.add_(self.loss)
+            self.twin(self.pred.detach())
+
+    average = Average()
+    learn = learner(cbs=average)
+    learn.fit(1)
+    mean, twin = average.mean.clone(), told(average.twin.state_dict())
+    lr_find(learn, show_plot=False)
+    assert torch.equal(average.mean, mean)
+    assert told(average.twin.state_dict()) == twin
+
+
+def test_two_processes_in_one_read_only_folder_both_find_a_rate(tmp_path):
+    import subprocess
+    import sys
+
+    code = """
+import torch; from torch import nn
+from layered.loop.loop import Loop; from layered.callback.rate_finder import lr_find
+torch.manual_seed(0); x = torch.randn(8, 2); batches = [(x, x.sum(1, keepdim=True))] * 3
+print(lr_find(Loop((batches, None), nn.Linear(2, 1), nn.MSELoss()), show_plot=False).valley > 0)
+"""
+    tmp_path.chmod(0o500)
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate()[0].split() for process in both] == [[b"True"], [b"True"]]
+    assert os.listdir(tmp_path) == []

@@ -1,15 +1,20 @@
 """Scheduled fits set, batch by batch, what the formulas say."""
 
 import math
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
-from layered.callback.schedule import ParamScheduler, fit_flat_cos, fit_one_cycle, fit_sgdr
-from layered.foundation.errors import BadValue, CannotTrain
+from layered.callback.schedule import ParamScheduler, TorchScheduler, fit_flat_cos, fit_one_cycle, fit_sgdr
+from layered.foundation.errors import BadValue, CannotTrain, OutOfRange, UnknownName
+from layered.loop.callback import Callback
 from layered.loop.loop import Loop
 from layered.optim.schedules import SchedLin
+from layered.optim.zoo import SGD
 
 
 def learner(train=None, groups=1, **kwargs) -> Loop:
@@ -92,3 +97,80 @@ def test_a_loader_without_length_needs_n_iter():
     fit_one_cycle(learn, 2, n_iter=5)
     assert learn.train_iter == 10
     assert learn.pct_train == pytest.approx(1.0)
+
+
+def test_groups_can_each_have_a_schedule_of_their_own():
+    learn, seen = learner(groups=2), []
+    learn.on("before_step")(lambda: seen.append([h["lr"] for h in learn.opt.hypers]))
+    learn.fit(1, cbs=ParamScheduler({"lr": SchedLin(np.array([0.0, 1.0]), np.array([1.0, 1.0]))}))
+    assert seen == [pytest.approx([i / 5, 1.0]) for i in range(5)]
+
+
+def test_what_is_no_hyper_and_what_cannot_divide_is_named():
+    with pytest.raises(UnknownName, match="did you mean 'lr'"):
+        learner().fit(1, cbs=ParamScheduler({"lrr": SchedLin(0, 1)}))
+    with pytest.raises(OutOfRange, match="div"):
+        fit_one_cycle(learner(), 1, div=0)
+
+
+def follow(make, each, n_epoch, lr=0.1):
+    """The rates that torch itself sets, batch by batch, for epochs of five batches."""
+    opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    sched, rates = make(opt), []
+    for i in range(5 * n_epoch):
+        rates.append(opt.param_groups[0]["lr"])
+        opt.step()
+        if each == "batch" or i % 5 == 4:
+            sched.step()
+    return rates
+
+
+SCHEDULERS = {
+    "step": (partial(lr_scheduler.StepLR, step_size=2), "epoch"),
+    "restarts": (partial(lr_scheduler.CosineAnnealingWarmRestarts, T_0=5, T_mult=2), "batch"),
+    "one cycle": (partial(lr_scheduler.OneCycleLR, max_lr=0.3, total_steps=21, cycle_momentum=False), "batch"),
+    "lambda": (partial(lr_scheduler.LambdaLR, lr_lambda=lambda i: 1 / (1 + i)), "batch"),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("opt_func", [SGD, torch.optim.SGD])
+def test_any_scheduler_of_torch_can_be_used(name, opt_func):
+    make, each = SCHEDULERS[name]
+    learn = learner(opt_func=opt_func)
+    for _ in range(2):
+        learn.fit(4, lr=0.1, cbs=TorchScheduler(make, each))
+        assert learn.recorder.lrs == pytest.approx(follow(make, each, 4))
+
+
+def test_a_scheduler_that_watches_a_column_gets_its_value():
+    learn = learner(opt_func=SGD)
+    make = partial(lr_scheduler.ReduceLROnPlateau, patience=0, threshold=1e9, threshold_mode="abs")
+    learn.fit(3, lr=0.1, cbs=TorchScheduler(make, "epoch", monitor="train_loss"))
+    assert learn.recorder.lrs[::5] == pytest.approx([0.1, 0.1, 0.01])
+    with pytest.raises(UnknownName, match="train_loss"):
+        learn.fit(1, cbs=TorchScheduler(make, "epoch", monitor="train_los"))
+    with pytest.raises(BadValue, match="each"):
+        TorchScheduler(make, "step")
+
+
+def test_a_scheduler_goes_on_where_a_checkpoint_left_it(tmp_path):
+    make, each = SCHEDULERS["restarts"]
+
+    def crash(cb):
+        if cb.training and cb.train_iter == 7:
+            raise KeyboardInterrupt
+
+    stopped = learner(opt_func=SGD)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(4, lr=0.1, cbs=[TorchScheduler(make, each), Callback(after_batch=crash)], checkpoint=tmp_path)
+    again = learner(opt_func=SGD)
+    again.fit(4, lr=0.1, cbs=[TorchScheduler(make, each), Callback()], checkpoint=tmp_path, resume="auto")
+    assert again.recorder.lrs == pytest.approx(follow(make, each, 4))
+
+
+def test_restarts_are_those_of_torch():
+    learn = learner(opt_func=SGD)
+    fit_sgdr(learn, 3, 1, 0.1)
+    make = partial(lr_scheduler.CosineAnnealingWarmRestarts, T_0=5, T_mult=2)
+    assert learn.recorder.lrs == pytest.approx(follow(make, "batch", 7), abs=1e-12)

@@ -28,7 +28,7 @@ class Script(Callback):
         self.values = values
 
     def after_epoch(self):
-        if self.fitting:
+        if self.fitting and self.recorder.values:
             self.recorder.values[-1][1] = self.values[self.epoch]
 
 
@@ -107,3 +107,62 @@ def test_trackers_look_away_while_a_rate_is_sought(tmp_path):
     lr_find(learn, show_plot=False)
     learn.validate()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_skipped_epochs_and_values_that_are_no_numbers_do_not_count(tmp_path):
+    nan = float("nan")
+    learn = learner([9.0, 9.0, 3.0, 2.0, 1.0], EarlyStoppingCallback(patience=1))
+    learn.fit(5, start_epoch=2)
+    assert len(learn.recorder.values) == 3
+    tracker = TrackerCallback()
+    learner([nan, 3.0, nan], tracker).fit(3)
+    assert tracker.best == 3.0
+    for made in (EarlyStoppingCallback, ReduceLROnPlateau):
+        with pytest.raises(BadValue, match="patience"):
+            made(patience=0)
+
+
+def test_the_best_epochs_stay_and_the_best_of_them_is_back_at_the_end(tmp_path):
+    save = SaveModelCallback(keep=2)
+    learn = learner([3.0, 5.0, 1.0, 2.0, 4.0, float("nan")], save, tmp_path)
+    weights = []
+    learn.on("after_epoch")(lambda: weights.append(learn.model.weight.tolist()))
+    learn.fit(6)
+    assert sorted(f.name for f in (tmp_path / "models").iterdir()) == ["model_2.layered", "model_3.layered"]
+    assert [(value, epoch) for value, epoch, _ in save.kept] == [(1.0, 2), (2.0, 3)]
+    assert learn.model.weight.tolist() == weights[2]
+    learn.load("model_3")
+    assert learn.model.weight.tolist() == weights[3]
+    with pytest.raises(BadValue, match="keep"):
+        SaveModelCallback(keep=2, every_epoch=True)
+
+
+@pytest.mark.parametrize("keep", [None, 2])
+def test_a_resumed_fit_goes_on_comparing_with_what_was_best(tmp_path, keep):
+    values = [3.0, 1.0, 4.0, 2.0, 5.0]
+
+    def fresh():
+        torch.manual_seed(0)
+        return learner(values, SaveModelCallback(keep=keep, with_opt=True), tmp_path)
+
+    plain = fresh()
+    plain.fit(5)
+    expected = plain.model.weight.tolist()
+
+    def crash(cb):
+        if cb.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fresh().fit(5, checkpoint=tmp_path / "kept", cbs=Callback(before_train=crash))
+    again = fresh()
+    again.fit(5, checkpoint=tmp_path / "kept", resume="auto", cbs=Callback())
+    assert again.save_model.best == 1.0
+    assert again.model.weight.tolist() == expected
+
+
+def test_no_logging_silences_trackers_too(tmp_path, capsys):
+    learn = learner([1.0, 2.0], [SaveModelCallback(), EarlyStoppingCallback()], tmp_path)
+    with learn.no_logging():
+        learn.fit(3)
+    assert capsys.readouterr().out == ""

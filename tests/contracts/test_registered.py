@@ -5,14 +5,10 @@ import pytest
 import torch
 
 import layered.vision.all as facade
-from layered.callback.progress import ProgressCallback
 from layered.foundation.registry import transforms
 from layered.foundation.seeds import Tickets, drawing, key_of
 from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, TensorMultiCategory
-from layered.loop.callback import Callback
-from layered.loop.essentials import FunctionCallback, SkipToEpoch
-from layered.testing.contracts import check_callback, check_transform
-from layered.training.inference import GatherPredsCallback
+from layered.testing.contracts import check_transform
 from layered.vision.all import PILImage, PILMask
 
 
@@ -96,43 +92,6 @@ def test_masks_stay_masks_and_keep_their_values():
         assert set(np.unique(out)) <= {0, 100, 200}
 
 
-CALLBACKS = {
-    "CastToTensor": facade.CastToTensor,
-    "EarlyStoppingCallback": facade.EarlyStoppingCallback,
-    "FunctionCallback": lambda: FunctionCallback("after_batch", lambda: None, every=2),
-    "GatherPredsCallback": lambda: GatherPredsCallback(with_input=True),
-    "GradientAccumulation": lambda: facade.GradientAccumulation(24),
-    "GradientClip": lambda: facade.GradientClip(0.1),
-    "LRFinder": lambda: facade.LRFinder(num_it=6),
-    "ParamScheduler": lambda: facade.ParamScheduler({"lr": lambda pos: 1e-3 * (1 - pos)}),
-    "ProgressCallback": ProgressCallback,
-    "ReduceLROnPlateau": facade.ReduceLROnPlateau,
-    "SaveModelCallback": facade.SaveModelCallback,
-    "SkipToEpoch": lambda: SkipToEpoch(0),
-    "TerminateOnNaNCallback": facade.TerminateOnNaNCallback,
-    "TrackerCallback": facade.TrackerCallback,
-    "TrainEvalCallback": facade.TrainEvalCallback,
-}
-OWN_TESTS = {"Checkpoint", "Recorder"}  # one needs a folder of its own, of the other there is one already
-
-
-def subclasses(kind):
-    for sub in kind.__subclasses__():
-        yield sub
-        yield from subclasses(sub)
-
-
-def test_every_callback_has_an_example():
-    names = {cb.__name__ for cb in subclasses(Callback) if cb.__module__.startswith("layered.")}
-    public = {name for name in names if not name.startswith("_")}
-    assert public == CALLBACKS.keys() | OWN_TESTS
-
-
-@pytest.mark.parametrize("make", CALLBACKS.values(), ids=CALLBACKS)
-def test_every_callback_keeps_the_contract(make):
-    check_callback(make)
-
-
 def test_the_contract_catches_a_transform_that_draws_by_itself():
     class Careless(facade.Transform):
         def encodes(self, x: torch.Tensor):
@@ -145,12 +104,3 @@ def test_the_contract_catches_a_transform_that_draws_by_itself():
     for wrong in (Careless, Greedy):
         with pytest.raises((AssertionError, AttributeError)):
             check_transform(wrong(), pictures())
-
-
-def test_the_contract_catches_a_callback_that_stays_behind():
-    class Sticky(Callback):
-        def before_fit(self):
-            self.learn.last_heard = self
-
-    with pytest.raises(AssertionError, match="left itself"):
-        check_callback(Sticky)

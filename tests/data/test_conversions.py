@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from layered.data.conversions import IntToFloatTensor, Normalize, broadcast_vec
-from layered.data.loader_set import TfmdDL
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.errors import BadValue
 from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, plain
 

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layered.data.datasets import Datasets, TfmdLists
+from layered.data.column import TfmdLists
+from layered.data.datasets import Datasets
 from layered.data.encodings import Categorize, RegressionSetup
 from layered.data.loader import SkipItemException
 from layered.data.subset import as_positions

@@ -38,6 +38,32 @@ def test_a_vocabulary_is_sorted_and_each_label_stands_once():
     assert repr(vocab) == "['a', 'b']"
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([2, 1, 2]),
+        np.array([2, 1, 2]),
+        list(np.array([2, 1])),
+        torch.tensor([2, 1]),
+        pd.Series([2, 1]).astype("category"),
+    ],
+)
+def test_numbers_of_any_library_are_pythons_own_in_a_vocabulary(column):
+    vocab = CategoryMap(column)
+    assert repr(vocab) == "[1, 2]"
+    for label in (2, np.int64(2), torch.tensor(2), 2.0):
+        assert vocab.index_of(label) == 1
+    assert vocab.map_objs(np.array([2, 1])) == [1, 0]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float64("nan"), pd.NA, pd.NaT])
+def test_what_is_missing_is_no_label_but_is_known_to_be_missing(missing):
+    vocab = CategoryMap(["a", missing, "b"])
+    assert vocab == ["a", "b"]
+    assert vocab.has_missing
+    assert not CategoryMap(["a", "b"]).has_missing
+
+
 def test_a_vocabulary_can_be_made_of_another():
     vocab = CategoryMap(["b", "a"], add_na=True)
     assert CategoryMap(vocab, add_na=True) == vocab

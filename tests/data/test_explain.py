@@ -8,8 +8,9 @@ import torch
 from layered.data.block import CategoryBlock, DataBlock, TransformBlock
 from layered.data.conversions import Normalize
 from layered.data.splitters import EndSplitter
-from layered.foundation.errors import MixedSizes
+from layered.foundation.errors import BadItem, MixedSizes
 from layered.foundation.tensors import TensorImage
+from layered.foundation.transform import Transform
 
 
 def size(n):
@@ -40,9 +41,31 @@ def test_every_step_says_what_it_made(capsys):
 
 
 def test_a_failure_stands_where_it_happens(capsys):
-    with pytest.raises(ZeroDivisionError):
-        describe(lambda n: 1 / (n - 1)).summary([1, 2, 3, 4])
+    block = describe(lambda n: 1 / (n - 1))
+    with pytest.raises(
+        BadItem, match=r"making the input of item 0 of the training items \(int 1\), in step 1"
+    ) as caught:
+        block.summary([1, 2, 3, 4])
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert "FAILED on int 1: ZeroDivisionError" in capsys.readouterr().out
+    dls = block.dataloaders([1, 2, 3, 4], bs=3, shuffle=False, num_workers=0, device="cpu")
+    with pytest.raises(BadItem) as from_loader:
+        next(iter(dls.train))
+    assert from_loader.value.problem == caught.value.problem
+
+
+@pytest.mark.parametrize("only", ["training", "validation"])
+def test_a_summary_fails_where_a_loader_would_though_the_first_sample_is_fine(only, capsys):
+    class Picky(Transform):
+        split_idx = {"training": 0, "validation": 1}[only]
+
+        def encodes(self, x: TensorImage):
+            raise ValueError("too late")
+
+    block = describe(lambda n: TensorImage(torch.zeros(1, 2, 2)), batch_tfms=Picky())
+    with pytest.raises(Exception, match="too late"):
+        block.summary([1, 2, 3, 4], bs=3)
+    assert "Collating 3 samples" in capsys.readouterr().out
 
 
 def test_samples_that_do_not_fit_together_fail_when_they_are_collated(capsys):

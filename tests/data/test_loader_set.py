@@ -10,10 +10,12 @@ import torch
 from parts import BatchNoise, Shift
 from torch.utils.data import DataLoader as TorchDataLoader
 
-from layered.data.datasets import Datasets, TfmdLists
+from layered.data.column import TfmdLists
+from layered.data.datasets import Datasets
 from layered.data.encodings import Categorize
 from layered.data.loader import DataLoader
-from layered.data.loader_set import DataLoaders, TfmdDL, batch_to_samples
+from layered.data.loader_set import DataLoaders
+from layered.data.tfmd_loader import TfmdDL, batch_to_samples
 from layered.foundation.errors import BadArgument, BadValue
 from layered.foundation.lists import L
 from layered.foundation.pipeline import Pipeline
@@ -61,7 +63,8 @@ def test_loaders_are_made_of_loaders():
 def test_loaders_of_others_and_lists_of_batches_can_stand_side_by_side():
     dls = DataLoaders(TorchDataLoader(list(range(4)), batch_size=2), [torch.zeros(1)])
     assert dls.one_batch().tolist() == [0, 1]
-    assert dls.to("cpu").device is None
+    assert dls.device is None
+    assert dls.to("cpu").device == torch.device("cpu")
     assert dls.train_ds == [0, 1, 2, 3]
 
 
@@ -186,7 +189,10 @@ def test_unknown_attributes_are_those_of_the_training_data():
     assert dls.vocab == list("ABCDEFGH")
     assert dls.c == 8
     assert dls.bs == 2
-    with pytest.raises(AttributeError, match="neither these loaders nor their data set have 'vocbulary'"):
+    with pytest.raises(
+        AttributeError,
+        match="neither DataLoaders nor its TfmdDL nor its Datasets has 'vocbulary'; did you mean 'vocab'",
+    ):
         _ = dls.vocbulary
 
 

@@ -94,7 +94,7 @@ def test_rows_are_split_by_a_column():
     assert lists(ColSplitter(0)(frame)) == [[0, 2], [1]]
     assert lists(ColSplitter("fold", on="c")(frame)) == [[0, 1], [2]]
     assert lists(ColSplitter("fold", on=["a", "b"])(frame)) == [[2], [0, 1]]
-    with pytest.raises(BadValue, match="splits a DataFrame"):
+    with pytest.raises(BadValue, match="no column 'is_valid'"):
         ColSplitter()(items)
 
 

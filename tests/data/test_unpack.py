@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from layered.data import unpack as unpack_module
-from layered.data.unpack import unpack
+from layered.data.unpack import copy_files, differences, unpack
 from layered.foundation.errors import BadFile, CannotSave, UnsafeFile
 
 CONTENT = {"set/LICENSE": b"free", "set/train/a/1.txt": b"one" * 5000, "set/valid/ä/2.txt": bytes(range(256)) * 300}
@@ -130,6 +130,64 @@ def test_links_inside_become_copies(tmp_path):
     folder = unpack(make_tar(tmp_path / "x.tgz", members), tmp_path / "here")
     assert tree(folder) == {"a/one": b"1", "soft": b"1", "b/up": b"1", "hard": b"1"}
     assert all(stat.S_ISREG(f.lstat().st_mode) and f.lstat().st_nlink == 1 for f in folder.rglob("*") if f.is_file())
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["set/a", "set/a"], "twice"),
+        (["set/a", "set/./a"], "twice"),
+        (["set/a", "set/a/b"], "says is a file"),
+        (["set/a", "set/a/b/c"], "says is a file"),
+        (["set/a/b", "set/a"], "twice"),
+        (["set/a", "."], "twice"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(tmp_path, names, why):
+    tar = make_tar(tmp_path / "x.tgz", [(name, name.encode()) for name in names])
+    with pytest.raises(UnsafeFile, match=why):
+        unpack(tar, tmp_path / "here")
+    check_nothing_left(tmp_path, tar)
+
+
+def test_a_zip_with_a_name_twice_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a", b"1")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a", b"2")
+    with pytest.raises(UnsafeFile, match="twice"):
+        unpack(tmp_path / "x.zip", tmp_path / "here")
+
+
+def test_a_folder_may_be_named_again(tmp_path):
+    members = [special("set", tarfile.DIRTYPE), ("set/a", b"a"), special("set", tarfile.DIRTYPE)]
+    assert tree(unpack(make_tar(tmp_path / "x.tgz", members), tmp_path / "here")) == {"a": b"a"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, kind):
+    info = special("././@LongLink", kind)
+    info.size = 32 << 20
+    with tarfile.open(tmp_path / "x.tgz", "w:gz") as tar:
+        tar.addfile(info, io.BytesIO(bytes(info.size)))
+    with pytest.raises(BadFile, match="header of"):
+        unpack(tmp_path / "x.tgz", tmp_path / "here")
+
+
+def test_headers_nested_without_end_are_refused(tmp_path):
+    links = [special("././@LongLink", tarfile.GNUTYPE_LONGNAME) for _ in range(5000)]
+    with pytest.raises(BadFile):
+        unpack(make_tar(tmp_path / "x.tgz", links), tmp_path / "here")
+
+
+def test_padding_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack_module, "MAX_PADDING", 1 << 20)
+    archive = make_tar(tmp_path / "x.tar", [("set/a", b"a")], "w")
+    with open(archive, "ab") as file:
+        file.write(bytes(3 << 20))
+    with pytest.raises(BadFile, match="goes on"):
+        unpack(archive, tmp_path / "here")
+    check_nothing_left(tmp_path, archive)
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
@@ -262,3 +320,35 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     (tmp_path / ".here.unpacking" / "set" / "half").write_bytes(b"h")
     assert tree(unpack(archive, tmp_path / "here")) == {"a": b"a"}
     assert {f.name for f in tmp_path.iterdir()} == {"x.zip", "here"}
+
+
+# comparing, copying
+
+
+@pytest.mark.parametrize("ending", ["zip", "tgz"])
+@pytest.mark.parametrize("content", [CONTENT, {"a.txt": b"a", "b/c.txt": b"c"}])
+def test_an_unpacked_folder_is_compared_byte_for_byte_with_its_archive(tmp_path, ending, content):
+    archive = tmp_path / f"x.{ending}"
+    make_zip(archive, content) if ending == "zip" else make_tar(archive, list(content.items()))
+    folder = unpack(archive, tmp_path / "here")
+    (folder / "mine.txt").write_text("an own file is no matter")
+    assert list(differences(archive, folder)) == []
+    first, *_, last = (f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != "mine.txt")
+    first.unlink()
+    last.write_bytes(last.read_bytes()[:-1] + b"!")
+    wrong = [name.removeprefix("set/") for name in differences(archive, folder)]
+    assert sorted(wrong) == sorted(f.relative_to(folder).as_posix() for f in (first, last))
+    last.write_bytes(last.read_bytes() + b"more")
+    assert len(list(differences(archive, folder))) == 2
+
+
+def test_plain_files_and_the_content_of_folders_are_copied_and_compared(tmp_path):
+    (tmp_path / "from" / "deep" / "__pycache__").mkdir(parents=True)
+    for name in ("a.csv", "deep/b.csv", "deep/__pycache__/c.pyc"):
+        (tmp_path / "from" / name).write_text(name)
+    found = [tmp_path / "from" / "a.csv", tmp_path / "from" / "deep"]
+    folder = copy_files(found, tmp_path / "here")
+    assert tree(folder) == {"a.csv": b"a.csv", "b.csv": b"deep/b.csv"}
+    assert list(differences(found, folder)) == []
+    (folder / "b.csv").unlink()
+    assert list(differences(found, folder)) == ["b.csv"]

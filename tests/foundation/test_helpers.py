@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from layered.foundation.helpers import fastuple, first, ifnone, listify, noop, range_of, true, using_attr
+from layered.foundation.helpers import (
+    GetAttr,
+    Inf,
+    delegates,
+    explode_types,
+    fastuple,
+    first,
+    ifnone,
+    listify,
+    noop,
+    range_of,
+    store_attr,
+    true,
+    using_attr,
+)
 from layered.foundation.lists import L
 
 
@@ -47,3 +62,51 @@ def test_a_fastuple_counts_element_by_element():
     assert fastuple([1, 2]) == (1, 2)
     with pytest.raises(ValueError, match="zip"):
         size * (1, 2, 3)
+
+
+def test_arguments_are_kept_as_attributes():
+    class Learner:
+        def __init__(self, model, lr=0.1, *, cbs=()):
+            store_attr()
+
+    class Some:
+        def __init__(self, a, b):
+            local = a + b  # noqa: F841  # not an argument
+            store_attr("b", c=3)
+
+    assert vars(Learner("m", cbs=[1])) == {"model": "m", "lr": 0.1, "cbs": [1]}
+    assert vars(Some(1, 2)) == {"b": 2, "c": 3}
+
+
+def test_missing_attributes_are_looked_up_elsewhere():
+    class Callback(GetAttr):
+        _default = "learner"
+
+    cb = Callback()
+    with pytest.raises(AttributeError, match="learner"):
+        _ = cb.model
+    cb.learner = SimpleNamespace(model=3)
+    assert cb.model == 3
+    with pytest.raises(AttributeError, match="modle"):
+        _ = cb.modle
+
+
+def test_a_signature_shows_what_is_handed_on():
+    def base(x, lr=0.1, wd=0.0): ...
+
+    @delegates(base, but=["wd"])
+    def fit(n, **kwargs):
+        return kwargs
+
+    class Child(type("Base", (), {"__init__": lambda self, a=1: None})):
+        def __init__(self, b, **kwargs): ...
+
+    assert str(inspect.signature(fit)) == "(n, *, lr=0.1)"
+    assert fit(1, lr=2) == {"lr": 2}
+    assert str(inspect.signature(delegates()(Child))) == "(b, *, a=1)"
+    assert str(inspect.signature(delegates(base, keep=True)(lambda **kwargs: 0))) == "(*, lr=0.1, wd=0.0, **kwargs)"
+
+
+def test_endless_iterators_and_nested_types():
+    assert list(zip("ab", Inf.count, Inf.ones, Inf.nones, strict=False)) == [("a", 0, 1, None), ("b", 1, 1, None)]
+    assert explode_types({"a": (1, [2.0])}) == {dict: {"a": {tuple: [int, {list: [float]}]}}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -162,6 +164,31 @@ def test_zipping_and_folding():
     assert L().sum() == 0
     assert L(1, 2, 3).reduce(operator.mul, 10) == 60
     assert L().reduce(operator.mul, 10) == 10
+
+
+def test_grouping_and_looking_for_the_first_and_the_last():
+    numbers = L(1, 2, 3, 4)
+    assert numbers.groupby(lambda n: n % 2) == {1: [1, 3], 0: [2, 4]}
+    assert L(("a", 1), ("b", 2), ("a", 3)).groupby(0, 1) == {"a": [1, 3], "b": [2]}
+    assert numbers.map_dict(str) == {1: "1", 2: "2", 3: "3", 4: "4"}
+    assert numbers.flatmap(lambda n: [n] * (n - 2)) == [3, 4, 4]
+    assert (numbers.last(), numbers.last(lambda n: n < 3), L().last()) == (4, 2, None)
+    assert (numbers.argfirst(lambda n: n > 2), numbers.argfirst(lambda n: n > 9)) == (2, None)
+    assert numbers.product() == 24
+    assert L("b", "a").renumerate() == [("b", 0), ("a", 1)]
+    found, positions = L("b", "a", "b").unique(start="#", bidir=True)
+    assert (found, positions) == (["#", "b", "a"], {"#": 0, "b": 1, "a": 2})
+    assert list(itertools.islice(L(1, 2).cycle(), 3)) == [1, 2, 1]
+    things = L(SimpleNamespace(), SimpleNamespace())
+    things.setattrs("x", 3)
+    assert things.attrgot("x") == [3, 3]
+
+
+def test_texts_are_split_and_tensors_joined():
+    assert L.split("a b") == ["a", "b"]
+    assert L.splitlines("a\nb") == ["a", "b"]
+    assert torch.equal(L([1, 2], [3, 4]).stack(), torch.tensor([[1, 2], [3, 4]]))
+    assert torch.equal(L(torch.ones(1), torch.zeros(2)).cat(), torch.tensor([1.0, 0, 0]))
 
 
 def test_ranges_and_shuffles():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -126,7 +129,10 @@ def test_a_pipeline_survives_pickling():
         (torch.tensor(1), "Tensor scalar int64"),
         ((1, "a"), "(int 1, str 'a')"),
         ([1] * 9, "[int 1, int 1, int 1, int 1, …]"),
-        ("x" * 100, "str '" + "x" * 56 + "…"),
+        ("x" * 100, "str '" + "x" * 19 + "…" + "x" * 38 + "'"),
+        (Path("/data/very/long") / ("n" * 40) / "cat/12.jpg", "PosixPath('/data/ver…" + "n" * 26 + "/cat/12.jpg')"),
+        (pd.Series({"name": "a.png", "n": 1, "x": 2.5, "y": 0}), "row name='a.png', n=1, x=2.5, …"),
+        (np.float32(1.5), "float32 1.5"),
     ],
 )
 def test_anything_is_described_in_a_few_words(given, wanted):

@@ -17,7 +17,7 @@ from layered.callback.schedule import fit_one_cycle
 from layered.data.loader import DataLoader
 from layered.foundation.errors import BadValue, CannotRestore, CannotSave
 from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint, parse_every
+from layered.loop.checkpoint import Checkpoint
 from layered.loop.loop import Loop
 
 
@@ -199,9 +199,10 @@ def test_state_that_a_file_cannot_hold_stops_the_save_and_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("every", ["never", "0 epochs", "1 fortnight", 3])
-def test_a_duration_that_makes_no_sense_is_refused(every):
+def test_a_duration_that_makes_no_sense_is_refused(every, tmp_path):
     with pytest.raises(BadValue, match="how often"):
-        parse_every(every)
+        Checkpoint(tmp_path / "new", every)
+    assert not (tmp_path / "new").exists()
 
 
 def test_checkpoints_by_the_clock_are_written(tmp_path):

@@ -43,7 +43,7 @@ class Silent(Callback):
         self.learn.logger = lambda row: None
 
 
-class Trace(Callback):
+class Hears(Callback):
     """Hears every event, and raises what it is told to at one of them."""
 
     order = 100
@@ -71,7 +71,7 @@ VALID_BATCH = ["before_batch", "after_pred", "after_loss", "after_batch"]
 
 
 def trace_of(at=None, error=None, training=True, n_epoch=1):
-    trace = Trace(at, error, training)
+    trace = Hears(at, error, training)
     loop(batches(2), batches(1), cbs=trace).fit(n_epoch)
     return [name for name in trace.heard if name != "after_create"]
 
@@ -230,11 +230,11 @@ def test_declared_events_are_heard():
 
 
 def test_callbacks_are_added_as_classes_and_named_attributes_and_removed_without_a_trace():
-    learn = loop(cbs=Trace)
-    assert learn.trace in learn.cbs
+    learn = loop(cbs=Hears)
+    assert learn.hears in learn.cbs
     before = list(learn.cbs)
-    with learn.removed_cbs(Trace):
-        assert not hasattr(learn, "trace")
+    with learn.removed_cbs(Hears):
+        assert not hasattr(learn, "hears")
     assert learn.cbs == before
     with pytest.raises(ZeroDivisionError):
         learn.fit(1, cbs=Callback(before_train=lambda cb: 1 / 0))
@@ -262,7 +262,7 @@ def test_an_error_is_told_and_raised_again_and_the_learner_stays_usable():
 
     learn = loop(cbs=Tell)
     learn.model.eval()
-    boom = Trace("after_backward", Boom("stop"))
+    boom = Hears("after_backward", Boom("stop"))
     with pytest.raises(Boom) as caught:
         learn.fit(1, cbs=boom)
     assert told == [caught.value, "end"]
@@ -279,14 +279,14 @@ def test_an_error_is_told_and_raised_again_and_the_learner_stays_usable():
 def test_ctrl_c_ends_a_fit_like_an_error():
     learn = loop()
     with pytest.raises(KeyboardInterrupt):
-        learn.fit(1, cbs=Trace("after_batch", KeyboardInterrupt()))
+        learn.fit(1, cbs=Hears("after_batch", KeyboardInterrupt()))
     learn.fit(1)
 
 
 def test_a_callback_that_fails_while_an_error_is_told_does_not_hide_it():
     learn = loop(cbs=Callback(on_error=lambda cb: 1 / 0))
     with pytest.raises(Boom) as caught:
-        learn.fit(1, cbs=Trace("after_batch", Boom()))
+        learn.fit(1, cbs=Hears("after_batch", Boom()))
     assert "ZeroDivisionError" in caught.value.__notes__[-1]
 
 
@@ -295,7 +295,7 @@ def test_a_deleted_learner_frees_its_weights_at_once(interrupted):
     gc.collect()
     gc.disable()
     try:
-        learn = loop(valid=batches(1), cbs=Trace)
+        learn = loop(valid=batches(1), cbs=Hears)
         learn.on("after_batch")(lambda: None)
         learn.fit(1)
         if interrupted:

@@ -71,6 +71,15 @@ def test_hypers_are_set_per_group_and_seen_by_torch():
     assert set(opt.hypers[0]) == {"lr", "mom", "sqr_mom", "eps", "wd", "nobody_reads_this"}
 
 
+@pytest.mark.parametrize("wrong", [None, "0.9", [0.9, None, 0.9], [1, 2]], ids=str)
+def test_one_wrong_hyper_leaves_all_as_they_were(wrong):
+    opt = optimizer(model())
+    before = [dict(h) for h in opt.hypers]
+    with pytest.raises(BadValue, match=r"mom|number of values"):
+        opt.set_hypers(lr=0.5, mom=wrong)
+    assert [dict(h) for h in opt.hypers] == before
+
+
 def test_groups_come_in_many_forms():
     a, b = (torch.zeros(1, requires_grad=True) for _ in range(2))
     forms = [[a, b], (p for p in (a, b)), L(a, b), [L(a), L(b)], [[a], [b]], iter([(a,), iter([b])])]
@@ -88,10 +97,12 @@ def test_groups_without_parameters_are_fine_but_none_at_all_is_not():
         Optimizer(used_up)
 
 
-def test_a_model_or_a_mixture_is_refused():
+def test_a_model_a_mixture_or_nothing_is_refused():
     a = torch.zeros(1, requires_grad=True)
     with pytest.raises(BadArgument, match="not a model"):
         SGD(model(), lr=0.1)
+    with pytest.raises(BadArgument, match="takes parameters"):
+        SGD(None, lr=0.1)
     with pytest.raises(BadValue, match="mixed"):
         SGD([a, [a]], lr=0.1)
 

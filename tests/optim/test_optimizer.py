@@ -10,9 +10,9 @@ from torch.testing import assert_close
 
 from layered.foundation.errors import BadArgument, BadValue, UnknownName
 from layered.optim.optimizer import Optimizer
-from layered.optim.slab import elementwise
-from layered.optim.stats import AverageGrad, AverageSquare
+from layered.optim.stats import AverageGrad, average_sqr_grad
 from layered.optim.steppers import momentum_step, sgd_step, weight_decay
+from layered.optim.update import elementwise
 from layered.optim.zoo import SGD, Adam
 
 
@@ -248,9 +248,12 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(other, problem):
     assert_close(opt.state_dict(), before, rtol=0, atol=0)
 
 
-def test_a_model_s_state_dict_is_no_optimizer_s():
+@pytest.mark.parametrize(
+    "stranger", [nn.Linear(2, 2).state_dict(), {}, None, 3], ids=["model", "empty", "none", "number"]
+)
+def test_what_is_no_optimizer_s_state_is_refused(stranger):
     with pytest.raises(BadValue, match="no optimizer's state"):
-        SGD(weights((2,)), lr=0.1).load_state_dict(nn.Linear(2, 2).state_dict())
+        SGD(weights((2,)), lr=0.1).load_state_dict(stranger)
 
 
 def test_a_copy_trains_on_its_own_parameters():
@@ -288,7 +291,7 @@ def test_a_gradient_scaler_skips_a_step_with_infinite_gradients():
 
 def test_changed_flags_and_state_are_seen_at_the_next_step():
     (w,) = weights((2,))
-    opt = Optimizer([w], stats=[AverageSquare()], steps=[weight_decay], lr=0.5, wd=1.0, sqr_mom=0.9)
+    opt = Optimizer([w], stats=[average_sqr_grad], steps=[weight_decay], lr=0.5, wd=1.0, sqr_mom=0.9)
     give_grads([w])
     before = w.detach().clone()
     opt.step()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, OutOfRange
 from layered.optim.schedules import (
     SchedCos,
     SchedExp,
@@ -15,6 +15,7 @@ from layered.optim.schedules import (
     annealer,
     combine_scheds,
     combined_cos,
+    warm_up,
 )
 
 ALL = [SchedLin(2.0, 8.0), SchedCos(2.0, 8.0), SchedExp(2.0, 8.0), SchedPoly(2.0, 8.0, 3)]
@@ -80,3 +81,14 @@ def test_the_one_cycle_learning_rate_matches_its_formula():
 def test_shares_that_do_not_fit_are_refused(pcts, count):
     with pytest.raises(BadValue):
         combine_scheds(pcts, [SchedLin(0, 1)] * count)
+
+
+def test_a_warm_up_leads_to_where_the_schedule_begins():
+    sched = warm_up(0.2, SchedCos(1.0, 0.0))
+    assert [sched(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (np.array([1.0, 0.0]), 1.0)])
+def test_a_geometric_schedule_does_not_reach_zero(start, end):
+    with pytest.raises(OutOfRange, match="geometric"):
+        SchedExp(start, end)

@@ -39,6 +39,14 @@ def test_pieces_pair_rows_of_tensors_with_different_strides():
     assert torch.equal(torch.cat(parts), whole)
 
 
+def test_a_value_for_each_parameter_is_put_into_its_state():
+    slab = a_slab((2,), (3,))
+    slab["size"] = [2, 3]
+    assert slab["size"] == [state["size"] for state in slab.states] == [2, 3]
+    with pytest.raises(ValueError, match="shorter"):
+        slab["size"] = [2]
+
+
 def test_a_statistic_that_nobody_keeps_is_named():
     with pytest.raises(UnknownName, match="avq"):
         a_slab((2,))["avq"]

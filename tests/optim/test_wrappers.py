@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from functools import partial
 
 import pytest
+import timm.optim
 import torch
 from torch import nn
 
 from layered.foundation.errors import BadArgument
 from layered.optim.groups import force_train, mark_no_decay
 from layered.optim.wrappers import OptimWrapper
+from layered.optim.zoo import Adam
 
 
 def model():
@@ -29,12 +32,71 @@ def train(m, opt, steps=3):
         opt.step()
 
 
-@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop, torch.optim.Adagrad])
+KINDS = {name: getattr(torch.optim, name) for name in ("AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "Adafactor")}
+KINDS |= {f"timm's {name}": timm.optim.get_optimizer_class(name) for name in ("lamb", "adan", "adopt", "sgdp", "muon")}
+each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def equal(*models):
+    return all(all(torch.equal(p, ps[0]) for p in ps) for ps in zip(*(m.parameters() for m in models), strict=True))
+
+
+@each_kind
 def test_a_wrapped_optimizer_does_what_it_does_bare(kind):
     ours, theirs = model(), model()
     train(ours, partial(OptimWrapper, opt=kind)(groups(ours), lr=0.01))
     train(theirs, kind(theirs.parameters(), lr=0.01))
-    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert equal(ours, theirs)
+
+
+@each_kind
+def test_every_kind_freezes_and_goes_on_from_a_state_dict_a_copy_or_a_pickle(kind):
+    straight = model()
+    opt = OptimWrapper(groups(straight), kind, lr=slice(1e-3, 1e-2))
+    train(straight, opt)
+    copied, pickled = copy.deepcopy((straight, opt)), pickle.loads(pickle.dumps((straight, opt)))
+    loaded = copy.deepcopy(straight)
+    resumed = OptimWrapper(groups(loaded), kind, lr=1.0)
+    resumed.load_state_dict(opt.state_dict())
+    for m, one in ((straight, opt), copied, pickled, (loaded, resumed)):
+        train(m, one)
+        one.freeze()
+        train(m, one)
+    assert equal(straight, copied[0], pickled[0], loaded)
+    assert [h["lr"] for h in copied[1].hypers] == pytest.approx([1e-3, 10**-2.5, 1e-2])
+
+
+def test_the_muon_of_torch_takes_matrices():
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    ours, theirs = (nn.Sequential(nn.Linear(3, 4, bias=False), nn.Linear(4, 2, bias=False)) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    opt = OptimWrapper(groups(ours), torch.optim.Muon, lr=0.01, weight_decay=0.1)
+    opt.set_hypers(mom=0.9, wd=0.2)
+    train(ours, opt)
+    train(theirs, torch.optim.Muon(theirs.parameters(), lr=0.01, weight_decay=0.2, momentum=0.9))
+    assert equal(ours, theirs)
+
+
+class TwoKindsOfWeights(torch.optim.SGD):
+    mode = "train"
+
+    def train(self):
+        self.mode = "train"
+
+    def eval(self):
+        self.mode = "eval"
+
+
+def test_modes_reach_the_optimizers_that_have_them_and_no_others():
+    opt = OptimWrapper(groups(model()), TwoKindsOfWeights, lr=0.1)
+    opt.eval()
+    assert opt.opt.mode == "eval"
+    opt.train()
+    assert opt.opt.mode == "train"
+    for plain in (OptimWrapper(groups(model()), torch.optim.SGD, lr=0.1), Adam(groups(model()), lr=0.1)):
+        plain.eval()
+        plain.train()
 
 
 def test_hypers_go_by_our_names():

@@ -167,6 +167,41 @@ def test_many_threads_predict_what_one_does(learn):
             assert label == learn.dls.vocab[int(wanted[file].argmax())]
 
 
+def test_threads_that_find_the_model_in_training_mode_predict_what_one_does(learn):
+    file = learn.dls.valid_ds.items[0]
+    wanted = learn.predict(file)[2]
+    slow = nn.Sequential(*[nn.Sequential(nn.Identity()) for _ in range(300)], learn.model)  # takes its time to switch
+    learn.model = slow
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            slow.train()
+            assert all(torch.equal(found[2], wanted) for found in pool.map(learn.predict, [file] * 16))
+
+
+def test_a_model_that_keeps_state_predicts_for_one_thread_at_a_time(learn):
+    class Busy(nn.Module):
+        """Says whether two calls overlap."""
+
+        def __init__(self, net):
+            super().__init__()
+            self.net, self.inside, self.overlapped = net, 0, False
+
+        def reset(self):
+            self.inside = 0
+
+        def forward(self, x):
+            self.inside += 1
+            self.overlapped |= self.inside > 1
+            found = self.net(x)
+            self.inside -= 1
+            return found
+
+    learn.model = Busy(learn.model)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(learn.predict, [learn.dls.valid_ds.items[0]] * 64))
+    assert not learn.model.overlapped
+
+
 def test_predicting_is_silent_and_leaves_no_trace(learn, capfd):
     file = learn.dls.valid_ds.items[0]
     learn.model.eval()
@@ -214,7 +249,7 @@ def test_a_picture_that_cannot_be_read_is_named(learn, tmp_path):
 
 @pytest.mark.parametrize("item", [3, ["a.png", "b.png"], None], ids=str)
 def test_what_is_no_item_is_named(learn, item):
-    with pytest.raises(BadItem, match=r"predicting one item|making the input"):
+    with pytest.raises((BadItem, BadValue), match=r"predicting one item|making the input"):
         learn.predict(item)
 
 
@@ -224,6 +259,19 @@ def test_predict_says_what_it_needs_where_loaders_do_not_know_items():
     learn = Learner(dls, nn.Linear(2, 1), loss_func=nn.MSELoss())
     with pytest.raises(CannotTrain, match="DataBlock"):
         learn.predict(x[0])
+
+
+def test_what_plain_loaders_cannot_do_is_named():
+    x = torch.randn(4, 2)
+    batches = [(x, x.sum(1, keepdim=True))]
+    learn = Learner((batches, None), nn.Linear(2, 1), loss_func=nn.MSELoss())
+    with pytest.raises(CannotTrain, match="DataBlock"):
+        learn.predict(x[0])
+    with pytest.raises(CannotTrain, match="DataBlock"):
+        learn.show_results(ds_idx=0)
+    for ds_idx in (1, 5):
+        with pytest.raises(BadValue, match=f"no loader {ds_idx}"):
+            learn.get_preds(ds_idx=ds_idx)
 
 
 def test_show_results_draws_targets_and_predictions(learn):

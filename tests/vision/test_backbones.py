@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 
 import pytest
 import torch
@@ -226,3 +227,45 @@ def test_no_network_is_told_with_what_to_do_instead(monkeypatch, tmp_path):
     monkeypatch.setattr(builder, "load_state_dict_from_url", unreachable)
     with pytest.raises(Offline, match=r"weights='a/local/file"):
         timm_body("resnet10t", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: create_body(resnet18), "resnet18"),
+        (lambda: create_body(resnet18, weights="IMAGENET1K_V1"), "resnet18"),
+        (lambda: timm_body("resnet10t", pretrained=True), "resnet10t"),
+    ],
+)
+def test_with_the_network_switched_off_missing_weights_fail_at_once(monkeypatch, tmp_path, build, name):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    before = dict(os.environ)
+
+    def never(*args, **kwargs):
+        raise AssertionError("opened a socket")
+
+    monkeypatch.setattr(socket, "socket", never)
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    with pytest.raises(Offline, match="LAYERED_OFFLINE is set") as caught:
+        build()
+    assert name in caught.value.problem
+    assert dict(os.environ) == before
+
+
+def test_with_the_network_switched_off_weights_that_are_here_are_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    timm = pytest.importorskip("timm")
+    url = timm.get_pretrained_cfg("resnet10t").url
+    torch.manual_seed(0)
+    saved = timm.create_model("resnet10t").state_dict()
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(saved, tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2])
+    loaded = timm_body("resnet10t", pretrained=True).model.state_dict()
+    assert all(torch.equal(value, saved[key]) for key, value in loaded.items())
+
+    weights = models.ResNet18_Weights.DEFAULT
+    state = resnet18().state_dict()
+    torch.save(state, tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2])
+    assert torch.equal(create_body(resnet18)[0].weight, state["conv1.weight"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from layered.data.download import hub_file, is_offline
 from layered.foundation.errors import BadArgument, CannotRestore, MissingDependency, Offline, unknown_name
 from layered.foundation.lists import L
 from layered.foundation.optional import lazy
@@ -117,26 +118,35 @@ def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights
     if weights is None and not pretrained:
         return arch(weights=None) if "weights" in takes else arch(pretrained=False) if "pretrained" in takes else arch()
     name = getattr(arch, "__name__", repr(arch))
-    if isinstance(weights, str) and is_torchvision(arch):
+    if is_torchvision(arch) and "weights" in takes and (isinstance(weights, str) or is_offline()):
         known = torchvision_models.get_model_weights(arch).__members__
-        if weights not in known:
+        if isinstance(weights, str) and weights not in known:
             raise unknown_name(f"set of weights for {name}", weights, known, fix="or the path of a file")
+        _refuse_download(name, known.get(weights or "DEFAULT", weights))
     try:
         if "weights" in takes:
             return arch(weights=weights if weights is not None else "DEFAULT")
         if "pretrained" in takes:
             return arch(pretrained=True)
     except OSError as error:
-        raise Offline(
-            f"the weights of {name} could not be fetched",
-            got=f"{type(error).__name__}: {error}",
-            fix="weights='a/local/file.pth', or pretrained=False",
-        ) from error
+        raise _no_weights(name, f"{type(error).__name__}: {error}") from error
     raise BadArgument(
         f"{name} builds a model without trained weights",
         got=f"it takes {', '.join(takes) or 'no arguments'}",
         fix="pretrained=False, or weights= a file or a state dict",
     )
+
+
+def _no_weights(name: str, reason: str) -> Offline:
+    fix = "weights='a/local/file.pth', or pretrained=False"
+    return Offline(f"the weights of {name} could not be fetched", got=reason, fix=fix)
+
+
+def _refuse_download(name: str, weights: Any) -> None:
+    """Raise Offline where LAYERED_OFFLINE is set and an entry of torchvision's weights is not on this machine."""
+    url = getattr(weights, "url", None)
+    if url is not None and is_offline() and not os.path.isfile(file := hub_file(url)):
+        raise _no_weights(name, f"LAYERED_OFFLINE is set, and there is no '{file}'")
 
 
 def _is_local(weights: Any) -> bool:

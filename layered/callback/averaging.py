@@ -1,0 +1,254 @@
+"""Averages of the weights that training passes through: often better than the last ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layered.callback.freezing import bn_types, epochs_or_batches
+from layered.foundation.errors import CannotTrain, OutOfRange
+from layered.foundation.seeds import key_of, seeded
+from layered.foundation.tensors import plain_tree
+from layered.foundation.tree import find_device, to_device
+from layered.loop.batches import iter_once, set_epoch, split_batch
+from layered.loop.callback import Callback
+from layered.loop.essentials import modes_of, set_modes
+
+
+class WeightAverage(Callback):
+    """Base of the callbacks that keep an average of the weights, and of batch norm's running statistics.
+
+    validate   validation passes of the fit use the average, and so does what is saved after an epoch
+    keep       the model ends the fit with the average, which `save` and `export` then write; False leaves it the last
+               weights
+
+    `with learn.<name>.averaged():` borrows the average after a fit. A fit that fails leaves the last weights. The average
+    is part of checkpoints, and begins anew with each fit.
+    """
+
+    order = 90  # after what looks at an epoch and saves it (60 to 65), before checkpoints
+    transient = ("_active", "_swapped", "_stepped", "_until_validated")
+
+    def __init__(self, validate: bool, keep: bool) -> None:
+        self.validate, self.keep = validate, keep
+        self.averages: dict[str, Tensor] = {}
+        self.count = 0  # weights that went into the average
+        self._active = self._swapped = self._stepped = self._until_validated = False
+
+    def before_fit(self) -> None:
+        learn = self.learn
+        if learn.fitting:
+            self._active, self._stepped, self.averages, self.count = not learn.peeking, False, {}, 0
+
+    def add(self, share: float) -> None:
+        """average <- average + share * (weights - average); the first weights are the average."""
+        weights = _weights(self.learn.model)
+        if self.count == 0:
+            self.averages = {name: own.clone() for name, own in weights.items()}
+        else:
+            torch._foreach_lerp_([self.averages[name] for name in weights], list(weights.values()), share)
+        self.count += 1
+
+    def settle(self) -> None:
+        """What has to be done when the average has come into the model."""
+
+    def swap(self) -> None:
+        """Exchange the model's weights with the average.
+
+        raises     CannotTrain if there is no average yet
+        """
+        if not self.averages:
+            raise CannotTrain("there is no average of weights yet", fix="fit with this callback first")
+        for name, own in _weights(self.learn.model).items():
+            kept = own.clone()
+            own.copy_(self.averages[name])
+            self.averages[name].copy_(kept)
+        self._swapped = not self._swapped
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model has the average inside, and its own weights again afterwards."""
+        self.swap()
+        try:
+            self.settle()
+            yield
+        finally:
+            self.swap()
+
+    def before_validate(self) -> None:
+        if self._active and self.validate and self.count and not self._swapped:
+            self.swap()
+            self.settle()
+            self._until_validated = self.learn.nested
+
+    def after_validate(self) -> None:
+        if self.learn.nested and self._until_validated:
+            self._swap_back()
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        if learn.epoch + 1 == learn.n_epoch:
+            self._finish()
+        else:
+            self._swap_back()
+
+    def after_cancel_fit(self) -> None:
+        self._finish()
+
+    def on_error(self) -> None:
+        self._swap_back()
+
+    def on_end(self) -> None:
+        self._active = False
+
+    def _swap_back(self) -> None:
+        if self._swapped:
+            self.swap()
+
+    def _finish(self) -> None:
+        self._swap_back()
+        if self._active and self.keep and self.count:
+            self.swap()
+            self.settle()
+            self.averages = {name: own.clone() for name, own in _weights(self.learn.model).items()}
+            self._swapped = False
+        self._active = False
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """What is averaged, by name: parameters and buffers that are floats, without their history."""
+    named = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor.detach() for name, tensor in named if tensor.is_floating_point()}
+
+
+class EMACallback(WeightAverage):
+    """Keeps an exponential moving average of the weights: average <- decay * average + (1 - decay) * weights.
+
+    decay      share of the old average at each optimizer step
+    warmup     a smaller decay at first: min(decay, (1 + n) / (10 + n)) at step n, so that the first weights fade sooner
+    validate   validation passes of the fit use the average
+    keep       the model ends the fit with the average; `with learn.ema.averaged():` borrows it otherwise
+    raises     OutOfRange for a `decay` outside [0, 1]
+    """
+
+    def __init__(self, decay: float = 0.999, warmup: bool = True, validate: bool = True, keep: bool = True) -> None:
+        if not 0 <= decay <= 1:
+            raise OutOfRange("decay is a share", got=decay, expected="a number in [0, 1]")
+        super().__init__(validate, keep)
+        self.decay, self.warmup = decay, warmup
+
+    def before_step(self) -> None:
+        self._stepped = True
+
+    def after_cancel_step(self) -> None:
+        self._stepped = False
+
+    def after_batch(self) -> None:
+        if self._active and self._stepped and self.learn.training:
+            decay = min(self.decay, (1 + self.count) / (10 + self.count)) if self.warmup else self.decay
+            self.add(1 - decay)
+            self._stepped = False
+
+    after_train = after_batch  # a step may come after the last batch
+
+
+class SWACallback(WeightAverage):
+    """Stochastic weight averaging: the plain mean of the weights at the ends of the last epochs.
+
+    start      averaging begins with the epoch at this fraction of the fit, in [0, 1)
+    every      "1 epoch", or "50 batches": how often weights are added
+    lr         a constant rate while averaging, in place of any schedule; the schedule's own if None
+    validate   validation passes use the average; each then costs a pass over the training data
+    keep       the model ends the fit with the average; `with learn.swa.averaged():` borrows it otherwise
+    source     Izmailov et al. 2018, arXiv:1803.05407
+
+    Running statistics of batch norm are computed anew for the average, over the training data.
+    raises     OutOfRange, BadValue; CannotTrain, when the fit begins, with batch norm and a generator to train on
+    """
+
+    def __init__(
+        self,
+        start: float = 0.75,
+        every: str = "1 epoch",
+        lr: float | None = None,
+        validate: bool = False,
+        keep: bool = True,
+    ) -> None:
+        if not 0 <= start < 1:
+            raise OutOfRange("start is a fraction of the fit", got=start, expected="a number in [0, 1)")
+        super().__init__(validate, keep)
+        self.start, self.every, self.lr = start, every, lr
+        self.number, self.unit = epochs_or_batches(every)
+
+    def before_fit(self) -> None:
+        super().before_fit()
+        if self._active and iter_once(self.learn.dls.train) and _learning_norms(self.learn.model):
+            raise CannotTrain(
+                "batch norm's statistics need another pass over the training data, and a generator lasts for one",
+                fix="train on a list or a DataLoader",
+            )
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        if learn.training and self.lr is not None and self._began() >= 0:
+            learn.opt.set_hyper("lr", self.lr)
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if learn.training and self.unit == "batches" and self._began() >= 0 and learn.train_iter % self.number == 0:
+            self.add(1 / (self.count + 1))
+
+    def after_train(self) -> None:
+        began = self._began()
+        if self.unit == "epochs" and began >= 0 and began % self.number == 0:
+            self.add(1 / (self.count + 1))
+
+    def _began(self) -> int:
+        """How many epochs ago averaging began; negative before that."""
+        learn = self.learn
+        return int(learn.epoch) - int(self.start * learn.n_epoch) if self._active else -1
+
+    def settle(self) -> None:
+        update_batch_norm(self.learn)
+
+
+def update_batch_norm(loop: Any) -> None:
+    """Compute the running statistics of the batch norm layers that learn anew, as the mean over the training batches.
+
+    Everything but these layers is in evaluation mode meanwhile. Draws of the loader are keyed and nothing moves on.
+    """
+    model, train = loop.model, loop.dls.train
+    layers = _learning_norms(model)
+    if not layers:
+        return
+    modes, momenta = modes_of(model), [layer.momentum for layer in layers]
+    device = find_device([*model.parameters()])
+    n_inp = getattr(train, "n_inp", None) or getattr(loop.dls, "n_inp", None)
+    looking = train.peeking() if hasattr(train, "peeking") else nullcontext()
+    model.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+        layer.train()
+    try:
+        with torch.no_grad(), seeded(key_of("batch norm", loop.epochs_started)), looking:
+            set_epoch(train, loop.epochs_started, "peek")
+            for batch in islice(train, loop.epoch_length):
+                batch = plain_tree(to_device(batch, device))
+                xb, _ = split_batch(batch, n_inp, model)
+                model(**xb) if isinstance(xb, dict) else model(*xb)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        set_modes(modes)
+
+
+def _learning_norms(model: nn.Module) -> list[Any]:
+    """The batch norm layers that keep statistics and are not frozen."""
+    layers = [m for m in model.modules() if isinstance(m, bn_types) and m.track_running_stats]
+    return [layer for layer in layers if all(p.requires_grad for p in layer.parameters())]

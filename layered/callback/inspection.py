@@ -1,0 +1,240 @@
+"""Watching a model learn: what its layers put out, and what its gradients are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.errors import BadValue, CannotTrain
+from layered.foundation.lists import L
+from layered.foundation.optional import lazy
+from layered.foundation.tree import tensors_of
+from layered.loop.callback import Callback
+from layered.nn.hooks import Hooks
+from layered.nn.walking import flatten_model, has_params
+
+plt: Any = lazy("matplotlib.pyplot")
+
+
+class HookCallback(Callback):
+    """Hooks on layers while a fit lasts: override `hook(module, input, output)`; `self.hooks.stored` is what it returned.
+
+    modules    which layers; all leaves of the model that have parameters if None (or all leaves, `include_paramless`)
+    every      hook only each so many-th training batch; None: every batch
+    remove_end take the hooks off after the fit
+    is_forward False: gradients after the backward pass
+    detach, cpu      what is handed to `hook` has no history, and is in main memory
+
+    >>> class Shapes(HookCallback):
+    ...     def hook(self, module, input, output): return tuple(output.shape)
+    >>> Shapes().name
+    'shapes'
+    """
+
+    order = -20
+    transient: ClassVar[tuple[str, ...]] = ("hooks",)
+    hooks: Hooks | None = None
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module] | None = None,
+        every: int | None = None,
+        remove_end: bool = True,
+        is_forward: bool = True,
+        detach: bool = True,
+        cpu: bool = True,
+        include_paramless: bool = False,
+        hook: Callable[[nn.Module, Any, Any], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if every is not None and every < 1:
+            raise BadValue("every counts training batches", got=every, expected="a whole number from 1, or None")
+        self.modules, self.every, self.remove_end = modules, every, remove_end
+        self.is_forward, self.detach, self.cpu, self.include_paramless = is_forward, detach, cpu, include_paramless
+        if hook is not None:
+            self.hook = hook  # type: ignore[method-assign,assignment]
+
+    def hook(self, module: nn.Module, input: Any, output: Any) -> Any:
+        """What to keep of one run of one layer."""
+        raise NotImplementedError(f"{type(self).__name__} has no hook(module, input, output)")
+
+    @property
+    def due(self) -> bool:
+        """Whether this is a training batch to look at."""
+        return bool(self.training) and (self.every is None or self.train_iter % self.every == 0)
+
+    def before_fit(self) -> None:
+        if self.every is None:
+            self._register()
+
+    def before_batch(self) -> None:
+        if self.every is not None and self.due:
+            self._register()
+
+    def after_batch(self) -> None:
+        if self.every is not None:
+            self._remove()
+
+    def after_fit(self) -> None:
+        if self.remove_end:
+            self._remove()
+
+    def on_error(self) -> None:
+        self._remove()
+
+    def _register(self) -> None:
+        self._remove()
+        leaves = (m for m in flatten_model(self.model) if self.include_paramless or has_params(m))
+        modules = list(leaves if self.modules is None else self.modules)
+        self.hooks = Hooks(modules, self.hook, self.is_forward, self.detach, self.cpu)
+
+    def _remove(self) -> None:
+        if self.hooks is not None:
+            self.hooks.remove()
+
+
+class ActivationStats(HookCallback):
+    """Mean, standard deviation and share of near-zero outputs of each layer in each training batch.
+
+    with_hist  a histogram too: 40 bins from 0 to 10
+    every, modules, …   as for `HookCallback`
+
+    >>> ActivationStats(with_hist=True).stats
+    (#0) []
+    """
+
+    def __init__(self, with_hist: bool = False, *, cpu: bool = False, **hook_args: Any) -> None:
+        super().__init__(cpu=cpu, **hook_args)
+        self.with_hist = with_hist
+        self._kept: list[Tensor] = []  # of each batch [layer, 3 + bins]: mean, std, near zero, histogram
+
+    def before_fit(self) -> None:
+        self._kept = []
+        super().before_fit()
+
+    def hook(self, module: nn.Module, input: Any, output: Any) -> Tensor | None:
+        outputs = list(tensors_of(output))
+        if not outputs or not self.training:
+            return None
+        x = outputs[0].detach().float()
+        stats = torch.stack([x.mean(), x.std(), (x <= 0.05).float().mean()])
+        return torch.cat([stats, torch.histc(x, 40, 0, 10)]) if self.with_hist else stats
+
+    def after_batch(self) -> None:
+        if self.due and self.hooks is not None:
+            nothing = torch.full((43 if self.with_hist else 3,), torch.nan)
+            device = next((x.device for x in self.hooks.stored if x is not None), None)
+            self._kept.append(torch.stack([(nothing if x is None else x).to(device) for x in self.hooks.stored]))
+        super().after_batch()
+
+    @property
+    def stats(self) -> L:
+        """For each batch, for each layer: a dict of "mean", "std", "near_zero" (share of outputs up to 0.05), "hist"."""
+        keys = ("mean", "std", "near_zero")
+        rows = (batch.cpu() for batch in self._kept)
+        return L(L({**dict(zip(keys, x, strict=False)), **self._hist_of(x)} for x in batch) for batch in rows)
+
+    def _hist_of(self, x: Tensor) -> dict[str, Tensor]:
+        return {"hist": x[3:]} if self.with_hist else {}
+
+    def layer_stats(self, idx: int) -> L:
+        """Means, standard deviations and shares of near-zero outputs of layer `idx`, each a list over batches."""
+        return L(self._of(idx)[:3].tolist())
+
+    def hist(self, idx: int) -> Tensor:
+        """The histograms of layer `idx`, as log(1 + count), [bin, batch]; the bin of the largest outputs first."""
+        if not self.with_hist:
+            raise CannotTrain("no histograms were kept", fix="ActivationStats(with_hist=True)")
+        return self._of(idx)[3:].flip(0).log1p()
+
+    def _of(self, idx: int) -> Tensor:
+        """[3 + bins, batch]"""
+        if not self._kept:
+            raise CannotTrain("there are no statistics yet", fix="fit first; statistics are of training batches")
+        count = len(self._kept[0])
+        if not -count <= idx < count:
+            raise BadValue("there is no such layer", got=idx, expected=f"one of {count} layers")
+        return torch.stack([batch[idx] for batch in self._kept], 1).cpu()
+
+    def plot_layer_stats(self, idx: int) -> Any:
+        """Plot `layer_stats(idx)` side by side; returns the axes."""
+        _, axes = plt.subplots(1, 3, figsize=(12, 3))
+        titles = ("mean", "standard deviation", "share near zero")
+        for ax, values, title in zip(axes, self.layer_stats(idx), titles, strict=True):
+            ax.plot(values)
+            ax.set_title(title)
+            ax.set_xlabel("batch")
+        return axes
+
+    def color_dim(self, idx: int, figsize: tuple[float, float] = (10, 5), ax: Any = None) -> Any:
+        """Plot the histograms of layer `idx` as colours, a column for each batch; returns the axes."""
+        ax = plt.subplots(figsize=figsize)[1] if ax is None else ax
+        ax.imshow(self.hist(idx), aspect="auto")
+        ax.set_axis_off()
+        return ax
+
+
+class GradientStats(Callback):
+    """The norm of each parameter's gradient, and what share of the parameter's norm it is, before each optimizer step.
+
+    every      look at each so many-th training batch only
+
+    `norms[i][name]` and `ratios[i][name]` are numbers (of type float) of the i-th batch looked at.
+
+    >>> GradientStats().norms
+    []
+    """
+
+    order = -20
+
+    def __init__(self, every: int = 1) -> None:
+        super().__init__()
+        if every < 1:
+            raise BadValue("every counts training batches", got=every, expected="a whole number from 1")
+        self.every = every
+        self._names: list[list[str]] = []
+        self._norms: list[Tensor] = []  # [2, parameter]: of gradients, of parameters
+
+    def before_fit(self) -> None:
+        self._names, self._norms = [], []
+
+    def before_step(self) -> None:
+        if self.train_iter % self.every:
+            return
+        named = [(name, p) for name, p in self.model.named_parameters() if p.grad is not None]
+        if named:
+            grads = torch.stack(torch._foreach_norm([p.grad for _, p in named]))
+            params = torch.stack(torch._foreach_norm([p.detach() for _, p in named]))
+            self._names.append([name for name, _ in named])
+            self._norms.append(torch.stack([grads, params]))
+
+    @property
+    def norms(self) -> list[dict[str, float]]:
+        """The norm of each gradient, by the name of its parameter, for each batch."""
+        return [dict(zip(n, x[0].tolist(), strict=True)) for n, x in zip(self._names, self._norms, strict=True)]
+
+    @property
+    def ratios(self) -> list[dict[str, float]]:
+        """The norm of each gradient over that of its parameter, for each batch; 0 for a parameter that is 0."""
+        shares = ((x[0] / x[1]).nan_to_num(0.0, 0.0, 0.0).tolist() for x in self._norms)
+        return [dict(zip(names, share, strict=True)) for names, share in zip(self._names, shares, strict=True)]
+
+    def plot(self, what: str = "norms", top: int = 10, ax: Any = None) -> Any:
+        """Plot `norms` or `ratios` over batches, of the `top` parameters that have the largest; returns the axes."""
+        if what not in ("norms", "ratios"):
+            raise BadValue("what to plot", got=what, expected="'norms' or 'ratios'")
+        rows = getattr(self, what)
+        if not rows:
+            raise CannotTrain("there are no statistics yet", fix="fit first")
+        ax = plt.subplots(figsize=(8, 4))[1] if ax is None else ax
+        largest = sorted({n for row in rows for n in row}, key=lambda n: -max(row.get(n, 0.0) for row in rows))[:top]
+        for name in largest:
+            ax.plot([row.get(name, float("nan")) for row in rows], label=name)
+        ax.set_yscale("log")
+        ax.set_xlabel("batch")
+        ax.set_ylabel("gradient norm" if what == "norms" else "gradient norm / parameter norm")
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+        return ax

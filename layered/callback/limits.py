@@ -1,0 +1,116 @@
+"""Callbacks that end a fit, or its passes, early: by the clock, by a share of the batches, by somebody's decision."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from layered.callback.logging import row_of
+from layered.callback.progress import say
+from layered.foundation.errors import BadValue, OutOfRange
+from layered.loop.callback import Callback
+from layered.loop.checkpoint import Checkpoint
+from layered.loop.durations import Duration
+from layered.loop.events import CancelFitException, CancelTrainException, CancelValidException
+
+
+class TimeLimit(Callback):
+    """Ends the fit when it has run for `limit`, counted from its start in this process.
+
+    limit      "30 min", "2 h", "90 sec"
+    after      "batch": after the training batch that was running; "epoch": when the epoch is done
+
+    If the fit writes checkpoints, one is written where it ends, and `resume="auto"` goes on from there, bit for bit.
+    """
+
+    order = 1001  # what a checkpoint holds is what all other callbacks have left
+    transient = ("began",)
+
+    def __init__(self, limit: str, after: str = "batch") -> None:
+        duration = Duration.of(limit)
+        if duration.unit != "seconds":
+            raise BadValue("the limit is a time", got=repr(limit), expected="'30 min', '2 h', '90 sec'")
+        if after not in ("batch", "epoch"):
+            raise BadValue("after says where the fit may end", got=repr(after), expected="'batch' or 'epoch'")
+        self.limit, self.after, self.seconds, self.began = limit, after, duration.count, 0.0
+
+    def before_fit(self) -> None:
+        self.began = time.monotonic()
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if learn.training and self.after == "batch" and learn.iter + 1 != learn.n_iter:
+            self._end_if_over(learn.epoch, learn.iter + 1)
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        if learn.fitting and learn.epoch + 1 < learn.n_epoch:
+            self._end_if_over(learn.epoch + 1, 0)
+
+    def _end_if_over(self, epoch: int, batch: int) -> None:
+        learn = self.learn
+        if learn.peeking or time.monotonic() - self.began < self.seconds:
+            return
+        for checkpoint in (cb for cb in learn.cbs if isinstance(cb, Checkpoint)):
+            checkpoint.write(epoch, batch)
+            checkpoint.run = False  # or it would write that the fit is finished
+        say(learn, f"The limit of {self.limit} is over: the fit ends before batch {batch} of epoch {epoch}")
+        raise CancelFitException
+
+    def __repr__(self) -> str:
+        return f"TimeLimit('{self.limit}', after='{self.after}')"
+
+
+class ShortEpochCallback(Callback):
+    """Ends each pass after a fraction `pct` of its batches (at least one): to try out whether everything runs.
+
+    short_valid   validation passes too
+    """
+
+    order = 1002  # the last batch of a pass is one like the others to all callbacks
+
+    def __init__(self, pct: float = 0.01, short_valid: bool = True) -> None:
+        if not 0 < pct <= 1:
+            raise OutOfRange("pct is a fraction of the batches", got=pct, expected="more than 0, at most 1")
+        self.pct, self.short_valid = pct, short_valid
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if not learn.fitting or learn.nested or learn.peeking or not (learn.training or self.short_valid):
+            return
+        if learn.n_iter is None:
+            raise BadValue(
+                "a fraction of an unknown number of batches", fix="give fit n_iter=, or a loader with a length"
+            )
+        if learn.iter + 1 >= math.ceil(self.pct * learn.n_iter - 1e-9):
+            raise CancelTrainException if learn.training else CancelValidException
+
+
+class StopWhen(Callback):
+    """Ends the fit after an epoch when `on_epoch(metrics)` says so: how a search drops a trial that does not pay.
+
+    on_epoch   gets the row of the table by name, `{"epoch": 0, "train_loss": …, "valid_loss": …, "accuracy": …}`, and
+               returns whether to stop. An exception that it raises ends the fit too, and is raised
+
+    >>> StopWhen(lambda metrics: metrics["epoch"] >= 3 and metrics["valid_loss"] > 1.0)
+    StopWhen
+    """
+
+    order = 64
+
+    def __init__(self, on_epoch: Callable[[dict[str, Any]], Any]) -> None:
+        self.on_epoch, self.seen = on_epoch, 0
+
+    def before_fit(self) -> None:
+        self.seen = 0
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        if not learn.fitting or learn.peeking or len(learn.recorder.values) == self.seen:
+            return
+        self.seen = len(learn.recorder.values)
+        if self.on_epoch(row_of(learn)):
+            say(learn, f"Stopped after epoch {learn.epoch}, as {self.on_epoch!r} says")
+            raise CancelFitException

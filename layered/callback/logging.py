@@ -1,0 +1,217 @@
+"""Where the numbers of each epoch are kept: anything with a `log(metrics, step)`; CSV and JSON lines are built in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from layered.foundation.archive import commit
+from layered.foundation.errors import BadValue, CannotSave, NotFoundPath
+from layered.foundation.optional import lazy
+from layered.foundation.paths import Path
+from layered.loop.callback import Callback
+
+pd = lazy("pandas")
+
+
+class MetricLogger(Protocol):
+    """What keeps numbers. An adapter to a tracking service is this one method."""
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Keep `metrics`, by name, of training batch number `step` of the fit."""
+
+
+def row_of(learn: Any) -> dict[str, Any]:
+    """The last row of the table by name, without the time: `{"epoch": 0, "train_loss": …, …}`.
+
+    Metrics of one name are told apart: `accuracy`, `accuracy_2`.
+    """
+    recorder = learn.recorder
+    row: dict[str, Any] = {"epoch": learn.epoch}
+    for name, value in zip(recorder.metric_names[1:], recorder.values[-1], strict=False):
+        row[_new_name(name, row)] = value
+    return row
+
+
+def columns_of(learn: Any) -> list[str]:
+    """The names that `row_of` will use."""
+    names: dict[str, Any] = {}
+    for name in learn.recorder.metric_names[: len(learn.recorder.metric_names) - learn.recorder.add_time]:
+        names[_new_name(name, names)] = None
+    return list(names)
+
+
+def _new_name(name: str, taken: Mapping[str, Any]) -> str:
+    count = 2
+    unique = name
+    while unique in taken:
+        unique, count = f"{name}_{count}", count + 1
+    return unique
+
+
+class LoggerCallback(Callback):
+    """Gives the numbers of each epoch of a fit to `logger.log(metrics, step)`, once.
+
+    logger     anything with that method. `metrics` are the row of the table by name (`row_of`); `step` is how many
+               training batches the fit has done
+    """
+
+    order = 51
+    transient: ClassVar[tuple[str, ...]] = ("logged",)
+
+    def __init__(self, logger: MetricLogger) -> None:
+        if not callable(getattr(logger, "log", None)):
+            raise BadValue("a logger has a method log(metrics, step)", got=repr(logger))
+        self.target, self.logged = logger, 0
+
+    def before_fit(self) -> None:
+        learn = self.learn
+        if not learn.fitting or learn.peeking:
+            self.run = False
+            return
+        self.logged = 0
+        self.begin(columns_of(learn))
+
+    def begin(self, columns: list[str]) -> None:
+        """A fit with these columns begins."""
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        rows = len(learn.recorder.values)
+        if rows > self.logged:
+            self.log(row_of(learn), learn.train_iter)
+            self.logged = rows
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Keep one epoch."""
+        self.target.log(metrics, step)
+
+
+class FileLogger(LoggerCallback):
+    """Base of loggers that write a line an epoch to a file. Only whole lines are written.
+
+    fname      below the learner's `path`, unless it is absolute
+    append     keep what the file holds; otherwise the first epoch of a fit begins it anew. A fit that is resumed keeps
+               the lines of the epochs before it
+    """
+
+    transient = ("logged", "file", "head")
+
+    def __init__(self, fname: str | os.PathLike[str], append: bool = False) -> None:
+        self.fname, self.append, self.logged = fname, append, 0
+        self.file, self.head = Path(fname), ""
+
+    def begin(self, columns: list[str]) -> None:
+        self.file, self.head = Path(self.learn.path / self.fname), self.header(columns)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.touch()
+        except OSError as error:
+            raise CannotSave(
+                f"cannot write '{self.file}'", got=error, fix="another fname, or a learner's path"
+            ) from error
+        lines = self._lines() if self.append else []
+        if lines and self.head and lines[0] != self.head:
+            raise BadValue(
+                f"'{self.file}' has other columns",
+                got=self.head.strip(),
+                expected=lines[0].strip(),
+                fix="another fname",
+            )
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Write one line."""
+        if not self.logged:
+            self._prepare()
+        with open(self.file, "ab", buffering=0) as end:
+            end.write(self.line(metrics, step).encode())
+
+    def _prepare(self) -> None:
+        """Leave in the file what stays: a header, earlier fits, and earlier epochs of a fit that is resumed."""
+        learn = self.learn
+        resumed = len(learn.recorder.values) > 1
+        lines = self._lines() if self.append or resumed else []
+        while resumed and lines and self.epoch_of(lines[-1]) >= learn.epoch:
+            lines.pop()
+        text = "".join(lines) or self.head
+        commit(self.file, lambda file: file.write(text.encode()))
+
+    def _lines(self) -> list[str]:
+        """The whole lines of the file; what a crash cut off is left out."""
+        lines = self.file.read_text("utf-8").splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n")]
+
+    @abstractmethod
+    def line(self, metrics: Mapping[str, Any], step: int) -> str:
+        """One epoch as a line."""
+
+    @abstractmethod
+    def epoch_of(self, line: str) -> int:
+        """The epoch that a line is of; -1 for a header."""
+
+    def header(self, columns: list[str]) -> str:
+        """The first line of the file, if it has one."""
+        return ""
+
+    def _existing(self) -> Path:
+        path = Path(self.learn.path / self.fname) if self._learn is not None else self.file
+        if not path.exists():
+            raise NotFoundPath(f"there is no '{path}'", fix="it is written by a fit")
+        return path
+
+
+class CSVLogger(FileLogger):
+    """Writes the row of each epoch to a CSV file, below a header; see `FileLogger` for the arguments.
+
+    raises     BadValue, when a fit begins, for a file with other columns that is to be appended to
+    """
+
+    def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
+        super().__init__(fname, append)
+
+    def line(self, metrics: Mapping[str, Any], step: int) -> str:
+        return _csv_line(["" if value is None else value for value in metrics.values()])
+
+    def header(self, columns: list[str]) -> str:
+        return _csv_line(columns)
+
+    def epoch_of(self, line: str) -> int:
+        first = line.partition(",")[0]
+        return int(first) if first.isdigit() else -1
+
+    def read_log(self) -> Any:
+        """What the file holds, as a DataFrame."""
+        return pd.read_csv(self._existing())
+
+
+class JSONLogger(FileLogger):
+    """Writes the row of each epoch as a JSON object on a line of its own; see `FileLogger` for the arguments.
+
+    Each has the `step` (training batches done) too. Numbers that are not finite are null.
+    """
+
+    def __init__(self, fname: str | os.PathLike[str] = "history.jsonl", append: bool = False) -> None:
+        super().__init__(fname, append)
+
+    def line(self, metrics: Mapping[str, Any], step: int) -> str:
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+        return json.dumps({"step": step, **finite}, default=str) + "\n"
+
+    def epoch_of(self, line: str) -> int:
+        return int(json.loads(line)["epoch"])
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """What the file holds: a dict an epoch."""
+        return [json.loads(line) for line in self._existing().read_text("utf-8").splitlines()]
+
+
+def _csv_line(cells: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,208 @@
+"""Mixing each sample of a training batch with another one, and their targets with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import isfunction
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.foundation.arguments import names_of
+from layered.foundation.errors import CannotTrain, OutOfRange
+from layered.foundation.seeds import key_of
+from layered.foundation.tensors import plain, retype
+from layered.loop.callback import Callback
+
+
+def reduce_loss(loss: Tensor, reduction: str = "mean") -> Tensor:
+    """The mean or the sum of a loss, or the loss itself for any other `reduction`.
+
+    >>> reduce_loss(torch.tensor([1.0, 3.0]), "sum")
+    tensor(4.)
+    """
+    return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
+
+
+class MixHandler(Callback):
+    """Base of the callbacks that mix a training batch with a shuffled copy of itself.
+
+    alpha      the shares are drawn from Beta(alpha, alpha): the larger, the more even the mix
+
+    A subclass says in `draw_mix` what it draws and in `mix` what it does to an input. Targets that are numbers are mixed
+    as `lam` says. Where they are classes (the loss has `y_int`, or they are integers) the loss is mixed:
+    lam * loss(pred, target) + (1 - lam) * loss(pred, target of the partner), sample by sample where `lam` differs.
+    Metrics of training batches compare with the sample's own target. Draws are keyed by the loader's seed, the epoch and
+    the batch, so that a resumed fit sees the same mixes.
+
+    raises     OutOfRange for an `alpha` that is not above 0; CannotTrain for batches without exactly one target, for
+               inputs that are not floats, and for a loss that is needed sample by sample and has no `reduction`
+    """
+
+    run_valid = False
+    transient: ClassVar[tuple[str, ...]] = ("lam", "partners", "mixes_loss")
+
+    def __init__(self, alpha: float = 0.5) -> None:
+        if not alpha > 0:
+            raise OutOfRange("alpha is the parameter of a Beta distribution", got=alpha, expected="more than 0")
+        self.alpha = alpha
+        self.lam: Any = None  # the share that a sample keeps: a number, or one for each sample [batch]
+        self.partners: Any = None  # the targets of the samples mixed in
+        self.mixes_loss = False
+
+    def draw_mix(self, rng: np.random.Generator, rows: int) -> None:
+        """Draw `self.lam`, and whatever else the mix of a batch of so many rows depends on."""
+        raise NotImplementedError(f"{type(self).__name__} lacks draw_mix(self, rng, rows)")
+
+    def mix(self, x: Tensor, partners: Tensor) -> Tensor:
+        """One input and its shuffled copy, [batch, ...] → the mixed input; may correct `self.lam`."""
+        raise NotImplementedError(f"{type(self).__name__} lacks mix(self, x, partners)")
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        target = self._target()
+        rng = np.random.default_rng(self._key())
+        self.draw_mix(rng, len(target))
+        order = torch.from_numpy(rng.permutation(len(target)))
+        xb = learn.xb
+        if isinstance(xb, Mapping):
+            learn.xb = {name: self._mix_input(x, order) for name, x in xb.items()}
+        else:
+            learn.xb = tuple(self._mix_input(x, order) for x in xb)
+        self.partners = _rows(target, order)
+        self.mixes_loss = getattr(learn.loss_func, "y_int", not target.is_floating_point())
+        if not self.mixes_loss:
+            learn.yb = (self._blend(target, self.partners),)
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        if not self.mixes_loss:
+            return
+        if np.ndim(self.lam) == 0:
+            learn.loss_grad = self._blend(learn.loss_grad, learn.loss_func(learn.pred, self.partners))
+        else:
+            rows = len(self.partners)
+            own, other = (
+                item_loss(learn.loss_func, learn.pred, y).reshape(rows, -1) for y in (learn.yb[0], self.partners)
+            )
+            mixed = self._blend(own, other)
+            learn.loss_grad = reduce_loss(mixed, getattr(learn.loss_func, "reduction", "mean"))
+        learn.loss = learn.loss_grad.detach().clone()
+
+    def after_batch(self) -> None:
+        self.lam = self.partners = None
+
+    def _target(self) -> Tensor:
+        yb = self.learn.yb
+        if len(yb) == 1 and isinstance(yb[0], Tensor):
+            return plain(yb[0])  # type: ignore[no-any-return]  # a tensor stays one
+        name = type(self).__name__
+        raise CannotTrain(
+            f"{name} mixes inputs together with one target",
+            got=f"{len(yb)} targets" if len(yb) != 1 else f"a target of type {type(yb[0]).__name__}",
+            fix=f"train without {name}, or write a MixHandler for these targets",
+        )
+
+    def _key(self) -> int:
+        learn = self.learn
+        seed, rank = getattr(learn.dl, "seed", None), getattr(learn.dl, "rank", 0)
+        pass_key = torch.initial_seed() if seed is None else seed, "peek" if learn.peeking else "train"
+        return key_of(type(self).__name__, *pass_key, learn.epochs_started, learn.iter, rank) % (1 << 64)
+
+    def _mix_input(self, x: Any, order: Tensor) -> Any:
+        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim and len(x) == len(order):
+            return retype(self.mix(plain(x), _rows(plain(x), order)), x)
+        raise CannotTrain(
+            f"{type(self).__name__} mixes inputs that are floats, with a row for each sample",
+            got=f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__,
+            expected=f"floats [{len(order)}, ...]",
+            fix="turn pictures into floats (IntToFloatTensor); categories and words cannot be mixed",
+        )
+
+    def _blend(self, own: Tensor, other: Tensor) -> Tensor:
+        """lam * own + (1 - lam) * other, of numbers [batch, ...] or of one number."""
+        dtype = own.dtype if own.is_floating_point() else torch.float32
+        lam = torch.as_tensor(self.lam, dtype=dtype).to(own.device, non_blocking=True)
+        return torch.lerp(other.to(dtype), own.to(dtype), lam.reshape(-1, *[1] * (own.ndim - 1)) if lam.ndim else lam)
+
+
+def _rows(x: Tensor, order: Tensor) -> Tensor:
+    return x[order.to(x.device, non_blocking=True)]
+
+
+def item_loss(loss_func: Any, pred: Any, target: Tensor) -> Tensor:
+    """The loss before it is reduced to one number.
+
+    raises     CannotTrain for a loss without a `reduction`
+    """
+    reduction = getattr(loss_func, "reduction", None)
+    if reduction is not None:
+        loss_func.reduction = "none"
+        try:
+            return loss_func(pred, target)  # type: ignore[no-any-return]
+        finally:
+            loss_func.reduction = reduction
+    if isfunction(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
+        return loss_func(pred, target, reduction="none")  # type: ignore[no-any-return]
+    raise CannotTrain(
+        "this loss cannot be taken sample by sample", got=repr(loss_func), fix="use a loss with a `reduction`"
+    )
+
+
+class MixUp(MixHandler):
+    """Trains on lam * x + (1 - lam) * x of another sample of the batch, with lam >= 1/2 drawn for each sample.
+
+    alpha      lam is drawn from Beta(alpha, alpha), and the larger of lam and 1 - lam taken
+    source     Zhang et al. 2018, arXiv:1710.09412
+    """
+
+    def __init__(self, alpha: float = 0.4) -> None:
+        super().__init__(alpha)
+
+    def draw_mix(self, rng: np.random.Generator, rows: int) -> None:
+        lam = rng.beta(self.alpha, self.alpha, rows)
+        self.lam = np.maximum(lam, 1 - lam)
+
+    def mix(self, x: Tensor, partners: Tensor) -> Tensor:
+        return self._blend(x, partners)
+
+
+class CutMix(MixHandler):
+    """Trains on pictures with a box pasted in from another picture of the batch: the same box for all of them.
+
+    alpha      lam is drawn from Beta(alpha, alpha); the box has sides of sqrt(1 - lam) of the picture's, a centre drawn
+               uniformly, and is cut off at the borders; lam is then the share of pixels that stayed
+    raises     CannotTrain for inputs that are no pictures [batch, channel, height, width]
+    source     Yun et al. 2019, arXiv:1905.04899
+    """
+
+    transient = (*MixHandler.transient, "centre")
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__(alpha)
+        self.centre: Any = None
+
+    def draw_mix(self, rng: np.random.Generator, rows: int) -> None:
+        self.lam, self.centre = rng.beta(self.alpha, self.alpha), rng.random(2)
+
+    def mix(self, x: Tensor, partners: Tensor) -> Tensor:
+        if x.ndim != 4:
+            raise CannotTrain(
+                "CutMix cuts boxes out of pictures",
+                got=f"inputs {list(x.shape)}",
+                expected="[batch, channel, height, width]",
+            )
+        side = np.sqrt(1 - self.lam)
+        (top, bottom), (left, right) = (_span(n, side, c) for n, c in zip(x.shape[-2:], self.centre, strict=True))
+        mixed = x.clone()
+        mixed[..., top:bottom, left:right] = partners[..., top:bottom, left:right]
+        self.lam = 1 - (bottom - top) * (right - left) / (x.shape[-2] * x.shape[-1])
+        return mixed
+
+
+def _span(length: int, share: float, centre: float) -> tuple[int, int]:
+    """Where a stretch of `share` of the length begins and ends, around `centre` in [0, 1), cut off at the ends."""
+    half, middle = int(length * share) // 2, int(length * centre)
+    return max(middle - half, 0), min(middle + half, length)

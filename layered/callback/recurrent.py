@@ -1,0 +1,167 @@
+"""Recurrent models: state that lasts from batch to batch, what is punished in it, and backpropagation cut short in time."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from torch import Tensor
+
+from layered.foundation.errors import CannotTrain, OutOfRange
+from layered.foundation.tree import map_tree, tensors_of, to_detach
+from layered.loop.callback import Callback
+from layered.loop.events import CancelBatchException
+
+
+class ModelResetter(Callback):
+    """Calls `model.reset()` before each pass and after the fit, so that no state is carried from one to the other."""
+
+    def before_train(self) -> None:
+        self.learn.model.reset()
+
+    def before_validate(self) -> None:
+        self.learn.model.reset()
+
+    def after_fit(self) -> None:
+        self.learn.model.reset()
+
+
+class RNNCallback(Callback):
+    """For models that give (output, raw outputs, outputs after dropout): the loss sees the output, the rest is kept.
+
+    raw_out, out   of the batch at hand: the last layer's outputs before and after dropout, [batch, time, channel]
+    """
+
+    transient = ("raw_out", "out")
+
+    def __init__(self) -> None:
+        self.raw_out: Any = None
+        self.out: Any = None
+
+    def after_pred(self) -> None:
+        learn = self.learn
+        learn.pred, raw, out = learn.pred
+        self.raw_out, self.out = _last(raw), _last(out)
+
+    def after_batch(self) -> None:
+        self.raw_out = self.out = None
+
+
+class RNNRegularizer(Callback):
+    """Adds activation regularisation to what is differentiated, from what an `RNNCallback` keeps.
+
+    alpha      times the mean square of the outputs after dropout
+    beta       times the mean square of the change of the raw outputs from one step to the next
+    source     Merity et al. 2017, arXiv:1708.02182
+    """
+
+    order = 1
+    run_valid = False
+
+    def __init__(self, alpha: float = 0.0, beta: float = 0.0) -> None:
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            if not value >= 0:
+                raise OutOfRange(f"{name} is a weight in the loss", got=value, expected="0 or more")
+        self.alpha, self.beta = alpha, beta
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        kept = next((cb for cb in learn.cbs if isinstance(cb, RNNCallback)), None)
+        if kept is None:
+            raise CannotTrain("RNNRegularizer needs what an RNNCallback keeps", fix="cbs=rnn_cbs(alpha, beta)")
+        if self.alpha:
+            learn.loss_grad = learn.loss_grad + self.alpha * kept.out.float().pow(2).mean()
+        if self.beta and kept.raw_out.shape[1] > 1:
+            change = kept.raw_out[:, 1:] - kept.raw_out[:, :-1]
+            learn.loss_grad = learn.loss_grad + self.beta * change.float().pow(2).mean()
+
+
+def rnn_cbs(alpha: float = 0.0, beta: float = 0.0) -> list[Callback]:
+    """What a recurrent model needs; with the regulariser where one of its weights is not 0.
+
+    >>> rnn_cbs(), rnn_cbs(alpha=2, beta=1)
+    ([ModelResetter, RNNCallback], [ModelResetter, RNNCallback, RNNRegularizer])
+    """
+    cbs: list[Callback] = [ModelResetter(), RNNCallback()]
+    return [*cbs, RNNRegularizer(alpha, beta)] if alpha or beta else cbs
+
+
+class TruncatedBPTT(Callback):
+    """Trains on long sequences piece by piece: a step of the optimizer each `steps` steps of time.
+
+    steps      length of a piece; the last one may be shorter
+    dim        the axis of time of every input and target: [batch, time, …] by default
+    state      the attribute in which modules of the model keep their hidden state from one call to the next
+
+    The state goes on from piece to piece, without its gradient; where the model has `reset()`, each batch begins with it.
+    Each piece has its own prediction, loss, backward pass and step, with their events; the reported loss is the mean over
+    all steps of time.
+
+    source     Williams & Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent networks"
+    raises     OutOfRange for `steps` below 1; CannotTrain where inputs and targets have no such axis, or a module no state
+    """
+
+    order = 10  # what other callbacks do to a batch, they do to the whole of it
+    run_valid = False
+    transient = ("losses",)
+
+    def __init__(self, steps: int, dim: int = 1, state: str = "hidden") -> None:
+        if steps < 1:
+            raise OutOfRange("steps is a length in steps of time", got=steps, expected="at least 1")
+        self.steps, self.dim, self.state = steps, dim, state
+        self.losses: list[tuple[Tensor, int]] = []
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        if not any(hasattr(module, self.state) for module in learn.model.modules()):
+            raise CannotTrain(
+                f"no module of the model keeps a state named '{self.state}'",
+                fix="name the attribute that does: TruncatedBPTT(steps, state=…)",
+            )
+        length = self._length()
+        if hasattr(learn.model, "reset"):
+            learn.model.reset()
+        whole, self.losses = (learn.xb, learn.yb), []
+        for start in range(0, length, self.steps):
+            rows = min(self.steps, length - start)
+            learn.xb, learn.yb = map_tree(lambda t: t.narrow(self.dim, start, rows), whole)  # noqa: B023  # called here
+            if start + rows < length:  # the last piece is left to the loop
+                self._learn_piece()
+
+    def _learn_piece(self) -> None:
+        learn = self.learn
+        with suppress(CancelBatchException):  # which ends this piece
+            learn.do_batch()
+        self._note()
+
+    def _note(self) -> None:
+        learn = self.learn
+        self.losses.append((learn.loss, next(tensors_of(learn.xb)).shape[self.dim]))
+        for module in learn.model.modules():
+            if hasattr(module, self.state):
+                setattr(module, self.state, to_detach(getattr(module, self.state), cpu=False))
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if self.losses:
+            self._note()
+            learn.loss = sum(loss * rows for loss, rows in self.losses) / sum(rows for _, rows in self.losses)
+            self.losses = []
+
+    def _length(self) -> int:
+        learn = self.learn
+        lengths = {t.shape[self.dim] if t.ndim > self.dim else None for t in tensors_of((learn.xb, learn.yb))}
+        length = lengths.pop() if len(lengths) == 1 else None
+        if length is None:
+            shapes = ", ".join(str(list(t.shape)) for t in tensors_of((learn.xb, learn.yb)))
+            raise CannotTrain(
+                f"inputs and targets have no axis of time in common as axis {self.dim}",
+                got=shapes,
+                fix="TruncatedBPTT(dim=…)",
+            )
+        return length
+
+
+def _last(outputs: Any) -> Any:
+    """The last layer's output, where there is one for each layer."""
+    return outputs[-1] if isinstance(outputs, (list, tuple)) else outputs

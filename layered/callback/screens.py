@@ -1,0 +1,157 @@
+"""Where a fit is shown: a notebook, a terminal, or plain lines for a log file."""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from layered.foundation.display import in_notebook, is_quiet, is_watched
+from layered.foundation.optional import lazy
+from layered.loop.recorder import format_time
+
+display = lazy("IPython.display")
+
+
+def shown(value: Any) -> str:
+    """A value of the table as text.
+
+    >>> shown(0.5), shown(3), shown(None)
+    ('0.500000', '3', 'None')
+    """
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+class Lines:
+    """One plain line an epoch: no bar, no control characters."""
+
+    has_bar = False
+
+    def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
+        self.columns, self.n_epoch, self.epoch = columns, n_epoch, 0
+
+    def begin(self, total: int) -> None:
+        """A pass of `total` batches begins."""
+
+    def update(self, done: int, comment: str) -> None:
+        """So many batches of the pass are done."""
+
+    def end(self) -> None:
+        """The pass is over."""
+
+    def row(self, values: Sequence[Any]) -> None:
+        """The values of an epoch."""
+        if not is_quiet():
+            print("  ".join(f"{name} {shown(value)}" for name, value in zip(self.columns, values, strict=False)))
+
+    def close(self, *, failed: bool) -> None:
+        """The fit is over."""
+
+
+class Terminal(Lines):
+    """A table as text, and below it a bar that redraws its own line."""
+
+    has_bar = True
+
+    WIDTH = 40  # characters of the bar
+
+    def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
+        super().__init__(columns, n_epoch)
+        self.total, self.began, self.drawn = 0, 0.0, 0
+        self.full = "█" if _can_show("█") else "#"
+        self._write_row(columns)
+
+    def begin(self, total: int) -> None:
+        self.total, self.began = total, time.perf_counter()
+        self.update(0, "")
+
+    def update(self, done: int, comment: str) -> None:
+        filled = round(done / self.total * self.WIDTH)
+        bar = self.full * filled + "-" * (self.WIDTH - filled)
+        self._draw(f"Epoch {self.epoch + 1}/{self.n_epoch} |{bar}| {progress(done, self.total, self.began, comment)}")
+
+    def _draw(self, text: str) -> None:
+        sys.stdout.write(f"\r{text:<{self.drawn}}")
+        sys.stdout.flush()
+        self.drawn = len(text)
+
+    def end(self) -> None:
+        self._draw("")
+        sys.stdout.write("\r")
+
+    def row(self, values: Sequence[Any]) -> None:
+        self._write_row([shown(value) for value in values])
+
+    def _write_row(self, cells: Sequence[str]) -> None:
+        widths = (max(len(name) + 2, 10) for name in self.columns)
+        print("".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip(), flush=True)
+
+    def close(self, *, failed: bool) -> None:
+        if failed and self.drawn:
+            print()
+
+
+class Notebook(Lines):
+    """A table and a bar in HTML, in one output that is replaced in place."""
+
+    has_bar = True
+
+    def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
+        super().__init__(columns, n_epoch)
+        self.rows: list[list[str]] = []
+        self.total, self.began, self.bar = 0, 0.0, ""
+        self.handle = display.display(display.HTML(self._html()), display_id=True)
+
+    def begin(self, total: int) -> None:
+        self.total, self.began = total, time.perf_counter()
+        self.update(0, "")
+
+    def update(self, done: int, comment: str) -> None:
+        text = f"Epoch {self.epoch + 1}/{self.n_epoch} {progress(done, self.total, self.began, comment)}"
+        self.bar = f'<progress value="{done}" max="{self.total}"></progress> {text}'
+        self._show()
+
+    def end(self) -> None:
+        self.bar = ""
+
+    def row(self, values: Sequence[Any]) -> None:
+        self.rows.append([shown(value) for value in values])
+        self._show()
+
+    def close(self, *, failed: bool) -> None:
+        self.bar = f"{self.bar} Interrupted" if failed else ""
+        self._show()
+
+    def _show(self) -> None:
+        self.handle.update(display.HTML(self._html()))
+
+    def _html(self) -> str:
+        def cells(tag: str, row: Sequence[str]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+
+        body = "".join(cells("td", row) for row in self.rows)
+        return f"<table><thead>{cells('th', self.columns)}</thead><tbody>{body}</tbody></table>{self.bar}"
+
+
+def progress(done: int, total: int, began: float, comment: str) -> str:
+    """Where a pass stands, in words: share, batches, time gone and left, and a comment."""
+    spent = time.perf_counter() - began
+    times = format_time(spent) + (f"<{format_time(spent / done * (total - done))}" if done else "")
+    return f"{done / total:.2%} [{done}/{total} {times}{' ' + comment if comment else ''}]"
+
+
+def screen_for(columns: Sequence[str], n_epoch: int, with_bar: bool) -> Lines:
+    """What suits the place where this runs."""
+    if not with_bar or not is_watched():
+        return Lines(columns, n_epoch)
+    return Notebook(columns, n_epoch) if in_notebook() else Terminal(columns, n_epoch)
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

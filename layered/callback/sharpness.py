@@ -1,0 +1,112 @@
+"""Steps towards flat minima: the gradient is taken where the loss nearby is highest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from layered.callback.freezing import bn_types
+from layered.callback.precision import MixedPrecision
+from layered.foundation.errors import CannotTrain, OutOfRange
+from layered.loop.batches import loss_of
+from layered.loop.callback import Callback
+
+
+class SAM(Callback):
+    """Sharpness-aware minimisation: a second forward and backward pass at `weights + rho * gradient / |gradient|`.
+
+    The optimizer then steps from the old weights with the gradient found there. Each batch costs two passes; the reported
+    loss and prediction are those of the first. Where gradients are gathered over batches, each batch climbs by itself.
+    Other callbacks hear `after_pred` and `after_loss` of both passes. Batch norm counts the first pass alone.
+
+    rho        how far to climb: the norm of the step
+    adaptive   measure it relative to the size of each weight (ASAM); a `rho` about ten times larger is usual then
+    raises     OutOfRange for a `rho` that is not above 0; CannotTrain with a `step=` of your own
+    source     Foret et al. 2021, arXiv:2010.01412; Kwon et al. 2021, arXiv:2102.11600 for `adaptive`
+    """
+
+    order = 5
+    run_valid = False
+    transient = ("gathered", "backward_done")
+
+    def __init__(self, rho: float = 0.05, adaptive: bool = False) -> None:
+        if not rho > 0:
+            raise OutOfRange("rho is how far to climb", got=rho, expected="more than 0")
+        self.rho, self.adaptive = rho, adaptive
+        self.gathered: list[Tensor | None] = []  # gradients of earlier batches
+        self.backward_done = True
+
+    def before_fit(self) -> None:
+        if self.learn.step is not None:
+            raise CannotTrain(
+                "SAM runs model and loss a second time, and cannot do so inside a step= of your own",
+                fix="train without step=, or climb inside it",
+            )
+
+    def before_backward(self) -> None:
+        self.backward_done = True
+        self.gathered = [None if p.grad is None else p.grad.clone() for p in self.learn.model.parameters()]
+
+    def after_cancel_backward(self) -> None:
+        self.backward_done = False
+
+    def after_backward(self) -> None:
+        gathered, self.gathered = self.gathered, []
+        if not self.backward_done:
+            return
+        learn = self.learn
+        found = []
+        for p, before in zip(learn.model.parameters(), gathered, strict=True):
+            if p.grad is not None:
+                found.append((p, p.grad if before is None else p.grad - before))
+                p.grad = before
+        kept = [p.detach().clone() for p, _ in found]
+        loss, pred = learn.loss, learn.pred
+        try:
+            self._climb(found)
+            with _statistics_held(learn.model):
+                self._second_pass()
+        finally:
+            with torch.no_grad():
+                for (p, _), old in zip(found, kept, strict=True):
+                    p.copy_(old)
+            learn.loss, learn.pred = loss, pred
+
+    @torch.no_grad()
+    def _climb(self, found: list[tuple[nn.Parameter, Tensor]]) -> None:
+        sizes = [p.abs() if self.adaptive else None for p, _ in found]
+        scaled = [g if size is None else g * size for (_, g), size in zip(found, sizes, strict=True)]
+        length = self.rho / (nn.utils.get_total_norm(scaled) + 1e-12)
+        for (p, _), direction, size in zip(found, scaled, sizes, strict=True):
+            step = direction if size is None else direction * size
+            p.add_(step * length.to(p.device))
+
+    def _second_pass(self) -> None:
+        learn = self.learn
+        with self._autocast():
+            learn.pred = learn.model(**learn.xb) if isinstance(learn.xb, dict) else learn.model(*learn.xb)
+        learn.emit("after_pred")
+        learn.loss_grad = loss_of(learn.loss_func, learn.pred, learn.yb, learn.training)
+        learn.loss = learn.loss_grad.detach()
+        learn.emit("after_loss")
+        learn.loss_grad.backward()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        precision = next((cb for cb in self.learn.cbs if isinstance(cb, MixedPrecision)), None)
+        return nullcontext() if precision is None else precision.autocast()
+
+
+@contextmanager
+def _statistics_held(model: nn.Module) -> Iterator[None]:
+    """Batch norm in training mode normalises by its batch, and does not count it."""
+    layers = [m for m in model.modules() if isinstance(m, bn_types) and m.track_running_stats and m.training]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

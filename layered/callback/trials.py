@@ -1,0 +1,152 @@
+"""Quick trials before a long fit: one batch through everything, one batch learnt by heart. Nothing is changed by them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layered.callback.rate_finder import put_back
+from layered.foundation.arguments import checked
+from layered.foundation.errors import BadValue, CannotTrain
+from layered.foundation.pipeline import describe
+from layered.loop.batches import iter_once
+from layered.loop.callback import Callback, callbacks_of
+from layered.loop.checkpoint import Checkpoint
+from layered.loop.events import CancelValidException
+from layered.loop.loop import Loop
+
+
+class OverfitOneBatch(Callback):
+    """Every training batch of the fit is its first one: a model that cannot learn that has a fault somewhere."""
+
+    order = -20
+    run_valid = False
+
+    def __init__(self) -> None:
+        self.kept: Any = None
+
+    def before_fit(self) -> None:
+        self.kept = None
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        if self.kept is None:
+            self.kept = learn.xb, learn.yb
+        learn.xb, learn.yb = self.kept
+
+    def after_fit(self) -> None:
+        self.kept = None
+
+    on_end = after_fit
+
+
+@checked
+def overfit(loop: Loop, num_it: int = 100, lr: Any = None, cbs: Any = None) -> list[float]:
+    """Train on one batch over and over, say how far the loss fell, and put everything back as it was.
+
+    num_it     steps on the batch
+    lr         learning rate, a number or a slice; the loop's own if None
+    returns    the loss at each step
+
+    A model, loss and rate that fit together bring the loss near its least value; where it stays up, look at the loss
+    function, the targets, the rate, and what is frozen.
+
+    >>> model = torch.nn.Linear(1, 1, bias=False); torch.nn.init.zeros_(model.weight).sum().item()
+    0.0
+    >>> loop = Loop(([(torch.ones(4, 1), torch.ones(4, 1))], None), model, torch.nn.MSELoss(), lr=0.1)
+    >>> losses = overfit(loop, 30)  # doctest: +ELLIPSIS
+    30 steps on one batch: loss 1 -> ...
+    """
+    if not isinstance(num_it, int) or num_it < 1:
+        raise BadValue("num_it is a number of steps", got=repr(num_it), expected="a whole number from 1")
+    train = loop.dls.train
+    _refuse_generator(train, "overfit")
+    losses: list[Tensor] = []
+    keep = Callback(after_batch=lambda cb: losses.append(cb.learn.loss.mean()))
+    with put_back(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
+        old, batch = loop.dls, next(iter(train))
+        n_inp = getattr(train, "n_inp", None) or getattr(old, "n_inp", None)
+        device = getattr(old, "device", None)
+        loop.dls = SimpleNamespace(train=[batch] * num_it, valid=None, n_inp=n_inp, device=device)
+        loop.fit(1, lr, cbs=[*callbacks_of(cbs), keep])
+    values: list[float] = torch.stack(losses).tolist()
+    print(f"{num_it} steps on one batch: loss {values[0]:.4g} -> {values[-1]:.4g}")
+    return values
+
+
+@checked
+def dry_run(loop: Loop, cbs: Any = None) -> None:
+    """Take one training and one validation batch through everything, print what came by, and put everything back.
+
+    cbs        callbacks of this run, as for `fit`
+    raises     CannotTrain naming the stage that failed; its cause is chained
+    """
+    _refuse_generator(loop.dls.train, "a dry run")
+    stages = _Stages()
+    with put_back(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
+        try:
+            loop.fit(1, cbs=[*callbacks_of(cbs), stages], n_iter=1)
+        except Exception as error:
+            raise CannotTrain(
+                f"the dry run failed at this stage: {stages.stage}",
+                got=f"{type(error).__name__}: {error}",
+                fix="the cause stands above, with the batch it happened in",
+            ) from error
+    width = max(len(name) for name, _ in stages.passed)
+    print("\n".join(f"{name:<{width}}  ok  {what}" for name, what in stages.passed))
+
+
+def _refuse_generator(train: Any, who: str) -> None:
+    if iter_once(train):
+        raise CannotTrain(f"{who} would use up a generator", fix="train on a list or a DataLoader")
+
+
+class _Stages(Callback):
+    """Knows which stage the fit is in, and what came out of those that are over."""
+
+    order = 2000  # a stage begins when all callbacks have heard the event before it
+
+    def __init__(self) -> None:
+        self.stage = "beginning of the fit"
+        self.passed: list[tuple[str, str]] = []
+
+    def before_epoch(self) -> None:
+        self.stage = "training batch"
+
+    def after_train(self) -> None:
+        self.stage = "validation batch"
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        self._next(f"inputs {describe(learn.xb)}, targets {describe(learn.yb)}", "model")
+
+    def after_pred(self) -> None:
+        self._next(describe(self.learn.pred), "loss")
+
+    def after_loss(self) -> None:
+        loss = self.learn.loss
+        self._next("none" if loss is None else f"{float(loss.mean()):.4g}", "metrics")
+
+    def before_backward(self) -> None:
+        self.stage = "backward pass"
+
+    def after_backward(self) -> None:
+        without = [n for n, p in self.learn.model.named_parameters() if p.requires_grad and p.grad is None]
+        self._next(f"no gradient for {', '.join(without)}" if without else "", "optimizer's step")
+
+    def after_step(self) -> None:
+        self._next("", "metrics")
+
+    def after_batch(self) -> None:
+        if not self.learn.training:
+            raise CancelValidException
+
+    def after_validate(self) -> None:
+        self._next("", "end of the fit")
+
+    def _next(self, what: str, stage: str) -> None:
+        self.passed.append((self.stage, what))
+        self.stage = stage if self.learn.training or stage == "end of the fit" else f"validation: {stage}"

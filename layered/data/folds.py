@@ -1,0 +1,148 @@
+"""Splitters for cross-validation, for items that belong together, and for items in time.
+
+Each is a function from items to positions, without state: `KFoldSplitter(fold, n, seed)` gives the same fold whenever it is
+called, and the `n` folds with one seed share the items out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layered.data.splitters import Indices, Splitter, named, selection, sklearn_seed, values_of
+from layered.foundation.errors import BadValue, EmptySplit
+from layered.foundation.optional import lazy
+
+pandas = lazy("pandas")
+
+
+def KFoldSplitter(fold: int = 0, n: int = 5, seed: int | None = None, shuffle: bool = True) -> Splitter:
+    """Fold number `fold` of `n` for validation, the others for training.
+
+    seed       the same for all folds of one cross-validation; without one, the run's
+    shuffle    False: the folds are `n` stretches of the items in their order
+
+    >>> [KFoldSplitter(fold, n=3, shuffle=False)(range(5))[1].tolist() for fold in range(3)]
+    [[0, 1], [2, 3], [4]]
+    """
+    _check_fold(fold, n)
+
+    def split(items: Any) -> tuple[Indices, Indices]:
+        state = sklearn_seed(seed) if shuffle else None
+        return _fold(selection.KFold(_at_most(n, items), shuffle=shuffle, random_state=state), fold, items)
+
+    return named(split, f"KFoldSplitter(fold={fold}, n={n})")
+
+
+def StratifiedKFoldSplitter(labels: Any, fold: int = 0, n: int = 5, seed: int | None = None) -> Splitter:
+    """As `KFoldSplitter`, with the same share of every label in each fold.
+
+    labels     the name of a column, a function of an item, or one label for each item
+    """
+    _check_fold(fold, n)
+
+    def split(items: Any) -> tuple[Indices, Indices]:
+        kinds = np.unique(values_of(items, labels, "labels").astype(str), return_inverse=True)[1]
+        folds = selection.StratifiedKFold(_at_most(n, items), shuffle=True, random_state=sklearn_seed(seed))
+        return _fold(folds, fold, items, kinds)
+
+    return named(split, f"StratifiedKFoldSplitter(fold={fold}, n={n})")
+
+
+def GroupSplitter(groups: Any, valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
+    """A random share `valid_pct` of the groups for validation: no group stands on both sides.
+
+    groups     who or what an item belongs to, such as a patient: the name of a column, a function of an item, or one
+               value for each item
+
+    >>> train, valid = GroupSplitter(lambda name: name[0], seed=1)(["a1", "a2", "b1", "b2", "c1"])
+    >>> {("a1", "a2", "b1", "b2", "c1")[i][0] for i in train} & {("a1", "a2", "b1", "b2", "c1")[i][0] for i in valid}
+    set()
+    """
+    if not 0 < valid_pct < 1:
+        raise BadValue("valid_pct is a share of the groups", got=valid_pct, expected="a number between 0 and 1")
+
+    def split(items: Any) -> tuple[Indices, Indices]:
+        kinds = values_of(items, groups, "groups")
+        _check_groups(kinds, 2)
+        shuffled = selection.GroupShuffleSplit(1, test_size=valid_pct, random_state=sklearn_seed(seed))
+        return next(shuffled.split(kinds, groups=kinds))  # type: ignore[no-any-return]  # scikit-learn has no types
+
+    return named(split, f"GroupSplitter(valid_pct={valid_pct})")
+
+
+def GroupKFoldSplitter(groups: Any, fold: int = 0, n: int = 5) -> Splitter:
+    """Fold number `fold` of `n` for validation, folds of whole groups that are about equally large.
+
+    groups     as in `GroupSplitter`; the folds depend on them alone
+    """
+    _check_fold(fold, n)
+
+    def split(items: Any) -> tuple[Indices, Indices]:
+        kinds = values_of(items, groups, "groups")
+        _check_groups(kinds, n)
+        return _fold(selection.GroupKFold(n), fold, items, groups=kinds)
+
+    return named(split, f"GroupKFoldSplitter(fold={fold}, n={n})")
+
+
+def TimeSplitter(time: Any, valid_pct: float = 0.2, gap: Any = None) -> Splitter:
+    """The latest share `valid_pct` of the items for validation; all training items are earlier than any of them.
+
+    time       when an item is of, as numbers or dates: the name of a column, a function of an item, or a value for each item
+    gap        leave out training items that are less than this before the first validation item, in the unit of `time`:
+               a number, a `timedelta`, or its text, "7 days"
+
+    >>> TimeSplitter([30, 10, 20, 40, 50], valid_pct=0.4, gap=15)("abcde")
+    (array([1, 2]), array([3, 4]))
+    """
+    if not 0 < valid_pct < 1:
+        raise BadValue("valid_pct is a share of the items", got=valid_pct, expected="a number between 0 and 1")
+
+    def split(items: Any) -> tuple[Indices, Indices]:
+        times = values_of(items, time, "time")
+        if times.dtype.kind not in "biufM":
+            times = pandas.to_datetime(times, utc=True).tz_localize(None).to_numpy()
+        missing = np.flatnonzero(times != times)
+        if len(missing):
+            raise BadValue("an item has no time", got=f"item {missing[0]}", expected="a time for each item")
+        order = np.argsort(times, kind="stable")
+        count = int(valid_pct * len(items))
+        if count == 0:
+            raise EmptySplit(
+                "the 'valid' split is empty",
+                got=f"TimeSplitter(valid_pct={valid_pct}) over {len(items)} items",
+                fix=f"ask for at least {1 / max(len(items), 1):.3f} of the items",
+            )
+        start = times[order[len(order) - count]]
+        is_late = times[order] >= start
+        if gap is None:
+            is_early = times[order] < start
+        else:
+            width = pandas.Timedelta(gap).to_timedelta64() if times.dtype.kind == "M" else gap
+            is_early = times[order] <= start - width
+        return order[is_early], order[is_late]
+
+    return named(split, f"TimeSplitter(valid_pct={valid_pct})")
+
+
+def _fold(folds: Any, fold: int, items: Any, labels: Any = None, groups: Any = None) -> tuple[Indices, Indices]:
+    return list(folds.split(np.arange(len(items)), labels, groups))[fold]  # type: ignore[no-any-return]
+
+
+def _check_fold(fold: int, n: int) -> None:
+    if n < 2 or not 0 <= fold < n:
+        raise BadValue("there is no such fold", got=f"fold={fold} of n={n}", expected="n from 2, fold from 0 to n - 1")
+
+
+def _at_most(n: int, items: Any) -> int:
+    if len(items) < n:
+        raise BadValue("there are more folds than items", got=f"n={n} for {len(items)} items", fix="a smaller n")
+    return n
+
+
+def _check_groups(kinds: np.ndarray[Any, Any], n: int) -> None:
+    found = len(np.unique(kinds))
+    if found < n:
+        raise BadValue("there are not enough groups to split", got=f"{found} groups", expected=f"at least {n}")

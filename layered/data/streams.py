@@ -1,0 +1,86 @@
+"""Streams: data that comes one item after the other, with or without an end, and cannot be indexed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from layered.data.samplers import EpochKey
+from layered.foundation.seeds import key_of, permutation
+
+
+class Items(Iterator[Any]):
+    """The items of one pass over a stream, and its `state`: a function that says where it stands, or None."""
+
+    def __init__(self, items: Iterator[Any], state: Callable[[], Any] | None = None) -> None:
+        self.items, self.state = items, state
+
+    def __next__(self) -> Any:
+        return next(self.items)
+
+
+class Stream:
+    """An iterable as a loader sees it.
+
+    - A `set_epoch(epoch)` of its own is told which epoch begins.
+    - With `state_dict` and `load_state_dict` it goes on where it stood; any other is replayed. Each pass iterates over a copy
+      of such a stream, so that looks, passes and loaders do not move each other on.
+    - A generator, or another iterator that lasts for one pass, can be looked into: what a look takes is given again.
+    """
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self.source: Any = source
+        self.has_state = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
+        self._looked_at: list[Any] = []
+
+    def items(self, epoch: EpochKey, state: Any = None, limit: int | None = None) -> Items:
+        """The items of one pass, up to `limit`, from where `state` was taken on."""
+        source = copy.deepcopy(self.source) if self.has_state else self.source
+        if hasattr(source, "set_epoch"):
+            source.set_epoch(epoch.epoch)
+        if state is not None:
+            source.load_state_dict(copy.deepcopy(state))
+        if self.has_state:
+            return Items(islice(source, limit), lambda: copy.deepcopy(source.state_dict()))
+        if isinstance(source, Iterator):
+            return Items(islice(self._look() if epoch.purpose == "peek" else self._rest(), limit))
+        return Items(islice(source, limit))
+
+    def _look(self) -> Iterator[Any]:
+        yield from list(self._looked_at)
+        for item in self.source:
+            self._looked_at.append(item)
+            yield item
+
+    def _rest(self) -> Iterator[Any]:
+        while self._looked_at:
+            yield self._looked_at.pop(0)
+        yield from self.source
+
+
+def shuffled(items: Iterable[Any], size: int, key: int) -> Iterator[Any]:
+    """The items in an order that depends on `key` alone: each is drawn from a buffer of `size` that is filled up again.
+
+    >>> sorted(shuffled(range(5), 3, 42)) == list(range(5))
+    True
+    """
+    held: list[Any] = []
+    for number, item in enumerate(items):
+        if len(held) < size:
+            held.append(item)
+            continue
+        place = key_of(key, number) % size
+        drawn, held[place] = held[place], item
+        yield drawn
+    for place in permutation(len(held), key).tolist():
+        yield held[place]
+
+
+def size_of(dataset: Any) -> int | None:
+    """How many items a data set has; None where it does not say."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        return None

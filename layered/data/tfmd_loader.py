@@ -1,0 +1,157 @@
+"""`TfmdDL`: the loader whose stages are pipelines of transforms, and which can show and decode its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from layered.data.loader import DataLoader
+from layered.data.workers import default_workers
+from layered.foundation.dispatch import verb
+from layered.foundation.lists import L
+from layered.foundation.pipeline import Pipeline
+from layered.foundation.seeds import seeded
+from layered.foundation.tree import map_tree
+
+_SLOTS = ("after_item", "before_batch", "after_batch")
+
+
+class TfmdDL(DataLoader):
+    """A loader whose slots `after_item`, `before_batch` and `after_batch` are pipelines of transforms.
+
+    dataset     a `Datasets`, `TfmdLists`, or anything `DataLoader` takes
+    bs          items a batch
+    num_workers by default as many as there are cores, at most 16, for data that is made by transforms; 0 for other data
+    do_setup    fit batch transforms that need data (`Normalize()`) on one batch
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        bs: int | None = 64,
+        shuffle: bool = False,
+        num_workers: int | None = None,
+        verbose: bool = False,
+        do_setup: bool = True,
+        after_item: Any = None,
+        before_batch: Any = None,
+        after_batch: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        split_idx = getattr(dataset, "split_idx", None)
+        self._inferred_n_inp: int | None = None
+        super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers or 0, **kwargs)
+        self.after_item = Pipeline(after_item, split_idx)  # type: ignore[method-assign,assignment]  # stages are slots
+        self.before_batch = Pipeline(before_batch, split_idx)  # type: ignore[method-assign,assignment]
+        self.after_batch = Pipeline(after_batch, split_idx)  # type: ignore[method-assign,assignment]
+        if num_workers is None:
+            self.workers_by_default = True
+            self.num_workers = default_workers() if hasattr(dataset, "tls") else 0
+        if do_setup:
+            for slot in _SLOTS:
+                if verbose and len(getattr(self, slot)):
+                    print(f"Setting up {slot}: {getattr(self, slot)}")
+                getattr(self, slot).setup(self)
+
+    @property
+    def n_inp(self) -> int:
+        """How many leading elements of a batch are inputs: what the data set says, else all but the last."""
+        declared = getattr(self.dataset, "n_inp", None)
+        if declared is not None:
+            return int(declared)
+        if self._inferred_n_inp is None:
+            batch = self.one_batch()
+            self._inferred_n_inp = 1 if not isinstance(batch, (tuple, list)) or len(batch) == 1 else len(batch) - 1
+        return self._inferred_n_inp
+
+    def new(self, dataset: Any = None, cls: type[DataLoader] | None = None, **changes: Any) -> Any:
+        """A loader like this one, over another data set and with changes; the slots work for the new data set's split."""
+        if cls is not None and cls is not type(self):
+            return super().new(dataset, cls, **changes)
+        slots = {name: changes.pop(name) for name in _SLOTS if name in changes}
+        res = super().new(dataset, **changes)
+        split_idx = getattr(res.dataset, "split_idx", None)
+        for name in _SLOTS:
+            pipeline = Pipeline(slots[name], split_idx) if name in slots else getattr(res, name).for_split(split_idx)
+            setattr(res, name, pipeline)
+        return res
+
+    def decode(self, b: Any) -> Any:
+        """A batch as the item transforms left it: batch transforms undone."""
+        batch = self.after_batch.decode(b)  # type: ignore[attr-defined]  # a pipeline
+        return self.before_batch.decode(batch)  # type: ignore[attr-defined]
+
+    def decode_batch(self, b: Any, max_n: int = 9, full: bool = True) -> L:
+        """The first `max_n` samples of a batch, decoded: item transforms and data set pipelines undone."""
+        decoded = self.decode(b)
+        samples = batch_to_samples(map_tree(lambda o: o.cpu() if isinstance(o, torch.Tensor) else o, decoded), max_n)
+        return samples.map(lambda o: self._decode_item(o, full))
+
+    def _decode_item(self, sample: Any, full: bool) -> Any:
+        item = self.after_item.decode(sample)  # type: ignore[attr-defined]  # a pipeline
+        return self.dataset.decode(item, full=full) if hasattr(self.dataset, "decode") else item
+
+    def show_batch(
+        self,
+        b: Any = None,
+        max_n: int = 9,
+        ctxs: Any = None,
+        show: bool = True,
+        unique: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Show the first samples of a batch, each with its target, as its types are shown.
+
+        b          the batch; by default a fresh one, which moves nothing on
+        max_n      at most so many samples
+        unique     one item again and again, to look at its augmentation
+        show       False: return (inputs, targets, samples) and draw nothing
+        """
+        if b is None:
+            b = self._same_item_batch(max_n) if unique else self.one_batch()
+        x, y, samples = self._pre_show_batch(b, max_n)
+        if not show:
+            return x, y, samples
+        return verb("show_batch")(x, y, samples, ctxs=ctxs, max_n=max_n, **kwargs)
+
+    def _same_item_batch(self, max_n: int) -> Any:
+        same = self.new(bs=max_n, drop_last=False)
+        with self.peeking(), seeded(self._order_key):
+            first = next(iter(self.get_idxs()))
+        same.get_idxs = lambda: [first] * max_n
+        return same.one_batch()
+
+    def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L | None]:
+        if isinstance(b, tuple) and hasattr(b, "show"):  # samples of a type of their own, which says how they are shown
+            return self.decode(b), None, None
+        samples = self.decode_batch(b, max_n)
+        if not isinstance(b, (tuple, list)):
+            return b, None, samples
+        parts = (b[: self.n_inp], b[self.n_inp :])
+        x, y = (part[0] if len(part) == 1 else (part or None) for part in parts)
+        return x, y, samples
+
+    def show_results(self, b: Any, out: Any, max_n: int = 9, ctxs: Any = None, show: bool = True, **kwargs: Any) -> Any:
+        """Show the samples of batch `b` with target and prediction; `out` holds the decoded predictions, as targets are."""
+        x, y, samples = self._pre_show_batch(b, max_n)
+        outs_batch = (*b[: self.n_inp], *(out if isinstance(out, tuple) else (out,)))
+        outs = self.decode_batch(outs_batch, max_n).map(lambda o: tuple(o[self.n_inp :]))
+        if not show:
+            return x, y, samples, outs
+        return verb("show_results")(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs)
+
+    def __repr__(self) -> str:
+        slots = "\n".join(f"  {name}: {getattr(self, name)!r}" for name in _SLOTS)
+        return f"{type(self).__name__} of {self.n} items, bs={self.bs}, {self.num_workers} workers\n{slots}"
+
+
+def batch_to_samples(b: Any, max_n: int = 10) -> L:
+    """The first `max_n` samples of a batch: of a tuple as tuples, of a mapping as mappings."""
+    if isinstance(b, Mapping):
+        columns = zip(*(batch_to_samples(part, max_n) for part in b.values()), strict=True)
+        return L([dict(zip(b, values, strict=True)) for values in columns], use_list=True)
+    if isinstance(b, (tuple, list)) and not all(isinstance(o, str) for o in b):
+        return L(list(zip(*(batch_to_samples(part, max_n) for part in b), strict=True)), use_list=True)
+    return L([b[i] for i in range(min(len(b), max_n))], use_list=True)

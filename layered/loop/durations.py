@@ -1,0 +1,115 @@
+"""How often and how long: durations in batches, epochs, seconds or times, and what is due when."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from layered.foundation.errors import BadValue
+
+_UNITS = {
+    **dict.fromkeys(("batch", "batches", "step", "steps"), ("batches", 1)),
+    **dict.fromkeys(("epoch", "epochs"), ("epochs", 1)),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), ("seconds", 1)),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), ("seconds", 60)),
+    **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600)),
+}
+
+
+class Moment(NamedTuple):
+    """A point of a fit: training batches and epochs that are over, and the clock."""
+
+    batches: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """So many "batches" (of training), "epochs", "seconds", or "times" that an event is heard.
+
+    >>> Duration.of("500 batches"), Duration.of("1.5 h").count, Duration.of(3).unit
+    (Duration(count=500, unit='batches'), 5400.0, 'times')
+    """
+
+    count: float
+    unit: str
+
+    @classmethod
+    def of(cls, given: Any) -> Duration:
+        """A duration from what users write: "500 batches", "2 epochs", "10s", "30 min", "1.5 h", or a whole number of times.
+
+        raises     BadValue for anything else, for 0, and for parts of a batch or an epoch
+        """
+        if isinstance(given, Duration):
+            return given
+        if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+            return cls(given, "times")
+        match = re.fullmatch(r"(\d+)(\.\d+)? ?([a-z]+)", given.strip().lower()) if isinstance(given, str) else None
+        if match is not None and match[3] in _UNITS:
+            unit, scale = _UNITS[match[3]]
+            count = scale * (float(match[1] + match[2]) if match[2] else int(match[1]))
+            if count > 0 and (match[2] is None or unit == "seconds"):
+                return cls(count, unit)
+        raise BadValue(
+            "this does not say how often or how long",
+            got=repr(given),
+            expected="'500 batches', '2 epochs', '10s', '30 min', '1.5 h', or a whole number of times",
+        )
+
+    def __str__(self) -> str:
+        return f"{self.count:g} {self.unit}"
+
+    def passed(self, loop: Any, times: int) -> float:
+        """How much of the unit is over since the fit began; of "times", `times`."""
+        if self.unit == "times":
+            return times
+        if self.unit == "seconds":
+            return time.monotonic() - float(loop.fit_began.seconds)
+        return float(loop.train_iter if self.unit == "batches" else loop.epochs_done)
+
+
+class Every:
+    """Due each time that another `every` (see `Duration.of`) is over, counted from where the fit began.
+
+    For callbacks of your own: make one in `__init__`, ask `if self.every.due(self.learn)` once in the handler of an event.
+    A resumed fit is due when the uninterrupted one would have been.
+
+    >>> from layered.loop.state import State
+    >>> state, every = State(), Every("3 batches")
+    >>> due = []
+    >>> for state.train_iter in range(1, 8): due.append(every.due(state))
+    >>> due
+    [False, False, True, False, False, True, False]
+    """
+
+    def __init__(self, every: int | str | Duration = 1) -> None:
+        self.duration = Duration.of(every)
+        self.heard = 0
+        self._began: Moment | None = None
+        self._done = 0
+
+    def due(self, loop: Any) -> bool:
+        """Whether another duration is over; to be asked once each time that the event is heard."""
+        self.heard += 1
+        count, unit = self.duration.count, self.duration.unit
+        if unit == "times":
+            return self.heard % count == 0
+        if self._began is not loop.fit_began:
+            self._began, already = loop.fit_began, 0 if unit == "seconds" else getattr(loop.fit_began, unit)
+            self._done = int(already // count)
+        before, self._done = self._done, int(self.duration.passed(loop, 0) // count)
+        return self._done > before
+
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint keeps."""
+        return {"heard": self.heard}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Put back what `state_dict` gave."""
+        self.heard = state["heard"]
+
+    def __repr__(self) -> str:
+        return f"Every('{self.duration}')"

@@ -1,0 +1,89 @@
+"""A fit in several processes of `torch.distributed`, each with its share of every batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from layered.data.loader import DataLoader
+from layered.foundation.helpers import noop
+from layered.foundation.tree import find_bs, to_cpu
+from layered.loop.callback import Callback
+from layered.metrics.metric import Metric, unique_parts
+
+
+def rank_and_world() -> tuple[int, int]:
+    """The number of this process, and how many there are; (0, 1) without `torch.distributed`."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where it is wrapped in `DistributedDataParallel`."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def gathered(value: Any) -> list[Any]:
+    """`value` of every process, in their order. All of them must ask."""
+    _, world = rank_and_world()
+    values: list[Any] = [value] * world
+    if world > 1:
+        distributed.all_gather_object(values, to_cpu(value))
+    return values
+
+
+def merge_metrics(metrics: Any) -> None:
+    """Give the metrics of this process what those of the others have seen, in the order of the processes."""
+    if rank_and_world()[1] == 1:
+        return
+    parts = [part for part in unique_parts(metrics) if isinstance(part, Metric) and part.state]
+    states = gathered([{name: vars(part)[name] for name in part.state if name in vars(part)} for part in parts])
+    for i, part in enumerate(parts):
+        part.reset()
+        for state in states:
+            other = part.clone()
+            vars(other).update(state[i])
+            part.merge(other)
+
+
+class SharedFit(Callback):
+    """What a fit in several processes needs; `Loop.fit` adds it by itself.
+
+    The loss of each process is weighted by its share of the rows, so that the averaged gradient is that of the whole batch
+    also where the last one is ragged. Only the first process logs.
+    """
+
+    order = -20
+    transient = ("old_logger",)
+    old_logger: Any = None
+
+    def before_fit(self) -> None:
+        learn = self.learn
+        if rank_and_world()[0] > 0:
+            self.old_logger, learn.logger = learn.logger, noop
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        rows = _rows_of_batch(learn.dl, learn.iter) if learn.training else None
+        if rows is not None:
+            learn.loss_grad = learn.loss_grad * (find_bs(learn.xb) * learn.dl.world / rows)
+
+    def on_end(self) -> None:
+        if self.old_logger is not None:
+            self.learn.logger, self.old_logger = self.old_logger, None
+
+
+def _rows_of_batch(dl: Any, i: int) -> int | None:
+    """The rows of batch `i` in all processes, where the loader shares batches out itself."""
+    if not isinstance(dl, DataLoader) or dl.n is None or dl.bs is None or dl.world == 1:
+        return None
+    whole = dl.bs * dl.world
+    return dl.n - i * whole if i + 1 == len(dl) and not dl.drop_last else whole
+
+
+def callbacks_of_processes() -> list[Callback]:
+    """What a fit adds where there are several processes."""
+    return [SharedFit()] if rank_and_world()[1] > 1 else []

@@ -1,0 +1,194 @@
+"""Means over a pass, by their sums: of functions of each batch, of losses, and of what a loss keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
+from inspect import signature
+from typing import Any, ParamSpec
+
+from torch import Tensor
+
+from layered.foundation.errors import BadArgument
+from layered.metrics.inputs import rows_of, wide
+from layered.metrics.metric import Metric, function_name
+
+P = ParamSpec("P")
+Sums = tuple[Tensor, "Tensor | int"]
+
+
+def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
+    """Decorator: a function that gives a sum and a count becomes the one that gives their mean.
+
+    A metric made of it adds up sums and counts, so its value is that of the whole pass however the batches were cut,
+    also where what counts differs from batch to batch (ignored targets, the foreground of a mask).
+
+    >>> import torch
+    >>> @mean_of
+    ... def positive_share(pred, targ):
+    ...     return (pred[targ > 0] > 0).sum(), (targ > 0).sum()
+    >>> positive_share(torch.tensor([1.0, -1.0, 2.0]), torch.tensor([1, 1, 0]))
+    tensor(0.5000)
+    """
+
+    @wraps(sums)
+    def mean(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        total, count = sums(*args, **kwargs)
+        return total / count
+
+    mean.sums = sums  # type: ignore[attr-defined]  # a mark for AvgMetric
+    mean.__signature__ = signature(sums).replace(return_annotation=Tensor)  # type: ignore[attr-defined]
+    return mean
+
+
+class Mean(Metric):
+    """Base of metrics that are a sum over a count; `update` calls `add`."""
+
+    state = ("total", "count")
+    total: Any
+    count: Any
+
+    def add(self, total: Any, count: Any) -> None:
+        """One more sum and count. Sums are kept in float64 where the device has it."""
+        if isinstance(self.total, Tensor) and isinstance(total, Tensor):
+            self.total = self.total + (total.detach() if total.requires_grad else total)
+        else:
+            self.total = self.total + wide(total)
+        self.count = self.count + count
+
+    def compute(self) -> Any:
+        return self.total / self.count if isinstance(self.total, Tensor) or self.count else math.nan
+
+
+class AvgMetric(Mean):
+    """The mean of a function of each batch, weighted by the batch's number of samples.
+
+    This is the function of the whole set for anything that is itself a mean over samples: accuracy, mean squared error.
+    For anything else (F1, a root, a rank correlation) it is an approximation that changes with the batch size; use a
+    metric by state, or `AccumMetric`. Functions decorated with `mean_of` are exact, whatever they count.
+
+    func       function of (predictions, targets) → a number
+    """
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func, self._sums = func, _sums_of(func)
+
+    def update(self, pred: Any, *targ: Any) -> None:
+        if self._sums is not None:
+            total, count = self._sums(pred, *targ)
+        else:
+            count = rows_of(targ or pred)
+            total = self.func(pred, *targ) * count
+        self.add(total, count)
+
+    @property
+    def name(self) -> str:
+        return self._name or function_name(self.func)
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+
+def _sums_of(func: Any) -> Callable[..., Sums] | None:
+    if isinstance(func, partial):
+        inner = _sums_of(func.func)
+        return None if inner is None else partial(inner, *func.args, **func.keywords)
+    return getattr(func, "sums", None)
+
+
+class AvgLoss(Mean):
+    """The mean of the learner's loss, weighted by each batch's number of samples."""
+
+    _name = "loss"
+
+    def accumulate(self, learn: Any) -> None:
+        rows = rows_of(learn.yb or learn.xb)
+        self.add(learn.loss.mean() * rows, rows)
+
+
+class AvgSmoothLoss(Metric):
+    """The learner's loss smoothed over batches: beta * old + (1 - beta) * new, divided by 1 - beta^count.
+
+    Merged with that of another process, it is the mean of both.
+    """
+
+    state = ("average", "count")
+    average: Any
+    count: int
+    _name = "train_loss"
+
+    def __init__(self, beta: float = 0.98) -> None:
+        self.beta = beta
+
+    def accumulate(self, learn: Any) -> None:
+        self.average = self.beta * self.average + (1 - self.beta) * wide(learn.loss.mean())
+        self.count += 1
+
+    def merge(self, other: Metric) -> None:
+        if isinstance(other, AvgSmoothLoss) and other.count:
+            ours, theirs = ((m.count, m.compute() if m.count else 0.0) for m in (self, other))
+            self.count = max(ours[0], theirs[0])
+            mean = (ours[0] * ours[1] + theirs[0] * theirs[1]) / (ours[0] + theirs[0])
+            self.average = mean * (1 - self.beta**self.count)
+
+    def compute(self) -> Any:
+        return self.average / (1 - self.beta**self.count)
+
+
+class LossMetric(Mean):
+    """The mean of a number that the loss keeps as an attribute, weighted by each batch's number of samples.
+
+    attr       the name of the attribute of `learn.loss_func`
+    nm         its name in tables; `attr` by default
+    """
+
+    def __init__(self, attr: str, nm: str | None = None) -> None:
+        self.attr, self._name = attr, nm or attr
+
+    def accumulate(self, learn: Any) -> None:
+        rows = rows_of(learn.yb or learn.xb)
+        if not hasattr(learn.loss_func, self.attr):
+            raise BadArgument(
+                f"the loss keeps no '{self.attr}'",
+                got=type(learn.loss_func).__name__,
+                fix=f"set self.{self.attr} where the loss is computed",
+            )
+        self.add(getattr(learn.loss_func, self.attr) * rows, rows)
+
+
+def LossMetrics(attrs: str | Iterable[str], nms: str | Iterable[str] | None = None) -> list[LossMetric]:
+    """A `LossMetric` for each of several attributes.
+
+    attrs, nms  lists, or names with commas in between: "content,style"
+
+    >>> [m.name for m in LossMetrics("content,style")]
+    ['content', 'style']
+    """
+    attributes = _split(attrs)
+    names = attributes if nms is None else _split(nms)
+    return [LossMetric(attr, name) for attr, name in zip(attributes, names, strict=True)]
+
+
+def _split(names: str | Iterable[str]) -> list[str]:
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
+class ValueMetric(Metric):
+    """A number that something else keeps: `func()`, read at the end of each pass.
+
+    metric_name   its name in tables; the function's by default
+    """
+
+    def __init__(self, func: Callable[[], Any], metric_name: str | None = None) -> None:
+        self.func, self._name = func, metric_name or function_name(func)
+
+    def accumulate(self, learn: Any) -> None:
+        """Nothing to take in."""
+
+    def update(self, pred: Any, *targ: Any) -> None:
+        """Nothing to take in."""
+
+    def compute(self) -> Any:
+        return self.func()

@@ -1,0 +1,132 @@
+"""Scores of predictions that say yes or no to each of several labels.
+
+thresh, sigmoid   a label is predicted where the (sigmoid of the) prediction is at least `thresh`
+labels            those to average over; by default all
+average           "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions;
+                  None, a value for each
+ignore_index      targets that are this number do not count, label by label
+
+Predictions and targets are [row, label]. Names and values are scikit-learn's; what is undefined counts as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layered.foundation.arguments import checked
+from layered.metrics.class_scores import AveragedScore, CountScore, f_beta, matthews, ratio
+from layered.metrics.counts import LabelCounts
+from layered.metrics.inputs import wide
+
+
+class LabelScore(AveragedScore):
+    """Base of averaged scores of several labels: `AveragedScore` over `LabelCounts`; arguments as said above."""
+
+    over_all = True
+
+    @checked
+    def __init__(
+        self,
+        thresh: float = 0.5,
+        sigmoid: bool = True,
+        labels: Sequence[int] | None = None,
+        average: str | None = "macro",
+        *,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__(LabelCounts(thresh, sigmoid, ignore_index), labels, average=average)
+
+
+class PrecisionMulti(LabelScore):
+    """Of the rows that a label was predicted for, the share that have it.
+
+    >>> PrecisionMulti()(torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
+    0.75
+    """
+
+    _name = "precision_score"
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        return ratio(hits, predicted)
+
+
+class RecallMulti(LabelScore):
+    """Of the rows that have a label, the share that it was predicted for."""
+
+    _name = "recall_score"
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        return ratio(hits, actual)
+
+
+class JaccardMulti(LabelScore):
+    """Of the rows that have a label or were given it, the share where both are so."""
+
+    _name = "jaccard_score"
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        return ratio(hits, predicted + actual - hits)
+
+
+class FBetaMulti(LabelScore):
+    """The weighted harmonic mean of precision and recall; recall counts `beta` times as much."""
+
+    _name = "fbeta_score"
+
+    @checked
+    def __init__(
+        self,
+        beta: float,
+        thresh: float = 0.5,
+        sigmoid: bool = True,
+        labels: Sequence[int] | None = None,
+        average: str | None = "macro",
+        *,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__(thresh, sigmoid, labels, average, ignore_index=ignore_index)
+        self.beta = beta
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        return f_beta(self.beta, hits, predicted, actual)
+
+
+class F1ScoreMulti(LabelScore):
+    """The harmonic mean of precision and recall."""
+
+    _name = "f1_score"
+
+    def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+        return f_beta(1.0, hits, predicted, actual)
+
+
+class _AllDecisions(CountScore):
+    @checked
+    def __init__(self, thresh: float = 0.5, sigmoid: bool = True, *, ignore_index: int | None = None) -> None:
+        super().__init__(LabelCounts(thresh, sigmoid, ignore_index))
+
+
+class HammingLossMulti(_AllDecisions):
+    """The share of wrong decisions, over all rows and labels."""
+
+    _name = "hamming_loss"
+
+    def of_counts(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Any:
+        return (predicted + actual - 2 * hits).sum() / wide(self.operands[0].cells)
+
+
+class MatthewsCorrCoefMulti(_AllDecisions):
+    """The correlation of predicted and true decisions, over all rows and labels; 0 where either is always the same."""
+
+    _name = "matthews_corrcoef"
+
+    def of_counts(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Any:
+        total = torch.as_tensor(wide(self.operands[0].cells), dtype=hits.dtype)
+        yes = torch.stack([hits.sum(), predicted.sum(), actual.sum()])
+        no = torch.stack([total - yes[1] - yes[2] + yes[0], total - yes[1], total - yes[2]])
+        hits, predicted, actual = torch.stack([no, yes], dim=1)
+        return matthews(hits, predicted, actual, total)

@@ -1,0 +1,137 @@
+"""The metrics of one learner: from whatever a user gives, in copies of its own, fed once a batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
+
+from layered.foundation.errors import BadArgument
+from layered.metrics.adapted import Adapted, ScorerMetric
+from layered.metrics.averages import AvgMetric
+from layered.metrics.metric import Metric, say_where, unique_parts
+from layered.metrics.names import metric_named
+
+
+def mk_metric(m: Any) -> Metric:
+    """A metric of `m`: a `Metric`, its class, a function of (predictions, targets), a name, a torchmetrics object, a scorer.
+
+    Names are those of `layered.metrics.names`, and of scikit-learn's scorers.
+    raises     BadArgument for anything else, and UnknownName for an unknown name
+
+    >>> from layered.metrics.classification import accuracy
+    >>> mk_metric(accuracy), mk_metric("f1")
+    (AvgMetric(accuracy), F1Score(f1_score))
+    """
+    if isinstance(m, str):
+        return metric_named(m)
+    if isinstance(m, type):
+        m = m()
+    if isinstance(m, Metric):
+        return m
+    if Adapted.fits(m):
+        return Adapted(m)
+    if ScorerMetric.fits(m):
+        return ScorerMetric(m)
+    if callable(m):
+        if (getattr(m, "__module__", None) or "").startswith("sklearn."):
+            raise BadArgument(
+                f"scikit-learn's '{m.__name__}' takes targets first, and decisions or probabilities of all rows at once",
+                fix=f"skm_to_fastai({m.__name__}), for probabilities with is_class=False and an activation",
+            )
+        return AvgMetric(m)
+    raise BadArgument(
+        "this cannot be used as a metric",
+        got=repr(m),
+        expected="a function of (predictions, targets), a Metric or its class, a name, a scorer, or a torchmetrics metric",
+    )
+
+
+class MetricSet:
+    """Several metrics of one learner: own copies of what was given, and parts that they share updated once a batch.
+
+    metrics    what `mk_metric` takes, or a list of it; a mapping gives names
+    names      of each metric; one that stands there already gets a number
+
+    >>> from layered.metrics.class_scores import Precision, Recall
+    >>> MetricSet(["accuracy", {"p": Precision(), "r": Recall}]).names
+    ['accuracy', 'p', 'r']
+    """
+
+    def __init__(self, metrics: Any = None) -> None:
+        memo: dict[Hashable, Metric] = {}
+        made = list(_made(metrics))
+        self._given = [name for name, _ in made]
+        self.metrics = [metric.copied(memo) for _, metric in made]
+        self._parts = unique_parts(self.metrics)
+
+    def reset(self) -> None:
+        """Forget everything seen."""
+        for part in self._parts:
+            part.reset()
+
+    def update(self, pred: Any, *targ: Any) -> None:
+        """Take in one batch."""
+        part = None
+        try:
+            for part in self._parts:
+                part.update(pred, *targ)
+        except Exception as error:
+            say_where(error, self._owners(part), pred, *targ)
+            raise
+
+    def accumulate(self, learn: Any) -> None:
+        """Take in the batch that a learner has just predicted."""
+        part = None
+        try:
+            for part in self._parts:
+                part.accumulate(learn)
+        except Exception as error:
+            say_where(error, self._owners(part), learn.pred, *learn.yb)
+            raise
+
+    def _owners(self, part: Metric | None) -> str:
+        return ", ".join(name for name, m in zip(self.names, self.metrics, strict=True) if part in list(m.parts()))
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each metric."""
+        names: list[str] = []
+        for given, metric in zip(self._given, self.metrics, strict=True):
+            name = first = given or metric.name
+            for number in itertools.count(2):
+                if name not in names:
+                    break
+                name = f"{first}_{number}"
+            names.append(name)
+        return names
+
+    @property
+    def values(self) -> list[Any]:
+        """The value of each metric; None for those that have seen nothing."""
+        return [self._value(name, metric) for name, metric in zip(self.names, self.metrics, strict=True)]
+
+    def _value(self, name: str, metric: Metric) -> Any:
+        try:
+            return metric.value
+        except Exception as error:
+            say_where(error, name)
+            raise
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self.metrics)
+
+
+def _made(metrics: Any, name: str | None = None) -> Iterator[tuple[str | None, Metric]]:
+    """A metric of each of `metrics`, with its name if it was given one."""
+    if isinstance(metrics, Mapping) or (hasattr(metrics, "keys") and hasattr(metrics, "items")):
+        for key, value in metrics.items():
+            yield from _made(value, str(key))
+    elif isinstance(metrics, Iterable) and not isinstance(metrics, (str, type)) and not Adapted.fits(metrics):
+        for metric in metrics:
+            yield from _made(metric, name)
+    elif metrics is not None:
+        yield name, mk_metric(metrics)

@@ -1,0 +1,88 @@
+"""Hyper-parameters of a group: live views of torch's dict, under its names or ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+from layered.foundation.errors import unknown_name
+
+pytorch_hp_map = {
+    "momentum": "mom",
+    "weight_decay": "wd",
+    "alpha": "sqr_mom",
+    "betas__0": "mom",
+    "betas__1": "sqr_mom",
+}
+"""Torch's names of hyper-parameters and ours; `betas__0` is the first of a pair `betas`."""
+
+
+class Hypers(MutableMapping[str, Any]):
+    """The hyper-parameters of one group: a live view of torch's `param_groups[i]` without its tensors.
+
+    >>> group = {"params": [], "lr": 0.1}
+    >>> Hypers(group)["lr"] = 0.2; group
+    {'params': [], 'lr': 0.2}
+    """
+
+    hidden = ("params", "param_names")
+
+    def __init__(self, group: dict[str, Any]) -> None:
+        self.group = group
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.group:
+            return self.group[name]
+        raise unknown_name("hyper-parameter", name, self, fix=f"give the optimizer a value: {name}=...")
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.group[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.group[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.group if name not in self.hidden)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class RenamedHypers(Hypers):
+    """The numbers of a torch group under our names.
+
+    >>> h = RenamedHypers({"params": [], "lr": 0.1, "betas": (0.9, 0.999), "foreach": None})
+    >>> h["mom"] = 0.8; h, h.group["betas"]
+    ({'lr': 0.1, 'mom': 0.8, 'sqr_mom': 0.999}, (0.8, 0.999))
+    """
+
+    def __init__(self, group: dict[str, Any], hp_map: Mapping[str, str] = pytorch_hp_map) -> None:
+        super().__init__(group)
+        self.keys_of = {hp_map.get(key, key): key for key in self._numbers()}
+
+    def __getitem__(self, name: str) -> Any:
+        key, _, index = self.keys_of.get(name, name).partition("__")
+        value = super().__getitem__(key)
+        return value[int(index)] if index else value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        key, _, index = self.keys_of.get(name, name).partition("__")
+        if index:
+            pair = list(self.group[key])
+            pair[int(index)] = value
+            value = tuple(pair)
+        self.group[key] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys_of)
+
+    def _numbers(self) -> Iterator[str]:
+        """Keys of numbers; one for each member of a tuple."""
+        for key, value in self.group.items():
+            if isinstance(value, (tuple, list)) and key not in self.hidden:
+                yield from (f"{key}__{i}" for i in range(len(value)))
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                yield key

@@ -1,0 +1,122 @@
+"""Two processes that share each batch train, measure and resume as one process with batches twice as large."""
+
+import contextlib
+import io
+import json
+import sys
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.testing import assert_close
+from torch.utils.data import TensorDataset
+
+from layered.callback.gradients import GradientAccumulation
+from layered.callback.progress import ProgressCallback
+from layered.data.loader import DataLoader
+from layered.loop.callback import Callback
+from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
+from layered.loop.processes import unwrapped
+from layered.metrics.accumulated import AccumMetric
+from layered.optim.zoo import SGD
+
+g = torch.Generator().manual_seed(0)
+X = torch.randn(21, 3, generator=g)
+DATA = TensorDataset(X, X.sum(1, keepdim=True))
+HELD_OUT = TensorDataset(X[:11] * 2, X[:11].sum(1, keepdim=True))  # 11 rows: the last batch is ragged
+
+
+def largest_error(pred, targ):
+    return (pred - targ).abs().max()
+
+
+def mean_error(pred, targ):
+    return (pred - targ).abs().mean()
+
+
+def learner(bs, shared, cbs=None) -> Loop:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    dls = DataLoader(DATA, bs=bs, shuffle=True, seed=3), DataLoader(HELD_OUT, bs=bs)
+    metrics = [mean_error, AccumMetric(largest_error)]
+    model = DistributedDataParallel(model) if shared else model
+    callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
+    return Loop(dls, model, nn.MSELoss(), SGD, lr=0.1, metrics=metrics, cbs=cbs, default_cbs=callbacks)
+
+
+class Stop(Callback):
+    def after_step(self):
+        if self.train_iter == 4:
+            raise KeyboardInterrupt
+
+
+def run(folder, bs, shared=False):
+    """A fit, one that is stopped and gone on with, and one that accumulates; what is left of them, as data."""
+    printed, left = io.StringIO(), {}
+    learn = learner(bs, shared)
+    with contextlib.redirect_stdout(printed):
+        learn.fit(2)
+    left["weights"] = {name: p.tolist() for name, p in unwrapped(learn.model).state_dict().items()}
+    left["values"], left["validated"] = learn.recorder.values, learn.validate()
+    left["lines"] = len(printed.getvalue().splitlines())
+    with contextlib.redirect_stdout(printed):
+        with contextlib.suppress(KeyboardInterrupt):
+            learner(bs, shared, Stop).fit(2, checkpoint=folder / "run")
+        resumed = learner(bs, shared)
+        resumed.fit(2, checkpoint=folder / "run", resume="auto")
+        left["resumed"] = {name: p.tolist() for name, p in unwrapped(resumed.model).state_dict().items()}
+        gathers = learner(bs, shared, GradientAccumulation(2 * bs))
+        gathers.fit(1)
+        left["gathered"] = {name: p.tolist() for name, p in unwrapped(gathers.model).state_dict().items()}
+    return left
+
+
+def one_of_two(rank, folder):
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    left = run(folder, bs=4, shared=True)
+    (folder / f"{rank}.json").write_text(json.dumps(left))
+    distributed.barrier()  # neither leaves while the other still talks to it
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(one_of_two, (folder,), nprocs=2)
+    both = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    return both, json.loads(json.dumps(run(folder / "alone", bs=8))), folder
+
+
+def tensors(weights):
+    return {name: torch.tensor(value) for name, value in weights.items()}
+
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32" or not distributed.is_available(), reason="needs gloo")
+
+
+@pytest.mark.parametrize("which", ["weights", "resumed"])
+def test_parameters_are_those_of_one_process_with_the_whole_batch(left, which):
+    both, alone, _ = left
+    for one in both:
+        assert_close(tensors(one[which]), tensors(alone[which]))
+    assert_close(tensors(both[0]["resumed"]), tensors(both[0]["weights"]))
+
+
+def test_losses_and_metrics_are_those_of_all_rows_in_every_process(left):
+    both, alone, _ = left
+    for one in both:
+        for row, expected in zip(one["values"], alone["values"], strict=True):
+            assert row[1:] == pytest.approx(expected[1:], rel=1e-4)
+            assert row[0] == pytest.approx(expected[0], rel=0.1)  # the mean of what each process smoothed
+        assert one["validated"] == pytest.approx(alone["validated"], rel=1e-4)
+    assert both[0]["values"] == both[1]["values"]
+
+
+def test_the_first_process_alone_prints_and_writes(left):
+    both, alone, folder = left
+    assert [one["lines"] for one in both] == [alone["lines"], 0]
+    assert [file.name for file in sorted((folder / "run").iterdir())] == [
+        file.name for file in sorted((folder / "alone" / "run").iterdir())
+    ]
