@@ -64,6 +64,7 @@ from layered.data.encodings import (
     OneHotEncode,
     RegressionSetup,
     get_c,
+    one_hot,
 )
 from layered.data.folds import GroupKFoldSplitter, GroupSplitter, KFoldSplitter, StratifiedKFoldSplitter, TimeSplitter
 from layered.data.labellers import ColReader, RegexLabeller, parent_label
@@ -645,6 +646,7 @@ __all__ = [
     "norm_types",
     "np",
     "num_features_model",
+    "one_hot",
     "optim_metric",
     "os",
     "params",

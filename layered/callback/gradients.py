@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from layered.foundation.errors import BadArgument, OutOfRange
-from layered.foundation.tree import find_bs
 from layered.loop.callback import Callback
 from layered.loop.events import STEP, CancelBatchException, CancelStepException
+from layered.loop.processes import mean_rows
 
 
 class GradientAccumulation(Callback):
@@ -33,8 +33,8 @@ class GradientAccumulation(Callback):
             raise BadArgument("n_acc is a number of samples", got=repr(n_acc), expected="a whole number from 1")
         if n_acc < 1:
             raise OutOfRange("n_acc is a number of samples", got=n_acc, expected="at least 1")
-        self.n_acc, self.count = n_acc, 0  # samples gathered before the batch at hand
-        self.rows = self.learned = 0  # of the batch at hand, and those whose gradient was taken
+        self.n_acc, self.count = n_acc, 0.0  # samples gathered before the batch at hand
+        self.rows = self.learned = 0.0  # of the batch at hand, and those whose gradient was taken
         self.full = self.stepped = False
         self._unsynced = ExitStack()
 
@@ -43,7 +43,7 @@ class GradientAccumulation(Callback):
 
     def before_batch(self) -> None:
         learn = self.learn
-        self.rows, self.learned, self.stepped = find_bs(learn.yb or learn.xb), 0, False
+        self.rows, self.learned, self.stepped = mean_rows(learn), 0, False
         self.full = self.count + self.rows >= self.n_acc or learn.iter + 1 == learn.n_iter
         if not self.full and hasattr(learn.model, "no_sync"):
             self._unsynced.enter_context(learn.model.no_sync())

@@ -264,6 +264,15 @@ def _labels_of(target: Any) -> Iterable[Any]:
     return target
 
 
+def one_hot(x: Any, c: int) -> Tensor:
+    """Positions of labels as zeros and ones over `c` classes: uint8 [c].
+
+    >>> one_hot([0, 2], 3)
+    tensor([1, 0, 1], dtype=torch.uint8)
+    """
+    return torch.zeros(c, dtype=torch.uint8).index_fill_(0, torch.as_tensor(x, dtype=torch.int64).reshape(-1), 1)
+
+
 @transforms.register()
 class OneHotEncode(Transform):
     """Positions of labels to a vector of zeros and ones over all classes: float32 [class], and back.

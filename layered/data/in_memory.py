@@ -18,7 +18,7 @@ from layered.foundation.tensors import tensor
 class Arrays(TensorDataset):
     """Inputs and targets as tensors in memory, with a row for each item.
 
-    inputs     an array or tensor, or several of them; float64 becomes float32
+    inputs     an array or tensor (or a list of its rows), or a tuple of several; float64 becomes float32
     targets    likewise
     names      what each is called in messages
     raises     BadValue where they differ in length
@@ -50,7 +50,9 @@ class Arrays(TensorDataset):
         return self.rows(torch.arange(0))
 
     def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> Self:
-        """Other inputs; with their targets behind them, `with_labels`."""
+        """Other inputs, or a list of single ones; with their targets behind them, `with_labels`."""
+        if isinstance(items, list) and items and isinstance(items[0], tuple):
+            items = tuple(map(list, zip(*items, strict=True)))
         res = self._with(as_tensors(items, "items"))
         expected = len(self.tensors) if with_labels else self.n_inp
         if len(res.tensors) != expected:
@@ -67,18 +69,19 @@ class Arrays(TensorDataset):
 
 
 def as_tensors(side: Any, name: str) -> list[Tensor]:
-    """One array or several as tensors: a tuple holds several, and so does a list of arrays."""
-    is_several = isinstance(side, tuple) or (
-        isinstance(side, list) and bool(side) and all(isinstance(o, (np.ndarray, Tensor)) and o.ndim for o in side)
-    )
-    tensors = [as_tensor(o) for o in (side if is_several else [side])]
+    """One array, or a tuple of several, as tensors."""
+    try:
+        tensors = [tensor(o).as_subclass(Tensor) for o in (side if isinstance(side, tuple) else [side])]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadValue(
+            f"{name} cannot be made a tensor",
+            got=f"{error}",
+            expected="numbers, a row of the same shape for each item",
+            fix="several arrays as a tuple; labels as numbers: np.unique(labels, return_inverse=True)[1]",
+        ) from error
     if any(t.ndim == 0 for t in tensors):
         raise BadValue(f"{name} has no rows", got=repr(side)[:100], expected="an array with a row for each item")
     return tensors
-
-
-def as_tensor(o: Any) -> Tensor:
-    return tensor(o).as_subclass(Tensor)
 
 
 def row_taker(dataset: Any) -> Callable[[Any], Any] | None:
@@ -94,8 +97,20 @@ def row_taker(dataset: Any) -> Callable[[Any], Any] | None:
 
 
 def _index(rows: Any, of: Tensor) -> Tensor:
-    index = torch.from_numpy(rows)
+    index = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else torch.as_tensor(rows)
     return index if of.device.type == "cpu" else index.to(of.device)
+
+
+def row_numbers(order: Any, count: int) -> np.ndarray[Any, Any]:
+    """Positions as int64 from 0; one that is not there is an error."""
+    rows = np.asarray(order, dtype=np.int64)
+    if len(rows) and (rows.min() < -count or rows.max() >= count):
+        raise BadValue(
+            "get_idxs names an item that is not there",
+            got=f"{rows.min()} to {rows.max()}",
+            expected=f"positions from 0 to {count - 1}",
+        )
+    return np.where(rows < 0, rows + count, rows)
 
 
 def take_rows(take: Callable[[Any], Any], plan: Iterator[TicketBatch]) -> Iterator[tuple[Any, TicketBatch, list[str]]]:

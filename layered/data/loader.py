@@ -22,7 +22,7 @@ from torch.utils.data import IterableDataset
 
 from layered.data.attributes import NoSuchAttribute
 from layered.data.choosers import Chooser, Weights, chooser_of
-from layered.data.in_memory import row_taker, take_rows
+from layered.data.in_memory import row_numbers, row_taker, take_rows
 from layered.data.making import BatchMaker, MadeBatch, SkipItemException, batch_tickets
 from layered.data.passes import Passes
 from layered.data.samplers import EpochKey, Share, TicketBatch, cut, is_ordered, plan_batches, pull
@@ -242,7 +242,9 @@ class DataLoader(BatchMaker, Passes):
         foreign = any(map(is_foreign, stages)) or (not self.indexed and is_foreign(self.dataset))
         with seeded(key_of(epoch.key, "order")) if foreign else nullcontext():
             order = self.sample()
-        order = order.numpy() if isinstance(order, Tensor) else np.asarray(order) if in_memory else order
+        order = order.numpy() if isinstance(order, Tensor) else order
+        if in_memory and is_ordered(order):
+            order = row_numbers(order, len(self.dataset))
         if is_ordered(order):
             return plan_batches(cut(order, share, start), epoch.key, share)
 

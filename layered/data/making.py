@@ -15,7 +15,7 @@ from layered.data.collate import fa_collate, fa_convert
 from layered.data.samplers import TicketBatch
 from layered.foundation.errors import LayeredError, MixedSizes, failed
 from layered.foundation.pipeline import Pipeline, describe
-from layered.foundation.seeds import Tickets, drawing, key_of, seeded
+from layered.foundation.seeds import Tickets, drawing, key_of, reseed, seeded
 from layered.foundation.transform import is_foreign
 
 
@@ -133,17 +133,20 @@ class BatchMaker:
         """The samples of a batch, each drawn under its ticket; the rows they stand in; and the items left out."""
         samples, kept, bad = [], [], []
         foreign, fetched = self._items_are_foreign, self._fetch(plan, items)
-        for row, (i, key) in enumerate(zip(items, plan.keys.tolist(), strict=True)):
-            try:
-                with drawing(Tickets(key)), seeded(key) if foreign else nullcontext():
-                    samples.append(self.do_item(i) if fetched is None else self._transformed(fetched[row], i))
-                kept.append(row)
-            except SkipItemException:
-                continue
-            except Exception as error:
-                if self.on_bad != "skip":
-                    raise
-                bad.append(_in_a_line(error))
+        with seeded(plan.batch_key) if foreign else nullcontext():
+            for row, (i, key) in enumerate(zip(items, plan.keys.tolist(), strict=True)):
+                if foreign:
+                    reseed(key)
+                try:
+                    with drawing(Tickets(key)):
+                        samples.append(self.do_item(i) if fetched is None else self._transformed(fetched[row], i))
+                    kept.append(row)
+                except SkipItemException:
+                    continue
+                except Exception as error:
+                    if self.on_bad != "skip":
+                        raise
+                    bad.append(_in_a_line(error))
         return samples, kept, bad
 
     def _fetch(self, plan: TicketBatch, items: list[Any]) -> list[Any] | None:

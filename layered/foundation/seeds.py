@@ -191,6 +191,15 @@ def set_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
+def reseed(key: int) -> None:
+    """Start Python's, NumPy's and torch's generators from `key`; for use inside `seeded`, which puts them back."""
+    random.seed(key)
+    np.random.seed([key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF])
+    torch.default_generator.manual_seed(key)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(key)
+
+
 @contextmanager
 def seeded(key: int) -> Iterator[None]:
     """Python's, NumPy's and torch's generators start from `key` inside, and are put back after.
@@ -198,11 +207,7 @@ def seeded(key: int) -> Iterator[None]:
     For code that is not ours and draws from them: it then depends on its ticket alone.
     """
     states = get_random_states()
-    random.seed(key)
-    np.random.seed([key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF])
-    torch.default_generator.manual_seed(key)
-    if "cuda" in states:
-        torch.cuda.manual_seed_all(key)
+    reseed(key)
     try:
         yield
     finally:

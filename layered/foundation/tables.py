@@ -9,12 +9,12 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rule: st
     """The lines of a table whose columns are as wide as their longest cell, with a rule around the header.
 
     >>> print("\\n".join(text_table(["stage", "ms"], [["data", 1.5], ["step", 12]])))
-    ===========
+    ==========
     stage  ms
-    ===========
+    ==========
     data   1.5
     step   12
-    ===========
+    ==========
     """
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

@@ -67,21 +67,21 @@ class SharedFit(Callback):
 
     def after_loss(self) -> None:
         learn = self.learn
-        rows = _rows_of_batch(learn.dl, learn.iter) if learn.training else None
-        if rows is not None:
-            learn.loss_grad = learn.loss_grad * (find_bs(learn.xb) * learn.dl.world / rows)
+        if learn.training and learn.loss_grad is not None:
+            learn.loss_grad = learn.loss_grad * (find_bs(learn.yb or learn.xb) / mean_rows(learn))
 
     def on_end(self) -> None:
         if self.old_logger is not None:
             self.learn.logger, self.old_logger = self.old_logger, None
 
 
-def _rows_of_batch(dl: Any, i: int) -> int | None:
-    """The rows of batch `i` in all processes, where the loader shares batches out itself."""
-    if not isinstance(dl, DataLoader) or dl.n is None or dl.bs is None or dl.world == 1:
-        return None
-    whole = dl.bs * dl.world
-    return dl.n - i * whole if i + 1 == len(dl) and not dl.drop_last else whole
+def mean_rows(loop: Any) -> float:
+    """The rows of the batch at hand: the mean over all processes, where the loader shares batches out itself."""
+    dl, i = loop.dl, loop.iter
+    if not isinstance(dl, DataLoader) or dl.world == 1 or dl.n is None or dl.bs is None:
+        return find_bs(loop.yb or loop.xb)
+    is_ragged = i + 1 == len(dl) and not dl.drop_last
+    return dl.n / dl.world - i * dl.bs if is_ragged else dl.bs
 
 
 def callbacks_of_processes() -> list[Callback]:

@@ -19,13 +19,16 @@ from layered.metrics.metric import Metric
 
 
 def tally(index: Tensor, length: int) -> Tensor:
-    """How often each of 0 … length - 1 occurs: int64 [length]. Unlike `bincount` it never waits for the device.
+    """How often each of 0 … length - 1 occurs in each row: int64 [..., length].
 
-    >>> tally(torch.tensor([0, 2, 2]), 4)
-    tensor([1, 0, 2, 0])
+    Unlike `bincount` it never waits for the device.
+
+    >>> tally(torch.tensor([[0, 2, 2], [1, 1, 1]]), 3)
+    tensor([[1, 0, 2],
+            [0, 3, 0]])
     """
-    index = index.flatten()
-    return torch.zeros(length, dtype=torch.int64, device=index.device).scatter_add_(0, index, torch.ones_like(index))
+    counts = torch.zeros(*index.shape[:-1], length, dtype=torch.int64, device=index.device)
+    return counts.scatter_add_(-1, index, torch.ones_like(index))
 
 
 class ClassCounts(Metric):
@@ -54,7 +57,7 @@ class ClassCounts(Metric):
         hit = torch.where(best == known, best, ignored)
         if self.ignore_index is not None:
             best = torch.where(known == ignored, ignored, best)
-        self.counts = self.counts + torch.stack([tally(index, classes + 2) for index in (hit, best, known)])
+        self.counts = self.counts + tally(torch.stack([hit, best, known]).flatten(1), classes + 2)
 
     def compute(self) -> Any:
         refuse_strange(self.counts[2, -2], classes=self.counts.shape[1] - 2)
@@ -117,7 +120,7 @@ class ConfusionCounts(Metric):
         classes = scored_classes(pred, self.axis)
         best, targ = best_and_target(pred, targ, self.axis)
         known = known_targets(targ, classes, self.ignore_index)
-        self.matrix = self.matrix + tally(known * classes + best, (classes + 2) * classes).view(-1, classes)
+        self.matrix = self.matrix + tally((known * classes + best).flatten(), (classes + 2) * classes).view(-1, classes)
 
     def compute(self) -> Any:
         refuse_strange(self.matrix[-2].sum(), classes=self.matrix.shape[1])

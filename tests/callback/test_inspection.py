@@ -1,6 +1,7 @@
 """Statistics of activations and gradients are those that one computes by hand."""
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,12 @@ from layered.loop.callback import Callback
 from layered.loop.loop import Loop
 
 matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    yield
+    plt.close("all")
 
 
 def batches(count=4):

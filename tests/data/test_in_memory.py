@@ -40,7 +40,7 @@ def test_splits_and_validation_arrays_can_be_given():
 
 
 def test_there_may_be_several_inputs_and_targets_or_no_target():
-    dls = DataLoaders.from_arrays((X, [X, X][0], Y), [X, X], seed=1, bs=4)
+    dls = DataLoaders.from_arrays((X, list(X), Y), (X, X), seed=1, bs=4)
     assert [b.shape for b in dls.one_batch()] == [(4, 3), (4, 3), (4,), (4, 3), (4, 3)]
     assert dls.n_inp == dls.valid.n_inp == 3
     assert [b.shape for b in DataLoaders.from_arrays(X, bs=4).one_batch()] == [(4, 3)]
@@ -63,6 +63,10 @@ def test_a_test_loader_takes_arrays_with_targets_on_request():
     (x,) = dls.test_dl(X[:3]).one_batch()
     assert np.allclose(x, X[:3])
     assert of(dls.test_dl((X[:3], Y[:3]), with_labels=True), 1).tolist() == [0, 1, 2]
+    (x,) = dls.test_dl([X[0]]).one_batch()
+    assert x.shape == (1, 3)
+    x, y = dls.test_dl([(X[0], 3), (X[1], 4)], with_labels=True).one_batch()
+    assert (x.shape, y.tolist()) == ((2, 3), [3, 4])
     with pytest.raises(BadValue, match="one array for each input"):
         dls.test_dl((X, X))
     assert len(dls.new_empty().train_ds) == 0

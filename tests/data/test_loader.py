@@ -206,6 +206,21 @@ def test_persistent_workers_notice_that_the_pipeline_has_changed():
     assert rows(dl) == [[10, 11, 12, 13]]
 
 
+def test_persistent_workers_notice_what_was_changed_in_a_step_or_a_loader():
+    class Scaled(DataLoader):
+        scale = 1
+
+        def create_item(self, i):
+            return self.dataset[i] * self.scale
+
+    dl = Scaled([1, 2], bs=2, num_workers=1, persistent_workers=True, after_item=ShiftAlways())
+    rows(dl)
+    dl.scale = 10
+    assert [round(x - x % 10) for x in rows(dl)[0]] == [10, 20]
+    dl.after_item.p = 0.0
+    assert rows(dl) == [[10, 20]]
+
+
 def test_a_pass_that_was_left_does_not_spoil_the_next():
     dl = columns(num_workers=2, persistent_workers=True)
     for _ in dl:
@@ -235,10 +250,23 @@ def test_what_cannot_be_sent_to_workers_is_an_error_where_they_were_asked_for():
     assert "lambda" in str(caught.value)
 
 
+def test_what_cannot_be_sent_is_named():
+    import threading
+
+    dataset = Numbers()
+    dataset.lock = threading.Lock()
+    with pytest.raises(BadValue) as caught:
+        list(DataLoader(dataset, bs=2, num_workers=1, multiprocessing_context="spawn"))
+    assert "its dataset cannot be pickled" in caught.value.got
+
+
 def test_by_default_what_cannot_be_sent_is_made_here_with_one_line():
     dl = DataLoader([1, 2], bs=2, after_item=lambda x: x, num_workers=2, multiprocessing_context="spawn")
     dl.workers_by_default = True
-    with pytest.warns(UserWarning, match="without workers"):
+    with pytest.warns(UserWarning, match="without workers, since its after_item cannot be pickled"):
+        assert rows(dl) == [[1, 2]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert rows(dl) == [[1, 2]]
 
 

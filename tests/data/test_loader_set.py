@@ -227,3 +227,60 @@ def test_loaders_survive_pickling():
     dls = pickle.loads(pickle.dumps(letters(shuffle=False, after_batch=Negate)))
     assert dls.one_batch()[1].tolist() == [0, 1]
     assert dls.vocab == list("ABCDEFGH")
+
+
+def test_a_look_into_a_loader_of_others_moves_no_global_generator():
+    dls = DataLoaders(TorchDataLoader(list(range(10)), batch_size=2, shuffle=True), device="meta")
+    before = torch.get_rng_state()
+    assert dls.one_batch().device.type == "meta"
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(BadValue, match="would use up"):
+        DataLoaders(iter([1, 2])).one_batch()
+
+
+@pytest.mark.parametrize("verb", ["show_batch", "new_empty", "test_dl"])
+def test_what_needs_transforms_says_so_for_a_loader_of_others(verb):
+    dls = DataLoaders(TorchDataLoader([1, 2]), TorchDataLoader([3]))
+    with pytest.raises(BadArgument, match=f"{verb} needs a loader that knows its transforms") as caught:
+        getattr(dls, verb)(*([[1]] if verb == "test_dl" else []))
+    assert "DataLoader" in caught.value.got
+
+
+def test_without_cuda_that_is_said_before_anything_moves(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    dls = letters()
+    with pytest.raises(BadValue, match="no CUDA device"):
+        dls.cuda()
+    assert dls.device == torch.device("cpu")
+
+
+def test_each_loader_can_have_settings_of_its_own():
+    dls = DataLoaders.from_dsets(pairs, pairs, bs=4, dl_kwargs=[{"bs": 2}, {"bs": 5}])
+    assert [dl.bs for dl in dls] == [2, 5]
+    with pytest.raises(BadArgument, match="unknown argument 'sb'"):
+        DataLoaders.from_dsets(pairs, bs=4, dl_kwargs=[{"sb": 2}])
+
+
+def test_too_few_items_asked_for_are_an_error():
+    with pytest.raises(BadValue, match="bs=8 is more than the 3 training items"):
+        DataLoaders.from_dsets(pairs, bs=8, n=3)
+
+
+def test_a_loader_can_be_made_of_one_of_another_class():
+    class Other(TfmdDL):
+        pass
+
+    dl = DataLoader([1, 2, 3, 4], bs=3, seed=2, shuffle=True, after_item=lambda x: -x)
+    other = dl.new(cls=TfmdDL)
+    assert isinstance(other.after_item, Pipeline)
+    assert [b.tolist() for b in other] == [b.tolist() for b in dl]
+    train = letters(after_batch=Negate).train
+    assert type(train.new(cls=Other)) is Other
+    assert plain(train.new(cls=Other).one_batch()[0]).max() <= 0
+    assert len(train.new(pairs, cls=DataLoader)) == 5
+
+
+def test_asking_for_an_attribute_costs_no_search_for_names(monkeypatch):
+    monkeypatch.setattr("layered.data.attributes.nearest", None)
+    assert not hasattr(letters(), "vocbulary")
+    assert "vocab" in dir(letters().train)

@@ -96,7 +96,7 @@ def tensors(weights):
 pytestmark = pytest.mark.skipif(sys.platform == "win32" or not distributed.is_available(), reason="needs gloo")
 
 
-@pytest.mark.parametrize("which", ["weights", "resumed"])
+@pytest.mark.parametrize("which", ["weights", "resumed", "gathered"])
 def test_parameters_are_those_of_one_process_with_the_whole_batch(left, which):
     both, alone, _ = left
     for one in both:

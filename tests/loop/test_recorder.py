@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from layered.callback.schedule import ParamScheduler
+from layered.foundation.errors import OutOfRange, UnknownName
 from layered.loop.callback import Callback
 from layered.loop.loop import Loop
 from layered.loop.recorder import Recorder, format_time
@@ -134,17 +136,91 @@ def test_no_loss_is_read_from_the_device_batch_by_batch(monkeypatch):
     assert reads == ["tolist"] * 3
 
 
-def test_plots_show_what_was_recorded():
+def test_validation_reads_the_device_as_often_for_many_batches_as_for_few(monkeypatch):
+    counts = []
+    for rows in ((4,), (4, 4, 2, 4, 4)):
+        learn, reads = Loop((batches((4,)), batches(rows)), nn.Linear(2, 1), nn.MSELoss(), metrics=mean_abs), []
+        learn.logger = lambda row: None
+        with monkeypatch.context() as patched:
+            for name in ("item", "tolist", "__float__", "__bool__", "cpu", "numpy"):
+                original = getattr(torch.Tensor, name)
+                spy = lambda self, *args, original=original, name=name: reads.append(name) or original(self, *args)
+                patched.setattr(torch.Tensor, name, spy)
+            learn.fit(1)
+        counts.append(len(reads))
+    assert counts[0] == counts[1]
+
+
+def test_more_validation_batches_than_are_kept_on_the_device_count_alike(monkeypatch):
+    whole = learner().validate()
+    monkeypatch.setattr("layered.loop.recorder.SETTLE_EVERY", 2)
+    assert learner().validate() == pytest.approx(whole)
+
+
+def test_the_history_is_plain_data_and_a_frame():
+    learn = learner()
+    assert learn.recorder.history == []
+    assert learn.recorder.to_frame().empty
+    learn.fit(3, start_epoch=1)
+    history, values = learn.recorder.history, learn.recorder.values
+    assert [list(row) for row in history] == [["epoch", "train_loss", "valid_loss", "mean_abs"]] * 2
+    assert [[row["epoch"], *list(row.values())[1:]] for row in history] == [[1, *values[0]], [2, *values[1]]]
+    frame = learn.recorder.to_frame()
+    assert frame.index.tolist() == [1, 2]
+    assert frame["mean_abs"].tolist() == [row[2] for row in values]
+
+
+def test_there_is_no_smooth_loss_before_the_first_batch():
+    learn = learner()
+    assert math.isnan(learn.recorder.smooth_loss)
+    assert learn.smooth_loss.isnan()
+
+
+@pytest.mark.parametrize("beta", [1.0, -0.1])
+def test_a_smoothing_that_makes_no_sense_is_refused(beta):
+    with pytest.raises(OutOfRange, match="beta"):
+        Recorder(beta=beta)
+
+
+@pytest.fixture
+def agg():
     import matplotlib
 
     matplotlib.use("agg")
+    yield
+    matplotlib.pyplot.close("all")
+
+
+def test_schedules_and_metrics_are_plotted_by_name(agg):
+    learn = learner(recorder=Recorder(train_metrics=True))
+    learn.fit(2, cbs=ParamScheduler({"lr": lambda pos: 0.1 - 0.05 * pos, "mom": lambda pos: 0.9}))
+    axes = learn.recorder.plot_sched().axes
+    assert [ax.get_ylabel() for ax in axes] == ["lr", "mom"]
+    assert axes[0].get_lines()[0].get_ydata() == pytest.approx(learn.recorder.hps["lr"])
+    assert len(learn.recorder.plot_sched("lr", figsize=(3, 2)).axes) == 1
+    with pytest.raises(UnknownName, match="mom"):
+        learn.recorder.plot_sched("mon")
+    axes = learn.recorder.plot_metrics(figsize=(4, 2)).axes
+    assert [ax.get_ylabel() for ax in axes] == ["loss", "mean_abs"]
+    train, valid = axes[1].get_lines()
+    assert list(train.get_ydata()) == [row[1] for row in learn.recorder.values]
+    assert list(valid.get_ydata()) == [row[3] for row in learn.recorder.values]
+
+
+def test_an_empty_recorder_plots_nothing_and_does_not_fail(agg):
+    recorder = learner().recorder
+    recorder.plot_loss()
+    recorder.plot_sched()
+    recorder.plot_metrics()
+
+
+def test_plots_show_what_was_recorded(agg):
     learn = learner()
     learn.fit(3)
     ax = learn.recorder.plot_loss(skip_start=2, show_epochs=True)
     train, valid = ax.get_lines()[:2]
     assert list(train.get_xdata()) == list(range(2, 9))
     assert list(valid.get_ydata()) == [row[1] for row in learn.recorder.values]
-    matplotlib.pyplot.close("all")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "00:00"), (61.9, "01:01"), (3600, "1:00:00")])

@@ -36,13 +36,14 @@ def test_the_table_shows_shapes_parameters_and_totals():
     lines = text.splitlines()
     assert lines[0] == "Sequential (input shape: 2 x 3 x 3 x 3)"
     assert [" ".join(line.split()) for line in lines if line.startswith(("0 ", "3 "))] == [
-        "0 (Conv2d) 2 x 64 x 1 x 1 1,792 True",
-        "3 (Linear) 2 x 2 130 False",
+        "0 (Conv2d) 2 x 64 x 1 x 1 1,792 True 6.91 k",
+        "3 (Linear) 2 x 2 130 False 512",
     ]
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "Total params:         1,922",
         "Trainable params:     1,792",
         "Non-trainable params: 130",
+        "Forward FLOPs:        7.42 k",
     ]
 
 
@@ -68,3 +69,22 @@ def test_models_see_plain_tensors():
 
     module_summary(Looking(), TensorImage(torch.zeros(1, 3, 2, 2)))
     assert seen == [torch.Tensor]
+
+
+def test_the_cost_is_two_operations_for_each_multiply_add():
+    summary = module_summary(Twice(), torch.zeros(2, 4), torch.zeros(2, 3))
+    assert [row.flops for row in summary.rows] == [2 * 2 * 4 * 4, 2 * 2 * 4 * 4, 0]
+    conv = module_summary(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), torch.zeros(5, 3, 10, 10))
+    assert conv.total_flops == 2 * 5 * 10 * 10 * 8 * 3 * 3 * 3
+
+
+def test_the_group_of_each_layer_is_shown():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    groups = [list(model[0].parameters()), list(model[2].parameters())]
+    summary = module_summary(model, torch.zeros(1, 3), groups=groups)
+    assert [row.group for row in summary.rows] == [0, None, 1]
+    assert str(summary).splitlines()[2].split()[-1] == "Group"
+
+
+def test_inputs_may_be_passed_by_name():
+    assert module_summary(Twice(), x=torch.zeros(2, 4), y=torch.zeros(2, 3)).total_params == 24

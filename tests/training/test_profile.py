@@ -3,6 +3,7 @@
 import time
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,12 @@ from layered.training.learner import Learner
 from layered.training.profile import STAGES, profile
 
 matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    yield
+    plt.close("all")
 
 
 class Slow:
