@@ -16,6 +16,7 @@ from benchmarks.runner import Result, compare
 from layered.callback.progress import ProgressCallback
 from layered.data.loader import DataLoader
 from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
+from layered.metrics.classification import accuracy
 
 ROWS, BATCH = 64 * 300, 64
 
@@ -57,6 +58,27 @@ def by_loop(loader: object) -> Callable[[], None]:
     return epoch
 
 
+def validating() -> tuple[Callable[[], object], Callable[[], object]]:
+    """A validation pass with accuracy, by the loop and by hand: 200 batches of a classifier."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    batches = [(torch.randn(BATCH, 64), torch.randint(0, 10, (BATCH,))) for _ in range(200)]
+    loss_func = nn.CrossEntropyLoss()
+
+    @torch.no_grad()
+    def by_hand() -> tuple[float, float]:
+        model.eval()
+        loss, right, rows = torch.tensor(0.0), torch.tensor(0), 0
+        for xb, yb in batches:
+            pred = model(xb)
+            loss += loss_func(pred, yb) * len(yb)
+            right += (pred.argmax(-1) == yb).sum()
+            rows += len(yb)
+        return float(loss / rows), float(right / rows)
+
+    return Loop((batches, batches), model, loss_func, metrics=accuracy).validate, by_hand
+
+
 def main() -> list[Result]:
     torch.set_num_threads(1)
     x = torch.randn(ROWS, 10)
@@ -68,6 +90,7 @@ def main() -> list[Result]:
         compare("300 steps of an MLP, torch's loader", by_loop(torchs), hand, budget=1.05, rounds=15),
         compare("300 steps of an MLP, our loader", by_loop(own), hand, budget=0.70, rounds=15),
         compare("300 steps of an MLP, a list of batches", by_loop(batches), by_hand(batches), rounds=15),
+        compare("validation of an MLP, with accuracy", *validating(), rounds=15),
     ]
 
 

@@ -137,7 +137,8 @@ from layered.foundation.transform import DisplayedTransform, InplaceTransform, I
 from layered.foundation.tree import default_device, to_cpu, to_detach, to_device, to_np
 from layered.loop.callback import Callback
 from layered.loop.checkpoint import Checkpoint
-from layered.loop.essentials import CastToTensor, TrainEvalCallback
+from layered.loop.durations import Duration, Every
+from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback
 from layered.loop.events import (
     CancelBackwardException,
     CancelBatchException,
@@ -146,6 +147,8 @@ from layered.loop.events import (
     CancelStepException,
     CancelTrainException,
     CancelValidException,
+    Event,
+    declare_event,
     event,
 )
 from layered.loop.recorder import Recorder
@@ -383,11 +386,14 @@ __all__ = [
     "DiceLoss",
     "DiceMulti",
     "DisplayedTransform",
+    "Duration",
     "EMACallback",
     "EarlyStoppingCallback",
     "Embedding",
     "EncodedMultiCategorize",
     "EndSplitter",
+    "Event",
+    "Every",
     "ExplainedVariance",
     "F",
     "F1Score",
@@ -530,6 +536,7 @@ __all__ = [
     "SimpleNamespace",
     "SimpleSelfAttention",
     "SkipItemException",
+    "SkipToEpoch",
     "SpearmanCorrCoef",
     "StopOnNonFinite",
     "StopWhen",
@@ -584,6 +591,7 @@ __all__ = [
     "combined_cos",
     "cond_init",
     "debias",
+    "declare_event",
     "decode_at",
     "default_device",
     "defaultdict",

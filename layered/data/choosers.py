@@ -40,7 +40,8 @@ class Weighted:
     def choose(self, key: int) -> Positions:
         edges = np.cumsum(self.weights)
         drawn = torch.rand(self.count, generator=_generator(key), dtype=torch.float64).numpy()
-        return np.searchsorted(edges, drawn * edges[-1], side="right").clip(max=len(edges) - 1)
+        places: Positions = np.searchsorted(edges, drawn * edges[-1], side="right")
+        return places.clip(max=len(edges) - 1)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Repeated:
         edges = np.cumsum(self.weights[order])
         start = torch.rand((), generator=_generator(key), dtype=torch.float64).item()
         steps = (np.arange(self.count) + start) * (edges[-1] / self.count)
-        taken = order[np.searchsorted(edges, steps, side="right").clip(max=len(edges) - 1)]
-        return taken[permutation(self.count, key).numpy()]
+        taken: Positions = order[np.searchsorted(edges, steps, side="right").clip(max=len(edges) - 1)]
+        again = permutation(self.count, key).numpy()
+        return np.take(taken, again)
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,12 @@ class Part:
         return permutation(self.total, key).numpy()[: self.count]
 
 
-def chooser_of(dataset: Any, weights: Weights) -> Chooser:
+def chooser_of(dataset: Any, weights: Weights, count: int | None = None) -> Chooser:
     """What `weights=` of a loader asks for.
 
     weights    a number for each item; "balanced": every class as often as the others, in as many items as there are;
                "oversample": the items of rare classes repeated until their class is as large as the largest
+    count      items of an epoch, in place of what the rule says
     raises     BadValue, BadArgument
     """
     total = len(dataset)
@@ -94,7 +97,9 @@ def chooser_of(dataset: Any, weights: Weights) -> Chooser:
             labels = labels_of(dataset)
         _, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
         rarity = counts.max() / counts[numbers]
-        return Weighted(rarity, total) if weights == "balanced" else Repeated(rarity)
+        if weights == "balanced":
+            return Weighted(rarity, count or total)
+        return Repeated(rarity if count is None else rarity * (count / rarity.sum()))
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (total,):
         raise BadValue(
@@ -104,7 +109,7 @@ def chooser_of(dataset: Any, weights: Weights) -> Chooser:
         )
     if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
         raise BadValue("weights are numbers from 0, not all of them 0", got=f"{values.min()} to {values.max()}")
-    return Weighted(values, total)
+    return Weighted(values, count or total)
 
 
 def labels_of(dataset: Any) -> Positions:

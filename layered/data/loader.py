@@ -30,7 +30,7 @@ from layered.data.streams import Stream, shuffled, size_of
 from layered.data.transfer import on_device
 from layered.data.workers import IN_PARENT, IN_WORKER, Workers
 from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, refuse_unknown
+from layered.foundation.errors import BadArgument, BadValue, refuse_unknown
 from layered.foundation.seeds import Tickets, drawing, key_of, permutation, seeded
 from layered.foundation.transform import is_foreign
 
@@ -56,7 +56,7 @@ class DataLoader(BatchMaker, Passes):
     pin_memory  copy by way of page-locked memory; by default where batches go to CUDA
     indexed     whether the data set is asked for items by position; by default if it can be
     n           use only the first `n` items. With `shuffle` these, in a new order each epoch; for others each epoch see
-                `PartialDL`
+                `PartialDL`. With `weights`, how many are drawn
     device      where batches go; None leaves them
     seed        what shuffling and augmentation depend on; by default `torch.initial_seed()`, read when an epoch starts
     on_bad      "raise", or "skip": leave out items that cannot be made, with a warning that names them
@@ -107,12 +107,19 @@ class DataLoader(BatchMaker, Passes):
         for name, function in stages.items():
             setattr(self, name, function)
         self.workers_by_default = False
-        self._workers, self._stream = Workers(), None  # the stream that `dataset` is, once it was looked at
+        self._workers = Workers()
+        self._stream: Stream | None = None  # what `dataset` is, if it is one and was iterated over
         self._from_the_start()
 
     def _use(self, dataset: Any, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
         """Make batches of this data set from now on."""
         can_be_indexed = dataset is None or hasattr(dataset, "__getitem__")
+        if not can_be_indexed and not hasattr(dataset, "__iter__"):
+            raise BadArgument(
+                "these are no data to make batches of",
+                got=f"a {type(dataset).__name__}, {dataset!r}"[:200],
+                expected="something with len() and indexing, tensors, arrays, or an iterable",
+            )
         self.dataset = dataset
         self.indexed = can_be_indexed and not isinstance(dataset, IterableDataset) if indexed is None else indexed
         size = size_of(dataset)
@@ -126,7 +133,7 @@ class DataLoader(BatchMaker, Passes):
                     got=f"shuffle={self.shuffle}" if self.indexed else "a stream, whose items come as they come",
                     fix="shuffle=True" if self.indexed else "a data set that can be indexed",
                 )
-            self.chooser = chooser_of(dataset, weights)
+            self.chooser = chooser_of(dataset, weights, n)
 
     # -- how much there is
 
@@ -304,7 +311,7 @@ class DataLoader(BatchMaker, Passes):
         raise BadValue(
             "the loader has no batch",
             got=f"{self.n} items with bs={self.bs} and drop_last={self.drop_last}",
-            fix="a smaller bs",
+            fix="a smaller bs" if self.n else "check where its items come from",
         )
 
     @property
@@ -328,16 +335,16 @@ class DataLoader(BatchMaker, Passes):
             if dataset is not None:
                 del own["n"]
             return cls(self.dataset if dataset is None else dataset, **{**own, **changes})
+        is_other = dataset is not None
+        known_size = None if is_other else self.n if self.indexed else self._limit
+        weights, n = changes.pop("weights", None), changes.pop("n", known_size)
         res = copy.copy(self)
-        weights, n = changes.pop("weights", None), changes.pop("n", None)
         for name, value in changes.items():
-            setattr(res, name, value)
-        if dataset is not None or n is not None or weights is not None:
-            chooser = res.chooser if dataset is None and weights is None else None
-            res._use(
-                res.dataset if dataset is None else dataset, n, None if dataset is not None else res.indexed, weights
-            )
-            res.chooser = res.chooser or chooser
+            setattr(res, name, torch.device(value) if name == "device" and value is not None else value)
+        _check(bs=res.bs, num_workers=res.num_workers, n=n, shuffle_buffer=res.shuffle_buffer, on_bad=res.on_bad)
+        res._use(dataset if is_other else self.dataset, n, None if is_other else self.indexed, weights)
+        if not is_other and weights is None:
+            res.chooser = self.chooser
         res._from_the_start()
         return res
 
@@ -370,7 +377,7 @@ def _check(on_bad: str, **numbers: Any) -> None:
                 "bs is the number of items a batch" if name == "bs" else f"{name} is a number of things",
                 got=f"{name}={value!r}",
                 expected=f"a whole number from {least}",
-                fix=f"{name}={max(1, least)}, or more",
+                fix=f"{name}={least}, or more",
             )
     if on_bad not in ("raise", "skip"):
         raise BadValue(

@@ -13,6 +13,7 @@ from layered.foundation.dispatch import verb
 from layered.foundation.lists import L
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.seeds import seeded
+from layered.foundation.tensors import retype
 from layered.foundation.tree import map_tree
 
 _SLOTS = ("after_item", "before_batch", "after_batch")
@@ -136,11 +137,17 @@ class TfmdDL(DataLoader):
     def show_results(self, b: Any, out: Any, max_n: int = 9, ctxs: Any = None, show: bool = True, **kwargs: Any) -> Any:
         """Show the samples of batch `b` with target and prediction; `out` holds the decoded predictions, as targets are."""
         x, y, samples = self._pre_show_batch(b, max_n)
-        outs_batch = (*b[: self.n_inp], *(out if isinstance(out, tuple) else (out,)))
-        outs = self.decode_batch(outs_batch, max_n).map(lambda o: tuple(o[self.n_inp :]))
+        outs = self.decode_results(b, out, max_n)
         if not show:
             return x, y, samples, outs
         return verb("show_results")(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs)
+
+    def decode_results(self, b: Any, out: Any, max_n: int = 9) -> L:
+        """The first `max_n` decisions `out` about batch `b`, decoded as its targets are; each a tuple."""
+        outs, targets = out if isinstance(out, tuple) else (out,), b[self.n_inp :]
+        if [o.ndim for o in outs] == [getattr(t, "ndim", None) for t in targets]:
+            outs = tuple(map(retype, outs, targets))
+        return self.decode_batch((*b[: self.n_inp], *outs), max_n).map(lambda o: tuple(o[self.n_inp :]))
 
     def __repr__(self) -> str:
         slots = "\n".join(f"  {name}: {getattr(self, name)!r}" for name in _SLOTS)

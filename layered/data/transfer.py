@@ -45,7 +45,7 @@ class CudaCopies:
 
     def __init__(self, device: torch.device, pin: bool) -> None:
         self.device, self.pin = device, pin
-        self.stream = torch.cuda.Stream(device)
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def start(self, made: MadeBatch) -> tuple[MadeBatch, torch.cuda.Event]:
         """Begin to copy a batch."""

@@ -9,9 +9,10 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource
+from layered.foundation.pipeline import describe
 from layered.loop.processes import unwrapped
 
 
@@ -135,6 +136,18 @@ def loss_of(loss_func: Callable[..., Any] | None, pred: Any, yb: tuple[Any, ...]
             fix="Learner(dls, model, loss_func=nn.CrossEntropyLoss()), or another function of (pred, *targets)",
         )
     return loss
+
+
+def reported(loss: Any) -> Tensor | None:
+    """A copy of a loss without its history; None stays None.
+
+    raises     CannotTrain for what is no tensor
+    """
+    if loss is None:
+        return None
+    if not isinstance(loss, Tensor):
+        raise CannotTrain("the loss is no tensor", got=describe(loss), fix="return one from loss_func or step")
+    return loss.detach().clone()
 
 
 def check_fit(n_epoch: int, start_epoch: int, n_iter: int | None, train: Any) -> None:

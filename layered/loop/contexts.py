@@ -77,7 +77,9 @@ class Contexts(Listeners):
             with _replaced(self, "loss_func", partial(loss_func, reduction="none")):
                 yield self
         else:
-            raise BadValue("this loss cannot be taken item by item", got=repr(loss_func), fix="a loss with a `reduction`")
+            raise BadValue(
+                "this loss cannot be taken item by item", got=repr(loss_func), fix="a loss with a `reduction`"
+            )
 
     def __enter__(self) -> Self:
         """`with learn:` fires before_fit and before_epoch, and at its end after_epoch and after_fit: for passes by hand."""

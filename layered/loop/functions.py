@@ -74,6 +74,8 @@ class FunctionCallback(Callback):
 
 def _takes_learner(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether the learner comes before the other arguments: it does where a parameter would be left without a value."""
+    if not callable(function):
+        raise BadArgument("only a function can be called at an event", got=repr(function))
     try:
         signature = inspect.signature(function)
     except ValueError:  # some builtins have none

@@ -150,9 +150,9 @@ class Listeners(State):
     def trace(self) -> Iterator[Trace]:
         """Write down who changes what inside the `with`; it costs time there, and nothing elsewhere.
 
-            with learn.trace() as trace:
-                learn.fit(1)
-            print(trace)
+        with learn.trace() as trace:
+            learn.fit(1)
+        print(trace)
         """
         outer, self._trace = self._trace, Trace(self)
         self._listen()

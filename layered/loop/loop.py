@@ -19,6 +19,7 @@ from layered.loop.batches import (
     loss_of,
     no_batch,
     numbered,
+    reported,
     set_epoch,
     split_batch,
     valid_of,
@@ -173,19 +174,6 @@ class Loop(Contexts):
         if valid is not None:
             self.one_validation(valid)
 
-    def one_validation(self, dl: Any) -> None:
-        """One pass over `dl` without gradients."""
-        self.begin_pass(dl, training=False)
-        set_epoch(dl, self.epochs_started, "valid")
-        with torch.no_grad(), ShortTraceback():
-            self.within(VALIDATE, self.all_batches)
-
-    def begin_pass(self, dl: Any, *, training: bool) -> None:
-        """Set the fields of a pass over `dl`, before its first event."""
-        self.dl, self.training, self.iter, self.batch = dl, training, 0, None
-        self.n_iter = self.epoch_length if training and self.epoch_length is not None else length_of(dl)
-        self.n_inp = getattr(dl, "n_inp", None) or getattr(self.dls, "n_inp", None)
-
     def _train_batches(self) -> None:
         saved, self._saved = self._saved, None
         if saved is None:
@@ -199,6 +187,19 @@ class Loop(Contexts):
         self.all_batches()
         if self.batch is None:
             raise no_batch(self.epoch)
+
+    def one_validation(self, dl: Any) -> None:
+        """One pass over `dl` without gradients."""
+        self.begin_pass(dl, training=False)
+        set_epoch(dl, self.epochs_started, "valid")
+        with torch.no_grad(), ShortTraceback():
+            self.within(VALIDATE, self.all_batches)
+
+    def begin_pass(self, dl: Any, *, training: bool) -> None:
+        """Set the fields of a pass over `dl`, before its first event."""
+        self.dl, self.training, self.iter, self.batch = dl, training, 0, None
+        self.n_iter = self.epoch_length if training and self.epoch_length is not None else length_of(dl)
+        self.n_inp = getattr(dl, "n_inp", None) or getattr(self.dls, "n_inp", None)
 
     def all_batches(self, batches: Iterable[Any] | None = None, first: int = 0) -> None:
         """Every batch of this pass, or these, numbered from `first`."""
@@ -228,7 +229,7 @@ class Loop(Contexts):
         if not self.has_learned:
             self.minimize(loss)
         elif loss is not None:
-            self.loss = loss.detach()
+            self.loss = reported(loss)
 
     def minimize(self, loss: Any, opt: str | None = None) -> Any:
         """Learn from a loss: its gradient and a step of the optimizer, with their events. Outside training, only note it.
@@ -239,7 +240,7 @@ class Loop(Contexts):
         if opt is not None:
             return minimize_with(self, opt, loss)
         self.has_learned, self.loss_grad = True, loss
-        self.loss = None if loss is None else loss.detach().clone()
+        self.loss = reported(loss)
         self.emit("after_loss")
         if self.training and self.loss_grad is not None and self._learns():
             self.within(BACKWARD, self._backward)

@@ -122,7 +122,9 @@ def spread(opt: Any, value: Any) -> list[Any]:
         return discriminative(value, len(opt.hypers))
     names = set(opt) if isinstance(opt, Optimizers) else set()
     if set(value) != names:
-        raise BadValue("the values are of other optimizers", got=", ".join(value), expected=", ".join(names) or "a number")
+        raise BadValue(
+            "the values are of other optimizers", got=", ".join(value), expected=", ".join(names) or "a number"
+        )
     return [one for name in opt for one in discriminative(value[name], len(opt[name].hypers))]
 
 
@@ -143,7 +145,9 @@ def create_opt(loop: Any) -> Any:
             expected=f"parameters of {', '.join(parts)}",
             fix="name their part in opt_func too, or freeze them: part.requires_grad_(False)",
         )
-    return Optimizers({name: _optimizer(loop, part, loop.opt_func[name], loop.lr[name]) for name, part in parts.items()})
+    return Optimizers(
+        {name: _optimizer(loop, part, loop.opt_func[name], loop.lr[name]) for name, part in parts.items()}
+    )
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:

@@ -115,7 +115,9 @@ class Recorder(Callback):
         if not self.valid_metrics:
             return
         self._settle_valid()
-        shares = [share for part in gathered((self._valid_losses, self._valid_rows)) for share in zip(*part, strict=True)]
+        shares = [
+            share for part in gathered((self._valid_losses, self._valid_rows)) for share in zip(*part, strict=True)
+        ]
         rows = sum(rows for _, rows in shares)
         values = [sum(float(loss) * n for loss, n in shares) / rows if rows else None, *self._metric_values()]
         if self.learn.nested:
@@ -244,6 +246,7 @@ def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: t
         for label, (x, y) in lines.items():
             ax.plot(x, y, label=label, marker="o" if len(x) == 1 else None)
         ax.set_xlabel(xlabel)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_ylabel(name)
         if len(lines) > 1:
             ax.legend()

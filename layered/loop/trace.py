@@ -90,7 +90,9 @@ class Trace:
         table = [("event", "who", "what", "old", "new", "times")]
         table += [(c.event, c.writer, c.name, c.old, c.new, str(c.count)) for c in self.rows]
         widths = [max(len(row[i]) for row in table) for i in range(5)]
-        return "\n".join("  ".join([*(f"{v:<{w}}" for v, w in zip(row, widths, strict=False)), row[5]]) for row in table)
+        return "\n".join(
+            "  ".join([*(f"{v:<{w}}" for v, w in zip(row, widths, strict=False)), row[5]]) for row in table
+        )
 
 
 _UNSET: tuple[Any, Any] = (None, None)

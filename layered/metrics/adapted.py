@@ -33,8 +33,8 @@ class Adapted(Metric):
     @staticmethod
     def fits(metric: Any) -> bool:
         """Whether `metric` has the methods of one."""
-        takes_in, gives = ("update", "accumulate"), ("compute", "value")
-        return hasattr(metric, "reset") and all(any(hasattr(metric, n) for n in names) for names in (takes_in, gives))
+        names = set(dir(metric))
+        return "reset" in names and bool(names & {"update", "accumulate"}) and bool(names & {"compute", "value"})
 
     def reset(self) -> None:
         self._seen = False
@@ -105,7 +105,7 @@ class ScorerMetric(Kept):
         return (pred.flatten() if pred.numel() == targ.numel() == len(targ) else pred), targ
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
-        yes_or_no = bool(((targ == 0) | (targ == 1)).all())
+        yes_or_no, is_class = bool(((targ == 0) | (targ == 1)).all()), True
         if pred.ndim == 2 and targ.ndim == 1:
             probs, classes = pred.softmax(1), np.arange(pred.shape[1])
             estimator = _estimator(sk_base.ClassifierMixin, probs.argmax(1), probs, classes)
@@ -116,8 +116,7 @@ class ScorerMetric(Kept):
             classes_of_labels = [np.arange(2)] * pred.shape[1]
             estimator = _estimator(sk_base.ClassifierMixin, (pred >= 0).int(), pred.sigmoid(), classes_of_labels)
         else:
-            estimator = _estimator(sk_base.RegressorMixin, pred)
-        is_class = yes_or_no and hasattr(estimator, "classes_")
+            estimator, is_class = _estimator(sk_base.RegressorMixin, pred), False
         return float(self.scorer(estimator, pred.numpy(), (targ.int() if is_class else targ).numpy()))
 
 
@@ -125,10 +124,12 @@ def _estimator(mixin: Any, decided: Tensor, probs: Tensor | None = None, classes
     """An estimator of scikit-learn's form that has predicted already."""
 
     class Predicted(mixin, sk_base.BaseEstimator):  # type: ignore[misc, name-defined]  # loaded on first use
+        classes_ = classes
+
         def predict(self, X: Any) -> Any:
             return decided.numpy()
 
-    if probs is not None:
-        Predicted.predict_proba = lambda self, X: probs.numpy()
-        Predicted.classes_ = classes
+        def predict_proba(self, X: Any) -> Any:
+            return None if probs is None else probs.numpy()
+
     return Predicted()

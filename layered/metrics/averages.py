@@ -37,6 +37,7 @@ def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
         total, count = sums(*args, **kwargs)
         return total / count
 
+    sums.__qualname__ = f"{sums.__qualname__}.sums"  # where pickle finds it
     mean.sums = sums  # type: ignore[attr-defined]  # a mark for AvgMetric
     mean.__signature__ = signature(sums).replace(return_annotation=Tensor)  # type: ignore[attr-defined]
     return mean

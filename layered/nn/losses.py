@@ -376,7 +376,7 @@ class NoneReduce:
         self.before = getattr(loss_func, "reduction", None)
         if self.before is None and "reduction" not in names_of(loss_func):
             raise BadValue(
-                "this loss cannot be taken row by row",
+                "this loss cannot be taken item by item",
                 got=repr(loss_func),
                 expected="a loss with an attribute or an argument `reduction`",
             )

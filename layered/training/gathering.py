@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.arguments import names_of
 from layered.foundation.errors import BadValue, CannotSave
 from layered.foundation.helpers import noop
 from layered.foundation.paths import Path
 from layered.foundation.tensors import plain_tree
 from layered.foundation.tree import leaves, map_tree, to_detach
 from layered.loop.callback import Callback
+from layered.nn.losses import NoneReduce
 
 
 class GatherPredsCallback(Callback):
@@ -216,18 +215,8 @@ def item_losses(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Tensor:
     """The loss of every item of a batch: float [batch]."""
     if not targets:
         raise BadValue("there are no targets to compute losses from", fix="test_dl(items, with_labels=True)")
-    losses: Tensor
-    before = getattr(loss_func, "reduction", None)
-    if before is not None:
-        loss_func.reduction = "none"
-        try:
-            losses = loss_func(pred, *targets)
-        finally:
-            loss_func.reduction = before
-    elif inspect.isfunction(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
-        losses = loss_func(pred, *targets, reduction="none")
-    else:
-        raise BadValue("this loss cannot be taken item by item", got=repr(loss_func), fix="a loss with a `reduction`")
+    with NoneReduce(loss_func) as each:
+        losses: Tensor = each(pred, *targets)
     return losses.reshape(len(targets[0]), -1).mean(1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -45,9 +45,16 @@ def decoder_of(loop: Loop) -> Callable[[Any], Any]:
     """What turns the model's output into a decision: as the loss says, else for classes the one with the largest output."""
     own: Callable[[Any], Any] | None = getattr(loop.loss_func, "decodes", None)
     if own is not None:
-        return own
+        activation, decodes = activation_of(loop), own  # thresholds are for probabilities
+        return lambda output: decodes(activation(output))
     usual = default_loss(loop.dls)
-    return usual.decodes if isinstance(usual, CrossEntropyLossFlat) else noop
+    return (lambda output: usual.decodes(scores_of(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
+
+
+def scores_of(output: Any) -> Any:
+    """The scores in what a model puts out: its `logits` where it has several parts with names, else all of it."""
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    return output if logits is None else logits
 
 
 @checked
@@ -88,7 +95,7 @@ def get_preds(
 
     Inputs are not kept unless asked for. `stream_preds` gives the same batch by batch.
     """
-    dl, order = _ordered(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
+    dl, order = in_order(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
     gather = GatherPredsCallback(
         with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim,
         act=activation_of(loop) if act is None else act, decode=decoder_of(loop) if with_decoded else None,
@@ -97,7 +104,7 @@ def get_preds(
         with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
             loop.one_validation(dl)
         if not gather.count:
-            raise _no_batch(dl)
+            raise no_batch(dl)
         parts = gather.all_tensors()
     finally:
         gather.discard()
@@ -127,7 +134,7 @@ def stream_preds(
 
     raises        EmptySource for a loader without batches; CannotTrain if the learner did something else in between
     """
-    dl, _ = _ordered(loop, ds_idx, dl, reorder, natural=True)
+    dl, _ = in_order(loop, ds_idx, dl, reorder, natural=True)
     gather = GatherPredsCallback(
         with_input,
         with_loss,
@@ -139,7 +146,7 @@ def stream_preds(
             if gather.preds.batches:
                 yield gather.all_tensors()
     if not gather.count:
-        raise _no_batch(dl)
+        raise no_batch(dl)
 
 
 def _batch_by_batch(loop: Loop, dl: Any) -> Iterator[None]:
@@ -183,13 +190,14 @@ def loader_of(loop: Loop, ds_idx: int) -> Any:
     return dl
 
 
-def _no_batch(dl: Any) -> EmptySource:
+def no_batch(dl: Any) -> EmptySource:
+    """The error for a pass over a loader without batches."""
     return EmptySource(
         "the loader gave no batch to predict", got=describe(dl), fix="check its items and its batch size"
     )
 
 
-def _ordered(loop: Loop, ds_idx: int, dl: Any, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
+def in_order(loop: Loop, ds_idx: int, dl: Any, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
     """The loader with all its items in the order of its data set, and a list that gets the order they come in instead.
 
     natural    let no order of the loader's own be (by length, …), so that nothing is left to be put in order

@@ -63,6 +63,12 @@ def test_oversampling_keeps_every_item_and_makes_all_classes_as_large_as_the_lar
     assert chosen.tolist() != sorted(chosen)
 
 
+@pytest.mark.parametrize("weights", ["balanced", "oversample", np.ones(1000)])
+def test_it_can_be_said_how_many_items_make_an_epoch(weights):
+    chooser = chooser_of(Labelled(), weights, 300)
+    assert chooser.count == len(chooser.choose(1)) == 300
+
+
 def test_a_part_has_no_item_twice_and_every_item_has_its_turn():
     drawn = [Part(20, 5).choose(key) for key in range(100)]
     assert all(len(set(d)) == 5 for d in drawn)

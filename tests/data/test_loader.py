@@ -533,3 +533,12 @@ def test_loaders_can_be_copied_and_pickled():
 def test_batches_go_to_the_device():
     dl = DataLoader([torch.zeros(2)], bs=1).to("meta")
     assert next(iter(dl)).device.type == "meta"
+
+
+def test_what_is_no_data_is_refused_at_once():
+    with pytest.raises(BadArgument, match="no data to make batches of") as caught:
+        DataLoader(5, bs=2)
+    assert caught.value.got == "a int, 5"
+    with pytest.raises(BadValue, match="how many items there are is not known"):
+        list(DataLoader(bs=2))
+    assert rows(DataLoader(bs=2, n=4, create_item=lambda i: i * i)) == [[0, 1], [4, 9]]

@@ -65,6 +65,7 @@ def numbers(dl):
     return [b[:, 0].int().tolist() for b in dl]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3")
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("draws", [False, True])
 def test_any_number_of_workers_and_processes_makes_the_same_of_a_stream(shuffle, draws):

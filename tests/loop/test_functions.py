@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from layered.callback.rate_finder import lr_find
 from layered.foundation.errors import BadArgument, BadEvent, BadValue
 from layered.loop.events import declare_event
 from layered.loop.loop import Loop
@@ -80,6 +81,8 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_changes():
     before = list(learn.cbs)
     with pytest.raises(BadArgument, match="did you mean 'every'"):
         learn.on("after_batch", evry=3)(lambda learn: None)
+    with pytest.raises(BadArgument, match="only a function"):
+        learn.on("after_batch", 3)
     with pytest.raises(BadArgument, match="cannot be called"):
         learn.on("after_batch", lambda a, b, c: None)
     with pytest.raises(BadValue, match="500 batches"):
@@ -87,6 +90,16 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_changes():
     with pytest.raises(BadEvent, match="after_batch"):
         learn.on("after_bach")
     assert learn.cbs == before
+
+
+def test_looking_for_a_rate_counts_for_nothing():
+    learn, heard = learner(), []
+    learn.on("after_step", lambda learn: heard.append(learn.train_iter), every=4)
+    learn.on("after_batch", lambda learn: heard.append(-learn.train_iter), every="3 batches")
+    lr_find(learn, num_it=10, show_plot=False)
+    heard.clear()
+    learn.fit(1)
+    assert heard == [-3, 3]
 
 
 class Counter:

@@ -162,6 +162,18 @@ def test_several_optimizers_step_together_where_no_step_tells_them_apart():
     assert not any(torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
 
+@pytest.mark.parametrize("result", [{"loss": 1.0}, 0.5])
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_step_that_returns_no_tensor_is_told(result, learns):
+    def step(learn, batch):
+        if learns:
+            learn.minimize(learn.model(*batch).sum())
+        return result
+
+    with pytest.raises(CannotTrain, match="no tensor"):
+        silent(Loop((points(1), None), nn.Linear(2, 1), step=step)).fit(1)
+
+
 def test_what_does_not_fit_together_is_named(tmp_path):
     learn = silent(a_gan(points(), path=tmp_path))
     learn.opt_func = {"gen": Adam}
@@ -170,7 +182,9 @@ def test_what_does_not_fit_together_is_named(tmp_path):
     learn.opt_func, learn.lr = {"gen": Adam, "critik": Adam}, {"gen": 1.0, "critik": 1.0}
     with pytest.raises(UnknownName, match="critik"):
         learn.create_opt()
-    one = silent(Loop((points(1), None), nn.Linear(2, 1), step=lambda learn, b: learn.minimize(learn.model(*b).sum(), "gen")))
+    one = silent(
+        Loop((points(1), None), nn.Linear(2, 1), step=lambda learn, b: learn.minimize(learn.model(*b).sum(), "gen"))
+    )
     with pytest.raises(BadValue, match="one optimizer"):
         one.fit(1)
     misnamed = silent(a_gan(points()))

@@ -131,7 +131,9 @@ def test_every_part_of_a_batch_goes_to_the_device_of_the_model(structure):
             return self.layer(torch.zeros(4, 2, device="meta"))
 
     batches = Batches(STRUCTURES[structure])
-    learn = Loop(([batches[0]], None), See().to("meta"), lambda pred, y: seen.append(y) or pred.sum(), default_cbs=False)
+    learn = Loop(
+        ([batches[0]], None), See().to("meta"), lambda pred, y: seen.append(y) or pred.sum(), default_cbs=False
+    )
     learn.logger = None
     learn.fit(1)
     assert {t.device.type for t in seen} == {"meta"}

@@ -4,18 +4,8 @@ import torch
 
 from layered.foundation.errors import BadValue
 from layered.foundation.tensors import TensorCategory
-from layered.metrics.classification import (
-    F1Score,
-    FBeta,
-    Precision,
-    Recall,
-    accuracy,
-    accuracy_multi,
-    confusion_counts,
-    error_rate,
-    top_k_accuracy,
-)
-from layered.metrics.metric import mk_metric
+from layered.metrics.classification import accuracy, accuracy_multi, error_rate, foreground_acc, top_k_accuracy
+from layered.metrics.metric_set import mk_metric
 
 SIZES = [1, 7, 64, 200]
 
@@ -30,14 +20,6 @@ def by_batches(metric, pred, targ, size):
     for p, t in zip(pred.split(size), targ.split(size), strict=True):
         metric.update(p, t)
     return metric.value
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_accuracy_and_error_rate_are_right_for_any_batch_size(size):
-    pred, targ = data(4)
-    wanted = sk.accuracy_score(targ, pred.argmax(-1))
-    assert by_batches(accuracy, pred, targ, size) == pytest.approx(wanted, abs=1e-6)
-    assert by_batches(error_rate, pred, targ, size) == pytest.approx(1 - wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -65,78 +47,27 @@ def test_accuracy_multi_counts_every_answer():
     assert accuracy_multi(pred.sigmoid(), targ, thresh=0.3, sigmoid=False) == pytest.approx(wanted)
 
 
-ORACLES = [
-    (Precision, sk.precision_score),
-    (Recall, sk.recall_score),
-    (F1Score, sk.f1_score),
-    (lambda **kw: FBeta(0.5, **kw), lambda *args, **kw: sk.fbeta_score(*args, beta=0.5, **kw)),
-]
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
-def test_two_classes_are_scored_as_by_sklearn(ours, theirs, size):
-    pred, targ = data(2)
-    for pos_label in (0, 1):
-        wanted = theirs(targ, pred.argmax(-1), pos_label=pos_label)
-        assert by_batches(ours(pos_label=pos_label), pred, targ, size) == pytest.approx(wanted, abs=1e-6)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
-@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
-def test_several_classes_are_averaged_as_by_sklearn(ours, theirs, average, size):
-    pred, targ = data(5)
-    targ = targ.clamp(max=2)
-    pred[:, 4] = -9  # class 4 occurs nowhere, class 3 in predictions alone
-    wanted = theirs(targ, pred.argmax(-1), average=average, zero_division=0)
-    assert by_batches(ours(average=average), pred, targ, size) == pytest.approx(wanted, abs=1e-6)
-    wanted = theirs(targ, pred.argmax(-1), average=average, labels=[1, 3, 4], zero_division=0)
-    metric = ours(average=average, labels=[1, 3, 4])
-    assert by_batches(metric, pred, targ, size) == pytest.approx(wanted, abs=1e-6)
-
-
-@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
-def test_without_an_average_each_class_has_its_value(ours, theirs):
-    pred, targ = data(4)
-    wanted = theirs(targ, pred.argmax(-1), average=None)
-    assert ours(average=None)(pred, targ).tolist() == pytest.approx(wanted.tolist(), abs=1e-6)
-
-
-def test_ignored_targets_do_not_count():
-    pred, targ = data(3)
-    kept = torch.arange(200) % 3 > 0
-    wanted = F1Score(average="macro")(pred[kept], targ[kept])
-    assert F1Score(average="macro", ignore_index=-100)(pred, targ.where(kept, -100)) == wanted
-
-
-def test_classes_may_stand_on_another_axis():
-    pred, targ = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
-    wanted = sk.recall_score(targ.flatten(), pred.argmax(1).flatten(), average="macro")
-    assert Recall(axis=1, average="macro")(pred, targ) == pytest.approx(wanted)
-
-
-def test_names_are_sklearns():
-    assert [m.name for m in (Precision(), Recall(), F1Score(), FBeta(2))] == [
-        "precision_score",
-        "recall_score",
-        "f1_score",
-        "fbeta_score",
-    ]
-
-
-def test_binary_scores_of_several_classes_say_what_to_do():
+def test_accuracy_of_scores_that_do_not_fit_says_which_axis():
     with pytest.raises(BadValue) as caught:
-        F1Score()(*data(3))
-    assert "F1Score(average='macro')" in caught.value.fix
+        accuracy(torch.zeros(4, 3, 5, 5), torch.zeros(4, 5, 5))
+    assert "axis -1" in caught.value.fix
+    with pytest.raises(BadValue) as caught:
+        accuracy(torch.zeros(4, 3), torch.zeros(4, 3))
+    assert "accuracy_multi" in caught.value.fix
+    with pytest.raises(BadValue, match="the 5 best classes"):
+        top_k_accuracy(torch.zeros(4, 3), torch.zeros(4))
 
 
-def test_an_unknown_average_is_refused_at_once():
-    with pytest.raises(BadValue, match="mean"):
-        Precision(average="mean")
-
-
-def test_the_confusion_matrix_is_sklearns():
-    pred, targ = data(4)
-    ours = confusion_counts(pred.argmax(-1), targ, 4)
-    assert ours.tolist() == sk.confusion_matrix(targ, pred.argmax(-1)).tolist()
+def test_foreground_counts_pixels_and_not_batches():
+    pred, targ = torch.randn(4, 3, 5, 5), torch.randint(0, 3, (4, 5, 5))
+    targ[0] = 0
+    metric = mk_metric(foreground_acc)
+    for p, t in zip(pred.split(1), targ.split(1), strict=True):
+        metric.update(p, t)
+    wanted = (pred.argmax(1) == targ)[targ > 0].float().mean().item()
+    assert metric.value == pytest.approx(wanted)
+    assert foreground_acc(pred, targ) == pytest.approx(wanted)
+    assert foreground_acc(pred[:1], targ[:1]).isnan()
+    assert foreground_acc(pred, targ, bkg_idx=2) == pytest.approx(
+        (pred.argmax(1) == targ)[targ != 2].float().mean().item()
+    )

@@ -1,15 +1,18 @@
 import copy
-from functools import partial
-from types import SimpleNamespace
+import pickle
 
 import pytest
 import torch
-from torch.testing import assert_close
 
 from layered.foundation.errors import BadArgument, BadValue
-from layered.metrics.accumulated import AccumMetric, ActivationType
-from layered.metrics.classification import F1Score, Precision, Recall, accuracy
-from layered.metrics.metric import AvgMetric, Metric, MetricSet, ValueMetric, flatten_check, mk_metric
+from layered.metrics.accumulated import AccumMetric
+from layered.metrics.averages import AvgMetric
+from layered.metrics.class_scores import F1Score, Precision, Recall
+from layered.metrics.classification import accuracy
+from layered.metrics.inputs import flatten_check
+from layered.metrics.metric import Metric
+from layered.metrics.metric_set import MetricSet, mk_metric
+from layered.metrics.regression import rmse
 
 
 class Largest(Metric):
@@ -30,29 +33,6 @@ class Batches(Metric):
 
     def compute(self):
         return self.seen
-
-
-class OldStyleMetric(Metric):
-    def reset(self):
-        self.total = 0
-
-    def accumulate(self, learn):
-        self.total += learn.pred.sum() * learn.scale
-
-    @property
-    def value(self):
-        return self.total
-
-
-@pytest.fixture
-def batches():
-    gen = torch.Generator().manual_seed(3)
-    return [(torch.randn(n, 2, generator=gen), torch.randint(0, 2, (n,), generator=gen)) for n in (4, 4, 3)]
-
-
-@pytest.fixture
-def whole(batches):
-    return torch.cat([p for p, _ in batches]), torch.cat([t for _, t in batches])
 
 
 def run(metric, batches):
@@ -166,7 +146,20 @@ def test_a_division_by_zero_is_nan_and_no_error():
 def test_expressions_are_named_by_their_formula():
     p, r = Precision(), Recall()
     f1 = 2 * p * r / (p + r)
-    assert f1.name == "((2 * precision_score) * recall_score) / (precision_score + recall_score)"
+    assert f1.name == "2 * precision_score * recall_score / (precision_score + recall_score)"
+    for metric, name in [
+        (p - (r - 1), "precision_score - (recall_score - 1)"),
+        (p - r - 1, "precision_score - recall_score - 1"),
+        ((p + r) ** 2, "(precision_score + recall_score) ** 2"),
+        (p ** (r**2), "precision_score ** recall_score ** 2"),
+        (-(p + r), "-(precision_score + recall_score)"),
+        (-p * 2, "-precision_score * 2"),
+        (abs(p - r), "abs(precision_score - recall_score)"),
+        (torch.clamp(p + r, max=1), "clamp(precision_score + recall_score)"),
+        ((p + r)[0], "(precision_score + recall_score)[0]"),
+        (2**p, "2 ** precision_score"),
+    ]:
+        assert metric.name == name
     assert torch.sqrt(p).name == "sqrt(precision_score)"
     f1.name = "f1"
     assert f1.name == f1.clone().name == "f1"
@@ -191,122 +184,10 @@ def test_a_clone_of_an_expression_keeps_sharing(batches):
     assert seen.value is None
 
 
-def test_two_sets_given_one_object_do_not_mix(batches):
-    shared = Precision()
-    one, other = MetricSet([shared]), MetricSet([shared])
-    for batch in batches:
-        one.update(*batch)
-    assert other.values == [None]
-    assert shared.value is None
-    assert one.names == ["precision_score"]
-    assert len(one) == len(list(one)) == 1
-
-
-def test_both_ways_of_writing_a_metric_work_with_a_learner(batches):
-    metrics = MetricSet([accuracy, OldStyleMetric, OldStyleMetric()])
-    metrics.reset()
-    for pred, targ in batches:
-        metrics.accumulate(SimpleNamespace(pred=pred, yb=(targ,), scale=2))
-    wanted = 2 * sum(pred.sum() for pred, _ in batches)
-    assert_close(metrics.values[1], wanted)
-    assert_close(metrics.values[2], wanted)
-    assert metrics.names == ["accuracy", "old_style", "old_style"]
-
-
-def test_names_come_from_functions_through_partial_and_from_classes():
-    assert mk_metric(accuracy).name == "accuracy"
-    assert mk_metric(partial(partial(accuracy, axis=1))).name == "accuracy"
-    assert Largest().name == "largest"
-    assert mk_metric(Largest).name == "largest"
-    metric = mk_metric(accuracy)
-    metric.name = "acc"
-    assert metric.name == "acc"
-
-
-def test_a_value_metric_reads_what_is_kept_elsewhere():
-    metric = mk_metric(ValueMetric(lambda: torch.tensor(4.0), "kept"))
-    metric.accumulate(None)
-    assert (metric.name, metric.value) == ("kept", 4.0)
-
-
-class MeanSquaredError:
-    """Has the methods of a torchmetrics metric."""
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self):
-        self.seen = []
-
-    def update(self, pred, targ):
-        self.seen.append((pred[:, 0] - targ) ** 2)
-
-    def compute(self):
-        return torch.cat(self.seen).mean()
-
-
-def test_a_torchmetrics_object_is_adapted_and_copied(batches, whole):
-    theirs = MeanSquaredError()
-    metrics = MetricSet([theirs, mk_metric(theirs) * 2])
-    for batch in batches:
-        metrics.update(*batch)
-    wanted = ((whole[0][:, 0] - whole[1]) ** 2).mean().item()
-    assert metrics.values == pytest.approx([wanted, 2 * wanted])
-    assert metrics.names[0] == "mean_squared_error"
-    assert theirs.seen == []
-    metrics.reset()
-    assert metrics.values[0] is None
-
-
-@pytest.mark.parametrize("what", [3, None, "nonsense"])
-def test_what_is_no_metric_is_refused(what):
-    with pytest.raises(BadArgument, match="metric"):
-        mk_metric(what)
-
-
-def test_a_function_of_the_whole_pass_does_not_depend_on_the_batches(batches, whole):
-    def worst(pred, targ):
-        return (pred - targ).abs().max()
-
-    metric = AccumMetric(worst, dim_argmax=-1)
-    assert run(metric, batches) == metric(*whole) == 1
-    assert metric.name == "worst"
-
-
-@pytest.mark.parametrize(
-    ("activation", "wanted"),
-    [
-        (ActivationType.No, [0.0, 2.0]),
-        (ActivationType.Sigmoid, [0.5, 0.880797]),
-        (ActivationType.Softmax, [0.119203, 0.880797]),
-        (ActivationType.BinarySoftmax, [0.880797]),
-    ],
-)
-def test_activations_are_applied_first(activation, wanted):
-    seen = []
-    metric = AccumMetric(lambda p, t: seen.append(p) or 0.0, activation=activation, flatten=False)
-    metric(torch.tensor([[0.0, 2.0]]), torch.tensor([1]))
-    assert_close(seen[0].flatten(), torch.tensor(wanted))
-
-
-def test_arguments_reach_the_function_as_asked():
-    def f(targ, pred, scale):
-        assert type(pred).__module__ == type(targ).__module__ == "numpy"
-        return float((pred.astype(float) * scale + targ).sum())
-
-    metric = AccumMetric(f, thresh=0.5, to_np=True, invert_arg=True, scale=10, name="f")
-    assert metric(torch.tensor([0.2, 0.5, 0.9]), torch.tensor([1, 2, 3])) == 26
-
-
-def test_an_unknown_activation_is_refused():
-    with pytest.raises(BadValue, match="relu"):
-        AccumMetric(accuracy, activation="relu")
-
-
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(BadValue) as caught:
         flatten_check(torch.zeros(3), torch.zeros(4))
-    assert caught.value.got == "3 predictions, 4 targets"
+    assert caught.value.got == "predictions float32 [3], targets float32 [4]"
 
 
 def test_a_metric_that_lacks_a_method_says_which():
@@ -325,3 +206,88 @@ def test_metrics_can_be_copied_deeply(batches):
     metric = 1 - Precision()
     value = run(metric, batches)
     assert copy.deepcopy(metric).value == value
+
+
+def test_metrics_can_be_pickled_with_what_they_have_seen(batches, whole):
+    p, r = Precision(), Recall()
+    for metric in (p, 2 * p * r / (p + r), torch.sqrt(p), Recall(average="macro")[1], AvgMetric(accuracy)):
+        again = pickle.loads(pickle.dumps(metric))
+        assert (again.name, again(*whole)) == (metric.name, metric(*whole))
+    seen = rmse.clone()
+    seen.update(*batches[0][0].T)
+    assert pickle.loads(pickle.dumps(seen)).value == seen.value
+
+
+def test_the_own_collections_of_an_older_metric_are_not_shared_with_its_clones():
+    class Older(Metric):
+        def __init__(self):
+            self.seen = []
+
+        def reset(self):
+            self.seen.clear()
+
+        def update(self, pred, targ):
+            self.seen.append(len(pred))
+
+        @property
+        def value(self):
+            return sum(self.seen)
+
+    first = Older()
+    first.update(torch.zeros(3), None)
+    second = first.clone()
+    second.update(torch.zeros(5), None)
+    assert (first.value, second.value) == (3, 5)
+    assert (first + second).value == 8
+
+
+@pytest.mark.parametrize("start", [[], {}, set(), torch.zeros(2)])
+def test_a_state_that_all_metrics_of_the_class_would_share_is_refused(start):
+    with pytest.raises(BadArgument, match="shared"):
+        type("Mine", (Metric,), {"state": ("seen",), "seen": start})
+
+
+def test_a_state_that_is_one_name_is_refused():
+    with pytest.raises(BadArgument) as caught:
+        type("Mine", (Metric,), {"state": "total"})
+    assert caught.value.fix == "state = ('total',)"
+
+
+def test_an_error_in_a_metric_says_which_it_was_and_what_it_was_given():
+    class Distance(Metric):
+        state = ("total",)
+
+        def update(self, pred, targ):
+            self.total += (pred - targ).sum()
+
+    with pytest.raises(RuntimeError) as caught:
+        Distance()(torch.zeros(4, 3), torch.zeros(4, 2))
+    assert "metric 'distance', given predictions float32 [4, 3] and targets float32 [4, 2]" in caught.value.__notes__[0]
+    with pytest.raises(BadValue) as caught:
+        Precision()(torch.zeros(4, 2), torch.zeros(5, dtype=torch.int64))
+    assert caught.value.problem.startswith("metric 'precision_score'")
+    assert caught.value.got == "predictions float32 [4, 2], targets int64 [5]"
+    assert "axis" in caught.value.fix
+
+
+def test_a_new_metric_takes_a_few_lines(batches, whole):
+    class Confidence(Metric):
+        """The mean probability of the true class."""
+
+        state = "total", "count"
+
+        def update(self, pred, targ):
+            self.total += pred.softmax(-1).gather(1, targ[:, None]).sum()
+            self.count += len(targ)
+
+        def compute(self):
+            return self.total / self.count
+
+    pred, targ = whole
+    wanted = pred.softmax(-1)[torch.arange(11), targ].mean().item()
+    one, other = Confidence(), Confidence()
+    run(one, batches[:1])
+    run(other, batches[1:])
+    one.merge(other)
+    assert one.value == pytest.approx(wanted)
+    assert (one.name, (1 - Confidence())(*whole)) == ("confidence", pytest.approx(1 - wanted))

@@ -253,5 +253,5 @@ def test_none_reduce_gives_the_loss_of_each_row_and_restores(loss):
 
 
 def test_none_reduce_refuses_a_loss_without_a_reduction():
-    with pytest.raises(BadValue, match="row by row"):
+    with pytest.raises(BadValue, match="item by item"):
         NoneReduce(lambda pred, target: (pred - target).abs().mean())
