@@ -93,6 +93,7 @@ from layered.data.splitters import (
     TrainTestSplitter,
 )
 from layered.data.tfmd_loader import TfmdDL
+from layered.data.weighted import PartialDL, WeightedDL
 from layered.foundation.dispatch import typedispatch
 from layered.foundation.display import get_grid, show_image, show_images, show_title, show_titled_image, subplots
 from layered.foundation.errors import LayeredError
@@ -314,10 +315,11 @@ from layered.optim.steppers import (
 )
 from layered.optim.wrappers import OptimWrapper
 from layered.optim.zoo import SGD, Adam, AdamW, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, ranger
+from layered.training.confusion import ClassificationInterpretation, SegmentationInterpretation
 from layered.training.doctor import Diagnosis, Finding
 from layered.training.gathering import GatherPredsCallback
 from layered.training.inference import FetchPredsCallback
-from layered.training.interpret import ClassificationInterpretation, Interpretation
+from layered.training.interpret import Interpretation, RegressionInterpretation
 from layered.training.learner import Learner
 from layered.training.loading import load_learner
 
@@ -481,6 +483,7 @@ __all__ = [
     "OverfitOneBatch",
     "ParamScheduler",
     "ParameterModule",
+    "PartialDL",
     "PartialLambda",
     "Path",
     "PearsonCorrCoef",
@@ -509,6 +512,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "RegexLabeller",
     "RegressionBlock",
+    "RegressionInterpretation",
     "RegressionSetup",
     "ResBlock",
     "ResizeBatch",
@@ -525,6 +529,7 @@ __all__ = [
     "SchedLin",
     "SchedNo",
     "SchedPoly",
+    "SegmentationInterpretation",
     "Self",
     "SelfAttention",
     "SeparableBlock",
@@ -573,6 +578,7 @@ __all__ = [
     "URLs",
     "ValueMetric",
     "View",
+    "WeightedDL",
     "accuracy",
     "accuracy_multi",
     "adam_step",

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from layered.foundation.display import in_notebook, is_quiet, is_watched
 from layered.foundation.optional import lazy
 from layered.loop.recorder import format_time
@@ -18,9 +20,11 @@ display = lazy("IPython.display")
 def shown(value: Any) -> str:
     """A value of the table as text.
 
-    >>> shown(0.5), shown(3), shown(None)
-    ('0.500000', '3', 'None')
+    >>> shown(0.5), shown(3), shown(None), shown(Tensor([0.5, 1]))
+    ('0.500000', '3', 'None', '[0.5000, 1.0000]')
     """
+    if isinstance(value, Tensor):
+        return f"[{', '.join(f'{x:.4f}' for x in value.flatten().tolist())}]"
     return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 

@@ -86,7 +86,7 @@ def as_tensors(side: Any, name: str) -> list[Tensor]:
 
 def row_taker(dataset: Any) -> Callable[[Any], Any] | None:
     """A function from positions to a batch of these rows of tensors or arrays in memory; None for any other data set."""
-    if type(dataset) in (TensorDataset, Arrays):
+    if type(dataset) in (TensorDataset, Arrays) or getattr(type(dataset), "rows_are_tensors", False):
         tensors = dataset.tensors
         return lambda rows: tuple(t.index_select(0, _index(rows, t)) for t in tensors)
     if type(dataset) is Tensor and dataset.ndim:

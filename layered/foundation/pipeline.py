@@ -134,7 +134,7 @@ def describe(o: Any) -> str:
     kind = type(o).__name__
     if isinstance(o, np.generic):
         return f"{kind} {o}"
-    if hasattr(o, "iloc") and o.ndim == 1:
+    if hasattr(o, "iloc") and getattr(o, "ndim", None) == 1:
         cells = ", ".join(f"{name}={value!r}" for name, value in o.iloc[:3].to_dict().items())
         return f"row {cells}{', …' if len(o) > 3 else ''}"
     if hasattr(o, "shape"):

@@ -84,6 +84,8 @@ transforms: Registry[type] = Registry("transform")
 losses: Registry[type] = Registry("loss")
 modules: Registry[type] = Registry("module")
 builders: Registry[Callable[..., Any]] = Registry("model builder")
+loader_kinds: Registry[Any] = Registry("kind of loader")  # those that describe their data themselves
+learner_kinds: Registry[Any] = Registry("kind of learner")
 
 
 def register_function(name: str | None = None) -> Callable[[Any], Any]:

@@ -105,6 +105,7 @@ class ScorerMetric(Kept):
         return (pred.flatten() if pred.numel() == targ.numel() == len(targ) else pred), targ
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
+        pred = pred.double()  # probabilities that sum to 1 as closely as scikit-learn checks
         yes_or_no, is_class = bool(((targ == 0) | (targ == 1)).all()), True
         if pred.ndim == 2 and targ.ndim == 1:
             probs, classes = pred.softmax(1), np.arange(pred.shape[1])

@@ -77,7 +77,9 @@ def shown(batch: Any) -> str:
 
 def mismatch(pred: Tensor, targ: Tensor, axis: int | None = None) -> BadValue:
     """The error for predictions and targets that do not fit each other; `axis` is that of the classes, if there are any."""
-    if axis is None:
+    if axis is None and pred.ndim == 2 and targ.numel() == len(pred):
+        fix = "for one class out of several use accuracy, F1Score(average='macro') and their like; else give the model one output"
+    elif axis is None:
         fix = "check the number of outputs of the model (n_out)"
     elif pred.shape == targ.shape:
         fix = "targets with a number for each class need a metric for several labels (accuracy_multi, F1ScoreMulti)"

@@ -61,8 +61,9 @@ _AVERAGED = {
     "recall": (one.Recall, multi.RecallMulti),
 }
 for _name, (_of_classes, _of_labels) in _AVERAGED.items():
-    register_metric(_name, partial(_of_classes, average="auto"))
-    register_metric(f"{_name}_multi", _of_labels)
+    for _suffix in ("", "_score"):
+        register_metric(_name + _suffix, partial(_of_classes, average="auto"))
+        register_metric(f"{_name}{_suffix}_multi", _of_labels)
     for _average in ("macro", "micro", "weighted"):
         register_metric(f"{_name}_{_average}", partial(_of_classes, average=_average))
 
@@ -108,3 +109,18 @@ _CLASSES: dict[str, Callable[[], Metric]] = {
 }
 for _name, _make in _CLASSES.items():
     register_metric(_name, _make)
+
+_AS_IN_TABLES = {
+    "average_precision_score": "average_precision",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "brier_score_loss": "brier_score",
+    "cohen_kappa_score": "cohen_kappa",
+    "corpus_bleu": "bleu",
+    "explained_variance_score": "explained_variance",
+    "pearsonr": "pearson",
+    "r2_score": "r2",
+    "roc_auc_score": "roc_auc",
+    "spearmanr": "spearman",
+}
+for _name, _same in _AS_IN_TABLES.items():
+    register_metric(_name, metric_names.get(_same))

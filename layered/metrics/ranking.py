@@ -1,7 +1,7 @@
 """Scores of probabilities: how well they rank, and how honest they are.
 
-Where one class out of several is predicted, predictions are logits with the classes on `axis`; with a single logit a row (or
-none of that axis), it stands for the second of two classes. Numbers are scikit-learn's. A class that never occurs as a
+Where one class out of several is predicted, predictions are logits with the classes on `axis`; a single logit a row
+stands for the second of two classes. Numbers are scikit-learn's. A class that never occurs as a
 target has no ranking: the value is nan then, with scikit-learn's warning.
 """
 
@@ -31,13 +31,11 @@ def class_probabilities(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Ten
     (tensor([[0.5000, 0.5000]]), tensor([1]))
     """
     pred, targ = floats(plain(pred)), plain(targ)
-    if pred.numel() == targ.numel():
-        one = pred.reshape(-1, 1)
-        return torch.cat([-one, one], dim=1).sigmoid(), targ.flatten()
-    rows = pred.movedim(axis, -1).reshape(-1, pred.shape[axis])
+    rows = pred[:, None] if pred.ndim == 1 else pred.movedim(axis, -1).reshape(-1, pred.shape[axis])
     if len(rows) != targ.numel():
         raise mismatch(pred, targ, axis)
-    return rows.softmax(-1), targ.flatten()
+    probs = torch.cat([-rows, rows], dim=1).sigmoid() if rows.shape[1] == 1 else rows.softmax(1)
+    return probs, targ.flatten()
 
 
 def only_two(probs: Tensor, what: str) -> Tensor:

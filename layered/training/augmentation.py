@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from layered.foundation.transform import RandTransform
 from layered.foundation.tree import leaves, map_tree
 from layered.loop.loop import Loop
 from layered.training.inference import get_preds, loader_of
+from layered.training.items import as_split
 
 
 @checked
@@ -71,19 +71,12 @@ def tta(
 
 def _as_in_training(dl: TfmdDL, item_tfms: Any, batch_tfms: Any) -> Any:
     """A loader over the same items that treats them as the training loader does."""
-    dataset = copy.copy(dl.dataset)
-    for tl in (columns := [copy.copy(tl) for tl in getattr(dataset, "tls", [])]):
-        tl.split_idx = 0
-    if columns:
-        dataset.tls = columns
-    else:
-        dataset.split_idx = 0
     slots: dict[str, Any] = {}
     for slot, tfms in (("after_item", item_tfms), ("after_batch", batch_tfms)):
         if tfms is not None:
             kept = [tfm for tfm in getattr(dl, slot) if not isinstance(tfm, RandTransform)]
             slots[slot] = Pipeline([*kept, *listify(tfms)], 0)
-    return dl.new(dataset, drop_last=False, n=dl.n, **slots)
+    return as_split(dl, 0, **slots)
 
 
 def _both(f: Any, one: Any, other: Any) -> Any:

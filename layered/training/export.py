@@ -15,7 +15,7 @@ from layered.foundation.arguments import checked
 from layered.foundation.errors import NotExportable
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
-from layered.foundation.registry import builders
+from layered.foundation.registry import Registry, builders, learner_kinds, loader_kinds
 from layered.foundation.seeds import seeded
 from layered.foundation.transform import Transform
 from layered.loop.loop import Loop
@@ -42,6 +42,7 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
         "model": _describe_model(loop),
         "data": _describe_data(loop.dls, tensors),
         "loss": _describe_loss(loop.loss_func, tensors),
+        "learner": _kind_in(learner_kinds, loop),
     }
     return Path(write_archive(path, manifest, tensors, kind="export"))
 
@@ -76,6 +77,11 @@ def _describes(recipe: dict[str, Any], model: nn.Module) -> bool:
     return repr(again) == repr(model) and next(shapes) == next(shapes)
 
 
+def _kind_in(registry: Registry[Any], o: Any) -> str | None:
+    """The name of the nearest class of `o` that is registered."""
+    return next((name for kind in type(o).__mro__ if (name := registry.name_of(kind)) is not None), None)
+
+
 def _describe_loss(loss_func: Any, tensors: dict[str, Tensor]) -> Any:
     has_decoding = hasattr(loss_func, "activation") or hasattr(loss_func, "decodes")
     return describe(loss_func, tensors, "loss") if has_decoding else None
@@ -84,6 +90,9 @@ def _describe_loss(loss_func: Any, tensors: dict[str, Tensor]) -> Any:
 def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
     loaders = getattr(dls, "loaders", None)
     dl = loaders[min(1, len(loaders) - 1)] if loaders else None
+    kind = _kind_in(loader_kinds, dl)
+    if kind is not None:
+        return {"loader": kind, "state": describe(dl.described(), tensors, "the data")}  # type: ignore[union-attr]
     if not isinstance(dl, TfmdDL) or not hasattr(dl.dataset, "tls"):
         return None
     dropped: list[str] = []

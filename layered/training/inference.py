@@ -294,9 +294,9 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     try:
         batch = dl.create_batch(dl.before_batch([dl.after_item(sample if isinstance(sample, tuple) else (sample,))]))
         batch = dl.after_batch(to_device(batch, _model_device(loop)))
-        with _evaluating(loop), torch.inference_mode():
+        with evaluating(loop), torch.inference_mode():
             output = loop.model(*plain_tree(batch))
-            probabilities, decision = (_first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
+            probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
     except Exception as error:
         raise failed(error, f"predicting one item ({describe(item)})") from error
     target = decode_target(dl, decision)
@@ -304,7 +304,8 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     return (_single(decode_input(dl, batch)), *res) if with_input else res
 
 
-def _first_row(tree: Any) -> Any:
+def first_row(tree: Any) -> Any:
+    """The results of a batch of one as those of its item."""
     return map_tree(lambda o: o[0] if isinstance(o, Tensor) and o.ndim else o, to_detach(tree))
 
 
@@ -312,7 +313,7 @@ _switching = threading.RLock()
 
 
 @contextmanager
-def _evaluating(loop: Loop) -> Iterator[None]:
+def evaluating(loop: Loop) -> Iterator[None]:
     """The model in evaluation mode; afterwards as it was, if a fit is running.
 
     Threads switch the mode one after another. A model that keeps state itself (it has a `reset`) predicts so too.

@@ -1,142 +1,185 @@
-"""What a model gets right and wrong: predictions over a loader, kept as numbers; inputs are made again when they are shown."""
+"""What a model gets right and wrong: one pass over a loader, of which little is kept; what is shown is made again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from layered.data.loader import DataLoader
+from layered.foundation.arguments import checked
 from layered.foundation.dispatch import verb
+from layered.foundation.errors import BadValue, CannotTrain, OutOfRange
 from layered.foundation.optional import lazy
+from layered.foundation.pipeline import describe
 from layered.loop.loop import Loop
-from layered.training.inference import get_preds
+from layered.training.items import batch_at, items_at, steady_loader, take_rows
+from layered.training.review import review
 
 plt = lazy("matplotlib.pyplot")
-sk_metrics = lazy("sklearn.metrics")
 
 
 class Interpretation:
-    """Predictions, targets, decisions and losses of a loader; no inputs are kept.
+    """What a model says of every item of a loader, from one pass over it.
 
-    dl         the loader, in the order of its items
-    preds      float [item, ...]: probabilities, or outputs
+    dl         the loader, in the order of its items; training items are seen as validation items are, not augmented
+    losses     float [item]
+    preds      [item, ...]: probabilities, or outputs
     targs      [item, ...]
     decoded    [item, ...]: decisions
-    losses     float [item]
+    act        in place of the loss's activation
+
+    Kept are the losses, and of the others what has at most one row of numbers an item; else they are None. Inputs are never
+    kept: an item that is shown is made again. If its prediction was not kept, that is made again too, when it is first shown.
+    `interp[idxs]` gives (inputs, preds, targs, decoded, losses) of the items at `idxs`.
     """
 
-    def __init__(self, learn: Loop, dl: Any, preds: Any, targs: Any, decoded: Any, losses: Tensor) -> None:
-        self.learn, self.dl = learn, dl
+    def __init__(
+        self,
+        learn: Loop,
+        dl: Any,
+        preds: Any,
+        targs: Any,
+        decoded: Any,
+        losses: Tensor,
+        act: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.learn, self.dl, self.act = learn, dl, act
         self.preds, self.targs, self.decoded, self.losses = preds, targs, decoded, losses
+        self._shown: list[int] = []  # the items whose predictions were made again last
+        self._shown_columns: dict[str, Any] = {}
 
     @classmethod
-    def from_learner(cls, learn: Loop, ds_idx: int = 1, dl: Any = None, act: Any = None) -> Self:
-        """Predict loader `ds_idx` (1 is validation) of the learner, or `dl`, once."""
-        if dl is None:
-            dl = learn.dls[ds_idx]
-        if isinstance(dl, DataLoader):
-            dl = dl.new(shuffle=False, drop_last=False)
-        return cls(learn, dl, *get_preds(learn, dl=dl, with_decoded=True, with_loss=True, act=act))
+    @checked
+    def from_learner(
+        cls,
+        learn: Loop,
+        ds_idx: int = 1,
+        dl: Any = None,
+        act: Callable[[Any], Any] | None = None,
+        keep_preds: bool = True,
+    ) -> Self:
+        """Predict the learner's loader `ds_idx` (1 is validation, 0 training), or `dl`, once.
+
+        dl          a loader of any make: ours, torch's, a list of batches
+        act         in place of the loss's activation; called with the model's output for each batch
+        keep_preds  False keeps no predictions, to save memory where there are thousands of classes
+        raises      EmptySource for a loader without batches; BadValue where there are no targets
+        """
+        dl = steady_loader(learn, ds_idx, dl)
+        return cls(learn, dl, **review(learn, dl, act=act, keep_preds=keep_preds), act=act)
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    def __getitem__(self, idxs: Any) -> tuple[Any, ...]:
+        positions = self._positions(idxs)
+        batch, columns = batch_at(self.dl, positions), self._columns(positions)
+        n_inp = getattr(self.dl, "n_inp", None) or getattr(self.learn.dls, "n_inp", None)
+        inputs = batch[: n_inp or max(len(batch) - 1, 1)] if isinstance(batch, (tuple, list)) else batch
+        inputs = inputs[0] if isinstance(inputs, (tuple, list)) and len(inputs) == 1 else inputs
+        return inputs, columns["preds"], columns["targs"], columns["decoded"], self.losses[positions]
 
     def top_losses(self, k: int | None = None, largest: bool = True, items: bool = False) -> tuple[Any, ...]:
-        """The `k` largest (smallest) losses and the positions of their items; with `items`, the items too."""
-        count = len(self.losses) if k is None else min(k, len(self.losses))
-        values, positions = self.losses.topk(count, largest=largest)
-        if not items:
-            return values, positions
-        return values, positions, [self.dl.dataset.items[int(i)] for i in positions]
+        """The `k` largest (smallest) losses, all if None, and the positions of their items; with `items`, the items too."""
+        if k is not None and operator.index(k) < 1:
+            raise OutOfRange("k is how many losses there shall be", got=k, expected="a whole number from 1")
+        values, positions = self.losses.topk(len(self) if k is None else min(k, len(self)), largest=largest)
+        return (values, positions, items_at(self.dl, positions.tolist())) if items else (values, positions)
 
     def plot_top_losses(self, k: int | Sequence[int], largest: bool = True, **kwargs: Any) -> Any:
-        """Show the items with the largest losses; `k` is how many, or which ranks."""
-        ranks = range(k) if isinstance(k, int) else k
-        positions = self.top_losses(max(ranks) + 1, largest)[1][list(ranks)]
-        return self._show("plot_top_losses", positions.tolist(), **kwargs)
+        """Show the items with the largest (smallest) losses.
 
-    def show_results(self, idxs: Sequence[int], **kwargs: Any) -> Any:
-        """Show the items at `idxs` with targets and predictions."""
-        return self._show("show_results", list(idxs), **kwargs)
+        k          how many, or which ranks: 5, or range(5, 10)
+        kwargs     for the body of the verb `plot_top_losses` that shows such items: `nrows`, `ncols`, `figsize`, …
+        raises     CannotTrain for a loader that does not know how its items are shown
+        """
+        in_order = self.top_losses(None if isinstance(k, Iterable) else k, largest)[1]
+        chosen = in_order[self._positions(k)] if isinstance(k, Iterable) else in_order
+        return self._show("plot_top_losses", chosen.tolist(), **kwargs)
+
+    def show_results(self, idxs: int | Sequence[int] | slice, **kwargs: Any) -> Any:
+        """Show the items at `idxs` with targets and predictions; `kwargs` as for `plot_top_losses`."""
+        return self._show("show_results", self._positions(idxs), **kwargs)
 
     def _show(self, name: str, positions: list[int], **kwargs: Any) -> Any:
-        batch = self._batch(positions)
-        x, y, samples = self.dl.show_batch(batch, max_n=len(positions), show=False)
-        decoded = (*batch[: self.dl.n_inp], self.decoded[positions])
-        outs = self.dl.decode_batch(decoded, max_n=len(positions)).map(lambda o: tuple(o[self.dl.n_inp :]))
+        batch = batch_at(self.dl, positions) if hasattr(self.dl, "decode_results") else None
+        if not isinstance(batch, (tuple, list)):
+            raise CannotTrain(
+                "items can be shown by loaders that know how they were made",
+                got=describe(self.dl),
+                fix="build the loaders with a DataBlock; top_losses(k, items=True) gives the items themselves",
+            )
+        if self.dl.n != len(self):
+            raise CannotTrain(
+                "items were left out of the pass, so it is not known which are which",
+                got=f"{len(self)} predictions for {self.dl.n} items",
+                fix="leave them out of the data: on_bad='raise' names them",
+            )
+        count, columns = len(positions), self._columns(positions)
+        x, y, samples = self.dl.show_batch(batch, max_n=count, show=False)
+        outs = self.dl.decode_results(batch, columns["decoded"], count)
         if name == "show_results":
-            return verb(name)(x, y, samples, outs, max_n=len(positions), **kwargs)
-        return verb(name)(x, y, samples, outs, self.preds[positions], self.losses[positions].tolist(), **kwargs)
+            return verb(name)(x, y, samples, outs, max_n=count, **kwargs)
+        raws = [take_rows(columns["preds"], i) for i in range(count)]
+        return verb(name)(x, y, samples, outs, raws, self.losses[positions].tolist(), **kwargs)
 
-    def _batch(self, positions: list[int]) -> Any:
-        some = self.dl.new(num_workers=0, bs=len(positions), n=len(positions))
-        some.get_idxs = lambda: positions
-        return some.one_batch()
+    def _columns(self, positions: list[int]) -> dict[str, Any]:
+        """Predictions, targets and decisions of these items; made again, and remembered, if they were not kept."""
+        kept = {"preds": self.preds, "targs": self.targs, "decoded": self.decoded}
+        if all(column is not None for column in kept.values()):
+            return {name: take_rows(column, positions) for name, column in kept.items()}
+        if not set(positions) <= set(self._shown):
+            batch = batch_at(self.dl, positions)
+            self._shown_columns = review(self.learn, [batch], act=self.act, only_small=False)
+            self._shown = list(positions)
+        rows = [self._shown.index(position) for position in positions]
+        return {name: take_rows(self._shown_columns[name], rows) for name in kept}
+
+    def _positions(self, idxs: Any) -> list[int]:
+        if isinstance(idxs, slice):
+            idxs = range(len(self))[idxs]
+        chosen = [operator.index(i) for i in (idxs if isinstance(idxs, Iterable) else [idxs])]
+        wrong = [i for i in chosen if not -len(self) <= i < len(self)]
+        if wrong or not chosen:
+            raise OutOfRange(
+                f"there is no item {wrong[0]}" if wrong else "no item was asked for",
+                got=idxs,
+                expected=f"positions from 0 to {len(self) - 1}",
+            )
+        return [i % len(self) for i in chosen]
 
 
-class ClassificationInterpretation(Interpretation):
-    """Which classes are taken for which."""
+class RegressionInterpretation(Interpretation):
+    """How far off predicted numbers are."""
 
     @property
-    def vocab(self) -> list[str]:
-        """The names of the classes."""
-        vocab = getattr(self.dl, "vocab", None)
-        return [str(v) for v in vocab] if vocab is not None else [str(i) for i in range(self.preds.shape[-1])]
+    def residuals(self) -> Tensor:
+        """Prediction minus target: float [item, number].
 
-    def confusion_matrix(self) -> np.ndarray[Any, Any]:
-        """How many items of each class (row) were taken for each class (column): int64 [class, class]."""
-        count = len(self.vocab)
-        cells = self.targs.flatten().long() * count + self.decoded.flatten().long()
-        matrix: np.ndarray[Any, Any] = torch.bincount(cells, minlength=count * count).reshape(count, count).numpy()
-        return matrix
-
-    def plot_confusion_matrix(
-        self,
-        normalize: bool = False,
-        title: str = "Confusion matrix",
-        cmap: str = "Blues",
-        norm_dec: int = 2,
-        plot_txt: bool = True,
-        **figure: Any,
-    ) -> Any:
-        """Draw the confusion matrix and return its figure.
-
-        normalize  shares of each actual class, with `norm_dec` decimals, in place of counts
-        figure     for matplotlib's figure: `figsize`, `dpi`
+        raises     BadValue where predictions and targets are not as many numbers
         """
-        matrix = self.confusion_matrix().astype(float)
-        if normalize:
-            matrix /= matrix.sum(1, keepdims=True).clip(min=1)
-        names = self.vocab
-        side = max(4.0, 0.55 * len(names) + 1.5)
-        fig = plt.figure(**{"figsize": (side, side), **figure})
-        ax = fig.add_subplot()
-        ax.imshow(matrix, interpolation="nearest", cmap=cmap)
-        ax.set_title(title)
-        ax.set_xticks(range(len(names)), names, rotation=90)
-        ax.set_yticks(range(len(names)), names)
-        if plot_txt:
-            middle = matrix.max() / 2
-            for (row, column), value in np.ndenumerate(matrix):
-                text = f"{value:.{norm_dec}f}" if normalize else f"{value:.0f}"
-                color = "white" if value > middle else "black"
-                ax.text(column, row, text, ha="center", va="center", color=color)
-        ax.set_ylabel("Actual")
-        ax.set_xlabel("Predicted")
-        fig.tight_layout()
+        preds, targs = self.preds, self.targs
+        if not (isinstance(preds, Tensor) and isinstance(targs, Tensor) and preds.numel() == targs.numel()):
+            raise BadValue(
+                "residuals are the differences of predicted numbers and target numbers",
+                got=f"predictions {describe(preds)}, targets {describe(targs)}",
+                expected="as many numbers in both",
+                fix="ClassificationInterpretation for classes; keep_preds=True where predictions were not kept",
+            )
+        return preds.float().reshape(len(self), -1) - targs.reshape(len(self), -1)
+
+    def plot_residuals(self, figsize: tuple[float, float] | None = None) -> Any:
+        """Predictions over targets, beside how the residuals are spread; a row for each number. Returns the figure."""
+        residuals, actuals = self.residuals, self.targs.float().reshape(len(self), -1)
+        count = residuals.shape[1]
+        fig, axes = plt.subplots(count, 2, figsize=figsize or (9, 4 * count), squeeze=False, layout="constrained")
+        for (scatter, spread), off, actual in zip(axes, residuals.T, actuals.T, strict=True):
+            scatter.scatter(actual, actual + off, s=12, alpha=0.6)
+            scatter.axline((float(actual[0]), float(actual[0])), slope=1, color="grey", linewidth=1)
+            scatter.set(xlabel="Actual", ylabel="Predicted", title=f"{len(self)} items")
+            spread.hist(off.numpy(), bins="auto")
+            spread.axvline(0, color="grey", linewidth=1)
+            spread.set(xlabel="Predicted - actual", title=f"mean {off.mean():.3g}, mean size {off.abs().mean():.3g}")
         return fig
-
-    def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
-        """(actual, predicted, how often), most frequent first, for mistakes made at least `min_val` times."""
-        matrix = self.confusion_matrix()
-        np.fill_diagonal(matrix, 0)
-        found = [
-            (self.vocab[row], self.vocab[column], int(n)) for (row, column), n in np.ndenumerate(matrix) if n >= min_val
-        ]
-        return sorted(found, key=lambda mistake: -mistake[2])
-
-    def print_classification_report(self) -> None:
-        """scikit-learn's report: precision, recall and F1 of each class."""
-        labels = list(range(len(self.vocab)))
-        print(sk_metrics.classification_report(self.targs, self.decoded, labels=labels, target_names=self.vocab))

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import SequentialSampler, default_collate
 
@@ -13,7 +14,7 @@ from layered.data.loader import DataLoader
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.errors import CannotTrain
 from layered.foundation.pipeline import describe
-from layered.foundation.tree import find_bs, map_tree
+from layered.foundation.tree import find_bs
 from layered.loop.loop import Loop
 from layered.training.inference import in_order, loader_of
 
@@ -81,8 +82,7 @@ def _row(batches: Sequence[Any], position: int) -> Any:
     """Row `position` of all batches taken as one."""
     for batch in batches:
         if position < (size := find_bs(batch)):
-            row = position
-            return map_tree(lambda o: o[row] if hasattr(o, "__getitem__") else o, batch)
+            return take_rows(tuple(batch) if isinstance(batch, list) else batch, position)
         position -= size
     raise IndexError(position)
 
@@ -94,3 +94,14 @@ def _no_access(dl: Any) -> CannotTrain:
         expected="a DataLoader over a data set that can be indexed, or a list of batches",
         fix="dls.test_dl(items, with_labels=True), or torch's DataLoader(dataset, batch_size=64)",
     )
+
+
+def take_rows(tree: Any, rows: int | list[int]) -> Any:
+    """These rows of every tensor of `tree`, or of its list with an element for each item; a single one without its axis."""
+    if isinstance(tree, list):
+        return tree[rows] if isinstance(rows, int) else [tree[i] for i in rows]
+    if isinstance(tree, (tuple, dict)):
+        parts = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        taken = {k: take_rows(part, rows) for k, part in parts}
+        return taken if isinstance(tree, dict) else tuple(taken.values())
+    return tree[rows] if isinstance(tree, Tensor) and tree.ndim else tree

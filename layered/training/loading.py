@@ -20,7 +20,7 @@ from layered.foundation.arguments import checked
 from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
-from layered.foundation.registry import builders
+from layered.foundation.registry import builders, learner_kinds, loader_kinds
 from layered.foundation.tree import default_device
 from layered.nn.describe import rebuild as rebuild_module
 from layered.nn.weightless import weightless
@@ -28,7 +28,7 @@ from layered.training.export import SLOTS, layered_name
 from layered.training.learner import Learner
 from layered.training.pipelines import rebuild
 
-APPS = {"vision": "layered.vision.all"}  # what to import for names that begin so
+APPS = {"vision": "layered.vision.all", "tabular": "layered.tabular.all"}  # what to import for names that begin so
 
 
 @checked
@@ -47,6 +47,8 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         loss_func = rebuild(archive.manifest["loss"], archive.tensors)
         weights = {k.removeprefix("model."): v for k, v in archive.tensors.items() if k.startswith("model.")}
         net = _load_model(archive.manifest["model"], weights, model)
+        kind = archive.manifest.get("learner")
+        learner = Learner if kind is None else learner_kinds.get(kind)
     except UnknownName as error:
         raise _with_import_hint(error, path) from error
     except LayeredError:
@@ -55,7 +57,7 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         raise BadFile(
             f"'{path}' does not have the parts of an export", got=f"{type(error).__name__}: {error}"
         ) from error
-    learn = Learner(dls, net, loss_func, path=path.parent)
+    learn: Learner = learner(dls, net, loss_func, path=path.parent)
     learn.loss_func = loss_func  # no other where the exported learner's does not decode: predictions stay the same
     learn.recipe = archive.manifest["model"].get("recipe")
     return learn if cpu else learn.to(default_device())
@@ -76,6 +78,8 @@ def _build_loaders(archive: Archive) -> Any:
     data = archive.manifest["data"]
     if data is None:
         return [], None
+    if "loader" in data:
+        return loader_kinds.get(data["loader"]).from_described(rebuild(data["state"], archive.tensors))
     tls = []
     for column in data["columns"]:
         pipeline = Pipeline() if column["pipeline"] is None else rebuild(column["pipeline"], archive.tensors)

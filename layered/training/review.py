@@ -54,7 +54,7 @@ class Review(Callback):
         learn = self.learn
         targets = targets_of(learn)
         losses = losses_of_items(learn.loss_func, learn.pred, targets)
-        preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)
+        preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)  # type: ignore[misc]
         decoded = as_decisions(plain_tree(self.decode(learn.pred)), targs)
         if self.watch is not None:
             self.watch(preds, targs, decoded)
@@ -113,7 +113,9 @@ def losses_of_items(loss_func: Any, output: Any, targets: tuple[Any, ...]) -> Te
         NoneReduce(loss_func)
     except BadValue:
         each = [
-            loss_func(*map_tree(lambda t, i=i: t[i : i + 1] if isinstance(t, Tensor) and t.ndim else t, (output, *targets)))
+            loss_func(
+                *map_tree(lambda t, i=i: t[i : i + 1] if isinstance(t, Tensor) and t.ndim else t, (output, *targets))  # type: ignore[misc]
+            )
             for i in range(len(targets[0]))
         ]
         return torch.stack([loss.detach().float().mean() for loss in each])
@@ -125,4 +127,5 @@ def as_decisions(decoded: Any, targets: Any) -> Any:
     both = isinstance(decoded, Tensor) and isinstance(targets, Tensor)
     if not both or not decoded.is_floating_point() or targets.is_floating_point() or decoded.ndim != targets.ndim + 1:
         return decoded
-    return decoded.argmax(1 if decoded.shape[2:] == targets.shape[1:] else -1)
+    axis = 1 if decoded.shape[2:] == targets.shape[1:] else -1
+    return decoded.argmax(axis) if decoded.shape[axis] > 1 else decoded

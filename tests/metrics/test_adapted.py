@@ -110,7 +110,7 @@ def test_classes_of_ones_own_need_no_base(batches):
 SCORERS = {
     "f1_macro": lambda p, t: sk.f1_score(t, p.argmax(1), average="macro"),
     "accuracy": lambda p, t: sk.accuracy_score(t, p.argmax(1)),
-    "neg_log_loss": lambda p, t: -sk.log_loss(t, p.softmax(1)),
+    "neg_log_loss": lambda p, t: -sk.log_loss(t, p.double().softmax(1)),
     "roc_auc_ovo": lambda p, t: sk.roc_auc_score(t, p.softmax(1), multi_class="ovo"),
 }
 

@@ -27,7 +27,8 @@ def test_a_name_averages_as_the_number_of_classes_asks():
 
 
 @pytest.mark.parametrize(
-    ("typo", "meant"), [("accurcy", "accuracy"), ("roc_acu", "roc_auc"), ("neg_logloss", "neg_log_loss")]
+    ("typo", "meant"),
+    [("accurcy", "accuracy"), ("f1_scor", "f1_score"), ("roc_acu", "roc_auc"), ("neg_logloss", "neg_log_loss")],
 )
 def test_a_misspelt_name_gets_the_nearest(typo, meant):
     with pytest.raises(UnknownName) as caught:
@@ -47,6 +48,12 @@ def test_a_name_of_ones_own_can_be_registered():
 
     register_metric("test_bias", lambda: AvgMetric(bias))
     assert mk_metric("test_bias")(torch.ones(2), torch.zeros(2)) == 1
+
+
+def test_names_in_tables_are_names_too():
+    for name in metric_names:
+        if not name.startswith("test_") and "_multi" not in name:
+            assert mk_metric(name).name in metric_names, name
 
 
 def test_each_name_gives_a_metric_of_its_own():
