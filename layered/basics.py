@@ -322,6 +322,7 @@ from layered.training.inference import FetchPredsCallback
 from layered.training.interpret import Interpretation, RegressionInterpretation
 from layered.training.learner import Learner
 from layered.training.loading import load_learner
+from layered.training.saliency import grad_cam, show_grad_cam
 
 pd, plt, matplotlib = lazy("pandas"), lazy("matplotlib.pyplot"), lazy("matplotlib")
 
@@ -621,6 +622,7 @@ __all__ = [
     "get_grid",
     "get_image_files",
     "get_text_files",
+    "grad_cam",
     "has_children",
     "has_params",
     "hook_output",
@@ -692,6 +694,7 @@ __all__ = [
     "set_seed",
     "sgd_step",
     "show_at",
+    "show_grad_cam",
     "show_image",
     "show_images",
     "show_title",

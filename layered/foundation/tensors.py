@@ -173,6 +173,15 @@ class TensorMask(TensorImageBase):
 
     show_args: ClassVar[dict[str, Any]] = {"alpha": 0.5, "cmap": "tab20", "interpolation": "nearest"}
 
+    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+        """Draw it on axes `ctx` (new ones by default) and return them.
+
+        A class has the same of twenty colours in every mask, unless `cmap`, `vmin` or `vmax` say otherwise.
+        """
+        if kwargs.keys() & {"cmap", "vmin", "vmax"}:
+            return super().show(ctx, **kwargs)
+        return show_image(self.as_plain().int() % 20, ctx=ctx, **{**self.show_args, "vmin": 0, "vmax": 19, **kwargs})
+
 
 class TensorCategory(TensorBase):
     """The index of a class in a vocabulary: int64 [] or [batch]."""

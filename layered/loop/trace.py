@@ -155,4 +155,4 @@ def show_training_loop(loop: Any) -> None:
         heard = [repr(cb) for cb in loop.ordered_cbs(name)]
         if heard or name in usual:
             depth = _DEPTHS.get(name.rpartition("_")[2], 0) if name in list(Event) else 0
-            print(f"{'  ' * depth + name:<28}{', '.join(heard)}".rstrip())
+            print(f"{'  ' * depth + name:<31}{', '.join(heard)}".rstrip())

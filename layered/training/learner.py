@@ -26,6 +26,7 @@ from layered.training.doctor import doctor
 from layered.training.export import export
 from layered.training.inference import get_preds, predict, show_results, stream_preds
 from layered.training.profile import profile
+from layered.training.saliency import grad_cam, show_grad_cam
 from layered.training.tuning import fine_tune, freeze_to
 
 defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
@@ -67,6 +68,8 @@ class Learner(Loop):
     tta = tta
     predict = predict
     show_results = show_results
+    grad_cam = grad_cam
+    show_grad_cam = show_grad_cam
     export = export
     profile = profile
     doctor = doctor

@@ -55,7 +55,7 @@ class Review(Callback):
         targets = targets_of(learn)
         losses = losses_of_items(learn.loss_func, learn.pred, targets)
         preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)  # type: ignore[misc]
-        decoded = as_decisions(plain_tree(self.decode(learn.pred)), targs)
+        decoded = as_decisions(plain_tree(scores_of(self.decode(learn.pred))), targs)
         if self.watch is not None:
             self.watch(preds, targs, decoded)
         for name, values in zip(COLUMNS, (preds, targs, decoded, losses), strict=True):

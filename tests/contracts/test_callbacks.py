@@ -68,6 +68,7 @@ OWN_TESTS = {
     "RNNCallback": "needs a recurrent model",
     "RNNRegularizer": "needs a recurrent model",
     "Recorder": "every learner has one already",
+    "Review": "made by Interpretation for one pass",
     "TrainEvalCallback": "every learner has one already",
     "TruncatedBPTT": "needs a recurrent model",
     "WeightAverage": "the base of EMACallback and SWACallback",
