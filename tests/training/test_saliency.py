@@ -175,7 +175,7 @@ def test_what_is_no_batch_of_images_is_named(x):
 
 def test_layers_and_classes_that_do_not_exist_are_named():
     model = tiny()
-    with pytest.raises(UnknownName, match="'0.3'"):
+    with pytest.raises(UnknownName, match=r"'0\.3'"):
         grad_cam(model, X, "0.3")
     with pytest.raises(BadArgument, match="layer is a module"):
         grad_cam(model, X, nn.Conv2d(3, 8, 3))
