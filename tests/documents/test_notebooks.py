@@ -18,7 +18,8 @@ each_notebook = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file
 
 
 def test_there_is_a_tour_and_a_notebook_for_each_floor():
-    assert [file.stem for file in NOTEBOOKS] == ["00_tour", "01_foundation", "02_data", "03_loop", "04_vision"]
+    floors = ["00_tour", "01_foundation", "02_data", "03_loop", "04_vision"]
+    assert [file.stem for file in NOTEBOOKS] == [*floors, "05_data_images", "06_data_table", "07_data_tensors"]
 
 
 @each_notebook

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, TensorDataset
 from layered.foundation.errors import BadArgument, BadValue, CannotTrain, EmptySource, OutOfRange
 from layered.loop.callback import Callback
 from layered.vision.all import (
+    BCEWithLogitsLossFlat,
     CategoryBlock,
     ClassificationInterpretation,
     DataBlock,
@@ -266,8 +267,6 @@ def test_a_loss_that_only_reduces_is_asked_item_by_item():
 
 def test_decisions_of_several_labels_come_of_probabilities():
     loss = F.binary_cross_entropy_with_logits
-    from layered.vision.all import BCEWithLogitsLossFlat
-
     learn = plain_learner([(X, F.one_hot(Y).float())], loss_func=BCEWithLogitsLossFlat())
     interp = Interpretation.from_learner(learn)
     assert_close(interp.decoded, learn.model(X).sigmoid() > 0.5)

@@ -9,7 +9,13 @@ import torch
 
 from layered.data.encodings import Category, MultiCategory
 from layered.foundation.errors import BadArgument
-from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, TitledTensorScalar
+from layered.foundation.tensors import (
+    TensorCategory,
+    TensorImage,
+    TensorMask,
+    TensorMultiCategory,
+    TitledTensorScalar,
+)
 from layered.vision.show import plot_top_losses, show_batch, show_results
 from layered.vision.types import PILMask
 
@@ -83,6 +89,81 @@ def test_the_highest_losses_name_prediction_and_target():
     (ax,) = plot_top_losses(X, Y, samples, outs, torch.tensor([[0.1, 0.9]]), torch.tensor([2.25]))
     assert ax.get_title() == "dog/cat\n2.25 / 0.90"
     assert ax.figure.get_suptitle() == "Prediction/Actual/Loss/Probability"
+
+
+def loss_titles(y, target, prediction, raw):
+    return titles(plot_top_losses(X, y, [(image(), target)], [(prediction,)], [torch.tensor(raw)], [2.25]))
+
+
+def test_scores_become_probabilities_in_the_titles_of_the_highest_losses():
+    scores = [1.0, 3.0]
+    wanted = torch.tensor(scores).softmax(0).max()
+    assert loss_titles(Y, Category("cat"), Category("dog"), scores) == [f"dog/cat\n2.25 / {wanted:.2f}"]
+    assert loss_titles(Y, Category("cat"), Category("dog"), [0.2]) == ["dog/cat\n2.25 / 0.80"]
+
+
+def test_the_highest_losses_of_numbers_have_no_probability():
+    number, other = TitledTensorScalar(torch.tensor(1.5)), TitledTensorScalar(torch.tensor(2.0))
+    assert loss_titles(torch.ones(4), number, other, 2.0) == ["2/1.5\n2.25"]
+    assert loss_titles(torch.ones(4, 2), torch.tensor([1.0, 0.25]), torch.tensor([0.0, 2.0]), 2.0) == [
+        "0, 2/1, 0.25\n2.25"
+    ]
+    assert plt.gcf().get_suptitle() == "Prediction/Actual/Loss"
+
+
+def test_the_highest_losses_of_several_labels_come_with_a_table(capsys):
+    y = TensorMultiCategory(torch.tensor([[1.0, 0, 1], [0, 0, 0]]))
+    samples = [(image(), MultiCategory(["cat", "red"])), (image(), MultiCategory([]))]
+    outs = [(MultiCategory(["dog", "red"]),), (MultiCategory(["cat"]),)]
+    axes = plot_top_losses(X, y, samples, outs, torch.tensor([[0.1, 0.9, 0.8], [0.6, 0.2, 0.3]]), [1.5, 0.25])
+    assert titles(axes) == ["Image 0\n1.50", "Image 1\n0.25"]
+    rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()[3:5]]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
+        ["Image 0", "cat;red", "dog;red", "cat 0.10, red 0.80, dog 0.90", "1.50"],
+        ["Image 1", "(none)", "cat", "cat 0.60", "0.25"],
+    ]
+
+
+def test_results_without_labels_say_so():
+    samples = [(image(), MultiCategory([]))]
+    y = TensorMultiCategory(torch.zeros(1, 2))
+    assert titles(show_results(X, y, samples, [(MultiCategory(["a"]),)])) == ["(none)\na"]
+
+
+def test_several_targets_stand_in_one_title():
+    pair = Category("cat"), TitledTensorScalar(torch.tensor(1.5))
+    said = Category("dog"), TitledTensorScalar(torch.tensor(2.0))
+    assert titles(show_results(X, (Y, Y), [(image(), *pair)], [said])) == ["cat, 1.5\ndog, 2"]
+    assert titles(plot_top_losses(X, (Y, Y), [(image(), *pair)], [said], [None], [1.0])) == ["dog, 2/cat, 1.5\n1.00"]
+
+
+def test_masks_and_images_with_the_highest_losses_stand_in_rows_of_three():
+    mask = TensorMask(torch.ones(8, 8, dtype=torch.int64))
+    axes = plot_top_losses(X, mask[None], [(image(), mask)] * 2, [(mask,)] * 2, [None] * 2, [1.0, 0.5])
+    assert titles(axes) == ["", "", "loss 1.00", "", "", "loss 0.50"]
+    assert [len(ax.images) for ax in axes] == [1, 2, 2] * 2
+    axes = plot_top_losses(X, X, [(image(), image())], [(image(),)], [None], [1.0])
+    assert [len(ax.images) for ax in axes] == [1, 1, 1]
+    assert plt.gcf().get_suptitle() == "Input | Target | Prediction"
+
+
+def test_results_of_images_that_become_images_are_input_target_and_prediction():
+    three = [image() for _ in range(3)]
+    axes = show_results(X, X, [(three[0], three[1])], [(three[2],)])
+    assert titles(axes) == ["Input", "Target", "Prediction"]
+    for ax, picture in zip(axes, three, strict=True):
+        assert (ax.images[0].get_array() == picture.permute(1, 2, 0).numpy()).all()
+
+
+def test_a_class_has_the_same_colour_in_every_mask():
+    def colour(mask, **kwargs):
+        drawn = mask.show(**kwargs).images[0]
+        return drawn.cmap(drawn.norm(drawn.get_array()))[0, 0]
+
+    few, many = TensorMask(torch.tensor([[2, 0]])), TensorMask(torch.tensor([[2, 255]], dtype=torch.uint8))
+    assert (colour(few) == colour(many)).all()
+    assert (colour(few) != colour(TensorMask(torch.tensor([[1, 0]])))).any()
+    assert (colour(few, vmin=0, vmax=2) != colour(many, vmin=0, vmax=255)).any()
 
 
 def test_given_axes_are_drawn_on():
