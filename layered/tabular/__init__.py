@@ -1,0 +1,1 @@
+"""Tables: columns of categories and numbers, prepared once, and models on them."""

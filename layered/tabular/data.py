@@ -1,0 +1,315 @@
+"""Loaders of tables: batches are rows of tensors that were made once. And whole recipes, from a frame or a file to loaders."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.data.choosers import Weights
+from layered.data.conversions import Normalize
+from layered.data.loader import arguments_of
+from layered.data.loader_set import DataLoaders
+from layered.data.splitters import IndexSplitter, RandomSplitter
+from layered.data.tfmd_loader import TfmdDL, batch_to_samples
+from layered.foundation.arguments import names_of
+from layered.foundation.errors import BadValue, LayeredError, refuse_unknown
+from layered.foundation.helpers import listify
+from layered.foundation.lists import L
+from layered.foundation.optional import lazy
+from layered.foundation.registry import loader_kinds
+from layered.tabular.frames import as_frame, cont_cat_split, read_table
+from layered.tabular.procs import Categorify, FillMissing
+from layered.tabular.targets import Target
+from layered.tabular.types import Tabular
+
+pd = lazy("pandas")
+
+PathLike = str | os.PathLike[str]
+PROCS = (Categorify, FillMissing, Normalize)
+
+
+@loader_kinds.register("tabular.TabDataLoader")
+class TabDataLoader(TfmdDL):
+    """Batches of a `Tabular`: (codes int64 [batch, category], numbers float32 [batch, number], targets [batch, …] …).
+
+    dataset    a processed `TabularPandas`, or a part of it
+    bs         rows a batch
+    """
+
+    def __init__(self, dataset: Any, bs: int | None = 16, shuffle: bool = False, **kwargs: Any) -> None:
+        super().__init__(dataset, bs=bs, shuffle=shuffle, **{"num_workers": 0, **kwargs})
+
+    @property
+    def _is_empty_test(self) -> bool:
+        return self.n == 0 and len(self.dataset.tensors) == self.dataset.n_inp
+
+    def __len__(self) -> int:
+        return 1 if self._is_empty_test else super().__len__()
+
+    def __iter__(self) -> Any:
+        """The batches; of a test set without rows one batch without rows, so that its predictions are empty too."""
+        if self._is_empty_test:
+            return iter([tuple(t if self.device is None else t.to(self.device) for t in self.dataset.tensors)])
+        return super().__iter__()
+
+    def decoded(self, b: Any, max_n: int = 10) -> Tabular:
+        """The first rows of a batch as a table, decoded."""
+        to: Tabular = self.dataset
+        parts = [part[:max_n].numpy(force=True) for part in self.decode(b)]
+        names = [to.cat_names, to.cont_names][: to.n_inp]
+        frames = [pd.DataFrame(part, columns=list(some)) for part, some in zip(parts, names, strict=False)]
+        res = to._with(pd.concat(frames, axis=1), is_processed=True).decode()
+        for target, part in zip(to.target_columns, self.decode(b)[to.n_inp :], strict=False):
+            decoded = [target.decode(o) for o in part[:max_n].cpu()]
+            for name, values in target.columns_of(decoded).items():
+                res.items[name] = values
+        return res
+
+    def decode_batch(self, b: Any, max_n: int = 9, full: bool = True) -> L:
+        """The first samples, decoded: the inputs as mappings of categories and of numbers, then each target."""
+        to: Tabular = self.dataset
+        rows = self.decoded(b[: to.n_inp], max_n).items
+        groups = [to.cat_names, to.cont_names][: to.n_inp]
+        inputs = [rows[list(group)].to_dict("records") for group in groups]
+        targets = [
+            [target.decode(o.cpu()) for o in batch_to_samples(part, max_n)]
+            for target, part in zip(to.target_columns, self.decode(b)[to.n_inp :], strict=False)
+        ]
+        return L(list(zip(*inputs, *targets, strict=True)), use_list=True)
+
+    def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L | None]:
+        return self.decoded(b, max_n), None, self.decode_batch(b, max_n)
+
+    # -- as data, for exports
+
+    @classmethod
+    def table_type(cls) -> type[Tabular]:
+        """The class of the tables that it loads."""
+        return TabularPandas
+
+    def described(self) -> dict[str, Any]:
+        """What an exported file keeps of the table: names, fitted procs and targets, no rows."""
+        to: Tabular = self.dataset
+        return {
+            "procs": to.procs, "reduce_memory": to.reduce_memory, "fills": to.fills,
+            "x_given": to.x_given, "cat_names": list(to.cat_names), "cont_names": list(to.cont_names),
+            "y_names": list(to.y_names), "bs": self.bs, "after_batch": self.after_batch,
+            "targets": [{"names": target.names, "steps": target.steps} for target in to.target_columns],
+        }  # fmt: skip
+
+    @classmethod
+    def from_described(cls, state: dict[str, Any]) -> DataLoaders:
+        """Loaders without rows, of what `described` gave."""
+        to = cls.table_type()(pd.DataFrame(), do_setup=False)
+        to.procs, to.reduce_memory, to.fills, to.x_given = (
+            state[k] for k in ("procs", "reduce_memory", "fills", "x_given")
+        )
+        to.cat_names, to.cont_names, to.y_names = (L(state[k]) for k in ("cat_names", "cont_names", "y_names"))
+        to.target_columns = [Target(target["names"], target["steps"]) for target in state["targets"]]
+        to.items = _no_rows(to)
+        to.is_processed = True
+        train = cls(to, bs=state["bs"], shuffle=True, drop_last=True, do_setup=False, after_batch=state["after_batch"])
+        return TabularDataLoaders(train, train.new(to, shuffle=False, drop_last=False), device="cpu")
+
+
+@loader_kinds.register("tabular.TabWeightedDL")
+class TabWeightedDL(TabDataLoader):
+    """A `TabDataLoader` whose training epochs are drawn with replacement, each row in proportion to its weight.
+
+    wgts       a number for each row, "balanced" or "oversample"; None takes each row once. `weights` of any loader does
+               the same
+    """
+
+    def __init__(
+        self, dataset: Any, bs: int | None = 16, shuffle: bool = False, wgts: Weights | None = None, **kwargs: Any
+    ) -> None:
+        weights = kwargs.pop("weights", None) if wgts is None else wgts
+        super().__init__(dataset, bs=bs, shuffle=shuffle or weights is not None, weights=weights, **kwargs)
+
+
+class TabularDataLoaders(DataLoaders):
+    """Loaders of a table: see `from_df`."""
+
+    @classmethod
+    def from_df(
+        cls,
+        df: Any,
+        path: PathLike = ".",
+        procs: Any = None,
+        cat_names: Any = None,
+        cont_names: Any = None,
+        y_names: Any = None,
+        y_block: Any = None,
+        valid_idx: Sequence[int] | None = None,
+        *,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        splits: Any = None,
+        reduce_memory: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Loaders of a frame (pandas', or anything `as_frame` takes), which stays as it is.
+
+        procs      how it is prepared; by default `[Categorify, FillMissing, Normalize]`
+        cat_names, cont_names  the categorical and continuous columns; without either, as `cont_cat_split` says
+        y_names    the target, or several; the last column by default
+        y_block    the block for the target: `CategoryBlock()` for classes that are whole numbers
+        valid_idx  the positions of the validation rows; by default a share `valid_pct`, drawn at random by `seed`
+        splits     training and validation positions, in place of both
+        kwargs     for the loaders: `bs`, `val_bs`, `device`, `weights`, …
+        """
+        refuse_unknown(kwargs, _loader_arguments() | names_of(TabularDataLoaders.from_df), f"{cls.__name__}.from_df")
+        frame = as_frame(df)
+        names = list(frame.columns)[-1:] if y_names is None else y_names
+        if cat_names is None and cont_names is None:
+            cont_names, cat_names = split_columns(frame, names)
+        if splits is None:
+            splitter = RandomSplitter(valid_pct, seed) if valid_idx is None else IndexSplitter(valid_idx)
+            splits = splitter(range(len(frame)))
+        to = TabularPandas(
+            frame, list(PROCS) if procs is None else procs, cat_names, cont_names, names, y_block, splits,
+            reduce_memory=reduce_memory,
+        )  # fmt: skip
+        return cls.from_tabular(to, path=path, **kwargs)
+
+    @classmethod
+    def from_csv(cls, csv: PathLike, skipinitialspace: bool = True, **kwargs: Any) -> Self:
+        """Loaders of a CSV file; other arguments as `from_df`.
+
+        skipinitialspace  leave out blanks behind commas
+        """
+        return cls.from_df(read_table(csv, skipinitialspace=skipinitialspace), **kwargs)
+
+    @classmethod
+    def from_parquet(cls, parquet: PathLike, **kwargs: Any) -> Self:
+        """Loaders of a Parquet file; other arguments as `from_df`."""
+        return cls.from_df(read_table(parquet), **kwargs)
+
+    @classmethod
+    def from_tabular(cls, to: Tabular, bs: int = 64, weights: Weights | None = None, **kwargs: Any) -> Self:
+        """Loaders of the splits of a processed table.
+
+        weights    which training rows make an epoch: a number for each of them, or for each row of the frame; "balanced",
+                   "oversample"
+        """
+        kwargs = {"val_drop_last": False, "dl_type": TabDataLoader, **kwargs}
+        if weights is not None:
+            kwargs["weights"] = weights if isinstance(weights, str) else training_weights(to, weights)
+        return cls.from_dsets(*(to.subset(i) for i in range(to.n_subsets)), bs=bs, **kwargs)
+
+    def show_batch(self, b: Any = None, max_n: int = 10, **kwargs: Any) -> Any:
+        """Show the first rows of a training batch, decoded."""
+        return super().show_batch(b, max_n, **kwargs)
+
+    def test_dl(  # type: ignore[override]  # the name that is known for tables
+        self,
+        test_items: Any,
+        rm_type_tfms: int | None = None,
+        with_labels: bool | None = None,
+        bs: int | None = None,
+        process: bool = True,
+        inplace: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """A loader over other rows, in their order: a frame, one row as a dict or Series, or a list of rows.
+
+        with_labels  with the targets; by default where the table has them, and they can be encoded
+        process      False for rows that are processed already
+        inplace      encode the frame that is given, in place of a copy
+        raises       BadValue, naming all columns that are missing
+        """
+        valid = self.loaders[min(1, len(self.loaders) - 1)]
+        to = self._test_rows(valid.dataset, test_items, with_labels, process, inplace)
+        return valid.new(to, bs=bs or valid.bs, shuffle=False, drop_last=False, **kwargs)
+
+    def _test_rows(self, like: Tabular, rows: Any, with_labels: bool | None, process: bool, inplace: bool) -> Tabular:
+        if isinstance(rows, Tabular):
+            process, res = process and not rows.is_processed, rows
+        else:
+            res = like.new(rows, inplace=True)
+        if not process:
+            return res if isinstance(rows, Tabular) else res._with(res.items, is_processed=True)
+        if with_labels is not None or not len(res) or not set(like.y_names) <= set(res.items.columns):
+            return like.test_set(res.items, with_labels=bool(with_labels), inplace=inplace)
+        try:
+            return like.test_set(res.items, with_labels=True)
+        except LayeredError as error:
+            unlabelled = like.test_set(res.items)  # an error of the inputs is raised here again
+            warnings.warn(f"the targets of these rows are left out: {error.problem}", stacklevel=4)
+            return unlabelled
+
+
+class TabularPandas(Tabular):
+    """A `Tabular` that makes loaders: see there.
+
+    >>> df = pd.DataFrame({"city": ["a", "b", "a"], "size": [1.0, 2.0, 3.0], "price": [1.0, 2.0, 3.0]})
+    >>> to = TabularPandas(df, Categorify, "city", "size", "price", splits=[[0, 2], [1]])
+    >>> to.train.xs.to_numpy().tolist(), to.classes["city"], to.c
+    ([[1.0, 1.0], [1.0, 3.0]], ['#na#', 'a'], 1)
+    """
+
+    def dataloaders(self, bs: int = 64, **kwargs: Any) -> TabularDataLoaders:
+        """Loaders of the splits: training rows shuffled, validation rows in order; see `TabularDataLoaders.from_tabular`."""
+        return TabularDataLoaders.from_tabular(self, bs=bs, **kwargs)
+
+
+def split_columns(frame: Any, y_names: Any) -> tuple[list[Any], list[Any]]:
+    """(continuous, categorical): all columns but the targets, as `cont_cat_split` says.
+
+    raises     BadValue for a column of dates, which is neither
+    """
+    targets = listify(y_names)
+    cont, cat = cont_cat_split(frame, dep_var=targets)
+    neither = [name for name in frame.columns if name not in {*cont, *cat, *targets}]
+    if neither:
+        raise BadValue(
+            f"the column {neither[0]!r} holds dates, which are neither continuous nor categorical",
+            fix=f"add_datepart(df, {neither[0]!r}), or name the columns to use: cat_names=[...], cont_names=[...]",
+        )
+    return list(cont), list(cat)
+
+
+def training_weights(to: Tabular, weights: Any) -> Any:
+    """The weights of the training rows, in their order, of weights for them or for all rows of the frame as it was given."""
+    values = np.asarray(weights, dtype=np.float64)
+    count = len(to.subset(0))
+    if to.order is not None and len(values) != count:
+        if len(values) != to.rows_given:
+            raise BadValue(
+                "there is not one weight for each row",
+                got=f"{len(values)} weights",
+                expected=f"{count}, for the training rows, or {to.rows_given}, for all rows of the frame",
+            )
+        values = values[to.order[:count]]
+    return values
+
+
+def class_weights(to: Any) -> Tensor:
+    """A weight for each class, for the loss, by which rare classes count as much as frequent ones: float32 [class].
+
+    to         a `TabularPandas`, or loaders of one; its training rows are counted
+    source     rows / (classes * rows of the class), as scikit-learn's "balanced"
+
+    >>> to = TabularPandas(pd.DataFrame({"x": [1.0] * 4, "y": list("aaab")}), None, None, "x", "y")
+    >>> class_weights(to)
+    tensor([0.6667, 2.0000])
+    """
+    table = to.train if isinstance(to, Tabular) else to.train.dataset
+    counts = np.bincount(table.targets, minlength=table.c)
+    return torch.from_numpy((len(table) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
+
+
+def _no_rows(to: Tabular) -> Any:
+    kinds = {**dict.fromkeys(to.cat_names, np.int8), **dict.fromkeys(to.cont_names, np.float32)}
+    return pd.DataFrame({name: np.zeros(0, dtype=kind) for name, kind in kinds.items()})
+
+
+def _loader_arguments() -> set[str]:
+    own = {*names_of(DataLoaders.from_dsets), *names_of(TabularDataLoaders.from_tabular)}
+    return own | arguments_of(TabDataLoader) | {f"val_{name}" for name in ("n", "num_workers")}

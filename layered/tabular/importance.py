@@ -1,0 +1,161 @@
+"""What a model of a table relies on: permutation importance, partial dependence; and its embeddings for other models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from layered.foundation.arguments import checked
+from layered.foundation.errors import BadArgument, BadValue
+from layered.foundation.optional import lazy
+from layered.tabular.columns import Array, check_columns
+from layered.tabular.frames import as_frame
+from layered.tabular.types import Tabular
+from layered.training.inference import decoder_of
+from layered.training.learner import Learner
+
+pd = lazy("pandas")
+sk_metrics = lazy("sklearn.metrics")
+mstats = lazy("scipy.stats.mstats")
+
+Score = Callable[[Any, Any], float]
+
+
+@checked
+def permutation_importance(
+    learn: Learner,
+    df: Any,
+    scoring: Score | None = None,
+    n_repeats: int = 5,
+    seed: int = 0,
+    features: Sequence[Any] | None = None,
+) -> Any:
+    """How much worse predictions get when the values of one column are shuffled among the rows.
+
+    df         rows with their targets, best ones that did not train
+    scoring    scoring(targets, decisions), larger is better; by default accuracy for classes, R² for numbers
+    n_repeats  how often each column is shuffled
+    features   which columns; all inputs by default
+    returns    a frame with a row for each column, the most important first: `importance_mean`, `importance_std`, as
+               scikit-learn's function of that name gives them
+    source     Breiman 2001
+    """
+    frame = as_frame(df).reset_index(drop=True)
+    names = list(_table(learn).x_given if features is None else features)
+    check_columns(frame, names, "whose importance is asked for")
+    scoring = scoring if scoring is not None else _usual_score(learn)
+    usual = _score(learn, frame, scoring)
+    draw = np.random.default_rng(seed)
+    rows = []
+    for name in names:
+        drops = []
+        for _ in range(n_repeats):
+            shuffled = frame[name].iloc[draw.permutation(len(frame))].reset_index(drop=True)
+            drops.append(usual - _score(learn, _put(frame, name, shuffled), scoring))
+        rows.append((name, float(np.mean(drops)), float(np.std(drops))))
+    res = pd.DataFrame(rows, columns=["feature", "importance_mean", "importance_std"])
+    return res.sort_values("importance_mean", ascending=False, kind="stable", ignore_index=True)
+
+
+@checked
+def partial_dependence(
+    learn: Learner, df: Any, feature: Any, grid: Sequence[Any] | None = None, grid_resolution: int = 100
+) -> Any:
+    """The mean prediction over all rows, when one column is set to the same value in each of them, for a grid of values.
+
+    grid       the values; by default the levels of a categorical column, and of a continuous one its distinct values or
+               `grid_resolution` from its 5 % to its 95 % quantile, as scikit-learn takes them
+    returns    a frame with a row for each value: `value`, and a column for each output, named by its class or target
+    source     Friedman 2001
+    """
+    frame, to = as_frame(df), _table(learn)
+    if feature not in to.x_given:
+        raise BadValue(f"{feature!r} is no input of the model", expected=", ".join(map(repr, to.x_given)))
+    values = _grid(to, frame, feature, grid_resolution) if grid is None else list(grid)
+    means = [_outputs(learn, _put(frame, feature, value)).mean(0) for value in values]
+    labels = list(to.vocab) if to.target_kinds == ["category"] else list(to.y_names)
+    columns = labels if len(labels) == len(means[0]) else list(range(len(means[0])))
+    res = pd.DataFrame(np.stack(means), columns=pd.Index(columns, tupleize_cols=False))
+    res.insert(0, "value", pd.Series(values, dtype=object).infer_objects())
+    return res
+
+
+@checked
+def embed_features(learn: Learner, df: Any) -> Any:
+    """The inputs of rows for models that are not neural: trained embeddings in place of categories, and prepared numbers.
+
+    returns    a frame of float32 with the index of `df`: `<column>_emb0`, … for each categorical column, then the
+               continuous columns
+
+    source     Guo & Berkhahn 2016, arXiv:1604.06737
+    """
+    to = _table(learn).test_set(as_frame(df))
+    embeds: Any = getattr(learn.model, "embeds", None)
+    if embeds is None:
+        raise BadArgument(
+            "the model has no embeddings", got=type(learn.model).__name__, expected="TabularModel, TabularResNet"
+        )
+    codes, numbers = to.tensors[0], to.conts.to_numpy(np.float32)
+    parts, names = [], []
+    with torch.inference_mode():
+        for i, name in enumerate(to.cat_names):
+            table = embeds[i].weight.detach().cpu()
+            parts.append(table[codes[:, i].cpu()].numpy())
+            names += [f"{name}_emb{k}" for k in range(table.shape[1])]
+    data = np.concatenate([*parts, numbers], axis=1)
+    return pd.DataFrame(data, columns=pd.Index([*names, *to.cont_names], tupleize_cols=False), index=to.items.index)
+
+
+def _table(learn: Learner) -> Tabular:
+    dataset = getattr(learn.dls.train, "dataset", None)
+    if not isinstance(dataset, Tabular):
+        raise BadArgument(
+            "this needs a learner on a table",
+            got=f"a data set of type {type(dataset).__name__}",
+            fix="tabular_learner(dls)",
+        )
+    return dataset
+
+
+def _put(frame: Any, name: Any, values: Any) -> Any:
+    """A copy of the frame with another column."""
+    res = frame.copy()
+    res[name] = values
+    return res
+
+
+def _outputs(learn: Learner, frame: Any) -> Array:
+    """Predictions [row, output]."""
+    with learn.no_bar(), learn.no_logging():
+        preds = learn.get_preds(dl=learn.dls.test_dl(frame, with_labels=False, bs=4096))[0]
+    if not isinstance(preds, torch.Tensor):
+        raise BadValue("this is for models with a single target", got=f"{len(preds)} targets")
+    return preds.reshape(len(preds), -1).numpy()
+
+
+def _score(learn: Learner, frame: Any, scoring: Score) -> float:
+    with learn.no_bar(), learn.no_logging():
+        dl = learn.dls.test_dl(frame, with_labels=True, bs=4096)
+        preds, targets = learn.get_preds(dl=dl)[:2]
+    if not isinstance(preds, torch.Tensor):
+        raise BadValue("this is for models with a single target", got=f"{len(preds)} targets")
+    decisions = decoder_of(learn)(preds)
+    return float(scoring(targets.reshape(decisions.shape).numpy(), decisions.numpy()))
+
+
+def _usual_score(learn: Learner) -> Score:
+    return sk_metrics.r2_score if _table(learn).target_kinds == ["regression"] else sk_metrics.accuracy_score  # type: ignore[no-any-return]
+
+
+def _grid(to: Tabular, frame: Any, feature: Any, resolution: int) -> list[Any]:
+    if feature in to.cat_names:
+        return list(to.classes[feature])[1:]
+    column = frame[feature].dropna().astype(float)
+    distinct = np.unique(column)
+    if len(distinct) <= resolution:
+        return distinct.tolist()  # type: ignore[no-any-return]
+    low, high = mstats.mquantiles(column, (0.05, 0.95))
+    return np.linspace(low, high, resolution).tolist()  # type: ignore[no-any-return]

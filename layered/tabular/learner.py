@@ -1,0 +1,133 @@
+"""`tabular_learner`: a model for a table, and the learner that predicts rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from layered.data.encodings import get_c
+from layered.foundation.arguments import checked
+from layered.foundation.errors import BadValue, CannotTrain, failed, refuse_unknown
+from layered.foundation.optional import lazy
+from layered.foundation.pipeline import describe
+from layered.foundation.registry import learner_kinds
+from layered.foundation.tree import to_device
+from layered.optim.groups import trainable_params
+from layered.optim.zoo import Adam
+from layered.tabular.frames import as_frame
+from layered.tabular.models.mlp import CONFIG, TabularModel, get_emb_sz
+from layered.tabular.rows import RowEncoder
+from layered.tabular.types import Tabular
+from layered.training.inference import activation_of, decoder_of, evaluating, first_row
+from layered.training.learner import Learner
+
+pd = lazy("pandas")
+
+
+@learner_kinds.register("tabular.TabularLearner")
+class TabularLearner(Learner):
+    """A `Learner` whose `predict` takes a row of a table."""
+
+    _encoder: tuple[Any, RowEncoder | None] = (None, None)
+
+    def predict(self, row: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
+        """(row, decision, probabilities) of one row: a Series, a mapping, a frame with one row.
+
+        row           as it was understood and predicted, decoded: a `Tabular` with one row, `row.show()`, `row.items`
+        decision      the class as a number, the labels, or the numbers that are predicted
+        with_input    put the row's tensors first
+        raises        BadValue naming all columns that are missing, or for several rows
+        Levels that training did not have are '#na#', numbers that are missing the median of training.
+        """
+        to = getattr(self.dls[len(getattr(self.dls, "loaders", ())) > 1], "dataset", None)
+        if not isinstance(to, Tabular):
+            raise CannotTrain(
+                "predict needs to know how a row becomes a batch, and these loaders do not say",
+                got=f"a data set of type {type(to).__name__}",
+                fix="build the loaders with TabularPandas, or TabularDataLoaders.from_df",
+            )
+        try:
+            inputs, shown = self._encoded(to, row)
+            with evaluating(self), torch.inference_mode():
+                output = self.model(*to_device(inputs, next(self.model.parameters()).device))
+                probabilities, decision = (first_row(f(output)) for f in (activation_of(self), decoder_of(self)))
+        except Exception as error:
+            raise failed(error, f"predicting one row ({describe(row)})") from error
+        decisions = decision if isinstance(decision, tuple) else (decision,)
+        targets = {}
+        for target, part in zip(to.target_columns, decisions, strict=False):
+            targets.update(target.columns_of([target.decode(part)]))
+        names = [*to.x_names, *targets]
+        values = [*shown, *(values[0] for values in targets.values())]
+        frame = pd.DataFrame([values], columns=pd.Index(names, tupleize_cols=False), dtype=object)
+        res = (to._with(frame, is_processed=False), decision, probabilities)
+        return (inputs, *res) if with_input else res
+
+    def _encoded(self, to: Tabular, row: Any) -> tuple[tuple[torch.Tensor, ...], list[Any]]:
+        """The tensors of one row, and its inputs for display."""
+        encoder = self._row_encoder(to)
+        if isinstance(row, pd.Series):
+            row = row.to_dict()
+        if encoder is not None and isinstance(row, Mapping):
+            codes, numbers, shown = encoder(row)
+            return (codes, numbers)[: to.n_inp], shown
+        frame = as_frame(row)
+        if len(frame) != 1:
+            raise BadValue("predict takes one row", got=f"{len(frame)} rows", fix="learn.get_preds(dl=dls.test_dl(df))")
+        if encoder is not None:
+            return self._encoded(to, frame.iloc[0].to_dict())
+        processed = to.test_set(frame)
+        return processed.tensors[: to.n_inp], processed.decode().xs.iloc[0].tolist()
+
+    def _row_encoder(self, to: Tabular) -> RowEncoder | None:
+        if self._encoder[0] is not to:
+            self._encoder = (to, RowEncoder(to) if RowEncoder.fits(to) else None)
+        return self._encoder[1]
+
+
+@checked
+def tabular_learner(
+    dls: Any,
+    layers: Sequence[int] | None = None,
+    emb_szs: Mapping[Any, int] | None = None,
+    config: Mapping[str, Any] | None = None,
+    n_out: int | None = None,
+    y_range: tuple[float, float] | None = None,
+    loss_func: Callable[..., Any] | None = None,
+    opt_func: Callable[..., Any] = Adam,
+    lr: float | slice = 1e-3,
+    splitter: Callable[[nn.Module], Any] = trainable_params,
+    cbs: Any = None,
+    metrics: Any = None,
+    path: Any = None,
+    model_dir: Any = "models",
+    wd: float | None = None,
+    wd_bn_bias: bool = False,
+    train_bn: bool = True,
+    moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+) -> TabularLearner:
+    """A `Learner` for a table: embeddings for categories, batch norm for numbers, then an MLP.
+
+    layers     the widths of the hidden layers; [200, 100] by default
+    emb_szs    how many numbers stand for the levels of a column: {column: numbers}; by default by `emb_sz_rule`
+    config     options of the model: `tabular_config(ps=[0.1, 0.1], embed_p=0.04)`
+    n_out      outputs; by default as many as the targets need
+    y_range    (low, high) that outputs are squeezed into
+    loss_func … moms  see `Learner`
+    raises     BadValue where the number of outputs cannot be told
+
+    The body is the documentation: copy its lines to stand one floor lower.
+    """
+    options = {"y_range": y_range, **(config or {})}
+    refuse_unknown(options, CONFIG, "config")
+    n_out = n_out if n_out is not None else get_c(dls)
+    if not n_out:
+        raise BadValue("the data does not say how many outputs the model needs", fix="tabular_learner(..., n_out=)")
+    widths = [200, 100] if layers is None else list(layers)
+    model = TabularModel(get_emb_sz(dls, emb_szs), len(dls.cont_names), n_out, widths, **options)
+    return TabularLearner(
+        dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms
+    )  # fmt: skip

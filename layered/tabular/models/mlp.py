@@ -1,0 +1,143 @@
+"""`TabularModel`: embeddings for categories, batch norm for numbers, then a multi-layer perceptron."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layered.foundation.arguments import names_of
+from layered.foundation.errors import BadValue, refuse_unknown
+from layered.foundation.registry import modules
+from layered.nn.activations import SigmoidRange
+from layered.nn.convolution import LinBnDrop
+from layered.nn.layers import Embedding, Module
+
+Sizes = Sequence[tuple[int, int]]
+
+
+def emb_sz_rule(n_cat: int) -> int:
+    """How many numbers stand for a category that has `n_cat` levels, '#na#' among them: min(600, round(1.6 * n ** 0.56)).
+
+    >>> [emb_sz_rule(n) for n in (2, 3, 5, 10, 50, 100, 1000, 100000)]
+    [2, 3, 4, 6, 14, 21, 77, 600]
+    """
+    return min(600, round(1.6 * math.pow(n_cat, 0.56)))
+
+
+def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[int, int]]:
+    """(levels, numbers) of the embedding of each categorical column of `to`, a `TabularPandas` or loaders of one.
+
+    sz_dict    the numbers for some columns, by name; the others by `emb_sz_rule`
+    raises     BadValue for a name that is no categorical column
+    """
+    given = sz_dict or {}
+    names = list(to.cat_names)
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise BadValue(
+            f"there is no categorical column {', '.join(map(repr, unknown))}",
+            expected=", ".join(map(repr, names)),
+            fix="emb_szs={column: numbers}",
+        )
+    return [(len(to.classes[name]), given.get(name, emb_sz_rule(len(to.classes[name])))) for name in names]
+
+
+class Inputs(Module):
+    """Codes and numbers as one vector a row: embeddings, one after the other, then the numbers.
+
+    emb_szs    (levels, numbers) of each categorical column
+    n_cont     how many continuous columns
+    embed_p    share of the embedding's numbers dropped
+    bn_cont    batch norm for the continuous columns
+    """
+
+    def __init__(self, emb_szs: Sizes, n_cont: int, embed_p: float = 0.0, bn_cont: bool = True) -> None:
+        self.embeds = nn.ModuleList([Embedding(ni, nf) for ni, nf in emb_szs])
+        self.emb_drop = nn.Dropout(embed_p)
+        self.bn_cont = nn.BatchNorm1d(n_cont) if bn_cont and n_cont else None
+        self.n_cont, self.size = n_cont, sum(nf for _, nf in emb_szs) + n_cont
+
+    def inputs(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
+        """[batch, size] of codes [batch, category] and numbers [batch, number]."""
+        parts = [embed(code) for embed, code in zip(self.embeds, x_cat.unbind(1), strict=True)]
+        if parts:
+            parts = [self.emb_drop(torch.cat(parts, 1))]
+        if self.n_cont and x_cont is not None:
+            parts.append(x_cont if self.bn_cont is None else self.bn_cont(x_cont))
+        return torch.cat(parts, 1)
+
+
+@modules.register("tabular.TabularModel")
+class TabularModel(Inputs):
+    """Embeddings and numbers through an MLP: for each layer linear, activation, batch norm and dropout; then the outputs.
+
+    emb_szs    (levels, numbers) of each categorical column: `get_emb_sz(dls)`
+    n_cont     how many continuous columns
+    out_sz     outputs
+    layers     the width of each hidden layer
+    ps         share dropped after each layer: a number for all, or one for each; 0 by default
+    embed_p    share of the embeddings dropped
+    y_range    (low, high) that outputs are squeezed into
+    use_bn     batch norm in the layers; they have no bias then
+    bn_final   batch norm before the outputs too
+    bn_cont    batch norm for the continuous columns
+    act_cls    the activation, as a class or a module
+    lin_first  each layer begins with its linear part; else with batch norm and dropout
+
+    >>> TabularModel([(3, 3)], 2, 1, [8])(torch.zeros(4, 1).long(), torch.zeros(4, 2)).shape
+    torch.Size([4, 1])
+    """
+
+    def __init__(
+        self,
+        emb_szs: Sizes,
+        n_cont: int,
+        out_sz: int,
+        layers: Sequence[int],
+        ps: float | Sequence[float] | None = None,
+        embed_p: float = 0.0,
+        y_range: tuple[float, float] | None = None,
+        use_bn: bool = True,
+        bn_final: bool = False,
+        bn_cont: bool = True,
+        act_cls: Callable[[], nn.Module] | nn.Module = nn.ReLU,
+        lin_first: bool = True,
+    ) -> None:
+        super().__init__(emb_szs, n_cont, embed_p, bn_cont)
+        widths = list(layers)
+        drops = (
+            [0.0 if ps is None else float(ps)] * len(widths) if ps is None or isinstance(ps, (int, float)) else list(ps)
+        )
+        if len(drops) != len(widths):
+            raise BadValue("there is not one share in ps for each layer", got=f"ps={drops} with layers={widths}")
+        sizes = [self.size, *widths, out_sz]
+        parts: list[nn.Module] = []
+        for i, (p, (n_in, n)) in enumerate(zip([*drops, 0.0], itertools.pairwise(sizes), strict=True)):
+            is_last = i == len(widths)
+            act = None if is_last else act_cls if isinstance(act_cls, nn.Module) else act_cls()
+            parts.append(LinBnDrop(n_in, n, use_bn and (bn_final or not is_last), p, act, lin_first))
+        if y_range is not None:
+            parts.append(SigmoidRange(*y_range))
+        self.layers = nn.Sequential(*parts)
+
+    def forward(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
+        return self.layers(self.inputs(x_cat, x_cont))  # type: ignore[no-any-return]
+
+
+CONFIG = names_of(TabularModel.__init__) - {"emb_szs", "n_cont", "out_sz", "layers"}
+
+
+def tabular_config(**kwargs: Any) -> dict[str, Any]:
+    """Options of `TabularModel` for `tabular_learner(config=…)`: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, `bn_cont`,
+    `act_cls`, `lin_first`.
+
+    >>> tabular_config(ps=[0.1, 0.2], embed_p=0.04)
+    {'ps': [0.1, 0.2], 'embed_p': 0.04}
+    """
+    refuse_unknown(kwargs, CONFIG, "tabular_config")
+    return kwargs

@@ -1,0 +1,77 @@
+"""`TabularResNet`: a residual network for rows of tables."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from layered.foundation.registry import modules
+from layered.nn.activations import SigmoidRange
+from layered.nn.layers import Module
+from layered.tabular.models.mlp import Inputs, Sizes
+
+
+class ResidualLayer(Module):
+    """x + Dropout(Linear(Dropout(ReLU(Linear(BatchNorm(x)))))).
+
+    size       numbers in and out
+    hidden     numbers between the linear layers
+    hidden_p, residual_p  shares dropped between and after them
+    """
+
+    def __init__(self, size: int, hidden: int, hidden_p: float = 0.0, residual_p: float = 0.0) -> None:
+        self.branch = nn.Sequential(
+            nn.BatchNorm1d(size),
+            nn.Linear(size, hidden),
+            nn.ReLU(),
+            nn.Dropout(hidden_p),
+            nn.Linear(hidden, size),
+            nn.Dropout(residual_p),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)  # type: ignore[no-any-return]
+
+
+@modules.register("tabular.TabularResNet")
+class TabularResNet(Inputs):
+    """Embeddings and numbers, a linear layer, residual layers, then batch norm, ReLU and the outputs.
+
+    emb_szs    (levels, numbers) of each categorical column: `get_emb_sz(dls)`
+    n_cont     how many continuous columns
+    out_sz     outputs
+    size       numbers that the residual layers pass on
+    num_layers residual layers
+    factor     how many times wider they are inside
+    hidden_p, residual_p  shares dropped inside them, and at their end
+    embed_p    share of the embeddings dropped
+    y_range    (low, high) that outputs are squeezed into
+    source     Gorishniy et al. 2021, arXiv:2106.11959, section 3.2
+
+    >>> import torch
+    >>> TabularResNet([(3, 3)], 2, 1)(torch.zeros(4, 1).long(), torch.zeros(4, 2)).shape
+    torch.Size([4, 1])
+    """
+
+    def __init__(
+        self,
+        emb_szs: Sizes,
+        n_cont: int,
+        out_sz: int,
+        size: int = 128,
+        num_layers: int = 3,
+        factor: float = 2.0,
+        hidden_p: float = 0.2,
+        residual_p: float = 0.0,
+        embed_p: float = 0.0,
+        y_range: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(emb_szs, n_cont, embed_p, bn_cont=False)
+        hidden = round(size * factor)
+        blocks = [ResidualLayer(size, hidden, hidden_p, residual_p) for _ in range(num_layers)]
+        head: list[nn.Module] = [nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, out_sz)]
+        if y_range is not None:
+            head.append(SigmoidRange(*y_range))
+        self.layers = nn.Sequential(nn.Linear(self.size, size), *blocks, *head)
+
+    def forward(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
+        return self.layers(self.inputs(x_cat, x_cont))  # type: ignore[no-any-return]

@@ -1,0 +1,191 @@
+"""What prepares a table: categories to codes, missing numbers filled, numbers in standard scores.
+
+Each is fitted on the training rows, keeps what it learnt of each column and no rows, and stands in an exported file as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from layered.data.conversions import Normalize
+from layered.data.encodings import CategoryMap
+from layered.foundation.errors import BadValue
+from layered.foundation.optional import lazy
+from layered.foundation.registry import functions, transforms
+from layered.tabular.columns import Levels, levels_of, numbers_of
+from layered.tabular.types import Tabular, TabularProc
+
+pd = lazy("pandas")
+
+
+@transforms.register("tabular.Categorify")
+class Categorify(TabularProc):
+    """Categories to codes: 0 is '#na#' (missing, or not seen in training), then the levels, sorted, or in the order of a
+    pandas categorical. A value that reads the same ("1", 1, 1.0) is the same level.
+
+    `classes` has the vocabulary of each column.
+    """
+
+    order = 1
+    fits = ("classes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes: dict[Any, CategoryMap] = {}
+        self._levels: dict[Any, Levels] = {}
+
+    def setups(self, to: Tabular) -> None:
+        self.classes = {name: levels_of(to.items[name], name not in to.compacted) for name in to.cat_names}
+
+    def levels(self, name: Any) -> Levels:
+        """How values of a column find their codes."""
+        known = self._levels.get(name)
+        if known is None or known.vocab is not self.classes[name]:
+            known = self._levels[name] = Levels(self.classes[name])
+        return known
+
+    def encodes(self, to: Tabular) -> None:
+        for name in to.cat_names:
+            to.items[name] = self.levels(name).codes(to.items[name])
+
+    def decodes(self, to: Tabular) -> None:
+        for name in to.cat_names:
+            labels = np.array([*self.classes[name]], dtype=object)
+            to.items[name] = labels[to.items[name].to_numpy(np.int64)]
+
+    def __getitem__(self, name: Any) -> CategoryMap:
+        return self.classes[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_levels": {}}
+
+    def __copy__(self) -> Categorify:
+        res = type(self)()
+        res.classes = self.classes
+        return res
+
+
+class FillStrategy:
+    """What a missing number is filled with, from a column of training rows and the value given for it."""
+
+    @staticmethod
+    def median(c: Any, fill: float) -> float:
+        """The median."""
+        return float(c.median())
+
+    @staticmethod
+    def constant(c: Any, fill: float) -> float:
+        """The value given in `fill_vals`; 0 by default."""
+        return float(fill)
+
+    @staticmethod
+    def mode(c: Any, fill: float) -> float:
+        """The most frequent value; of several the smallest."""
+        return float(c.mode().iloc[0])
+
+
+for _strategy in (FillStrategy.median, FillStrategy.constant, FillStrategy.mode):
+    functions.add(f"tabular.FillStrategy.{_strategy.__name__}", _strategy)
+
+
+@transforms.register("tabular.FillMissing")
+class FillMissing(TabularProc):
+    """Fill the missing numbers of continuous columns, and say in a categorical column `<name>_na` where they were missing.
+
+    fill_strategy  what with: `FillStrategy.median`, `constant`, `mode`, or your own function (column, fill) -> number
+    add_col        add the columns, for those that miss numbers in training
+    fill_vals      the constants: a mapping from column to number; 0 by default
+
+    `na_dict` has the fills of the columns that miss numbers in training. The others have one in `fills`, should a number be
+    missing later.
+    """
+
+    fits = ("na_dict", "fills")
+
+    def __init__(
+        self,
+        fill_strategy: Callable[[Any, Any], Any] = FillStrategy.median,
+        add_col: bool = True,
+        fill_vals: Mapping[Any, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.fill_strategy, self.add_col, self.fill_vals = fill_strategy, add_col, fill_vals
+        self.na_dict: dict[Any, float] = {}
+        self.fills: dict[Any, float] = {}
+
+    def setups(self, to: Tabular) -> None:
+        numbers = numbers_of(to.items, to.cont_names)
+        missing = np.isnan(numbers)
+        has_gaps: list[bool] = np.isnan(numbers.sum(0)).tolist()
+        constants = self.fill_vals or {}
+        every: dict[Any, float] = {}
+        for i, name in enumerate(to.cont_names):
+            column = numbers[~missing[:, i], i] if has_gaps[i] else numbers[:, i]
+            if self.fill_strategy is FillStrategy.median:
+                every[name] = float(np.median(column)) if len(column) else 0.0
+            else:
+                fill = constants.get(name, 0)
+                has_any = len(column) or self.fill_strategy is FillStrategy.constant
+                every[name] = float(self.fill_strategy(pd.Series(column), fill)) if has_any else 0.0
+        self.na_dict = {name: every[name] for name, some in zip(to.cont_names, has_gaps, strict=True) if some}
+        self.fills = {name: fill for name, fill in every.items() if name not in self.na_dict}
+
+    def flag_of(self, name: Any) -> str:
+        """The column that says where numbers of column `name` are missing."""
+        return f"{name}_na"
+
+    def encodes(self, to: Tabular) -> None:
+        numbers = numbers_of(to.items, to.cont_names)
+        missing = np.isnan(numbers)
+        if self.add_col and self.na_dict:
+            self._add_flags(to, missing)
+        if missing.any():
+            fills = np.array([self.na_dict[n] if n in self.na_dict else self.fills[n] for n in to.cont_names])
+            some = np.flatnonzero(missing.any(0))
+            filled = np.where(missing[:, some], fills[some], numbers[:, some])
+            to.assign([to.cont_names[i] for i in some], filled)
+
+    def _add_flags(self, to: Tabular, missing: np.ndarray[Any, Any]) -> None:
+        flags = {self.flag_of(n): missing[:, i] for i, n in enumerate(to.cont_names) if n in self.na_dict}
+        taken = [flag for flag in flags if flag in to.x_given or flag in to.y_names]
+        if taken:
+            raise BadValue(
+                f"FillMissing would write over the column {', '.join(map(repr, taken))}",
+                fix="rename the column, or FillMissing(add_col=False)",
+            )
+        to.assign(list(flags), pd.DataFrame(flags, index=to.items.index))
+        new = [flag for flag in flags if flag not in to.cat_names]
+        if new:
+            to.cat_names = to.cat_names + new
+
+
+@Normalize
+def setups(self: Any, to: Tabular) -> None:
+    """Mean and population standard deviation (+ 1e-7) of each continuous column, over the training rows."""
+    numbers = numbers_of(to.items, to.cont_names)
+    numbers = np.ma.masked_invalid(numbers) if np.isnan(numbers).any() else numbers
+    means, stds = numbers.mean(0), numbers.std(0) + 1e-7
+    self.mean = dict(zip(to.cont_names, np.ma.filled(means, 0.0).tolist(), strict=True))
+    self.std = dict(zip(to.cont_names, np.ma.filled(stds, 1.0).tolist(), strict=True))
+
+
+@Normalize
+def encodes(self: Any, to: Tabular) -> None:
+    mean, std = _statistics(self, to)
+    scores = numbers_of(to.items, to.cont_names)
+    scores -= mean
+    scores /= std
+    to.assign(to.cont_names, scores.astype(np.float32) if to.reduce_memory else scores)
+
+
+@Normalize
+def decodes(self: Any, to: Tabular) -> None:
+    mean, std = _statistics(self, to)
+    to.assign(to.cont_names, numbers_of(to.items, to.cont_names) * std + mean)
+
+
+def _statistics(self: Any, to: Tabular) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    return np.array([self.mean[n] for n in to.cont_names]), np.array([self.std[n] for n in to.cont_names])

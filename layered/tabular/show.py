@@ -1,0 +1,48 @@
+"""How batches, results and losses of tables are shown: bodies of the verbs `show_batch`, `show_results`, `plot_top_losses`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from layered.foundation.dispatch import verb
+from layered.tabular.frames import show_frame
+from layered.tabular.types import Tabular
+
+show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_results"), verb("plot_top_losses")
+
+
+@show_batch.register
+def show_rows(x: Tabular, y: object, samples: Sequence[Any], ctxs: Any = None, max_n: int = 10) -> Any:
+    """The rows, decoded, as a table."""
+    return show_frame(x.all_cols[:max_n])
+
+
+@show_results.register
+def show_row_results(
+    x: Tabular, y: object, samples: Sequence[Any], outs: Sequence[Any], ctxs: Any = None, max_n: int = 10
+) -> Any:
+    """The rows, decoded, with a column `<target>_pred` for each target."""
+    return show_frame(_with_predictions(x, outs)[:max_n])
+
+
+@plot_top_losses.register
+def show_top_losses(
+    x: Tabular,
+    y: object,
+    samples: Sequence[Any],
+    outs: Sequence[Any],
+    raws: Any,
+    losses: Sequence[Any],
+    max_n: int = 10,
+) -> Any:
+    """The rows with the highest losses, each with its prediction and loss."""
+    return show_frame(_with_predictions(x, outs).assign(loss=[float(loss) for loss in losses])[:max_n])
+
+
+def _with_predictions(x: Tabular, outs: Sequence[Any]) -> Any:
+    frame = x.all_cols.copy()
+    for i, target in enumerate(x.target_columns):
+        for name, values in target.columns_of([out[i] for out in outs]).items():
+            frame[f"{name}_pred"] = values
+    return frame

@@ -1,0 +1,77 @@
+"""Dates as columns: every part against Python's own calendar, whatever the resolution."""
+
+import calendar
+import datetime as dt
+
+import pandas as pd
+import pytest
+
+from layered.foundation.errors import BadValue
+from layered.tabular.dates import add_datepart, add_elapsed_times, make_date
+
+DAYS = ["2020-02-29", "2021-01-01", "2019-12-31", "2011-11-16", "2024-03-31", "2023-10-01"]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_parts_of_a_date_agree_with_the_calendar_at_every_resolution(unit):
+    df = add_datepart(pd.DataFrame({"saledate": pd.to_datetime(DAYS).astype(f"datetime64[{unit}]")}), "saledate")
+    for i, day in enumerate(map(dt.date.fromisoformat, DAYS)):
+        row, (_, week, _), last = df.iloc[i], day.isocalendar(), calendar.monthrange(day.year, day.month)[1]
+        assert (row.saleYear, row.saleMonth, row.saleDay, row.saleWeek) == (day.year, day.month, day.day, week)
+        assert (row.saleDayofweek, row.saleDayofyear) == (day.weekday(), day.timetuple().tm_yday)
+        assert (row.saleIs_month_start, row.saleIs_month_end) == (day.day == 1, day.day == last)
+        assert (row.saleIs_quarter_start, row.saleIs_year_end) == (
+            day.day == 1 and day.month % 3 == 1,
+            (day.month, day.day) == (12, 31),
+        )
+        assert row.saleElapsed == calendar.timegm(day.timetuple())
+    assert "saledate" not in df
+
+
+def test_names_of_parts_prefix_time_and_the_date_itself():
+    df = add_datepart(pd.DataFrame({"when": ["2011-11-16 07:08:09"]}), "when", prefix="w_", drop=False, time=True)
+    assert list(df.columns) == [
+        "when", "w_Year", "w_Month", "w_Week", "w_Day", "w_Dayofweek", "w_Dayofyear", "w_Is_month_end", "w_Is_month_start",
+        "w_Is_quarter_end", "w_Is_quarter_start", "w_Is_year_end", "w_Is_year_start", "w_Hour", "w_Minute", "w_Second",
+        "w_Elapsed",
+    ]  # fmt: skip
+    assert df[["w_Hour", "w_Minute", "w_Second"]].iloc[0].tolist() == [7, 8, 9]
+
+
+def test_a_missing_date_has_missing_parts_and_a_zone_counts_in_elapsed_seconds():
+    df = add_datepart(pd.DataFrame({"d": ["2011-11-16", None]}), "d")
+    assert df.dYear.isna().tolist() == df.dWeek.isna().tolist() == df.dElapsed.isna().tolist() == [False, True]
+    assert not df.dIs_year_end[1]
+    zoned = add_datepart(pd.DataFrame({"d": pd.to_datetime(["2011-11-16"]).tz_localize("Asia/Tokyo")}), "d")
+    assert zoned.dElapsed[0] == 1321401600 - 9 * 3600
+
+
+def test_what_is_no_date_is_named_and_so_is_a_column_that_is_not_there():
+    with pytest.raises(BadValue, match="'d' cannot be read as dates"):
+        make_date(pd.DataFrame({"d": ["soon"]}), "d")
+    with pytest.raises(BadValue, match="no column 'when'"):
+        add_datepart(pd.DataFrame({"d": ["2020-01-01"]}), "when")
+
+
+def test_elapsed_times_count_days_for_each_base_and_keep_the_rows_in_their_order():
+    days = ["2019-12-04", "2019-11-29", "2019-11-15", "2019-10-24", "2019-10-30"]
+    df = pd.DataFrame(
+        {"date": days, "event": [False, True, False, True, False], "base": [1, 1, 2, 2, 2]}, index=list("abcde")
+    )
+    before = df.copy()
+    res = add_elapsed_times(df, ["event"], "date", "base")
+    pd.testing.assert_frame_equal(df, before)
+    assert list(res.index) == list("abcde")
+    assert res.Afterevent.tolist() == [5, 0, 22, 0, 6]
+    assert res.Beforeevent.tolist() == [0, 0, 0, 0, 0]
+    assert res.event_bw.tolist() == [1, 1, 1, 1, 1]
+    assert res.event_fw.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_days_until_the_next_event_are_negative():
+    df = pd.DataFrame(
+        {"date": pd.date_range("2024-01-01", periods=10), "sale": [i == 8 for i in range(10)], "shop": "x"}
+    )
+    res = add_elapsed_times(df, "sale", "date", "shop")
+    assert res.Beforesale.tolist() == [*range(-8, 1), 0]
+    assert res.sale_fw.tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
