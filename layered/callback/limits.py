@@ -54,8 +54,7 @@ class TimeLimit(Callback):
         if learn.peeking or time.monotonic() - self.began < self.seconds:
             return
         for checkpoint in (cb for cb in learn.cbs if isinstance(cb, Checkpoint)):
-            checkpoint.write(epoch, batch)
-            checkpoint.run = False  # or it would write that the fit is finished
+            checkpoint.end_at(epoch, batch)
         say(learn, f"The limit of {self.limit} is over: the fit ends before batch {batch} of epoch {epoch}")
         raise CancelFitException
 

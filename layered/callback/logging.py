@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
-from layered.foundation.archive import commit
+from layered.foundation.durable import commit
 from layered.foundation.errors import BadValue, CannotSave, NotFoundPath
 from layered.foundation.optional import lazy
 from layered.foundation.paths import Path

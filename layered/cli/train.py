@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from layered.foundation.archive import commit
+from layered.foundation.durable import commit
 from layered.foundation.errors import BadItem, CannotSave, Offline
 from layered.foundation.paths import Path
 from layered.foundation.seeds import set_seed

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import torch
 
 from layered.data.disk import saving, sha256_of
-from layered.foundation.archive import commit
 from layered.foundation.display import is_watched
+from layered.foundation.durable import commit
 from layered.foundation.errors import BadFile, BadValue, LayeredError, NotFoundPath, Offline
 from layered.foundation.optional import lazy
 

@@ -6,6 +6,7 @@ import copy
 import gc
 import os
 import pickle
+import signal
 import sys
 import traceback
 import warnings
@@ -168,7 +169,11 @@ def open_made(made: Any) -> Any:
 
 
 def start_worker(worker: int) -> None:
-    """Run the loader's own `wif` in a worker that has just started."""
+    """Run the loader's own `wif` in a worker that has just started.
+
+    The first SIGTERM is left to the parent: where a whole group of processes is told to end, it may want to finish its batch.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     gc.freeze()  # the collector leaves the parent's objects alone: looking at them would copy their memory
     info = torch.utils.data.get_worker_info()
     assert info is not None

@@ -12,8 +12,6 @@ is spent on it. Every reader of safetensors can open these files.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import math
@@ -31,7 +29,6 @@ from layered.foundation.bounded import (
     COPY_AGAIN,
     MAX_DEPTH,
     MAX_READ,
-    PIECE,
     BoundedFile,
     check_bools,
     open_bounded,
@@ -40,7 +37,8 @@ from layered.foundation.bounded import (
     read_tensor,
     shape_fits,
 )
-from layered.foundation.errors import BadFile, BadValue, CannotSave, LayeredError, NewerFormat, NotExportable
+from layered.foundation.durable import commit
+from layered.foundation.errors import BadFile, BadValue, NewerFormat, NotExportable
 
 FORMAT = 1
 MAX_TENSORS = 100_000
@@ -79,69 +77,6 @@ class Archive:
     tensors: dict[str, Tensor]
 
 
-def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
-    """Make `path` hold what `write(file)` writes, all of it or nothing; the one seam that every written file passes.
-
-    A temporary file in the same folder (made if missing) is written, synced to disk and renamed, then the folder is
-    synced. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and no litter; a
-    process killed in between leaves a `.layered-<pid>-….tmp`.
-
-    raises     CannotSave (an OSError) for a full or read-only disk and their kin, the cause chained
-
-    >>> import tempfile
-    >>> commit(Path(tempfile.mkdtemp()) / "a.txt", lambda file: file.write(b"hello")).read_bytes()
-    b'hello'
-    """
-    target = Path(os.path.realpath(path))
-    temp = target.with_name(f".layered-{os.getpid()}-{os.urandom(6).hex()}.tmp")
-    try:
-        _make_folder(target.parent)
-        try:
-            with open(temp, "xb", buffering=PIECE) as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temp, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temp.unlink()
-            raise
-        _sync_folder(target.parent)
-    except LayeredError:
-        raise
-    except OSError as error:
-        raise CannotSave(f"could not write '{path}'", got=error, fix=_REMEDIES.get(error.errno or 0)) from error
-    return Path(path)
-
-
-_REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose a folder on another disk"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of the path is a file: choose another folder"),
-    errno.EISDIR: "this is a folder: add a file name",
-}
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # a folder cannot be opened elsewhere
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that has no such thing
-            raise
-    finally:
-        os.close(handle)
-
-
 def write_archive(
     path: str | os.PathLike[str], manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], *, kind: Kind = "weights"
 ) -> Path:
@@ -157,7 +92,7 @@ def write_archive(
     if kind not in get_args(Kind):
         raise BadValue("there is no such kind of archive", got=repr(kind), expected=" or ".join(get_args(Kind)))
     _check_plain(manifest, "manifest", 1)
-    stored, tied = _untie({name: _dense(name, x) for name, x in tensors.items()})
+    stored, tied = untied({name: _dense(name, x) for name, x in tensors.items()})
     stored = dict(sorted(stored.items(), key=lambda item: -item[1].itemsize))
     header = _make_header({"kind": kind, "layered": json.dumps(manifest), "tied": json.dumps(tied)}, stored)
 
@@ -206,7 +141,7 @@ def _dense(name: str, x: Tensor) -> Tensor:
     return x.detach().as_subclass(Tensor).resolve_conj().resolve_neg()
 
 
-def _untie(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors to store, and which other names stand for which of them."""
     first: dict[object, str] = {}
     tied: dict[str, str] = {}

@@ -10,6 +10,7 @@ from torch import nn
 
 from layered.data.loader import DataLoader
 from layered.foundation.arguments import checked
+from layered.foundation.helpers import noop
 from layered.foundation.paths import Path
 from layered.foundation.tree import find_device, to_detach, to_device
 from layered.loop.batches import (
@@ -25,13 +26,14 @@ from layered.loop.batches import (
     valid_of,
 )
 from layered.loop.callback import Callback, callbacks_of
-from layered.loop.checkpoint import Saved, checkpoints_of, find_saved
+from layered.loop.checkpoint import checkpoints_of, folder_of
 from layered.loop.contexts import Contexts, ShortTraceback
 from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback
 from layered.loop.events import BACKWARD, BATCH, EPOCH, FIT, STEP, TRAIN, VALIDATE, Phase
 from layered.loop.optimizers import create_opt, lr_of, minimize_with
 from layered.loop.processes import callbacks_of_processes, unwrapped
 from layered.loop.recorder import Recorder
+from layered.loop.restoring import find_saved
 from layered.loop.weights import load_weights, save_weights
 from layered.metrics.metric_set import MetricSet
 from layered.nn.losses import default_loss
@@ -63,7 +65,7 @@ class Loop(Contexts):
     seed         what shuffling and augmentation of our loaders depend on; None leaves theirs
     """
 
-    _saved: Saved | None = None  # the checkpoint that this fit goes on from, until it has been restored
+    _saved: Any = None  # the checkpoint that this fit goes on from, until it has been restored
 
     @checked
     def __init__(
@@ -139,13 +141,18 @@ class Loop(Contexts):
         arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(cbs)}
         arguments["batches"] = length_of(self.dls.train) if n_iter is None else n_iter
         cbs += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
-        saved = find_saved(resume, [*cbs, *self.cbs], self.fit_ordinal + 1, arguments)
-        self.fit_ordinal += 1
-        if saved is not None and saved.ordinal > self.fit_ordinal:
+        saved = find_saved(resume, folder_of([*cbs, *self.cbs]), self.fit_ordinal + 1, arguments)
+        if saved is not None and saved.ordinal > self.fit_ordinal + 1:
+            self.fit_ordinal += 1
             return
         with self.added_cbs(cbs):
             if self.opt is None or reset_opt:
                 self.create_opt()
+            if saved is not None:
+                saved.check(self)
+                if self.logger is not noop:
+                    print(f"going on from {saved.file}: {saved.where}")
+            self.fit_ordinal += 1
             self.opt.set_hypers(lr=self.lr if lr is None else lr)
             if (wd := self.wd if wd is None else wd) is not None:
                 self.opt.set_hypers(wd=wd)
@@ -159,7 +166,7 @@ class Loop(Contexts):
 
     def _epochs(self) -> None:
         saved = self._saved
-        if saved is not None and saved.batch == 0:
+        if saved is not None and saved.batch == 0 and not saved.validating:
             saved.restore(self)
             self._saved = None
         for epoch in range(0 if saved is None else saved.epoch, self.n_epoch):
@@ -168,8 +175,12 @@ class Loop(Contexts):
 
     def one_epoch(self) -> None:
         """One training pass and, if there is a validation loader, one validation pass."""
-        self.begin_pass(self.dls.train, training=True)
-        self.within(TRAIN, self._train_batches)
+        if self._saved is not None and self._saved.validating:
+            saved, self._saved = self._saved, None
+            saved.restore(self)
+        else:
+            self.begin_pass(self.dls.train, training=True)
+            self.within(TRAIN, self._train_batches)
         valid = valid_of(self.dls)
         if valid is not None:
             self.one_validation(valid)

@@ -38,6 +38,7 @@ class State:
     epochs_started: int = 0  # training passes ever started by this loop; the key of what loaders draw
     fit_ordinal: int = 0  # fits ever called on this loop
     fit_arguments: Mapping[str, Any] = MappingProxyType({})  # what this fit was called with, for checkpoints
+    restored: Any = None  # what the last fit that went on from a checkpoint has restored, as a table
     fitting: bool = False  # inside `fit`; False while only validating or predicting
     error: BaseException | None = None  # the exception that ends the fit, while `on_error` and `on_end` are heard
 

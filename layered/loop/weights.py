@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +15,14 @@ from layered.foundation.errors import CannotRestore, NotFoundPath
 from layered.foundation.paths import Path
 from layered.foundation.torch_files import read_weights
 from layered.loop.packing import pack, unpack
-from layered.loop.processes import unwrapped
+from layered.loop.processes import rank_and_world, unwrapped
 
 SUFFIX = ".layered"
 _SUFFIXES = (SUFFIX, ".pth", ".safetensors")
 
 
 def save_weights(loop: Any, file: Any, with_opt: bool) -> Path:
-    """Write the model's weights, and the optimizer's state if it has one, to `path/model_dir/file.layered`."""
+    """Write the model's weights, and the optimizer's state if it has one, to `path/model_dir/file.layered`; one process does."""
     path = Path(loop.path / loop.model_dir / file)
     if not path.name.endswith(SUFFIX):
         path = path.with_name(path.name + SUFFIX)
@@ -29,7 +30,8 @@ def save_weights(loop: Any, file: Any, with_opt: bool) -> Path:
     manifest = {"model": pack(unwrapped(loop.model).state_dict(), tensors, "model")}
     if with_opt and loop.opt is not None:
         manifest["opt"] = pack(loop.opt.state_dict(), tensors, "opt")
-    write_archive(path, manifest, tensors, kind="weights")
+    if rank_and_world()[0] == 0:
+        write_archive(path, manifest, tensors, kind="weights")
     return path
 
 
@@ -37,7 +39,7 @@ def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any
     """Put the weights of a file into the loop's model; the loop is unchanged unless all of them fit."""
     path = _find(loop, file)
     weights, opt_state = _read(path)
-    _check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
+    check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
     if device is not None:
         loop.model.to(device)
     if with_opt and opt_state is not None:
@@ -83,7 +85,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
     return weights, None
 
 
-def _check_fits(path: Path, own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
+def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     shapes = [
         f"{n}: {tuple(given[n].shape)} instead of {tuple(own[n].shape)}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -128,19 +130,21 @@ def check_callbacks_together(
 def check_resuming(make: Callable[[], Callback], learner: Callable[..., Learner] = synth_learner) -> None:
     """Raise AssertionError unless a fit of two epochs with the callback that `make()` builds can be resumed anywhere.
 
-    It is cut short in the middle of either epoch, and goes on from a file in a new learner; weights and losses must be
-    those of the uninterrupted fit, bit for bit.
+    It is cut short in the middle of either epoch, and by a SIGTERM in validation, and goes on from a file in a new learner;
+    weights and losses must be those of the uninterrupted fit, bit for bit.
     """
     with TemporaryDirectory() as folder:
         whole = _trained(make, learner, folder)
-    for batch in (1, len(whole.dls.train) + 1):
+    ends = {f"batch {n}": _Die(n) for n in (1, len(whole.dls.train) + 1)}
+    for where, end in {**ends, "a SIGTERM in validation": _Terminate()}.items():
         with TemporaryDirectory() as folder:
-            with suppress(_Failure):
-                _trained(make, learner, folder, _Die(batch))
+            with suppress(_Failure, SystemExit):
+                _trained(make, learner, folder, end)
             again = _trained(make, learner, folder, resume="auto")
         weights = (again.model.state_dict(), whole.model.state_dict())
-        assert_close(*weights, rtol=0, atol=0, msg=f"{make()} does not resume after batch {batch}")
-        assert again.recorder.losses == whole.recorder.losses, f"{make()} resumes with other losses after batch {batch}"
+        assert_close(*weights, rtol=0, atol=0, msg=f"{make()} does not resume after {where}")
+        assert again.recorder.losses == whole.recorder.losses, f"{make()} resumes with other losses after {where}"
+        assert again.recorder.values == whole.recorder.values, f"{make()} resumes with other metrics after {where}"
 
 
 def _trained(
@@ -187,6 +191,14 @@ class _Stop(Callback):
     def after_loss(self) -> None:
         if self.learn.training and self.learn.iter == 1:
             raise self.how
+
+
+class _Terminate(Callback):
+    """Sends this process a SIGTERM in the validation pass of the first epoch."""
+
+    def after_loss(self) -> None:
+        if not self.learn.training and self.learn.epoch == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Die(Callback):

@@ -1,4 +1,3 @@
-import errno
 import json
 import math
 import os
@@ -6,7 +5,6 @@ import struct
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import safetensors
@@ -16,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from layered.foundation.archive import DTYPES, commit, read_archive, read_safetensors, write_archive
+from layered.foundation.archive import DTYPES, read_archive, read_safetensors, write_archive
 from layered.foundation.errors import (
     BadFile,
     BadValue,
-    CannotSave,
     NewerFormat,
     NotExportable,
     NotFoundPath,
@@ -324,90 +321,6 @@ def test_bytes_that_are_no_booleans_are_refused(tmp_path):
         read_safetensors(tmp_path / "a")
 
 
-# commit: all or nothing
-
-
-@pytest.fixture
-def old(tmp_path):
-    path = tmp_path / "file.bin"
-    path.write_bytes(b"old")
-    return path
-
-
-def unchanged(old):
-    return old.read_bytes() == b"old" and list(old.parent.iterdir()) == [old]
-
-
-def test_commit_replaces_the_file_and_makes_missing_folders(old):
-    assert commit(old, lambda file: file.write(b"new")) == old
-    assert old.read_bytes() == b"new"
-    deep = old.parent / "a" / "b" / "c.bin"
-    commit(deep, lambda file: file.write(b"deep"))
-    assert deep.read_bytes() == b"deep"
-
-
-def test_commit_syncs_the_file_before_the_rename_and_the_folder_after(old, monkeypatch):
-    seen = []
-    fsync, replace = os.fsync, os.replace
-
-    def watched_fsync(handle):
-        seen.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
-        fsync(handle)
-
-    def watched_replace(a, b):
-        seen.append("rename")
-        assert Path(a).read_bytes() == b"new"
-        replace(a, b)
-
-    monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(os, "replace", watched_replace)
-    commit(old, lambda file: file.write(b"new"))
-    assert seen == ["file", "rename", "folder"]
-
-
-@pytest.mark.parametrize(("code", "fix"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "you may write to")])
-@pytest.mark.parametrize("where", ["write", "fsync", "replace"])
-def test_a_failing_disk_leaves_the_old_file_and_no_litter(old, monkeypatch, where, code, fix):
-    def fail(*arguments):
-        raise OSError(code, os.strerror(code))
-
-    if where != "write":
-        monkeypatch.setattr(os, where, fail)
-    with pytest.raises(CannotSave, match=r"file\.bin") as caught:
-        commit(old, fail if where == "write" else lambda file: file.write(b"new"))
-    assert unchanged(old)
-    assert isinstance(caught.value.__cause__, OSError)
-    assert isinstance(caught.value, OSError)
-    assert fix in caught.value.fix
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ZeroDivisionError, BadFile("mine")])
-def test_other_exceptions_pass_through_and_leave_the_old_file(old, error):
-    def fail(file):
-        file.write(b"half")
-        raise error
-
-    with pytest.raises(type(error) if isinstance(error, Exception) else error):
-        commit(old, fail)
-    assert unchanged(old)
-
-
-def test_a_path_below_a_file_or_at_a_folder_cannot_be_saved(old):
-    with pytest.raises(CannotSave, match="choose another folder"):
-        commit(old / "below.bin", lambda file: file.write(b"new"))
-    with pytest.raises(CannotSave, match="add a file name"):
-        commit(old.parent, lambda file: file.write(b"new"))
-    assert unchanged(old)
-
-
-def test_commit_writes_through_a_link(old):
-    link = old.parent / "link.bin"
-    link.symlink_to(old.name)
-    commit(link, lambda file: file.write(b"new"))
-    assert link.is_symlink()
-    assert old.read_bytes() == b"new"
-
-
 def test_a_file_size_limit_is_a_save_error_and_keeps_the_old_archive(tmp_path):
     path = write_archive(tmp_path / "a.layered", {"round": 1}, {"x": torch.zeros(10)})
     done = run(
@@ -426,17 +339,3 @@ def test_a_file_size_limit_is_a_save_error_and_keeps_the_old_archive(tmp_path):
     assert "free some space" in done.stdout, done.stderr
     assert read_archive(path).manifest == {"round": 1}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_process_that_dies_while_writing_leaves_the_old_file(old):
-    done = run(
-        """
-        import os, sys
-        from layered.foundation.archive import commit
-        commit(sys.argv[1], lambda file: (file.write(b"half"), file.flush(), os._exit(9)))
-        """,
-        old,
-    )
-    assert done.returncode == 9
-    assert old.read_bytes() == b"old"
-    assert all(path == old or path.name.startswith(".layered-") for path in old.parent.iterdir())
