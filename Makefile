@@ -2,8 +2,10 @@
 #
 #     make demo    fine-tune a model on real images, export it, predict with it
 #     make test    everything that is checked: style, types, floors, tests, notebooks, wheel
+#     make soak    what chance can find, for hours if need be: 300 killed runs, 10,000 mutated files
+#     make oldest  the tests with the oldest torch that is supported, in `.venv-oldest`
 #
-# Both make `.venv` first, or reuse it as long as pyproject.toml is the one it was installed from.
+# All make `.venv` first, or reuse it as long as pyproject.toml is the one it was installed from.
 # Another Python: `make PYTHON=/path/to/python3.12 test`.
 
 VENV := .venv
@@ -13,10 +15,10 @@ PYTHON ?=
 GOOD := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 AT_HOME := { $(BIN)/python -c '$(GOOD)' && grep -qF '$(CURDIR)/$(VENV)/bin' $(BIN)/pip; } 2>/dev/null
 
-.PHONY: help env demo test lint clean
+.PHONY: help env demo test soak oldest lint clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
 
 env:
 	@if cmp -s $(STAMP) pyproject.toml && $(AT_HOME); then exit 0; fi; \
@@ -45,6 +47,14 @@ lint: env
 
 test: lint
 	$(BIN)/python -m pytest
+
+soak: env
+	LAYERED_SOAK=1 $(BIN)/python -m pytest -m soak
+
+oldest: env
+	$(BIN)/python -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q 'torch==2.6.*' 'torchvision==0.21.*' -e '.[quickstart,dev]'
+	.venv-oldest/bin/python -m pytest
 
 clean:
 	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,6 +16,7 @@ import warnings
 import zipfile
 from array import array
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 
@@ -37,6 +38,7 @@ from layered.callback.nonfinite import StopOnNonFinite
 from layered.callback.precision import AMPMode, MixedPrecision
 from layered.callback.progress import ProgressCallback, ShowGraphCallback
 from layered.callback.rate_finder import LRFinder, SuggestionMethod, minimum, slide, steep, valley
+from layered.callback.records import Record, RunRecord, read_record
 from layered.callback.recurrent import ModelResetter, RNNCallback, RNNRegularizer, TruncatedBPTT, rnn_cbs
 from layered.callback.schedule import ParamScheduler, TorchScheduler
 from layered.callback.sharpness import SAM
@@ -97,6 +99,7 @@ from layered.data.weighted import PartialDL, WeightedDL
 from layered.foundation.dispatch import typedispatch
 from layered.foundation.display import get_grid, show_image, show_images, show_title, show_titled_image, subplots
 from layered.foundation.errors import LayeredError
+from layered.foundation.exportable import exportable
 from layered.foundation.helpers import (
     GetAttr,
     Inf,
@@ -107,18 +110,21 @@ from layered.foundation.helpers import (
     first,
     ifnone,
     listify,
+    load_pickle,
     noop,
     range_of,
+    save_pickle,
     store_attr,
     true,
     using_attr,
 )
 from layered.foundation.lists import L, coll_repr
 from layered.foundation.optional import lazy
+from layered.foundation.parallel import num_cpus, parallel
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.placeholders import Self
-from layered.foundation.registry import register_function, transforms
+from layered.foundation.registry import transforms
 from layered.foundation.seeds import draw, draw_batch, no_random, set_seed
 from layered.foundation.tensors import (
     TensorBase,
@@ -153,6 +159,7 @@ from layered.loop.events import (
     event,
 )
 from layered.loop.recorder import Recorder
+from layered.loop.restoring import Resume
 from layered.metrics.accumulated import AccumMetric, optim_metric, skm_to_fastai
 from layered.metrics.averages import AvgLoss, AvgMetric, AvgSmoothLoss, LossMetric, LossMetrics, ValueMetric, mean_of
 from layered.metrics.class_scores import (
@@ -496,6 +503,7 @@ __all__ = [
     "PooledSelfAttention2d",
     "Precision",
     "PrecisionMulti",
+    "ProcessPoolExecutor",
     "ProdLayer",
     "ProgressCallback",
     "QHAdam",
@@ -509,6 +517,7 @@ __all__ = [
     "RandomSubsetSplitter",
     "Recall",
     "RecallMulti",
+    "Record",
     "Recorder",
     "ReduceLROnPlateau",
     "RegexLabeller",
@@ -517,9 +526,11 @@ __all__ = [
     "RegressionSetup",
     "ResBlock",
     "ResizeBatch",
+    "Resume",
     "RocAuc",
     "RocAucBinary",
     "RocAucMulti",
+    "RunRecord",
     "SEBlock",
     "SEModule",
     "SEResNeXtBlock",
@@ -611,6 +622,7 @@ __all__ = [
     "event",
     "exp_rmspe",
     "explode_types",
+    "exportable",
     "fa_collate",
     "fa_convert",
     "fastuple",
@@ -641,6 +653,7 @@ __all__ = [
     "lion_step",
     "listify",
     "load_learner",
+    "load_pickle",
     "lookahead_step",
     "mae",
     "math",
@@ -661,10 +674,12 @@ __all__ = [
     "norm_bias_params",
     "norm_types",
     "np",
+    "num_cpus",
     "num_features_model",
     "one_hot",
     "optim_metric",
     "os",
+    "parallel",
     "params",
     "parent_label",
     "partial",
@@ -677,13 +692,14 @@ __all__ = [
     "range_of",
     "ranger",
     "re",
+    "read_record",
     "reduce_loss",
-    "register_function",
     "register_metric",
     "requires_grad",
     "rms_prop_step",
     "rmse",
     "rnn_cbs",
+    "save_pickle",
     "sched_cos",
     "sched_exp",
     "sched_lin",

@@ -236,7 +236,7 @@ def update_batch_norm(loop: Any) -> None:
         layer.momentum = None
         layer.train()
     try:
-        with torch.no_grad(), seeded(key_of("batch norm", loop.epochs_started)), looking:
+        with torch.no_grad(), looking, seeded(key_of("batch norm", loop.epochs_started)):
             set_epoch(train, loop.epochs_started, "peek")
             for batch in islice(train, loop.epoch_length):
                 batch = plain_tree(to_device(batch, device))

@@ -15,6 +15,7 @@ from layered.foundation.durable import commit
 from layered.foundation.errors import BadValue, CannotSave, NotFoundPath
 from layered.foundation.optional import lazy
 from layered.foundation.paths import Path
+from layered.foundation.ranks import rank_and_world
 from layered.loop.callback import Callback
 
 pd = lazy("pandas")
@@ -56,7 +57,7 @@ def _new_name(name: str, taken: Mapping[str, Any]) -> str:
 
 
 class LoggerCallback(Callback):
-    """Gives the numbers of each epoch of a fit to `logger.log(metrics, step)`, once.
+    """Gives the numbers of each epoch of a fit to `logger.log(metrics, step)`, once. Of several processes the first does.
 
     logger     anything with that method. `metrics` are the row of the table by name (`row_of`); `step` is how many
                training batches the fit has done
@@ -72,7 +73,7 @@ class LoggerCallback(Callback):
 
     def before_fit(self) -> None:
         learn = self.learn
-        if not learn.fitting or learn.peeking:
+        if not learn.fitting or learn.peeking or rank_and_world()[0] > 0:
             self.run = False
             return
         self.logged = 0

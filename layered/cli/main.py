@@ -1,4 +1,5 @@
-"""The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`, `layered datasets`.
+"""The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`, `layered runs FOLDER`,
+`layered datasets`.
 
 Exit codes: 0 done; 1 something was wrong with the data, a file or the network, and the message says what and how to mend
 it; 2 the command was not understood; 130 interrupted; 141 nobody reads the output.
@@ -15,6 +16,7 @@ import layered
 from layered.cli.datasets import add_datasets
 from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
+from layered.cli.runs import run_runs
 from layered.cli.train import run_train_vision
 from layered.foundation.errors import LayeredError
 
@@ -62,6 +64,10 @@ def make_parser() -> argparse.ArgumentParser:
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
     predict.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
     predict.set_defaults(run=run_predict)
+
+    runs = commands.add_parser("runs", help="show what happened in a run, as RunRecord wrote it down")
+    runs.add_argument("folder", metavar="FOLDER", help="the folder of the record")
+    runs.set_defaults(run=run_runs)
 
     add_datasets(commands)
     return parser

@@ -18,6 +18,7 @@ from layered.foundation.arguments import checked
 from layered.foundation.errors import BadArgument, BadValue, LayeredError
 from layered.foundation.optional import lazy
 from layered.foundation.seeds import key_of, seeded
+from layered.foundation.tables import aligned
 
 pd = lazy("pandas")
 
@@ -74,10 +75,7 @@ class Check:
         return [names, *([_cell(row[name]) for name in names] for row in self.rows)]
 
     def __str__(self) -> str:
-        table = self._table()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in table]
-        return "\n".join([*lines, *(map(str, self.findings) if self.findings else ["nothing found"])])
+        return "\n".join([*aligned(self._table()), *(map(str, self.findings) if self.findings else ["nothing found"])])
 
     def __repr__(self) -> str:
         levels = Counter(finding.level for finding in self.findings)

@@ -31,6 +31,7 @@ from layered.data.transfer import on_device
 from layered.data.workers import IN_PARENT, IN_WORKER, Workers
 from layered.foundation.arguments import names_of
 from layered.foundation.errors import BadArgument, BadValue, refuse_unknown
+from layered.foundation.ranks import rank_and_world
 from layered.foundation.seeds import Tickets, drawing, key_of, permutation, seeded
 from layered.foundation.transform import is_foreign
 
@@ -139,7 +140,7 @@ class DataLoader(BatchMaker, Passes):
 
     @property
     def _share(self) -> Share:
-        rank, world = self.share if self.share is not None else _rank_and_world()
+        rank, world = self.share if self.share is not None else rank_and_world()
         return Share(self.bs or 1, rank, world, self.drop_last)
 
     @property
@@ -383,9 +384,3 @@ def _check(on_bad: str, **numbers: Any) -> None:
         raise BadValue(
             "on_bad says what to do with an item that cannot be made", got=on_bad, expected="'raise' or 'skip'"
         )
-
-
-def _rank_and_world() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

@@ -10,7 +10,7 @@ import torch
 
 from layered.data.samplers import EpochKey, TicketBatch
 
-_PLACE = ("_epoch", "_purpose", "_epoch_is_set", "_start", "_stream_state", "consumed", "_running")
+_PLACE = ("seed", "_epoch", "_purpose", "_epoch_is_set", "_start", "_stream_state", "consumed", "_running")
 
 
 class Passes:
@@ -59,6 +59,7 @@ class Passes:
     def peeking(self) -> Iterator[Self]:
         """Passes made inside look at the data without moving anything on: the next epoch is as if they had not been."""
         place = {name: getattr(self, name) for name in _PLACE}
+        self.seed = self._next_epoch().seed  # also where the global generators are seeded anew inside
         self._peeks += 1
         self.set_epoch(self._peeks, "peek")
         self._start, self._stream_state = 0, None

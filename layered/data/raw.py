@@ -88,6 +88,8 @@ def _raw(dataset: Any) -> Raw:
         return _of_columns([dataset], 1)
     if type(dataset) is TorchSubset:
         return _at(_raw(dataset.dataset), np.asarray(dataset.indices, np.int64))
+    if getattr(type(dataset), "rows_are_tensors", False):
+        return _of_rows(dataset.tensors, dataset.n_inp)
     if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
         return _of_tensors(dataset.tensors, getattr(dataset, "n_inp", None))
     if isinstance(dataset, (Tensor, np.ndarray)) and dataset.dtype != object:
@@ -201,6 +203,14 @@ def _of_tensors(tensors: Sequence[Tensor], n_inp: int | None = None) -> Raw:
             values = flat.detach().cpu().float() if flat.dtype == torch.bfloat16 else flat.detach().cpu()
             kind = "regression" if values.is_floating_point() else None
             raw.targets.append(Target(name, kind, values.numpy().__getitem__))
+    return raw
+
+
+def _of_rows(tensors: Sequence[Tensor], n_inp: int) -> Raw:
+    """Of a table; rows of categories alone are equal often, and no copies."""
+    raw = _of_tensors(tensors, n_inp)
+    if not any(t.is_floating_point() and t.numel() for t in tensors[:n_inp]):
+        raw.rough = None
     return raw
 
 

@@ -12,6 +12,7 @@ from layered.foundation.errors import EmptySource, NotFoundPath
 from layered.foundation.helpers import listify
 from layered.foundation.lists import L
 from layered.foundation.paths import Path
+from layered.foundation.registry import transforms
 from layered.foundation.transform import ItemTransform, Transform
 
 
@@ -97,6 +98,7 @@ def ImageGetter(suf: str = "", **kwargs: Any) -> Callable[[Any], L]:
     return lambda path: get_image_files(Path(path) / suf, **kwargs)
 
 
+@transforms.register()
 class ItemGetter(ItemTransform):
     """Item `i` of a sample.
 

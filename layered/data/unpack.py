@@ -236,9 +236,9 @@ def _write_all(members: Iterable[_Member], root: Path, archive: Path, room: int,
         if count > max_files:
             raise _unsafe(archive, member.name, f"is one of more than {max_files} entries")
         target = root / _safe(archive, member.name)
-        if target.exists() and (member.is_file or not target.is_dir()):
-            raise _unsafe(archive, member.name, "stands in it twice")
         try:
+            if target.exists() and (member.is_file or not target.is_dir()):
+                raise _unsafe(archive, member.name, "stands in it twice")
             with saving(target):
                 _make_folder(target.parent if member.is_file else target, archive, member.name)
             if member.link is not None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 import pickle
 import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +18,9 @@ from layered.data.collate import pack, unpack
 from layered.data.making import MadeBatch
 from layered.data.packed import packed
 from layered.data.samplers import TicketBatch
-from layered.foundation.errors import BadItem, BadValue
+from layered.foundation.errors import BadValue
 from layered.foundation.helpers import noop
+from layered.foundation.parallel import Failure, num_cpus
 from layered.foundation.pipeline import Pipeline
 
 IN_WORKER = (
@@ -39,22 +38,6 @@ class Plan:
 
     def __iter__(self) -> Iterator[TicketBatch]:
         return self.plan
-
-
-class Failure:
-    """An exception on its way from a worker to the parent."""
-
-    def __init__(self, error: Exception) -> None:
-        self.trace = "".join(traceback.format_exception(error))
-        try:
-            self.error: Exception = pickle.loads(pickle.dumps(error))
-        except Exception:
-            self.error = BadItem(f"a worker failed: {type(error).__name__}: {error}")
-
-    def reraise(self) -> None:
-        """Raise it here; its cause is the trace from there."""
-        self.error.__cause__ = RuntimeError(f"in a worker:\n{self.trace}")
-        raise self.error
 
 
 class WorkerSide:
@@ -132,10 +115,10 @@ def _work_of(loader: Any) -> list[Any]:
     """What workers were started with: if any of it is another object now, they work on something that has changed."""
     progress = ("consumed", "present")
     work = [value for name, value in vars(loader).items() if not name.startswith("_") and name not in progress]
-    for name in IN_WORKER:
-        stage = getattr(loader, name)
-        steps = stage.fs if isinstance(stage, Pipeline) else [getattr(stage, "__func__", stage)]
-        for step in steps:
+    stages = [getattr(loader, name) for name in IN_WORKER]
+    stages += [column.tfms for column in getattr(loader.dataset, "tls", ())]
+    for stage in stages:
+        for step in stage.fs if isinstance(stage, Pipeline) else [getattr(stage, "__func__", stage)]:
             work += [step, *getattr(step, "__dict__", {}).values()]
     return work
 
@@ -182,6 +165,4 @@ def start_worker(worker: int) -> None:
 
 def default_workers() -> int:
     """As many workers as this process may use cores, at most 16; none on macOS, where starting them costs too much."""
-    if sys.platform == "darwin":
-        return 0
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return 0 if sys.platform == "darwin" else min(16, num_cpus())

@@ -238,8 +238,8 @@ def _check_ours(metadata: dict[str, str], path: str, kind: str | None) -> str:
 
 _OPENED_BY = {
     "export": "load_learner opens an export",
-    "checkpoint": "learn.load, or fit(resume=...), opens a checkpoint",
-    "weights": "pass weights as weights=, or read them with read_weights",
+    "checkpoint": "fit(..., resume=file) goes on from a checkpoint",
+    "weights": "learn.load(file) takes the weights of a learner; read_weights reads any",
 }
 
 

@@ -91,7 +91,7 @@ class _Machine:
 
     def step(self, code: str, argument: Any) -> None:
         """Do one instruction."""
-        self.charge(1)
+        self.charge(8 if code in ("EMPTY_SET", "FROZENSET") else 1)  # even an empty set is large
         stack = self.stack
         if code in _LITERALS:
             if type(argument) is int and argument.bit_length() > MAX_INT_BITS:
@@ -104,6 +104,8 @@ class _Machine:
         match code:
             case "PROTO" | "FRAME" | "STOP":
                 pass
+            case "MARK" if len(self.below) > 10 * MAX_DEPTH:
+                raise BadFile(f"{self.what} is nested too deep")
             case "MARK":
                 self.below.append(stack)
                 self.stack = []

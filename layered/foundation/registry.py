@@ -86,15 +86,3 @@ modules: Registry[type] = Registry("module")
 builders: Registry[Callable[..., Any]] = Registry("model builder")
 loader_kinds: Registry[Any] = Registry("kind of loader")  # those that describe their data themselves
 learner_kinds: Registry[Any] = Registry("kind of learner")
-
-
-def register_function(name: str | None = None) -> Callable[[Any], Any]:
-    """Give a function a name that exported files may mention; the loading side must register the same name.
-
-    >>> @register_function("tutorial.double")
-    ... def double(x):
-    ...     return 2 * x
-    >>> functions.get("tutorial.double")(4)
-    8
-    """
-    return functions.register(name)

@@ -17,10 +17,24 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rule: st
     ==========
     """
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-    line = rule * (sum(widths) + 2 * len(widths) - 2)
-    return [line, lines[0], line, *lines[1:], line]
+    line = rule * (sum(_widths(cells)) + 2 * len(header) - 2)
+    first, *others = aligned(cells)
+    return [line, first, line, *others, line]
+
+
+def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
+    """Rows as lines whose columns stand below each other.
+
+    >>> aligned([["a", 1], ["long", 2]])
+    ['a     1', 'long  2']
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = _widths(cells)
+    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
 
 
 def short_count(count: float) -> str:

@@ -53,12 +53,12 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with open_bounded(path) as file:
             head = file.peek(9)[:9]
+            if head[8:] == b"{":  # looked for first: the eight bytes before it, a length, may be anything
+                return dict(read_safetensors(path))
             if head.startswith(b"PK"):
                 data = _read_zip(file)
             elif head.startswith(b"\x80"):
                 data = _read_legacy(file)
-            elif head.endswith(b"{"):
-                return dict(read_safetensors(path))
             else:
                 raise BadFile(f"'{path}' is no weight file", got=file.look(), expected="torch.save's or safetensors")
         for x in tensors_of(data):

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from layered.foundation.archive import write_archive
 from layered.foundation.durable import commit, disk, sweep
 from layered.foundation.errors import BadValue, CannotSave
+from layered.foundation.ranks import rank_and_world
 from layered.foundation.seeds import get_random_states
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
 from layered.loop.packing import pack
-from layered.loop.processes import rank_and_world, unwrapped
+from layered.loop.processes import unwrapped
 from layered.loop.restoring import MARK, checkpoint_files, named, number_of
 from layered.loop.writing import Writer, snapshot
 
@@ -63,9 +68,7 @@ class Checkpoint(Callback):
         if not isinstance(keep, int) or keep < 1:
             raise BadValue("keep is how many checkpoints stay", got=repr(keep), expected="an integer >= 1")
         self.writer = Writer()
-        self.written: deque[dict[str, Any]] = deque(
-            maxlen=1000
-        )  # what was written in this fit, until a record has told it
+        self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit that no record has told yet
         self.random_at_start: dict[str, Any] = {}  # of the pass at hand
         self.is_terminated = self.is_ended = False
         self.old_handler: Any = None
@@ -109,16 +112,20 @@ class Checkpoint(Callback):
         if self.is_terminated or (self.every.duration.unit == "epochs" and self.every.due(learn)):
             self.write(learn.epoch + 1, 0)
         if self.is_terminated:
+            self.is_ended = True
             raise SystemExit(TERMINATED)
 
     def after_fit(self) -> None:
         if self.learn.fitting and not self.is_ended:
             self.write(self.learn.n_epoch, 0, finished=True)
         self.writer.wait()
+        self.is_ended = True
+        if self.is_terminated:
+            raise SystemExit(TERMINATED)
 
     def on_error(self) -> None:
         learn = self.learn
-        if self.is_terminated and learn.dl is not None and not learn.training:
+        if self.is_terminated and not self.is_ended and learn.dl is not None and not learn.training:
             self.write(learn.epoch, 0, validating=True)
 
     def on_end(self) -> None:
@@ -126,6 +133,8 @@ class Checkpoint(Callback):
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)
         self.writer.wait()
+        if self.is_terminated and self.learn.error is None:  # it came after the last checkpoint
+            raise SystemExit(TERMINATED)
 
     def end_at(self, epoch: int, batch: int) -> None:
         """Write the last checkpoint of a fit that is ended early, and that goes on from there another time."""
@@ -191,6 +200,9 @@ def folder_of(cbs: Iterable[Callback]) -> pathlib.Path | None:
     return next((cb.folder for cb in cbs if isinstance(cb, Checkpoint)), None)
 
 
+_CHANGING = (deque, random.Random, torch.Generator, np.random.Generator)  # in place
+
+
 def pack_callback(cb: Callback, tensors: dict[str, Tensor], where: str) -> dict[str, Any]:
     """The state of a callback as JSON and tensors; what it was made with and cannot be written is left out."""
     res = {}
@@ -199,7 +211,7 @@ def pack_callback(cb: Callback, tensors: dict[str, Tensor], where: str) -> dict[
         try:
             res[name] = pack(value, part, f"{where}.{name}")
         except CannotSave:
-            if not cb.unchanged(name):
+            if not cb.unchanged(name) or isinstance(value, _CHANGING) or is_dataclass(value):
                 raise
         tensors.update(part)
     return res

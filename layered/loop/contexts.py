@@ -134,6 +134,7 @@ class Contexts(Listeners):
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         """However the body ends, `on_end` is heard and nothing of the fit is left over; its exception is raised."""
+        grave: BaseException | None = None
         try:
             yield
         except BaseException as error:
@@ -141,13 +142,16 @@ class Contexts(Listeners):
             if self.batch is not None:
                 error.add_note(self._place())
             for name in ("on_error", "on_end"):
-                try:
-                    self.emit(name)
-                except Exception as another:
+                for another in self._emit_to_all(name):
                     error.add_note(f"then a callback failed in {name}: {another!r}")
+                    if isinstance(error, SystemExit) or not isinstance(another, Exception):  # notes are not shown then
+                        grave = grave or another
+            if grave is not None:
+                raise grave from error
             raise
         else:
-            self.emit("on_end")
+            for another in self._emit_to_all("on_end"):
+                raise another
         finally:
             if self.fitting and self.opt is not None:
                 self.opt.zero_grad()
@@ -155,6 +159,17 @@ class Contexts(Listeners):
                 cb.run = True
             for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "_saved"):
                 self.__dict__.pop(name, None)
+
+    def _emit_to_all(self, name: str) -> list[BaseException]:
+        """Tell every callback of an event, also those after one that fails; returns what failed."""
+        failures: list[BaseException] = []
+        for cb, handler, _ in self._heard[name]:
+            if cb.run:
+                try:
+                    handler()
+                except BaseException as error:
+                    failures.append(error)
+        return failures
 
     def _place(self) -> str:
         """Where in the fit things stand: the pass, the batch, and what the batch is."""

@@ -144,6 +144,10 @@ class Loop(Contexts):
         saved = find_saved(resume, folder_of([*cbs, *self.cbs]), self.fit_ordinal + 1, arguments)
         if saved is not None and saved.ordinal > self.fit_ordinal + 1:
             self.fit_ordinal += 1
+            if self.logger is not noop:
+                print(
+                    f"fit {self.fit_ordinal} is done: {saved.file} is of fit {saved.ordinal}, which brings the weights"
+                )
             return
         with self.added_cbs(cbs):
             if self.opt is None or reset_opt:

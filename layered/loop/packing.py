@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import CannotSave
+from layered.foundation.errors import BadFile, CannotSave
 
 LONG = 64  # lists of so many floats are kept as a tensor
 
@@ -17,7 +18,7 @@ LONG = 64  # lists of so many floats are kept as a tensor
 def pack(tree: Any, tensors: dict[str, Tensor], where: str) -> Any:
     """`tree` as JSON; its tensors go into `tensors`, under names that begin with `where`.
 
-    Holds None, booleans, numbers, strings, lists, tuples, sets, mappings, slices, tensors and NumPy arrays.
+    Holds None, booleans, numbers, strings, lists, tuples, sets, deques, mappings, slices, tensors and NumPy arrays.
 
     raises     CannotSave naming the place and type of anything else
 
@@ -46,6 +47,8 @@ def pack(tree: Any, tensors: dict[str, Tensor], where: str) -> Any:
         return pack(tree.item(), tensors, where)
     if kind is slice:
         return {"$slice": pack([tree.start, tree.stop, tree.step], tensors, where)}
+    if kind is deque:
+        return {"$deque": pack([list(tree), tree.maxlen], tensors, where)}
     if kind in (list, tuple, set, frozenset):
         items = [pack(item, tensors, f"{where}.{i}") for i, item in enumerate(tree)]
         return items if kind is list else {f"${kind.__name__}": items}
@@ -64,25 +67,43 @@ def pack(tree: Any, tensors: dict[str, Tensor], where: str) -> Any:
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `pack` made of a tree, as the tree."""
+    """What `pack` made of a tree, as the tree.
+
+    raises     BadFile for anything that `pack` does not make
+    """
+    try:
+        return _unpack(packed, tensors, dict(tensors))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, BadFile):
+            raise
+        raise BadFile("the file describes a state that makes no sense", got=f"{error!s:.200}") from error
+
+
+def _unpack(packed: Any, tensors: Mapping[str, Tensor], unused: dict[str, Tensor]) -> Any:
+    """What `pack` made of a tree; numbers are copied out of `unused`, once, so that a few bytes stay few."""
     if isinstance(packed, list):
-        return [unpack(item, tensors) for item in packed]
+        return [_unpack(item, tensors, unused) for item in packed]
     if not isinstance(packed, dict):
         return packed
     tag = next(iter(packed), "")
     if not tag.startswith("$"):
-        return {key: unpack(value, tensors) for key, value in packed.items()}
+        return {key: _unpack(value, tensors, unused) for key, value in packed.items()}
     value = packed[tag]
     if tag == "$tensor":
         device = torch.device(packed.get("device", "cpu"))
+        if device.type == "meta":
+            raise BadFile("a tensor of the file has no values", got=value)
         return tensors[value].to(device) if device.type != "cuda" or torch.cuda.is_available() else tensors[value]
     if tag == "$floats":
-        return tensors[value].tolist()
+        return unused.pop(value).tolist()
     if tag == "$array":
-        return np.frombuffer(tensors[value].numpy().tobytes(), dtype=packed["dtype"]).reshape(packed["shape"]).copy()
+        dtype = np.dtype(packed["dtype"])
+        if dtype.kind not in "biuf":
+            raise BadFile("an array of the file is of a type that is no number", got=dtype)
+        return np.frombuffer(unused.pop(value).numpy().tobytes(), dtype=dtype).reshape(packed["shape"]).copy()
     if tag == "$dict":
-        return {unpack(k, tensors): unpack(v, tensors) for k, v in value}
-    return _MAKERS[tag](unpack(value, tensors))
+        return {_unpack(k, tensors, unused): _unpack(v, tensors, unused) for k, v in value}
+    return _MAKERS[tag](_unpack(value, tensors, unused))
 
 
 _MAKERS: dict[str, Callable[[Any], Any]] = {
@@ -90,4 +111,5 @@ _MAKERS: dict[str, Callable[[Any], Any]] = {
     "$set": set,
     "$frozenset": frozenset,
     "$slice": lambda parts: slice(*parts),
+    "$deque": lambda parts: deque(*parts),
 }

@@ -8,17 +8,12 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from layered.data.loader import DataLoader
+from layered.foundation.errors import BadValue
 from layered.foundation.helpers import noop
+from layered.foundation.ranks import rank_and_world
 from layered.foundation.tree import find_bs, to_cpu
 from layered.loop.callback import Callback
 from layered.metrics.metric import Metric, unique_parts
-
-
-def rank_and_world() -> tuple[int, int]:
-    """The number of this process, and how many there are; (0, 1) without `torch.distributed`."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -36,9 +31,21 @@ def gathered(value: Any) -> list[Any]:
 
 
 def merge_metrics(metrics: Any) -> None:
-    """Give the metrics of this process what those of the others have seen, in the order of the processes."""
+    """Give the metrics of this process what those of the others have seen, in the order of the processes.
+
+    raises     BadValue for a metric that does not say what it keeps, and would be of this process alone
+    """
     if rank_and_world()[1] == 1:
         return
+    for part in unique_parts(metrics):
+        merges_itself = hasattr(getattr(part, "metric", None), "dist_sync_fn")  # torchmetrics'
+        if not (isinstance(part, Metric) and part.state) and not merges_itself:
+            raise BadValue(
+                f"the metric '{part.name}' sees the rows of one process alone",
+                got="a metric without `state`",
+                expected="the names of what it keeps, so that the processes can be joined",
+                fix="class MyMetric(Metric): state = ('total', 'count'), with update and compute",
+            )
     parts = [part for part in unique_parts(metrics) if isinstance(part, Metric) and part.state]
     states = gathered([{name: vars(part)[name] for name in part.state if name in vars(part)} for part in parts])
     for i, part in enumerate(parts):

@@ -16,11 +16,12 @@ from torch import nn
 from layered.foundation.archive import read_archive
 from layered.foundation.errors import BadFile, BadValue, CannotRestore
 from layered.foundation.helpers import listify
+from layered.foundation.ranks import rank_and_world
 from layered.foundation.seeds import set_random_states
 from layered.foundation.tables import text_table
 from layered.loop.durations import Moment
 from layered.loop.packing import unpack
-from layered.loop.processes import rank_and_world, unwrapped
+from layered.loop.processes import unwrapped
 from layered.loop.weights import check_fits
 
 MARK = ".layered-run"  # what a folder has that once held a checkpoint
@@ -59,9 +60,9 @@ class Restored:
 class Saved:
     """A checkpoint that was read: where it stands, and how to go on from there."""
 
-    def __init__(self, file: pathlib.Path, allow: tuple[str, ...] = ()) -> None:
+    def __init__(self, file: pathlib.Path, asked: Resume) -> None:
         archive = read_archive(file, kind="checkpoint")
-        self.file, self.allow, self.tensors = file, allow, archive.tensors
+        self.file, self.asked, self.tensors = file, asked, archive.tensors
         self.lost: set[str] = set()  # parts that are left as they are
         try:
             fit, position = archive.manifest["fit"], archive.manifest["position"]
@@ -85,12 +86,13 @@ class Saved:
         rows = [self._model(loop), ("optimizer", True, type(loop.opt).__name__), *self._random(), self._loader(loop)]
         rows += self._callbacks(loop)
         lost = [(part, how) for part, done, how in rows if not done]
-        refused = [part for part, _ in lost if not {part, part.partition(".")[0]} & set(self.allow)]
+        refused = [part for part, _ in lost if not {part, part.partition(".")[0]} & set(self.asked.allow)]
         if refused:
             raise CannotRestore(
                 f"{self.file} cannot be restored as a whole",
                 got="; ".join(f"{part}: {how}" for part, how in lost),
-                fix=f"give the learner what it had; or do without, resume=Resume({str(self.file)!r}, allow={refused})",
+                fix="give the learner what it had; or do without, "
+                f"resume={Resume(self.asked.place, (*self.asked.allow, *refused))}",
             )
         self.lost = {part for part, _ in lost}
         loop.restored = Restored(self.file, self.where, rows)
@@ -138,7 +140,11 @@ class Saved:
         cbs = named(loop.cbs)
         for name, state in self.callbacks.items():
             if state:
-                yield f"callbacks.{name}", name in cbs, ", ".join(state) if name in cbs else "it is not there now"
+                yield (
+                    f"callbacks.{name}",
+                    name in cbs,
+                    f"{len(state)} attributes" if name in cbs else "it is not there now",
+                )
         for name in cbs:
             if name not in self.callbacks and cbs[name].state_dict():
                 yield f"callbacks.{name}", False, "it was not there then"
@@ -149,6 +155,8 @@ class Saved:
         raises     CannotRestore for the state of another optimizer
         """
         state, model = self.state, unwrapped(loop.model)
+        if state["frozen_idx"] != loop.opt.frozen_idx:
+            loop.opt.freeze_to(state["frozen_idx"])  # clears the optimizer's state, which comes next
         try:
             loop.opt.load_state_dict(state["opt"])
         except (RuntimeError, ValueError, KeyError) as error:
@@ -157,8 +165,6 @@ class Saved:
                 got=str(error).splitlines()[0],
                 fix="make the same optimizer, or start anew with resume=None",
             ) from error
-        if state["frozen_idx"] != loop.opt.frozen_idx:
-            loop.opt.freeze_to(state["frozen_idx"])
         model.load_state_dict(state["model"])
         if state["loss_func"]:
             loop.loss_func.load_state_dict(state["loss_func"])
@@ -237,7 +243,7 @@ def _check_arguments(saved: Saved, arguments: Mapping[str, Any]) -> None:
 def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
     """The newest usable checkpoint of a folder (or the file itself); a damaged newer one is told of."""
     if place.is_file():
-        return Saved(place, asked.allow)
+        return Saved(place, asked)
     files = checkpoint_files(place)
     others = [] if asked.place == "auto" or not place.is_dir() else [f for f in os.listdir(place) if f[0] != "."]
     if not files and not others and not (place / MARK).exists():
@@ -245,7 +251,7 @@ def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
     failures: list[str] = []
     for file in reversed(files):
         try:
-            saved = Saved(file, asked.allow)
+            saved = Saved(file, asked)
         except (BadFile, OSError) as error:
             failures.append(f"{file.name}: {str(error).splitlines()[0]}")
             continue
@@ -262,11 +268,12 @@ def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
 
 
 def checkpoint_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("checkpoint-*.layered"), key=number_of)
+    """The checkpoints in a folder, oldest first; files of other names, and folders, are not ours."""
+    found = (file for file in folder.glob("checkpoint-*.layered") if number_of(file) and not file.is_dir())
+    return sorted(found, key=number_of)
 
 
 def number_of(file: pathlib.Path) -> int:
-    """The number in a checkpoint's name."""
+    """The number in a checkpoint's name, from 1; 0 if it has none."""
     digits = file.stem.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else 0

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from layered.foundation.pipeline import describe
+from layered.foundation.tables import aligned
 from layered.foundation.tree import tensors_of
 from layered.loop.events import Event, event_names
 
@@ -87,12 +88,8 @@ class Trace:
         return len(self._changes)
 
     def __repr__(self) -> str:
-        table = [("event", "who", "what", "old", "new", "times")]
-        table += [(c.event, c.writer, c.name, c.old, c.new, str(c.count)) for c in self.rows]
-        widths = [max(len(row[i]) for row in table) for i in range(5)]
-        return "\n".join(
-            "  ".join([*(f"{v:<{w}}" for v, w in zip(row, widths, strict=False)), row[5]]) for row in table
-        )
+        rows = [(c.event, c.writer, c.name, c.old, c.new, c.count) for c in self.rows]
+        return "\n".join(aligned([("event", "who", "what", "old", "new", "times"), *rows]))
 
 
 _UNSET: tuple[Any, Any] = (None, None)

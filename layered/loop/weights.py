@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from layered.foundation.archive import read_archive, write_archive
-from layered.foundation.errors import CannotRestore, NotFoundPath
+from layered.foundation.errors import BadArgument, BadFile, CannotRestore, NotFoundPath
 from layered.foundation.paths import Path
+from layered.foundation.ranks import rank_and_world
 from layered.foundation.torch_files import read_weights
 from layered.loop.packing import pack, unpack
-from layered.loop.processes import rank_and_world, unwrapped
+from layered.loop.processes import unwrapped
 
 SUFFIX = ".layered"
 _SUFFIXES = (SUFFIX, ".pth", ".safetensors")
@@ -47,7 +48,7 @@ def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any
             loop.create_opt()
         try:
             loop.opt.load_state_dict(opt_state)
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
             raise CannotRestore(
                 f"the optimizer's state in {path} does not fit",
                 got=str(error).splitlines()[0],
@@ -57,10 +58,12 @@ def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any
 
 
 def _find(loop: Any, file: Any) -> Path:
+    if not isinstance(file, (str, os.PathLike)):
+        raise BadArgument("weights are loaded from a file", got=repr(file), expected="its name or path")
     folder = loop.path / loop.model_dir
     stems = [Path(folder / file), Path(file)]
-    for path in [Path(f"{stem}{suffix}") for stem in stems for suffix in ("", *_SUFFIXES)]:
-        if path.is_file() and path.suffix in _SUFFIXES:
+    for path in [Path(f"{stem}{suffix}") for stem in stems for suffix in (*_SUFFIXES, "")]:
+        if path.is_file():
             return path
     raise NotFoundPath(
         f"there are no weights named '{file}'",
@@ -74,8 +77,10 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
     """The weights by name, and the optimizer's state or None."""
     if path.suffix == SUFFIX:
         archive = read_archive(path, kind="weights")
-        opt = archive.manifest.get("opt")
-        return unpack(archive.manifest["model"], archive.tensors), opt and unpack(opt, archive.tensors)
+        weights, opt = (unpack(archive.manifest.get(part), archive.tensors) for part in ("model", "opt"))
+        if not isinstance(weights, dict):
+            raise BadFile(f"'{path}' holds no table of weights", got=type(weights).__name__)
+        return weights, opt
     weights = read_weights(path)
     for key in ("model", "state_dict"):
         if isinstance(weights.get(key), Mapping):
@@ -88,9 +93,9 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
 def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     shapes = [
-        f"{n}: {tuple(given[n].shape)} instead of {tuple(own[n].shape)}"
+        f"{n}: {tuple(given[n].shape) if torch.is_tensor(given[n]) else type(given[n]).__name__} instead of {tuple(own[n].shape)}"
         for n in own
-        if n in given and torch.is_tensor(own[n]) and own[n].shape != getattr(given[n], "shape", None)
+        if n in given and torch.is_tensor(own[n]) and not (torch.is_tensor(given[n]) and own[n].shape == given[n].shape)
     ]
     if shapes or (strict and (missing or unexpected)):
         faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}

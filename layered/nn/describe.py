@@ -1,7 +1,8 @@
 """A tree of modules as plain data, and back: how an exported file says which model its weights belong to.
 
-A node is `{"kind": name, "args": {…}}`, with `"children": {name: node}` for containers; `{"same": path}` stands for a module
-that stands at another place too. Names are those of the registry `modules`: `torch.Linear`, `AdaptiveConcatPool2d`, yours.
+A node is `{"kind": name, "args": {…}}`, with `"version"` where that is not 1, and `"children": {name: node}` for
+containers; `{"same": path}` stands for a module that stands at another place too. Names are those of the registry `modules`:
+`torch.Linear`, `AdaptiveConcatPool2d`, yours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from layered.foundation.errors import BadFile, LayeredError, NotExportable
+from layered.foundation.exportable import upgraded
 from layered.foundation.recorded import Recorded, constructor_signature
 from layered.foundation.registry import functions, modules
 from layered.foundation.seeds import seeded
@@ -21,6 +23,7 @@ from layered.nn.convolution import NormType
 from layered.nn.weightless import weightless
 
 Node = dict[str, Any]
+MAX_MODULES = 20_000
 
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
 _HIDDEN_SIGNATURES: dict[type, tuple[str, ...]] = {
@@ -100,7 +103,7 @@ def _refused(path: str, what: object, why: str) -> NotExportable:
     name = type(what).__name__ if isinstance(what, nn.Module) else repr(what)
     return NotExportable(
         f"the model cannot be written as data: {name} at '{path or 'its root'}' {why}",
-        fix="register its class (a layered.nn.layers.Module under @modules.register()), "
+        fix="register its class (a Module of layered.basics, with @exportable('my.name') above it), "
         "or export the weights alone and load them with load_learner(file, model=build())",
     )
 
@@ -125,9 +128,11 @@ class _Describer:
                 if child is not None
             }
             return {"kind": kind, "args": {}, "children": children}
-        given = module.init_args if isinstance(module, Recorded) else _args_of_torch(module, path)
+        given = constructor_args(module, path)
+        version = getattr(type(module), "version", 1)
         return {
             "kind": kind,
+            **({} if version == 1 else {"version": version}),
             "args": {name: self.value(value, f"{path}.{name}".lstrip(".")) for name, value in given.items()},
         }
 
@@ -149,6 +154,37 @@ class _Describer:
         if name is None:
             raise _refused(path, value, "is an argument that is neither data nor registered")
         return {"class" if isinstance(value, type) else "function": name}
+
+
+def constructor_args(module: nn.Module, path: str) -> dict[str, Any]:
+    """The arguments that build a module like this one; `path` says in an error where it stands.
+
+    raises     NotExportable for a class that neither records its arguments nor keeps them as attributes
+    """
+    if isinstance(module, Recorded):
+        return module.init_args
+    is_torchs = type(module).__init__.__module__.startswith("torch.")
+    return _args_of_torch(module, path) if is_torchs else _args_of_plain(module, path)
+
+
+def _args_of_plain(module: nn.Module, path: str) -> dict[str, Any]:
+    """The constructor arguments of a user's own `nn.Module`, where its attributes of the same names say them."""
+    names = constructor_signature(type(module)).parameters
+    lost = [name for name in names if not hasattr(module, name)]
+    if lost:
+        raise _refused(path, module, f"does not keep its argument '{lost[0]}'")
+    args = {name: getattr(module, name) for name in names}
+    with seeded(0), weightless():
+        again = type(module)(**args)
+    if _numbers_and_words(again) != _numbers_and_words(module):
+        raise _refused(path, module, "has attributes that differ from what its constructor makes of them")
+    return args
+
+
+def _numbers_and_words(module: nn.Module) -> dict[str, Any]:
+    found = {name: x for name, x in vars(module).items() if isinstance(x, (bool, int, float, str))}
+    found.pop("training", None)
+    return found
 
 
 def _args_of_torch(module: nn.Module, path: str) -> dict[str, Any]:
@@ -179,13 +215,21 @@ class _Rebuilder:
     def module(self, node: Mapping[str, Any], path: str) -> nn.Module:
         if "same" in node:
             return self.built[node["same"]]
+        if len(self.built) >= MAX_MODULES:
+            raise BadFile("the description of a model has far too many parts", expected=f"at most {MAX_MODULES}")
         kind: Any = modules.get(node["kind"])
-        args = {name: self.value(value) for name, value in node["args"].items()}
+        (described,) = upgraded(kind, node["kind"], node.get("version", 1), node["args"])
+        args = self.table(described)
         module: nn.Module = kind.from_init_args(args) if issubclass(kind, Recorded) else kind(**args)
         self.built[path] = module
         for name, child in node.get("children", {}).items():
             module.add_module(name, self.module(child, f"{path}.{name}".lstrip(".")))
         return module
+
+    def table(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if "device" in given or "dtype" in given:  # memory would be taken before the weights are seen
+            raise BadFile("a description of a model names neither device nor dtype", got=list(given)[:5])
+        return {name: self.value(value) for name, value in given.items()}
 
     def value(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -199,7 +243,7 @@ class _Rebuilder:
             case "tuple":
                 return tuple(self.value(item) for item in content)
             case "dict":
-                return {key: self.value(item) for key, item in content.items()}
+                return self.table(content)
             case "module":
                 return _Rebuilder().module(content, "")
             case "class":

@@ -19,7 +19,7 @@ Identity = nn.Identity
 class Module(Recorded, nn.Module):
     """`nn.Module` that needs no `super().__init__()`, and that remembers its constructor arguments.
 
-    Registered (`@modules.register()`), such a class may stand in exported models.
+    With a name (`@exportable("my.layer")`), such a class may stand in exported models.
 
     >>> class Double(Module):
     ...     def __init__(self): self.inner = nn.Linear(1, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation.errors import BadValue
-from layered.foundation.registry import modules, register_function
+from layered.foundation.registry import functions, modules
 from layered.nn.layers import Flatten, Module, RecordedSequential
 
 
@@ -17,7 +17,7 @@ def AdaptiveAvgPool(sz: int = 1, ndim: int = 2) -> nn.Module:
     return (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[ndim - 1](sz)
 
 
-@register_function()
+@functions.register()
 def MaxPool(
     ks: int = 2, stride: int | None = None, padding: int = 0, ndim: int = 2, ceil_mode: bool = False
 ) -> nn.Module:
@@ -26,7 +26,7 @@ def MaxPool(
     return pool(ks, stride=stride, padding=padding, ceil_mode=ceil_mode)
 
 
-@register_function()
+@functions.register()
 def AvgPool(
     ks: int = 2, stride: int | None = None, padding: int = 0, ndim: int = 2, ceil_mode: bool = False
 ) -> nn.Module:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+import math
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from numbers import Real
 from typing import Any
 
-from layered.foundation.errors import unknown_name
+from layered.foundation.errors import OutOfRange, unknown_name
 
 pytorch_hp_map = {
     "momentum": "mom",
@@ -15,6 +17,28 @@ pytorch_hp_map = {
     "betas__1": "sqr_mom",
 }
 """Torch's names of hyper-parameters and ours; `betas__0` is the first of a pair `betas`."""
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "lr": (math.isfinite, "a finite number"),
+    "mom": (lambda value: 0 <= value < 1, "0 <= mom < 1"),
+    "sqr_mom": (lambda value: 0 <= value < 1, "0 <= sqr_mom < 1"),
+    "eps": (lambda value: 0 <= value < math.inf, "eps >= 0"),
+    "wd": (lambda value: 0 <= value < math.inf, "wd >= 0"),
+}
+
+
+def check_hypers(hypers: Mapping[str, Any]) -> None:
+    """Refuse numbers with which no step can be taken.
+
+    raises     OutOfRange with the range
+
+    >>> check_hypers({"lr": 0.1, "mom": 0.9})
+    """
+    for name, (is_right, expected) in _RANGES.items():
+        value = hypers.get(name, 0)
+        if isinstance(value, Real) and not is_right(value):
+            raise OutOfRange(f"the hyper-parameter '{name}' is out of range", got=value, expected=expected)
 
 
 class Hypers(MutableMapping[str, Any]):

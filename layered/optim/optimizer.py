@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layered.foundation.errors import BadArgument, BadValue, nearest
 from layered.optim.groups import GroupedOptimizer, as_groups, discriminative
+from layered.optim.hypers import check_hypers
 from layered.optim.slab import PIECE_BYTES, Slab
 from layered.optim.torch_state import from_torch
 from layered.optim.update import Keeps, Update, as_update, declared, named_by
@@ -68,6 +69,8 @@ class Optimizer(GroupedOptimizer):
         hypers |= defaults
         groups = as_groups(params, **hypers)
         super().__init__(groups, {name: discriminative(value, len(groups))[-1] for name, value in hypers.items()})
+        for hyper in self.hypers:
+            check_hypers(hyper)
         self.train_bn = train_bn
         _refuse_complex(self.param_lists)
 

@@ -51,6 +51,9 @@ class Slab:
 
     def pieces(self, size: int) -> Iterator[Slab]:
         """The same slab as a run of smaller ones, each with about `size` numbers in (views of) its parameters."""
+        if sum(param.numel() for param in self.params) <= size:
+            yield self
+            return
         piece, room = self._empty(), size
         for param, grad, state in zip(self.params, self.grads, self.states, strict=True):
             for part in _parts(param, grad, state, size) if param.numel() > size else ((param, grad, state),):

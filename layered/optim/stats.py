@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from layered.optim.slab import Slab
-from layered.optim.update import Update, elementwise, hyper_defaults, keeps
+from layered.optim.update import elementwise, hyper_defaults, keeps
 
 
 @elementwise
@@ -79,8 +77,3 @@ def debias(mom: float, damp: float, step: int) -> float:
     (0.1, 1.75)
     """
     return damp * step if mom == 1 else damp * (1 - mom**step) / (1 - mom)
-
-
-def AverageGrad(dampening: bool = True) -> Update:
-    """`average_grad` with `dampening` chosen."""
-    return partial(average_grad, dampening=dampening)

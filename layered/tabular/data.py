@@ -16,7 +16,7 @@ from layered.data.conversions import Normalize
 from layered.data.loader import arguments_of
 from layered.data.loader_set import DataLoaders
 from layered.data.splitters import IndexSplitter, RandomSplitter
-from layered.data.tfmd_loader import TfmdDL, batch_to_samples
+from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.arguments import names_of
 from layered.foundation.errors import BadValue, LayeredError, refuse_unknown
 from layered.foundation.helpers import listify
@@ -26,7 +26,7 @@ from layered.foundation.registry import loader_kinds
 from layered.tabular.frames import as_frame, cont_cat_split, read_table
 from layered.tabular.procs import Categorify, FillMissing
 from layered.tabular.targets import Target
-from layered.tabular.types import Tabular
+from layered.tabular.types import Tabular, table_of
 
 pd = lazy("pandas")
 
@@ -47,7 +47,7 @@ class TabDataLoader(TfmdDL):
 
     @property
     def _is_empty_test(self) -> bool:
-        return self.n == 0 and len(self.dataset.tensors) == self.dataset.n_inp
+        return self.n == 0 and not self.drop_last and len(self.dataset.tensors) == self.dataset.n_inp
 
     def __len__(self) -> int:
         return 1 if self._is_empty_test else super().__len__()
@@ -60,28 +60,32 @@ class TabDataLoader(TfmdDL):
 
     def decoded(self, b: Any, max_n: int = 10) -> Tabular:
         """The first rows of a batch as a table, decoded."""
-        to: Tabular = self.dataset
-        parts = [part[:max_n].numpy(force=True) for part in self.decode(b)]
-        names = [to.cat_names, to.cont_names][: to.n_inp]
-        frames = [pd.DataFrame(part, columns=list(some)) for part, some in zip(parts, names, strict=False)]
-        res = to._with(pd.concat(frames, axis=1), is_processed=True).decode()
-        for target, part in zip(to.target_columns, self.decode(b)[to.n_inp :], strict=False):
-            decoded = [target.decode(o) for o in part[:max_n].cpu()]
-            for name, values in target.columns_of(decoded).items():
-                res.items[name] = values
-        return res
+        inputs, targets = self._decoded_parts(b, max_n)
+        for target, values in zip(inputs.target_columns, targets, strict=False):
+            for name, column in target.columns_of(values).items():
+                inputs.items[name] = column
+        return inputs
 
     def decode_batch(self, b: Any, max_n: int = 9, full: bool = True) -> L:
         """The first samples, decoded: the inputs as mappings of categories and of numbers, then each target."""
-        to: Tabular = self.dataset
-        rows = self.decoded(b[: to.n_inp], max_n).items
-        groups = [to.cat_names, to.cont_names][: to.n_inp]
-        inputs = [rows[list(group)].to_dict("records") for group in groups]
-        targets = [
-            [target.decode(o.cpu()) for o in batch_to_samples(part, max_n)]
-            for target, part in zip(to.target_columns, self.decode(b)[to.n_inp :], strict=False)
-        ]
+        to, targets = self._decoded_parts(b, max_n)
+        groups = [list(group) for group in (to.cat_names, to.cont_names)[: to.n_inp]]
+        rows = to.items.to_dict("records")
+        inputs = [[{name: row[name] for name in group} for row in rows] for group in groups]
         return L(list(zip(*inputs, *targets, strict=True)), use_list=True)
+
+    def _decoded_parts(self, b: Any, max_n: int) -> tuple[Tabular, list[list[Any]]]:
+        """The inputs of the first samples as a table, and for each target its values."""
+        to: Tabular = self.dataset
+        parts = [part[:max_n].detach().cpu() for part in self.decode(b)]
+        names = (to.cat_names, to.cont_names)[: to.n_inp]
+        frames = [
+            pd.DataFrame(part.numpy(), columns=pd.Index(list(group), tupleize_cols=False))
+            for part, group in zip(parts, names, strict=False)
+        ]
+        targets = zip(to.target_columns, parts[to.n_inp :], strict=False)
+        rows = to.with_rows(pd.concat(frames, axis=1), is_processed=True).decode()
+        return rows, [[target.decode(o) for o in part] for target, part in targets]
 
     def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L | None]:
         return self.decoded(b, max_n), None, self.decode_batch(b, max_n)
@@ -234,7 +238,7 @@ class TabularDataLoaders(DataLoaders):
         else:
             res = like.new(rows, inplace=True)
         if not process:
-            return res if isinstance(rows, Tabular) else res._with(res.items, is_processed=True)
+            return res if isinstance(rows, Tabular) else res.with_rows(res.items, is_processed=True)
         if with_labels is not None or not len(res) or not set(like.y_names) <= set(res.items.columns):
             return like.test_set(res.items, with_labels=bool(with_labels), inplace=inplace)
         try:
@@ -300,7 +304,11 @@ def class_weights(to: Any) -> Tensor:
     >>> class_weights(to)
     tensor([0.6667, 2.0000])
     """
-    table = to.train if isinstance(to, Tabular) else to.train.dataset
+    table = to.train if isinstance(to, Tabular) else table_of(to)
+    if table.target_kinds != ["category"]:
+        raise BadValue(
+            "there are no classes to weigh", got=f"targets {table.target_kinds}", fix="y_block=CategoryBlock()"
+        )
     counts = np.bincount(table.targets, minlength=table.c)
     return torch.from_numpy((len(table) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
 

@@ -48,7 +48,7 @@ def add_datepart(df: Any, field_name: str, prefix: str | None = None, drop: bool
     """
     make_date(df, field_name)
     date = df[field_name]
-    prefix = re.sub("[Dd]ate$", "", field_name) if prefix is None else prefix
+    prefix = re.sub("[Dd]ate$", "", str(field_name)) if prefix is None else prefix
     week = date.dt.isocalendar().week.astype("float64" if date.isna().any() else "int64")
     for part in (*PARTS, *(TIMES if time else ())):
         attribute = {"Dayofweek": "day_of_week", "Dayofyear": "day_of_year"}.get(part, part.lower())
@@ -88,7 +88,7 @@ def add_elapsed_times(df: Any, field_names: Sequence[str] | str, date_field: str
     order = res.reset_index(drop=True).sort_values([base_field, date_field], kind="stable").index.to_numpy()
     rows = res.iloc[order].reset_index(drop=True)
     base = pd.factorize(rows[base_field])[0]
-    base = np.where(base < 0, base.max() + 1, base)  # rows of no base at the end, together
+    base = np.where(base < 0, base.max(initial=-1) + 1, base)  # rows of no base at the end, together
     for name in names:
         event = rows[date_field].where(rows[name].eq(True).fillna(False).astype(bool))
         since = (rows[date_field] - event.groupby(base).ffill()).dt.days

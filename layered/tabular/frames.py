@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set, Sized
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,7 @@ def as_frame(table: Any) -> Any:
     if hasattr(table, "to_pandas"):
         return as_frame(table.to_pandas())
     if isinstance(table, Mapping):
-        is_columns = bool(table) and all(isinstance(v, (list, tuple, np.ndarray, pd.Series)) for v in table.values())
-        return pd.DataFrame(dict(table)) if is_columns else pd.DataFrame([dict(table)])
+        return pd.DataFrame(dict(table)) if holds_columns(table) else pd.DataFrame([dict(table)])
     if hasattr(table, "_asdict"):
         return pd.DataFrame([table._asdict()])
     if isinstance(table, (list, tuple, L)) and all(map(_is_row, table)):
@@ -44,6 +43,15 @@ def as_frame(table: Any) -> Any:
         expected="a DataFrame (of pandas, polars, Arrow), one row as a dict or Series, or a list of such rows",
         fix="read_table(path) reads a file",
     )
+
+
+def holds_columns(table: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is of columns, and not one row."""
+    return bool(table) and all(map(_is_column, table.values()))
+
+
+def _is_column(values: Any) -> bool:
+    return isinstance(values, Sized) and not isinstance(values, (str, bytes, Mapping, Set))
 
 
 def _is_row(row: Any) -> bool:
@@ -102,12 +110,13 @@ def df_shrink_dtypes(df: Any, skip: Sequence[Any] = (), obj2cat: bool = True, in
     """The smaller dtypes that the columns of a table fit into: name → dtype, for those that change.
 
     skip       columns to leave alone
-    obj2cat    text becomes categories
+    obj2cat    text becomes categories, where no cell holds a list or the like
     int2uint   whole numbers that are never negative become unsigned
 
     >>> df_shrink_dtypes(pd.DataFrame({"i": [-100, 0, 100], "u": [0, 10, 254]}))
     {'i': dtype('int8'), 'u': dtype('int16')}
     """
+    df = as_frame(df)
     smaller = {name: _smaller(df[name], obj2cat, int2uint) for name in df.columns if name not in set(skip)}
     return {name: kind for name, kind in smaller.items() if kind is not None and kind != df[name].dtype}
 
@@ -115,7 +124,7 @@ def df_shrink_dtypes(df: Any, skip: Sequence[Any] = (), obj2cat: bool = True, in
 def _smaller(column: Any, obj2cat: bool, int2uint: bool) -> Any:
     kind = column.dtype
     if kind is np.dtype(object) or pd.api.types.is_string_dtype(kind):
-        return "category" if obj2cat else None
+        return "category" if obj2cat and column.map(_can_be_level).all() else None
     if not isinstance(kind, np.dtype) or kind.kind not in "iuf" or not len(column):
         return None
     low, high = column.min(), column.max()
@@ -126,8 +135,13 @@ def _smaller(column: Any, obj2cat: bool, int2uint: bool) -> Any:
     return next(np.dtype(o) for o in ladder if np.iinfo(o).min <= low and high <= np.iinfo(o).max)
 
 
+def _can_be_level(value: Any) -> bool:
+    return isinstance(value, Hashable)
+
+
 def df_shrink(df: Any, skip: Sequence[Any] = (), obj2cat: bool = True, int2uint: bool = False) -> Any:
     """A copy of the table in the smallest dtypes that hold its values: see `df_shrink_dtypes`. Floats become float32."""
+    df = as_frame(df)
     return df.astype(df_shrink_dtypes(df, skip, obj2cat, int2uint))
 
 

@@ -10,10 +10,11 @@ import torch
 
 from layered.foundation.arguments import checked
 from layered.foundation.errors import BadArgument, BadValue
+from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
 from layered.tabular.columns import Array, check_columns
 from layered.tabular.frames import as_frame
-from layered.tabular.types import Tabular
+from layered.tabular.types import Tabular, table_of
 from layered.training.inference import decoder_of
 from layered.training.learner import Learner
 
@@ -39,13 +40,22 @@ def permutation_importance(
     scoring    scoring(targets, decisions), larger is better; by default accuracy for classes, R² for numbers
     n_repeats  how often each column is shuffled
     features   which columns; all inputs by default
-    returns    a frame with a row for each column, the most important first: `importance_mean`, `importance_std`, as
-               scikit-learn's function of that name gives them
+    returns    a frame with a row for each column, the most important first: `feature`, `importance_mean`,
+               `importance_std`, as scikit-learn's function of that name gives them
+    raises     BadValue for a column that is no input, and for fewer than two rows
     source     Breiman 2001
     """
-    frame = as_frame(df).reset_index(drop=True)
-    names = list(_table(learn).x_given if features is None else features)
-    check_columns(frame, names, "whose importance is asked for")
+    frame, to = as_frame(df).reset_index(drop=True), table_of(getattr(learn, "dls", None))
+    names = list(to.x_given if features is None else features)
+    for name in names:
+        _check_input(to, name)
+    check_columns(frame, [*names, *to.y_names], "which importance is measured with")
+    if len(frame) < 2 or n_repeats < 1:
+        raise BadValue(
+            "there is nothing to shuffle",
+            got=f"{len(frame)} rows, n_repeats={n_repeats}",
+            expected="2 rows or more, once or more",
+        )
     scoring = scoring if scoring is not None else _usual_score(learn)
     usual = _score(learn, frame, scoring)
     draw = np.random.default_rng(seed)
@@ -69,12 +79,18 @@ def partial_dependence(
     grid       the values; by default the levels of a categorical column, and of a continuous one its distinct values or
                `grid_resolution` from its 5 % to its 95 % quantile, as scikit-learn takes them
     returns    a frame with a row for each value: `value`, and a column for each output, named by its class or target
+    raises     BadValue for a column that is no input, without rows, and where there are no values to set
     source     Friedman 2001
     """
-    frame, to = as_frame(df), _table(learn)
-    if feature not in to.x_given:
-        raise BadValue(f"{feature!r} is no input of the model", expected=", ".join(map(repr, to.x_given)))
-    values = _grid(to, frame, feature, grid_resolution) if grid is None else list(grid)
+    frame, to = as_frame(df), table_of(getattr(learn, "dls", None))
+    _check_input(to, feature)
+    values = _grid(to, frame, feature, grid_resolution) if grid is None else listify(grid)
+    if not len(frame) or not values:
+        raise BadValue(
+            f"there is nothing to take the mean of, or no value of {feature!r} to set",
+            got=f"{len(frame)} rows, {len(values)} values",
+            fix="give rows in which the column is not missing, or grid=[...]",
+        )
     means = [_outputs(learn, _put(frame, feature, value)).mean(0) for value in values]
     labels = list(to.vocab) if to.target_kinds == ["category"] else list(to.y_names)
     columns = labels if len(labels) == len(means[0]) else list(range(len(means[0])))
@@ -92,7 +108,7 @@ def embed_features(learn: Learner, df: Any) -> Any:
 
     source     Guo & Berkhahn 2016, arXiv:1604.06737
     """
-    to = _table(learn).test_set(as_frame(df))
+    to = table_of(getattr(learn, "dls", None)).test_set(as_frame(df))
     embeds: Any = getattr(learn.model, "embeds", None)
     if embeds is None:
         raise BadArgument(
@@ -109,15 +125,9 @@ def embed_features(learn: Learner, df: Any) -> Any:
     return pd.DataFrame(data, columns=pd.Index([*names, *to.cont_names], tupleize_cols=False), index=to.items.index)
 
 
-def _table(learn: Learner) -> Tabular:
-    dataset = getattr(learn.dls.train, "dataset", None)
-    if not isinstance(dataset, Tabular):
-        raise BadArgument(
-            "this needs a learner on a table",
-            got=f"a data set of type {type(dataset).__name__}",
-            fix="tabular_learner(dls)",
-        )
-    return dataset
+def _check_input(to: Tabular, name: Any) -> None:
+    if name not in to.x_given:
+        raise BadValue(f"{name!r} is no input of the model", expected=", ".join(map(repr, to.x_given)))
 
 
 def _put(frame: Any, name: Any, values: Any) -> Any:
@@ -147,7 +157,9 @@ def _score(learn: Learner, frame: Any, scoring: Score) -> float:
 
 
 def _usual_score(learn: Learner) -> Score:
-    return sk_metrics.r2_score if _table(learn).target_kinds == ["regression"] else sk_metrics.accuracy_score  # type: ignore[no-any-return]
+    is_regression = table_of(learn.dls).target_kinds == ["regression"]
+    score: Score = sk_metrics.r2_score if is_regression else sk_metrics.accuracy_score
+    return score
 
 
 def _grid(to: Tabular, frame: Any, feature: Any, resolution: int) -> list[Any]:

@@ -10,18 +10,19 @@ from torch import nn
 
 from layered.data.encodings import get_c
 from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue, CannotTrain, failed, refuse_unknown
+from layered.foundation.errors import BadArgument, BadValue, CannotTrain, failed, refuse_unknown
+from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
 from layered.foundation.pipeline import describe
 from layered.foundation.registry import learner_kinds
 from layered.foundation.tree import to_device
 from layered.optim.groups import trainable_params
 from layered.optim.zoo import Adam
-from layered.tabular.frames import as_frame
+from layered.tabular.frames import as_frame, holds_columns
 from layered.tabular.models.mlp import CONFIG, TabularModel, get_emb_sz
 from layered.tabular.rows import RowEncoder
-from layered.tabular.types import Tabular
-from layered.training.inference import activation_of, decoder_of, evaluating, first_row
+from layered.tabular.types import Tabular, table_of
+from layered.training.inference import activation_of, decoder_of, evaluating, first_row, model_device
 from layered.training.learner import Learner
 
 pd = lazy("pandas")
@@ -52,7 +53,7 @@ class TabularLearner(Learner):
         try:
             inputs, shown = self._encoded(to, row)
             with evaluating(self), torch.inference_mode():
-                output = self.model(*to_device(inputs, next(self.model.parameters()).device))
+                output = self.model(*to_device(inputs, model_device(self)))
                 probabilities, decision = (first_row(f(output)) for f in (activation_of(self), decoder_of(self)))
         except Exception as error:
             raise failed(error, f"predicting one row ({describe(row)})") from error
@@ -63,7 +64,7 @@ class TabularLearner(Learner):
         names = [*to.x_names, *targets]
         values = [*shown, *(values[0] for values in targets.values())]
         frame = pd.DataFrame([values], columns=pd.Index(names, tupleize_cols=False), dtype=object)
-        res = (to._with(frame, is_processed=False), decision, probabilities)
+        res = (to.with_rows(frame, is_processed=False), decision, probabilities)
         return (inputs, *res) if with_input else res
 
     def _encoded(self, to: Tabular, row: Any) -> tuple[tuple[torch.Tensor, ...], list[Any]]:
@@ -71,7 +72,7 @@ class TabularLearner(Learner):
         encoder = self._row_encoder(to)
         if isinstance(row, pd.Series):
             row = row.to_dict()
-        if encoder is not None and isinstance(row, Mapping):
+        if encoder is not None and isinstance(row, Mapping) and not holds_columns(row):
             codes, numbers, shown = encoder(row)
             return (codes, numbers)[: to.n_inp], shown
         frame = as_frame(row)
@@ -117,16 +118,21 @@ def tabular_learner(
     n_out      outputs; by default as many as the targets need
     y_range    (low, high) that outputs are squeezed into
     loss_func … moms  see `Learner`
-    raises     BadValue where the number of outputs cannot be told
+    raises     BadValue where the number of outputs cannot be told, or there are no inputs
 
     The body is the documentation: copy its lines to stand one floor lower.
     """
+    table_of(dls)
+    if config is not None and not isinstance(config, Mapping):
+        raise BadArgument("config is no mapping", got=repr(config), fix="config=tabular_config(ps=[0.1, 0.1])")
     options = {"y_range": y_range, **(config or {})}
     refuse_unknown(options, CONFIG, "config")
     n_out = n_out if n_out is not None else get_c(dls)
-    if not n_out:
+    if n_out == 0:
         raise BadValue("the data does not say how many outputs the model needs", fix="tabular_learner(..., n_out=)")
-    widths = [200, 100] if layers is None else list(layers)
+    if not len(dls.x_names):
+        raise BadValue("the table has no inputs", fix="name columns in cat_names or cont_names")
+    widths = [200, 100] if layers is None else listify(layers)
     model = TabularModel(get_emb_sz(dls, emb_szs), len(dls.cont_names), n_out, widths, **options)
     return TabularLearner(
         dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms

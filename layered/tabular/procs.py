@@ -12,10 +12,10 @@ import numpy as np
 
 from layered.data.conversions import Normalize
 from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadArgument, BadValue
 from layered.foundation.optional import lazy
 from layered.foundation.registry import functions, transforms
-from layered.tabular.columns import Levels, levels_of, numbers_of
+from layered.tabular.columns import Array, Levels, levels_of, median_of, number_column, numbers_of
 from layered.tabular.types import Tabular, TabularProc
 
 pd = lazy("pandas")
@@ -62,11 +62,6 @@ class Categorify(TabularProc):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_levels": {}}
 
-    def __copy__(self) -> Categorify:
-        res = type(self)()
-        res.classes = self.classes
-        return res
-
 
 class FillStrategy:
     """What a missing number is filled with, from a column of training rows and the value given for it."""
@@ -112,44 +107,46 @@ class FillMissing(TabularProc):
         fill_vals: Mapping[Any, float] | None = None,
     ) -> None:
         super().__init__()
+        if not callable(fill_strategy):
+            raise BadArgument("fill_strategy is a function", got=repr(fill_strategy), fix="FillStrategy.median")
+        if fill_vals is not None and not isinstance(fill_vals, Mapping):
+            raise BadArgument("fill_vals says what by column", got=repr(fill_vals), fix="fill_vals={column: number}")
         self.fill_strategy, self.add_col, self.fill_vals = fill_strategy, add_col, fill_vals
         self.na_dict: dict[Any, float] = {}
         self.fills: dict[Any, float] = {}
 
     def setups(self, to: Tabular) -> None:
-        numbers = numbers_of(to.items, to.cont_names)
-        missing = np.isnan(numbers)
-        has_gaps: list[bool] = np.isnan(numbers.sum(0)).tolist()
         constants = self.fill_vals or {}
-        every: dict[Any, float] = {}
-        for i, name in enumerate(to.cont_names):
-            column = numbers[~missing[:, i], i] if has_gaps[i] else numbers[:, i]
+        self.na_dict, self.fills = {}, {}
+        for name in to.cont_names:
+            column = number_column(to.items, name)
             if self.fill_strategy is FillStrategy.median:
-                every[name] = float(np.median(column)) if len(column) else 0.0
+                value = median_of(column)
             else:
-                fill = constants.get(name, 0)
-                has_any = len(column) or self.fill_strategy is FillStrategy.constant
-                every[name] = float(self.fill_strategy(pd.Series(column), fill)) if has_any else 0.0
-        self.na_dict = {name: every[name] for name, some in zip(to.cont_names, has_gaps, strict=True) if some}
-        self.fills = {name: fill for name, fill in every.items() if name not in self.na_dict}
+                known, fill = column[~np.isnan(column)], constants.get(name, 0)
+                has_any = len(known) or self.fill_strategy is FillStrategy.constant
+                value = float(self.fill_strategy(pd.Series(known), fill)) if has_any else 0.0
+            (self.na_dict if np.isnan(column.sum()) else self.fills)[name] = value
 
     def flag_of(self, name: Any) -> str:
         """The column that says where numbers of column `name` are missing."""
         return f"{name}_na"
 
     def encodes(self, to: Tabular) -> None:
-        numbers = numbers_of(to.items, to.cont_names)
-        missing = np.isnan(numbers)
-        if self.add_col and self.na_dict:
-            self._add_flags(to, missing)
-        if missing.any():
-            fills = np.array([self.na_dict[n] if n in self.na_dict else self.fills[n] for n in to.cont_names])
-            some = np.flatnonzero(missing.any(0))
-            filled = np.where(missing[:, some], fills[some], numbers[:, some])
-            to.assign([to.cont_names[i] for i in some], filled)
+        flags, filled, fills = {}, {}, {**self.fills, **self.na_dict}
+        for name in to.cont_names:
+            column = number_column(to.items, name)
+            missing = np.isnan(column)
+            if self.add_col and name in self.na_dict:
+                flags[self.flag_of(name)] = missing
+            if missing.any():
+                filled[name] = np.where(missing, fills[name], column)
+        if flags:
+            self._add_flags(to, flags)
+        if filled:
+            to.assign(list(filled), pd.DataFrame(filled, index=to.items.index))
 
-    def _add_flags(self, to: Tabular, missing: np.ndarray[Any, Any]) -> None:
-        flags = {self.flag_of(n): missing[:, i] for i, n in enumerate(to.cont_names) if n in self.na_dict}
+    def _add_flags(self, to: Tabular, flags: dict[str, Array]) -> None:
         taken = [flag for flag in flags if flag in to.x_given or flag in to.y_names]
         if taken:
             raise BadValue(
@@ -165,27 +162,25 @@ class FillMissing(TabularProc):
 @Normalize
 def setups(self: Any, to: Tabular) -> None:
     """Mean and population standard deviation (+ 1e-7) of each continuous column, over the training rows."""
-    numbers = numbers_of(to.items, to.cont_names)
-    numbers = np.ma.masked_invalid(numbers) if np.isnan(numbers).any() else numbers
-    means, stds = numbers.mean(0), numbers.std(0) + 1e-7
-    self.mean = dict(zip(to.cont_names, np.ma.filled(means, 0.0).tolist(), strict=True))
-    self.std = dict(zip(to.cont_names, np.ma.filled(stds, 1.0).tolist(), strict=True))
+    self.mean, self.std = {}, {}
+    for name in to.cont_names:
+        column = number_column(to.items, name)
+        mean = column.mean()
+        known = column[~np.isnan(column)] if np.isnan(mean) else column
+        self.mean[name] = float(known.mean()) if len(known) else 0.0
+        self.std[name] = float(known.std()) + 1e-7 if len(known) else 1.0
 
 
 @Normalize
 def encodes(self: Any, to: Tabular) -> None:
-    mean, std = _statistics(self, to)
-    scores = numbers_of(to.items, to.cont_names)
-    scores -= mean
-    scores /= std
-    to.assign(to.cont_names, scores.astype(np.float32) if to.reduce_memory else scores)
+    scores = np.empty((len(to), len(to.cont_names)), np.float32 if to.reduce_memory else np.float64, order="F")
+    for i, name in enumerate(to.cont_names):
+        centred = number_column(to.items, name) - self.mean[name]
+        np.divide(centred, self.std[name], out=scores[:, i], casting="same_kind")
+    to.assign(to.cont_names, scores)
 
 
 @Normalize
 def decodes(self: Any, to: Tabular) -> None:
-    mean, std = _statistics(self, to)
+    mean, std = ([values[name] for name in to.cont_names] for values in (self.mean, self.std))
     to.assign(to.cont_names, numbers_of(to.items, to.cont_names) * std + mean)
-
-
-def _statistics(self: Any, to: Tabular) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    return np.array([self.mean[n] for n in to.cont_names]), np.array([self.std[n] for n in to.cont_names])

@@ -16,7 +16,7 @@ from torch import Tensor
 from layered.data.conversions import Normalize
 from layered.tabular.columns import check_row, number_of
 from layered.tabular.procs import Categorify, FillMissing
-from layered.tabular.types import Tabular
+from layered.tabular.types import NEEDED, Tabular
 
 SIMPLE = (Categorify, FillMissing, Normalize)
 
@@ -37,8 +37,11 @@ class RowEncoder:
         self.mean = np.array([normalize.mean[n] if is_scaled else 0.0 for n in self.conts])  # type: ignore[union-attr]
         self.std = np.array([normalize.std[n] if is_scaled else 1.0 for n in self.conts])  # type: ignore[union-attr]
         flags = {fill.flag_of(n): n for n in fill.na_dict} if isinstance(fill, FillMissing) and fill.add_col else {}
-        assert isinstance(encode, Categorify) or not to.cat_names
-        self.cats = [(flags.get(name, name), name in flags, encode.levels(name)) for name in to.cat_names]  # type: ignore[union-attr]
+        self.cats = (
+            [(flags.get(name, name), name in flags, encode.levels(name)) for name in to.cat_names]
+            if isinstance(encode, Categorify)
+            else []
+        )
 
     @staticmethod
     def fits(to: Tabular) -> bool:
@@ -54,7 +57,7 @@ class RowEncoder:
 
     def __call__(self, row: Mapping[Any, Any]) -> tuple[Tensor, Tensor, list[Any]]:
         """Codes int64 [1, category], numbers float32 [1, number], and the values as they were understood, for display."""
-        check_row(row, self.names, "which the model was trained on")
+        check_row(row, self.names, NEEDED)
         raw = {name: number_of(row[name]) for name in self.conts}
         codes, shown = [], []
         for name, is_flag, levels in self.cats:

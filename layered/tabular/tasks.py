@@ -34,7 +34,7 @@ class MultiTaskLoss(Recorded):
     ) -> None:
         self.losses, self.sizes = list(losses), list(sizes)
         self.weights = [1.0] * len(self.losses) if weights is None else list(weights)
-        if not len(self.losses) == len(self.sizes) == len(self.weights):
+        if not self.losses or not len(self.losses) == len(self.sizes) == len(self.weights):
             raise BadValue(
                 "there is not one loss, size and weight for each target",
                 got=f"{len(self.losses)} losses, {len(self.sizes)} sizes, {len(self.weights)} weights",

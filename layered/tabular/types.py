@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,24 +12,34 @@ from torch import Tensor
 from layered.data.block import own_copies
 from layered.data.subset import as_splits
 from layered.foundation.arguments import checked
-from layered.foundation.errors import BadArgument, BadValue, nearest
+from layered.foundation.errors import BadArgument, BadValue, CannotTrain
 from layered.foundation.helpers import listify
 from layered.foundation.lists import L
 from layered.foundation.optional import lazy
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.targets import default_loss_for, default_losses
 from layered.foundation.transform import InplaceTransform, Transform
-from layered.tabular.columns import Array, check_columns, compact, numbers_of, texts
+from layered.tabular.columns import (
+    Array,
+    check_columns,
+    compact,
+    median_of,
+    number_column,
+    numbers_of,
+    texts,
+    without_doubles,
+)
 from layered.tabular.frames import as_frame, show_frame
+from layered.tabular.table import Table, check_names, reordered
 from layered.tabular.targets import Target, targets_of
 from layered.tabular.tasks import MultiTaskLoss
 
 pd = lazy("pandas")
 
-MANY = 50  # columns, from which on a new table is quicker than to put them into the old one
+NEEDED = "which the model was trained on"
 
 
-class Tabular:
+class Tabular(Table):
     """A table whose columns are inputs (categorical and continuous) and targets, and the procs that prepare it.
 
     df           the table: a frame of pandas, or what `as_frame` makes one of (polars, Arrow, a list of rows, …)
@@ -73,8 +82,9 @@ class Tabular:
         self.cat_names, self.cont_names, self.y_names = (
             L(listify(names)) for names in (cat_names, cont_names, y_names)
         )
-        _check_names(frame, self.cat_names, self.cont_names, self.y_names)
+        check_names(frame, self.cat_names, self.cont_names, self.y_names)
         self.x_given = [*self.cat_names, *self.cont_names]  # what a new table must have
+        frame = without_doubles(frame, self.x_given)
         self.device, self.reduce_memory, self.inplace = device, reduce_memory, inplace
         self.procs = Pipeline(own_copies([_proc(p) for p in _several(procs)]))
         self.target_columns: list[Target] = targets_of(frame, self.y_names, y_block)
@@ -83,7 +93,7 @@ class Tabular:
         self.rows_given = len(frame)
         order = None if splits is None else as_splits(splits, len(frame))
         self.compacted = self._compact(frame) if do_setup else {}  # text as categories, which are what it holds
-        self.items = frame if inplace and order is None else _reordered(frame, order, self.compacted)
+        self.items = frame if inplace and order is None else reordered(frame, order, self.compacted)
         self.order = None if order is None else np.concatenate(order)
         self._sizes = [len(frame)] if order is None else [len(split) for split in order]
         self._tensors: tuple[Tensor, ...] | None = None
@@ -95,6 +105,7 @@ class Tabular:
 
     def setup(self) -> None:
         """Fit targets and procs to the training rows, in order, and process all rows."""
+        self._check_raw()
         if self._sizes[0] == 0:
             raise BadValue("there are no rows to train on", got=f"{len(self)} rows in all", fix="check df and splits")
         for target in self.target_columns:
@@ -122,19 +133,23 @@ class Tabular:
         '#na#', a number that is missing is the median of the training rows.
         raises     BadValue, naming all columns that are missing
         """
-        if self.is_processed:
-            raise BadValue("these rows are processed already", fix="to.new(df), then process()")
-        check_columns(self.items, self.x_given, "which the model was trained on")
+        self._check_raw()
+        check_columns(self.items, self.x_given, NEEDED)
         for step in self.procs:
             step(self)
         self._finish(is_fitting=False)
+
+    def _check_raw(self) -> None:
+        if self.is_processed:
+            raise BadValue("these rows are processed already", fix="to.new(df), then process()")
 
     def _finish(self, is_fitting: bool) -> None:
         """The last steps: numbers that are missing still, targets, and the dtypes that are kept."""
         if is_fitting:
             filled = {*getattr(self.procs, "fills", ()), *getattr(self.procs, "na_dict", ())}
             unfilled = [name for name in self.cont_names if name not in filled]
-            self.fills = _medians(numbers_of(self.items.iloc[: self._sizes[0]], unfilled), unfilled)
+            train = self.items.iloc[: self._sizes[0]]
+            self.fills = {name: median_of(number_column(train, name)) for name in unfilled}
         else:
             gaps = [name for name in self.cont_names if self.items[name].isna().any()]
             if gaps:
@@ -157,171 +172,15 @@ class Tabular:
             self.items = self.items[keep]
             self.order = None if self.order is None else self.order[keep]
 
-    def assign(self, names: Sequence[Any], values: Any) -> None:
-        """Put columns into the table: a frame, or an array [row, column]; new ones come last."""
-        new = (
-            values if hasattr(values, "columns") else pd.DataFrame(values, columns=list(names), index=self.items.index)
-        )
-        added = [name for name in names if name not in self.items.columns]
-        if len(names) > MANY and not self.inplace:
-            others = self.items.drop(columns=[name for name in names if name not in added])
-            self.items = pd.concat([others, new], axis=1)[[*self.items.columns, *added]]
-            self._tensors = None
-            return
-        for name in names:
-            if name not in added:
-                self.items[name] = new[name]
-        if len(added) > 1:
-            self.items = pd.concat([self.items, new[added]], axis=1)
-        elif added:
-            self.items[added[0]] = new[added[0]]
-        self._tensors = None
-
     def new(self, df: Any, inplace: bool = False) -> Self:
         """Other rows for the same, fitted procs; call `process()` on them."""
         frame = as_frame(df)
         if frame.shape == (0, 0):  # no rows, so nothing that could name columns
             frame = pd.DataFrame(columns=pd.Index(self.x_given, tupleize_cols=False))
-        res = self._with(frame if inplace else frame.copy(), is_processed=False)
+        frame = without_doubles(frame, self.x_given)
+        res = self.with_rows(frame if inplace else frame.copy(), is_processed=False)
         res.inplace = inplace
         return res
-
-    def _with(self, items: Any, is_processed: bool) -> Self:
-        res = copy.copy(self)
-        res.items, res.is_processed, res.order, res._tensors = items, is_processed, None, None
-        res._sizes = [len(items)]
-        return res
-
-    # -- which rows
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def splits(self) -> list[Array] | None:
-        """The positions, in `items`, of the training rows, of the validation rows, …"""
-        if self.order is None:
-            return None
-        ends = np.cumsum(self._sizes)
-        return [np.arange(end - size, end) for end, size in zip(ends, self._sizes, strict=True)]
-
-    @property
-    def n_subsets(self) -> int:
-        return len(self._sizes)
-
-    def subset(self, i: int) -> Self:
-        """The rows of split `i`."""
-        if not 0 <= i < self.n_subsets:
-            raise BadValue(
-                f"there is no split {i}",
-                got=f"{self.n_subsets} splits",
-                fix="TabularPandas(..., splits=RandomSplitter()(df))",
-            )
-        end = sum(self._sizes[: i + 1])
-        return self._with(self.items.iloc[end - self._sizes[i] : end], self.is_processed)
-
-    @property
-    def train(self) -> Self:
-        """The training rows."""
-        return self.subset(0)
-
-    @property
-    def valid(self) -> Self:
-        """The validation rows."""
-        return self.subset(1)
-
-    def copy(self) -> Self:
-        """A copy with a table of its own, sharing the procs."""
-        res = copy.copy(self)
-        res.items = self.items.copy()
-        res.cat_names, res.cont_names, res.y_names = self.cat_names.copy(), self.cont_names.copy(), self.y_names.copy()
-        return res
-
-    @property
-    def loc(self) -> Any:
-        """Rows and cells of `items` by label, to read and to set."""
-        return self.items.loc
-
-    @property
-    def iloc(self) -> _Positions:
-        """Rows by position, as a `Tabular` of them: `to.iloc[:5]`."""
-        return _Positions(self)
-
-    def __getitem__(self, names: Any) -> Any:
-        """Columns of `items`."""
-        return self.items[list(names) if isinstance(names, (L, tuple)) else names]
-
-    def __getitems__(self, positions: Sequence[int]) -> list[tuple[Tensor, ...]]:
-        """Rows as tensors, for loaders with stages of their own."""
-        return [tuple(t[i] for t in self.tensors) for i in positions]
-
-    def __setitem__(self, names: Any, values: Any) -> None:
-        if isinstance(names, (L, tuple, list)):
-            self.assign(list(names), values if hasattr(values, "columns") else np.asarray(values))
-        else:
-            self.items[names] = values
-            self._tensors = None
-
-    def transform(self, cols: Any, f: Callable[[Any], Any], all_col: bool = True) -> None:
-        """Replace columns by `f` of each.
-
-        all_col    all of them have to be there; False takes those that are
-        """
-        names = [name for name in listify(cols) if all_col or name in self.items.columns]
-        for name in names:
-            self[name] = f(self.items[name])
-
-    # -- which columns
-
-    @property
-    def x_names(self) -> L:
-        """The inputs: categorical, then continuous columns."""
-        return self.cat_names + self.cont_names
-
-    @property
-    def all_col_names(self) -> L:
-        """The inputs, then the targets that are there."""
-        return self.x_names + [name for name in self.y_names if name in self.items.columns]
-
-    @property
-    def cats(self) -> Any:
-        """The categorical columns."""
-        return self[self.cat_names]
-
-    @cats.setter
-    def cats(self, values: Any) -> None:
-        self[self.cat_names] = values
-
-    @property
-    def conts(self) -> Any:
-        """The continuous columns."""
-        return self[self.cont_names]
-
-    @conts.setter
-    def conts(self, values: Any) -> None:
-        self[self.cont_names] = values
-
-    @property
-    def xs(self) -> Any:
-        """The inputs, as scikit-learn's models take them."""
-        return self[self.x_names]
-
-    @property
-    def ys(self) -> Any:
-        """The targets."""
-        return self[self.y_names]
-
-    targ = ys
-
-    @property
-    def y(self) -> Any:
-        """The first target."""
-        return self.items[self.y_names[0]]
-
-    @property
-    def all_cols(self) -> Any:
-        """The inputs and the targets that are there."""
-        return self[self.all_col_names]
 
     # -- what was fitted
 
@@ -407,10 +266,12 @@ class Tabular:
                 got=self.items[raw[0]].dtype,
                 fix="procs=[Categorify, ...]",
             )
-        return torch.from_numpy(self.items[list(self.cat_names)].to_numpy(np.int64, copy=True))
+        return torch.from_numpy(np.array(self.items[list(self.cat_names)].to_numpy(np.int64), order="C"))
 
     def _numbers(self) -> Tensor:
-        numbers = numbers_of(self.items, self.cont_names).astype(np.float32)
+        numbers = np.empty((len(self), len(self.cont_names)), np.float32)
+        for i, name in enumerate(self.cont_names):
+            numbers[:, i] = number_column(self.items, name)
         missing = np.isnan(numbers)
         if missing.any():
             names = [name for name, some in zip(self.cont_names, missing.max(0), strict=True) if some]
@@ -421,6 +282,10 @@ class Tabular:
             )
         return torch.from_numpy(numbers)
 
+    def __getitems__(self, positions: Sequence[int]) -> list[tuple[Tensor, ...]]:
+        """Rows as tensors, for loaders with stages of their own."""
+        return [tuple(t[i] for t in self.tensors) for i in positions]
+
     def to_device(self, d: torch.device | str | None = None) -> Self:
         """Keep the tensors on `d`."""
         self.device, self._tensors = d, None
@@ -428,7 +293,7 @@ class Tabular:
 
     def new_empty(self) -> Self:
         """The same without rows."""
-        return self._with(self.items.iloc[:0], is_processed=True)
+        return self.with_rows(self.items.iloc[:0], is_processed=True)
 
     def test_set(
         self, items: Any, rm_tfms: int | None = None, with_labels: bool = False, inplace: bool = False
@@ -446,7 +311,7 @@ class Tabular:
 
     def decode(self) -> Self:
         """The same rows, as they were before they were processed, as far as that can be undone."""
-        res = self._with(self.items.copy(), is_processed=False)
+        res = self.with_rows(self.items.copy(), is_processed=False)
         for target in res.target_columns:
             if target.categorize is not None and target.names[0] in res.items.columns:
                 labels = np.array([*target.categorize.fitted_vocab], dtype=object)
@@ -457,7 +322,7 @@ class Tabular:
 
     def decode_row(self, row: Any) -> Any:
         """One processed row, a Series, as it was before."""
-        return self._with(pd.DataFrame([row.to_dict()]), is_processed=True).decode().items.iloc[0]
+        return self.with_rows(pd.DataFrame([row.to_dict()]), is_processed=True).decode().items.iloc[0]
 
     def show(self, max_n: int = 10, **kwargs: Any) -> Any:
         """Show the first rows, decoded; returns them."""
@@ -468,27 +333,31 @@ class Tabular:
         return f"{type(self).__name__} of {len(self)} rows, {columns}\n{self.procs!r}"
 
 
-class _Positions:
-    """Rows of a `Tabular` by position."""
-
-    def __init__(self, to: Tabular) -> None:
-        self.to = to
-
-    def __getitem__(self, rows: Any) -> Tabular:
-        rows, columns = rows if isinstance(rows, tuple) else (rows, slice(None))
-        chosen = self.to.items.iloc[[rows] if isinstance(rows, (int, np.integer)) else rows]
-        return self.to._with(chosen if columns == slice(None) else chosen[columns], self.to.is_processed)
-
-
 class TabularProc(InplaceTransform):
     """Base of what prepares a table: `setups(self, to)` fits to the training rows, `encodes(self, to)` changes the table
     `to` in place, `decodes(self, to)` undoes that as far as it can be.
 
-    Register a proc of your own (`@transforms.register()`), and name in `fits` the attributes that it fits, so that it can
+    Give a proc of your own a name (`@exportable("my.proc")`), and name in `fits` the attributes that it fits, so that it can
     be exported. It must not keep the table itself.
     """
 
     train_setup = True
+
+
+def table_of(dls: Any) -> Tabular:
+    """The training rows of loaders that have a table.
+
+    raises     CannotTrain
+    """
+    table = getattr(getattr(dls, "train", None), "dataset", None)
+    if not isinstance(table, Tabular):
+        raise CannotTrain(
+            "these are not loaders of a table",
+            got=f"a {type(dls).__name__}",
+            expected="TabularDataLoaders",
+            fix="TabularPandas(...).dataloaders(), or TabularDataLoaders.from_df(df, ...)",
+        )
+    return table
 
 
 def _proc(p: Any) -> Any:
@@ -504,38 +373,3 @@ def _proc(p: Any) -> Any:
 
 def _several(procs: Any) -> list[Any]:
     return list(procs) if isinstance(procs, Pipeline) else [procs] if callable(procs) else listify(procs)
-
-
-def _check_names(frame: Any, cats: L, conts: L, ys: L) -> None:
-    names = [*cats, *conts, *ys]
-    double = sorted({str(name) for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if double:
-        raise BadValue(
-            f"{', '.join(map(repr, double))} stands twice among cat_names, cont_names and y_names",
-            expected="each column in one of them, once: a target is no input",
-        )
-    unknown = [name for name in names if name not in frame.columns]
-    if unknown and len(frame.columns):
-        near = nearest(str(unknown[0]), map(str, frame.columns), 1)
-        raise BadValue(
-            f"the table has no column {', '.join(map(repr, unknown))}",
-            got="the columns " + ", ".join(map(repr, list(frame.columns)[:20])),
-            fix=f"did you mean '{near[0]}'?" if near else None,
-        )
-    check_columns(frame, names, "which is named")
-
-
-def _reordered(frame: Any, order: list[Array] | None, compacted: dict[Any, Any]) -> Any:
-    """A copy of the frame with its rows in this order, and some columns replaced."""
-    others = frame[[name for name in frame.columns if name not in compacted]] if compacted else frame
-    rows = None if order is None else np.concatenate(order)
-    is_same = rows is None or (len(rows) == len(frame) and bool((rows == np.arange(len(rows))).all()))
-    parts = [others.copy() if is_same else pd.DataFrame(others.iloc[rows])]
-    parts += [(column if is_same else column.iloc[rows]).rename(name) for name, column in compacted.items()]
-    return pd.concat(parts, axis=1)[list(frame.columns)] if compacted else parts[0]
-
-
-def _medians(numbers: Array, names: Sequence[Any]) -> dict[Any, float]:
-    """The median of each column; 0 for one without any number."""
-    kept = [column[~np.isnan(column)] for column in numbers.T]
-    return {name: float(np.median(c)) if len(c) else 0.0 for name, c in zip(names, kept, strict=True)}

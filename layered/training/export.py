@@ -6,9 +6,12 @@ import os
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+import layered
 from layered.data.column import TfmdLists, plain_function
+from layered.data.sources import ItemGetter
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.archive import write_archive
 from layered.foundation.arguments import checked
@@ -39,6 +42,7 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
     path = layered_name(Path(loop.path) / fname)
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
     manifest = {
+        "about": {"layered": layered.__version__, "torch": torch.__version__, "columns": _told(loop.dls)},
         "model": _describe_model(loop),
         "data": _describe_data(loop.dls, tensors),
         "loss": _describe_loss(loop.loss_func, tensors),
@@ -56,7 +60,8 @@ def layered_name(path: Path) -> Path:
 def _describe_model(loop: Any) -> dict[str, Any]:
     recipe = getattr(loop, "recipe", None)
     if recipe is not None and _describes(recipe, loop.model):
-        return {"recipe": recipe}
+        version = getattr(builders.get(recipe["builder"]), "version", 1)
+        return {"recipe": recipe if version == 1 else {**recipe, "version": version}}
     try:
         return {"tree": describe_module(loop.model)}
     except NotExportable as error:
@@ -92,7 +97,8 @@ def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
     dl = loaders[min(1, len(loaders) - 1)] if loaders else None
     kind = _kind_in(loader_kinds, dl)
     if kind is not None:
-        return {"loader": kind, "state": describe(dl.described(), tensors, "the data")}  # type: ignore[union-attr]
+        version = getattr(loader_kinds.get(kind), "version", 1)
+        return {"loader": kind, "version": version, "state": describe(dl.described(), tensors, "the data")}  # type: ignore[union-attr]
     if not isinstance(dl, TfmdDL) or not hasattr(dl.dataset, "tls"):
         return None
     dropped: list[str] = []
@@ -100,10 +106,18 @@ def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
     for i, tl in enumerate(dl.dataset.tls):
         steps, getters = _without_getters(tl, is_input=i < dl.dataset.n_inp)
         dropped += getters
+        if getters and 1 < dl.dataset.n_inp > i:  # several inputs are predicted from a tuple of what they are made from
+            steps = [ItemGetter(i), *steps]
         where = f"the pipeline of the {tl.name}"
         columns.append({"name": tl.name, "pipeline": describe(Pipeline(steps), tensors, where) if steps else None})
     slots = {slot: describe(getattr(dl, slot), tensors, slot) for slot in SLOTS}
     return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": dropped, **slots}
+
+
+def _told(dls: Any) -> list[str]:
+    """A line for each column, for a person who wonders what goes in and comes out."""
+    tls = getattr(getattr(dls, "train_ds", None), "tls", [])
+    return [f"{'input' if i < dls.n_inp else 'target'} {tl.name}: {tl.tfms!r:.500}" for i, tl in enumerate(tls)]
 
 
 def _without_getters(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], list[str]]:

@@ -293,7 +293,7 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     sample = dataset.test_set([item], rm_type_tfms)[0]
     try:
         batch = dl.create_batch(dl.before_batch([dl.after_item(sample if isinstance(sample, tuple) else (sample,))]))
-        batch = dl.after_batch(to_device(batch, _model_device(loop)))
+        batch = dl.after_batch(to_device(batch, model_device(loop)))
         with evaluating(loop), torch.inference_mode():
             output = loop.model(*plain_tree(batch))
             probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
@@ -331,7 +331,8 @@ def evaluating(loop: Loop) -> Iterator[None]:
             set_modes(modes)
 
 
-def _model_device(loop: Loop) -> torch.device:
+def model_device(loop: Loop) -> torch.device:
+    """Where the parameters of the model are; the CPU for a model without any."""
     return next((p.device for p in loop.model.parameters()), torch.device("cpu"))
 
 

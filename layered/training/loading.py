@@ -18,6 +18,7 @@ from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.archive import Archive, read_archive
 from layered.foundation.arguments import checked
 from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName
+from layered.foundation.exportable import upgraded
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.registry import builders, learner_kinds, loader_kinds
@@ -28,7 +29,16 @@ from layered.training.export import SLOTS, layered_name
 from layered.training.learner import Learner
 from layered.training.pipelines import rebuild
 
-APPS = {"vision": "layered.vision.all", "tabular": "layered.tabular.all"}  # what to import for names that begin so
+APPS = {  # what to import for names that begin so
+    "vision": "layered.vision.all",
+    "tabular": "layered.tabular.all",
+    "collab": "layered.collab.all",
+}
+CONVERT = (
+    "convert another library's learner where it was made: torch.save({'model': learn.model.state_dict()}, 'weights.pth') and "
+    "json.dump(list(learn.dls.vocab), open('vocab.json', 'w')); here, build the same model and learn.load('weights.pth'), "
+    "or vision_learner(..., weights='weights.pth')"
+)
 
 
 @checked
@@ -41,7 +51,7 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
                function that is registered nowhere, with the import that brings it
     """
     path = existing(Path(fname))
-    archive = read_archive(path, kind="export")
+    archive = _read(path)
     try:
         dls = _build_loaders(archive)
         loss_func = rebuild(archive.manifest["loss"], archive.tensors)
@@ -63,6 +73,20 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
     return learn if cpu else learn.to(default_device())
 
 
+def _read(path: Path) -> Archive:
+    try:
+        return read_archive(path, kind="export")
+    except BadFile as error:
+        if path.suffix == ".layered":
+            raise
+        raise BadFile(
+            f"'{path}' is no export of this library",
+            got=error.got or error.problem,
+            expected="what learn.export writes, a file that ends in .layered",
+            fix=CONVERT,
+        ) from error
+
+
 def existing(path: Path) -> Path:
     """`path`, or where that is not there the file of the same name with our suffix."""
     if path.exists():
@@ -79,7 +103,9 @@ def _build_loaders(archive: Archive) -> Any:
     if data is None:
         return [], None
     if "loader" in data:
-        return loader_kinds.get(data["loader"]).from_described(rebuild(data["state"], archive.tensors))
+        kind = loader_kinds.get(data["loader"])
+        (state,) = upgraded(kind, data["loader"], data.get("version"), data["state"])
+        return kind.from_described(rebuild(state, archive.tensors))
     tls = []
     for column in data["columns"]:
         pipeline = Pipeline() if column["pipeline"] is None else rebuild(column["pipeline"], archive.tensors)
@@ -126,7 +152,9 @@ def _build(described: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> nn.
     if "tree" in described:
         return rebuild_module(described["tree"], shapes)
     recipe = described["recipe"]
-    net: nn.Module = builders.get(recipe["builder"])(**recipe["args"])
+    builder: Any = builders.get(recipe["builder"])
+    (args,) = upgraded(builder, recipe["builder"], recipe.get("version", 1), recipe["args"])
+    net: nn.Module = builder(**args)
     return net
 
 
@@ -136,5 +164,5 @@ def _with_import_hint(error: UnknownName, path: Path) -> UnknownName:
     return UnknownName(
         f"'{path}' needs something that is not registered in this process: {error.problem}",
         expected=error.expected,
-        fix=f"import {app} first" if app else "import the module that registers it first",
+        fix=f"import {app} first" if app else "define or import it first, with @exportable('name') above it",
     )

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from layered.data.encodings import CategoryMap
 from layered.foundation.errors import BadFile, CannotSave, LayeredError, NotExportable
+from layered.foundation.exportable import upgraded
 from layered.foundation.lists import L
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.recorded import Recorded
 from layered.foundation.registry import Registry, functions, losses, transforms
 from layered.foundation.transform import Transform
 from layered.loop.packing import pack, unpack
+from layered.nn.describe import constructor_args
 
+DECORATOR = "@exportable('my.%s')"
 RECORDED: dict[str, Registry[Any]] = {"transform": transforms, "loss": losses}
 
 
@@ -54,7 +57,7 @@ def _named(value: Any, where: str) -> Any:
         return {"@": "pipeline", "steps": [_named(step, f"{where}[{i}]") for i, step in enumerate(value)]}
     if isinstance(value, CategoryMap):
         return {"@": "vocab", "items": value.items[value.add_na :], "add_na": value.add_na}
-    if isinstance(value, Recorded) and not isinstance(value, nn.Module):
+    if isinstance(value, (Recorded, nn.Module)):
         return _recorded(value, where)
     if isinstance(value, enum.Enum):
         return _named(value.value, where)
@@ -72,7 +75,7 @@ def _named(value: Any, where: str) -> Any:
     return value
 
 
-def _recorded(value: Recorded, where: str) -> dict[str, Any]:
+def _recorded(value: Recorded | nn.Module, where: str) -> dict[str, Any]:
     if isinstance(value, Transform) and value.enc is not None:
         if type(value) is not Transform or value.dec is not None:
             raise not_registered(value.enc, where)
@@ -86,11 +89,12 @@ def _recorded(value: Recorded, where: str) -> dict[str, Any]:
         name = registry.name_of(type(value))
         if name is not None:
             place = f"{where} ({name})"
+            args = constructor_args(value, place) if isinstance(value, nn.Module) else value.init_args
             return {
                 "@": kind,
                 "kind": name,
-                "version": getattr(value, "version", 1),
-                "args": {k: _named(v, place) for k, v in value.init_args.items()},
+                "version": getattr(type(value), "version", 1),
+                "args": {k: _named(v, place) for k, v in args.items()},
                 "fitted": {k: _named(getattr(value, k), place) for k in getattr(value, "fits", ())},
             }
     raise not_registered(value, where)
@@ -98,15 +102,21 @@ def _recorded(value: Recorded, where: str) -> dict[str, Any]:
 
 def not_registered(value: Any, where: str) -> NotExportable:
     """The error for a class or function that a file has no name for."""
-    is_class = isinstance(value, Recorded)
-    item = type(value) if is_class else value
+    item = value if inspect.isroutine(value) or isinstance(value, type) else type(value)
     name = getattr(item, "__name__", repr(item))
-    recipe = f"@transforms.register() above class {name}" if is_class else f"@register_function() above def {name}"
+    what = "class" if isinstance(item, type) else "function"
+    if name == "<lambda>":
+        recipe = f"make the lambda a def, with {DECORATOR % 'name'} above it"
+    elif "<locals>" in getattr(item, "__qualname__", ""):
+        recipe = f"move {name} out of the function that it is defined in, with {DECORATOR % name} above it"
+    else:
+        above = f"{'class' if what == 'class' else 'def'} {name}"
+        recipe = f"from layered.basics import exportable; then {DECORATOR % name} above {above}"
     return NotExportable(
         f"{where} uses {name}, which a file cannot name",
-        got=f"{'class' if is_class else 'function'} {getattr(item, '__module__', '')}.{getattr(item, '__qualname__', name)}",
+        got=f"{what} {getattr(item, '__module__', '')}.{getattr(item, '__qualname__', name)}",
         expected="a class or function that is registered, here and where the file is loaded",
-        fix="make the lambda a def, with @register_function() above it" if name == "<lambda>" else recipe,
+        fix=recipe,
     )
 
 
@@ -128,12 +138,18 @@ def _built(value: Any) -> Any:
         case {"@": "function_transform", "function": function, "order": order, "split_idx": split_idx}:
             return Transform(_built(function), order=order, split_idx=split_idx)
         case {"@": str(kind), "kind": str(name), "args": dict(args), "fitted": dict(fitted)} if kind in RECORDED:
-            return _build_recorded(RECORDED[kind].get(name), args, fitted)
-    raise BadFile("a file describes something that this library does not know", got=str(value)[:200])
+            cls = RECORDED[kind].get(name)
+            return _build_recorded(cls, *upgraded(cls, name, value.get("version"), args, fitted))
+    kind = value["@"]
+    raise BadFile(
+        "a file describes something that this library does not know, or not in this form",
+        got=kind if isinstance(kind, str) else type(kind).__name__,
+    )
 
 
 def _build_recorded(cls: Any, args: dict[str, Any], fitted: dict[str, Any]) -> Any:
-    res = cls.from_init_args({k: _built(v) for k, v in args.items()})
+    built = {k: _built(v) for k, v in args.items()}
+    res = cls.from_init_args(built) if issubclass(cls, Recorded) else cls(**built)
     unknown = set(fitted) - set(getattr(cls, "fits", ()))
     if unknown:
         raise BadFile(f"{cls.__name__} does not fit {', '.join(sorted(unknown))}")

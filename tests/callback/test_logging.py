@@ -129,3 +129,11 @@ def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path):
     assert learn.train_iter == 0
     with pytest.raises(NotFoundPath):
         CSVLogger(tmp_path / "none.csv").read_log()
+
+
+def test_only_the_first_of_several_processes_logs(tmp_path, monkeypatch):
+    monkeypatch.setattr("layered.callback.logging.rank_and_world", lambda: (1, 2))
+    keep = Keep()
+    learner([LoggerCallback(keep), CSVLogger()], tmp_path).fit(1)
+    assert keep.calls == []
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import pickle
 import pkgutil
 import subprocess
 import sys
+import tempfile
 from functools import partial
 
 import pytest
@@ -98,6 +99,7 @@ def torch_scheduler(opt):
     return torch.optim.lr_scheduler.StepLR(opt, 2)
 
 
+RECORDS = tempfile.TemporaryDirectory()
 EXAMPLES = {  # where the arguments have no defaults, or others say more
     "FunctionCallback": partial(SHIPPED["FunctionCallback"], "after_batch", never, every=2),
     "GradientAccumulation": partial(SHIPPED["GradientAccumulation"], 6),
@@ -108,6 +110,7 @@ EXAMPLES = {  # where the arguments have no defaults, or others say more
     "LoggerCallback": partial(SHIPPED["LoggerCallback"], Log()),
     "MixedPrecision": partial(SHIPPED["MixedPrecision"], init_scale=256.0, growth_interval=2),
     "ParamScheduler": partial(SHIPPED["ParamScheduler"], {"lr": falling}),
+    "RunRecord": partial(SHIPPED["RunRecord"], RECORDS.name),
     "SWACallback": partial(SHIPPED["SWACallback"], start=0.0),
     "ShortEpochCallback": partial(SHIPPED["ShortEpochCallback"], 0.7),
     "SkipToEpoch": partial(SHIPPED["SkipToEpoch"], 0),

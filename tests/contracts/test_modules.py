@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.registry import functions, modules, register_function
+from layered.foundation.registry import functions, modules
 from layered.nn.convolution import NormType
 from layered.nn.describe import describe, rebuild
 from layered.nn.residual import MergeLayer, SequentialEx
@@ -45,7 +45,7 @@ INTEGERS = {"Embedding"}
 @pytest.fixture(autouse=True)
 def _with_a_function(monkeypatch):
     monkeypatch.setattr(functions, "_items", dict(functions._items))
-    register_function("squared")(squared)
+    functions.add("squared", squared)
 
 
 def squared(x):

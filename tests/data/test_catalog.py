@@ -280,6 +280,16 @@ def test_fashion_tiny_has_the_counts_it_states_and_every_image_decodes(home, mon
     assert len(pixels) >= 1990  # hardly any image stands twice
 
 
+def test_diamonds_tiny_is_a_table_of_two_thousand_rows_and_its_licence(monkeypatch):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    folder = untar_data(URLs.DIAMONDS_TINY)
+    assert sorted(folder.ls().map(lambda f: f.name)) == ["LICENSE", "diamonds.csv"]
+    header, *rows = (folder / "diamonds.csv").read_text().splitlines()
+    assert header.replace('"', "") == "carat,cut,color,clarity,depth,table,price,x,y,z"
+    assert len(rows) == 2000
+    assert {row.count(",") for row in rows} == {9}
+
+
 def test_a_second_call_looks_at_nothing_but_the_folder(monkeypatch):
     folder = untar_data(URLs.FASHION_TINY)
 

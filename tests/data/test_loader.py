@@ -22,6 +22,7 @@ from layered.foundation.errors import BadArgument, BadItem, BadValue, MixedSizes
 from layered.foundation.lists import L
 from layered.foundation.seeds import key_of, permutation, seeded
 from layered.foundation.tensors import TensorImage
+from layered.foundation.transform import Transform
 from layered.foundation.tree import leaves
 
 WORKERS = [0, 1, 2]
@@ -192,6 +193,23 @@ def test_looking_moves_nothing_on():
     found += rows(batches)
     assert [found, rows(dl)] == wanted
     assert rows([look]) != wanted[0][:1]
+
+
+class Plus(Transform):
+    def __init__(self, more):
+        self.more = more
+
+    def encodes(self, x: int):
+        return x + self.more
+
+
+def test_persistent_workers_notice_that_a_transform_inside_the_data_set_has_changed():
+    step = Plus(1)
+    dl = TfmdDL(Datasets([1, 2, 3], [[step]]), bs=3, num_workers=1, persistent_workers=True)
+    assert dl.one_batch()[0].tolist() == [2, 3, 4]
+    assert next(iter(dl))[0].tolist() == [2, 3, 4]
+    step.more = 10
+    assert next(iter(dl))[0].tolist() == [11, 12, 13]
 
 
 def test_persistent_workers_notice_that_the_pipeline_has_changed():

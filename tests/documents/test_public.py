@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-FACADES = ("layered.basics", "layered.vision.all")
+FACADES = ("layered.basics", "layered.vision.all", "layered.tabular.all", "layered.collab.all")
 LIST = Path(__file__).with_name("public_names.txt")
 
 each_facade = pytest.mark.parametrize("name", FACADES)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from layered.foundation.errors import UnsafeFile
 from layered.foundation.helpers import (
     GetAttr,
     Inf,
@@ -17,8 +18,10 @@ from layered.foundation.helpers import (
     first,
     ifnone,
     listify,
+    load_pickle,
     noop,
     range_of,
+    save_pickle,
     store_attr,
     true,
     using_attr,
@@ -110,3 +113,15 @@ def test_a_signature_shows_what_is_handed_on():
 def test_endless_iterators_and_nested_types():
     assert list(zip("ab", Inf.count, Inf.ones, Inf.nones, strict=False)) == [("a", 0, 1, None), ("b", 1, 1, None)]
     assert explode_types({"a": (1, [2.0])}) == {dict: {"a": {tuple: [int, {list: [float]}]}}}
+
+
+def test_a_pickle_of_plain_data_is_read_without_running_anything(tmp_path):
+    save_pickle(tmp_path / "a.pkl", {"lr": [0.1, None]})
+    assert load_pickle(tmp_path / "a.pkl") == {"lr": [0.1, None]}
+
+
+def test_a_pickle_of_objects_needs_trust(tmp_path):
+    save_pickle(tmp_path / "a.pkl", SimpleNamespace(a=1))
+    with pytest.raises(UnsafeFile, match="trust=True"):
+        load_pickle(tmp_path / "a.pkl")
+    assert load_pickle(tmp_path / "a.pkl", trust=True) == SimpleNamespace(a=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from layered.foundation.errors import BadValue, UnknownName
-from layered.foundation.registry import Registry, functions, register_function
+from layered.foundation.registry import Registry
 
 
 def test_names_lead_to_items_and_back():
@@ -46,15 +46,3 @@ def test_a_taken_name_is_refused_but_a_cell_may_run_again():
     assert table.get("thing") is again
     with pytest.raises(BadValue, match="'thing' is taken"):
         table.add("thing", len)
-
-
-def test_a_function_is_registered_under_a_name_of_its_own():
-    @register_function("tests.halve")
-    def halve(x):
-        return x / 2
-
-    try:
-        assert functions.get("tests.halve")(4) == 2
-        assert functions.name_of(halve) == "tests.halve"
-    finally:
-        del functions._items["tests.halve"]

@@ -500,3 +500,11 @@ def test_hostile_files_cause_no_import_no_process_and_little_memory(tmp_path):
         [sys.executable, "-c", textwrap.dedent(program), good, bad], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_safetensors_file_is_told_from_a_pickle_whatever_the_length_of_its_header(tmp_path):
+    for size in (0x80, 0x180, 0x4B50):  # the first bytes of a pickle and of a zip archive
+        header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(size)
+        path = tmp_path / "weights.safetensors"
+        path.write_bytes(struct.pack("<Q", size) + header + struct.pack("<f", 2.5))
+        assert read_weights(path)["x"].item() == 2.5

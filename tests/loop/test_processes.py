@@ -15,10 +15,12 @@ from torch.utils.data import TensorDataset
 from layered.callback.gradients import GradientAccumulation
 from layered.callback.progress import ProgressCallback
 from layered.data.loader import DataLoader
+from layered.foundation.errors import BadValue
 from layered.loop.callback import Callback
 from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
-from layered.loop.processes import unwrapped
+from layered.loop.processes import merge_metrics, unwrapped
 from layered.metrics.accumulated import AccumMetric
+from layered.metrics.metric import Metric
 from layered.optim.zoo import SGD
 
 g = torch.Generator().manual_seed(0)
@@ -120,3 +122,24 @@ def test_the_first_process_alone_prints_and_writes(left):
     assert [file.name for file in sorted((folder / "run").iterdir())] == [
         file.name for file in sorted((folder / "alone" / "run").iterdir())
     ]
+
+
+class OldStyle(Metric):
+    """A metric of the older form, which does not say what it keeps."""
+
+    def reset(self):
+        self.rows = 0
+
+    def accumulate(self, learn):
+        self.rows += len(learn.pred)
+
+    @property
+    def value(self):
+        return self.rows
+
+
+def test_a_metric_that_would_see_the_rows_of_one_process_alone_is_refused(monkeypatch):
+    merge_metrics([OldStyle()])
+    monkeypatch.setattr("layered.loop.processes.rank_and_world", lambda: (0, 2))
+    with pytest.raises(BadValue, match="'old_style' sees the rows of one process alone"):
+        merge_metrics([AccumMetric(largest_error), OldStyle()])

@@ -1,8 +1,10 @@
 """What is restored is told; what cannot be stops the run and names the way on."""
 
 import os
+import random
 import signal
 import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,66 @@ def test_sigterm_saves_exits_with_143_and_the_run_goes_on_bit_for_bit(tmp_path, 
     assert learn.restored.where == f"epoch {epoch}, " + (f"batch {batch + 1}" if batch < 5 else "validation")
 
 
+@pytest.mark.parametrize(
+    ("event", "order"),
+    [("after_epoch", -10), ("after_epoch", 1001), ("after_fit", -10), ("after_fit", 1001), ("on_end", -10)],
+)
+def test_sigterm_at_the_end_of_an_epoch_or_fit_is_not_lost(tmp_path, event, order):
+    whole = fit(learner())
+    last = Callback(**{event: lambda cb: terminate()})
+    last.order = order
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        fit(learner(cbs=[last]), tmp_path)
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert fit(learner(), tmp_path) == whole
+
+
+@pytest.mark.parametrize("at", [3, 8])
+def test_sigterm_whose_checkpoint_cannot_be_written_raises_the_error(tmp_path, monkeypatch, at):
+    def refuse(self, file):
+        raise OSError("no space")
+
+    monkeypatch.setattr(Disk, "sync", refuse)
+    with pytest.raises(CannotSave, match="could not write"):
+        fit(learner(at, terminate), tmp_path, "1 epoch")
+
+
+@pytest.mark.parametrize("error", [Boom, KeyboardInterrupt])
+def test_a_callback_that_fails_at_the_end_does_not_keep_the_signal(tmp_path, error):
+    def fail(cb):
+        raise error
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error):
+        fit(learner(cbs=[Callback(on_end=fail)]), tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_what_cannot_be_written_and_changes_in_place_is_named(tmp_path):
+    cb = Callback()
+    cb.queue, cb.draws = deque([1, 2], maxlen=2), random.Random(0)
+    with pytest.raises(CannotSave, match=r"callback\.draws"):
+        fit(learner(cbs=[cb]), tmp_path)
+
+
+def test_a_queue_is_kept(tmp_path):
+    class Last(Callback):
+        def __init__(self):
+            self.queue = deque(maxlen=3)
+
+        def after_batch(self):
+            self.queue.append(self.learn.epoch * 10 + self.learn.iter)
+
+    whole, first, second = Last(), Last(), Last()
+    fit(learner(cbs=[whole]))
+    with pytest.raises(Boom):
+        fit(learner(13, boom, [first]), tmp_path)
+    fit(learner(cbs=[second]), tmp_path)
+    assert (second.queue, second.queue.maxlen) == (whole.queue, 3)
+
+
 def test_a_fit_in_another_thread_leaves_signals_alone(tmp_path):
     failed = []
 
@@ -227,6 +289,16 @@ def test_a_damaged_newest_checkpoint_gives_way_and_is_told_of(tmp_path, harm):
     else:
         with pytest.warns(UserWarning, match=newest.name):
             assert fit(learner(), tmp_path, "2 batches") == whole
+
+
+def test_what_others_put_beside_the_checkpoints_stays(tmp_path):
+    (tmp_path / "checkpoint-000001.layered.d").mkdir()
+    (tmp_path / "checkpoint-000090.layered").mkdir()
+    (tmp_path / "checkpoint-best.layered").write_text("mine")
+    fit(learner(), tmp_path)
+    assert (tmp_path / "checkpoint-best.layered").read_text() == "mine"
+    assert (tmp_path / "checkpoint-000090.layered").is_dir()
+    assert fit(learner(), tmp_path) == fit(learner())
 
 
 def test_a_folder_that_cannot_be_made_stops_the_fit(tmp_path):

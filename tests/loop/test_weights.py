@@ -90,3 +90,11 @@ def test_a_folder_that_cannot_be_made_is_told_with_a_fix(tmp_path):
     with pytest.raises(CannotSave):
         learner(tmp_path).save("a")
     assert os.listdir(tmp_path) == ["models"]
+
+
+def test_weights_are_told_by_content_and_no_file_is_refused(tmp_path):
+    learn, other = learner(tmp_path), learner(tmp_path)
+    torch.save(learn.model.state_dict(), tmp_path / "weights.pt")
+    assert_close(other.load(tmp_path / "weights.pt").model.state_dict(), learn.model.state_dict())
+    with pytest.raises(TypeError, match="loaded from a file"):
+        learn.load(None)

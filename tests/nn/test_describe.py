@@ -162,3 +162,30 @@ def test_shapes_are_checked_before_memory_is_taken():
     huge = {"kind": "torch.Linear", "args": {"in_features": 10**7, "out_features": 10**7}}
     with pytest.raises(BadFile, match="does not fit"):
         rebuild(huge, shapes)
+
+
+class Scaled(nn.Module):
+    """One of a user's own, which records nothing."""
+
+    def __init__(self, by=2.0, twice=False):
+        super().__init__()
+        self.by, self.twice = 2 * by if twice else by, twice
+
+    def forward(self, x):
+        return self.by * x
+
+
+class Forgetful(nn.Module):
+    def __init__(self, by=2.0):
+        super().__init__()
+        self.factor = by
+
+
+def test_a_plain_module_is_described_by_its_attributes_or_not_at_all(registries):
+    modules.add("tests.Scaled", Scaled)
+    modules.add("tests.Forgetful", Forgetful)
+    assert again(nn.Sequential(Scaled(3.0)))(torch.ones(1)).item() == 3
+    with pytest.raises(NotExportable, match="does not keep its argument 'by'"):
+        describe(nn.Sequential(Forgetful(3.0)))
+    with pytest.raises(NotExportable, match="attributes that differ"):
+        describe(nn.Sequential(Scaled(3.0, twice=True)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import partial
 
 import pytest
@@ -9,8 +10,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.foundation.errors import BadArgument, BadValue, UnknownName
+from layered.optim import stats
 from layered.optim.optimizer import Optimizer
-from layered.optim.stats import AverageGrad, average_sqr_grad
+from layered.optim.stats import average_sqr_grad
 from layered.optim.steppers import momentum_step, sgd_step, weight_decay
 from layered.optim.update import elementwise
 from layered.optim.zoo import SGD, Adam
@@ -57,9 +59,9 @@ def test_callbacks_of_one_tensor_do_momentum_like_torch():
 @pytest.mark.parametrize(
     "updates",
     [
-        [AverageGrad(dampening=False), book_momentum_step],
+        [stats.average_grad, book_momentum_step],
         [average_grad, momentum_step],
-        [AverageGrad(dampening=False), momentum_step],
+        [stats.average_grad, momentum_step],
     ],
     ids=["statistic, then book step", "book statistic, then step", "slabs only"],
 )
@@ -301,3 +303,12 @@ def test_changed_flags_and_state_are_seen_at_the_next_step():
     opt.step()
     assert_close(w.detach(), before / 2)
     assert_close(opt.state[w]["sqr_avg"], 0.1 * w.grad**2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mom": 1.0}, {"sqr_mom": 1.0}, {"eps": -1e-8}, {"wd": -0.1}, {"lr": math.nan}, {"lr": [0.1, math.inf]}]
+)
+def test_numbers_with_which_no_step_can_be_taken_are_refused_when_the_optimizer_is_made(wrong):
+    groups = [[torch.zeros(2, requires_grad=True)], [torch.zeros(2, requires_grad=True)]]
+    with pytest.raises(BadValue, match=f"'{next(iter(wrong))}' is out of range"):
+        Adam(groups, **{"lr": 0.1, **wrong})

@@ -27,7 +27,7 @@ from layered.foundation.errors import (
     NotFoundPath,
     UnknownName,
 )
-from layered.foundation.registry import functions, register_function, transforms
+from layered.foundation.registry import functions, transforms
 from layered.vision.all import (
     CategoryBlock,
     DataBlock,
@@ -38,6 +38,7 @@ from layered.vision.all import (
     Normalize,
     Resize,
     Transform,
+    exportable,
     get_image_files,
     load_learner,
     squeezenet1_1,
@@ -45,7 +46,7 @@ from layered.vision.all import (
 )
 
 
-@register_function("tests.brighten")
+@exportable("tests.brighten")
 def brighten(image):
     return image.point(lambda value: min(255, value + 20))
 
@@ -162,7 +163,7 @@ def test_a_function_that_predicting_needs_must_have_a_name(pictures, tmp_path, l
         )
         return Learner(dls, learn.model, path=tmp_path)
 
-    with pytest.raises(NotExportable, match=r"lambda a def, with @register_function"):
+    with pytest.raises(NotExportable, match=r"lambda a def, with @exportable"):
         with_function(lambda image: image).export()
     assert not list(tmp_path.glob("*export*"))
     named = with_function(brighten)
@@ -170,10 +171,10 @@ def test_a_function_that_predicting_needs_must_have_a_name(pictures, tmp_path, l
     assert_close(load_learner(named.export()).predict(image)[2], named.predict(image)[2])
     functions._items.pop("tests.brighten")
     try:
-        with pytest.raises(UnknownName, match="import the module that registers it"):
+        with pytest.raises(UnknownName, match="define or import it first, with @exportable"):
             load_learner(tmp_path / "export.layered")
     finally:
-        register_function("tests.brighten")(brighten)
+        functions.add("tests.brighten", brighten)
 
 
 def test_a_transform_of_ones_own_must_be_registered(dls, learn, tmp_path):
@@ -185,7 +186,7 @@ def test_a_transform_of_ones_own_must_be_registered(dls, learn, tmp_path):
             return x * self.by
 
     learn.dls.add_tfms([Dim(0.5)], "after_batch")
-    with pytest.raises(NotExportable, match=r"transforms\.register\(\) above class Dim"):
+    with pytest.raises(NotExportable, match=r"move Dim out of the function.*@exportable"):
         learn.export()
     transforms.add("tests.Dim", Dim)
     try:
@@ -359,3 +360,11 @@ def test_hundreds_of_edited_files_end_in_our_errors_and_touch_nothing(exported, 
     found = json.loads(done.stdout)
     assert found["loaded"] + found["refused"] == 201
     assert found["foul"] == []
+
+
+def test_another_librarys_learner_is_refused_with_the_lines_that_convert_it(tmp_path):
+    (tmp_path / "export.pkl").write_bytes(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05other\x8c\x01L\x93.")
+    torch.save({"model": {}, "opt": {}}, tmp_path / "weights.pth")
+    for name in ("export.pkl", "weights.pth"):
+        with pytest.raises(BadFile, match=r"torch\.save\(\{'model': learn\.model\.state_dict\(\)\}"):
+            load_learner(tmp_path / name)

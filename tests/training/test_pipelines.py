@@ -86,7 +86,7 @@ def test_each_refusal_names_the_place_and_the_way_out():
         def encodes(self, x: int):
             return x + 1
 
-    cases = {"def own": own, "above class Own": Own(), "make the lambda a def": lambda x: x}
+    cases = {"move own out": own, "move Own out": Own(), "make the lambda a def": lambda x: x}
     for way_out, value in cases.items():
         with pytest.raises(NotExportable, match=way_out) as caught:
             describe(Pipeline([Normalize.from_stats(*imagenet_stats), value]), {}, "after_batch")

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, refuse_unknown
+from layered.foundation.errors import BadArgument, BadValue, refuse_unknown
+from layered.foundation.helpers import listify
 from layered.foundation.registry import modules
 from layered.nn.activations import SigmoidRange
 from layered.nn.convolution import LinBnDrop
 from layered.nn.layers import Embedding, Module
+from layered.tabular.models.checks import check_codes, check_numbers, checked_range, checked_size
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -35,7 +37,9 @@ def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[
     sz_dict    the numbers for some columns, by name; the others by `emb_sz_rule`
     raises     BadValue for a name that is no categorical column
     """
-    given = sz_dict or {}
+    given = {} if sz_dict is None else sz_dict
+    if not isinstance(given, Mapping):
+        raise BadArgument("emb_szs says how many numbers by column", got=repr(given), fix="emb_szs={column: numbers}")
     names = list(to.cat_names)
     unknown = [name for name in given if name not in names]
     if unknown:
@@ -44,7 +48,8 @@ def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[
             expected=", ".join(map(repr, names)),
             fix="emb_szs={column: numbers}",
         )
-    return [(len(to.classes[name]), given.get(name, emb_sz_rule(len(to.classes[name])))) for name in names]
+    levels = {name: len(to.classes[name]) for name in names}
+    return [(n, checked_size(f"emb_szs[{name!r}]", given.get(name, emb_sz_rule(n)))) for name, n in levels.items()]
 
 
 class Inputs(Module):
@@ -61,9 +66,13 @@ class Inputs(Module):
         self.emb_drop = nn.Dropout(embed_p)
         self.bn_cont = nn.BatchNorm1d(n_cont) if bn_cont and n_cont else None
         self.n_cont, self.size = n_cont, sum(nf for _, nf in emb_szs) + n_cont
+        if not self.size:
+            raise BadValue("the model has no inputs", got="no embeddings, n_cont=0", fix="name cat_names or cont_names")
 
     def inputs(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
         """[batch, size] of codes [batch, category] and numbers [batch, number]."""
+        check_codes(x_cat, len(self.embeds))
+        check_numbers(x_cont, self.n_cont)
         parts = [embed(code) for embed, code in zip(self.embeds, x_cat.unbind(1), strict=True)]
         if parts:
             parts = [self.emb_drop(torch.cat(parts, 1))]
@@ -79,7 +88,7 @@ class TabularModel(Inputs):
     emb_szs    (levels, numbers) of each categorical column: `get_emb_sz(dls)`
     n_cont     how many continuous columns
     out_sz     outputs
-    layers     the width of each hidden layer
+    layers     the width of each hidden layer; a number for a single one
     ps         share dropped after each layer: a number for all, or one for each; 0 by default
     embed_p    share of the embeddings dropped
     y_range    (low, high) that outputs are squeezed into
@@ -109,13 +118,14 @@ class TabularModel(Inputs):
         lin_first: bool = True,
     ) -> None:
         super().__init__(emb_szs, n_cont, embed_p, bn_cont)
-        widths = list(layers)
+        widths = [checked_size("the width of a layer", width) for width in listify(layers)]
+        y_range = checked_range(y_range)
         drops = (
             [0.0 if ps is None else float(ps)] * len(widths) if ps is None or isinstance(ps, (int, float)) else list(ps)
         )
         if len(drops) != len(widths):
             raise BadValue("there is not one share in ps for each layer", got=f"ps={drops} with layers={widths}")
-        sizes = [self.size, *widths, out_sz]
+        sizes = [self.size, *widths, checked_size("the number of outputs", out_sz)]
         parts: list[nn.Module] = []
         for i, (p, (n_in, n)) in enumerate(zip([*drops, 0.0], itertools.pairwise(sizes), strict=True)):
             is_last = i == len(widths)

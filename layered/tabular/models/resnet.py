@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from layered.foundation.registry import modules
 from layered.nn.activations import SigmoidRange
 from layered.nn.layers import Module
+from layered.tabular.models.checks import checked_range, checked_size
 from layered.tabular.models.mlp import Inputs, Sizes
 
 
@@ -66,6 +67,7 @@ class TabularResNet(Inputs):
         y_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(emb_szs, n_cont, embed_p, bn_cont=False)
+        y_range, size, out_sz = checked_range(y_range), checked_size("size", size), checked_size("out_sz", out_sz)
         hidden = round(size * factor)
         blocks = [ResidualLayer(size, hidden, hidden_p, residual_p) for _ in range(num_layers)]
         head: list[nn.Module] = [nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, out_sz)]

@@ -58,6 +58,7 @@ def test_a_table_may_lack_categories_or_numbers(batch):
     assert TabularModel(SIZES, 0, 1, [4])(codes, numbers[:, :0]).shape == (6, 1)
     assert TabularModel(SIZES, 0, 1, [4])(codes).shape == (6, 1)
     assert TabularModel(SIZES, 2, 1, [])(codes, numbers).shape == (6, 1)
+    assert kinds(TabularModel(SIZES, 2, 1, 8)) == kinds(TabularModel(SIZES, 2, 1, [8]))
 
 
 def test_the_residual_network_is_its_formula(batch):
@@ -96,6 +97,8 @@ def test_sizes_of_embeddings_follow_the_rule_or_the_user(to):
 
 
 def test_options_are_checked():
+    with pytest.raises(BadValue, match="no inputs"):
+        TabularModel([], 0, 1, [8])
     with pytest.raises(BadValue, match="one share in ps for each layer"):
         TabularModel(SIZES, 2, 1, [8, 8], ps=[0.1])
     with pytest.raises(BadArgument, match="did you mean 'embed_p'"):

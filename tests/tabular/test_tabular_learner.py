@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue, NotExportable
+from layered.foundation.errors import BadArgument, BadValue, EmptySource, NotExportable
 from layered.foundation.registry import transforms
 from layered.tabular.all import (
     BCEWithLogitsLossFlat,
@@ -167,6 +167,12 @@ def test_a_loaded_learner_knows_the_table_and_shows_rows(learn):
     again.export("twice.layered")
     dl = load_learner(learn.path / "twice.layered").dls.test_dl(people().iloc[:4])
     assert dl.show_batch().buys.tolist() == people().buys[:4].tolist()
+
+
+def test_a_loaded_learner_has_no_rows_to_train_on(learn):
+    again = load_learner(learn.export("people.layered"))
+    with again.no_bar(), again.no_logging(), pytest.raises(EmptySource, match="no batch"):
+        again.fit(1)
 
 
 @transforms.register("test.Rounded")

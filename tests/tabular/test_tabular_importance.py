@@ -77,6 +77,24 @@ def test_partial_dependence_is_scikit_learns(linear):
         partial_dependence(learn, df, "d")
 
 
+@pytest.mark.parametrize("rows", [0, 1])
+def test_importance_needs_rows_to_shuffle(linear, rows):
+    df, learn = linear
+    with pytest.raises(BadValue, match="nothing to shuffle"):
+        permutation_importance(learn, df.head(rows))
+
+
+def test_only_inputs_have_importance_and_only_known_values_are_set(linear):
+    df, learn = linear
+    with pytest.raises(BadValue, match="'y' is no input"):
+        permutation_importance(learn, df, features=["y"])
+    with pytest.raises(BadValue, match="no column 'y'"):
+        permutation_importance(learn, df.drop(columns="y"))
+    for rows, grid in ((df.head(0), [1.0]), (df, []), (df.assign(a=np.nan), None)):
+        with pytest.raises(BadValue, match="no value of 'a' to set"):
+            partial_dependence(learn, rows, "a", grid)
+
+
 def test_dependence_on_a_category_has_a_row_for_each_level_and_a_column_for_each_class(learn):
     res = partial_dependence(learn, people(), "city")
     assert res["value"].tolist() == ["Bonn", "Oslo", "Rome"]

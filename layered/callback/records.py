@@ -1,0 +1,297 @@
+"""A run on the record: what happened in it as JSON lines, what it was made of as a manifest, and a reader for both."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from layered.callback.logging import columns_of
+from layered.callback.provenance import describe_run, plain
+from layered.foundation.durable import commit, disk
+from layered.foundation.errors import BadFile, CannotSave, NotFoundPath
+from layered.foundation.optional import lazy
+from layered.foundation.ranks import rank_and_world
+from layered.foundation.tables import text_table
+from layered.loop.callback import Callback
+from layered.loop.checkpoint import TERMINATED, Checkpoint
+
+pd = lazy("pandas")
+
+EVENTS, MANIFEST = "events.jsonl", "run.json"
+_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class RunRecord(Callback):
+    """Writes what happens in each fit to `folder/events.jsonl`, and what it is made of to `folder/run.json`.
+
+    folder     is made if need be; the folder of the checkpoints will do. It is for the run of one learner
+
+    Every line of events is a JSON object with `event`, `time` (UTC), `fit` (the number of the fit of this learner, from 1) and
+    `attempt` (the number of times that this fit was begun), and what belongs to the event:
+
+        fit         arguments, resumed (null, or file, epoch, batch, validating and what was restored)
+        epoch       epoch, values (losses and metrics by name), lr (of the last group), batches (done so far), seconds
+        checkpoint  file, epoch and batch (from which it goes on), bytes, seconds
+        end         reason ("finished", "cancelled", "SIGTERM", "interrupted", "error"), by (who cancelled), error, seconds
+
+    An attempt without an `end` was killed, or still runs. What a resumed attempt does again is there again: `read_record` gives
+    what counts in the end. The manifest (`describe_run`) is of the last attempt: settings, seeds, data, code, command line,
+    packages, hardware. Numbers that are not finite are "NaN", "Infinity" and "-Infinity".
+
+    A line is written with one call, and one that a kill has torn is taken away when the next fit begins. Of several processes
+    the first writes.
+
+    raises     CannotSave, at the event that could not be written; BadFile for an `events.jsonl` of something else
+    """
+
+    order = 1002  # after whoever writes checkpoints or ends fits
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = pathlib.Path(folder)
+        self.is_open = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def before_fit(self) -> None:
+        learn, saved = self.learn, self.learn._saved
+        self.is_open = bool(learn.fitting and not learn.peeking and rank_and_world()[0] == 0)
+        if not self.is_open:
+            return
+        before = [event for event in _repaired(self.folder / EVENTS) if event["fit"] <= learn.fit_ordinal]
+        attempts = [event for event in before if event["event"] == "fit" and event["fit"] == learn.fit_ordinal]
+        self.common = {"fit": learn.fit_ordinal, "attempt": len(attempts) + 1}
+        self.rows, self.cancelled_by, self.began, self.epoch_began = 0, "", time.monotonic(), time.monotonic()
+        resumed = None
+        self.known: set[int] = set()  # epochs that earlier attempts have done and written down
+        if saved is not None:
+            rows = [{"part": part, "restored": done, "how": how} for part, done, how in learn.restored.rows]
+            place = {"epoch": saved.epoch, "batch": saved.batch, "validating": saved.validating}
+            resumed = {"file": saved.file, **place, "audit": rows}
+            done = [
+                event for event in _final(before) if event["event"] == "epoch" and event["fit"] == learn.fit_ordinal
+            ]
+            self.known = {event["epoch"] for event in done if event["epoch"] < saved.epoch}
+        manifest = {"time": _now(), **self.common, **describe_run(learn)}
+        text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
+        commit(self.folder / MANIFEST, lambda file: file.write(text.encode()))
+        self._write("fit", arguments=dict(learn.fit_arguments), resumed=resumed, process=os.getpid())
+
+    def before_epoch(self) -> None:
+        self.epoch_began = time.monotonic()
+
+    def after_batch(self) -> None:
+        if self.is_open:
+            self._tell_checkpoints()
+
+    def after_epoch(self) -> None:
+        self._catch_up()
+
+    def after_cancel_fit(self) -> None:
+        self.cancelled_by = _raised_in(sys.exception())
+
+    def on_end(self) -> None:
+        if not self.is_open:
+            return
+        self._catch_up()
+        reason, error = _reason(self.learn.error, self.cancelled_by)
+        self._write("end", reason=reason, by=self.cancelled_by, error=error, seconds=time.monotonic() - self.began)
+        self.is_open = False
+
+    def _catch_up(self) -> None:
+        """Write what has come since: epochs, also those whose last events others have cut short, and checkpoints."""
+        if not self.is_open:
+            return
+        recorder = vars(self.learn).get("recorder")
+        done = [] if recorder is None else list(zip(recorder.epochs, recorder.values, recorder.iters, strict=True))
+        for epoch, values, batches in done[self.rows :]:
+            if epoch not in self.known:
+                named = dict(zip(columns_of(self.learn)[1:], values, strict=False))
+                lr = recorder.lrs[batches - 1] if batches else None
+                seconds = time.monotonic() - self.epoch_began if epoch == self.learn.epoch else None
+                self._write("epoch", epoch=epoch, values=named, lr=lr, batches=batches, seconds=seconds)
+        self.rows = len(done)
+        self._tell_checkpoints()
+
+    def _tell_checkpoints(self) -> None:
+        for checkpoint in (cb for cb in self.learn.cbs if isinstance(cb, Checkpoint)):
+            while checkpoint.written:
+                self._write("checkpoint", **checkpoint.written.popleft())
+
+    def _write(self, event: str, **what: Any) -> None:
+        """One line; on disk for sure where something was saved or has ended."""
+        told = plain({"event": event, "time": _now(), **self.common, **what})
+        line = json.dumps(told, allow_nan=False).encode() + b"\n"
+        path = self.folder / EVENTS
+        try:
+            with io.FileIO(path, "ab") as file:
+                whole = file.tell()
+                if disk.write(file, memoryview(line)) < len(line):
+                    file.truncate(whole)
+                    raise OSError(f"no space for a line of {len(line)} bytes")
+                if event in ("checkpoint", "end"):
+                    disk.sync(file)
+        except OSError as error:
+            self.is_open = False
+            raise CannotSave(
+                f"the record '{path}' cannot be written", got=error, fix="free some space, or another folder"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"RunRecord('{self.folder}')"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _raised_in(error: BaseException | None) -> str:
+    """The callback in which an exception was raised, or else the function."""
+    callbacks: list[Callback] = []
+    trace, place = None if error is None else error.__traceback__, ""
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        place = frame.f_code.co_qualname
+        callbacks += [
+            cb for name in frame.f_code.co_varnames[:1] if isinstance(cb := frame.f_locals.get(name), Callback)
+        ]
+    return repr(callbacks[-1]) if callbacks else place
+
+
+def _reason(error: BaseException | None, cancelled_by: str) -> tuple[str, str | None]:
+    """Why a fit has ended, in a word, and what the error says if it was one."""
+    if error is None:
+        return "cancelled" if cancelled_by else "finished", None
+    if isinstance(error, SystemExit) and error.code == TERMINATED:
+        return "SIGTERM", None
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", None
+    return "error", f"{type(error).__name__}: {error}"
+
+
+class Record:
+    """What `read_record` has read. Printed, it is a table with a line for each fit.
+
+    manifest   what the last attempt was made of: the content of `run.json`; empty if there is none
+    events     every line, in the order written
+    final      those that count: what a resumed attempt did again stands once, as it was done last; a fit that was begun anew
+               forgets what it and later ones had done before
+    """
+
+    def __init__(self, folder: pathlib.Path, manifest: dict[str, Any], events: list[dict[str, Any]]) -> None:
+        self.folder, self.manifest, self.events, self.final = folder, manifest, events, _final(events)
+
+    @property
+    def epochs(self) -> Any:
+        """A pandas `DataFrame` with a row for each epoch: fit, epoch, attempt, losses and metrics, lr, seconds."""
+        named = ("fit", "epoch", "attempt"), ("lr", "seconds")
+        rows = [
+            {**{k: e[k] for k in named[0]}, **e["values"], **{k: e[k] for k in named[1]}}
+            for e in self.final
+            if e["event"] == "epoch"
+        ]
+        return pd.DataFrame(rows, columns=None if rows else [*named[0], *named[1]])
+
+    def __repr__(self) -> str:
+        rows = []
+        for fit in dict.fromkeys(e["fit"] for e in self.final):
+            here = [e for e in self.final if e["fit"] == fit]
+            epochs = [e for e in here if e["event"] == "epoch"]
+            last = (
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in epochs[-1]["values"].items()}
+                if epochs
+                else {}
+            )
+            end = next((e for e in here if e["event"] == "end"), {"reason": "killed, or still running"})
+            how = " ".join(str(end[k]) for k in ("reason", "by", "error") if end.get(k))
+            saved = sum(e["event"] == "checkpoint" for e in here)
+            values = ", ".join(f"{name} {value}" for name, value in last.items())
+            rows.append([fit, here[-1]["attempt"], len(epochs), values, saved, how])
+        header = ["fit", "attempts", "epochs", "last", "checkpoints", "end"]
+        return "\n".join([f"the record of {self.folder}", *text_table(header, rows)])
+
+
+def read_record(folder: str | os.PathLike[str]) -> Record:
+    """Read what a `RunRecord` has written; also while the run goes on.
+
+    raises     NotFoundPath if there is none in the folder, BadFile for lines or a manifest of something else
+
+    >>> import tempfile
+    >>> from layered.testing.tiny import synth_learner
+    >>> folder, learn = tempfile.mkdtemp(), synth_learner()
+    >>> with learn.no_bar(), learn.no_logging(): learn.fit(2, cbs=RunRecord(folder))
+    >>> [event["event"] for event in read_record(folder).final]
+    ['fit', 'epoch', 'epoch', 'end']
+    """
+    events, manifest = pathlib.Path(folder) / EVENTS, pathlib.Path(folder) / MANIFEST
+    if not events.is_file():
+        raise NotFoundPath(f"there is no record in '{folder}'", expected=f"a file {EVENTS}, written by RunRecord")
+    try:
+        made_of = json.loads(manifest.read_bytes()) if manifest.exists() else {}
+    except ValueError as error:
+        raise BadFile(f"'{manifest}' is no manifest of a run", got=error) from error
+    return Record(pathlib.Path(folder), made_of, _lines_of(events, _whole(events.read_bytes())))
+
+
+def _final(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    final: list[dict[str, Any]] = []
+    for event in events:
+        if event["event"] == "fit":
+            final = [
+                e
+                for e in final
+                if e["fit"] < event["fit"] or (e["fit"] == event["fit"] and _stands(e, event["resumed"]))
+            ]
+        final.append(event)
+    return final
+
+
+def _stands(event: Mapping[str, Any], resumed: Mapping[str, Any] | None) -> bool:
+    """Whether an event of an earlier attempt is not done again by one that was resumed there."""
+    if resumed is None or event["event"] == "end":
+        return False
+    if event["event"] == "checkpoint":
+        reached = (resumed["epoch"], math.inf if resumed["validating"] else resumed["batch"])
+        return bool((event["epoch"], event["batch"]) <= reached)
+    return event["event"] == "fit" or bool(event["epoch"] < resumed["epoch"])
+
+
+def _whole(text: bytes) -> bytes:
+    """Without the line that a kill has torn."""
+    return text[: text.rfind(b"\n") + 1]
+
+
+def _lines_of(path: pathlib.Path, text: bytes) -> list[dict[str, Any]]:
+    events = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            event = json.loads(line)
+            if not isinstance(event["fit"], int) or not isinstance(event["event"], str):
+                raise TypeError("these are not the lines of a RunRecord")
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadFile(
+                f"line {number} of '{path}' is no event of a run", got=line[:80], fix="another folder"
+            ) from error
+        if "values" in event:
+            event["values"] = {k: _NUMBERS.get(v, v) if isinstance(v, str) else v for k, v in event["values"].items()}
+        events.append(event)
+    return events
+
+
+def _repaired(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The events of a file, if it is there; a torn last line is taken away from it."""
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    events = _lines_of(path, _whole(text))
+    if len(_whole(text)) < len(text):
+        os.truncate(path, len(_whole(text)))
+    return events

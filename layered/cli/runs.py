@@ -1,0 +1,15 @@
+"""`layered runs FOLDER`: what happened in a run, a line for each fit."""
+
+from __future__ import annotations
+
+import argparse
+
+from layered.callback.records import read_record
+
+
+def run_runs(args: argparse.Namespace) -> None:
+    """Print the record of a run, then its epochs."""
+    record = read_record(args.folder)
+    print(record)
+    if len(record.epochs):
+        print(record.epochs.to_string(index=False))

@@ -1,0 +1,6 @@
+"""Ratings: who would like what, learnt from who liked what.
+
+from layered.collab import *
+"""
+
+from layered.collab.all import *

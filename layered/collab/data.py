@@ -1,0 +1,147 @@
+"""Loaders of ratings: a user, an item, and how the one rated the other."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Self
+
+import numpy as np
+
+from layered.data.block import RegressionBlock
+from layered.data.loader_set import DataLoaders
+from layered.data.splitters import RandomSplitter
+from layered.foundation.errors import BadValue, CannotTrain, EmptySource
+from layered.foundation.optional import lazy
+from layered.foundation.registry import loader_kinds
+from layered.tabular.columns import check_columns
+from layered.tabular.data import TabDataLoader, TabularDataLoaders, TabularPandas
+from layered.tabular.frames import as_frame, read_table
+from layered.tabular.procs import Categorify
+from layered.tabular.types import Tabular
+
+pd = lazy("pandas")
+
+PathLike = str | os.PathLike[str]
+
+
+class TabularCollab(TabularPandas):
+    """A `TabularPandas` of ratings: two categorical columns, users and items, and no continuous ones."""
+
+    with_cont = False
+
+    def dataloaders(self, bs: int = 64, **kwargs: Any) -> CollabDataLoaders:
+        """Loaders of the splits; see `TabularDataLoaders.from_tabular`."""
+        return CollabDataLoaders.from_tabular(self, bs=bs, **{"dl_type": CollabDataLoader, **kwargs})
+
+
+@loader_kinds.register("collab.CollabDataLoader")
+class CollabDataLoader(TabDataLoader):
+    """Batches of ratings: (codes int64 [batch, 2] of user and item, ratings float32 [batch, 1])."""
+
+    @classmethod
+    def table_type(cls) -> type[Tabular]:
+        return TabularCollab
+
+    @classmethod
+    def from_described(cls, state: dict[str, Any]) -> DataLoaders:
+        return CollabDataLoaders(*super().from_described(state).loaders, device="cpu")
+
+
+class CollabDataLoaders(TabularDataLoaders):
+    """Loaders of ratings: see `from_df`.
+
+    >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abab"), "rating": [5, 1, 4, 2]})
+    >>> dls = CollabDataLoaders.from_df(df, splits=([0, 1, 2], [3]), bs=3)
+    >>> dls.classes["title"], [part.shape for part in dls.one_batch()]
+    (['#na#', 'a', 'b'], [torch.Size([3, 2]), torch.Size([3, 1])])
+    """
+
+    @classmethod
+    def from_df(  # type: ignore[override]  # the arguments that are known for ratings
+        cls,
+        ratings: Any,
+        valid_pct: float = 0.2,
+        user_name: Any = None,
+        item_name: Any = None,
+        rating_name: Any = None,
+        seed: int | None = None,
+        path: PathLike = ".",
+        *,
+        splits: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Loaders of a table with a row for each rating, which stays as it is.
+
+        valid_pct  the share of the ratings to validate on, drawn at random by `seed`
+        user_name, item_name, rating_name  the columns; by default the first, the second and the third
+        splits     training and validation positions, in place of `valid_pct`: `leave_one_out(ratings)`
+        kwargs     for the loaders: `bs`, `val_bs`, `device`, …
+        raises     EmptySource for no rows; BadValue, naming the column, for one that is not there, for ratings that are
+                   missing or no numbers, and for rows without a user or an item
+
+        Users and items are named by anything: numbers, text, both. Those that only validation has are '#na#'.
+        """
+        frame = as_frame(ratings)
+        names = _names(frame, user_name, item_name, rating_name)
+        if not len(frame):
+            raise EmptySource("there are no ratings", got="a table without rows")
+        ids = {name: _plain_ids(frame, name) for name in names[:2]}
+        frame = pd.DataFrame({**ids, names[2]: frame[names[2]]})
+        splits = RandomSplitter(valid_pct, seed)(range(len(frame))) if splits is None else splits
+        to = TabularCollab(frame, Categorify, names[:2], None, names[2], RegressionBlock(1), splits)
+        return cls.from_tabular(to, path=path, **{"dl_type": CollabDataLoader, **kwargs})
+
+    @classmethod
+    def from_csv(cls, csv: PathLike, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Loaders of a CSV file (or another that `read_table` reads); arguments as `from_df`."""
+        return cls.from_df(read_table(csv), **kwargs)
+
+
+def ratings_of(dls: Any) -> TabularCollab:
+    """The ratings to train on, of loaders that have some.
+
+    raises     CannotTrain
+    """
+    to = getattr(getattr(dls, "train", None), "dataset", None)
+    if not isinstance(to, TabularCollab):
+        raise CannotTrain(
+            "these loaders are not of ratings",
+            got=f"a {type(dls).__name__} with a data set of type {type(to).__name__}",
+            fix="build the loaders with CollabDataLoaders.from_df",
+        )
+    return to
+
+
+def _names(frame: Any, *given: Any) -> list[Any]:
+    """The columns of users, items and ratings."""
+    if len(frame.columns) < 3:
+        raise BadValue(
+            "ratings have at least three columns",
+            got="the columns " + (", ".join(map(repr, frame.columns)) or "none"),
+            expected="one for users, one for items, one for ratings",
+        )
+    names = [frame.columns[i] if name is None else name for i, name in enumerate(given)]
+    check_columns(frame, names, "which is named")
+    if len(set(names)) < 3:
+        raise BadValue(
+            "one column cannot have two parts",
+            got=", ".join(
+                f"{part}={name!r}" for part, name in zip(("user_name", "item_name", "rating_name"), names, strict=True)
+            ),
+            expected="three different columns",
+            fix="name all three; those not named are the first, second and third column",
+        )
+    return names
+
+
+def _plain_ids(frame: Any, name: Any) -> Any:
+    """The column of users or of items, of which no one is missing; declared categories count only where they occur."""
+    column = frame[name]
+    missing = column.isna().to_numpy(bool)
+    if missing.any():
+        raise BadValue(
+            f"{int(missing.sum())} ratings have no {name!r}",
+            got=f"first at {frame.index[int(np.argmax(missing))]!r}",
+            fix=f"ratings.dropna(subset=[{name!r}])",
+        )
+    return column.cat.remove_unused_categories() if hasattr(column.dtype, "categories") else column

@@ -1,0 +1,73 @@
+"""Careless calls are refused where they are made, with what was given and what to do."""
+
+import pandas as pd
+import pytest
+import torch
+
+from layered.foundation.errors import LayeredError
+from layered.tabular.all import (
+    FillMissing,
+    MultiTaskLoss,
+    TabularModel,
+    TabularResNet,
+    add_datepart,
+    class_weights,
+    df_shrink,
+    embed_features,
+    get_emb_sz,
+    partial_dependence,
+    tabular_learner,
+)
+
+MODEL = TabularModel([(4, 2)], 2, 1, [8])
+CODES, NUMBERS = torch.zeros(3, 1, dtype=torch.int64), torch.zeros(3, 2)
+
+CALLS = {
+    "a learner of a frame": (lambda dls, df: tabular_learner(df), "not loaders of a table"),
+    "a learner of a table": (lambda dls, df: tabular_learner(dls.train.dataset), "not loaders of a table"),
+    "layers of text": (lambda dls, df: tabular_learner(dls, ["a"]), "width of a layer is no whole number"),
+    "layers of nothing": (lambda dls, df: tabular_learner(dls, [0]), "width of a layer is too small"),
+    "a config of a number": (lambda dls, df: tabular_learner(dls, config=5), "config is no mapping"),
+    "embeddings of nothing": (lambda dls, df: get_emb_sz(dls, {"city": 0}), "too small"),
+    "embeddings in a list": (lambda dls, df: get_emb_sz(dls, [3]), "by column"),
+    "a range of one number": (lambda dls, df: tabular_learner(dls, y_range=5), "y_range is no range"),
+    "a range upside down": (lambda dls, df: tabular_learner(dls, y_range=(5, 1)), "y_range is no range"),
+    "a range of a ResNet": (lambda dls, df: TabularResNet([(4, 2)], 2, 1, y_range=(5, 1)), "y_range is no range"),
+    "outputs below none": (lambda dls, df: tabular_learner(dls, n_out=-1), "number of outputs is too small"),
+    "codes that are numbers": (lambda dls, df: MODEL(CODES.float(), NUMBERS), "codes, whole numbers"),
+    "a frame for a batch": (lambda dls, df: tabular_learner(dls).get_preds(dl=df), "test_dl"),
+    "no numbers": (lambda dls, df: MODEL(CODES), r"numbers \[batch, 2\]"),
+    "too many numbers": (lambda dls, df: MODEL(CODES, torch.zeros(3, 5)), r"numbers \[batch, 2\]"),
+    "embeddings of no learner": (lambda dls, df: embed_features(None, df), "not loaders of a table"),
+    "class weights of a frame": (lambda dls, df: class_weights(df), "not loaders of a table"),
+    "a frame that is a number": (lambda dls, df: df_shrink(5), "this is no table"),
+    "dates of no table": (lambda dls, df: add_datepart("df", "when"), "this is no table"),
+    "a strategy by name": (lambda dls, df: FillMissing(fill_strategy="median"), "fill_strategy is a function"),
+    "fills in a list": (lambda dls, df: FillMissing(fill_vals=[1]), "by column"),
+    "no losses": (lambda dls, df: MultiTaskLoss([], []), "not one loss"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS.values(), ids=CALLS)
+def test_a_careless_call_is_refused_in_words(call, message, dls, df):
+    with pytest.raises(LayeredError, match=message):
+        call(dls, df)
+
+
+def test_one_width_is_a_model_of_one_layer(dls):
+    torch.manual_seed(0)
+    model = tabular_learner(dls, 8).model
+    torch.manual_seed(0)
+    expected = tabular_learner(dls, [8]).model
+    assert all(map(torch.equal, model.parameters(), expected.parameters()))
+
+
+def test_columns_of_one_value_are_predicted_as_the_row_they_are(learn, df):
+    row = df.drop(columns="buys").iloc[0].to_dict()
+    columns = {name: [value] for name, value in row.items()}
+    torch.testing.assert_close(learn.predict(columns)[2], learn.predict(row)[2])
+
+
+def test_one_value_is_a_grid_of_one(learn, df):
+    found = partial_dependence(learn, df, "city", grid="Rome")
+    pd.testing.assert_frame_equal(found, partial_dependence(learn, df, "city", grid=["Rome"]))
