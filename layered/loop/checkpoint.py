@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
@@ -203,6 +202,12 @@ def folder_of(cbs: Iterable[Callback]) -> pathlib.Path | None:
 _CHANGING = (deque, random.Random, torch.Generator, np.random.Generator)  # in place
 
 
+def _changes(value: Any) -> bool:
+    """Whether a value can change in place, so that what it was made with no longer tells what it is."""
+    dataclass = getattr(value, "__dataclass_params__", None)
+    return isinstance(value, _CHANGING) or (dataclass is not None and not dataclass.frozen)
+
+
 def pack_callback(cb: Callback, tensors: dict[str, Tensor], where: str) -> dict[str, Any]:
     """The state of a callback as JSON and tensors; what it was made with and cannot be written is left out."""
     res = {}
@@ -211,7 +216,7 @@ def pack_callback(cb: Callback, tensors: dict[str, Tensor], where: str) -> dict[
         try:
             res[name] = pack(value, part, f"{where}.{name}")
         except CannotSave:
-            if not cb.unchanged(name) or isinstance(value, _CHANGING) or is_dataclass(value):
+            if not cb.unchanged(name) or _changes(value):
                 raise
         tensors.update(part)
     return res

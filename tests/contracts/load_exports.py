@@ -11,8 +11,6 @@ import layered.collab.all
 import layered.tabular.all  # noqa: F401
 from layered.vision.all import load_learner
 
-folder = Path(sys.argv[1])
-
 
 def plainly(x):
     """Nested tensors as plain ones, and all else as its text."""
@@ -33,7 +31,7 @@ def answers(learn, items):
 if __name__ == "__main__":
     import pandas as pd
 
-    found = {}
+    folder, found = Path(sys.argv[1]), {}
     for name, items in json.loads((folder / "items.json").read_text()).items():
         items = (
             pd.DataFrame(items) if isinstance(items, dict) else [tuple(i) if isinstance(i, list) else i for i in items]
