@@ -14,6 +14,7 @@ from layered.loop.callback import Callback
 from layered.loop.checkpoint import Checkpoint
 from layered.loop.durations import Duration
 from layered.loop.events import CancelFitException, CancelTrainException, CancelValidException
+from layered.loop.processes import any_process
 
 
 class TimeLimit(Callback):
@@ -23,6 +24,7 @@ class TimeLimit(Callback):
     after      "batch": after the training batch that was running; "epoch": when the epoch is done
 
     If the fit writes checkpoints, one is written where it ends, and `resume="auto"` goes on from there, bit for bit.
+    Several processes end together, when the first of them has run for so long.
     """
 
     order = 1001  # what a checkpoint holds is what all other callbacks have left
@@ -51,7 +53,7 @@ class TimeLimit(Callback):
 
     def _end_if_over(self, epoch: int, batch: int) -> None:
         learn = self.learn
-        if learn.peeking or time.monotonic() - self.began < self.seconds:
+        if learn.peeking or not any_process(time.monotonic() - self.began >= self.seconds):
             return
         for checkpoint in (cb for cb in learn.cbs if isinstance(cb, Checkpoint)):
             checkpoint.end_at(epoch, batch)

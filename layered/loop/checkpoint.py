@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import random
 import signal
 import threading
 import time
@@ -13,20 +12,19 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from layered.foundation.archive import write_archive
 from layered.foundation.durable import commit, disk, sweep
-from layered.foundation.errors import BadValue, CannotSave
+from layered.foundation.errors import BadValue
 from layered.foundation.ranks import rank_and_world
 from layered.foundation.seeds import get_random_states
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
 from layered.loop.packing import pack
-from layered.loop.processes import unwrapped
-from layered.loop.restoring import MARK, checkpoint_files, named, number_of
+from layered.loop.processes import any_process, unwrapped
+from layered.loop.restoring import GRADS, MARK, checkpoint_files, named, number_of, prefix_of
+from layered.loop.states import pack_callback, states_of_others
 from layered.loop.writing import Writer, snapshot
 
 COUNTERS = ("epoch", "train_iter", "pct_train", "epochs_started")
@@ -44,10 +42,11 @@ class Checkpoint(Callback):
     A fit with the same arguments goes on from there, bit for bit, with `resume="auto"`. The file holds model,
     optimizer, counters, random states, the loader's position, and the state of every callback
     (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Of several processes the first
-    writes; the others go on from its file with random states of their own.
+    writes, for all: also what the others have otherwise: random states, unfinished gradients, callbacks.
 
     A SIGTERM lets the batch at hand end, writes a checkpoint, and ends the process with status 143. In a validation pass the
-    file stands where that pass began, and going on repeats it.
+    file stands where that pass began, and going on repeats it. Several processes end together where one of them gets
+    the signal, and let a validation pass end first.
     """
 
     order = 1000
@@ -78,7 +77,7 @@ class Checkpoint(Callback):
     def before_fit(self) -> None:
         self.is_terminated = self.is_ended = False
         self.written.clear()
-        is_main = threading.current_thread() is threading.main_thread() and rank_and_world()[0] == 0
+        is_main = threading.current_thread() is threading.main_thread()
         is_heard = getattr(signal.getsignal(signal.SIGTERM), "__func__", None) is Checkpoint._terminate
         if self.learn.fitting and is_main and not is_heard:
             self.old_handler = signal.signal(signal.SIGTERM, self._terminate) or signal.SIG_DFL
@@ -98,9 +97,11 @@ class Checkpoint(Callback):
         if not learn.fitting or learn.nested:
             return
         self.writer.check()
-        if learn.training and (self.is_terminated or (self.every.duration.unit != "epochs" and self.every.due(learn))):
-            self.write(learn.epoch, learn.iter + 1)
-        if self.is_terminated:
+        if learn.training:
+            is_due = self.every.duration.unit != "epochs" and self.every.due(learn)
+            if self._agree(is_due):
+                self.write(learn.epoch, learn.iter + 1)
+        if self.is_terminated and (learn.training or rank_and_world()[1] == 1):
             raise SystemExit(TERMINATED)
 
     def after_epoch(self) -> None:
@@ -108,11 +109,17 @@ class Checkpoint(Callback):
         if not learn.fitting:
             return
         self.writer.check()
-        if self.is_terminated or (self.every.duration.unit == "epochs" and self.every.due(learn)):
+        is_due = self.every.duration.unit == "epochs" and self.every.due(learn)
+        if self._agree(is_due):
             self.write(learn.epoch + 1, 0)
         if self.is_terminated:
             self.is_ended = True
             raise SystemExit(TERMINATED)
+
+    def _agree(self, is_due: bool) -> bool:
+        """Whether to write now, and whether to end then: where one process has to, all do."""
+        self.is_terminated = any_process(self.is_terminated)
+        return self.is_terminated or any_process(is_due)
 
     def after_fit(self) -> None:
         if self.learn.fitting and not self.is_ended:
@@ -124,7 +131,8 @@ class Checkpoint(Callback):
 
     def on_error(self) -> None:
         learn = self.learn
-        if self.is_terminated and not self.is_ended and learn.dl is not None and not learn.training:
+        is_alone = rank_and_world()[1] == 1
+        if self.is_terminated and is_alone and not self.is_ended and learn.dl is not None and not learn.training:
             self.write(learn.epoch, 0, validating=True)
 
     def on_end(self) -> None:
@@ -142,27 +150,37 @@ class Checkpoint(Callback):
 
     def write(self, epoch: int, batch: int, finished: bool = False, validating: bool = False) -> None:
         """Write a checkpoint from which a fit goes on with batch `batch` of epoch `epoch`, or with its validation."""
+        learn, model = self.learn, unwrapped(self.learn.model)
+        random_states = {
+            "random": self.random_at_start if validating else get_random_states(),
+            "random_at_start": self.random_at_start if batch else None,
+        }
+        callbacks = {name: pack_callback(cb, name) for name, cb in named(learn.cbs).items()}
+        held: dict[str, Tensor] = {}  # in the middle of a group each process has gradients of its own
+        grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        others = states_of_others({GRADS: (pack(grads, held, GRADS), held), **callbacks}, random_states)
         if rank_and_world()[0] > 0:
             return
         self.writer.wait()  # the one before, whose copy can then be forgotten
-        learn, model = self.learn, unwrapped(self.learn.model)
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {name: x for _, part in callbacks.values() for name, x in part.items()}
+        for rank, (_, part) in enumerate(others, 1):
+            tensors |= {prefix_of(rank) + name: x for name, x in part.items()}
         state = {
             "model": model.state_dict(),
-            "grads": {name: p.grad for name, p in model.named_parameters() if p.grad is not None},
+            "grads": grads,
             "loss_func": learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {},
             "opt": learn.opt.state_dict(),
             "frozen_idx": learn.opt.frozen_idx,
             "counters": {name: getattr(learn, name) for name in COUNTERS},
             "loader": learn.dl.state_dict() if batch and hasattr(learn.dl, "load_state_dict") else None,
-            "random": self.random_at_start if validating else get_random_states(),
-            "random_at_start": self.random_at_start if batch else None,
+            **random_states,
         }
         manifest = {
             "fit": {"ordinal": learn.fit_ordinal, "arguments": learn.fit_arguments},
             "position": {"epoch": epoch, "batch": batch, "validating": validating, "finished": finished},
             "state": pack(state, tensors, "state"),
-            "callbacks": {name: pack_callback(cb, tensors, name) for name, cb in named(learn.cbs).items()},
+            "callbacks": {name: packed for name, (packed, _) in callbacks.items()},
+            "others": [packed for packed, _ in others],
         }
         if self.background:
             self.writer.start(partial(self._store, manifest, snapshot(tensors)))
@@ -197,26 +215,3 @@ def checkpoints_of(checkpoint: Any) -> list[Callback]:
 def folder_of(cbs: Iterable[Callback]) -> pathlib.Path | None:
     """Where the checkpoints among these callbacks are written."""
     return next((cb.folder for cb in cbs if isinstance(cb, Checkpoint)), None)
-
-
-_CHANGING = (deque, random.Random, torch.Generator, np.random.Generator)  # in place
-
-
-def _changes(value: Any) -> bool:
-    """Whether a value can change in place, so that what it was made with no longer tells what it is."""
-    dataclass = getattr(value, "__dataclass_params__", None)
-    return isinstance(value, _CHANGING) or (dataclass is not None and not dataclass.frozen)
-
-
-def pack_callback(cb: Callback, tensors: dict[str, Tensor], where: str) -> dict[str, Any]:
-    """The state of a callback as JSON and tensors; what it was made with and cannot be written is left out."""
-    res = {}
-    for name, value in cb.state_dict().items():
-        part: dict[str, Tensor] = {}
-        try:
-            res[name] = pack(value, part, f"{where}.{name}")
-        except CannotSave:
-            if not cb.unchanged(name) or _changes(value):
-                raise
-        tensors.update(part)
-    return res

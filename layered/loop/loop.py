@@ -12,6 +12,7 @@ from layered.data.loader import DataLoader
 from layered.foundation.arguments import checked
 from layered.foundation.helpers import noop
 from layered.foundation.paths import Path
+from layered.foundation.ranks import rank_and_world
 from layered.foundation.tree import find_device, to_detach, to_device
 from layered.loop.batches import (
     check_fit,
@@ -154,7 +155,7 @@ class Loop(Contexts):
                 self.create_opt()
             if saved is not None:
                 saved.check(self)
-                if self.logger is not noop:
+                if self.logger is not noop and rank_and_world()[0] == 0:
                     print(f"going on from {saved.file}: {saved.where}")
             self.fit_ordinal += 1
             self.opt.set_hypers(lr=self.lr if lr is None else lr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,6 +29,19 @@ def gathered(value: Any) -> list[Any]:
     if world > 1:
         distributed.all_gather_object(values, to_cpu(value))
     return values
+
+
+def any_process(flag: bool) -> bool:
+    """Whether it is so in one process at least. All of them must ask.
+
+    Where NCCL is the only backend, it waits for the device; `init_process_group()` without a backend brings one for the CPU.
+    """
+    if rank_and_world()[1] == 1:
+        return flag
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    votes = torch.tensor(int(flag), device=device)
+    distributed.all_reduce(votes, distributed.ReduceOp.MAX)
+    return bool(votes)
 
 
 def merge_metrics(metrics: Any) -> None:

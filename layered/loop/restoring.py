@@ -24,6 +24,7 @@ from layered.loop.packing import unpack
 from layered.loop.processes import unwrapped
 from layered.loop.weights import check_fits
 
+GRADS = "model.grads"  # among the states of a process
 MARK = ".layered-run"  # what a folder has that once held a checkpoint
 
 
@@ -75,6 +76,15 @@ class Saved:
             self.state: dict[str, Any] = unpack(archive.manifest["state"], self.tensors)
             packed = archive.manifest["callbacks"]
             self.callbacks: dict[str, Any] = {name: unpack(state, self.tensors) for name, state in packed.items()}
+            others, rank = archive.manifest.get("others", []), rank_and_world()[0]
+            self.processes = 1 + len(others)
+            if 0 < rank < self.processes:
+                begin = prefix_of(rank)
+                own = {k.removeprefix(begin): x for k, x in self.tensors.items() if k.startswith(begin)}
+                part = unpack(others[rank - 1], own)
+                self.state.update(part["random"])
+                self.state["grads"] = part["parts"].pop(GRADS, self.state["grads"])
+                self.callbacks.update(part["parts"])
         except (KeyError, TypeError, AttributeError) as error:
             raise BadFile(f"{file} does not have the form of a checkpoint") from error
 
@@ -84,7 +94,7 @@ class Saved:
         raises     CannotRestore naming each part that has not, and how to go on without it
         """
         rows = [self._model(loop), ("optimizer", True, type(loop.opt).__name__), *self._random(), self._loader(loop)]
-        rows += self._callbacks(loop)
+        rows += [*self._processes(), *self._callbacks(loop)]
         lost = [(part, how) for part, done, how in rows if not done]
         refused = [part for part, _ in lost if not {part, part.partition(".")[0]} & set(self.asked.allow)]
         if refused:
@@ -120,13 +130,19 @@ class Saved:
         return "model", True, f"{len(self.state['model'])} tensors, {len(self.state['grads'])} gradients"
 
     def _random(self) -> list[tuple[str, bool, str]]:
-        if rank_and_world()[0] > 0:
+        if rank_and_world()[0] >= self.processes:
             return [("random", True, "of this process, as they are")]
         here = {"random", "numpy", "torch"} | ({"cuda"} if torch.cuda.is_available() else set())
         count = len(self.state["random"].get("cuda", ()))
         fits = {name: name != "cuda" or count == torch.cuda.device_count() for name in here}
         kinds = self.state["random"]
         return [(f"random.{name}", fits.get(name, False), "state" if fits.get(name) else "not here") for name in kinds]
+
+    def _processes(self) -> list[tuple[str, bool, str]]:
+        world = rank_and_world()[1]
+        if world == self.processes == 1:
+            return []
+        return [("processes", world == self.processes, f"written by {self.processes}, {world} go on")]
 
     def _loader(self, loop: Any) -> tuple[str, bool, str]:
         has_place = hasattr(loop.dls.train, "load_state_dict")
@@ -195,9 +211,14 @@ class Saved:
         return batches
 
     def _restore_random(self, name: str) -> None:
-        """Put back random states of the process that wrote; the others keep their own."""
-        if rank_and_world()[0] == 0:
+        """Put back the random states of this process; one that was not there then keeps its own."""
+        if rank_and_world()[0] < self.processes:
             set_random_states({k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
+
+
+def prefix_of(rank: int) -> str:
+    """How the names of the tensors begin that a process other than the first has to itself."""
+    return f"process{rank}/"
 
 
 def named(cbs: Iterable[Any]) -> dict[str, Any]:

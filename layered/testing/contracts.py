@@ -22,10 +22,11 @@ from layered.foundation.tensors import plain_tree
 from layered.foundation.transform import Transform
 from layered.foundation.tree import leaves
 from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint, pack_callback
+from layered.loop.checkpoint import Checkpoint
 from layered.loop.events import CancelBatchException, CancelFitException
 from layered.loop.packing import unpack
 from layered.loop.state import STATE_FIELDS
+from layered.loop.states import pack_callback
 from layered.testing.tiny import synth_learner
 from layered.training.learner import Learner
 from layered.training.pipelines import describe, rebuild
@@ -99,8 +100,7 @@ def check_callback(make: Callable[[], Callback], learner: Callable[..., Learner]
                 assert _around(learn) == before, f"{cb} leaves a trace after {how!r}"
             learn.fit(1)
             learn.validate()
-            tensors: dict[str, Tensor] = {}
-            state = unpack(pack_callback(cb, tensors, cb.name), tensors)
+            state = unpack(*pack_callback(cb, cb.name))
             learn.remove_cb(cb)
             assert _around(learn) == before, f"{cb} leaves a trace"
             learn.fit(1, cbs=pickle.loads(pickle.dumps(cb)))

@@ -188,11 +188,10 @@ def workers(folder: Path, end: End) -> dict[str, Any]:
 
 
 def shared(folder: Path, end: End, rank: int, meet: Path) -> dict[str, Any]:
-    """One of two processes that share each batch; without dropout, for the second has random states of its own."""
+    """One of two processes that share each batch, each with a dropout of its own."""
     distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=2)
-    model = mlp()
-    model[2].p = 0.0
-    learn = rows(folder, end, DistributedDataParallel(model), [GradientAccumulation(12)])
+    torch.manual_seed(rank)
+    learn = rows(folder, end, DistributedDataParallel(mlp()), [GradientAccumulation(12)])
     learn.fit_one_cycle(8, 1e-2, **saving(folder.parent))
     found = left(learn)
     distributed.barrier()  # neither leaves while the other still talks to it

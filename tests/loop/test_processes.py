@@ -13,12 +13,14 @@ from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
 from layered.callback.gradients import GradientAccumulation
+from layered.callback.limits import TimeLimit
 from layered.callback.progress import ProgressCallback
 from layered.data.loader import DataLoader
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, CannotRestore
 from layered.loop.callback import Callback
 from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
 from layered.loop.processes import merge_metrics, unwrapped
+from layered.loop.restoring import Resume
 from layered.metrics.accumulated import AccumMetric
 from layered.metrics.metric import Metric
 from layered.optim.zoo import SGD
@@ -53,6 +55,14 @@ class Stop(Callback):
             raise KeyboardInterrupt
 
 
+def limited(bs, rank):
+    """The batches that a process does whose fellow has no time."""
+    learn = learner(bs, True, TimeLimit("0.001 s" if rank else "1 h"))
+    with contextlib.redirect_stdout(io.StringIO()):
+        learn.fit(2)
+    return learn.train_iter
+
+
 def run(folder, bs, shared=False):
     """A fit, one that is stopped and gone on with, and one that accumulates; what is left of them, as data."""
     printed, left = io.StringIO(), {}
@@ -77,7 +87,7 @@ def run(folder, bs, shared=False):
 def one_of_two(rank, folder):
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    left = run(folder, bs=4, shared=True)
+    left = run(folder, bs=4, shared=True) | {"limited": limited(4, rank)}
     (folder / f"{rank}.json").write_text(json.dumps(left))
     distributed.barrier()  # neither leaves while the other still talks to it
     distributed.destroy_process_group()
@@ -114,6 +124,20 @@ def test_losses_and_metrics_are_those_of_all_rows_in_every_process(left):
             assert row[0] == pytest.approx(expected[0], rel=0.1)  # the mean of what each process smoothed
         assert one["validated"] == pytest.approx(alone["validated"], rel=1e-4)
     assert both[0]["values"] == both[1]["values"]
+
+
+def test_processes_end_together_when_the_time_of_one_is_over(left):
+    assert [one["limited"] for one in left[0]] == [1, 1]
+
+
+def test_another_number_of_processes_is_told_of_and_may_go_on(left):
+    _, _, folder = left
+    with pytest.raises(CannotRestore, match="processes: written by 2, 1 go on") as caught:
+        learner(8, False).fit(2, checkpoint=folder / "run", resume="auto")
+    assert "allow=['processes']" in str(caught.value)
+    alone = learner(8, False)
+    alone.fit(2, resume=Resume(folder / "run", allow="processes"))
+    assert alone.restored.file.parent == folder / "run"
 
 
 def test_the_first_process_alone_prints_and_writes(left):

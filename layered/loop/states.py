@@ -1,0 +1,73 @@
+"""The states of callbacks and random generators as data: those of this process, and what other processes have otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.foundation.errors import CannotSave
+from layered.foundation.ranks import rank_and_world
+from layered.loop.callback import Callback
+from layered.loop.packing import pack
+from layered.loop.processes import gathered
+
+Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `pack` returns, and the tensors that it refers to
+
+_CHANGING = (deque, random.Random, torch.Generator, np.random.Generator)  # in place
+
+
+def _changes(value: Any) -> bool:
+    """Whether a value can change in place, so that what it was made with no longer tells what it is."""
+    dataclass = getattr(value, "__dataclass_params__", None)
+    return isinstance(value, _CHANGING) or (dataclass is not None and not dataclass.frozen)
+
+
+def pack_callback(cb: Callback, where: str) -> Packed:
+    """The state of a callback; what it was made with and cannot be written is left out."""
+    res: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, value in cb.state_dict().items():
+        part: dict[str, Tensor] = {}
+        try:
+            res[name] = pack(value, part, f"{where}.{name}")
+        except CannotSave:
+            if not cb.unchanged(name) or _changes(value):
+                raise
+        tensors.update(part)
+    return res, tensors
+
+
+def states_of_others(parts: Mapping[str, Packed], random_states: Any) -> list[Packed]:
+    """Of each process but the first: its random states, and which of its `parts` are not as those of the first.
+
+    All processes must ask.
+    """
+    if rank_and_world()[1] == 1:
+        return []
+    digests = {name: _digest(packed) for name, packed in parts.items()}
+    of_first = gathered(digests)[0]
+    tensors: dict[str, Tensor] = {}
+    own = {"random": pack(random_states, tensors, "random"), "parts": {}}
+    for name, (state, used) in parts.items():
+        if digests[name] != of_first.get(name):
+            own["parts"][name] = state
+            tensors.update(used)
+    return gathered((own, tensors))[1:]
+
+
+def _digest(packed: Packed) -> str:
+    """A short name for a state, whichever of the devices it is on."""
+    state, tensors = packed
+    told = hashlib.blake2b(re.sub(r"cuda:\d+", "cuda", json.dumps(state)).encode(), digest_size=16)
+    for x in tensors.values():
+        told.update(x.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return told.hexdigest()
