@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import gc
+import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -91,8 +94,18 @@ class Workers:
             )
         if self._torch_loader is None or not loader.persistent_workers:
             self._torch_loader = _torch_loader(loader, self._dataset)
+        atexit.unregister(end_workers)  # it stands there once
+        atexit.register(end_workers)
         self._torch_loader.sampler.plan = plan  # type: ignore[attr-defined]  # the sampler is a Plan
-        return map(open_made, self._torch_loader)
+        return _opened(iter(self._torch_loader))
+
+
+def _opened(made: Iterator[Any]) -> Iterator[MadeBatch]:
+    """What comes back from the workers, opened. They end with it, and not only when whoever holds a failure lets it go."""
+    try:
+        yield from map(open_made, made)
+    finally:
+        del made
 
 
 def _torch_loader(loader: Any, dataset: Any) -> TorchDataLoader[Any]:
@@ -155,12 +168,20 @@ def start_worker(worker: int) -> None:
     """Run the loader's own `wif` in a worker that has just started.
 
     The first SIGTERM is left to the parent: where a whole group of processes is told to end, it may want to finish its batch.
+    The second ends the worker: multiprocessing sends one to each as the parent ends, after that of `end_workers`.
     """
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, lambda *_: os._exit(0)))
     gc.freeze()  # the collector leaves the parent's objects alone: looking at them would copy their memory
     info = torch.utils.data.get_worker_info()
     assert info is not None
     info.dataset.loader.wif()  # type: ignore[attr-defined]  # a WorkerSide
+
+
+def end_workers() -> None:
+    """As the process ends, tell those that still run to end: the first SIGTERM of the two that they need."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.terminate()
 
 
 def default_workers() -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import multiprocessing
 import pickle
 import random
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -201,6 +204,31 @@ class Plus(Transform):
 
     def encodes(self, x: int):
         return x + self.more
+
+
+def test_workers_end_with_their_pass_also_while_its_failure_is_held():
+    def odd(i):
+        if i == 5:
+            raise OddError
+        return i
+
+    dl = DataLoader(list(range(40)), bs=2, num_workers=2, after_item=odd)
+    with pytest.raises(BadItem) as held:
+        list(dl)
+    assert held.value.__traceback__ is not None
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_process_ends_though_a_pass_with_workers_has_not(tmp_path, persistent):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from layered.data.loader import DataLoader\n"
+        f"batches = iter(DataLoader(list(range(400)), bs=2, num_workers=2, persistent_workers={persistent}))\n"
+        "print(next(batches).tolist())\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 1]\n", "")
 
 
 def test_persistent_workers_notice_that_a_transform_inside_the_data_set_has_changed():
