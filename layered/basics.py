@@ -138,6 +138,7 @@ from layered.foundation.tensors import (
     TitledInt,
     TitledStr,
     TitledTensorScalar,
+    pca,
     tensor,
 )
 from layered.foundation.transform import DisplayedTransform, InplaceTransform, ItemTransform, RandTransform, Transform
@@ -683,6 +684,7 @@ __all__ = [
     "params",
     "parent_label",
     "partial",
+    "pca",
     "pd",
     "perplexity",
     "plt",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, warn
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration
 from layered.loop.optimizers import Optimizers
@@ -104,9 +103,8 @@ class GradualUnfreezing(Callback):
         if learn.fitting and not learn.peeking:
             self.frozen_before = learn.opt.frozen_idx
             if all(len(opt.param_lists) == 1 for opt in _each(learn.opt)):
-                warnings.warn(
-                    "GradualUnfreezing has nothing to unfreeze: there is one parameter group. Give the learner a splitter.",
-                    stacklevel=2,
+                warn(
+                    "GradualUnfreezing has nothing to unfreeze: there is one parameter group. Give the learner a splitter."
                 )
 
     def before_epoch(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +17,8 @@ from layered.nn.hooks import Hooks
 from layered.nn.walking import flatten_model, has_params
 
 plt: Any = lazy("matplotlib.pyplot")
+
+SETTLE_EVERY = 1024  # batches whose numbers are kept apart at most
 
 
 class HookCallback(Callback):
@@ -96,6 +98,39 @@ class HookCallback(Callback):
             self.hooks.remove()
 
 
+class BatchRows:
+    """A tensor for each batch, all of one shape, in few tensors: a checkpoint after many batches stays cheap."""
+
+    def __init__(self) -> None:
+        self._whole = torch.empty(0)
+        self._new: list[Tensor] = []  # not yet in `_whole`
+
+    def append(self, row: Tensor) -> None:
+        self._new.append(row)
+        if len(self._new) >= SETTLE_EVERY:
+            self._settle()
+
+    @property
+    def whole(self) -> Tensor:
+        """[batch, …]"""
+        self._settle()
+        return self._whole
+
+    def _settle(self) -> None:
+        if self._new:
+            new = torch.stack(self._new)
+            self._whole, self._new = torch.cat([self._whole.to(new), new]) if len(self._whole) else new, []
+
+    def __len__(self) -> int:
+        return len(self._whole) + len(self._new)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"rows": self.whole}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self._whole, self._new = state["rows"], []
+
+
 class ActivationStats(HookCallback):
     """Mean, standard deviation and share of near-zero outputs of each layer in each training batch.
 
@@ -109,10 +144,10 @@ class ActivationStats(HookCallback):
     def __init__(self, with_hist: bool = False, *, cpu: bool = False, **hook_args: Any) -> None:
         super().__init__(cpu=cpu, **hook_args)
         self.with_hist = with_hist
-        self._kept: list[Tensor] = []  # of each batch [layer, 3 + bins]: mean, std, near zero, histogram
+        self._kept = BatchRows()  # [batch, layer, 3 + bins]: mean, std, near zero, histogram
 
     def before_fit(self) -> None:
-        self._kept = []
+        self._kept = BatchRows()
         super().before_fit()
 
     def hook(self, module: nn.Module, input: Any, output: Any) -> Tensor | None:
@@ -134,7 +169,7 @@ class ActivationStats(HookCallback):
     def stats(self) -> L:
         """For each batch, for each layer: a dict of "mean", "std", "near_zero" (share of outputs up to 0.05), "hist"."""
         keys = ("mean", "std", "near_zero")
-        rows = (batch.cpu() for batch in self._kept)
+        rows = self._kept.whole.cpu()
         return L(L({**dict(zip(keys, x, strict=False)), **self._hist_of(x)} for x in batch) for batch in rows)
 
     def _hist_of(self, x: Tensor) -> dict[str, Tensor]:
@@ -154,10 +189,10 @@ class ActivationStats(HookCallback):
         """[3 + bins, batch]"""
         if not self._kept:
             raise CannotTrain("there are no statistics yet", fix="fit first; statistics are of training batches")
-        count = len(self._kept[0])
+        count = self._kept.whole.shape[1]
         if not -count <= idx < count:
             raise BadValue("there is no such layer", got=idx, expected=f"one of {count} layers")
-        return torch.stack([batch[idx] for batch in self._kept], 1).cpu()
+        return self._kept.whole[:, idx].T.cpu()
 
     def plot_layer_stats(self, idx: int) -> Any:
         """Plot `layer_stats(idx)` side by side; returns the axes."""
@@ -195,32 +230,43 @@ class GradientStats(Callback):
         if every < 1:
             raise BadValue("every counts training batches", got=every, expected="a whole number from 1")
         self.every = every
-        self._names: list[list[str]] = []
-        self._norms: list[Tensor] = []  # [2, parameter]: of gradients, of parameters
+        self._names: list[str] = []
+        self._norms = (
+            BatchRows()
+        )  # [batch, 2, parameter]: of gradients, of parameters; below 0 where there is no gradient
 
     def before_fit(self) -> None:
-        self._names, self._norms = [], []
+        self._names, self._norms = [name for name, _ in self.model.named_parameters()], BatchRows()
 
     def before_step(self) -> None:
         if self.train_iter % self.every:
             return
-        named = [(name, p) for name, p in self.model.named_parameters() if p.grad is not None]
+        named = {name: p for name, p in self.model.named_parameters() if p.grad is not None}
         if named:
-            grads = torch.stack(torch._foreach_norm([p.grad for _, p in named]))
-            params = torch.stack(torch._foreach_norm([p.detach() for _, p in named]))
-            self._names.append([name for name, _ in named])
-            self._norms.append(torch.stack([grads, params]))
+            grads = torch._foreach_norm([p.grad for p in named.values()])
+            params = torch._foreach_norm([p.detach() for p in named.values()])
+            pairs = dict(zip(named, zip(grads, params, strict=True), strict=True))
+            none = torch.full_like(grads[0], -1.0)
+            rows = zip(*(pairs.get(name, (none, none)) for name in self._names), strict=True)
+            self._norms.append(torch.stack([torch.stack(row) for row in rows]))
 
     @property
     def norms(self) -> list[dict[str, float]]:
         """The norm of each gradient, by the name of its parameter, for each batch."""
-        return [dict(zip(n, x[0].tolist(), strict=True)) for n, x in zip(self._names, self._norms, strict=True)]
+        return self._by_name(lambda grads, params: grads)
 
     @property
     def ratios(self) -> list[dict[str, float]]:
         """The norm of each gradient over that of its parameter, for each batch; 0 for a parameter that is 0."""
-        shares = ((x[0] / x[1]).nan_to_num(0.0, 0.0, 0.0).tolist() for x in self._norms)
-        return [dict(zip(names, share, strict=True)) for names, share in zip(self._names, shares, strict=True)]
+        return self._by_name(lambda grads, params: (grads / params).nan_to_num(0.0, 0.0, 0.0))
+
+    def _by_name(self, number: Callable[[Tensor, Tensor], Tensor]) -> list[dict[str, float]]:
+        """For each batch, of those parameters that had a gradient: a number of the norms of both, [batch, parameter]."""
+        if not len(self._norms):
+            return []
+        grads, params = self._norms.whole.cpu().unbind(1)
+        rows = zip(number(grads, params).tolist(), (grads < 0).tolist(), strict=True)
+        return [{n: x for n, x, out in zip(self._names, *row, strict=True) if not out} for row in rows]
 
     def plot(self, what: str = "norms", top: int = 10, ax: Any = None) -> Any:
         """Plot `norms` or `ratios` over batches, of the `top` parameters that have the largest; returns the axes."""

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
-from layered.foundation.durable import commit
+from layered.foundation.durable import append_line, commit
 from layered.foundation.errors import BadValue, CannotSave, NotFoundPath
 from layered.foundation.optional import lazy
 from layered.foundation.paths import Path
@@ -99,14 +99,21 @@ class FileLogger(LoggerCallback):
 
     fname      below the learner's `path`, unless it is absolute
     append     keep what the file holds; otherwise the first epoch of a fit begins it anew. A fit that is resumed keeps
-               the lines of the epochs before it
+               the lines of the epochs before it; those of epochs that it does again go. (Killed before its first
+               checkpoint, it is not resumed but begun: then they are what the file holds.)
+    raises     CannotSave, at the line that could not be written
     """
 
-    transient = ("logged", "file", "head")
+    transient = ("logged", "file", "head", "is_restored")
 
     def __init__(self, fname: str | os.PathLike[str], append: bool = False) -> None:
         self.fname, self.append, self.logged = fname, append, 0
         self.file, self.head = Path(fname), ""
+        self.kept, self.is_restored = 0, False  # bytes of the file that are of what is done
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.is_restored = True
 
     def begin(self, columns: list[str]) -> None:
         self.file, self.head = Path(self.learn.path / self.fname), self.header(columns)
@@ -125,27 +132,30 @@ class FileLogger(LoggerCallback):
                 expected=lines[0].strip(),
                 fix="another fname",
             )
+        if not (self.append and self.is_restored):
+            self.kept = len("".join(lines).encode())
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Write one line."""
         if not self.logged:
             self._prepare()
-        with open(self.file, "ab", buffering=0) as end:
-            end.write(self.line(metrics, step).encode())
+        append_line(self.file, self.line(metrics, step).encode())
+        self.kept = self.file.stat().st_size
 
     def _prepare(self) -> None:
-        """Leave in the file what stays: a header, earlier fits, and earlier epochs of a fit that is resumed."""
-        learn = self.learn
-        resumed = len(learn.recorder.values) > 1
-        lines = self._lines() if self.append or resumed else []
-        while resumed and lines and self.epoch_of(lines[-1]) >= learn.epoch:
-            lines.pop()
-        text = "".join(lines) or self.head
-        commit(self.file, lambda file: file.write(text.encode()))
+        """Leave in the file what stays: a header, what was there, and earlier epochs of a fit that is resumed."""
+        text, epoch = self.file.read_bytes()[: self.kept], self.learn.epoch
+        lines = self._lines(self.kept) if self.append else []
+        while self.is_restored and lines and self.epoch_of(lines[0]) == epoch:  # which is done again
+            del lines[0]
+            epoch += 1
+        text = text + "".join(lines).encode() or self.head.encode()
+        commit(self.file, lambda file: file.write(text))
+        self.is_restored = False
 
-    def _lines(self) -> list[str]:
-        """The whole lines of the file; what a crash cut off is left out."""
-        lines = self.file.read_text("utf-8").splitlines(keepends=True)
+    def _lines(self, begin: int = 0) -> list[str]:
+        """The whole lines of the file from byte `begin` on; what a crash cut off is left out."""
+        lines = self.file.read_bytes()[begin:].decode().splitlines(keepends=True)
         return [line for line in lines if line.endswith("\n")]
 
     @abstractmethod

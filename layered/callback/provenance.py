@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import layered
+from layered.loop.batches import length_of
 from layered.loop.processes import unwrapped
 
 LOOKED_AT = 256  # items of a split, or rows of a table, that its fingerprint reads
@@ -87,18 +88,11 @@ def _loader(dl: Any) -> dict[str, Any]:
     stages = {name: getattr(dl, name, None) for name in ("after_item", "before_batch", "after_batch")}
     return {
         "class": type(dl).__name__,
-        "batches": _length(dl),
+        "batches": length_of(dl),
         **{name: value for name, value in settings.items() if isinstance(value, (bool, int))},
         "columns": [plain(column.tfms) for column in getattr(getattr(dl, "dataset", None), "tls", ())],
         "transforms": {name: plain(stage) for name, stage in stages.items() if hasattr(stage, "fs")},
     }
-
-
-def _length(value: Any) -> int | None:
-    try:
-        return len(value)
-    except TypeError:
-        return None
 
 
 def fingerprint(dataset: Any) -> dict[str, Any]:
@@ -112,7 +106,7 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
     >>> fingerprint(same)["sha256"] == fingerprint(same.clone())["sha256"] != fingerprint(other)["sha256"]
     True
     """
-    count, looked_at = _length(dataset), 0
+    count, looked_at = length_of(dataset), 0
     told = [type(dataset).__name__, str(count), _identity(getattr(dataset, "vocab", None))]
     source = getattr(dataset, "items", None)
     if source is None or callable(source):
@@ -147,7 +141,7 @@ def _identity(value: Any) -> str:
         return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(raw.tobytes()).hexdigest()}"
     if isinstance(value, Mapping):
         return str([(str(name), _identity(part)) for name, part in value.items()])
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and _length(value) is not None:
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and length_of(value) is not None:
         return str([_identity(part) for part in value])
     return _told(value)
 

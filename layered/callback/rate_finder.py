@@ -20,7 +20,7 @@ from layered.foundation.errors import CannotTrain, OutOfRange
 from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
 from layered.foundation.seeds import get_random_states, set_random_states
-from layered.loop.batches import iter_once, length_of
+from layered.loop.batches import generators_of, iter_once, length_of
 from layered.loop.callback import Callback
 from layered.loop.checkpoint import Checkpoint
 from layered.loop.essentials import modes_of, set_modes
@@ -218,7 +218,7 @@ def put_back(loop: Loop) -> Iterator[None]:
         for value in values
         if hasattr(value, "load_state_dict") and not isinstance(value, DataLoader)
     ]
-    random, generators = get_random_states(), [(g, g.get_state()) for g in _generators(loop.dls.train)]
+    random, generators = get_random_states(), [(g, g.get_state()) for g in generators_of(loop.dls)]
     with ExitStack() as stack:
         if hasattr(loop.dls.train, "peeking"):
             stack.enter_context(loop.dls.train.peeking())
@@ -251,12 +251,3 @@ def _shallow(attributes: dict[str, Any]) -> dict[str, Any]:
 def _copy_back(tensors: Iterable[tuple[Tensor, Tensor]]) -> None:
     for tensor, kept in tensors:
         tensor.copy_(kept)
-
-
-def _generators(loader: Any) -> Iterator[torch.Generator]:
-    """The generators that a foreign loader draws from, if they are its own."""
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    for owner in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
-        generator = getattr(owner, "generator", None)
-        if isinstance(generator, torch.Generator):
-            yield generator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -15,7 +14,7 @@ from typing import Any
 
 from layered.callback.logging import columns_of
 from layered.callback.provenance import describe_run, plain
-from layered.foundation.durable import commit, disk
+from layered.foundation.durable import append_line, commit
 from layered.foundation.errors import BadFile, CannotSave, NotFoundPath
 from layered.foundation.optional import lazy
 from layered.foundation.ranks import rank_and_world
@@ -37,7 +36,7 @@ class RunRecord(Callback):
     Every line of events is a JSON object with `event`, `time` (UTC), `fit` (the number of the fit of this learner, from 1) and
     `attempt` (the number of times that this fit was begun), and what belongs to the event:
 
-        fit         arguments, resumed (null, or file, epoch, batch, validating and what was restored)
+        fit         arguments, resumed (null, or file, epoch, batch and what was restored)
         epoch       epoch, values (losses and metrics by name), lr (of the last group), batches (done so far), seconds
         checkpoint  file, epoch and batch (from which it goes on), bytes, seconds
         end         reason ("finished", "cancelled", "SIGTERM", "interrupted", "error"), by (who cancelled), error, seconds
@@ -74,7 +73,7 @@ class RunRecord(Callback):
         self.known: set[int] = set()  # epochs that earlier attempts have done and written down
         if saved is not None:
             rows = [{"part": part, "restored": done, "how": how} for part, done, how in learn.restored.rows]
-            place = {"epoch": saved.epoch, "batch": saved.batch, "validating": saved.validating}
+            place = {"epoch": saved.epoch, "batch": saved.batch}
             resumed = {"file": saved.file, **place, "audit": rows}
             done = [
                 event for event in _final(before) if event["event"] == "epoch" and event["fit"] == learn.fit_ordinal
@@ -130,20 +129,11 @@ class RunRecord(Callback):
         """One line; on disk for sure where something was saved or has ended."""
         told = plain({"event": event, "time": _now(), **self.common, **what})
         line = json.dumps(told, allow_nan=False).encode() + b"\n"
-        path = self.folder / EVENTS
         try:
-            with io.FileIO(path, "ab") as file:
-                whole = file.tell()
-                if disk.write(file, memoryview(line)) < len(line):
-                    file.truncate(whole)
-                    raise OSError(f"no space for a line of {len(line)} bytes")
-                if event in ("checkpoint", "end"):
-                    disk.sync(file)
-        except OSError as error:
+            append_line(self.folder / EVENTS, line, sync=event in ("checkpoint", "end"))
+        except CannotSave:
             self.is_open = False
-            raise CannotSave(
-                f"the record '{path}' cannot be written", got=error, fix="free some space, or another folder"
-            ) from error
+            raise
 
     def __repr__(self) -> str:
         return f"RunRecord('{self.folder}')"
@@ -259,8 +249,7 @@ def _stands(event: Mapping[str, Any], resumed: Mapping[str, Any] | None) -> bool
     if resumed is None or event["event"] == "end":
         return False
     if event["event"] == "checkpoint":
-        reached = (resumed["epoch"], math.inf if resumed["validating"] else resumed["batch"])
-        return bool((event["epoch"], event["batch"]) <= reached)
+        return bool((event["epoch"], event["batch"]) <= (resumed["epoch"], resumed["batch"]))
     return event["event"] == "fit" or bool(event["epoch"] < resumed["epoch"])
 
 

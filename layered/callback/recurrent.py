@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from layered.foundation.errors import CannotTrain, OutOfRange
 from layered.foundation.tree import map_tree, tensors_of, to_detach
 from layered.loop.callback import Callback
 from layered.loop.events import CancelBatchException
+from layered.loop.processes import unwrapped
 
 
-class ModelResetter(Callback):
-    """Calls `model.reset()` before each pass and after the fit, so that no state is carried from one to the other."""
+class _CarriedState(Callback):
+    """Base of callbacks for models that carry state from batch to batch.
+
+    A checkpoint holds it, and the numbers that stand beside it in the same modules (a module may note the rows it is for).
+    """
+
+    def carried(self, module: nn.Module) -> list[str]:
+        """The attributes of a module of the model that carry state."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what is carried from batch to batch")
+
+    def state_dict(self) -> dict[str, Any]:
+        carried: dict[str, Any] = {}
+        for path, module in unwrapped(self.learn.model).named_modules():
+            if names := self.carried(module):
+                numbers = [
+                    name for name, value in vars(module).items() if isinstance(value, int) and name != "training"
+                ]
+                carried |= {f"{path}.{name}": getattr(module, name) for name in (*names, *numbers)}
+        return super().state_dict() | ({"carried": carried} if carried else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict({name: value for name, value in state.items() if name != "carried"})
+        for place, value in state.get("carried", {}).items():
+            path, _, name = place.rpartition(".")
+            setattr(unwrapped(self.learn.model).get_submodule(path), name, value)
+
+
+class ModelResetter(_CarriedState):
+    """Calls `model.reset()` before each pass and after the fit, so that no state is carried from one to the other.
+
+    A checkpoint holds the tensors that modules keep as attributes, other than parameters and buffers.
+    """
+
+    def carried(self, module: nn.Module) -> list[str]:
+        return [name for name, value in vars(module).items() if name not in _OF_EVERY_MODULE and _is_carried(value)]
 
     def before_train(self) -> None:
         self.learn.model.reset()
@@ -86,7 +121,7 @@ def rnn_cbs(alpha: float = 0.0, beta: float = 0.0) -> list[Callback]:
     return [*cbs, RNNRegularizer(alpha, beta)] if alpha or beta else cbs
 
 
-class TruncatedBPTT(Callback):
+class TruncatedBPTT(_CarriedState):
     """Trains on long sequences piece by piece: a step of the optimizer each `steps` steps of time.
 
     steps      length of a piece; the last one may be shorter
@@ -110,6 +145,10 @@ class TruncatedBPTT(Callback):
             raise OutOfRange("steps is a length in steps of time", got=steps, expected="at least 1")
         self.steps, self.dim, self.state = steps, dim, state
         self.losses: list[tuple[Tensor, int]] = []
+
+    def carried(self, module: nn.Module) -> list[str]:
+        has_state = hasattr(module, self.state) and not isinstance(getattr(module, self.state), nn.Module)
+        return [self.state] if has_state else []
 
     def before_batch(self) -> None:
         learn = self.learn
@@ -160,6 +199,15 @@ class TruncatedBPTT(Callback):
                 fix="TruncatedBPTT(dim=…)",
             )
         return length
+
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+
+
+def _is_carried(value: Any) -> bool:
+    """Whether an attribute holds tensors, and none that is learned."""
+    tensors = list(tensors_of(value))
+    return bool(tensors) and not any(isinstance(t, nn.Parameter) or t.requires_grad for t in tensors)
 
 
 def _last(outputs: Any) -> Any:

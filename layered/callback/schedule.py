@@ -94,9 +94,23 @@ class TorchScheduler(Callback):
             return
         if self.monitor is not None and self.monitor not in learn.recorder.metric_names[1:]:
             raise unknown_name("column of the table", self.monitor, learn.recorder.metric_names[1:])
-        for group in learn.opt.param_groups:
+        self._make()
+        self.seen = 0
+
+    def _make(self) -> None:
+        for group in self.learn.opt.param_groups:
             group.pop("initial_lr", None)  # left by a scheduler of an earlier fit
-        self.scheduler, self.seen = self.make(learn.opt), 0
+        self.scheduler = self.make(self.learn.opt)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        is_begun = self.scheduler is not None or self._learn is None
+        if not is_begun and "scheduler" in state:  # of a fit that is done, and does not begin again
+            groups = self.learn.opt.param_groups
+            restored = [dict(group) for group in groups]
+            self._make()
+            for group, values in zip(groups, restored, strict=True):  # not the rates at which a scheduler begins
+                group.update(values)
+        super().load_state_dict(state)
 
     def after_batch(self) -> None:
         if self.learn.training and self.each == "batch":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from layered.callback.progress import say
-from layered.foundation.errors import BadValue, OutOfRange, unknown_name
+from layered.foundation.errors import BadValue, OutOfRange, unknown_name, warn
 from layered.foundation.paths import Path
 from layered.loop.callback import Callback
 from layered.loop.events import CancelFitException
+from layered.loop.weights import SUFFIX
 
 
 class TerminateOnNaNCallback(Callback):
@@ -23,7 +23,7 @@ class TerminateOnNaNCallback(Callback):
     def after_batch(self) -> None:
         learn = self.learn
         if learn.loss is not None and not math.isfinite(loss := float(learn.loss.mean())):
-            warnings.warn(f"the loss is {loss} in epoch {learn.epoch}, batch {learn.iter}: the fit ends", stacklevel=2)
+            warn(f"the loss is {loss} in epoch {learn.epoch}, batch {learn.iter}: the fit ends")
             raise CancelFitException
 
 
@@ -159,6 +159,8 @@ class SaveModelCallback(TrackerCallback):
     with_opt     the optimizer's state too
     keep         save the best so many epochs, as `fname_<epoch>`, in place of the best alone; a worse file goes only
                  after the better one is on disk. `kept` lists (value, epoch, path), the best first
+
+    Where the files are is not taken from a checkpoint: a fit that goes on finds them below the learner's own path.
     """
 
     order = 61
@@ -191,6 +193,17 @@ class SaveModelCallback(TrackerCallback):
     def before_fit(self) -> None:
         self.kept, self.best_file = [], None
         super().before_fit()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict({name: value for name, value in state.items() if name != "fname"})
+        self.kept = [(float(value), int(epoch), self._file(int(epoch))) for value, epoch, _ in self.kept]
+        if self.best_file is not None:
+            self.best_file = self.kept[0][2] if self.kept else self._file()
+
+    def _file(self, epoch: int | None = None) -> str:
+        """Where `learn.save` puts the file of an epoch, or of the best."""
+        name = self.fname if epoch is None else f"{self.fname}_{epoch}"
+        return str(self.learn.path / self.learn.model_dir / f"{name}{SUFFIX}")
 
     def after_epoch(self) -> None:
         if not self.look():

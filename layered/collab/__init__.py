@@ -4,3 +4,4 @@ from layered.collab import *
 """
 
 from layered.collab.all import *
+from layered.collab.all import __all__ as __all__  # or the names of submodules would come too, `all` among them

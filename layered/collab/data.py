@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
-import numpy as np
-
 from layered.data.block import RegressionBlock
 from layered.data.loader_set import DataLoaders
 from layered.data.splitters import RandomSplitter
-from layered.foundation.errors import BadValue, CannotTrain, EmptySource
+from layered.foundation.arguments import names_of
+from layered.foundation.errors import BadValue, CannotTrain, EmptySource, refuse_unknown
 from layered.foundation.optional import lazy
 from layered.foundation.registry import loader_kinds
 from layered.tabular.columns import check_columns
-from layered.tabular.data import TabDataLoader, TabularDataLoaders, TabularPandas
+from layered.tabular.data import TabDataLoader, TabularDataLoaders, TabularPandas, loader_arguments
 from layered.tabular.frames import as_frame, read_table
 from layered.tabular.procs import Categorify
 from layered.tabular.types import Tabular
@@ -43,8 +42,8 @@ class CollabDataLoader(TabDataLoader):
         return TabularCollab
 
     @classmethod
-    def from_described(cls, state: dict[str, Any]) -> DataLoaders:
-        return CollabDataLoaders(*super().from_described(state).loaders, device="cpu")
+    def loaders_type(cls) -> type[DataLoaders]:
+        return CollabDataLoaders
 
 
 class CollabDataLoaders(TabularDataLoaders):
@@ -81,11 +80,12 @@ class CollabDataLoaders(TabularDataLoaders):
 
         Users and items are named by anything: numbers, text, both. Those that only validation has are '#na#'.
         """
+        refuse_unknown(kwargs, loader_arguments() | names_of(CollabDataLoaders.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(ratings)
         names = _names(frame, user_name, item_name, rating_name)
         if not len(frame):
             raise EmptySource("there are no ratings", got="a table without rows")
-        ids = {name: _plain_ids(frame, name) for name in names[:2]}
+        ids = {name: ids_of(frame, name) for name in names[:2]}
         frame = pd.DataFrame({**ids, names[2]: frame[names[2]]})
         splits = RandomSplitter(valid_pct, seed)(range(len(frame))) if splits is None else splits
         to = TabularCollab(frame, Categorify, names[:2], None, names[2], RegressionBlock(1), splits)
@@ -121,7 +121,7 @@ def _names(frame: Any, *given: Any) -> list[Any]:
             expected="one for users, one for items, one for ratings",
         )
     names = [frame.columns[i] if name is None else name for i, name in enumerate(given)]
-    check_columns(frame, names, "which is named")
+    check_columns(frame, names, "which user_name, item_name or rating_name asks for")
     if len(set(names)) < 3:
         raise BadValue(
             "one column cannot have two parts",
@@ -134,14 +134,21 @@ def _names(frame: Any, *given: Any) -> list[Any]:
     return names
 
 
-def _plain_ids(frame: Any, name: Any) -> Any:
-    """The column of users or of items, of which no one is missing; declared categories count only where they occur."""
+def ids_of(frame: Any, name: Any) -> Any:
+    """The column of users or of items, of which no one is missing; a pandas categorical as the values that it holds.
+
+    raises     BadValue
+    """
     column = frame[name]
     missing = column.isna().to_numpy(bool)
     if missing.any():
         raise BadValue(
-            f"{int(missing.sum())} ratings have no {name!r}",
-            got=f"first at {frame.index[int(np.argmax(missing))]!r}",
-            fix=f"ratings.dropna(subset=[{name!r}])",
+            f"{int(missing.sum())} of the rows have no {name!r}",
+            got=f"first at {frame.index[missing].tolist()[0]!r}",
+            fix=f"df.dropna(subset=[{name!r}])",
         )
-    return column.cat.remove_unused_categories() if hasattr(column.dtype, "categories") else column
+    if hasattr(column.dtype, "categories"):
+        column = column.astype(column.cat.categories.dtype)
+    if (column.astype(object) == "#na#").any():
+        raise BadValue(f"{name!r} holds the name '#na#', which stands for what training never had", fix="rename it")
+    return column

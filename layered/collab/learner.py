@@ -19,18 +19,24 @@ from layered.nn.losses import MSELossFlat
 from layered.optim.groups import trainable_params
 from layered.optim.zoo import Adam
 from layered.tabular.learner import TabularLearner
+from layered.tabular.models.checks import checked_range
 from layered.tabular.models.mlp import CONFIG, get_emb_sz
 
 
 class FillUnseen(Callback):
     """Lets what training never had be average: see `ByName.fill_unseen`. Runs before each validation, and after a fit."""
 
+    order = 91  # after averages of the weights have been put into the model
+
     def before_validate(self) -> None:
-        if isinstance(self.learn.model, ByName):
-            self.learn.model.fill_unseen()
+        self.fill()
 
     def on_end(self) -> None:
-        self.before_validate()
+        self.fill()
+
+    def fill(self) -> None:
+        if isinstance(self.learn.model, ByName):
+            self.learn.model.fill_unseen()
 
 
 @learner_kinds.register("collab.CollabLearner")
@@ -90,7 +96,7 @@ def collab_learner(
 
     The body is the documentation: copy its lines to stand one floor lower.
     """
-    classes = ratings_of(dls).classes
+    classes, y_range = ratings_of(dls).classes, checked_range(y_range)
     options = {**({} if y_range is None else {"y_range": y_range}), **(config or {})}
     refuse_unknown(options, CONFIG, "config")
     if not use_nn and (emb_szs is not None or layers is not None or config is not None):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from layered.data.encodings import CategoryMap
 from layered.foundation.errors import BadValue, CannotTrain, UnknownLabel, nearest
 from layered.foundation.registry import modules
 from layered.nn.activations import sigmoid_range
 from layered.nn.layers import Embedding, Module
+from layered.tabular.columns import Levels
 from layered.tabular.models.checks import check_codes, checked_range, checked_size
 from layered.tabular.models.mlp import Sizes, TabularModel
 
@@ -40,7 +42,7 @@ class ByName(Module):
         return table.weight.detach()[self.codes(arr, is_item).to(table.weight.device)].cpu()
 
     def codes(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
-        """The number of the row of each name: int64 [name].
+        """The number of the row of each name, in whatever form it comes ("1" for 1): int64 [name].
 
         raises     UnknownLabel
         """
@@ -49,16 +51,18 @@ class ByName(Module):
                 "this model does not know the names of its rows",
                 fix="EmbeddingDotBias.from_classes(n_factors, dls.classes), or collab_learner(dls)",
             )
-        found = {name: code for code, name in enumerate(self.classes[is_item])}
+        classes = self.classes[is_item]
+        levels = Levels(CategoryMap(list(classes), sort=False), unknown=-1)
         names = [arr] if isinstance(arr, (str, bytes)) or not isinstance(arr, Iterable) else list(arr)
-        unknown = [name for name in names if not isinstance(name, Hashable) or name not in found]
-        if unknown:
-            near = nearest(str(unknown[0]), map(str, found), 1)
+        found = [levels.code(name) for name in names]
+        if -1 in found:
+            name = names[found.index(-1)]
+            near = nearest(str(name), map(str, classes), 1)
             raise UnknownLabel(
-                f"there is no {'item' if is_item else 'user'} {unknown[0]!r} among those of training",
+                f"there is no {'item' if is_item else 'user'} {name!r} among those of training",
                 fix=f"did you mean {near[0]!r}?" if near else "dls.classes has all names",
             )
-        return torch.tensor([found[name] for name in names], dtype=torch.int64)
+        return torch.tensor(found, dtype=torch.int64)
 
     @torch.no_grad()
     def fill_unseen(self) -> None:

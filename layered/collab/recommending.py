@@ -15,10 +15,9 @@ from layered.foundation.arguments import checked
 from layered.foundation.errors import BadArgument, BadValue, CannotTrain
 from layered.foundation.optional import lazy
 from layered.loop.loop import Loop
-from layered.tabular.columns import Array, check_columns
+from layered.tabular.columns import Array, Levels, check_columns, levels_of
 from layered.tabular.frames import as_frame
 from layered.tabular.models.checks import checked_size
-from layered.tabular.procs import Categorify
 from layered.training.inference import evaluating
 
 pd = lazy("pandas")
@@ -33,10 +32,19 @@ def recommend(loop: Loop, users: Any, n: int = 10, exclude_seen: bool = True, se
     users      one user, or several; one that training did not have gets what the average user likes
     n          items for each; fewer where no more are left
     exclude_seen  leave out what they rated in training
-    seen       more to leave out: a table with a column for users and one for items, named as in the ratings
-    raises     BadValue for n < 1; CannotTrain where what was rated is not known, as after `load_learner`
+    seen       more to leave out: a table with the ratings' columns of users and items
+    returns    a frame, the best first: user, rank, item, score, the first and the third named as in the ratings. No rows for a
+               user to whom nothing is left
+    raises     BadValue for n < 1, and where the model's ratings are no finite numbers; CannotTrain where what was rated is not
+               known, as after `load_learner`
 
-    Columns of users and items are named as in the ratings. Memory holds some million scores, however many users there are.
+    Names are found in any form: "1", 1.0 and 1 are one user. Memory holds some million scores, however many users there are.
+
+    >>> from layered.collab.all import CollabDataLoaders, collab_learner
+    >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abbc"), "rating": [5, 1, 4, 2]})
+    >>> learn = collab_learner(CollabDataLoaders.from_df(df, splits=([1, 2, 3], [0]), bs=3))
+    >>> learn.recommend(1).title.tolist(), learn.recommend([1, 2], exclude_seen=False).columns.tolist()
+    (['c'], ['user', 'rank', 'title', 'score'])
     """
     to = ratings_of(loop.dls)
     users, n = _names(users), checked_size("n", n)
@@ -47,51 +55,84 @@ def recommend(loop: Loop, users: Any, n: int = 10, exclude_seen: bool = True, se
             got=f"the ratings' columns {user_name!r} and {item_name!r}",
             fix="name the columns of users and items otherwise: ratings.rename(columns={...})",
         )
-    users_of, items_of = (_categorify(to).levels(name) for name in to.cat_names)
-    codes = users_of.codes(pd.Series(users, dtype=object)).astype(np.int64)
-    rated = []
-    if exclude_seen and seen is None and not len(to.subset(0)):
-        raise CannotTrain(
-            "what users rated in training is not known: an export keeps no rows",
-            fix="pass the ratings, seen=df; or exclude_seen=False",
-        )
-    if exclude_seen:
-        known = to.subset(0).tensors[0].numpy(force=True)
-        rated.append((codes, _Grouped(np.where(known[:, 0] > 0, known[:, 0], -1), known[:, 1])))
-    if seen is not None:
-        frame = as_frame(seen)
-        check_columns(frame, to.cat_names, "which says what is left out")
-        keys = pd.Index(users, dtype=object).get_indexer(frame[user_name].astype(object))
-        rated.append((np.arange(len(users)), _Grouped(keys, items_of.codes(frame[item_name]).astype(np.int64))))
-
-    count, vocab = len(items_of.vocab), np.array([*items_of.vocab], dtype=object)
-    step, n = max(1, SCORES_AT_ONCE // count), min(n, count - 1)
-    tables = []
-    for start in range(0, len(users), step):
-        some = slice(start, start + step)
-        scores = scores_of(loop, torch.from_numpy(codes[some]), count)
-        scores[:, 0] = -torch.inf  # '#na#' is no item
-        for keys, grouped in rated:
-            rows, columns = grouped.of(keys[some])
-            scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
-        best = scores.topk(n, dim=1)
-        row, place = torch.isfinite(best.values).nonzero().unbind(1)
-        names = np.empty(len(users[some]), dtype=object)
-        names[:] = users[some]
-        tables.append(
-            pd.DataFrame(
-                {
-                    user_name: names[row.numpy()],
-                    "rank": place.numpy() + 1,
-                    item_name: vocab[best.indices[row, place].numpy()],
-                    "score": best.values[row, place].numpy(),
-                }
-            )
-        )
+    codes = _codes(to, user_name, pd.Series(users, dtype=object))
+    left_out = _left_out(to, users, codes, exclude_seen, seen)
+    step = max(1, SCORES_AT_ONCE // len(to.classes[item_name]))
+    tables = [
+        _best(loop, to, users, codes, n, left_out, slice(start, start + step)) for start in range(0, len(users), step)
+    ]
     if not tables:
         return pd.DataFrame(columns=[user_name, "rank", item_name, "score"])
     res = pd.concat(tables, ignore_index=True)
     return res.assign(**{str(name): res[name].infer_objects() for name in to.cat_names})
+
+
+def _left_out(
+    to: TabularCollab, users: list[Any], codes: Array, exclude_seen: bool, seen: Any
+) -> list[tuple[Array, _Grouped]]:
+    """What is not to be recommended: pairs (a key for each user, items by these keys)."""
+    res = []
+    if exclude_seen:
+        known = to.subset(0).tensors[0].numpy(force=True)
+        if seen is None and not len(known):
+            raise CannotTrain(
+                "what users rated in training is not known: an export keeps no rows",
+                fix="pass the ratings, seen=df; or exclude_seen=False",
+            )
+        res.append((codes, _Grouped(np.where(known[:, 0] > 0, known[:, 0], -1), known[:, 1])))
+    if seen is not None:
+        frame = as_frame(seen)
+        check_columns(frame, to.cat_names, "which says what is left out")
+        column, items = frame[to.cat_names[0]], _codes(to, to.cat_names[1], frame[to.cat_names[1]])
+        of = _codes(to, to.cat_names[0], column)
+        res.append((codes, _Grouped(np.where(of > 0, of, -1), items)))
+        levels = Levels(levels_of(column), unknown=-1)  # of those who are new since training too
+        asked = levels.codes(pd.Series(users, dtype=object))
+        res.append((asked, _Grouped(np.where(of > 0, -1, levels.codes(column)), items)))
+    return res
+
+
+def _best(
+    loop: Loop,
+    to: TabularCollab,
+    users: list[Any],
+    codes: Array,
+    n: int,
+    left_out: list[tuple[Array, _Grouped]],
+    some: slice,
+) -> Any:
+    """The recommendations for some of the users."""
+    user_name, item_name = to.cat_names
+    items = np.array([*to.classes[item_name]], dtype=object)
+    scores = scores_of(loop, torch.from_numpy(codes[some]), len(items))
+    if not torch.isfinite(scores).all():
+        raise BadValue(
+            "the model rates items with what is no finite number",
+            got=float(scores[~torch.isfinite(scores)][0]),
+            fix="train again from the start, with a smaller learning rate: see learn.lr_find()",
+        )
+    scores[:, 0] = -torch.inf  # '#na#' is no item
+    for keys, grouped in left_out:
+        rows, columns = grouped.of(keys[some])
+        scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
+    best = scores.topk(min(n, len(items) - 1), dim=1)
+    row, place = torch.isfinite(best.values).nonzero().unbind(1)
+    names = np.empty(len(users[some]), dtype=object)
+    names[:] = users[some]
+    return pd.DataFrame(
+        {
+            user_name: names[row.numpy()],
+            "rank": place.numpy() + 1,
+            item_name: items[best.indices[row, place].numpy()],
+            "score": best.values[row, place].numpy(),
+        }
+    )
+
+
+def _codes(to: TabularCollab, name: Any, column: Any) -> Array:
+    """The codes of users or items, in whatever form their names come; 0 for those that training did not have."""
+    codes: Array = to.procs.categorify.levels(name).codes(column).astype(np.int64)
+    return codes
 
 
 def scores_of(loop: Loop, users: Tensor, count: int) -> Tensor:
@@ -151,10 +192,6 @@ class _Grouped:
         counts = last - first
         shift = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) if len(keys) else first
         return np.repeat(np.arange(len(keys)), counts), self.values[shift + np.arange(counts.sum())]
-
-
-def _categorify(to: TabularCollab) -> Categorify:
-    return next(step for step in to.procs if isinstance(step, Categorify))
 
 
 def _names(users: Any) -> list[Any]:

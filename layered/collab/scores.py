@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from layered.collab.data import ids_of
 from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue, EmptySource
 from layered.foundation.optional import lazy
-from layered.tabular.columns import Array, check_columns, number_column
+from layered.tabular.columns import Array, Levels, check_columns, levels_of, number_column
 from layered.tabular.frames import as_frame
 from layered.tabular.models.checks import checked_size
 
@@ -21,7 +22,8 @@ def leave_one_out(ratings: Any, user_name: Any = None, by: Any = None, seed: int
     """(training positions, validation positions): one rating of each user who has several is held out.
 
     user_name  the column of users; the first by default
-    by         a column, of times for example, whose largest value is held out; by default one drawn at random by `seed`
+    by         a column of numbers or dates, whose largest value is held out; by default one drawn at random by `seed`
+    raises     BadValue for a column that is not there, or by which nothing can be put into order; EmptySource without ratings
 
     >>> train, valid = leave_one_out(pd.DataFrame({"user": [1, 1, 2], "title": list("aba"), "when": [5, 3, 1]}), by="when")
     >>> train.tolist(), valid.tolist()
@@ -31,7 +33,11 @@ def leave_one_out(ratings: Any, user_name: Any = None, by: Any = None, seed: int
     if not len(frame):
         raise EmptySource("there are no ratings", got="a table without rows")
     name = frame.columns[0] if user_name is None else user_name
-    check_columns(frame, [name] if by is None else [name, by], "which is named")
+    check_columns(frame, [name] if by is None else [name, by], "which user_name or by asks for")
+    if by is not None and getattr(frame[by].dtype, "kind", "O") not in "biufmM":
+        raise BadValue(
+            f"{by!r} has no order to go by", got=f"{frame[by].dtype}", expected="a column of numbers or dates"
+        )
     key = np.random.default_rng(seed).random(len(frame)) if by is None else frame[by].rank(method="first").to_numpy()
     users = pd.Series(frame[name].to_numpy())
     keys = pd.Series(key).groupby(users, sort=False, observed=True)
@@ -45,38 +51,40 @@ def hit_rate(recommended: Any, held_out: Any, k: int = 10) -> float:
 
     recommended  what `recommend` gave
     held_out     a table with the same columns for users and items: what they chose. Users without recommendation count 0
-    raises       BadValue for missing columns or k < 1, EmptySource where nothing was held out
+    raises       BadValue for missing columns, users and items, or k < 1; EmptySource where nothing was held out
 
     >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
     >>> hit_rate(recommended, pd.DataFrame({"user": [1, 2], "title": ["b", "a"]}))
     0.5
     """
-    pairs, user = _gains(recommended, held_out, k, None)
-    return float(pairs.groupby(user, observed=True)["rank"].count().gt(0).mean())
+    pairs = _gains(recommended, held_out, k, None)
+    return float(pairs.groupby("user")["rank"].count().gt(0).mean())
 
 
 @checked
 def ndcg(recommended: Any, held_out: Any, k: int = 10, relevance: Any = None) -> float:
     """Normalised discounted cumulative gain of the first `k` recommendations, mean over users, in [0, 1].
 
-    relevance  the column of `held_out` that says how good an item is (≥ 0); by default each held-out item counts 1
-    others     as `hit_rate`
-    source     Järvelin & Kekäläinen 2002; an item at rank r counts relevance / log2(r + 1), over the best possible order
+    recommended  what `recommend` gave
+    held_out     a table with the same columns for users and items: what they chose. Users without recommendation count 0
+    relevance    the column of `held_out` that says how good an item is (≥ 0); by default each held-out item counts 1
+    raises       as `hit_rate`; BadValue too for a relevance that is missing or below 0
+    source       Järvelin & Kekäläinen 2002; an item at rank r counts relevance / log2(r + 1), over the best possible order
 
     >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
     >>> round(ndcg(recommended, pd.DataFrame({"user": [1], "title": ["b"]})), 4)
     0.6309
     """
-    pairs, user = _gains(recommended, held_out, k, relevance)
+    pairs = _gains(recommended, held_out, k, relevance)
     gained = (pairs["gain"] / np.log2(pairs["rank"] + 1)).fillna(0.0)
-    place = pairs.groupby(user, observed=True)["gain"].rank(method="first", ascending=False)
+    place = pairs.groupby("user")["gain"].rank(method="first", ascending=False)
     ideal = (pairs["gain"] / np.log2(place + 1)).where(place <= k, 0.0)
-    sums = pd.DataFrame({user: pairs[user], "gained": gained, "ideal": ideal}).groupby(user, observed=True).sum()
+    sums = pd.DataFrame({"user": pairs["user"], "gained": gained, "ideal": ideal}).groupby("user").sum()
     return float((sums["gained"] / sums["ideal"].where(sums["ideal"] > 0, 1.0)).mean())
 
 
-def _gains(recommended: Any, held_out: Any, k: int, relevance: Any) -> tuple[Any, Any]:
-    """The held-out pairs with their gain and the rank they were given (NaN: not among the first k), and the users' column."""
+def _gains(recommended: Any, held_out: Any, k: int, relevance: Any) -> Any:
+    """The held-out pairs, by codes: user, item, gain, and the rank they were given (NaN: not among the first k)."""
     k, columns = checked_size("k", k), list(getattr(recommended, "columns", ()))
     if len(columns) != 4 or columns[1] != "rank":
         raise BadValue(
@@ -92,7 +100,11 @@ def _gains(recommended: Any, held_out: Any, k: int, relevance: Any) -> tuple[Any
     gain = 1.0 if relevance is None else number_column(frame, relevance, strict=True)
     if np.min(gain) < 0 or np.isnan(gain).any():
         raise BadValue("a relevance is missing or below 0", got=float(np.min(gain)), expected="numbers from 0 on")
-    pairs = pd.DataFrame({user: frame[user].astype(object), item: frame[item].astype(object), "gain": gain})
-    pairs = pairs.groupby([user, item], sort=False, as_index=False)["gain"].max()
-    first = recommended.loc[recommended["rank"] <= k, [user, "rank", item]].astype({user: object, item: object})
-    return pairs.merge(first, on=[user, item], how="left"), user
+    first = recommended.loc[recommended["rank"] <= k]
+    levels = {part: Levels(levels_of(ids_of(frame, name))) for part, name in (("user", user), ("item", item))}
+    pairs = pd.DataFrame(
+        {"user": levels["user"].codes(frame[user]), "item": levels["item"].codes(frame[item]), "gain": gain}
+    )
+    ranks = pd.DataFrame({"user": levels["user"].codes(first[user]), "item": levels["item"].codes(first[item])})
+    ranks["rank"] = first["rank"].to_numpy()
+    return pairs.groupby(["user", "item"], as_index=False)["gain"].max().merge(ranks, on=["user", "item"], how="left")

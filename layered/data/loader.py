@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from numbers import Integral
@@ -30,7 +29,7 @@ from layered.data.streams import Stream, shuffled, size_of
 from layered.data.transfer import on_device
 from layered.data.workers import IN_PARENT, IN_WORKER, Workers
 from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadArgument, BadValue, refuse_unknown
+from layered.foundation.errors import BadArgument, BadValue, refuse_unknown, warn
 from layered.foundation.ranks import rank_and_world
 from layered.foundation.seeds import Tickets, drawing, key_of, permutation, seeded
 from layered.foundation.transform import is_foreign
@@ -222,7 +221,7 @@ class DataLoader(BatchMaker, Passes):
         if left_out:
             shown = "\n  ".join(left_out[:10])
             count = "1 item" if len(left_out) == 1 else f"{len(left_out)} items"
-            warnings.warn(f"{count} could not be made, left out:\n  {shown}", stacklevel=2)
+            warn(f"{count} could not be made, left out:\n  {shown}")
         self._end()
         self.after_iter()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import torch
@@ -303,7 +304,7 @@ def _check_one_batch(dataset: Any, settings: Mapping[str, Any]) -> None:
         return
     limits = (settings.get("n"), settings.get("partial_n"))
     count, bs = min([len(dataset), *(n for n in limits if n is not None)]), settings["bs"]
-    if bs is not None and count < bs and not isinstance(settings.get("weights"), str):
+    if isinstance(bs, Integral) and count < bs and not isinstance(settings.get("weights"), str):
         raise BadValue(
             f"bs={bs} is more than the {count} training items, so there is no full batch",
             got=f"bs={bs}",

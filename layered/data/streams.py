@@ -57,7 +57,8 @@ class Stream:
     def _rest(self) -> Iterator[Any]:
         while self._looked_at:
             yield self._looked_at.pop(0)
-        yield from self.source
+        for item in self.source:  # noqa: UP028  # `yield from` closes a generator when a pass ends early, and there are more
+            yield item
 
 
 def shuffled(items: Iterable[Any], size: int, key: int) -> Iterator[Any]:

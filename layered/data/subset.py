@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.foundation.errors import BadArgument, BadValue, EmptySource
+from layered.foundation.errors import BadArgument, BadValue, EmptySource, warn
 from layered.foundation.lists import L, mask2idxs
 
 SPLIT_NAMES = ("training", "validation")
@@ -113,16 +113,35 @@ def as_positions(split: Any, total: int, name: str = "") -> np.ndarray[Any, Any]
 
 
 def as_splits(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
-    """The positions of the training items, of the validation items, …, checked: see `as_positions`."""
+    """The positions of the training items, of the validation items, …, checked: see `as_positions`.
+
+    Warns where an item stands in two splits. Within one split it may stand often.
+    """
     if callable(splits):
         raise BadArgument(
             "the splits are a function, not positions", got=repr(splits), fix="call it: splits = splitter(items)"
         )
-    if not isinstance(splits, Iterable) or not all(hasattr(split, "__len__") for split in splits):
+    parts = list(splits) if isinstance(splits, Iterable) else []
+    if not parts or not all(hasattr(part, "__len__") for part in parts):
         raise BadArgument(
             "the splits are not a list for each side",
             got=repr(splits)[:200],
             expected="(positions of the training items, positions of the validation items)",
             fix="splits = splitter(items), for example RandomSplitter()(items)",
         )
-    return [as_positions(split, total, dict(enumerate(SPLIT_NAMES)).get(i, "")) for i, split in enumerate(splits)]
+    names = dict(enumerate(SPLIT_NAMES))
+    positions = [as_positions(part, total, names.get(i, "")) for i, part in enumerate(parts)]
+    _warn_of_overlap(positions, total)
+    return positions
+
+
+def _warn_of_overlap(splits: list[np.ndarray[Any, Any]], total: int) -> None:
+    """Warn where a position stands in two splits: allowed, to see whether a model can learn its items by heart."""
+    taken, twice = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool)
+    for positions in splits:
+        twice[positions[taken[positions]]] = True
+        taken[positions] = True
+    both = np.flatnonzero(twice)
+    if len(both):
+        count = f"{len(both)} items stand" if len(both) > 1 else "1 item stands"
+        warn(f"{count} in two splits, first the one at {both[0]}: validation on it says little about new items")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from layered.data.column import TfmdLists, set_aside_random
 from layered.data.encodings import Categorize, CategoryMap, distinct, list_some, unknown_labels
 from layered.data.subset import SPLIT_NAMES
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, warn
 from layered.foundation.pipeline import Pipeline
 
 
@@ -50,7 +49,7 @@ def _settle(dsets: Any, tl: TfmdLists, encode: Categorize, i: int, labels: list[
             column.splits = [*column.splits[:i], column.splits[i][keep], *column.splits[i + 1 :]]
         count = int((~keep).sum())
         done = f"left out, with the {f'{count} items that have' if count > 1 else 'item that has'} them"
-    warnings.warn(f"labels that only {name} items have are {done}: {list_some(strange)}", stacklevel=6)
+    warn(f"labels that only {name} items have are {done}: {list_some(strange)}")
 
 
 def _before(tl: TfmdLists, encode: Categorize, i: int) -> TfmdLists:

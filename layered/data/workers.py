@@ -10,7 +10,6 @@ import os
 import pickle
 import signal
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ from layered.data.collate import pack, unpack
 from layered.data.making import MadeBatch
 from layered.data.packed import packed
 from layered.data.samplers import TicketBatch
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, warn
 from layered.foundation.helpers import noop
 from layered.foundation.parallel import Failure, num_cpus
 from layered.foundation.pipeline import Pipeline
@@ -83,7 +82,7 @@ class Workers:
             self._work, self._torch_loader, self._dataset = work, None, packed(loader.dataset)
             self._cannot = None if start_method(loader) == "fork" else unsendable(WorkerSide(loader, self._dataset))
             if self._cannot is not None and loader.workers_by_default:
-                warnings.warn(f"batches are made without workers, since {self._cannot}", stacklevel=4)
+                warn(f"batches are made without workers, since {self._cannot}")
         if self._cannot is not None:
             if loader.workers_by_default:
                 return None

@@ -41,7 +41,7 @@ from layered.foundation.durable import commit
 from layered.foundation.errors import BadFile, BadValue, NewerFormat, NotExportable
 
 FORMAT = 1
-MAX_TENSORS = 100_000
+MAX_TENSORS = 20_000
 Kind = Literal["export", "checkpoint", "weights"]
 
 DTYPES = {

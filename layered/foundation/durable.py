@@ -112,6 +112,31 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
     return Path(path)
 
 
+def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:
+    """Add a line to a file, with one call: all of it, or nothing.
+
+    sync       it is on disk for sure then
+    raises     CannotSave, as `commit` does
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> append_line(file, b"one\\n")
+    >>> append_line(file, b"two\\n", sync=True)
+    >>> file.read_bytes()
+    b'one\\ntwo\\n'
+    """
+    try:
+        with io.FileIO(path, "ab") as file:
+            whole = file.tell()
+            if disk.write(file, memoryview(line)) < len(line):
+                file.truncate(whole)
+                raise OSError(errno.ENOSPC, f"no space for a line of {len(line)} bytes")
+            if sync:
+                disk.sync(file)
+    except OSError as error:
+        raise _cannot_save(path, error) from error
+
+
 def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:
     """Write into a device or a pipe, which cannot be replaced."""
     try:

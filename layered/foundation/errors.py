@@ -6,6 +6,8 @@ Each class also subclasses the built-in exception that people catch, so `except 
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,6 +42,14 @@ class LayeredError(Exception):
 
 def _rebuild(kind: type[LayeredError], problem: str, got: object, expected: object, fix: object) -> LayeredError:
     return kind(problem, got=got, expected=expected, fix=fix)
+
+
+def warn(message: str) -> None:
+    """Warn of something, at the line of the user's code that led to it."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "layered":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 class BadArgument(LayeredError, TypeError):

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.bounded import COPY_AGAIN, MAX_DEPTH
+from layered.foundation.bounded import COPY_AGAIN, MAX_DEPTH, plain_key
 from layered.foundation.errors import BadFile, UnsafeFile
 
-MAX_WORK = 2**20  # instructions done and elements copied
+MAX_WORK = 2**20  # instructions done, those that make objects several times, and elements copied
 MAX_INT_BITS = 1024
 CONVERT = (
     "convert it where it was made, in a session that you trust: torch.save(model.state_dict(), 'weights.pth'), "
@@ -79,6 +79,14 @@ _FRESH: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_SET": set,
 }
+_COSTS = {
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_DICT", "LIST", "TUPLE", "DICT", "REDUCE", "NEWOBJ"), 4),
+    "TUPLE1": 4,
+    "TUPLE2": 4,
+    "TUPLE3": 4,
+    "EMPTY_SET": 8,
+    "FROZENSET": 8,  # even an empty set is large
+}
 
 
 class _Machine:
@@ -91,7 +99,7 @@ class _Machine:
 
     def step(self, code: str, argument: Any) -> None:
         """Do one instruction."""
-        self.charge(8 if code in ("EMPTY_SET", "FROZENSET") else 1)  # even an empty set is large
+        self.charge(_COSTS.get(code, 1))
         stack = self.stack
         if code in _LITERALS:
             if type(argument) is int and argument.bit_length() > MAX_INT_BITS:
@@ -136,13 +144,13 @@ class _Machine:
                 exactly(list, self.stack[-1]).extend(items)
             case "SETITEM":
                 item, key = stack.pop(), stack.pop()
-                exactly(dict, stack[-1])[_key(key)] = item
+                exactly(dict, stack[-1])[plain_key(key)] = item
             case "SETITEMS":
                 items = self.since_mark()
                 exactly(dict, self.stack[-1]).update(_table(items))
             case "ADDITEMS":
                 items = self.since_mark()
-                exactly(set, self.stack[-1]).update(map(_key, items))
+                exactly(set, self.stack[-1]).update(map(plain_key, items))
             case "GLOBAL":
                 stack.append(self.look_up(argument))
             case "STACK_GLOBAL":
@@ -213,21 +221,25 @@ def _small(index: int) -> int:
     return index
 
 
-def _key(key: Any) -> Any:
-    """`key`, if it is of a kind whose hashes cannot be made to collide by the thousand."""
-    if type(key) not in (str, bytes, bool, float, type(None)) and not (type(key) is int and abs(key) < 2**60):
-        raise TypeError(f"a key of type {type(key).__name__}")
-    return key
-
-
 def _table(items: list[Any]) -> dict[Any, Any]:
-    return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+    return {plain_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+def _set(items: Any = ()) -> set[Any]:
+    return set(map(plain_key, _items(items)))
+
+
+def _items(given: Any) -> Any:
+    """`given`, if it is a collection of plain data: going through anything else, as a tensor, would make its items."""
+    if type(given) not in (list, tuple, set, frozenset, dict):
+        raise TypeError(f"{type(given).__name__} where a collection should be")
+    return given
 
 
 _COLLECT: dict[str, Callable[[list[Any]], Any]] = {
     "LIST": list,
     "TUPLE": tuple,
-    "FROZENSET": lambda items: frozenset(map(_key, items)),
+    "FROZENSET": lambda items: frozenset(_set(items)),
     "DICT": _table,
 }
 
@@ -285,13 +297,13 @@ def _numpy_scalar(dtype: np.dtype[Any], raw: bytes) -> Any:
 
 
 def _pairs(pairs: Any = ()) -> dict[Any, Any]:
-    return {_key(key): value for key, value in pairs}
+    return {plain_key(key): value for key, value in map(_items, _items(pairs))}
 
 
 PLAIN_NAMES: dict[str, Any] = {
     "collections OrderedDict": Known("OrderedDict", _pairs),
-    "builtins set": Known("set", lambda items=(): set(map(_key, items))),
-    "builtins frozenset": Known("frozenset", lambda items=(): frozenset(map(_key, items))),
+    "builtins set": Known("set", _set),
+    "builtins frozenset": Known("frozenset", lambda items=(): frozenset(_set(items))),
     "builtins complex": Known("complex", lambda real, imag: complex(real, imag)),
     "builtins bytes": Known("bytes", lambda: b""),
     "_codecs encode": Known("encode", _decoded_bytes),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation.display import show_image, show_title
+from layered.foundation.errors import BadValue, OutOfRange
 from layered.foundation.registry import Registry
 from layered.foundation.tree import leaves, map_tree
 
@@ -40,6 +41,32 @@ def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
     else:
         res = torch.tensor(list(x) if isinstance(x, Sequence) else x, **kwargs)
     return res.float() if res.dtype is torch.float64 and "dtype" not in kwargs else res
+
+
+def pca(x: Any, k: int = 2) -> Tensor:
+    """The first `k` principal components of rows of numbers: where each row lies along the directions in which they vary most.
+
+    x          [row, number], of what `tensor` takes
+    k          how many, from 1 to the smaller of rows and numbers
+    returns    a plain float tensor [row, k] around 0, the component with the largest variance first; a component may come
+               out with its sign turned
+    raises     BadValue for what is no table of finite numbers; OutOfRange for another `k`
+    source     Pearson 1901; the right singular vectors of the centred rows
+
+    >>> pca([[1.0, 1.0], [4.0, 5.0], [7.0, 9.0]], 1).abs().round().tolist()
+    [[5.0], [0.0], [5.0]]
+    """
+    rows: Tensor = plain(x if isinstance(x, Tensor) else tensor(x))
+    rows = rows if rows.dtype is torch.float64 else rows.float()
+    if rows.ndim != 2 or not rows.isfinite().all():
+        raise BadValue(
+            "principal components are of rows of finite numbers", got=tuple(rows.shape), expected="[row, number]"
+        )
+    if not 1 <= k <= min(rows.shape):
+        raise OutOfRange("k is a number of components", got=k, expected=f"from 1 to {min(rows.shape)}")
+    centred = rows - rows.mean(0)
+    directions: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh[:k]
+    return centred @ directions.T
 
 
 def plain(x: Any) -> Any:

@@ -67,8 +67,14 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise
     except _DAMAGE as error:
         raise BadFile(f"'{path}' is damaged", got=f"{error!s:.200}", fix=COPY_AGAIN) from error
-    if not isinstance(data, dict):
-        raise BadFile(f"'{path}' holds no table of tensors", got=f"a {type(data).__name__}", fix=CONVERT)
+    if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
+        raise BadFile(
+            f"'{path}' holds no table of tensors by name",
+            got=", ".join(sorted({type(name).__name__ for name in data})) + " as names"
+            if isinstance(data, dict)
+            else f"a {type(data).__name__}",
+            fix=CONVERT,
+        )
     return data
 
 
@@ -86,7 +92,7 @@ def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
     >>> state_dict_of({"model": {"module.weight": torch.zeros(1)}, "epoch": 3})
     {'weight': tensor([0.])}
     """
-    if data and all(isinstance(x, Tensor) for x in data.values()):
+    if data and all(isinstance(name, str) and isinstance(x, Tensor) for name, x in data.items()):
         tensors = dict(data)
         while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), ""):
             tensors = {name.removeprefix(prefix): x for name, x in tensors.items()}
@@ -176,11 +182,14 @@ def _read_legacy(file: BoundedFile) -> Any:
         raise BadFile(f"{what} has an unknown version or byte order", got=reprlib.repr((version, system)))
     storages: dict[str, Tensor] = {}
     widths: dict[str, int] = {}
+    room = file.size
 
     def load(identity: Any) -> _Storage:
+        nonlocal room
         kind, key, size = _storage_of(identity, what)
         if key not in storages:
-            if size + sum(len(raw) for raw in storages.values()) > file.size:
+            room -= size
+            if room < 0:
                 raise BadFile(f"{what} is smaller than its tensors", fix=COPY_AGAIN)
             storages[key], widths[key] = torch.empty(size, dtype=torch.uint8), kind.dtype.itemsize
         return _Storage(storages[key], kind.dtype)

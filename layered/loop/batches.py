@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from layered.foundation.errors import BadValue, CannotTrain, EmptySource
@@ -77,6 +78,18 @@ def set_epoch(loader: Any, epoch: int, purpose: str) -> None:
             takes_purpose = "purpose" in inspect.signature(tell).parameters
             tell(epoch, purpose) if takes_purpose else tell(epoch)
             return
+
+
+def generators_of(dls: Any) -> list[torch.Generator]:
+    """The generators that foreign loaders draw from, if they are their own; each once."""
+    found = {}
+    for loader in (dls.train, valid_of(dls)):
+        batch_sampler = getattr(loader, "batch_sampler", None)
+        for owner in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                found[id(generator)] = generator
+    return list(found.values())
 
 
 def numbered(batches: Iterable[Any], first: int, count: int | None) -> Iterator[tuple[int, Any]]:

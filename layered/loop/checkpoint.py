@@ -16,18 +16,17 @@ from torch import Tensor, nn
 
 from layered.foundation.archive import write_archive
 from layered.foundation.durable import commit, disk, sweep
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, warn
 from layered.foundation.ranks import rank_and_world
-from layered.foundation.seeds import get_random_states
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
+from layered.loop.optimizers import recipe_of
 from layered.loop.packing import pack
 from layered.loop.processes import any_process, unwrapped
-from layered.loop.restoring import GRADS, MARK, checkpoint_files, named, number_of, prefix_of
-from layered.loop.states import pack_callback, states_of_others
+from layered.loop.restoring import COUNTERS, GRADS, MARK, checkpoint_files, ended_fit, named, number_of, prefix_of
+from layered.loop.states import pack_callback, passing_buffers, random_states, states_of_others
 from layered.loop.writing import Writer, snapshot
 
-COUNTERS = ("epoch", "train_iter", "pct_train", "epochs_started")
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a process that a SIGTERM has ended
 
 
@@ -36,17 +35,18 @@ class Checkpoint(Callback):
 
     folder     is made if need be; newer files have higher numbers
     every      "1 epoch", "50 batches", "10 min": see `Duration.of`
-    keep       how many of the newest files stay; an old one goes only after the new one is safely on disk
+    keep       how many of the newest files stay, beside the last of each earlier fit; an old one goes only after the new one is
+               safely on disk
     background write a copy of the state while training goes on; what fails is raised at the next batch, epoch or end
 
     A fit with the same arguments goes on from there, bit for bit, with `resume="auto"`. The file holds model,
     optimizer, counters, random states, the loader's position, and the state of every callback
-    (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Of several processes the first
-    writes, for all: also what the others have otherwise: random states, unfinished gradients, callbacks.
+    (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Other things that you put onto the
+    learner are not in it. Of several processes the first writes, for all: also what the others have otherwise: random
+    states, unfinished gradients, callbacks.
 
-    A SIGTERM lets the batch at hand end, writes a checkpoint, and ends the process with status 143. In a validation pass the
-    file stands where that pass began, and going on repeats it. Several processes end together where one of them gets
-    the signal, and let a validation pass end first.
+    A SIGTERM lets the batch at hand end (of validation, the pass), writes a checkpoint, and ends the process with status 143.
+    Several processes end together where one of them gets the signal.
     """
 
     order = 1000
@@ -67,7 +67,9 @@ class Checkpoint(Callback):
             raise BadValue("keep is how many checkpoints stay", got=repr(keep), expected="an integer >= 1")
         self.writer = Writer()
         self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit that no record has told yet
-        self.random_at_start: dict[str, Any] = {}  # of the pass at hand
+        self.random_at_start: dict[str, Any] = {}  # of the training pass at hand
+        self.damaged: set[str] = set()  # files that could not be read
+        self.place = self.folder  # where the folder is, wherever the process goes meanwhile
         self.is_terminated = self.is_ended = False
         self.old_handler: Any = None
 
@@ -77,6 +79,9 @@ class Checkpoint(Callback):
     def before_fit(self) -> None:
         self.is_terminated = self.is_ended = False
         self.written.clear()
+        self.place = pathlib.Path(os.path.abspath(self.folder))
+        self.damaged = {os.path.abspath(file) for file in getattr(self.learn._saved, "damaged", ())}
+        self._warn_of_later()
         is_main = threading.current_thread() is threading.main_thread()
         is_heard = getattr(signal.getsignal(signal.SIGTERM), "__func__", None) is Checkpoint._terminate
         if self.learn.fitting and is_main and not is_heard:
@@ -85,12 +90,16 @@ class Checkpoint(Callback):
     def _terminate(self, *_: Any) -> None:
         self.is_terminated = True
 
-    def before_train(self) -> None:
-        self.random_at_start = get_random_states()
+    def _warn_of_later(self) -> None:
+        """Of a callback that comes after this one, what it does at the event in which a file is written is not in the file."""
+        for cb in (cb for cb in self.learn.cbs if cb.order > self.order):
+            if any(cb.handler(event) for event in ("after_batch", "after_epoch")) and cb.state_dict():
+                warn(
+                    f"{cb!r} has the order {cb.order}, after the checkpoint, which misses what it last did: below {self.order}?"
+                )
 
-    def before_validate(self) -> None:
-        if self.learn.fitting and not self.learn.nested:
-            self.random_at_start = get_random_states()
+    def before_train(self) -> None:
+        self.random_at_start = random_states(self.learn)
 
     def after_batch(self) -> None:
         learn = self.learn
@@ -101,7 +110,7 @@ class Checkpoint(Callback):
             is_due = self.every.duration.unit != "epochs" and self.every.due(learn)
             if self._agree(is_due):
                 self.write(learn.epoch, learn.iter + 1)
-        if self.is_terminated and (learn.training or rank_and_world()[1] == 1):
+        if self.is_terminated and learn.training:
             raise SystemExit(TERMINATED)
 
     def after_epoch(self) -> None:
@@ -129,12 +138,6 @@ class Checkpoint(Callback):
         if self.is_terminated:
             raise SystemExit(TERMINATED)
 
-    def on_error(self) -> None:
-        learn = self.learn
-        is_alone = rank_and_world()[1] == 1
-        if self.is_terminated and is_alone and not self.is_ended and learn.dl is not None and not learn.training:
-            self.write(learn.epoch, 0, validating=True)
-
     def on_end(self) -> None:
         handler, self.old_handler = self.old_handler, None
         if handler is not None:
@@ -148,17 +151,14 @@ class Checkpoint(Callback):
         self.write(epoch, batch)
         self.is_ended = True
 
-    def write(self, epoch: int, batch: int, finished: bool = False, validating: bool = False) -> None:
-        """Write a checkpoint from which a fit goes on with batch `batch` of epoch `epoch`, or with its validation."""
+    def write(self, epoch: int, batch: int, finished: bool = False) -> None:
+        """Write a checkpoint from which a fit goes on with batch `batch` of epoch `epoch`."""
         learn, model = self.learn, unwrapped(self.learn.model)
-        random_states = {
-            "random": self.random_at_start if validating else get_random_states(),
-            "random_at_start": self.random_at_start if batch else None,
-        }
+        drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
         callbacks = {name: pack_callback(cb, name) for name, cb in named(learn.cbs).items()}
         held: dict[str, Tensor] = {}  # in the middle of a group each process has gradients of its own
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        others = states_of_others({GRADS: (pack(grads, held, GRADS), held), **callbacks}, random_states)
+        others = states_of_others({GRADS: (pack(grads, held, GRADS), held), **callbacks}, drawn)
         if rank_and_world()[0] > 0:
             return
         self.writer.wait()  # the one before, whose copy can then be forgotten
@@ -167,17 +167,19 @@ class Checkpoint(Callback):
             tensors |= {prefix_of(rank) + name: x for name, x in part.items()}
         state = {
             "model": model.state_dict(),
+            "buffers": passing_buffers(model),
             "grads": grads,
             "loss_func": learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {},
             "opt": learn.opt.state_dict(),
+            "opt_recipe": recipe_of(learn.opt),
             "frozen_idx": learn.opt.frozen_idx,
             "counters": {name: getattr(learn, name) for name in COUNTERS},
             "loader": learn.dl.state_dict() if batch and hasattr(learn.dl, "load_state_dict") else None,
-            **random_states,
+            **drawn,
         }
         manifest = {
             "fit": {"ordinal": learn.fit_ordinal, "arguments": learn.fit_arguments},
-            "position": {"epoch": epoch, "batch": batch, "validating": validating, "finished": finished},
+            "position": {"epoch": epoch, "batch": batch, "finished": finished},
             "state": pack(state, tensors, "state"),
             "callbacks": {name: packed for name, (packed, _) in callbacks.items()},
             "others": [packed for packed, _ in others],
@@ -188,18 +190,21 @@ class Checkpoint(Callback):
             self._store(manifest, tensors)
 
     def _store(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Write the file; then old ones may go."""
-        old = checkpoint_files(self.folder)
+        """Write the file; then old ones may go, but for those at which earlier fits have ended."""
+        old, ordinal = checkpoint_files(self.place), manifest["fit"]["ordinal"]
         number = 1 + (number_of(old[-1]) if old else 0)
-        path, began = self.folder / f"checkpoint-{number:06d}.layered", time.monotonic()
+        ended = f"-fit{ordinal}" if manifest["position"]["finished"] else ""
+        path, began = self.place / f"checkpoint-{number:06d}{ended}.layered", time.monotonic()
         write_archive(path, manifest, tensors, kind="checkpoint")
         told = {"file": path, "bytes": path.stat().st_size, "seconds": time.monotonic() - began}
         self.written.append({**manifest["position"], **told})
-        if not old:
-            commit(self.folder / MARK, lambda file: file.write(b"There were checkpoints here.\n"))
-        for file in old[: max(len(old) + 1 - self.keep, 0)]:
-            disk.delete(file)
-        sweep(self.folder)
+        if not (self.place / MARK).exists():
+            commit(self.place / MARK, lambda file: file.write(b"There were checkpoints here.\n"))
+        sound = [file for file in old if str(file) not in self.damaged]
+        for file in sound[: max(len(sound) + 1 - self.keep, 0)]:
+            if (ended_fit(file) or ordinal) >= ordinal:
+                disk.delete(file)
+        sweep(self.place)
 
     def __repr__(self) -> str:
         return f"Checkpoint('{self.folder}', every='{self.every.duration}', keep={self.keep})"

@@ -132,6 +132,16 @@ class Contexts(Listeners):
                 self.opt.train()
 
     @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A fit that counts among those of this loop if it comes to its end: one that fails can be called again, to go on."""
+        self.fit_ordinal += 1
+        try:
+            yield
+        except BaseException:
+            self.fit_ordinal -= 1
+            raise
+
+    @contextmanager
     def _guarded(self) -> Iterator[None]:
         """However the body ends, `on_end` is heard and nothing of the fit is left over; its exception is raised."""
         grave: BaseException | None = None

@@ -78,6 +78,8 @@ class Listeners(State):
             cb.learn = None
             if self.__dict__.get(cb.name) is cb:
                 delattr(self, cb.name)
+                for other in (other for other in self.cbs if other.name == cb.name):
+                    setattr(self, cb.name, other)
         self._listen()
         return self
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from layered.data.loader import DataLoader
 from layered.foundation.arguments import checked
+from layered.foundation.errors import warn
 from layered.foundation.helpers import noop
 from layered.foundation.paths import Path
 from layered.foundation.ranks import rank_and_world
@@ -145,10 +146,10 @@ class Loop(Contexts):
         saved = find_saved(resume, folder_of([*cbs, *self.cbs]), self.fit_ordinal + 1, arguments)
         if saved is not None and saved.ordinal > self.fit_ordinal + 1:
             self.fit_ordinal += 1
-            if self.logger is not noop:
-                print(
-                    f"fit {self.fit_ordinal} is done: {saved.file} is of fit {saved.ordinal}, which brings the weights"
-                )
+            warn(
+                f"fit {self.fit_ordinal} is done, but what it left is not in the folder: until fit {saved.ordinal} goes on from "
+                f"{saved.file} the learner is as it was made"
+            )
             return
         with self.added_cbs(cbs):
             if self.opt is None or reset_opt:
@@ -157,21 +158,20 @@ class Loop(Contexts):
                 saved.check(self)
                 if self.logger is not noop and rank_and_world()[0] == 0:
                     print(f"going on from {saved.file}: {saved.where}")
-            self.fit_ordinal += 1
             self.opt.set_hypers(lr=self.lr if lr is None else lr)
             if (wd := self.wd if wd is None else wd) is not None:
                 self.opt.set_hypers(wd=wd)
             self.n_epoch, self.epoch_length, self.fit_arguments, self._saved = n_epoch, n_iter, arguments, saved
             self.fitting = True
-            with self._guarded(), ShortTraceback():
-                if saved is not None and saved.finished:
+            with self._counted(), self._guarded(), ShortTraceback():
+                if saved is not None and saved.finished and saved.epoch >= n_epoch:
                     saved.restore(self)
                 else:
                     self.within(FIT, self._epochs)
 
     def _epochs(self) -> None:
         saved = self._saved
-        if saved is not None and saved.batch == 0 and not saved.validating:
+        if saved is not None and saved.batch == 0:
             saved.restore(self)
             self._saved = None
         for epoch in range(0 if saved is None else saved.epoch, self.n_epoch):
@@ -180,12 +180,8 @@ class Loop(Contexts):
 
     def one_epoch(self) -> None:
         """One training pass and, if there is a validation loader, one validation pass."""
-        if self._saved is not None and self._saved.validating:
-            saved, self._saved = self._saved, None
-            saved.restore(self)
-        else:
-            self.begin_pass(self.dls.train, training=True)
-            self.within(TRAIN, self._train_batches)
+        self.begin_pass(self.dls.train, training=True)
+        self.within(TRAIN, self._train_batches)
         valid = valid_of(self.dls)
         if valid is not None:
             self.one_validation(valid)
@@ -198,7 +194,7 @@ class Loop(Contexts):
             saved.restore(self)
         set_epoch(self.dl, self.epochs_started - 1, "peek" if self.peeking else "train")
         if saved is not None:
-            self.all_batches(saved.remaining(self.dl), saved.batch)
+            self.all_batches(saved.remaining(self), saved.batch)
             return
         self.all_batches()
         if self.batch is None:

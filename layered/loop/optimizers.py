@@ -113,6 +113,20 @@ class Optimizers:
         return f"Optimizers({self.opts})"
 
 
+def recipe_of(opt: Any) -> Any:
+    """What an optimizer does, as plain data: by which it is seen whether a saved state is of one like it."""
+    if isinstance(opt, Optimizers):
+        return {name: recipe_of(one) for name, one in opt.opts.items()}
+    inner = getattr(opt, "opt", opt)  # what a wrapper holds
+    steps = [getattr(step, "func", step) for step in getattr(inner, "cbs", ())]
+    return {
+        "kind": type(inner).__qualname__,
+        "steps": [getattr(step, "__qualname__", type(step).__qualname__) for step in steps],
+        "hypers": {name: repr(value) for name, value in inner.defaults.items() if name != "lr"},
+        "sizes": [len(group["params"]) for group in inner.param_groups],
+    }
+
+
 def spread(opt: Any, value: Any) -> list[Any]:
     """One value for each parameter group of `opt`: as in `discriminative`, or a dict by optimizer where there are several.
 

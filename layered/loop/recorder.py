@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layered.foundation.errors import OutOfRange, unknown_name
 from layered.foundation.optional import lazy
 from layered.foundation.tree import find_bs
 from layered.loop.callback import Callback
 from layered.loop.processes import gathered, merge_metrics
+from layered.metrics.adapted import Adapted
+from layered.metrics.metric import Metric, unique_parts
 
 plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
@@ -166,7 +169,22 @@ class Recorder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         self._settle()
-        return super().state_dict()
+        state = super().state_dict()
+        if self.train_metrics and self.learn.training:
+            state["seen"] = [[_seen_by(keeper) for keeper in _keepers(part)] for part in self._parts]
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict({name: value for name, value in state.items() if name != "seen"})
+        for part, kept in zip(self._parts if "seen" in state else (), state.get("seen", ()), strict=False):
+            part.reset()
+            for keeper, values in zip(_keepers(part), kept, strict=True):
+                for name, value in values.items():
+                    setattr(keeper, name, value)
+
+    @property
+    def _parts(self) -> list[Metric]:
+        return unique_parts(self.learn.metric_set)
 
     @property
     def losses(self) -> list[float]:
@@ -236,6 +254,25 @@ class Recorder(Callback):
             points = frame[column].dropna()
             plots.setdefault(name, {})[kind] = points.index, points
         return _plots(plots, "epoch", figsize)
+
+
+def _keepers(part: Metric) -> list[Any]:
+    """The objects in which a part of a metric keeps what it has seen."""
+    return [part, part.metric] if isinstance(part, Adapted) else [part]
+
+
+def _seen_by(keeper: Any) -> dict[str, Any]:
+    """What it has seen, by attribute; of an object that does not say what it keeps, all but functions."""
+    own = vars(keeper) | vars(keeper).get("_buffers", {})
+    if isinstance(keeper, Adapted):
+        names = ["_seen"]
+    elif isinstance(keeper, Metric) and keeper.state:
+        names = list(keeper.state)
+    elif hasattr(keeper, "metric_state"):  # torchmetrics'
+        names = [*keeper.metric_state, "_update_count"]
+    else:
+        names = [name for name, value in own.items() if not callable(value) and name not in vars(nn.Module())]
+    return {name: own[name] for name in names if name in own}
 
 
 def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> Any:

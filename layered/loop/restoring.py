@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -14,16 +15,20 @@ import torch
 from torch import nn
 
 from layered.foundation.archive import read_archive
-from layered.foundation.errors import BadFile, BadValue, CannotRestore
+from layered.foundation.errors import BadFile, BadValue, CannotRestore, NotFoundPath, warn
 from layered.foundation.helpers import listify
+from layered.foundation.pickled import exactly
 from layered.foundation.ranks import rank_and_world
-from layered.foundation.seeds import set_random_states
 from layered.foundation.tables import text_table
+from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
+from layered.loop.optimizers import recipe_of
 from layered.loop.packing import unpack
 from layered.loop.processes import unwrapped
+from layered.loop.states import put_back_random_states
 from layered.loop.weights import check_fits
 
+COUNTERS = {"epoch": int, "train_iter": int, "pct_train": float, "epochs_started": int}  # of a loop
 GRADS = "model.grads"  # among the states of a process
 MARK = ".layered-run"  # what a folder has that once held a checkpoint
 
@@ -32,7 +37,8 @@ class Resume:
     """Where a fit goes on from, and what it may do without.
 
     place      "auto" (the folder of `checkpoint=`), a folder, or a file
-    allow      parts that need not be restored, by the names that the error gives: "callbacks.ema", "random.cuda", …
+    allow      parts that need not be restored, or be as they were, by the names that the error gives: "callbacks.ema",
+               "optimizer", "arguments.n_epoch", …
 
     `resume="auto"` is `resume=Resume("auto")`.
     """
@@ -47,11 +53,13 @@ class Resume:
 class Restored:
     """What was restored of a checkpoint, and how: `learn.restored` after a fit has gone on.
 
-    rows       (part, whether it was restored, how or why not)
+    where            the place in the fit, in words; `epoch_and_batch`, from which it went on
+    rows             (part, whether it was restored, how or why not)
     """
 
-    def __init__(self, file: pathlib.Path, where: str, rows: list[tuple[str, bool, str]]) -> None:
-        self.file, self.where, self.rows = file, where, rows
+    def __init__(self, saved: Saved, rows: list[tuple[str, bool, str]]) -> None:
+        self.file, self.where, self.rows = saved.file, saved.where, rows
+        self.epoch_and_batch = saved.epoch, saved.batch
 
     def __repr__(self) -> str:
         told = [(part, "yes" if done else "no", how) for part, done, how in self.rows]
@@ -64,16 +72,18 @@ class Saved:
     def __init__(self, file: pathlib.Path, asked: Resume) -> None:
         archive = read_archive(file, kind="checkpoint")
         self.file, self.asked, self.tensors = file, asked, archive.tensors
+        self.damaged: list[pathlib.Path] = []  # newer files, which could not be read
         self.lost: set[str] = set()  # parts that are left as they are
         try:
             fit, position = archive.manifest["fit"], archive.manifest["position"]
-            self.ordinal: int = fit["ordinal"]
-            self.arguments: dict[str, Any] = fit["arguments"]
-            self.epoch: int = position["epoch"]
-            self.batch: int = position["batch"]
-            self.validating: bool = position.get("validating", False)
-            self.finished: bool = position["finished"]
-            self.state: dict[str, Any] = unpack(archive.manifest["state"], self.tensors)
+            self.ordinal = _count(fit["ordinal"])
+            self.arguments = exactly(dict, fit["arguments"])
+            self.epoch, self.batch = _count(position["epoch"]), _count(position["batch"])
+            self.finished = exactly(bool, position["finished"])
+            self.state = exactly(dict, unpack(archive.manifest["state"], self.tensors))
+            self.state["counters"] = {
+                name: exactly(kind, self.state["counters"][name]) for name, kind in COUNTERS.items()
+            }
             packed = archive.manifest["callbacks"]
             self.callbacks: dict[str, Any] = {name: unpack(state, self.tensors) for name, state in packed.items()}
             others, rank = archive.manifest.get("others", []), rank_and_world()[0]
@@ -85,7 +95,11 @@ class Saved:
                 self.state.update(part["random"])
                 self.state["grads"] = part["parts"].pop(GRADS, self.state["grads"])
                 self.callbacks.update(part["parts"])
-        except (KeyError, TypeError, AttributeError) as error:
+            for name in ("model", "grads", "loss_func", "opt", "random", *(["random_at_start"] if self.batch else [])):
+                exactly(dict, self.state[name])
+            for state in self.callbacks.values():
+                exactly(dict, state)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise BadFile(f"{file} does not have the form of a checkpoint") from error
 
     def check(self, loop: Any) -> None:
@@ -93,7 +107,7 @@ class Saved:
 
         raises     CannotRestore naming each part that has not, and how to go on without it
         """
-        rows = [self._model(loop), ("optimizer", True, type(loop.opt).__name__), *self._random(), self._loader(loop)]
+        rows = [self._model(loop), self._optimizer(loop), *self._random(loop), self._loader(loop)]
         rows += [*self._processes(), *self._callbacks(loop)]
         lost = [(part, how) for part, done, how in rows if not done]
         refused = [part for part, _ in lost if not {part, part.partition(".")[0]} & set(self.asked.allow)]
@@ -105,14 +119,14 @@ class Saved:
                 f"resume={Resume(self.asked.place, (*self.asked.allow, *refused))}",
             )
         self.lost = {part for part, _ in lost}
-        loop.restored = Restored(self.file, self.where, rows)
+        loop.restored = Restored(self, rows)
 
     @property
     def where(self) -> str:
         """The place in the fit, in words."""
         if self.finished:
             return "the end of the fit"
-        return f"epoch {self.epoch}, " + ("validation" if self.validating else f"batch {self.batch}")
+        return f"epoch {self.epoch}, batch {self.batch}"
 
     def _model(self, loop: Any) -> tuple[str, bool, str]:
         own_loss = loop.loss_func.state_dict() if isinstance(loop.loss_func, nn.Module) else {}
@@ -129,14 +143,24 @@ class Saved:
                 ) from None
         return "model", True, f"{len(self.state['model'])} tensors, {len(self.state['grads'])} gradients"
 
-    def _random(self) -> list[tuple[str, bool, str]]:
+    def _optimizer(self, loop: Any) -> tuple[str, bool, str]:
+        here, then = recipe_of(loop.opt), self.state.get("opt_recipe")
+        is_same = then is None or _is_like(then, here)
+        return (
+            "optimizer",
+            is_same,
+            type(loop.opt).__name__ if is_same else f"of {_brief(then)}, and here is {_brief(here)}",
+        )
+
+    def _random(self, loop: Any) -> list[tuple[str, bool, str]]:
         if rank_and_world()[0] >= self.processes:
             return [("random", True, "of this process, as they are")]
-        here = {"random", "numpy", "torch"} | ({"cuda"} if torch.cuda.is_available() else set())
-        count = len(self.state["random"].get("cuda", ()))
-        fits = {name: name != "cuda" or count == torch.cuda.device_count() for name in here}
         kinds = self.state["random"]
-        return [(f"random.{name}", fits.get(name, False), "state" if fits.get(name) else "not here") for name in kinds]
+        own = len(kinds.get("loader", ())), len(generators_of(loop.dls))
+        has_cuda = torch.cuda.is_available() and len(kinds.get("cuda", ())) == torch.cuda.device_count()
+        fits = {"random": True, "numpy": True, "torch": True, "cuda": has_cuda, "loader": own[0] == own[1]}
+        names = [name for name in kinds if name != "loader" or any(own)]
+        return [(f"random.{name}", fits.get(name, False), "state" if fits.get(name) else "not here") for name in names]
 
     def _processes(self) -> list[tuple[str, bool, str]]:
         world = rank_and_world()[1]
@@ -146,7 +170,16 @@ class Saved:
 
     def _loader(self, loop: Any) -> tuple[str, bool, str]:
         has_place = hasattr(loop.dls.train, "load_state_dict")
-        if not self.batch or self.validating or self.finished:
+        train = loop.dls.train
+        if (
+            getattr(train, "persistent_workers", False)
+            and not has_place
+            and self.state["counters"]["epochs_started"] > 1
+        ):
+            return "loader", False, "its workers went on from pass to pass, and with them their random states"
+        if iter_once(train):
+            return "loader", True, f"takes {self.state['counters']['train_iter']} batches again"
+        if not self.batch or self.finished:
             return "loader", True, "a whole pass"
         if self.state["loader"] is None:
             return "loader", True, f"takes {self.batch} batches again"
@@ -156,64 +189,103 @@ class Saved:
         cbs = named(loop.cbs)
         for name, state in self.callbacks.items():
             if state:
-                yield (
-                    f"callbacks.{name}",
-                    name in cbs,
-                    f"{len(state)} attributes" if name in cbs else "it is not there now",
-                )
+                left = [one for one in cbs[name].state_dict() if one not in state] if name in cbs else []
+                how = f"{len(state)} attributes" + (f"; as made here: {', '.join(left)}" if left else "")
+                yield f"callbacks.{name}", name in cbs, how if name in cbs else "it is not there now"
         for name in cbs:
             if name not in self.callbacks and cbs[name].state_dict():
                 yield f"callbacks.{name}", False, "it was not there then"
 
     def restore(self, loop: Any) -> None:
-        """Put everything back as it was when the file was written; `check` has seen that it fits.
+        """Put everything back as it was when the file was written; `check` has seen that it has its place.
 
-        raises     CannotRestore for the state of another optimizer
+        raises     CannotRestore for what makes no sense after all; the model is then unchanged
         """
+        try:
+            self._restore(loop)
+        except (BadFile, CannotRestore):
+            raise
+        except Exception as error:
+            raise CannotRestore(
+                f"{self.file} holds a state that does not fit",
+                got=f"{type(error).__name__}: {error!s:.200}",
+                fix="make the learner as it was, or start anew with resume=None",
+            ) from error
+
+    def _restore(self, loop: Any) -> None:
         state, model = self.state, unwrapped(loop.model)
+        parameters = dict(model.named_parameters())
+        grads = {
+            name: grad.reshape(parameters[name].shape).to(parameters[name]) for name, grad in state["grads"].items()
+        }
+        self._restore_random(loop, "random")
         if state["frozen_idx"] != loop.opt.frozen_idx:
             loop.opt.freeze_to(state["frozen_idx"])  # clears the optimizer's state, which comes next
-        try:
+        if "optimizer" not in self.lost:
             loop.opt.load_state_dict(state["opt"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise CannotRestore(
-                f"{self.file} is of another optimizer",
-                got=str(error).splitlines()[0],
-                fix="make the same optimizer, or start anew with resume=None",
-            ) from error
-        model.load_state_dict(state["model"])
-        if state["loss_func"]:
-            loop.loss_func.load_state_dict(state["loss_func"])
-        parameters = dict(model.named_parameters())
-        for name, grad in state["grads"].items():
-            parameters[name].grad = grad.to(parameters[name])
+        cbs = named(loop.cbs)
+        for name, kept in self.callbacks.items():
+            if name in cbs and f"callbacks.{name}" not in self.lost:
+                cbs[name].load_state_dict(kept)
         for name, value in state["counters"].items():
             setattr(loop, name, value)
         loop.epochs_done = self.epoch
         loop.fit_began = Moment(loop.train_iter, self.epoch, time.monotonic())
-        cbs = named(loop.cbs)
-        for name, kept in self.callbacks.items():
-            if kept and f"callbacks.{name}" not in self.lost:
-                cbs[name].load_state_dict(kept)
-        self._restore_random("random")
+        if state["loss_func"]:
+            loop.loss_func.load_state_dict(state["loss_func"])
+        model.load_state_dict(state["model"])
+        for name, buffer in state.get("buffers", {}).items():
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, buffer.to(model.get_buffer(name)))
+        for name, grad in grads.items():
+            parameters[name].grad = grad
+        if iter_once(loop.dls.train):
+            for _ in islice(loop.dls.train, loop.train_iter):
+                pass
+        self._restore_random(loop, "random")
 
-    def remaining(self, loader: Any) -> Iterator[Any]:
+    def remaining(self, loop: Any) -> Iterator[Any]:
         """The batches of the interrupted pass that were not taken yet; loaders without `load_state_dict` replay."""
+        loader = loop.dl
         if self.state["loader"] is not None and "loader" not in self.lost:
             loader.load_state_dict(self.state["loader"])
             batches: Iterator[Any] = iter(loader)
+        elif iter_once(loader):  # `restore` has taken them
+            return iter(loader)
         else:
-            self._restore_random("random_at_start")
+            self._restore_random(loop, "random_at_start")
             batches = iter(loader)
             for _ in islice(batches, self.batch):
                 pass
-        self._restore_random("random")
+        self._restore_random(loop, "random")
         return batches
 
-    def _restore_random(self, name: str) -> None:
+    def _restore_random(self, loop: Any, name: str) -> None:
         """Put back the random states of this process; one that was not there then keeps its own."""
         if rank_and_world()[0] < self.processes:
-            set_random_states({k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
+            put_back_random_states(loop, {k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
+
+
+def _count(value: Any) -> int:
+    """A whole number from 0 on, as a file says it."""
+    if exactly(int, value) < 0:
+        raise ValueError(f"a count of {value}")
+    return int(value)
+
+
+def _is_like(then: Any, here: Any) -> bool:
+    """Whether two recipes are the same, in all that both tell: another release of torch may have more options."""
+    if isinstance(then, dict) and isinstance(here, dict):
+        is_several = "kind" not in here and then.keys() != here.keys()
+        return not is_several and all(_is_like(then[name], here[name]) for name in then.keys() & here.keys())
+    return bool(then == here)
+
+
+def _brief(recipe: Any) -> str:
+    if "kind" not in recipe:
+        return "; ".join(f"{name}: {_brief(one)}" for name, one in recipe.items())
+    hypers = [f"{name}={value}" for name, value in recipe["hypers"].items()]
+    return f"{recipe['kind']}({', '.join([*recipe['steps'], *hypers])}) of {'+'.join(map(str, recipe['sizes']))} parameters"
 
 
 def prefix_of(rank: int) -> str:
@@ -235,29 +307,51 @@ def find_saved(resume: Any, folder: pathlib.Path | None, ordinal: int, arguments
 
     resume     None, "auto" (look in `folder`), a folder, a file, or a `Resume`
     folder     of the `Checkpoint` of the fit, if there is one
-    raises     CannotRestore if there were checkpoints and none is usable, or if the fit's arguments differ
+    raises     CannotRestore if there were checkpoints and none is usable, or if the fit's arguments differ; NotFoundPath if there
+               is nothing at a place that was named
     """
     if resume is None:
         return None
     asked = resume if isinstance(resume, Resume) else Resume(resume)
     if asked.place == "auto" and folder is None:
         raise BadValue("resume='auto' needs a place to look", fix="add checkpoint='folder', or resume='folder'")
-    saved = _newest(folder if asked.place == "auto" else pathlib.Path(asked.place), asked)  # type: ignore[arg-type]
+    place = folder if asked.place == "auto" else pathlib.Path(asked.place)
+    assert place is not None
+    saved = _newest(place, asked)
+    if saved is not None and saved.ordinal < ordinal and place.is_file():
+        raise CannotRestore(
+            f"{saved.file} is of an earlier fit",
+            got=f"of fit {saved.ordinal} of a learner, and this is fit {ordinal}",
+            fix="call the fits in the same order, with a learner made anew; learn.load(…) takes the weights alone",
+        )
     if saved is None or saved.ordinal < ordinal:
         return None
+    if saved.ordinal > ordinal:
+        saved = _end_of(ordinal, place.parent if place.is_file() else place, asked) or saved
     if saved.ordinal == ordinal:
         _check_arguments(saved, arguments)
     return saved
 
 
+def _end_of(ordinal: int, folder: pathlib.Path, asked: Resume) -> Saved | None:
+    """The state that an earlier fit of the script left, if it is there and sound."""
+    for file in (file for file in reversed(checkpoint_files(folder)) if ended_fit(file) == ordinal):
+        with suppress(BadFile, OSError):
+            return Saved(file, asked)
+    return None
+
+
 def _check_arguments(saved: Saved, arguments: Mapping[str, Any]) -> None:
+    allowed = saved.asked.allow
     differing = [k for k in arguments if saved.arguments.get(k) != arguments[k]]
+    differing = [k for k in differing if not {"arguments", f"arguments.{k}"} & set(allowed)]
     if differing:
+        named_so = Resume(saved.asked.place, (*allowed, *(f"arguments.{k}" for k in differing)))
         raise CannotRestore(
             f"{saved.file} is of a fit with other arguments",
             got=", ".join(f"{k}={arguments[k]}" for k in differing),
             expected=", ".join(f"{k}={saved.arguments.get(k)}" for k in differing),
-            fix="call the fit as before, or start anew in another folder",
+            fix=f"call the fit as before, or start anew in another folder; or go on with these, resume={named_so}",
         )
 
 
@@ -266,20 +360,26 @@ def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
     if place.is_file():
         return Saved(place, asked)
     files = checkpoint_files(place)
-    others = [] if asked.place == "auto" or not place.is_dir() else [f for f in os.listdir(place) if f[0] != "."]
-    if not files and not others and not (place / MARK).exists():
-        return None
+    if not files and not (place / MARK).exists():
+        if asked.place == "auto":
+            return None
+        raise NotFoundPath(
+            f"there is no checkpoint at '{place}'",
+            got=f"the working folder is '{os.getcwd()}'",
+            fix="resume='auto' starts where there is none yet; resume=None starts anew",
+        )
     failures: list[str] = []
+    damaged: list[pathlib.Path] = []
     for file in reversed(files):
         try:
             saved = Saved(file, asked)
         except (BadFile, OSError) as error:
+            damaged.append(file)
             failures.append(f"{file.name}: {str(error).splitlines()[0]}")
             continue
         if failures:
-            warnings.warn(
-                f"going on from {file}, for newer checkpoints are damaged: {'; '.join(failures)}", stacklevel=4
-            )
+            warn(f"going on from {file}, for newer checkpoints are damaged: {'; '.join(failures)}")
+        saved.damaged = damaged
         return saved
     raise CannotRestore(
         f"no usable checkpoint in {place}",
@@ -294,7 +394,16 @@ def checkpoint_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found, key=number_of)
 
 
+_NAME = re.compile(r"checkpoint-(\d+)(?:-fit(\d+))?", re.ASCII)
+
+
 def number_of(file: pathlib.Path) -> int:
     """The number in a checkpoint's name, from 1; 0 if it has none."""
-    digits = file.stem.rpartition("-")[2]
-    return int(digits) if digits.isdecimal() else 0
+    found = _NAME.fullmatch(file.stem)
+    return int(found[1]) if found else 0
+
+
+def ended_fit(file: pathlib.Path) -> int | None:
+    """The number of the fit whose end a checkpoint holds, by its name; None if it was written on the way."""
+    found = _NAME.fullmatch(file.stem)
+    return int(found[2]) if found and found[2] else None

@@ -6,23 +6,29 @@ import hashlib
 import json
 import random
 import re
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layered.foundation.errors import CannotSave
 from layered.foundation.ranks import rank_and_world
+from layered.foundation.seeds import get_random_states, set_random_states
+from layered.loop.batches import generators_of
 from layered.loop.callback import Callback
 from layered.loop.packing import pack
 from layered.loop.processes import gathered
 
 Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `pack` returns, and the tensors that it refers to
 
-_CHANGING = (deque, random.Random, torch.Generator, np.random.Generator)  # in place
+_CHANGING = (
+    random.Random,
+    torch.Generator,
+    np.random.Generator,
+    np.random.RandomState,
+)  # in place, where nobody sees it
 
 
 def _changes(value: Any) -> bool:
@@ -44,6 +50,24 @@ def pack_callback(cb: Callback, where: str) -> Packed:
                 raise
         tensors.update(part)
     return res, tensors
+
+
+def passing_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers of a model that its `state_dict` leaves out, by name."""
+    kept = model.state_dict().keys()
+    return {name: x for name, x in model.named_buffers() if name not in kept}
+
+
+def random_states(loop: Any) -> dict[str, Any]:
+    """The states of the global generators, and of those that the loaders have to themselves."""
+    return {**get_random_states(), "loader": [generator.get_state() for generator in generators_of(loop.dls)]}
+
+
+def put_back_random_states(loop: Any, states: Mapping[str, Any]) -> None:
+    """Put back what `random_states` gave."""
+    set_random_states({**get_random_states(), **states})
+    for generator, state in zip(generators_of(loop.dls), states.get("loader", ()), strict=False):
+        generator.set_state(state)
 
 
 def states_of_others(parts: Mapping[str, Packed], random_states: Any) -> list[Packed]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation.archive import read_archive, write_archive
-from layered.foundation.errors import BadArgument, BadFile, CannotRestore, NotFoundPath
+from layered.foundation.errors import BadArgument, BadFile, CannotRestore, NotFoundPath, warn
 from layered.foundation.paths import Path
 from layered.foundation.ranks import rank_and_world
 from layered.foundation.torch_files import read_weights
@@ -85,12 +84,16 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
     for key in ("model", "state_dict"):
         if isinstance(weights.get(key), Mapping):
             if "opt" in weights:
-                warnings.warn(f"the optimizer's state in {path} is another library's and is left out", stacklevel=4)
+                warn(f"the optimizer's state in {path} is another library's and is left out")
             weights = dict(weights[key])
     return weights, None
 
 
 def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
+    """Refuse weights whose shapes differ from the model's own; `strict`, also names that are missing or unexpected.
+
+    raises     CannotRestore naming up to eight of each
+    """
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     shapes = [
         f"{n}: {tuple(given[n].shape) if torch.is_tensor(given[n]) else type(given[n]).__name__} instead of {tuple(own[n].shape)}"
@@ -108,4 +111,4 @@ def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[st
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return ", ".join(map(str, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue
+from layered.foundation.errors import BadValue, warn
 from layered.foundation.optional import lazy
 from layered.foundation.tensors import plain
 from layered.metrics.inputs import flatten_check, floats
@@ -61,7 +60,7 @@ class Kept(Metric):
                 raise BadValue("ignore_index needs one target a row", got=f"targets {list(targ.shape)} in all")
             pred, targ = pred[targ != self.ignore_index], targ[targ != self.ignore_index]
         if pred.is_floating_point() and (strange := int(pred.isnan().sum())):
-            warnings.warn(f"metric '{self.name}' is nan: {strange} of {pred.numel()} predictions are NaN", stacklevel=2)
+            warn(f"metric '{self.name}' is nan: {strange} of {pred.numel()} predictions are NaN")
             return math.nan
         return self.whole(pred, targ)
 

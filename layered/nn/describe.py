@@ -11,8 +11,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from layered.foundation.errors import BadFile, LayeredError, NotExportable
 from layered.foundation.exportable import upgraded
@@ -140,6 +141,10 @@ class _Describer:
         match value:
             case None | bool() | int() | float() | str():
                 return value
+            case np.generic():
+                return value.item()
+            case Tensor() | np.ndarray() if value.ndim == 0:
+                return value.item()
             case NormType():
                 return {"norm": value.name}
             case tuple():
@@ -147,7 +152,7 @@ class _Describer:
             case list():
                 return [self.value(item, path) for item in value]
             case dict() if all(isinstance(key, str) for key in value):
-                return {"dict": {key: self.value(item, path) for key, item in value.items()}}
+                return {"dict": {key: self.value(item, f"{path}.{key}") for key, item in value.items()}}
             case nn.Module():
                 return {"module": _Describer().node(value, path)}
         name = modules.name_of(value) if isinstance(value, type) else functions.name_of(value)
@@ -209,31 +214,41 @@ def _args_of_torch(module: nn.Module, path: str) -> dict[str, Any]:
 
 
 class _Rebuilder:
+    """Builds modules and counts their `parts` as a walk over the model meets them: a shared one at each of its places."""
+
     def __init__(self) -> None:
-        self.built: dict[str, nn.Module] = {}
+        self.built: dict[str, tuple[nn.Module, int]] = {}  # whole, children included, with its parts
+        self.parts = 0
 
     def module(self, node: Mapping[str, Any], path: str) -> nn.Module:
         if "same" in node:
-            return self.built[node["same"]]
-        if len(self.built) >= MAX_MODULES:
-            raise BadFile("the description of a model has far too many parts", expected=f"at most {MAX_MODULES}")
+            module, parts = self.built[node["same"]]
+            self.count(self.parts + parts)
+            return module
+        before = self.parts
         kind: Any = modules.get(node["kind"])
         (described,) = upgraded(kind, node["kind"], node.get("version", 1), node["args"])
-        args = self.table(described)
-        module: nn.Module = kind.from_init_args(args) if issubclass(kind, Recorded) else kind(**args)
-        self.built[path] = module
+        args = self.table(described, path)
+        module = kind.from_init_args(args) if issubclass(kind, Recorded) else kind(**args)
+        self.count(max(self.parts + 1, before + sum(1 for _ in module.modules())))
         for name, child in node.get("children", {}).items():
             module.add_module(name, self.module(child, f"{path}.{name}".lstrip(".")))
+        self.built[path] = module, self.parts - before
         return module
 
-    def table(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def count(self, parts: int) -> None:
+        self.parts = parts
+        if parts > MAX_MODULES:
+            raise BadFile("the description of a model has far too many parts", expected=f"at most {MAX_MODULES}")
+
+    def table(self, given: Mapping[str, Any], path: str) -> dict[str, Any]:
         if "device" in given or "dtype" in given:  # memory would be taken before the weights are seen
             raise BadFile("a description of a model names neither device nor dtype", got=list(given)[:5])
-        return {name: self.value(value) for name, value in given.items()}
+        return {name: self.value(value, f"{path}.{name}".lstrip(".")) for name, value in given.items()}
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Any, path: str) -> Any:
         if isinstance(value, list):
-            return [self.value(item) for item in value]
+            return [self.value(item, path) for item in value]
         if not isinstance(value, Mapping):
             return value
         ((tag, content),) = value.items()
@@ -241,11 +256,11 @@ class _Rebuilder:
             case "norm":
                 return NormType[content]
             case "tuple":
-                return tuple(self.value(item) for item in content)
+                return tuple(self.value(item, path) for item in content)
             case "dict":
-                return self.table(content)
+                return self.table(content, path)
             case "module":
-                return _Rebuilder().module(content, "")
+                return self.module(content, path)
             case "class":
                 return modules.get(content)
             case "function":

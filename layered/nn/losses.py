@@ -34,7 +34,8 @@ class BaseLoss(Recorded):
     is_2d      the loss wants [rows, classes] (and [rows] or [rows, classes] as targets); else both become [numbers]
 
     Integer targets become int64. With `reduction="none"` the loss of each row of the flattened predictions comes back.
-    raises     BadValue if predictions and targets do not have the same number of rows
+    raises     BadValue if predictions and targets do not have the same number of rows, or whole numbers are compared as if
+               they were shares of classes
     """
 
     y_int = False
@@ -67,17 +68,17 @@ class BaseLoss(Recorded):
         return self.func(pred, target, **kwargs)  # type: ignore[no-any-return]
 
     def _flat(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        per_class = self.is_2d and target.shape == pred.shape
         if not self.is_2d:
             flat_pred, flat_target = pred.reshape(-1), target.reshape(-1)
         else:
-            per_class = target.shape == pred.shape
             flat_pred = self._rows(pred)
             flat_target = self._rows(target) if per_class else target.reshape(-1)
-        if len(flat_pred) != len(flat_target):
+        if len(flat_pred) != len(flat_target) or (per_class and not target.is_floating_point()):
             raise BadValue(
                 f"{type(self).__name__} cannot compare predictions and targets of these shapes",
                 got=f"predictions {list(pred.shape)}, targets {list(target.shape)}",
-                expected=f"the same shape, or targets without axis {self.axis}" if self.is_2d else "the same shape",
+                expected=f"targets without axis {self.axis}, or shares of classes" if self.is_2d else "the same shape",
                 fix="check the number of outputs of the model (n_out) and the loss's axis",
             )
         return flat_pred, flat_target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from numbers import Real
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadArgument, BadValue, OutOfRange
+from layered.foundation.errors import BadArgument, BadValue, OutOfRange, warn
 from layered.optim.hypers import Hypers
 
 norm_types: tuple[type[nn.Module], ...] = (
@@ -187,7 +186,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             raise OutOfRange(f"cannot freeze to group {n}", got=f"{count} groups", expected=f"-{count} to {count}")
         self.frozen_idx = n % count if n < 0 else n
         if self.frozen_idx == count:
-            warnings.warn(f"all {count} parameter groups are frozen: nothing will train", stacklevel=2)
+            warn(f"all {count} parameter groups are frozen: nothing will train")
         for i, plist in enumerate(self.param_lists):
             for p in plist:
                 trains = i >= self.frozen_idx or (self.train_bn and self.flags(p).get("force_train", False))

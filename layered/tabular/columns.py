@@ -7,15 +7,19 @@ numbers, other categories) gives the same codes and floats, and what cannot be r
 from __future__ import annotations
 
 import ctypes
+import datetime
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadArgument, BadValue
+from layered.foundation.errors import BadArgument, BadValue, nearest
+from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
 
 pd = lazy("pandas")
@@ -24,13 +28,25 @@ Array = np.ndarray[Any, Any]
 
 NEAR = 2**12  # whole numbers that lie so near to each other are their own positions
 LARGEST = 1e30  # numbers beyond count as missing: their standard scores might not fit into float32
-MANY_DIGITS = 1000  # a text with more is no number that a level could be
+MANY_DIGITS = 1000  # a number with more is none that a level could be
+TRUTHS = {"true": 1.0, "false": 0.0}
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d|-?\d+ days?)(?:[ T](\S+))?")
+
+
+def listed(names: Any) -> list[Any]:
+    """Names as a list: one, several in anything list-like (a list, an index, a column, an array), none for None.
+
+    >>> listed("x"), listed(np.array(["x", "y"])), listed(None)
+    (['x'], ['x', 'y'], [])
+    """
+    return listify(names.tolist() if getattr(names, "ndim", 0) and hasattr(names, "tolist") else names)
 
 
 class Levels:
     """Finds the code of a value in a vocabulary: the value itself, else one that reads the same ("1", 1.0 and 1).
 
-    A text is no other text: "7" is not "007", but the number 7 is, where there is no "7".
+    A text is no other text: "7" is not "007", but the number 7 is, where there is no "7". Days are the same with midnight
+    behind them as without.
 
     >>> levels = Levels(CategoryMap([1, 2], add_na=True))
     >>> [levels.code(value) for value in (1, 2.0, "2", "x", None)]
@@ -39,7 +55,7 @@ class Levels:
 
     def __init__(self, vocab: CategoryMap, unknown: int = 0) -> None:
         self.vocab, self.unknown = vocab, unknown
-        self._readings: tuple[dict[Any, int], dict[Any, int]] | None = None
+        self._readings: tuple[dict[Any, int], dict[Any, int], dict[Any, int]] | None = None
 
     def code(self, value: Any) -> int:
         """The code of one value; `unknown` for one that is missing or not in the vocabulary."""
@@ -52,26 +68,30 @@ class Levels:
     def _code_by_reading(self, value: Any) -> int:
         if self._readings is None:
             self._readings = self._read()
-        of_numbers, of_texts = self._readings
+        of_numbers, of_texts, of_moments = self._readings
         number = as_number(value)
         if isinstance(value, str):
-            return of_numbers.get(value, of_numbers.get(number, self.unknown))
-        exact = of_numbers.get(number, self.vocab.o2i.get(str(value if isinstance(value, bool) else number)))
+            found = of_numbers.get(value, of_numbers.get(number))
+            return of_moments.get(moment(value), self.unknown) if found is None else found
+        text = str(value if isinstance(value, bool) or number is None else number)
+        exact = of_numbers.get(number, self.vocab.o2i.get(text))
         return of_texts.get(number, self.unknown) if exact is None else exact
 
-    def _read(self) -> tuple[dict[Any, int], dict[Any, int]]:
-        """The codes of levels that are numbers, by number and by text; and of levels that are texts, by number."""
+    def _read(self) -> tuple[dict[Any, int], dict[Any, int], dict[Any, int]]:
+        """The codes of levels that are numbers, by number and by text; of levels that are texts, by number; and by moment."""
         of_numbers: dict[Any, int] = {}
         of_texts: dict[Any, int] = {}
+        of_moments: dict[Any, int] = {}
         for label, code in self.vocab.o2i.items():
             if isinstance(label, str):
                 of_texts.setdefault(as_number(label), code)
+                of_moments.setdefault(moment(label), code)
             else:
                 of_numbers.setdefault(as_number(label), code)
                 of_numbers.setdefault(str(label), code)
-        for readings in (of_numbers, of_texts):
+        for readings in (of_numbers, of_texts, of_moments):
             readings.pop(None, None)
-        return of_numbers, of_texts
+        return of_numbers, of_texts, of_moments
 
     def codes(self, column: Any) -> Array:
         """The codes of a column, in the smallest type of integers that holds them."""
@@ -137,26 +157,46 @@ def is_missing(value: Any) -> bool:
     if value is None:
         return True
     differs = value != value  # of NaN and NaT; pandas' NA gives itself
-    return bool(differs) if isinstance(differs, (bool, np.bool_)) else differs is pd.NA
+    is_truth = isinstance(differs, (bool, np.bool_)) or (isinstance(differs, Tensor) and not differs.ndim)
+    return bool(differs) if is_truth else differs is pd.NA
 
 
 def plain_level(value: Any) -> Any:
     """A value as a level: text, or a number or truth value of Python's; anything else, as dates, as it prints.
+
+    A whole number of more digits than are read or written anywhere is the text of its hexadecimal digits.
 
     >>> plain_level(np.int8(3)), plain_level(b"x"), plain_level(np.datetime64("2020-01-01"))
     (3, 'x', '2020-01-01')
     """
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
-    elif isinstance(value, np.generic):
+    elif isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
         value = value.item()
+    if isinstance(value, datetime.timedelta):
+        value = pd.Timedelta(value)
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < MANY_DIGITS:
+        value = int(value) if value == int(value) else float(value)
+    if isinstance(value, int) and value.bit_length() > 4 * MANY_DIGITS:
+        return hex(value)
     if isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    if isinstance(value, Decimal) and value.is_finite():
-        return int(value) if value == int(value) else float(value)
     return str(value).removesuffix(" 00:00:00")  # of a day that comes as its first moment
+
+
+def moment(text: str) -> str | None:
+    """A date or a time span as `plain_level` writes it, of text that says one; None for other text.
+
+    >>> moment("2020-01-01T00:00:00"), moment("2020-01-01 03:04:05"), moment("x 00:00:00")
+    ('2020-01-01', '2020-01-01 03:04:05', None)
+    """
+    found = _MOMENT.fullmatch(text.strip())
+    if found is None:
+        return None
+    day, time = found.groups()
+    return day if time in (None, "00:00", "00:00:00") else f"{day} {time}"
 
 
 def as_number(value: Any) -> int | float | None:
@@ -196,11 +236,13 @@ def levels_of(column: Any, is_declared: bool = True) -> CategoryMap:
 
 
 def number_of(value: Any) -> float:
-    """A value as a number; NaN where it is missing, larger than `LARGEST`, or cannot be read as one.
+    """A value as a number; NaN where it is missing, larger than `LARGEST`, or cannot be read as one. "True" is 1.
 
-    >>> number_of("2.5"), number_of(True), number_of("much"), number_of(None)
+    >>> number_of("2.5"), number_of("true"), number_of("much"), number_of(None)
     (2.5, 1.0, nan, nan)
     """
+    if isinstance(value, str) and value.strip().lower() in TRUTHS:
+        return TRUTHS[value.strip().lower()]
     if isinstance(value, str) and ("_" in value or not value.isascii()):  # which Python reads, and pandas does not
         return math.nan
     try:
@@ -276,13 +318,21 @@ def _read_numbers(values: Any) -> Array:
         numbers = None
     if numbers is None or numbers.dtype.kind == "c":
         return np.fromiter(map(number_of, values), np.float64, len(values))
-    return numbers.to_numpy(np.float64, na_value=np.nan)  # type: ignore[no-any-return]
+    read: Array = np.array(numbers.to_numpy(np.float64, na_value=np.nan))
+    unread = np.flatnonzero(np.isnan(read) & values.notna().to_numpy())
+    read[unread] = [TRUTHS.get(str(value).strip().lower(), math.nan) for value in values.iloc[unread]]
+    return read
+
+
+def not_encoded(name: Any, kind: Any = None) -> BadValue:
+    """The error for a categorical column without codes."""
+    return BadValue(f"the column {name!r} is categorical, and not encoded", got=kind, fix="procs=[Categorify, ...]")
 
 
 def _no_number(name: Any, example: Any, fix: str) -> BadValue:
     return BadValue(
         f"the column {name!r} is to be continuous, but holds what is no number",
-        got=repr(example),
+        got=repr(plain_level(example) if isinstance(example, int) else example)[:100],
         expected="numbers, or nothing where one is missing",
         fix=fix,
     )
@@ -299,10 +349,11 @@ def check_columns(frame: Any, names: Iterable[Any], what: str) -> None:
     there = set(frame.columns)
     missing = [name for name in names if name not in there]
     if missing:
+        near = nearest(str(missing[0]), map(str, frame.columns), 1)
         raise BadValue(
             f"the table has no column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}, {what}",
             got="the columns " + (", ".join(map(repr, list(frame.columns)[:20])) or "none"),
-            fix="check the names: upper and lower case, blanks around them",
+            fix=f"did you mean {near[0]!r}?" if near else "check the names: upper and lower case, blanks around them",
         )
     if not frame.columns.is_unique:
         double = sorted({str(name) for name in names if (frame.columns == name).sum() > 1})

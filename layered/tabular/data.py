@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -18,11 +17,11 @@ from layered.data.loader_set import DataLoaders
 from layered.data.splitters import IndexSplitter, RandomSplitter
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, LayeredError, refuse_unknown
-from layered.foundation.helpers import listify
+from layered.foundation.errors import BadValue, LayeredError, refuse_unknown, warn
 from layered.foundation.lists import L
 from layered.foundation.optional import lazy
 from layered.foundation.registry import loader_kinds
+from layered.tabular.columns import listed
 from layered.tabular.frames import as_frame, cont_cat_split, read_table
 from layered.tabular.procs import Categorify, FillMissing
 from layered.tabular.targets import Target
@@ -97,6 +96,11 @@ class TabDataLoader(TfmdDL):
         """The class of the tables that it loads."""
         return TabularPandas
 
+    @classmethod
+    def loaders_type(cls) -> type[DataLoaders]:
+        """The class of the loaders that it is one of."""
+        return TabularDataLoaders
+
     def described(self) -> dict[str, Any]:
         """What an exported file keeps of the table: names, fitted procs and targets, no rows."""
         to: Tabular = self.dataset
@@ -119,7 +123,7 @@ class TabDataLoader(TfmdDL):
         to.items = _no_rows(to)
         to.is_processed = True
         train = cls(to, bs=state["bs"], shuffle=True, drop_last=True, do_setup=False, after_batch=state["after_batch"])
-        return TabularDataLoaders(train, train.new(to, shuffle=False, drop_last=False), device="cpu")
+        return cls.loaders_type()(train, train.new(to, shuffle=False, drop_last=False), device="cpu")
 
 
 @loader_kinds.register("tabular.TabWeightedDL")
@@ -168,7 +172,7 @@ class TabularDataLoaders(DataLoaders):
         splits     training and validation positions, in place of both
         kwargs     for the loaders: `bs`, `val_bs`, `device`, `weights`, …
         """
-        refuse_unknown(kwargs, _loader_arguments() | names_of(TabularDataLoaders.from_df), f"{cls.__name__}.from_df")
+        refuse_unknown(kwargs, loader_arguments() | names_of(TabularDataLoaders.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(df)
         names = list(frame.columns)[-1:] if y_names is None else y_names
         if cat_names is None and cont_names is None:
@@ -225,7 +229,7 @@ class TabularDataLoaders(DataLoaders):
 
         with_labels  with the targets; by default where the table has them, and they can be encoded
         process      False for rows that are processed already
-        inplace      encode the frame that is given, in place of a copy
+        inplace      put what is made of them into the frame that is given, too
         raises       BadValue, naming all columns that are missing
         """
         valid = self.loaders[min(1, len(self.loaders) - 1)]
@@ -242,10 +246,10 @@ class TabularDataLoaders(DataLoaders):
         if with_labels is not None or not len(res) or not set(like.y_names) <= set(res.items.columns):
             return like.test_set(res.items, with_labels=bool(with_labels), inplace=inplace)
         try:
-            return like.test_set(res.items, with_labels=True)
+            return like.test_set(res.items, with_labels=True, inplace=inplace)
         except LayeredError as error:
-            unlabelled = like.test_set(res.items)  # an error of the inputs is raised here again
-            warnings.warn(f"the targets of these rows are left out: {error.problem}", stacklevel=4)
+            unlabelled = like.test_set(res.items, inplace=inplace)  # an error of the inputs is raised here again
+            warn(f"the targets of these rows are left out: {error.problem}")
             return unlabelled
 
 
@@ -268,7 +272,7 @@ def split_columns(frame: Any, y_names: Any) -> tuple[list[Any], list[Any]]:
 
     raises     BadValue for a column of dates, which is neither
     """
-    targets = listify(y_names)
+    targets = listed(y_names)
     cont, cat = cont_cat_split(frame, dep_var=targets)
     neither = [name for name in frame.columns if name not in {*cont, *cat, *targets}]
     if neither:
@@ -318,6 +322,7 @@ def _no_rows(to: Tabular) -> Any:
     return pd.DataFrame({name: np.zeros(0, dtype=kind) for name, kind in kinds.items()})
 
 
-def _loader_arguments() -> set[str]:
+def loader_arguments() -> set[str]:
+    """The keywords that loaders of a table take."""
     own = {*names_of(DataLoaders.from_dsets), *names_of(TabularDataLoaders.from_tabular)}
     return own | arguments_of(TabDataLoader) | {f"val_{name}" for name in ("n", "num_workers")}

@@ -10,7 +10,7 @@ import numpy as np
 
 from layered.foundation.errors import BadValue
 from layered.foundation.optional import lazy
-from layered.tabular.columns import check_columns
+from layered.tabular.columns import check_columns, listed
 
 pd = lazy("pandas")
 
@@ -73,15 +73,16 @@ def add_elapsed_times(df: Any, field_names: Sequence[str] | str, date_field: str
     field_names  columns that say whether an event happened on that row's date
     date_field   the column of dates
     base_field   whose events: they are counted for each of its values by itself
-    returns      a copy with `After<event>` (days since, ≥ 0), `Before<event>` (days until, ≤ 0), both 0 where there is none,
-                 `<event>_bw` (how often in the 7 rows up to this one, by date) and `<event>_fw` (in the 7 rows from it on)
+    returns      a copy with all `After<event>` (days since, ≥ 0), then all `Before<event>` (days until, ≤ 0), both 0 where
+                 there is none, then `<event>_bw` (how often in the 7 rows up to this one, by date) and `<event>_fw` (in the 7
+                 rows from it on)
 
     >>> df = pd.DataFrame({"date": ["2024-01-01", "2024-01-03", "2024-01-04"], "promo": [True, False, True], "shop": 1})
     >>> res = add_elapsed_times(df, ["promo"], "date", "shop")
     >>> res.Afterpromo.tolist(), res.Beforepromo.tolist(), res.promo_bw.tolist()
     ([0, 2, 0], [0, -1, 0], [1.0, 1.0, 2.0])
     """
-    names = [field_names] if isinstance(field_names, str) else list(field_names)
+    names = listed(field_names)
     check_columns(df, [*names, date_field, base_field], "which the times are counted by")
     res = df.copy()
     make_date(res, date_field)
@@ -89,12 +90,15 @@ def add_elapsed_times(df: Any, field_names: Sequence[str] | str, date_field: str
     rows = res.iloc[order].reset_index(drop=True)
     base = pd.factorize(rows[base_field])[0]
     base = np.where(base < 0, base.max(initial=-1) + 1, base)  # rows of no base at the end, together
+    after, before = {}, {}
     for name in names:
         event = rows[date_field].where(rows[name].eq(True).fillna(False).astype(bool))
         since = (rows[date_field] - event.groupby(base).ffill()).dt.days
         until = (rows[date_field] - event.groupby(base).bfill()).dt.days
-        res["After" + name] = _back(since.fillna(0).astype("int64"), order)
-        res["Before" + name] = _back(until.fillna(0).astype("int64"), order)
+        after["After" + name] = _back(since.fillna(0).astype("int64"), order)
+        before["Before" + name] = _back(until.fillna(0).astype("int64"), order)
+    for column, values in {**after, **before}.items():
+        res[column] = values
     for suffix, step in (("_bw", 1), ("_fw", -1)):
         for name in names:
             counts = rows[name].eq(True).fillna(False).astype("float64")[::step].reset_index(drop=True)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from layered.foundation.display import in_notebook
-from layered.foundation.errors import BadArgument, BadValue, NotFoundPath
+from layered.foundation.errors import BadArgument, BadValue, EmptySource, NotFoundPath
 from layered.foundation.lists import L
 from layered.foundation.optional import lazy
 from layered.foundation.paths import Path
+from layered.tabular.columns import listed
 
 pd = lazy("pandas")
 display = lazy("IPython.display")
@@ -51,7 +52,11 @@ def holds_columns(table: Mapping[Any, Any]) -> bool:
 
 
 def _is_column(values: Any) -> bool:
-    return isinstance(values, Sized) and not isinstance(values, (str, bytes, Mapping, Set))
+    return (
+        isinstance(values, Sized)
+        and not isinstance(values, (str, bytes, Mapping, Set))
+        and getattr(values, "ndim", 1) > 0
+    )
 
 
 def _is_row(row: Any) -> bool:
@@ -62,21 +67,26 @@ def read_table(path: str | os.PathLike[str], **kwargs: Any) -> Any:
     """A table from a file, by its suffix: .csv, .tsv (also compressed), .parquet, .feather.
 
     kwargs     for pandas' reader of that kind of file
-    raises     NotFoundPath, BadValue for another suffix
+    raises     NotFoundPath, EmptySource for an empty file, BadValue for another suffix
     """
     if str(path).partition("://")[1] == "" and not os.path.exists(path):
         raise NotFoundPath(f"there is no table '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
     suffixes = [s.lower() for s in Path(path).suffixes]
     kind = next((s for s in reversed(suffixes) if s in (".csv", ".tsv", ".txt", ".parquet", ".feather")), None)
-    match kind:
-        case ".csv" | ".txt":
-            return pd.read_csv(path, **kwargs)
-        case ".tsv":
-            return pd.read_csv(path, **{"sep": "\t", **kwargs})
-        case ".parquet":
-            return pd.read_parquet(path, **kwargs)
-        case ".feather":
-            return pd.read_feather(path, **kwargs)
+    try:
+        match kind:
+            case ".csv" | ".txt":
+                return pd.read_csv(path, **kwargs)
+            case ".tsv":
+                return pd.read_csv(path, **{"sep": "\t", **kwargs})
+            case ".parquet":
+                return pd.read_parquet(path, **kwargs)
+            case ".feather":
+                return pd.read_feather(path, **kwargs)
+    except pd.errors.EmptyDataError as error:
+        raise EmptySource(
+            f"the table '{path}' is empty", got=error, expected="a line of names, then the rows", fix="check the file"
+        ) from error
     raise BadValue(
         f"what kind of table '{path}' is cannot be told",
         expected="a name that ends in .csv, .tsv, .parquet or .feather",
@@ -94,7 +104,7 @@ def cont_cat_split(df: Any, max_card: int = 20, dep_var: Any = None) -> tuple[L,
     ((#1) ['price'], (#2) ['rooms','city'])
     """
     df = as_frame(df)
-    left_out = set(dep_var if isinstance(dep_var, (list, tuple, set, L)) else [dep_var])
+    left_out = set(listed(dep_var))
     cont, cat = L(), L()
     for name in df.columns:
         kind = df[name].dtype
@@ -117,7 +127,7 @@ def df_shrink_dtypes(df: Any, skip: Sequence[Any] = (), obj2cat: bool = True, in
     {'i': dtype('int8'), 'u': dtype('int16')}
     """
     df = as_frame(df)
-    smaller = {name: _smaller(df[name], obj2cat, int2uint) for name in df.columns if name not in set(skip)}
+    smaller = {name: _smaller(df[name], obj2cat, int2uint) for name in df.columns if name not in set(listed(skip))}
     return {name: kind for name, kind in smaller.items() if kind is not None and kind != df[name].dtype}
 
 

@@ -10,9 +10,8 @@ import torch
 
 from layered.foundation.arguments import checked
 from layered.foundation.errors import BadArgument, BadValue
-from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
-from layered.tabular.columns import Array, check_columns
+from layered.tabular.columns import Array, check_columns, listed
 from layered.tabular.frames import as_frame
 from layered.tabular.types import Tabular, table_of
 from layered.training.inference import decoder_of
@@ -46,7 +45,7 @@ def permutation_importance(
     source     Breiman 2001
     """
     frame, to = as_frame(df).reset_index(drop=True), table_of(getattr(learn, "dls", None))
-    names = list(to.x_given if features is None else features)
+    names = to.x_given if features is None else listed(features)
     for name in names:
         _check_input(to, name)
     check_columns(frame, [*names, *to.y_names], "which importance is measured with")
@@ -84,7 +83,7 @@ def partial_dependence(
     """
     frame, to = as_frame(df), table_of(getattr(learn, "dls", None))
     _check_input(to, feature)
-    values = _grid(to, frame, feature, grid_resolution) if grid is None else listify(grid)
+    values = _grid(to, frame, feature, grid_resolution) if grid is None else listed(grid)
     if not len(frame) or not values:
         raise BadValue(
             f"there is nothing to take the mean of, or no value of {feature!r} to set",

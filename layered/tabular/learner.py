@@ -11,14 +11,15 @@ from torch import nn
 from layered.data.encodings import get_c
 from layered.foundation.arguments import checked
 from layered.foundation.errors import BadArgument, BadValue, CannotTrain, failed, refuse_unknown
-from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
 from layered.foundation.pipeline import describe
 from layered.foundation.registry import learner_kinds
 from layered.foundation.tree import to_device
 from layered.optim.groups import trainable_params
 from layered.optim.zoo import Adam
+from layered.tabular.columns import listed
 from layered.tabular.frames import as_frame, holds_columns
+from layered.tabular.models.checks import checked_range
 from layered.tabular.models.mlp import CONFIG, TabularModel, get_emb_sz
 from layered.tabular.rows import RowEncoder
 from layered.tabular.types import Tabular, table_of
@@ -55,15 +56,15 @@ class TabularLearner(Learner):
             with evaluating(self), torch.inference_mode():
                 output = self.model(*to_device(inputs, model_device(self)))
                 probabilities, decision = (first_row(f(output)) for f in (activation_of(self), decoder_of(self)))
+            decisions = decision if isinstance(decision, tuple) else (decision,)
+            targets = {}
+            for target, part in zip(to.target_columns, decisions, strict=False):
+                targets.update(target.columns_of([target.decode(part)]))
+            names = [*to.x_names, *targets]
+            values = [*shown, *(values[0] for values in targets.values())]
+            frame = pd.DataFrame([values], columns=pd.Index(names, tupleize_cols=False), dtype=object)
         except Exception as error:
             raise failed(error, f"predicting one row ({describe(row)})") from error
-        decisions = decision if isinstance(decision, tuple) else (decision,)
-        targets = {}
-        for target, part in zip(to.target_columns, decisions, strict=False):
-            targets.update(target.columns_of([target.decode(part)]))
-        names = [*to.x_names, *targets]
-        values = [*shown, *(values[0] for values in targets.values())]
-        frame = pd.DataFrame([values], columns=pd.Index(names, tupleize_cols=False), dtype=object)
         res = (to.with_rows(frame, is_processed=False), decision, probabilities)
         return (inputs, *res) if with_input else res
 
@@ -127,12 +128,13 @@ def tabular_learner(
         raise BadArgument("config is no mapping", got=repr(config), fix="config=tabular_config(ps=[0.1, 0.1])")
     options = {"y_range": y_range, **(config or {})}
     refuse_unknown(options, CONFIG, "config")
+    options["y_range"] = checked_range(options["y_range"])
     n_out = n_out if n_out is not None else get_c(dls)
     if n_out == 0:
         raise BadValue("the data does not say how many outputs the model needs", fix="tabular_learner(..., n_out=)")
     if not len(dls.x_names):
         raise BadValue("the table has no inputs", fix="name columns in cat_names or cont_names")
-    widths = [200, 100] if layers is None else listify(layers)
+    widths = [200, 100] if layers is None else listed(layers)
     model = TabularModel(get_emb_sz(dls, emb_szs), len(dls.cont_names), n_out, widths, **options)
     return TabularLearner(
         dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms

@@ -9,17 +9,20 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from torch import Tensor
 
-from layered.foundation.errors import BadValue, nearest
-from layered.foundation.helpers import listify
+from layered.foundation.errors import BadValue
 from layered.foundation.lists import L
 from layered.foundation.optional import lazy
-from layered.tabular.columns import Array, check_columns
+from layered.tabular.columns import Array, check_columns, listed
 
 pd = lazy("pandas")
 
 MANY = 50  # columns, from which on a new frame is quicker than to put them into the old one
 
 TableType = TypeVar("TableType", bound="Table")
+
+
+class NoSuchSplit(BadValue, AttributeError):
+    """A split that a table does not have; so `hasattr(to, "valid")` says whether there is one."""
 
 
 class Table:
@@ -64,7 +67,7 @@ class Table:
     def subset(self, i: int) -> Self:
         """The rows of split `i`."""
         if not 0 <= i < self.n_subsets:
-            raise BadValue(
+            raise NoSuchSplit(
                 f"there is no split {i}",
                 got=f"{self.n_subsets} splits",
                 fix="TabularPandas(..., splits=RandomSplitter()(df))",
@@ -171,10 +174,11 @@ class Table:
         for name in names:
             if name not in added:
                 self.items[name] = new[name]
-        if len(added) > 1:
+        if len(added) > 1 and not self.inplace:
             self.items = pd.concat([self.items, new[added]], axis=1)
-        elif added:
-            self.items[added[0]] = new[added[0]]
+        else:
+            for name in added:
+                self.items[name] = new[name]
         self._tensors = None
 
     def __setitem__(self, names: Any, values: Any) -> None:
@@ -189,7 +193,7 @@ class Table:
 
         all_col    all of them have to be there; False takes those that are
         """
-        names = [name for name in listify(cols) if all_col or name in self.items.columns]
+        names = [name for name in listed(cols) if all_col or name in self.items.columns]
         for name in names:
             self[name] = f(self.items[name])
 
@@ -203,7 +207,7 @@ class _Positions(Generic[TableType]):
     def __getitem__(self, rows: Any) -> TableType:
         rows, columns = rows if isinstance(rows, tuple) else (rows, slice(None))
         chosen = self.to.items.iloc[[rows] if isinstance(rows, (int, np.integer)) else rows]
-        chosen = chosen if isinstance(columns, slice) else chosen[listify(columns)]
+        chosen = chosen if isinstance(columns, slice) else chosen[listed(columns)]
         return self.to.with_rows(chosen, self.to.is_processed)
 
 
@@ -222,15 +226,7 @@ def check_names(frame: Any, cats: L, conts: L, ys: L) -> None:
             f"{', '.join(map(repr, double))} stands twice among cat_names, cont_names and y_names",
             expected="each column in one of them, once: a target is no input",
         )
-    unknown = [name for name in names if name not in frame.columns]
-    if unknown and len(frame.columns):
-        near = nearest(str(unknown[0]), map(str, frame.columns), 1)
-        raise BadValue(
-            f"the table has no column {', '.join(map(repr, unknown))}",
-            got="the columns " + ", ".join(map(repr, list(frame.columns)[:20])),
-            fix=f"did you mean '{near[0]}'?" if near else None,
-        )
-    check_columns(frame, names, "which is named")
+    check_columns(frame, names, "which cat_names, cont_names or y_names asks for")
 
 
 def reordered(frame: Any, order: list[Array] | None, compacted: dict[Any, Any]) -> Any:

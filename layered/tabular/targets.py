@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,11 +18,11 @@ from layered.data.encodings import (
     list_some,
     unknown_labels,
 )
-from layered.foundation.errors import BadArgument, BadValue, failed
+from layered.foundation.errors import BadArgument, BadValue, failed, warn
 from layered.foundation.helpers import listify
 from layered.foundation.optional import lazy
 from layered.foundation.pipeline import Pipeline
-from layered.tabular.columns import Array, Levels, numbers_of, present
+from layered.tabular.columns import LARGEST, Array, Levels, numbers_of, plain_level, present
 
 pd = lazy("pandas")
 
@@ -75,7 +74,11 @@ class Target:
         if encode.vocab is None:
             seen = pd.concat([column, later]) if encode.unseen == "extend" else column
             labels = seen if is_declared and hasattr(seen.dtype, "categories") else present(seen)
-            encode.vocab = CategoryMap(labels, sort=encode.sort, add_na=encode.add_na)
+            in_order = CategoryMap(labels, sort=encode.sort)
+            encode.vocab = CategoryMap(map(plain_level, in_order), sort=False, add_na=encode.add_na)
+        else:
+            encode = Categorize([*map(plain_level, encode.vocab)], False, encode.add_na, encode.unseen)
+            self.steps = Pipeline(encode)
         if encode.c < 2:
             raise BadValue(
                 f"there is only one class in {self.names[0]!r}, so there is nothing to tell apart",
@@ -92,10 +95,7 @@ class Target:
         labels = list(later[strange].unique())
         if encode.unseen != "drop":
             raise unknown_labels(labels, encode.fitted_vocab, " of the training rows, but in the validation rows")
-        warnings.warn(
-            f"labels that only validation rows have are left out, with {int(strange.sum())} rows: {list_some(labels)}",
-            stacklevel=5,
-        )
+        warn(f"labels that only validation rows have are left out, with {int(strange.sum())} rows: {list_some(labels)}")
         return ~strange
 
     def _fit(self, train: Any) -> None:
@@ -133,7 +133,7 @@ class Target:
         elif isinstance(encode, (RegressionSetup, EncodedMultiCategorize)) and not _holds_vectors(frame, self.names):
             numbers = numbers_of(frame, self.names, strict=True).astype(np.float32)
             if np.isnan(numbers).any():
-                raise _missing(frame, self.names, np.isnan(numbers).max(1), "")
+                raise _no_targets(frame, self.names, np.isnan(numbers).max(1))
             res = pd.DataFrame(numbers, columns=self.names, index=frame.index)
         return res
 
@@ -246,11 +246,25 @@ def _cell(o: Any) -> Any:
     return o.item() if isinstance(o, Tensor) and o.numel() == 1 else o
 
 
+def _no_targets(frame: Any, names: Sequence[Any], unread: Array) -> BadValue:
+    """The error for numbers to predict that are missing, or too large."""
+    missing = frame[list(names)].isna().to_numpy().any(1)
+    if missing.any():
+        return _missing(frame, names, missing, "")
+    row, count = int(unread.argmax()), int(unread.sum())
+    return BadValue(
+        f"{', '.join(map(repr, names))} of {count} row{'s' * (count > 1)} is not finite, or beyond {LARGEST:.0e}",
+        got=f"{frame[list(names)].iloc[row].tolist()} at {frame.index[[row]].tolist()[0]!r}",
+        expected="numbers to predict that a model can reach",
+        fix=f"leave those rows out: df[(df[{list(names)!r}].abs() <= {LARGEST:.0e}).all(axis=1)], before the splits are made",
+    )
+
+
 def _missing(frame: Any, names: Sequence[Any], missing: Array, which: str) -> BadValue:
     count = int(missing.sum())
     return BadValue(
         f"{count} {which} row{'s have' if count > 1 else ' has'} no {', '.join(map(repr, names))}".replace("  ", " "),
-        got=f"first at {frame.index[int(missing.argmax())]!r}",
+        got=f"first at {frame.index[missing].tolist()[0]!r}",
         expected="a target in each row",
         fix=f"leave those rows out: df.dropna(subset={list(names)!r}), before the splits are made",
     )

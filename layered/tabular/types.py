@@ -23,7 +23,9 @@ from layered.tabular.columns import (
     Array,
     check_columns,
     compact,
+    listed,
     median_of,
+    not_encoded,
     number_column,
     numbers_of,
     texts,
@@ -53,7 +55,7 @@ class Tabular(Table):
     do_setup     fit the procs and process the rows; False leaves both as they are
     device       where `tensors` and loaders are; by default as `DataLoaders` decides
     inplace      work in the frame that was given, where no rows have to be reordered, in place of a copy
-    reduce_memory  keep floats as float32
+    reduce_memory  keep floats as float32; whole numbers stay what they are
     raises       BadValue, naming the columns, for those that are not there, that are no numbers, or have no target
 
     `items` is the table as it is now: after processing, categories are codes (0 is '#na#': missing or unseen), and the
@@ -79,9 +81,7 @@ class Tabular(Table):
         reduce_memory: bool = True,
     ) -> None:
         frame = as_frame(df)
-        self.cat_names, self.cont_names, self.y_names = (
-            L(listify(names)) for names in (cat_names, cont_names, y_names)
-        )
+        self.cat_names, self.cont_names, self.y_names = (L(listed(names)) for names in (cat_names, cont_names, y_names))
         check_names(frame, self.cat_names, self.cont_names, self.y_names)
         self.x_given = [*self.cat_names, *self.cont_names]  # what a new table must have
         frame = without_doubles(frame, self.x_given)
@@ -155,7 +155,8 @@ class Tabular(Table):
             if gaps:
                 numbers = numbers_of(self.items, gaps)
                 self.assign(gaps, np.where(np.isnan(numbers), [self.fills.get(n, 0.0) for n in gaps], numbers))
-        large = [name for name in self.cont_names if self.reduce_memory and self.items[name].dtype != np.float32]
+        kinds = self.items[list(self.cont_names)].dtypes if self.reduce_memory else {}
+        large = [name for name, kind in kinds.items() if kind != np.float32 and not _is_whole(kind)]
         if large:
             self.assign(large, numbers_of(self.items, large).astype(np.float32))
         for target in self.target_columns:
@@ -261,11 +262,7 @@ class Tabular(Table):
     def _codes(self) -> Tensor:
         raw = [name for name in self.cat_names if getattr(self.items[name].dtype, "kind", "O") not in "iub"]
         if raw:
-            raise BadValue(
-                f"the column {raw[0]!r} is categorical, and not encoded",
-                got=self.items[raw[0]].dtype,
-                fix="procs=[Categorify, ...]",
-            )
+            raise not_encoded(raw[0], self.items[raw[0]].dtype)
         return torch.from_numpy(np.array(self.items[list(self.cat_names)].to_numpy(np.int64), order="C"))
 
     def _numbers(self) -> Tensor:
@@ -298,13 +295,19 @@ class Tabular(Table):
     def test_set(
         self, items: Any, rm_tfms: int | None = None, with_labels: bool = False, inplace: bool = False
     ) -> Self:
-        """Other rows, processed; with their targets, `with_labels`."""
-        res = self.new(items, inplace)
+        """Other rows, processed; with their targets, `with_labels`.
+
+        inplace    put what was made into the frame that is given, too
+        """
+        res = self.new(items)
         if with_labels:
             check_columns(res.items, self.y_names, "which holds the targets")
         else:
             res.items = res.items.drop(columns=[name for name in self.y_names if name in res.items.columns])
         res.process()
+        if inplace and items is as_frame(items):
+            for name in res.all_col_names:
+                items[name] = res.items[name]
         return res
 
     # -- looking
@@ -321,8 +324,9 @@ class Tabular(Table):
         return res
 
     def decode_row(self, row: Any) -> Any:
-        """One processed row, a Series, as it was before."""
-        return self.with_rows(pd.DataFrame([row.to_dict()]), is_processed=True).decode().items.iloc[0]
+        """One processed row, a Series or a table of one row, as it was before."""
+        frame = row.items if isinstance(row, Table) else as_frame(row)
+        return self.with_rows(frame, is_processed=True).decode().items.iloc[0]
 
     def show(self, max_n: int = 10, **kwargs: Any) -> Any:
         """Show the first rows, decoded; returns them."""
@@ -358,6 +362,10 @@ def table_of(dls: Any) -> Tabular:
             fix="TabularPandas(...).dataloaders(), or TabularDataLoaders.from_df(df, ...)",
         )
     return table
+
+
+def _is_whole(kind: Any) -> bool:
+    return isinstance(kind, np.dtype) and kind.kind in "iu"
 
 
 def _proc(p: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from layered.data.sources import ItemGetter
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.archive import write_archive
 from layered.foundation.arguments import checked
-from layered.foundation.errors import NotExportable
+from layered.foundation.errors import NotExportable, warn
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
 from layered.foundation.registry import Registry, builders, learner_kinds, loader_kinds
@@ -66,10 +65,9 @@ def _describe_model(loop: Any) -> dict[str, Any]:
         return {"tree": describe_module(loop.model)}
     except NotExportable as error:
         changed = "it was changed after its learner had built it, and " if recipe is not None else ""
-        warnings.warn(
+        warn(
             f"the export holds the weights but not how to build the model ({changed}{error.problem}); "
-            "load it with load_learner(file, model=build())",
-            stacklevel=3,
+            "load it with load_learner(file, model=build())"
         )
         return {"refused": changed + error.problem}
 

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -290,18 +291,19 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
             got=f"a data set of type {type(dataset).__name__}",
             fix="build the loaders with a DataBlock, or use get_preds(dl=[(x,)])",
         )
-    sample = dataset.test_set([item], rm_type_tfms)[0]
+    items = dataset.test_set([item], rm_type_tfms)
+    sample = items.__getitems__([0])[0] if hasattr(items, "__getitems__") else items[0]  # a table's [0] is a column
     try:
         batch = dl.create_batch(dl.before_batch([dl.after_item(sample if isinstance(sample, tuple) else (sample,))]))
         batch = dl.after_batch(to_device(batch, model_device(loop)))
         with evaluating(loop), torch.inference_mode():
             output = loop.model(*plain_tree(batch))
             probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
+        target = decode_target(dl, decision)
+        shown = [_single(decode_input(dl, batch))] if with_input else []
     except Exception as error:
         raise failed(error, f"predicting one item ({describe(item)})") from error
-    target = decode_target(dl, decision)
-    res = (target, decision, probabilities)
-    return (_single(decode_input(dl, batch)), *res) if with_input else res
+    return (*shown, target, decision, probabilities)
 
 
 def first_row(tree: Any) -> Any:
@@ -338,10 +340,14 @@ def model_device(loop: Loop) -> torch.device:
 
 def decode_target(dl: Any, decision: Any) -> Any:
     """A decision as the target's own type: a `Category`, …"""
-    columns = dl.dataset.tls[dl.dataset.n_inp :] if hasattr(dl.dataset, "tls") else []
+    dataset = dl.dataset
+    columns = dataset.tls[dataset.n_inp :] if hasattr(dataset, "tls") else []
+    decoders = [partial(tl.decode, full=False) for tl in columns] or [
+        target.decode for target in getattr(dataset, "target_columns", ())
+    ]
     parts = decision if isinstance(decision, tuple) else (decision,)
     parts = Pipeline.decode(dl.after_item, Pipeline.decode(dl.after_batch, tuple(parts)))
-    decoded = tuple(tl.decode(part, full=False) for tl, part in zip(columns, parts, strict=False)) or parts
+    decoded = tuple(decode(part) for decode, part in zip(decoders, parts, strict=False)) or parts
     return _single(decoded)
 
 

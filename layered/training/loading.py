@@ -6,7 +6,6 @@ Nothing that a file asks for is imported or run.
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from layered.data.loader_set import DataLoaders
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation.archive import Archive, read_archive
 from layered.foundation.arguments import checked
-from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName
+from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName, warn
 from layered.foundation.exportable import upgraded
 from layered.foundation.paths import Path
 from layered.foundation.pipeline import Pipeline
@@ -58,7 +57,8 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         weights = {k.removeprefix("model."): v for k, v in archive.tensors.items() if k.startswith("model.")}
         net = _load_model(archive.manifest["model"], weights, model)
         kind = archive.manifest.get("learner")
-        learner = Learner if kind is None else learner_kinds.get(kind)
+        make = Learner if kind is None else learner_kinds.get(kind)
+        learn: Learner = make(dls, net, loss_func, path=path.parent)
     except UnknownName as error:
         raise _with_import_hint(error, path) from error
     except LayeredError:
@@ -67,7 +67,6 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         raise BadFile(
             f"'{path}' does not have the parts of an export", got=f"{type(error).__name__}: {error}"
         ) from error
-    learn: Learner = learner(dls, net, loss_func, path=path.parent)
     learn.loss_func = loss_func  # no other where the exported learner's does not decode: predictions stay the same
     learn.recipe = archive.manifest["model"].get("recipe")
     return learn if cpu else learn.to(default_device())
@@ -93,7 +92,7 @@ def existing(path: Path) -> Path:
         return path
     other = layered_name(path)
     if other.exists():
-        warnings.warn(f"'{path}' is not there; opening '{other}'", stacklevel=3)
+        warn(f"'{path}' is not there; opening '{other}'")
         return other
     raise NotFoundPath(f"there is no file '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.data.encodings import CategoryMap
+from layered.foundation.bounded import plain_key
 from layered.foundation.errors import BadFile, CannotSave, LayeredError, NotExportable
 from layered.foundation.exportable import upgraded
 from layered.foundation.lists import L
@@ -18,9 +19,10 @@ from layered.foundation.recorded import Recorded
 from layered.foundation.registry import Registry, functions, losses, transforms
 from layered.foundation.transform import Transform
 from layered.loop.packing import pack, unpack
-from layered.nn.describe import constructor_args
+from layered.nn.describe import MAX_MODULES, constructor_args
 
 DECORATOR = "@exportable('my.%s')"
+FEW = 100  # labels that may well have the same hash
 RECORDED: dict[str, Registry[Any]] = {"transform": transforms, "loss": losses}
 
 
@@ -42,7 +44,10 @@ def rebuild(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     raises     UnknownName for a kind that nobody registered in this process
     """
     try:
-        return _built(unpack(packed, tensors))
+        described = unpack(packed, tensors)
+        if _parts(described) > MAX_MODULES:
+            raise BadFile("the description of a pipeline has far too many parts", expected=f"at most {MAX_MODULES}")
+        return _built(described)
     except LayeredError:
         raise
     except Exception as error:  # constructors of any kind, called with what the file says
@@ -120,9 +125,19 @@ def not_registered(value: Any, where: str) -> NotExportable:
     )
 
 
+def _parts(value: Any) -> int:
+    """How many objects a description holds."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return (isinstance(value, dict) and "@" in value) + sum(map(_parts, items))
+
+
 def _built(value: Any) -> Any:
-    """Mappings that say what they are replaced by the objects."""
+    """Mappings that say what they are replaced by the objects; what may be labels, to be hashed, is looked at first."""
     if isinstance(value, (list, tuple)):
+        if len(value) > FEW:
+            for item in value:
+                if isinstance(item, (int, tuple)):
+                    plain_key(item)
         return type(value)(_built(item) for item in value)
     if not isinstance(value, dict):
         return value
@@ -132,7 +147,7 @@ def _built(value: Any) -> Any:
         case {"@": "pipeline", "steps": list(steps)}:
             return Pipeline([_built(step) for step in steps])
         case {"@": "vocab", "items": list(items), "add_na": bool(add_na)}:
-            return CategoryMap(items, sort=False, add_na=add_na)
+            return CategoryMap(_built(items), sort=False, add_na=add_na)
         case {"@": "function", "name": str(name)}:
             return functions.get(name)
         case {"@": "function_transform", "function": function, "order": order, "split_idx": split_idx}:

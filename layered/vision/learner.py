@@ -10,7 +10,7 @@ from torch import nn
 from layered.data.conversions import Normalize
 from layered.data.encodings import get_c
 from layered.foundation.arguments import checked, names_of
-from layered.foundation.errors import BadValue, refuse_unknown
+from layered.foundation.errors import BadValue, refuse_unknown, unknown_name
 from layered.foundation.registry import builders
 from layered.integrations.timm_models import timm_body, timm_stats
 from layered.nn.hooks import num_features_model
@@ -22,6 +22,7 @@ from layered.vision.models.backbones import (
     create_body,
     default_split,
     find_arch,
+    image_models,
     is_torchvision,
     model_meta,
     torchvision_models,
@@ -180,6 +181,8 @@ def recipe_of(arch: Any, model_args: dict[str, Any], body: nn.Module) -> dict[st
     if not isinstance(arch, str):
         args["features"] = num_features_model(body)  # so that loading need not run it
     where = "timm" if isinstance(arch, str) else "torchvision" if is_torchvision(arch) else "registered"
+    if where == "torchvision" and name not in image_models():
+        return None
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in args.items()}
     return {"builder": "vision.model", "args": {"source": where, "arch": name, **plain}}
 
@@ -191,6 +194,8 @@ RECIPE_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", 
 def build_from_recipe(source: str, arch: str, **model_args: Any) -> nn.Sequential:
     """The untrained model that `recipe_of` described; names are looked up, nothing is fetched or read."""
     refuse_unknown(model_args, RECIPE_ARGS, "the recipe of an image model")
+    if source == "torchvision" and arch not in (known := image_models()):
+        raise unknown_name("torchvision model of images", arch, known)
     find: dict[str, Callable[[str], Any]] = {
         "registered": builders.get,
         "torchvision": torchvision_models.get_model_builder,

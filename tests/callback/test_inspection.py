@@ -10,7 +10,9 @@ from torch.testing import assert_close
 from layered.callback.inspection import ActivationStats, GradientStats, HookCallback
 from layered.foundation.errors import BadValue, CannotTrain
 from layered.loop.callback import Callback
+from layered.loop.checkpoint import Checkpoint
 from layered.loop.loop import Loop
+from layered.loop.states import pack_callback
 
 matplotlib.use("Agg")
 
@@ -158,3 +160,58 @@ def test_plots_show_a_line_for_each_statistic():
     assert len(gradients.plot("ratios").lines) == 4
     with pytest.raises(BadValue, match="ratios"):
         gradients.plot("sizes")
+
+
+def test_parameters_without_a_gradient_have_no_norm():
+    stats = GradientStats()
+    learn = learner(Unlearned(), stats)
+    learn.model[0].requires_grad_(False)
+    learn.fit(1)
+    assert [list(norms) for norms in stats.norms[:2]] == [["2.0.weight", "2.0.bias"], ["2.0.weight"]]
+    assert [list(ratios) for ratios in stats.ratios] == [list(norms) for norms in stats.norms]
+
+
+class Unlearned(Callback):
+    """In the second batch the last bias has no gradient."""
+
+    order = -30
+
+    def before_step(self):
+        if self.iter == 1:
+            self.model[2][0].bias.grad = None
+
+
+@pytest.mark.parametrize("kind", [lambda: ActivationStats(with_hist=True), GradientStats])
+def test_statistics_of_many_batches_are_one_tensor_in_a_checkpoint(monkeypatch, kind):
+    monkeypatch.setattr("layered.callback.inspection.SETTLE_EVERY", 3)
+    stats = kind()
+    learner(stats).fit(50)
+    packed, tensors = pack_callback(stats, "stats")
+    assert len(tensors) == 1
+    assert next(iter(tensors.values())).shape[0] == 200
+    assert len(str(packed)) < 500
+
+
+class Stop(Callback):
+    order = 2000
+
+    def __init__(self, run):
+        self.run = run
+
+    def after_batch(self):
+        if self.train_iter == 6:
+            raise KeyboardInterrupt
+
+
+def test_statistics_of_a_resumed_fit_are_those_of_all_its_batches(tmp_path):
+    def fit(folder, stop=False):
+        activations, gradients = ActivationStats(with_hist=True), GradientStats()
+        learn = learner(activations, gradients)
+        learn.fit(2, cbs=Stop(run=stop), checkpoint=Checkpoint(tmp_path / folder, "3 batches"), resume="auto")
+        return activations.layer_stats(1), activations.hist(0).tolist(), gradients.norms, gradients.ratios
+
+    whole = fit("whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit("cut", stop=True)
+    assert fit("cut") == whole
+    assert len(whole[2]) == 8

@@ -10,8 +10,10 @@ from torch import nn
 
 from layered.callback.logging import CSVLogger, JSONLogger, LoggerCallback
 from layered.callback.rate_finder import lr_find
+from layered.foundation.durable import disk
 from layered.foundation.errors import BadValue, CannotSave, NotFoundPath
 from layered.loop.callback import Callback
+from layered.loop.checkpoint import Checkpoint
 from layered.loop.loop import Loop
 
 
@@ -137,3 +139,59 @@ def test_only_the_first_of_several_processes_logs(tmp_path, monkeypatch):
     learner([LoggerCallback(keep), CSVLogger()], tmp_path).fit(1)
     assert keep.calls == []
     assert list(tmp_path.iterdir()) == []
+
+
+class Stop(Callback):
+    """Ends the run after the line of an epoch, and before its checkpoint."""
+
+    order = 70
+    transient = ("at",)
+
+    def __init__(self, at=None):
+        self.at = at
+
+    def after_epoch(self):
+        if (self.learn.fit_ordinal, self.epoch) == self.at:
+            raise KeyboardInterrupt
+
+    def __repr__(self):
+        return "Stop"
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, JSONLogger])
+@pytest.mark.parametrize("every", ["1 epoch", "2 batches"])
+@pytest.mark.parametrize("at", [(1, 1), (2, 0), (2, 1)])
+def test_a_line_whose_checkpoint_was_never_written_stands_once(tmp_path, kind, every, at):
+    def script(folder, stop=None):
+        learn = learner([kind("log", append=True), Stop(stop)], tmp_path / folder)
+        for _ in range(2):
+            learn.fit(2, checkpoint=Checkpoint(tmp_path / folder, every), resume="auto")
+        return (tmp_path / folder / "log").read_text()
+
+    whole = script("whole")
+    with pytest.raises(KeyboardInterrupt):
+        script("cut", at)
+    assert script("cut") == whole
+    assert whole.count("\n") == 4 + (kind is CSVLogger)
+
+
+def test_going_on_leaves_the_lines_that_another_run_has_added_meanwhile(tmp_path):
+    def fit(name, stop=None):
+        learn = learner([CSVLogger(tmp_path / "all.csv", append=True), Stop(stop)], tmp_path)
+        learn.fit(2, checkpoint=tmp_path / name, resume="auto")
+
+    with pytest.raises(KeyboardInterrupt):
+        fit("a", (1, 1))
+    fit("b")
+    fit("a")
+    assert CSVLogger(tmp_path / "all.csv").read_log().epoch.tolist() == [0, 0, 1, 1]
+
+
+def test_a_full_disk_stops_the_fit_and_leaves_whole_lines(tmp_path, monkeypatch):
+    learn, write = learner(CSVLogger(), tmp_path), disk.write
+    monkeypatch.setattr(disk, "write", lambda file, data: write(file, data[:7] if bytes(data[:2]) == b"1," else data))
+    with pytest.raises(CannotSave, match=r"history\.csv"):
+        learn.fit(2)
+    text = (tmp_path / "history.csv").read_text()
+    assert [line[:2] for line in text.splitlines(keepends=True)] == ["ep", "0,"]
+    assert text.endswith("\n")

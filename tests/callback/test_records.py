@@ -184,7 +184,7 @@ def test_a_full_disk_stops_the_fit_and_leaves_whole_lines(tmp_path, monkeypatch)
         return write(file, data[: len(data) // 2] if b'"epoch"' in bytes(data)[:20] else data)
 
     monkeypatch.setattr(disk, "write", half)
-    with pytest.raises(CannotSave, match="cannot be written"):
+    with pytest.raises(CannotSave, match="could not write"):
         learn.fit(1)
     assert [event["event"] for event in strict_lines(tmp_path)] == ["fit"]
 
@@ -256,3 +256,20 @@ def test_the_command_line_shows_a_record(tmp_path, capsys):
     assert "valid_loss" in shown
     assert main(["runs", str(tmp_path / "none")]) == 1
     assert "no record" in capsys.readouterr().err
+
+
+def test_a_loader_that_has_no_length_to_tell_is_recorded_without_one(tmp_path):
+    class Endless:
+        def __iter__(self):
+            return iter([(torch.ones(2, 1), torch.ones(2, 1))] * 3)
+
+        def __len__(self):
+            raise NotImplementedError
+
+    learn = Loop((Endless(), None), nn.Linear(1, 1), nn.MSELoss(), cbs=RunRecord(tmp_path))
+    learn.logger = lambda row: None
+    learn.fit(1)
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    assert manifest["configuration"]["loaders"][0]["batches"] is None
+    assert manifest["data"][0]["items"] is None
+    assert [line["batches"] for line in strict_lines(tmp_path) if line["event"] == "epoch"] == [3]

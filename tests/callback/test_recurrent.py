@@ -9,6 +9,7 @@ from layered.callback.gradients import GradientClip
 from layered.callback.recurrent import ModelResetter, RNNCallback, RNNRegularizer, TruncatedBPTT, rnn_cbs
 from layered.foundation.errors import CannotTrain, OutOfRange
 from layered.loop.callback import Callback
+from layered.loop.checkpoint import Checkpoint
 from layered.loop.loop import Loop
 from layered.optim.zoo import SGD
 
@@ -130,3 +131,80 @@ def test_the_model_is_reset_before_each_pass_and_after_the_fit():
 def test_the_regulariser_without_what_it_needs_says_so():
     with pytest.raises(CannotTrain, match="rnn_cbs"):
         learner(batches(1), RNNRegularizer(alpha=1.0)).fit(1)
+
+
+class Carries(nn.Module):
+    """A GRU whose state lasts from batch to batch, kept by a part of the model that has no `reset` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = Remembers(), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+class Remembers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.hidden, self.rows = nn.LSTM(2, 3, batch_first=True), None, 1
+
+    def forward(self, x):
+        if len(x) != self.rows:
+            self.hidden, self.rows = None, len(x)
+        out, hidden = self.rnn(x, self.hidden)
+        self.hidden = tuple(h.detach() for h in hidden)
+        return out
+
+
+class Resets(Carries):
+    def reset(self):
+        self.body.hidden = None
+
+
+class Stop(Callback):
+    order = 2000
+    transient = ("at",)
+
+    def __init__(self, at=None):
+        self.at = at
+
+    def after_batch(self):
+        if self.train_iter == self.at:
+            raise KeyboardInterrupt
+
+    def __repr__(self):
+        return "Stop"
+
+
+@pytest.mark.parametrize(
+    ("make", "model"),
+    [(ModelResetter, Resets), (lambda: TruncatedBPTT(3), Carries)],
+    ids=["resetter", "truncated"],
+)
+@pytest.mark.parametrize("at", [2, 6])
+def test_a_resumed_fit_goes_on_with_the_state_that_lasts_from_batch_to_batch(tmp_path, make, model, at):
+    def fit(folder, stop=None):
+        learn = learner(batches(4), [make(), Stop(stop)], model())
+        learn.fit(2, checkpoint=Checkpoint(tmp_path / folder, "2 batches"), resume="auto")
+        return learn
+
+    whole = fit("whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit("cut", at)
+    again = fit("cut")
+    assert again.restored.where == f"epoch {at // 4}, batch 2"
+    assert_close(again.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+    assert again.recorder.losses == whole.recorder.losses
+
+
+def test_a_layer_that_is_named_like_the_state_is_none():
+    class Named(Net):
+        def __init__(self):
+            super().__init__()
+            self.side = nn.ModuleDict({"hidden": nn.Linear(1, 1)})
+            self.rnn.hidden = nn.Linear(1, 1)
+
+    learn = learner(batches(), TruncatedBPTT(3), Named())
+    assert list(learn.truncated_bptt.state_dict()["carried"]) == [".hidden"]

@@ -174,3 +174,16 @@ def test_restarts_are_those_of_torch():
     fit_sgdr(learn, 3, 1, 0.1)
     make = partial(lr_scheduler.CosineAnnealingWarmRestarts, T_0=5, T_mult=2)
     assert learn.recorder.lrs == pytest.approx(follow(make, "batch", 7), abs=1e-12)
+
+
+def test_a_fit_that_was_done_brings_its_scheduler_back_and_leaves_the_rates(tmp_path):
+    make, _ = SCHEDULERS["one cycle"]
+    done, again = (learner(opt_func=SGD, cbs=TorchScheduler(make)) for _ in range(2))
+    for learn in (done, again):
+        learn.fit(2, lr=0.1, checkpoint=tmp_path, resume="auto")
+    assert again.restored.where == "the end of the fit"
+    assert again.torch_scheduler.scheduler.state_dict() == done.torch_scheduler.scheduler.state_dict()
+    assert again.opt.hypers == done.opt.hypers
+    for learn in (done, again):
+        learn.fit(2, lr=0.1)
+    assert again.recorder.lrs == done.recorder.lrs == pytest.approx(follow(make, "batch", 2))

@@ -72,7 +72,7 @@ def test_what_is_no_table_of_ratings_is_refused(df):
         (pd.DataFrame(), "at least three columns"),
         (df.assign(rating="good"), "no number"),
         (df.assign(rating=df.rating.where(df.index > 3)), "rating"),
-        (df.assign(user=df.user.where(df.index > 3)), "4 ratings have no 'user'"),
+        (df.assign(user=df.user.where(df.index > 3)), "4 of the rows have no 'user'"),
     ):
         with pytest.raises(BadValue, match=message):
             make(wrong)

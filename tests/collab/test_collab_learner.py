@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from films import films
+from torch import nn
 from torch.testing import assert_close
 
 from layered.collab.all import (
@@ -14,6 +15,8 @@ from layered.collab.all import (
     CollabDataLoaders,
     CollabLearner,
     EmbeddingNN,
+    Learner,
+    MSELossFlat,
     SaveModelCallback,
     TabularDataLoaders,
     collab_learner,
@@ -141,3 +144,22 @@ def test_a_copy_and_other_callbacks_keep_what_stands_for_the_unseen(dls, tmp_pat
     for table in copy.deepcopy(learn.model).embeddings():
         assert_close(table.weight[0], table.weight[1:].mean(0))
     learn.show_results(max_n=2)
+
+
+def test_a_plain_learner_with_a_model_of_ones_own_predicts_a_row(dls, df):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.item = nn.Embedding(len(dls.classes["title"]), 1)
+
+        def forward(self, x):
+            return self.item(x[:, 1])
+
+    learn = Learner(dls, Own(), MSELossFlat())
+    row = df.iloc[0]
+    expected = learn.model.item.weight[dls.classes["title"].index(row.title)].detach()
+    for form in (row, row.to_dict(), {"user": "nobody", "title": row.title}):
+        rating, decision, number = learn.predict(form)
+        assert_close(number, expected)
+        assert_close(decision, expected)
+        assert float(rating) == pytest.approx(expected.item())

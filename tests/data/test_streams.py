@@ -178,3 +178,14 @@ def test_loaders_can_be_made_of_streams():
     assert len(list(dls.train)) == 4
     assert numbers(dls.valid)[0] == [0, 1, 2, 3]
     assert TfmdDL(((torch.zeros(1), i) for i in range(4)), bs=2).n_inp == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_generator_gives_pass_after_pass_of_its_items_where_passes_end_early(workers):
+    dl = DataLoader((torch.tensor([i]) for i in itertools.count()), bs=2, num_workers=workers)
+    dl.one_batch()
+    passes = [[b.flatten().tolist() for b in itertools.islice(dl, 3)] for _ in range(2)]
+    assert passes[0] == [[0, 1], [2, 3], [4, 5]]
+    assert len(passes[1]) == 3
+    if workers == 0:
+        assert passes[1] == [[6, 7], [8, 9], [10, 11]]

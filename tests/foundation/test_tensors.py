@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.decomposition import PCA
 from torch import Tensor
+from torch.testing import assert_close
 
+from layered.foundation.errors import BadValue, OutOfRange
 from layered.foundation.tensors import (
     TensorBase,
     TensorCategory,
@@ -24,6 +27,7 @@ from layered.foundation.tensors import (
     TitledTensorScalar,
     _ImageMethod,
     image_methods,
+    pca,
     plain,
     plain_tree,
     retype,
@@ -170,3 +174,36 @@ def test_titles_are_printed_without_axes(capsys):
 
 def test_a_category_is_an_index():
     assert ["a", "b"][TensorCategory(1)] == "b"
+
+
+@pytest.mark.parametrize("shape", [(50, 7), (4, 9), (6, 6)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_principal_components_are_those_of_scikit_learn_up_to_their_signs(shape, kind):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=kind) + 3
+    theirs = torch.from_numpy(PCA(3).fit_transform(x.numpy()))
+    found = pca(x, 3)
+    assert found.dtype == kind
+    assert_close(found * (found * theirs).sum(0).sign(), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_principal_components_are_of_anything_that_holds_rows_of_numbers():
+    rows = [[1, 2, 0], [3, 5, 1], [2, 2, 2], [0, 1, 7]]
+    expected = pca(torch.tensor(rows, dtype=torch.float32))
+    for x in (rows, np.array(rows), pd.DataFrame(rows), torch.tensor(rows), TensorBase(rows)):
+        found = pca(x)
+        assert type(found) is Tensor
+        assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "k", "kind"),
+    [
+        (torch.ones(3), 1, BadValue),
+        (torch.full((3, 3), float("nan")), 1, BadValue),
+        (torch.ones(3, 4), 0, OutOfRange),
+        (torch.ones(3, 4), 4, OutOfRange),
+    ],
+)
+def test_components_of_what_has_none_are_refused(x, k, kind):
+    with pytest.raises(kind):
+        pca(x, k)

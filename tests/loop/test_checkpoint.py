@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from layered.callback.schedule import fit_one_cycle
 from layered.data.loader import DataLoader
-from layered.foundation.errors import BadValue, CannotRestore, CannotSave
+from layered.foundation.errors import BadValue, CannotRestore, CannotSave, NotFoundPath
 from layered.loop.callback import Callback
 from layered.loop.checkpoint import Checkpoint
 from layered.loop.loop import Loop
@@ -147,7 +147,11 @@ def test_accumulated_gradients_are_kept(tmp_path):
 
 
 def test_a_folder_without_anything_means_start_and_one_without_a_usable_file_stops(tmp_path):
-    learner().fit(1, resume=tmp_path / "none", checkpoint=tmp_path / "new")
+    learner().fit(1, resume="auto", checkpoint=tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    for place in ("none", "empty", "new/checkpoint-000099.layered"):
+        with pytest.raises(NotFoundPath, match="there is no checkpoint at"):
+            learner().fit(1, resume=tmp_path / place)
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "checkpoint-000001.layered").write_bytes(b"junk")
     with pytest.raises(CannotRestore, match="no usable"):
@@ -180,8 +184,16 @@ def test_only_the_newest_stay(tmp_path):
     learner().fit(3, checkpoint=Checkpoint(tmp_path, "1 batch", keep=2))
     assert [f.name for f in sorted(tmp_path.glob("check*"))] == [
         "checkpoint-000018.layered",
-        "checkpoint-000019.layered",
+        "checkpoint-000019-fit1.layered",
     ]
+
+
+def test_the_end_of_each_earlier_fit_stays_too(tmp_path):
+    two_fits(learner(), tmp_path, "1 batch")
+    names = [f.name for f in sorted(tmp_path.glob("check*"))]
+    assert len(names) == 3
+    assert "-fit1" in names[0]
+    assert "-fit2" in names[2]
 
 
 def test_state_that_a_file_cannot_hold_stops_the_save_and_is_named(tmp_path):

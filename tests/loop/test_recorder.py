@@ -9,8 +9,11 @@ from torch import nn
 from layered.callback.schedule import ParamScheduler
 from layered.foundation.errors import OutOfRange, UnknownName
 from layered.loop.callback import Callback
+from layered.loop.checkpoint import Checkpoint
 from layered.loop.loop import Loop
 from layered.loop.recorder import Recorder, format_time
+from layered.loop.restoring import Resume
+from layered.metrics.accumulated import AccumMetric
 from layered.metrics.metric import Metric
 
 
@@ -226,3 +229,92 @@ def test_plots_show_what_was_recorded(agg):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "00:00"), (61.9, "01:01"), (3600, "1:00:00")])
 def test_times_read_like_a_clock(seconds, text):
     assert format_time(seconds) == text
+
+
+def test_a_recorder_for_one_fit_leaves_that_of_the_learner_in_place():
+    learn = learner()
+    own = learn.recorder
+    passing = Recorder(train_metrics=True)
+    learn.fit(1, cbs=passing)
+    assert learn.recorder is own
+    assert len(own.losses) == len(passing.losses) == 3
+    assert "train_mean_abs" in passing.metric_names
+    learn.fit(2)
+    assert len(own.losses) == 6
+    assert len(passing.losses) == 3
+
+
+class Largest:
+    """A metric that is not ours, and names no state."""
+
+    def reset(self):
+        self.largest, self.sums = -math.inf, []
+
+    def update(self, pred, targ):
+        self.largest = max(self.largest, pred.max().item())
+        self.sums.append(pred.sum())
+
+    def compute(self):
+        return self.largest + sum(self.sums)
+
+
+class Total(nn.Module):
+    """The like, with what it has seen in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.zeros(()))
+
+    def reset(self):
+        self.total.zero_()
+
+    def update(self, pred, targ):
+        self.total += pred.sum()
+
+    def compute(self):
+        return self.total
+
+
+class Older(Metric):
+    """The older way, with a function among its attributes."""
+
+    def __init__(self):
+        self.func = mean_abs
+        self.reset()
+
+    def reset(self):
+        self.means = []
+
+    def accumulate(self, learn):
+        self.means.append(self.func(learn.pred, *learn.yb).item())
+
+    @property
+    def value(self):
+        return sum(self.means)
+
+
+class Stop(Callback):
+    order = 2000
+
+    def after_batch(self):
+        if self.training and self.train_iter == 4:
+            raise KeyboardInterrupt
+
+
+def test_a_resumed_epoch_has_the_training_metrics_of_all_its_batches(tmp_path):
+    def make(cbs=None):
+        whole = AccumMetric(lambda pred, targ: (pred - targ).abs().max())
+        return learner(
+            recorder=Recorder(train_metrics=True), cbs=cbs, metrics=[mean_abs, whole, Largest(), Total(), Older()]
+        )
+
+    def fit(learn, folder, **kwargs):
+        learn.fit(2, checkpoint=Checkpoint(tmp_path / folder, "2 batches"), **kwargs)
+        return learn
+
+    whole = fit(make(), "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(make(Stop), "cut")
+    again = fit(make(), "cut", resume=Resume("auto", allow="arguments"))
+    assert again.restored.where == "epoch 1, batch 1"
+    assert again.recorder.values == whole.recorder.values

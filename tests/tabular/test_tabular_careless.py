@@ -1,21 +1,29 @@
 """Careless calls are refused where they are made, with what was given and what to do."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from layered.foundation.errors import LayeredError
+from layered.foundation.errors import EmptySource, LayeredError
 from layered.tabular.all import (
+    Categorify,
     FillMissing,
     MultiTaskLoss,
+    Normalize,
+    TabularDataLoaders,
     TabularModel,
+    TabularPandas,
     TabularResNet,
     add_datepart,
     class_weights,
     df_shrink,
     embed_features,
     get_emb_sz,
+    load_learner,
     partial_dependence,
+    read_table,
+    tabular_config,
     tabular_learner,
 )
 
@@ -44,6 +52,20 @@ CALLS = {
     "dates of no table": (lambda dls, df: add_datepart("df", "when"), "this is no table"),
     "a strategy by name": (lambda dls, df: FillMissing(fill_strategy="median"), "fill_strategy is a function"),
     "fills in a list": (lambda dls, df: FillMissing(fill_vals=[1]), "by column"),
+    "shares above all": (lambda dls, df: tabular_learner(dls, config=tabular_config(ps=2.0)), "ps is a share"),
+    "shares of text": (lambda dls, df: tabular_learner(dls, config=tabular_config(ps="half")), "ps is no number"),
+    "shares below none": (
+        lambda dls, df: tabular_learner(dls, config=tabular_config(embed_p=-1)),
+        "embed_p is a share",
+    ),
+    "shares of a ResNet": (lambda dls, df: TabularResNet([(4, 2)], 2, 1, hidden_p=2), "hidden_p is a share"),
+    "an activation by name": (lambda dls, df: tabular_learner(dls, config={"act_cls": "relu"}), "act_cls is no activ"),
+    "batches of text": (lambda dls, df: dls.train.dataset.dataloaders("64"), "bs is the number of items"),
+    "validation batches of text": (lambda dls, df: dls.from_dsets([1], [2], bs=1, val_bs="64"), "bs is the number"),
+    "categories that are none": (
+        lambda dls, df: tabular_learner(TabularPandas(df.dropna(), Normalize, "city", "age", "buys").dataloaders(8)),
+        "'city' is categorical, and not encoded",
+    ),
     "no losses": (lambda dls, df: MultiTaskLoss([], []), "not one loss"),
 }
 
@@ -52,6 +74,37 @@ CALLS = {
 def test_a_careless_call_is_refused_in_words(call, message, dls, df):
     with pytest.raises(LayeredError, match=message):
         call(dls, df)
+
+
+def test_an_empty_file_is_named(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    for read in (read_table, TabularDataLoaders.from_csv):
+        with pytest.raises(EmptySource, match=r"empty\.csv' is empty"):
+            read(tmp_path / "empty.csv")
+
+
+RANGES = [
+    torch.tensor([0, 5.0]),
+    np.array([0, 5]),
+    np.array([0, 5.0], np.float32),
+    (np.int64(0), 5),
+    [0, torch.tensor(5)],
+]
+
+
+@pytest.mark.parametrize("y_range", RANGES, ids=repr)
+def test_options_of_any_kind_of_number_are_exported(y_range, df, tmp_path):
+    to = TabularPandas(df.dropna(), [Categorify, Normalize], "city", "age", "income")
+    config = tabular_config(ps=np.float32(0.1), embed_p=torch.tensor(0.1))
+    learn = tabular_learner(
+        to.dataloaders(32), np.array([8]), config=config, n_out=np.int64(1), y_range=y_range, path=tmp_path
+    )
+    learn.export()
+    loaded = load_learner(tmp_path / "export.layered")
+    assert str(loaded.model) == str(learn.model)
+    row = df.dropna().iloc[0]
+    torch.testing.assert_close(loaded.predict(row)[1], learn.predict(row)[1])
+    assert 0 < loaded.predict(row)[1].item() < 5
 
 
 def test_one_width_is_a_model_of_one_layer(dls):

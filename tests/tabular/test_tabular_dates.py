@@ -68,6 +68,12 @@ def test_elapsed_times_count_days_for_each_base_and_keep_the_rows_in_their_order
     assert res.event_fw.tolist() == [0, 1, 0, 1, 0]
 
 
+def test_elapsed_times_stand_in_the_order_in_which_they_are_known():
+    df = pd.DataFrame({"date": ["2024-01-01"], "a": [True], "b": [False], "shop": "x"})
+    res = add_elapsed_times(df, pd.Index(["a", "b"]), "date", "shop")
+    assert list(res)[4:] == ["Aftera", "Afterb", "Beforea", "Beforeb", "a_bw", "b_bw", "a_fw", "b_fw"]
+
+
 def test_days_until_the_next_event_are_negative():
     df = pd.DataFrame(
         {"date": pd.date_range("2024-01-01", periods=10), "sale": [i == 8 for i in range(10)], "shop": "x"}

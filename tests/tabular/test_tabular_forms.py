@@ -11,8 +11,8 @@ from torch.testing import assert_close
 
 from layered.data.encodings import CategoryMap
 from layered.foundation.errors import BadValue
-from layered.tabular.all import Categorify, FillMissing, Normalize, TabularPandas, tabular_learner
-from layered.tabular.columns import Levels, number_of, numbers_of
+from layered.tabular.all import Categorify, FillMissing, Normalize, TabularPandas, load_learner, tabular_learner
+from layered.tabular.columns import Levels, number_of, numbers_of, plain_level
 
 DAYS = [pd.Timestamp("2020-01-01"), pd.Timestamp("2021-05-06")]
 NEAR_IDS = [9007199254740992, 9007199254740993]  # as floats they are the same number
@@ -74,6 +74,7 @@ FORMS = {
         "bytes": each(str.encode),
         "numpy": each(np.str_),
         "lists": each(lambda o: ["l"] if o == "7" else o),
+        "arrays": each(np.array),
     },
     "whole": {
         "float": as_dtype(float),
@@ -82,6 +83,9 @@ FORMS = {
         "text of floats": each(lambda o: f" {o}.0 "),
         "decimal": each(Decimal),
         "huge": each(lambda o: 10**400 if o == 99 else o),
+        "beyond what is printed": each(lambda o: 10**5000 if o == 99 else o),
+        "beyond what is printed, decimal": each(lambda o: Decimal("1e99999999") if o == 99 else Decimal(o)),
+        "tensors": lambda c: pd.Series([torch.tensor(np.nan if o is None else o) for o in c], dtype=object),
         "infinite": lambda c: c.astype(float).replace(99, np.inf),
         "sparse": lambda c: pd.Series(pd.arrays.SparseArray(c.astype(float))),
         "dicts": each(lambda o: {} if o == 99 else o),
@@ -96,12 +100,15 @@ FORMS = {
         "nullable": as_dtype("boolean"),
         "number": as_dtype(float),
         "text": each(str),
+        "lower case": each(lambda o: str(o).lower()),
         "digit": each(lambda o: str(int(o))),
     },
     "day": {
         "nanoseconds": as_dtype("datetime64[ns]"),
         "seconds": as_dtype("datetime64[s]"),
         "text": each(lambda o: str(o)[:10]),
+        "text with midnight": each(str),
+        "ISO text": each(pd.Timestamp.isoformat),
         "date": each(pd.Timestamp.date),
         "datetime": each(pd.Timestamp.to_pydatetime),
         "numpy": each(lambda o: np.datetime64(o.date())),
@@ -122,6 +129,8 @@ FORMS = {
         "empty text": lambda c: pd.Series(["" if o is None else str(o) for o in c], dtype=object),
         "underscores": lambda c: c.where(c.notna(), "1_0"),
         "tensors": each(torch.tensor),
+        "arrays": each(np.array),
+        "beyond what is printed": lambda c: c.where(c.notna(), 10**5000),
     },
 }
 
@@ -192,6 +201,56 @@ def test_numbers_too_large_for_a_model_count_as_missing():
 def test_a_value_is_the_same_number_alone_and_in_a_column(value):
     frame = pd.DataFrame({"x": pd.Series([value, "1"], dtype=object)})
     np.testing.assert_array_equal(numbers_of(frame, ["x"])[0, 0], number_of(value))
+
+
+@pytest.mark.parametrize("trained", ["2020-01-01 00:00:00", "2020-01-01T00:00:00", pd.Timestamp("2020-01-01")])
+def test_a_day_is_the_same_level_with_and_without_midnight(trained):
+    levels = Levels(CategoryMap(map(plain_level, [trained, "2020-01-01 03:00:00"]), sort=False, add_na=True))
+    midnight = ["2020-01-01", "2020-01-01 00:00:00", "2020-01-01T00:00:00", datetime.date(2020, 1, 1)]
+    assert [levels.code(o) for o in midnight] == [1, 1, 1, 1]
+    assert [levels.code(o) for o in ("2020-01-01T03:00:00", "2020-01-02", "x 00:00:00")] == [2, 0, 0]
+
+
+def test_a_time_span_is_the_same_level_whoever_says_it():
+    levels = Levels(CategoryMap([plain_level(pd.Timedelta(days=1))], add_na=True))
+    spans = [datetime.timedelta(1), np.timedelta64(24, "h"), pd.Timedelta(hours=24), "1 days", "1 days 00:00:00"]
+    assert [levels.code(o) for o in spans] == [1] * 5
+
+
+def test_text_of_truth_values_is_one_and_zero_in_a_column_of_truth_values():
+    df = pd.DataFrame({"b": [True, False, True, True], "y": [1.0, 2.0, 3.0, 4.0]})
+    learn = tabular_learner(TabularPandas(df, Normalize, None, "b", "y").dataloaders(2), [4])
+    wanted = (np.array([1, 0, 1, 0]) - df.b.mean()) / df.b.std(ddof=0)
+    texts = pd.DataFrame({"b": ["True", "False", "true", " FALSE "]})
+    assert_close(learn.dls.test_dl(texts).dataset.tensors[1][:, 0], torch.tensor(wanted, dtype=torch.float32))
+    for text, number in zip(texts.b, wanted, strict=True):
+        assert learn.predict({"b": text}, with_input=True)[0][1].item() == pytest.approx(number)
+
+
+@pytest.mark.parametrize("form", [np.array, torch.tensor])
+def test_a_row_may_hold_nothing_but_arrays_of_no_axes(form):
+    df = pd.DataFrame({"k": [1, 2, 3, 1], "x": [1.0, 2.0, 3.0, 4.0], "y": list("abab")})
+    learn = tabular_learner(TabularPandas(df, [Categorify, Normalize], "k", "x", "y").dataloaders(2), [4])
+    row = {"k": form(2), "x": form(3.0)}
+    wanted = learn.predict({"k": 2, "x": 3.0}, with_input=True)[0]
+    assert_close(learn.predict(row, with_input=True)[0], wanted)
+    assert_close(learn.dls.test_dl(row).dataset.tensors, wanted)
+
+
+def test_a_level_of_more_digits_than_are_printed_is_trained_and_exported(tmp_path):
+    df = pd.DataFrame({"k": pd.Series([10**5000, 1] * 4, dtype=object), "x": range(8), "y": list("ab") * 4})
+    learn = tabular_learner(
+        TabularPandas(df, [Categorify, Normalize], "k", "x", "y").dataloaders(2), [4], path=tmp_path
+    )
+    learn.export()
+    loaded = load_learner(tmp_path / "export.layered")
+    assert [loaded.predict({"k": k, "x": 0}, with_input=True)[0][0].item() for k in (1, 10**5000, 10**6000)] == [
+        1,
+        2,
+        0,
+    ]
+    with pytest.raises(BadValue, match="'k' is to be continuous, but holds what is no number"):
+        TabularPandas(df, Normalize, None, "k", "y")
 
 
 def test_a_text_is_no_other_text_that_says_the_same_number():

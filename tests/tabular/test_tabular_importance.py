@@ -75,6 +75,8 @@ def test_partial_dependence_is_scikit_learns(linear):
     np.testing.assert_allclose(res["y"], oracle["average"][0], rtol=1e-4, atol=1e-5)
     with pytest.raises(BadValue, match="'d' is no input"):
         partial_dependence(learn, df, "d")
+    again = partial_dependence(learn, df, "a", grid=oracle["grid_values"][0])
+    pd.testing.assert_frame_equal(again, res, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [0, 1])

@@ -24,6 +24,7 @@ from layered.tabular.all import (
     TabularPandas,
     TabularProc,
     TransformBlock,
+    cont_cat_split,
 )
 
 
@@ -67,6 +68,54 @@ def test_in_place_the_frame_that_was_given_is_encoded():
     assert df["age"].dtype == np.float32
 
 
+def test_in_place_the_columns_that_are_added_are_in_the_frame_that_was_given_too():
+    df = people().assign(income=lambda d: d.income.where(d.income > 10**5))
+    to = TabularPandas(df.copy(), PROCS, CATS, CONTS, "buys")
+    TabularPandas(df, PROCS, CATS, CONTS, "buys", inplace=True)
+    pd.testing.assert_frame_equal(df[list(to.all_col_names)], to.all_cols)
+
+
+@pytest.mark.parametrize("with_labels", [None, True, False])
+@pytest.mark.parametrize("target", ["there", "unknown", "absent"])
+@pytest.mark.filterwarnings("ignore:the targets of these rows")
+def test_new_rows_are_encoded_in_the_frame_that_is_given_if_asked(to, dls, with_labels, target):
+    rows = {"there": people(), "unknown": people().assign(buys="?"), "absent": people().drop(columns="buys")}[target]
+    if with_labels and target != "there":
+        return
+    given, untouched = rows.copy(), rows.copy()
+    wanted = dls.test_dl(untouched, with_labels=with_labels).dataset
+    dls.test_dl(given, with_labels=with_labels, inplace=True)
+    pd.testing.assert_frame_equal(untouched, rows)
+    pd.testing.assert_frame_equal(given[list(wanted.all_col_names)], wanted.all_cols)
+    if target != "absent" and "buys" not in wanted.items:
+        pd.testing.assert_series_equal(given["buys"], rows["buys"])
+
+
+LISTS = [pd.Index, pd.Series, np.array, tuple, iter, lambda names: dict.fromkeys(names).keys()]
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_names_of_columns_may_come_in_anything_like_a_list(df, form):
+    to = TabularPandas(df, PROCS, form(CATS), form(CONTS), form(["buys"]))
+    pd.testing.assert_frame_equal(to.items, TabularPandas(df, PROCS, CATS, CONTS, "buys").items)
+    assert [list(o) for o in cont_cat_split(df, dep_var=form(["buys", "age"]))] == [["income"], ["city", "rooms"]]
+
+
+def test_whole_numbers_that_no_proc_made_floats_stay_what_they_are(df, splits):
+    ids = df.assign(id=1141007520 + np.arange(len(df)))
+    to = TabularPandas(ids, [Categorify, FillMissing], CATS, ["id", "age"], "buys", splits=splits)
+    assert to.xs["id"].tolist() == ids["id"].iloc[to.items.index].tolist()
+    assert to.test_set(ids).xs["id"].tolist() == ids["id"].tolist()
+    assert to.tensors[1].dtype == torch.float32
+
+
+def test_only_a_table_with_splits_has_validation_rows(df, to):
+    whole = TabularPandas(df, PROCS, CATS, CONTS, "buys")
+    assert (hasattr(to, "valid"), hasattr(whole, "valid"), hasattr(whole, "train")) == (True, False, True)
+    with pytest.raises(BadValue, match="there is no split 1"):
+        _ = whole.valid
+
+
 def test_decoding_gives_the_rows_back(df, to):
     decoded = to.decode().items
     rows = df.loc[decoded.index]
@@ -77,6 +126,7 @@ def test_decoding_gives_the_rows_back(df, to):
     there = rows["age"].notna()
     np.testing.assert_allclose(decoded["age"][there], rows["age"][there], atol=1e-4)
     row = to.decode_row(to.items.iloc[7])
+    pd.testing.assert_series_equal(to.decode_row(to.iloc[7]), row, check_names=False, check_dtype=False, rtol=1e-6)
     assert (row["city"], row["buys"]) == (decoded["city"].iloc[7], decoded["buys"].iloc[7])
 
 

@@ -25,23 +25,40 @@ def checked_size(name: str, value: Any) -> int:
 
 
 def checked_range(y_range: Any) -> tuple[float, float] | None:
-    """`y_range`, if it is one, or None.
+    """`y_range` as two floats, if it is a range; or None.
 
     raises     BadValue
 
     >>> checked_range([0, 5.5])
-    (0, 5.5)
+    (0.0, 5.5)
     """
     if y_range is None:
         return None
     try:
-        low, high = y_range
-        is_range = bool(low < high) and not isinstance(y_range, (str, bytes))
+        low, high = map(float, y_range)
+        is_range = low < high and not isinstance(y_range, (str, bytes))
     except (TypeError, ValueError):
         is_range = False
     if not is_range:
         raise BadValue("y_range is no range", got=repr(y_range), expected="(low, high)", fix="y_range=(0, 5.5)")
     return (low, high)
+
+
+def checked_share(name: str, value: Any) -> float:
+    """`value` as a float, if it is a number from 0 to 1.
+
+    raises     BadArgument, a BadValue for one outside
+
+    >>> checked_share("embed_p", 0.5)
+    0.5
+    """
+    try:
+        share = float(value)
+    except (TypeError, ValueError) as error:
+        raise BadArgument(f"{name} is no number", got=repr(value), expected="a share, from 0 to 1") from error
+    if not 0 <= share <= 1:
+        raise BadValue(f"{name} is a share of what is dropped", got=value, expected="a number from 0 to 1")
+    return share
 
 
 def check_codes(x: Any, count: int) -> None:

@@ -7,17 +7,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from layered.foundation.arguments import names_of
 from layered.foundation.errors import BadArgument, BadValue, refuse_unknown
-from layered.foundation.helpers import listify
 from layered.foundation.registry import modules
 from layered.nn.activations import SigmoidRange
 from layered.nn.convolution import LinBnDrop
 from layered.nn.layers import Embedding, Module
-from layered.tabular.models.checks import check_codes, check_numbers, checked_range, checked_size
+from layered.tabular.columns import listed, not_encoded
+from layered.tabular.models.checks import check_codes, check_numbers, checked_range, checked_share, checked_size
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -35,7 +36,7 @@ def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[
     """(levels, numbers) of the embedding of each categorical column of `to`, a `TabularPandas` or loaders of one.
 
     sz_dict    the numbers for some columns, by name; the others by `emb_sz_rule`
-    raises     BadValue for a name that is no categorical column
+    raises     BadValue for a name that is no categorical column, and where categories are not encoded
     """
     given = {} if sz_dict is None else sz_dict
     if not isinstance(given, Mapping):
@@ -48,6 +49,8 @@ def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[
             expected=", ".join(map(repr, names)),
             fix="emb_szs={column: numbers}",
         )
+    if names and not hasattr(to, "classes"):
+        raise not_encoded(names[0])
     levels = {name: len(to.classes[name]) for name in names}
     return [(n, checked_size(f"emb_szs[{name!r}]", given.get(name, emb_sz_rule(n)))) for name, n in levels.items()]
 
@@ -63,7 +66,7 @@ class Inputs(Module):
 
     def __init__(self, emb_szs: Sizes, n_cont: int, embed_p: float = 0.0, bn_cont: bool = True) -> None:
         self.embeds = nn.ModuleList([Embedding(ni, nf) for ni, nf in emb_szs])
-        self.emb_drop = nn.Dropout(embed_p)
+        self.emb_drop = nn.Dropout(checked_share("embed_p", embed_p))
         self.bn_cont = nn.BatchNorm1d(n_cont) if bn_cont and n_cont else None
         self.n_cont, self.size = n_cont, sum(nf for _, nf in emb_szs) + n_cont
         if not self.size:
@@ -118,11 +121,12 @@ class TabularModel(Inputs):
         lin_first: bool = True,
     ) -> None:
         super().__init__(emb_szs, n_cont, embed_p, bn_cont)
-        widths = [checked_size("the width of a layer", width) for width in listify(layers)]
+        widths = [checked_size("the width of a layer", width) for width in listed(layers)]
         y_range = checked_range(y_range)
-        drops = (
-            [0.0 if ps is None else float(ps)] * len(widths) if ps is None or isinstance(ps, (int, float)) else list(ps)
-        )
+        shares = [checked_share("ps", p) for p in listed(0.0 if ps is None else ps)]
+        drops = shares * len(widths) if ps is None or np.ndim(ps) == 0 else shares
+        if not callable(act_cls):
+            raise BadArgument("act_cls is no activation", got=repr(act_cls), fix="act_cls=nn.ReLU, a class or a module")
         if len(drops) != len(widths):
             raise BadValue("there is not one share in ps for each layer", got=f"ps={drops} with layers={widths}")
         sizes = [self.size, *widths, checked_size("the number of outputs", out_sz)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from layered.foundation.registry import modules
 from layered.nn.activations import SigmoidRange
 from layered.nn.layers import Module
-from layered.tabular.models.checks import checked_range, checked_size
+from layered.tabular.models.checks import checked_range, checked_share, checked_size
 from layered.tabular.models.mlp import Inputs, Sizes
 
 
@@ -24,9 +24,9 @@ class ResidualLayer(Module):
             nn.BatchNorm1d(size),
             nn.Linear(size, hidden),
             nn.ReLU(),
-            nn.Dropout(hidden_p),
+            nn.Dropout(checked_share("hidden_p", hidden_p)),
             nn.Linear(hidden, size),
-            nn.Dropout(residual_p),
+            nn.Dropout(checked_share("residual_p", residual_p)),
         )
 
     def forward(self, x: Tensor) -> Tensor:

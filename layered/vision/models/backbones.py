@@ -92,7 +92,7 @@ def find_arch(arch: Any) -> Any:
         )
     if callable(arch):
         return arch
-    known = torchvision_models.list_models(module=torchvision_models)
+    known = image_models()
     try:
         if is_timm_model(arch):
             return arch
@@ -102,6 +102,11 @@ def find_arch(arch: Any) -> Any:
     if arch in known:
         return torchvision_models.get_model_builder(arch)
     raise unknown_name("architecture", arch, {*timm_names(), *known})
+
+
+def image_models() -> list[str]:
+    """The names of torchvision's models of whole images; those of other tasks fetch weights for their backbones."""
+    return list(torchvision_models.list_models(module=torchvision_models))
 
 
 def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Any = None) -> nn.Module:
@@ -116,7 +121,8 @@ def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights
         load_matching(model, weights)
         return model
     if weights is None and not pretrained:
-        return arch(weights=None) if "weights" in takes else arch(pretrained=False) if "pretrained" in takes else arch()
+        untrained = {"weights": None, "weights_backbone": None, "pretrained": False}
+        return arch(**{name: value for name, value in untrained.items() if name in takes})
     name = getattr(arch, "__name__", repr(arch))
     if is_torchvision(arch) and "weights" in takes and (isinstance(weights, str) or is_offline()):
         known = torchvision_models.get_model_weights(arch).__members__
