@@ -9,7 +9,9 @@ The house, from the ground up; imports only look down:
     training                   the Learner: training verbs, inference, export, interpretation
     basics                     all of the above under one name
     vision                     images: blocks, augmentation, models, `vision_learner`
-    testing  cli               contracts for extenders, the command line
+    tabular                    tables: procs, models, `tabular_learner`
+    collab                     ratings: models, `collab_learner`, recommendations
+    testing  compat  cli       contracts for extenders, habits of other libraries, the command line
 
 Start with `from layered.vision.all import *`, or import the one module you need.
 """

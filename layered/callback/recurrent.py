@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation.errors import CannotTrain, OutOfRange
+from layered.foundation.errors import BadFile, CannotTrain, OutOfRange
 from layered.foundation.tree import map_tree, tensors_of, to_detach
 from layered.loop.callback import Callback
 from layered.loop.events import CancelBatchException
@@ -30,7 +30,9 @@ class _CarriedState(Callback):
         for path, module in unwrapped(self.learn.model).named_modules():
             if names := self.carried(module):
                 numbers = [
-                    name for name, value in vars(module).items() if isinstance(value, int) and name != "training"
+                    name
+                    for name, value in vars(module).items()
+                    if isinstance(value, int) and name not in _OF_EVERY_MODULE
                 ]
                 carried |= {f"{path}.{name}": getattr(module, name) for name in (*names, *numbers)}
         return super().state_dict() | ({"carried": carried} if carried else {})
@@ -39,7 +41,10 @@ class _CarriedState(Callback):
         super().load_state_dict({name: value for name, value in state.items() if name != "carried"})
         for place, value in state.get("carried", {}).items():
             path, _, name = place.rpartition(".")
-            setattr(unwrapped(self.learn.model).get_submodule(path), name, value)
+            module = unwrapped(self.learn.model).get_submodule(path)
+            if name in _OF_EVERY_MODULE or callable(getattr(module, name, None)):
+                raise BadFile("the file has a state that no module carries from batch to batch", got=place)
+            setattr(module, name, value)
 
 
 class ModelResetter(_CarriedState):

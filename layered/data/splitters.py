@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.subset import as_positions, as_splits, pick, walk
+from layered.data.subset import as_positions, pick, positions_of, walk
 from layered.foundation.errors import BadArgument, BadValue, EmptySplit, NotFoundPath, failed, unknown_name
 from layered.foundation.optional import lazy
 from layered.foundation.pipeline import describe
@@ -50,7 +50,7 @@ def split_items(splitter: Splitter, items: Any) -> list[np.ndarray[Any, Any]]:
             fix=f"call it: splitter={asked}()",
         )
     try:
-        splits = as_splits(splitter(items), len(items))
+        splits = positions_of(splitter(items), len(items))
         check_not_empty(splits, asked=asked, total=len(items))
         _check_apart(splits, items)
     except Exception as error:

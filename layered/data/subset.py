@@ -117,6 +117,13 @@ def as_splits(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
 
     Warns where an item stands in two splits. Within one split it may stand often.
     """
+    positions = positions_of(splits, total)
+    _warn_of_overlap(positions, total)
+    return positions
+
+
+def positions_of(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
+    """As `as_splits`, for who says by himself what becomes of an item in two splits."""
     if callable(splits):
         raise BadArgument(
             "the splits are a function, not positions", got=repr(splits), fix="call it: splits = splitter(items)"
@@ -130,9 +137,7 @@ def as_splits(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
             fix="splits = splitter(items), for example RandomSplitter()(items)",
         )
     names = dict(enumerate(SPLIT_NAMES))
-    positions = [as_positions(part, total, names.get(i, "")) for i, part in enumerate(parts)]
-    _warn_of_overlap(positions, total)
-    return positions
+    return [as_positions(part, total, names.get(i, "")) for i, part in enumerate(parts)]
 
 
 def _warn_of_overlap(splits: list[np.ndarray[Any, Any]], total: int) -> None:

@@ -84,12 +84,18 @@ def generators_of(dls: Any) -> list[torch.Generator]:
     """The generators that foreign loaders draw from, if they are their own; each once."""
     found = {}
     for loader in (dls.train, valid_of(dls)):
-        batch_sampler = getattr(loader, "batch_sampler", None)
-        for owner in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
+        for owner in (loader, *samplers_of(loader)):
             generator = getattr(owner, "generator", None)
             if isinstance(generator, torch.Generator):
                 found[id(generator)] = generator
     return list(found.values())
+
+
+def samplers_of(loader: Any) -> list[Any]:
+    """The samplers of a loader like torch's."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    owners = (getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    return [owner for owner in owners if owner is not None]
 
 
 def numbered(batches: Iterable[Any], first: int, count: int | None) -> Iterator[tuple[int, Any]]:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from layered.foundation.errors import BadFile, CannotTrain, warn
+from layered.foundation.errors import CannotTrain, warn
 from layered.loop.events import check_event, check_method
-from layered.loop.state import STATE_FIELDS, State
+from layered.loop.keeping import HIDDEN, check_state, is_constant, mark, put_back
+from layered.loop.state import STATE_FIELDS
 
 
 class Callback:
@@ -103,7 +98,7 @@ class Callback:
         return {
             name: value.state_dict() if hasattr(value, "load_state_dict") else value
             for name, value in vars(self).items()
-            if name not in self.transient and name not in _HIDDEN and not (_is_constant(value) and self.unchanged(name))
+            if name not in self.transient and name not in HIDDEN and not (is_constant(value) and self.unchanged(name))
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -113,10 +108,10 @@ class Callback:
         raises     BadFile, before anything changes, for what cannot be the state of this callback
         """
         for name, value in state.items():
-            _check_state(self, name, value)
+            check_state(self, name, value)
         if type(self).state_dict is Callback.state_dict:
             for name, (value, _) in vars(self).get("_as_made", {}).items():
-                if name not in state and name not in self.transient and name not in _HIDDEN and _is_constant(value):
+                if name not in state and name not in self.transient and name not in HIDDEN and is_constant(value):
                     object.__setattr__(self, name, value)
         for name, value in state.items():
             old: Any = vars(self).get(name)
@@ -128,7 +123,7 @@ class Callback:
     def unchanged(self, name: str) -> bool:
         """Whether attribute `name` is the very object, as it was, when the callback was first added to a learner."""
         made, value = vars(self).get("_as_made", {}), vars(self).get(name)
-        return name in made and made[name][0] is value and (_is_constant(value) or made[name][1] == mark(value))
+        return name in made and made[name][0] is value and (is_constant(value) or made[name][1] == mark(value))
 
     def __getattr__(self, name: str) -> Any:
         learn = None if name.startswith("__") or self._learn is None else self._learn()
@@ -147,70 +142,10 @@ class Callback:
         object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in _HIDDEN[:2]}
+        return {name: value for name, value in vars(self).items() if name not in HIDDEN[:2]}
 
     def __repr__(self) -> str:
         return type(self).__name__
-
-
-_HIDDEN = ("_learn", "_as_made", "_event_functions")
-
-
-MARKED = 1000  # items of a collection, and bytes of an array, that `mark` looks at
-
-
-def _is_constant(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, type, FunctionType))
-
-
-def mark(value: Any, depth: int = 3, inside: bool = False) -> Any:
-    """A summary of a value by which to see whether it has changed in place: of its numbers, texts, tensors and collections.
-
-    Of an object of another kind, which object it is, and a summary of its attributes; `inside` those, which object alone.
-    """
-    if _is_constant(value):
-        return value if value == value else "nan"
-    if isinstance(value, Tensor):
-        return id(value), value._version
-    if isinstance(value, np.ndarray):
-        return id(value), value.tobytes() if value.nbytes < MARKED else None
-    if depth and isinstance(value, (list, tuple, set, frozenset, deque)):
-        return len(value), tuple(mark(part, depth - 1, inside) for part in islice(value, MARKED))
-    if depth and isinstance(value, Mapping):
-        return len(value), tuple((mark(k, 0), mark(v, depth - 1, inside)) for k, v in islice(value.items(), MARKED))
-    if inside or isinstance(value, State) or hasattr(value, "load_state_dict"):
-        return id(value)
-    return id(value), mark(getattr(value, "__dict__", None), depth, inside=True)
-
-
-_CONTENTS = ((str,), (Mapping,), (set, frozenset), (list, tuple, deque, Tensor, np.ndarray))
-
-
-def _check_state(cb: Callback, name: Any, value: Any) -> None:
-    """Refuse a name that is no attribute to set, and another kind of content than a collection or a text that is there."""
-    there = getattr(type(cb), name, None) if isinstance(name, str) else None
-    is_of_class = callable(there) or isinstance(there, property)
-    old = vars(cb).get(name)
-    kind = next((kinds for kinds in _CONTENTS if isinstance(old, kinds)), None)
-    fits = kind is None or value is None or isinstance(value, kind) or hasattr(old, "load_state_dict")
-    if not isinstance(name, str) or not name.isidentifier() or name in _HIDDEN or is_of_class or not fits:
-        raise BadFile(
-            f"the file has a state that {type(cb).__name__} cannot have",
-            got=f"{name} of type {type(value).__name__}"[:200],
-        )
-
-
-def put_back(old: Any, new: Any) -> Any:
-    """`new`; but a parameter that is there stays, and gets the values: a model or an optimizer has it too."""
-    if isinstance(old, nn.Parameter) and isinstance(new, Tensor) and old.shape == new.shape:
-        with torch.no_grad():
-            old.copy_(new)
-        return old
-    if type(old) is type(new) and isinstance(new, (list, tuple)) and len(old) == len(new):
-        return type(new)(map(put_back, old, new))
-    if type(old) is type(new) is dict:
-        return {name: put_back(old.get(name), value) for name, value in new.items()}
-    return new
 
 
 def callbacks_of(cbs: Any) -> list[Callback]:

@@ -18,8 +18,10 @@ from layered.foundation.archive import write_archive
 from layered.foundation.durable import commit, disk, sweep
 from layered.foundation.errors import BadValue, warn
 from layered.foundation.ranks import rank_and_world
+from layered.loop.batches import samplers_of
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
+from layered.loop.keeping import mark
 from layered.loop.optimizers import recipe_of
 from layered.loop.packing import pack
 from layered.loop.processes import any_process, unwrapped
@@ -69,6 +71,7 @@ class Checkpoint(Callback):
         self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit that no record has told yet
         self.random_at_start: dict[str, Any] = {}  # of the training pass at hand
         self.damaged: set[str] = set()  # files that could not be read
+        self.samplers: list[tuple[Any, Any]] = []  # that nobody tells the epoch, and what they were as the fit began
         self.place = self.folder  # where the folder is, wherever the process goes meanwhile
         self.is_terminated = self.is_ended = False
         self.old_handler: Any = None
@@ -81,6 +84,8 @@ class Checkpoint(Callback):
         self.written.clear()
         self.place = pathlib.Path(os.path.abspath(self.folder))
         self.damaged = {os.path.abspath(file) for file in getattr(self.learn._saved, "damaged", ())}
+        told_nothing = [s for s in samplers_of(self.learn.dls.train) if not hasattr(s, "set_epoch")]
+        self.samplers = [(sampler, mark(sampler)) for sampler in told_nothing]
         self._warn_of_later()
         is_main = threading.current_thread() is threading.main_thread()
         is_heard = getattr(signal.getsignal(signal.SIGTERM), "__func__", None) is Checkpoint._terminate
@@ -173,6 +178,7 @@ class Checkpoint(Callback):
             "opt": learn.opt.state_dict(),
             "opt_recipe": recipe_of(learn.opt),
             "frozen_idx": learn.opt.frozen_idx,
+            "sampler_changes": any(mark(sampler) != before for sampler, before in self.samplers),
             "counters": {name: getattr(learn, name) for name in COUNTERS},
             "loader": learn.dl.state_dict() if batch and hasattr(learn.dl, "load_state_dict") else None,
             **drawn,

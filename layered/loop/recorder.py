@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import OutOfRange, unknown_name
+from layered.foundation.errors import BadFile, CannotRestore, OutOfRange, unknown_name
 from layered.foundation.optional import lazy
 from layered.foundation.tree import find_bs
 from layered.loop.callback import Callback
@@ -171,16 +171,20 @@ class Recorder(Callback):
         self._settle()
         state = super().state_dict()
         if self.train_metrics and self.learn.training:
-            state["seen"] = [[_seen_by(keeper) for keeper in _keepers(part)] for part in self._parts]
+            state["seen"] = [[part.name, [_seen_by(keeper) for keeper in _keepers(part)]] for part in self._parts]
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict({name: value for name, value in state.items() if name != "seen"})
-        for part, kept in zip(self._parts if "seen" in state else (), state.get("seen", ()), strict=False):
+        if "seen" not in state:
+            return
+        here, then = [part.name for part in self._parts], [name for name, _ in state["seen"]]
+        if here != then:
+            raise CannotRestore("the metrics of the training batches are others", got=here, expected=then)
+        for part, (_, kept) in zip(self._parts, state["seen"], strict=True):
             part.reset()
             for keeper, values in zip(_keepers(part), kept, strict=True):
-                for name, value in values.items():
-                    setattr(keeper, name, value)
+                _see_again(keeper, values)
 
     @property
     def _parts(self) -> list[Metric]:
@@ -273,6 +277,14 @@ def _seen_by(keeper: Any) -> dict[str, Any]:
     else:
         names = [name for name, value in own.items() if not callable(value) and name not in vars(nn.Module())]
     return {name: own[name] for name in names if name in own}
+
+
+def _see_again(keeper: Any, seen: Mapping[str, Any]) -> None:
+    """Put back what `_seen_by` gave."""
+    for name, value in seen.items():
+        if callable(getattr(keeper, name, None)):
+            raise BadFile("the file has a state that a metric cannot have", got=f"{name} of {type(keeper).__name__}")
+        setattr(keeper, name, value)
 
 
 def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> Any:

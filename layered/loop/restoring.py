@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -107,6 +107,28 @@ class Saved:
 
         raises     CannotRestore naming each part that has not, and how to go on without it
         """
+        self._with_sense(self._check, loop)
+
+    def restore(self, loop: Any) -> None:
+        """Put everything back as it was when the file was written; `check` has seen that it has its place.
+
+        raises     CannotRestore for what makes no sense after all; the model is then unchanged
+        """
+        self._with_sense(self._restore, loop)
+
+    def _with_sense(self, step: Callable[[Any], None], loop: Any) -> None:
+        try:
+            step(loop)
+        except (BadFile, CannotRestore):
+            raise
+        except Exception as error:
+            raise CannotRestore(
+                f"{self.file} holds a state that does not fit",
+                got=f"{type(error).__name__}: {error!s:.200}",
+                fix="make the learner as it was, or start anew with resume=None",
+            ) from error
+
+    def _check(self, loop: Any) -> None:
         rows = [self._model(loop), self._optimizer(loop), *self._random(loop), self._loader(loop)]
         rows += [*self._processes(), *self._callbacks(loop)]
         lost = [(part, how) for part, done, how in rows if not done]
@@ -177,6 +199,12 @@ class Saved:
             and self.state["counters"]["epochs_started"] > 1
         ):
             return "loader", False, "its workers went on from pass to pass, and with them their random states"
+        if self.state.get("sampler_changes"):
+            return (
+                "loader",
+                False,
+                "its sampler keeps a state of its own: give it a set_epoch(epoch), from which it draws",
+            )
         if iter_once(train):
             return "loader", True, f"takes {self.state['counters']['train_iter']} batches again"
         if not self.batch or self.finished:
@@ -195,22 +223,6 @@ class Saved:
         for name in cbs:
             if name not in self.callbacks and cbs[name].state_dict():
                 yield f"callbacks.{name}", False, "it was not there then"
-
-    def restore(self, loop: Any) -> None:
-        """Put everything back as it was when the file was written; `check` has seen that it has its place.
-
-        raises     CannotRestore for what makes no sense after all; the model is then unchanged
-        """
-        try:
-            self._restore(loop)
-        except (BadFile, CannotRestore):
-            raise
-        except Exception as error:
-            raise CannotRestore(
-                f"{self.file} holds a state that does not fit",
-                got=f"{type(error).__name__}: {error!s:.200}",
-                fix="make the learner as it was, or start anew with resume=None",
-            ) from error
 
     def _restore(self, loop: Any) -> None:
         state, model = self.state, unwrapped(loop.model)

@@ -222,14 +222,14 @@ class _Rebuilder:
 
     def module(self, node: Mapping[str, Any], path: str) -> nn.Module:
         if "same" in node:
-            module, parts = self.built[node["same"]]
+            shared, parts = self.built[node["same"]]
             self.count(self.parts + parts)
-            return module
+            return shared
         before = self.parts
         kind: Any = modules.get(node["kind"])
         (described,) = upgraded(kind, node["kind"], node.get("version", 1), node["args"])
         args = self.table(described, path)
-        module = kind.from_init_args(args) if issubclass(kind, Recorded) else kind(**args)
+        module: nn.Module = kind.from_init_args(args) if issubclass(kind, Recorded) else kind(**args)
         self.count(max(self.parts + 1, before + sum(1 for _ in module.modules())))
         for name, child in node.get("children", {}).items():
             module.add_module(name, self.module(child, f"{path}.{name}".lstrip(".")))

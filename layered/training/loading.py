@@ -28,6 +28,7 @@ from layered.training.export import SLOTS, layered_name
 from layered.training.learner import Learner
 from layered.training.pipelines import rebuild
 
+MAX_COLUMNS = 1000
 APPS = {  # what to import for names that begin so
     "vision": "layered.vision.all",
     "tabular": "layered.tabular.all",
@@ -105,6 +106,8 @@ def _build_loaders(archive: Archive) -> Any:
         kind = loader_kinds.get(data["loader"])
         (state,) = upgraded(kind, data["loader"], data.get("version"), data["state"])
         return kind.from_described(rebuild(state, archive.tensors))
+    if len(data["columns"]) > MAX_COLUMNS:
+        raise BadFile("the file describes far too many columns", expected=f"at most {MAX_COLUMNS}")
     tls = []
     for column in data["columns"]:
         pipeline = Pipeline() if column["pipeline"] is None else rebuild(column["pipeline"], archive.tensors)

@@ -19,9 +19,10 @@ from layered.foundation.recorded import Recorded
 from layered.foundation.registry import Registry, functions, losses, transforms
 from layered.foundation.transform import Transform
 from layered.loop.packing import pack, unpack
-from layered.nn.describe import MAX_MODULES, constructor_args
+from layered.nn.describe import constructor_args
 
 DECORATOR = "@exportable('my.%s')"
+MAX_PARTS = 10_000  # transforms, losses, vocabularies, …
 FEW = 100  # labels that may well have the same hash
 RECORDED: dict[str, Registry[Any]] = {"transform": transforms, "loss": losses}
 
@@ -45,8 +46,8 @@ def rebuild(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     """
     try:
         described = unpack(packed, tensors)
-        if _parts(described) > MAX_MODULES:
-            raise BadFile("the description of a pipeline has far too many parts", expected=f"at most {MAX_MODULES}")
+        if _parts(described) > MAX_PARTS:
+            raise BadFile("the description of a pipeline has far too many parts", expected=f"at most {MAX_PARTS}")
         return _built(described)
     except LayeredError:
         raise
@@ -136,7 +137,7 @@ def _built(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         if len(value) > FEW:
             for item in value:
-                if isinstance(item, (int, tuple)):
+                if isinstance(item, (int, tuple, frozenset, slice)):
                     plain_key(item)
         return type(value)(_built(item) for item in value)
     if not isinstance(value, dict):

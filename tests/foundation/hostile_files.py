@@ -59,7 +59,11 @@ BROKEN = {
     "ADDITEMS to a list": b"\x80\x04](K\x01\x90.",
     "BUILD on a number": START + b"K\x01}b.",
     "a list as a key": START + b"}]K\x01s.",
-    "a key whose hash was chosen": START + b"}\x8a\x08" + struct.pack("<Q", 2**62 - 2) + b"K\x01s.",
+    "a key whose hash was chosen": START + b"}\x8a\x09" + (2**66 - 2**5).to_bytes(9, "little") + b"K\x01s.",
+    "a key of two numbers": START + b"}\x8a\x08" + b"\x01" * 8 + b"\x8a\x08" + b"\x01" * 8 + b"\x86K\x01s.",
+    "a set of tuples of tuples": START + b"}" + call("builtins", "set", b"]K\x01\x85\x85a") + b"K\x01s.",
+    "a set of a text": START + b"]" + call("builtins", "set", text("abc")) + b"a.",
+    "a table of texts": START + b"]" + call("collections", "OrderedDict", b"]" + text("ab") + b"a") + b"a.",
     "GET of nothing": START + b"h\x07.",
     "PUT far away": START + b"K\x01p" + b"9" * 40 + b"\n.",
     "a number of two million bits": START + b"\x8b" + struct.pack("<i", 250_000) + b"\x01" * 250_000 + END,
@@ -81,5 +85,7 @@ BROKEN = {
     + (named("_codecs", "encode") + b"h\x00" + text("latin1") + b"\x86Ra") * 500
     + END,
     "three million marks": START + b"(" * 3_000_000 + END,
+    "a million tables": START + b"(" + b"}" * 1_000_000 + b"l.",
+    "a million calls": START + b"(" + named("collections", "OrderedDict") + b"q\x00" + b"h\x00)R" * 300_000 + b"l.",
     "three million sets": b"\x80\x04(" + b"\x8f" * 3_000_000 + b"l.",
 }

@@ -68,17 +68,31 @@ def deep(levels, inner=0):
     return inner
 
 
+def shared(levels):
+    """A container of two containers that are one, and so on."""
+    node = {"kind": "torch.ReLU", "args": {}}
+    for level in reversed(range(levels)):
+        same = {"same": ".".join(["0"] * (level + 1))}
+        node = {"kind": "torch.Sequential", "args": {}, "children": {"0": node, "1": same}}
+    return node
+
+
+ALIKE = [n * (2**61 - 1) for n in range(1, 20_000)]  # Python gives them all the same hash
+
+
 def spite():
     """What no file should say, in every place where a file says something."""
     linear = {"kind": "torch.Linear", "args": {"in_features": 10**12, "out_features": 10**12}}
     wide = {"in_features": 10_000, "out_features": 10_000}
     path = "../../etc/passwd"
+    part = {"module": {"kind": "torch.Identity", "args": {}}}
+    mean = {"@": "loss", "version": 1, "kind": "MSELossFlat", "args": {}, "fitted": {}}
     opener = {"@": "function", "name": "vision.PILImage.create"}
     return [
         *(None, True, -1, 0, 1, 3.5, 10**9, 2**70, 1e308, float("nan"), float("inf"), -float("inf")),
         *("", "x" * 10**6, "__class__", "os.system", path, "\ud800", "a\0b", "(a+)+$", "cuda", "meta", "cpu"),
         *([], {}, [[]], {"": {}}, deep(90), [0] * 100_000, ["os.system", path], {"__class__": path, "__init__": 1}),
-        *({"$tensor": path}, {"$tensor": 1}, {"$tensor": "w", "device": "cuda:99"}, {"$floats": path}, {"$none": 1}),
+        *({"$tensor": path}, {"$tensor": 1}, {"$tensor": "w", "device": "hpu"}, {"$floats": path}, {"$none": 1}),
         *({"$tuple": None}, {"$set": [[]]}, {"$dict": [[[], 1]]}, {"$dict": 3}, {"$slice": [1, 2, 3, 4]}),
         {"$array": "w", "dtype": "O", "shape": [10**12]},
         {"$array": "w", "dtype": "f4," * 1000, "shape": [-1]},
@@ -92,6 +106,14 @@ def spite():
         {"@": "transform", "version": 1, "kind": "RandomErasing", "args": {"max_count": 10**9, "sl": -1}, "fitted": {}},
         {"@": "pipeline", "steps": [opener] * 1000},
         {"@": "vocab", "items": [[]], "add_na": True},
+        {"@": "vocab", "items": ALIKE, "add_na": True},
+        {"@": "vocab", "items": [{"$tuple": [n]} for n in ALIKE], "add_na": True},
+        {"@": "transform", "version": 1, "kind": "Categorize", "args": {"vocab": ALIKE}, "fitted": {}},
+        *(ALIKE, {"$set": ALIKE}, {"$frozenset": ALIKE}, {"$dict": [[n, 1] for n in ALIKE]}),
+        *([{"$frozenset": [n]} for n in ALIKE], [{"$slice": [n, 1, 1]} for n in ALIKE]),
+        {"@": "loss", "version": 1, "kind": "MultiTaskLoss", "args": {"losses": [mean] * 30_000, "sizes": [1] * 30_000}, "fitted": {}},
+        [{"name": "a", "pipeline": None}] * 30_000,
+        [{"@": "pipeline", "steps": []}] * 30_000,
         {"@": "loss", "version": 1, "kind": "MultiTaskLoss", "args": {"losses": [opener], "sizes": [10**12]}, "fitted": {}},
         {"@": "loss", "version": 1, "kind": "CrossEntropyLossFlat", "args": {"weight": [0.0] * 10**5}, "fitted": {}},
         linear,
@@ -105,6 +127,9 @@ def spite():
         {"tree": {"kind": "torch.ReLU", "args": {}, "children": {"forward": {"same": ""}, "a.b": linear}}},
         {"tree": {"kind": "torch.Sequential", "args": {}, "children": {"0": {"same": ""}}}},
         {"tree": {"kind": "torch.Sequential", "args": {}, "children": {f"{i}": {"same": "0"} for i in range(10_000)}}},
+        *({"tree": shared(levels)} for levels in (3, 18, 32)),
+        {"tree": {"kind": "Cat", "args": {"layers": [part] * 30_000}}},
+        {"tree": {"kind": "Cat", "args": {"layers": [{"module": shared(10)}] * 1000}}},
         {"tree": {"kind": "Lambda", "args": {"func": {"function": "vision.PILImage.create"}}}},
         {"tree": {"kind": "PartialLambda", "args": {"func": {"function": "vision.PILImage.create"}, "source": path}}},
         {"tree": {"kind": "ConvLayer", "args": {"ni": 1, "nf": 1, "act_cls": {"function": "vision.PILImage.create"}}}},
@@ -115,6 +140,9 @@ def spite():
         {"recipe": {"builder": "vision.model", "args": {"source": "timm", "arch": "hf-hub:a/b", "n_out": 3}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "timm", "arch": path, "n_out": 3}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "resnet18", "weights": path}}},
+        {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "fasterrcnn_resnet50_fpn", "n_out": 3}}},
+        {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "raft_small", "n_out": 3, "features": 8}}},
+        {"recipe": {"builder": "vision.model", "args": {"source": "timm", "arch": "lraspp_mobilenet_v3_large", "n_out": 3}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "squeezenet1_1", "n_out": 10**12}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "registered", "arch": "vision.model"}}},
     ]  # fmt: skip
@@ -174,7 +202,12 @@ def restated(raw, draw):
                 [number, {"layered": "{}"}, {**entries.get("__metadata__", {}), "format": "0"}]
             )
         case 6:
-            entries.update({f"n{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(120_000)})
+            entries.update(
+                {
+                    f"n{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+                    for i in range(draw.choice((19_000, 120_000)))
+                }
+            )
     return signed(json.dumps(entries, separators=(",", ":")), data)
 
 
@@ -254,6 +287,12 @@ CLOTHES = [
     call("numpy.core.multiarray", "scalar", call("numpy", "dtype", text("f8")), text("x" * 50)),
     call("collections", "OrderedDict", b"(" + b"((NNtt" * 1000 + b"t"),
     call("_codecs", "encode", text("é" * 1000), text("idna")),
+    *(call("builtins", name, tensor(shape=number(2**20) + b"\x85", steps=b"K\x00\x85")) for name in ("set", "frozenset")),
+    call("collections", "OrderedDict", tensor()),
+    b"}" + number(2**70) + tensor() + b"s",
+    b"}K\x01" + tensor() + b"s",
+    b"(" + b"".join(tensor(shape=b"K\x00\x85", steps=b"K\x01\x85", store=storage(key=f"{n}", count=b"K\x00")) for n in range(5000)) + b"l",
+    b"(" + b"}" * 1_000_000 + b"l",
     b"".join(text("a" * 1000) + b"r" + struct.pack("<I", 2**32 - 1 - i) for i in range(1000)),
     b"\x85" * 10,
     b"X" + struct.pack("<I", 3) + b"\xed\xa0\x80",

@@ -30,7 +30,7 @@ from torch import nn
 
 from layered.data.unpack import unpack
 from layered.foundation.errors import LayeredError
-from layered.foundation.torch_files import read_vocab, read_weights
+from layered.foundation.torch_files import read_vocab, read_weights, state_dict_of
 from layered.tabular.all import Categorify, Checkpoint, FillMissing, TabularDataLoaders, tabular_learner
 from layered.vision.all import (
     ImageDataLoaders,
@@ -111,24 +111,28 @@ def unpack_bounded(file):
     unpack(file, file.with_name("unpacked"), max_files=1000, max_bytes=2**23)
 
 
-def resume(learn):
+def resume(make):
     def read(file):
+        learn = make()  # a new one: a learner that has gone on from a file looks at no other of the same fit
         with learn.no_bar(), learn.no_logging():
             learn.fit(1, resume=str(file))
 
     return read
 
 
+def read_state(file):
+    return state_dict_of(read_weights(file))
+
+
 def readers_of(learn):
-    other = Learner(learn.dls, net(), path=learn.path)
     return {
         "vision export": (load_learner, ".layered"),
         "tabular export": (load_learner, ".layered"),
-        "checkpoint": (resume(other), ".layered"),
+        "checkpoint": (resume(lambda: Learner(learn.dls, net(), path=learn.path)), ".layered"),
         "weights": (learn.load, ".layered"),
-        "zip weights": (read_weights, ".pth"),
-        "legacy weights": (read_weights, ".pth"),
-        "safetensors": (read_weights, ".safetensors"),
+        "zip weights": (read_state, ".pth"),
+        "legacy weights": (read_state, ".pth"),
+        "safetensors": (read_state, ".safetensors"),
         "pickled words": (read_vocab, ".pkl"),
         "JSON words": (read_vocab, ".json"),
         "zip of data": (unpack_bounded, ""),

@@ -19,7 +19,8 @@ from layered.foundation.archive import write_archive
 from layered.foundation.errors import BadFile, CannotRestore, LayeredError
 from layered.foundation.pickled import read_pickle
 from layered.loop.packing import pack, unpack
-from layered.nn.describe import rebuild
+from layered.nn.describe import describe, rebuild
+from layered.nn.residual import Cat
 from layered.vision.all import DataLoaders, Learner
 
 COUNT = soak(1000, 10_000)
@@ -54,8 +55,7 @@ def test_mutants_of_all_kinds_end_in_our_errors_in_bounds_and_touch_nothing(tmp_
     [
         {"$tensor": "nothing"},
         {"$tensor": []},
-        {"$tensor": "w", "device": "meta"},
-        {"$tensor": "w", "device": "antigravity"},
+        {"$tensor": "w", "device": 1},
         {"$array": "w", "dtype": "O", "shape": [3]},
         {"$array": "w", "dtype": "V4", "shape": [3]},
         {"$array": "w", "dtype": "f4", "shape": [10**12]},
@@ -71,6 +71,11 @@ def test_mutants_of_all_kinds_end_in_our_errors_in_bounds_and_touch_nothing(tmp_
 def test_state_that_makes_no_sense_is_our_error(packed):
     with pytest.raises(BadFile):
         unpack({"a": [packed]}, {"w": torch.zeros(3)})
+
+
+@pytest.mark.parametrize("device", ["meta", "antigravity", "privateuseone", "cuda:99x"])
+def test_a_device_that_is_not_known_here_leaves_a_tensor_on_the_cpu(device):
+    assert unpack({"$tensor": "w", "device": device}, {"w": torch.ones(3)}).device.type == "cpu"
 
 
 def test_few_bytes_do_not_unfold_to_many_numbers():
@@ -103,6 +108,45 @@ def test_a_model_of_very_many_parts_without_weights_is_refused():
     parts = {str(i): {"kind": "torch.ReLU", "args": {}} for i in range(30_000)}
     with pytest.raises(BadFile, match="too many parts"):
         rebuild({"kind": "torch.Sequential", "args": {}, "children": parts}, {})
+
+
+def nested(levels):
+    """A container of two containers that are one, and so on."""
+    node = {"kind": "torch.ReLU", "args": {}}
+    for level in reversed(range(levels)):
+        same = {"same": ".".join(["0"] * (level + 1))}
+        node = {"kind": "torch.Sequential", "args": {}, "children": {"0": node, "1": same}}
+    return node
+
+
+def test_a_part_at_two_places_counts_twice_so_few_bytes_do_not_unfold_to_many_parts():
+    model = rebuild(nested(10))
+    assert sum(1 for _ in model.named_modules(remove_duplicate=False)) == 2**11 - 1
+    with pytest.raises(BadFile, match="too many parts"):
+        rebuild(nested(40))
+
+
+@pytest.mark.parametrize("path", ["", "0", "0.0", "1"])
+def test_a_part_cannot_hold_itself_nor_one_that_comes_later(path):
+    inner = {"kind": "torch.Sequential", "args": {}, "children": {"0": {"same": path}}}
+    other = {"kind": "torch.ReLU", "args": {}}
+    with pytest.raises(BadFile):
+        rebuild({"kind": "torch.Sequential", "args": {}, "children": {"0": inner, "1": other}})
+
+
+def test_parts_that_are_arguments_count_too():
+    part = {"module": {"kind": "torch.ReLU", "args": {}}}
+    node = {"kind": "Cat", "args": {"layers": [part] * 30}}
+    assert len(list(rebuild(node).modules())) == 31
+    many = {"kind": "torch.Sequential", "args": {}, "children": {str(i): node for i in range(1000)}}
+    with pytest.raises(BadFile, match="too many parts"):
+        rebuild(many)
+
+
+def test_a_part_at_two_places_of_an_argument_stays_one():
+    act = nn.ReLU()
+    again = rebuild(describe(nn.Sequential(nn.Flatten(), Cat([nn.Sequential(act, act)]))))
+    assert again[1][0][0] is again[1][0][1]
 
 
 @pytest.mark.parametrize(

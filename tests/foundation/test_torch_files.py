@@ -185,6 +185,9 @@ def numbers(*values):
     return b"(" + b"".join(number(v) for v in values) + b"t"
 
 
+TENSOR = call("torch._utils", "_rebuild_tensor_v2", storage(), number(0), numbers(4), numbers(1), b"\x89", b"}")
+
+
 def rebuilt(size, stride, offset=0, **kind):
     """A pickle of one tensor that claims this geometry in a storage of four floats."""
     parts = storage(**kind), number(offset), numbers(*size), numbers(*stride), b"\x89", b"}"
@@ -251,6 +254,8 @@ LIES = {
     "an unknown storage": rebuilt((2,), (1,), kind="QInt8Storage"),
     "a storage as a value": START + b"}" + text("w") + storage() + b"s.",
     "a persistent id that is none": START + b"}" + text("w") + text("storage") + b"Qs.",
+    "a set of a tensor's numbers": START + b"}" + text("w") + call("builtins", "set", TENSOR) + b"s.",
+    "a table of a tensor's numbers": START + call("collections", "OrderedDict", TENSOR) + b".",
     "a tensor without a storage": START + call("torch._utils", "_rebuild_tensor_v2", b"}", *[numbers(1)] * 5) + b".",
     "a tensor as sizes": START
     + call("torch._utils", "_rebuild_tensor", storage(), number(0), rebuilt((4,), (1,))[7:-2], numbers(1))
@@ -283,6 +288,23 @@ def test_tensors_that_leave_their_storage_or_lie_about_it_are_refused(tmp_path, 
 def test_a_legacy_file_never_gives_memory_that_it_did_not_fill(tmp_path, tail):
     with pytest.raises(BadFile):
         read_weights(legacy(tmp_path / "a.pth", rebuilt((4,), (1,)), tail))
+
+
+def test_storages_that_together_are_longer_than_a_legacy_file_are_refused_before_memory_is_taken(tmp_path):
+    parts = [storage(key=str(key), count=25) for key in range(9)]
+    path = legacy(tmp_path / "a.pth", START + b"(" + b"".join(parts) + b"l.")
+    assert 100 < path.stat().st_size < 900
+    with pytest.raises(BadFile, match="smaller than its tensors"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("data", [{1: torch.ones(1)}, {"model": {1: torch.ones(1)}}, {("a", 1): torch.ones(1), "b": 2}])
+def test_tensors_whose_names_are_no_texts_are_no_state_dict(tmp_path, layout, data):
+    with pytest.raises(BadFile):
+        state_dict_of(read_weights(save(data, tmp_path / "a.pth", layout)))
+    with pytest.raises(BadFile):
+        state_dict_of(data)
 
 
 def test_bytes_that_are_no_booleans_are_refused_in_every_layout(tmp_path):

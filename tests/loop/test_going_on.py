@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
 from layered.foundation.archive import read_archive, write_archive
 from layered.foundation.errors import BadFile, CannotRestore, CannotSave, LayeredError
@@ -348,6 +348,28 @@ def test_workers_of_others_that_go_on_from_pass_to_pass_cannot_be_restored(tmp_p
     make(None).fit(3, checkpoint=tmp_path, resume=Resume("auto", "loader"))
 
 
+class CountsPasses(Sampler):
+    def __init__(self):
+        self.passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(torch.randperm(24, generator=torch.Generator().manual_seed(self.passes)).tolist())
+
+    def __len__(self):
+        return 24
+
+
+def test_a_sampler_that_nobody_tells_the_epoch_and_that_counts_cannot_be_restored(tmp_path):
+    def make(at):
+        return learner(at=at, dls=(DataLoader(SET, 4, sampler=CountsPasses()), None))
+
+    with pytest.raises(Boom):
+        make((1, 1, 3)).fit(3, **saving(tmp_path))
+    with pytest.raises(CannotRestore, match="set_epoch"):
+        make(None).fit(3, **saving(tmp_path))
+
+
 def test_buffers_that_are_not_saved_with_the_model_go_on_too(tmp_path):
     class Counting(nn.Module):
         def __init__(self):
@@ -391,6 +413,7 @@ EDITS = {
     "random": put("state", "random", "torch", 1), "no random": put("state", "random", []),
     "python": put("state", "random", "random", [1, 2]), "hyper": put("state", "opt", "param_groups", 0),
     "method": put("callbacks", "recorder", "after_epoch", 1), "learn": put("callbacks", "recorder", "learn", None),
+    "optimizer": put("state", "opt_recipe", [1]), "recipe": put("state", "opt_recipe", {"kind": "x"}),
     "list": put("callbacks", "recorder", "values", 3), "callbacks": put("callbacks", "recorder", 3),
 }  # fmt: skip
 

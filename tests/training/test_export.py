@@ -10,15 +10,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+from layered.collab.all import CollabDataLoaders, collab_learner
 from layered.foundation.archive import read_archive, write_archive
 from layered.foundation.errors import (
     BadFile,
+    BadItem,
     CannotRestore,
     CannotSave,
     LayeredError,
@@ -28,6 +31,7 @@ from layered.foundation.errors import (
     UnknownName,
 )
 from layered.foundation.registry import functions, transforms
+from layered.tabular.all import TabularDataLoaders, tabular_learner
 from layered.vision.all import (
     CategoryBlock,
     DataBlock,
@@ -284,6 +288,7 @@ HOSTILE = {
     "a hub's name": ("model", "recipe", "args", {**TIMM, "arch": "hf-hub:someone/something"}),
     "a folder's name": ("model", "recipe", "args", {**TIMM, "arch": "local-dir:/etc"}),
     "another torchvision function": ("model", "recipe", "args", "arch", "get_model_weights"),
+    "a torchvision model of another task": ("model", "recipe", "args", "arch", "lraspp_mobilenet_v3_large"),
     "a builder inside a builder": ("model", "recipe", "args", {**TIMM, "source": "registered", "arch": "vision.model"}),
     "an unknown source": ("model", "recipe", "args", "source", "hub"),
     "weights from the network": ("model", "recipe", "args", "weights", "DEFAULT"),
@@ -308,6 +313,7 @@ HOSTILE = {
     "a tensor that is not there": ("data", "after_batch", {"$tensor": "nothing"}),
     "an array of objects": ("data", "after_batch", {"$array": "model.0.0.0.weight", "dtype": "O", "shape": [3]}),
     "an unknown tag": ("data", "after_batch", {"@": "exec", "code": "1"}),
+    "thousands of columns": ("data", "columns", [{"name": "a", "pipeline": None}] * 2000),
     "no columns": ("data", "columns", None),
     "a text for the model": ("model", "torch.hub"),
     "a list for the data": ("data", []),
@@ -327,6 +333,46 @@ def test_what_a_file_asks_for_is_looked_up_never_done(exported, tmp_path, path):
     file = edited(exported, tmp_path, lambda manifest, _: put(manifest, *path))
     with pytest.raises(LayeredError):
         load_learner(file)
+
+
+def no_labels(manifest, _):
+    manifest["data"]["columns"][1]["pipeline"]["steps"][0]["fitted"]["vocab"]["items"] = []
+
+
+def other_target(manifest, _):
+    manifest["data"]["columns"][1]["pipeline"]["steps"][0].update(kind="MultiCategorize", args={})
+
+
+def other_loss(manifest, _):
+    manifest["loss"] = {"@": "loss", "kind": "MSELossFlat", "version": 1, "args": {}, "fitted": {}}
+
+
+@pytest.mark.parametrize("change", [no_labels, other_target, other_loss])
+def test_a_prediction_that_the_file_cannot_decode_is_our_error(exported, tmp_path, change):
+    again = load_learner(edited(exported, tmp_path, change))
+    with pytest.raises(BadItem, match="predicting one item"):
+        again.predict(exported[2])
+
+
+@pytest.mark.parametrize("procs", [None, {"@": "pipeline", "steps": []}, {"@": "vocab", "items": [], "add_na": False}])
+def test_a_table_without_its_procs_is_our_error(tmp_path, procs):
+    ratings = pd.DataFrame({"user": [1, 2, 3, 1], "item": list("abca"), "rating": [1.0, 2.0, 3.0, 4.0]})
+    dls = CollabDataLoaders.from_df(ratings, bs=2, device="cpu", seed=0)
+    archive = read_archive(collab_learner(dls, 2, path=tmp_path).export("ratings"))
+    archive.manifest["data"]["state"]["procs"] = procs
+    with pytest.raises(LayeredError):
+        load_learner(write_archive(tmp_path / "edited.layered", archive.manifest, archive.tensors, kind="export"))
+
+
+def test_a_row_that_the_file_cannot_decode_is_our_error(tmp_path):
+    people = pd.DataFrame({"job": list("abab") * 3, "paid": list("yn") * 6})
+    dls = TabularDataLoaders.from_df(people, cat_names=["job"], y_names="paid", bs=4, device="cpu", seed=0)
+    archive = read_archive(tabular_learner(dls, [4], path=tmp_path).export("people"))
+    (target,) = archive.manifest["data"]["state"]["targets"]
+    target["steps"]["steps"][0]["fitted"]["vocab"]["items"] = []
+    again = load_learner(write_archive(tmp_path / "edited.layered", archive.manifest, archive.tensors, kind="export"))
+    with pytest.raises(BadItem, match="predicting one row"):
+        again.predict({"job": "a"})
 
 
 SPITE = [

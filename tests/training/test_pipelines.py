@@ -58,6 +58,15 @@ def test_a_vocabulary_keeps_its_order():
     assert list(through_a_file(CategoryMap(["b", "a"], sort=False))) == ["b", "a"]
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [range(1000), [2**62 + n for n in range(1000)], [n / 3 for n in range(1000)], [f"{n}" for n in range(1000)], [True, 2]],
+    ids=["numbers", "long numbers", "fractions", "texts", "two"],
+)  # fmt: skip
+def test_a_vocabulary_of_any_plain_labels_comes_back(labels):
+    assert list(through_a_file(CategoryMap(labels, sort=False))) == list(labels)
+
+
 def test_a_pipeline_comes_back_with_arguments_functions_and_enums():
     pipeline = Pipeline([PILImage.create, Resize(16, ResizeMethod.Squish), ToTensor, *aug_transforms(size=8)])
     again = through_a_file(pipeline)
@@ -97,6 +106,10 @@ def test_each_refusal_names_the_place_and_the_way_out():
         describe({"a": object()}, {}, "here")
 
 
+CHOSEN = 16 * (2**61 - 1)  # Python gives all its multiples the same hash
+CHOICES = [n * CHOSEN for n in range(200)]
+
+
 @pytest.mark.parametrize(
     ("described", "error"),
     [
@@ -108,11 +121,16 @@ def test_each_refusal_names_the_place_and_the_way_out():
         ({"@": "transform", "kind": "Resize", "version": 1, "args": {"size": "a"}, "fitted": {}}, LayeredError),
         ({"@": "transform", "kind": "Resize", "version": 1, "args": {"sise": 3}, "fitted": {}}, LayeredError),
         ({"@": "transform", "kind": "Resize", "version": 1, "args": {"size": 8}, "fitted": {"order": 1}}, BadFile),
+        ({"@": "vocab", "items": [n * CHOSEN for n in range(200)], "add_na": False}, BadFile),
+        ({"@": "vocab", "items": [{"$tuple": [n * CHOSEN]} for n in range(200)], "add_na": False}, BadFile),
+        ({"@": "transform", "kind": "Categorize", "version": 1, "args": {"vocab": CHOICES}, "fitted": {}}, BadFile),
+        ({"x_given": CHOICES}, BadFile),
+        ({"@": "pipeline", "steps": [{"@": "pipeline", "steps": []}] * 20_000}, BadFile),
         ({"$tensor": "missing"}, BadFile),
         ({"$tuple": 3}, BadFile),
         ({"$system": "ls"}, BadFile),
     ],
-    ids=str,
+    ids=lambda part: f"{part!s:.100}",
 )
 def test_a_description_that_makes_no_sense_is_refused(described, error):
     with pytest.raises(error):

@@ -24,7 +24,8 @@ from layered.integrations.timm_models import timm_body
 from layered.nn.weightless import weightless
 from layered.vision import all as vision
 from layered.vision.all import create_body, create_vision_model, find_arch, model_meta, models, resnet18, resnet34
-from layered.vision.learner import split_of
+from layered.vision.learner import build_from_recipe, split_of
+from layered.vision.models.backbones import build_arch
 
 RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -251,6 +252,22 @@ def test_with_the_network_switched_off_missing_weights_fail_at_once(monkeypatch,
         build()
     assert name in caught.value.problem
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_resnet50_fpn", "lraspp_mobilenet_v3_large", "r3d_18", "raft_small", "quantized_resnet18", 3]
+)
+def test_a_file_names_models_of_images_alone_for_others_fetch_weights(name):
+    with pytest.raises((UnknownName, TypeError)):
+        build_from_recipe("torchvision", name, n_out=3, features=8)
+
+
+def test_an_untrained_model_of_another_task_fetches_nothing_for_its_backbone():
+    def lraspp(*, weights: object = "DEFAULT", weights_backbone: object = "DEFAULT") -> nn.Module:
+        assert weights is weights_backbone is None
+        return nn.Sequential(nn.Conv2d(3, 4, 3))
+
+    assert isinstance(build_arch(lraspp), nn.Sequential)
 
 
 def test_with_the_network_switched_off_weights_that_are_here_are_used(monkeypatch, tmp_path):
