@@ -187,9 +187,11 @@ def check_fit(n_epoch: int, start_epoch: int, n_iter: int | None, train: Any) ->
         )
 
 
-def no_batch(epoch: int) -> EmptySource:
-    """The error for a training pass without a batch."""
+def no_batch(epoch: int, n_iter: int | None) -> EmptySource:
+    """The error for a training pass without a batch, of a fit that was told its length or not."""
     return EmptySource(
         f"the training loader gave no batch in epoch {epoch}",
-        fix="a generator lasts for one epoch: pass a list or a DataLoader, or fit(…, n_iter=batches an epoch)",
+        fix="a generator lasts for one epoch: pass a list or a DataLoader, or fit(…, n_iter=batches an epoch)"
+        if n_iter is None
+        else f"it has run out before {epoch + 1} epochs of {n_iter} batches: fewer epochs, or more batches",
     )

@@ -198,7 +198,7 @@ class Loop(Contexts):
             return
         self.all_batches()
         if self.batch is None:
-            raise no_batch(self.epoch)
+            raise no_batch(self.epoch, self.epoch_length)
 
     def one_validation(self, dl: Any) -> None:
         """One pass over `dl` without gradients."""

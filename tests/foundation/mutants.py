@@ -77,14 +77,12 @@ def shared(levels):
     return node
 
 
-ALIKE = [n * (2**61 - 1) for n in range(1, 20_000)]  # Python gives them all the same hash
-
-
 def spite():
     """What no file should say, in every place where a file says something."""
     linear = {"kind": "torch.Linear", "args": {"in_features": 10**12, "out_features": 10**12}}
     wide = {"in_features": 10_000, "out_features": 10_000}
     path = "../../etc/passwd"
+    alike = [n * (2**61 - 1) for n in range(1, 20_000)]  # Python gives them all the same hash
     part = {"module": {"kind": "torch.Identity", "args": {}}}
     mean = {"@": "loss", "version": 1, "kind": "MSELossFlat", "args": {}, "fitted": {}}
     opener = {"@": "function", "name": "vision.PILImage.create"}
@@ -106,12 +104,11 @@ def spite():
         {"@": "transform", "version": 1, "kind": "RandomErasing", "args": {"max_count": 10**9, "sl": -1}, "fitted": {}},
         {"@": "pipeline", "steps": [opener] * 1000},
         {"@": "vocab", "items": [[]], "add_na": True},
-        {"@": "vocab", "items": ALIKE, "add_na": True},
-        {"@": "vocab", "items": [{"$tuple": [n]} for n in ALIKE], "add_na": True},
-        {"@": "transform", "version": 1, "kind": "Categorize", "args": {"vocab": ALIKE}, "fitted": {}},
-        *(ALIKE, {"$set": ALIKE}, {"$frozenset": ALIKE}, {"$dict": [[n, 1] for n in ALIKE]}),
-        *([{"$frozenset": [n]} for n in ALIKE], [{"$slice": [n, 1, 1]} for n in ALIKE]),
-        {"@": "loss", "version": 1, "kind": "MultiTaskLoss", "args": {"losses": [mean] * 30_000, "sizes": [1] * 30_000}, "fitted": {}},
+        {"@": "vocab", "items": alike, "add_na": True},
+        {"@": "vocab", "items": [{"$frozenset": [n]} for n in alike[:10_000]], "add_na": True},
+        {"@": "transform", "version": 1, "kind": "Categorize", "args": {"vocab": alike}, "fitted": {}},
+        *(alike, {"$set": alike}, {"$frozenset": alike}, {"$dict": [[n, 1] for n in alike]}),
+        {"@": "loss", "version": 1, "kind": "MultiTaskLoss", "args": {"losses": [mean] * 30_000, "sizes": []}, "fitted": {}},
         [{"name": "a", "pipeline": None}] * 30_000,
         [{"@": "pipeline", "steps": []}] * 30_000,
         {"@": "loss", "version": 1, "kind": "MultiTaskLoss", "args": {"losses": [opener], "sizes": [10**12]}, "fitted": {}},
@@ -141,7 +138,7 @@ def spite():
         {"recipe": {"builder": "vision.model", "args": {"source": "timm", "arch": path, "n_out": 3}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "resnet18", "weights": path}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "fasterrcnn_resnet50_fpn", "n_out": 3}}},
-        {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "raft_small", "n_out": 3, "features": 8}}},
+        {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "raft_small", "n_out": 3}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "timm", "arch": "lraspp_mobilenet_v3_large", "n_out": 3}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "torchvision", "arch": "squeezenet1_1", "n_out": 10**12}}},
         {"recipe": {"builder": "vision.model", "args": {"source": "registered", "arch": "vision.model"}}},
@@ -161,6 +158,7 @@ def resaid(raw, draw):
     part = draw.choice(("layered",) * 9 + ("tied",))
     tree = [json.loads(entries["__metadata__"][part])]
     for _ in range(draw.choice((1, 1, 2))):
+        tree = json.loads(json.dumps(tree))  # so that no part of it is there twice, to be made large at once
         *keys, last = draw.choice(list(places(tree)))
         node = tree
         for key in keys:
@@ -174,7 +172,7 @@ def resaid(raw, draw):
                     values
                 )
             case 2:
-                node[last] = [node[last]] * draw.choice((2, 1000))
+                node[last] = [node[last]] * (2 if len(str(node[last])) > 10_000 else draw.choice((2, 1000)))
             case _:
                 node[last] = draw.choice(values)
     entries["__metadata__"][part] = json.dumps(tree[0])
@@ -202,12 +200,8 @@ def restated(raw, draw):
                 [number, {"layered": "{}"}, {**entries.get("__metadata__", {}), "format": "0"}]
             )
         case 6:
-            entries.update(
-                {
-                    f"n{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
-                    for i in range(draw.choice((19_000, 120_000)))
-                }
-            )
+            empty = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+            entries.update({f"n{i}": empty for i in range(draw.choice((19_000, 120_000)))})
     return signed(json.dumps(entries, separators=(",", ":")), data)
 
 
@@ -251,6 +245,10 @@ def tensor(
     return call("torch._utils", builder, store or storage(), offset, shape, steps, b"\x89", b"N", rest)
 
 
+def empty_storage(number):
+    return storage(key=f"{number}", count=b"K\x00")
+
+
 def number(value):
     raw = value.to_bytes(16, "little", signed=True)
     return b"\x8a" + bytes([len(raw)]) + raw
@@ -291,7 +289,7 @@ CLOTHES = [
     call("collections", "OrderedDict", tensor()),
     b"}" + number(2**70) + tensor() + b"s",
     b"}K\x01" + tensor() + b"s",
-    b"(" + b"".join(tensor(shape=b"K\x00\x85", steps=b"K\x01\x85", store=storage(key=f"{n}", count=b"K\x00")) for n in range(5000)) + b"l",
+    b"(" + b"".join(tensor(shape=b"K\x00\x85", steps=b"K\x01\x85", store=empty_storage(n)) for n in range(5000)) + b"l",
     b"(" + b"}" * 1_000_000 + b"l",
     b"".join(text("a" * 1000) + b"r" + struct.pack("<I", 2**32 - 1 - i) for i in range(1000)),
     b"\x85" * 10,
