@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from layered.data.samplers import EpochKey, TicketBatch
+from layered.foundation.errors import BadValue
 
 _PLACE = ("seed", "_epoch", "_purpose", "_epoch_is_set", "_start", "_stream_state", "consumed", "_running")
 
@@ -77,7 +78,12 @@ class Passes:
         return {**self._running._asdict(), "consumed": self.consumed, **stream}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next pass goes on where `state` was taken: the same epoch, from the batch after those consumed."""
+        """The next pass goes on where `state` was taken: the same epoch, from the batch after those consumed.
+
+        raises     BadValue for what is no such state
+        """
+        if not all(isinstance(state[name], int) and state[name] >= 0 for name in ("epoch", "consumed")):
+            raise BadValue("this is no position of a loader", got=f"{state!s:.100}")
         self.seed, self._running = state["seed"], None
         self.set_epoch(state["epoch"], state["purpose"])
         self._start, self._stream_state = state["consumed"], state.get("stream")

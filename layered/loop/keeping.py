@@ -55,9 +55,10 @@ def check_state(cb: Any, name: Any, value: Any) -> None:
     there = getattr(type(cb), name, None) if isinstance(name, str) else None
     is_of_class = callable(there) or isinstance(there, property)
     old = vars(cb).get(name)
+    is_number = isinstance(old, (int, float)) and isinstance(value, (Mapping, set, frozenset))
     kind = next((kinds for kinds in _CONTENTS if isinstance(old, kinds)), None)
     fits = kind is None or value is None or isinstance(value, kind) or hasattr(old, "load_state_dict")
-    if not isinstance(name, str) or not name.isidentifier() or name in HIDDEN or is_of_class or not fits:
+    if not isinstance(name, str) or not name.isidentifier() or name in HIDDEN or is_of_class or is_number or not fits:
         raise BadFile(
             f"the file has a state that {type(cb).__name__} cannot have",
             got=f"{name} of type {type(value).__name__}"[:200],

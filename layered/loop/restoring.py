@@ -116,9 +116,9 @@ class Saved:
         """
         self._with_sense(self._restore, loop)
 
-    def _with_sense(self, step: Callable[[Any], None], loop: Any) -> None:
+    def _with_sense(self, step: Callable[[Any], Any], loop: Any) -> Any:
         try:
-            step(loop)
+            return step(loop)
         except (BadFile, CannotRestore):
             raise
         except Exception as error:
@@ -257,7 +257,14 @@ class Saved:
         self._restore_random(loop, "random")
 
     def remaining(self, loop: Any) -> Iterator[Any]:
-        """The batches of the interrupted pass that were not taken yet; loaders without `load_state_dict` replay."""
+        """The batches of the interrupted pass that were not taken yet; loaders without `load_state_dict` replay.
+
+        raises     CannotRestore for a position of another loader
+        """
+        batches: Iterator[Any] = self._with_sense(self._remaining, loop)
+        return batches
+
+    def _remaining(self, loop: Any) -> Iterator[Any]:
         loader = loop.dl
         if self.state["loader"] is not None and "loader" not in self.lost:
             loader.load_state_dict(self.state["loader"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
+from numbers import Real
 from typing import Any
 
 import torch
@@ -138,6 +139,10 @@ class Optimizer(GroupedOptimizer):
         numbers = [number for group in saved_groups for number in group["params"]]
         held = [p for plist in self.param_lists for p in plist]
         state = {p: self._adapt(saved_state.get(n, {}), p, n) for p, n in zip(held, numbers, strict=True)}
+        for hyper, saved in zip(self.hypers, saved_groups, strict=True):
+            for name, old in hyper.items():
+                if isinstance(old, Real) and not isinstance(saved.get(name, old), (Real, Tensor)):
+                    raise _misfit(f"hyper-parameter '{name}'", type(saved[name]).__name__, "a number")
         for hyper, saved in zip(self.hypers, saved_groups, strict=True):
             hyper.update({name: value for name, value in saved.items() if name not in hyper.hidden})
         self.state.clear()

@@ -22,7 +22,11 @@ def planned(order, share, start=0):
     return as_lists(plan_batches(cut(order, share, start) if chunks is None else chunks, 5, share))
 
 
-shares = st.builds(Share, bs=st.integers(1, 5), world=st.integers(1, 4), drop_last=st.booleans())
+shares = st.integers(1, 4).flatmap(
+    lambda world: st.builds(
+        Share, bs=st.integers(1, 5), rank=st.integers(0, world - 1), world=st.just(world), drop_last=st.booleans()
+    )
+)
 
 
 @settings(deadline=None)
