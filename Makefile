@@ -18,7 +18,7 @@ AT_HOME := { $(BIN)/python -c '$(GOOD)' && grep -qF '$(CURDIR)/$(VENV)/bin' $(BI
 # Ratings that people gave, for one notebook. They may not be passed on, and the package has them; nothing of it is run.
 RATINGS := recbole==1.2.1
 
-.PHONY: help env ratings demo test soak oldest lint clean
+.PHONY: help env ratings demo test test-apart test-others soak oldest lint clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
@@ -52,8 +52,17 @@ ratings: env
 	@$(BIN)/python -c 'import importlib.metadata as m; m.version("recbole")' 2>/dev/null \
 		|| $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps $(RATINGS)
 
+# Two halves side by side, each with one thread: on two cores it takes half the time.
+APART := tests/documents tests/foundation
+
 test: lint ratings
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-apart test-others
+
+test-apart:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(APART)
+
+test-others:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(APART:%=--ignore=%)
 
 soak: ratings
 	LAYERED_SOAK=1 $(BIN)/python -m pytest -m soak
