@@ -231,9 +231,8 @@ class GradientStats(Callback):
             raise BadValue("every counts training batches", got=every, expected="a whole number from 1")
         self.every = every
         self._names: list[str] = []
-        self._norms = (
-            BatchRows()
-        )  # [batch, 2, parameter]: of gradients, of parameters; below 0 where there is no gradient
+        # [batch, 2, parameter]: of gradients, of parameters; below 0 where there is no gradient
+        self._norms = BatchRows()
 
     def before_fit(self) -> None:
         self._names, self._norms = [name for name, _ in self.model.named_parameters()], BatchRows()

@@ -230,6 +230,7 @@ class Saved:
         grads = {
             name: grad.reshape(parameters[name].shape).to(parameters[name]) for name, grad in state["grads"].items()
         }
+        # Here so that states without sense are found before anything else changes, and again at the end.
         self._restore_random(loop, "random")
         if state["frozen_idx"] != loop.opt.frozen_idx:
             loop.opt.freeze_to(state["frozen_idx"])  # clears the optimizer's state, which comes next
