@@ -10,7 +10,9 @@ import os
 import pickle
 import signal
 import sys
+import weakref
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -31,6 +33,10 @@ IN_WORKER = (
 IN_PARENT = (
     "get_idxs", "shuffle_fn", "sample", "create_batches", "after_batch", "before_iter", "after_iter",
 )  # fmt: skip
+
+_parents: weakref.WeakKeyDictionary[BaseProcess, int] = (
+    weakref.WeakKeyDictionary()
+)  # a worker: the process it works for
 
 
 class Plan:
@@ -93,10 +99,8 @@ class Workers:
             )
         if self._torch_loader is None or not loader.persistent_workers:
             self._torch_loader = _torch_loader(loader, self._dataset)
-        atexit.unregister(end_workers)  # it stands there once
-        atexit.register(end_workers)
         self._torch_loader.sampler.plan = plan  # type: ignore[attr-defined]  # the sampler is a Plan
-        return _opened(iter(self._torch_loader))
+        return _opened(_started(self._torch_loader))
 
 
 def _opened(made: Iterator[Any]) -> Iterator[MadeBatch]:
@@ -105,6 +109,16 @@ def _opened(made: Iterator[Any]) -> Iterator[MadeBatch]:
         yield from map(open_made, made)
     finally:
         del made
+
+
+def _started(torch_loader: TorchDataLoader[Any]) -> Iterator[Any]:
+    """What comes back from the workers of this loader, which are running from now on, and end with the process at the latest."""
+    before = multiprocessing.active_children()
+    made = iter(torch_loader)
+    _parents.update((process, os.getpid()) for process in multiprocessing.active_children() if process not in before)
+    atexit.unregister(end_workers)  # it stands there once
+    atexit.register(end_workers)
+    return made
 
 
 def _torch_loader(loader: Any, dataset: Any) -> TorchDataLoader[Any]:
@@ -166,10 +180,9 @@ def open_made(made: Any) -> Any:
 def start_worker(worker: int) -> None:
     """Run the loader's own `wif` in a worker that has just started.
 
-    The first SIGTERM is left to the parent: where a whole group of processes is told to end, it may want to finish its batch.
-    The second ends the worker: multiprocessing sends one to each as the parent ends, after that of `end_workers`.
+    SIGTERM is left to the parent: where a whole group of processes is told to end, it may want to finish its batch.
     """
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, lambda *_: os._exit(0)))
+    signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which programs that a transform starts would inherit
     gc.freeze()  # the collector leaves the parent's objects alone: looking at them would copy their memory
     info = torch.utils.data.get_worker_info()
     assert info is not None
@@ -177,10 +190,12 @@ def start_worker(worker: int) -> None:
 
 
 def end_workers() -> None:
-    """As the process ends, tell those that still run to end: the first SIGTERM of the two that they need."""
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.terminate()
+    """As the process ends, end the workers that still run: multiprocessing would send them a SIGTERM and wait for good."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report their end as a failure
+    for process, parent in _parents.items():
+        if parent == os.getpid():
+            process.kill()
 
 
 def default_workers() -> int:

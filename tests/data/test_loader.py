@@ -220,11 +220,18 @@ def test_workers_end_with_their_pass_also_while_its_failure_is_held():
 
 
 @pytest.mark.parametrize("persistent", [False, True])
-def test_a_process_ends_though_a_pass_with_workers_has_not(tmp_path, persistent):
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_a_process_ends_though_a_pass_with_workers_has_not(tmp_path, persistent, seconds):
     script = tmp_path / "script.py"
     script.write_text(
+        "import time\n"
         "from layered.data.loader import DataLoader\n"
-        f"batches = iter(DataLoader(list(range(400)), bs=2, num_workers=2, persistent_workers={persistent}))\n"
+        "def wait(i):\n"
+        f"    time.sleep({seconds} if i > 6 else 0)\n"
+        "    return i\n"
+        "batches = iter(DataLoader(\n"
+        f"    list(range(400)), bs=2, num_workers=2, persistent_workers={persistent}, after_item=wait\n"
+        "))\n"
         "print(next(batches).tolist())\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
