@@ -98,7 +98,7 @@ class Callback:
         return {
             name: value.state_dict() if hasattr(value, "load_state_dict") else value
             for name, value in vars(self).items()
-            if name not in self.transient and name not in HIDDEN and not (is_constant(value) and self.unchanged(name))
+            if self._lasts(name) and not (is_constant(value) and self.unchanged(name))
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -111,7 +111,7 @@ class Callback:
             check_state(self, name, value)
         if type(self).state_dict is Callback.state_dict:
             for name, (value, _) in vars(self).get("_as_made", {}).items():
-                if name not in state and name not in self.transient and name not in HIDDEN and is_constant(value):
+                if name not in state and self._lasts(name) and is_constant(value):
                     object.__setattr__(self, name, value)
         for name, value in state.items():
             old: Any = vars(self).get(name)
@@ -119,6 +119,10 @@ class Callback:
                 old.load_state_dict(value)
             else:
                 object.__setattr__(self, name, put_back(old, value))
+
+    def _lasts(self, name: str) -> bool:
+        """Whether attribute `name` belongs into a checkpoint."""
+        return name not in self.transient and name not in HIDDEN
 
     def unchanged(self, name: str) -> bool:
         """Whether attribute `name` is the very object, as it was, when the callback was first added to a learner."""

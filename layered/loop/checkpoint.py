@@ -21,11 +21,12 @@ from layered.foundation.ranks import rank_and_world
 from layered.loop.batches import samplers_of
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
+from layered.loop.finding import MARK, checkpoint_files, ended_fit, number_of
 from layered.loop.keeping import mark
 from layered.loop.optimizers import recipe_of
 from layered.loop.packing import pack
 from layered.loop.processes import any_process, unwrapped
-from layered.loop.restoring import COUNTERS, GRADS, MARK, checkpoint_files, ended_fit, named, number_of, prefix_of
+from layered.loop.restoring import COUNTERS, GRADS, named, prefix_of
 from layered.loop.states import pack_callback, passing_buffers, random_states, states_of_others
 from layered.loop.writing import Writer, snapshot
 

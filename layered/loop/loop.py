@@ -32,10 +32,10 @@ from layered.loop.checkpoint import checkpoints_of, folder_of
 from layered.loop.contexts import Contexts, ShortTraceback
 from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback
 from layered.loop.events import BACKWARD, BATCH, EPOCH, FIT, STEP, TRAIN, VALIDATE, Phase
+from layered.loop.finding import find_saved
 from layered.loop.optimizers import create_opt, lr_of, minimize_with
 from layered.loop.processes import callbacks_of_processes, unwrapped
 from layered.loop.recorder import Recorder
-from layered.loop.restoring import find_saved
 from layered.loop.weights import load_weights, save_weights
 from layered.metrics.metric_set import MetricSet
 from layered.nn.losses import default_loss

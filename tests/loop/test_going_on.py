@@ -15,8 +15,9 @@ from layered.foundation.errors import BadFile, CannotRestore, CannotSave, Layere
 from layered.foundation.helpers import noop
 from layered.loop.callback import Callback
 from layered.loop.checkpoint import Checkpoint, checkpoint_files
+from layered.loop.finding import MARK
 from layered.loop.loop import Loop
-from layered.loop.restoring import MARK, Resume
+from layered.loop.restoring import Resume
 from layered.optim.zoo import SGD, Adam, Lamb, RMSProp
 
 X = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
