@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -183,10 +184,19 @@ def start_worker(worker: int) -> None:
     SIGTERM is left to the parent: where a whole group of processes is told to end, it may want to finish its batch.
     """
     signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which programs that a transform starts would inherit
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():  # torch would wait for the end of the fork server
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     gc.freeze()  # the collector leaves the parent's objects alone: looking at them would copy their memory
     info = torch.utils.data.get_worker_info()
     assert info is not None
     info.dataset.loader.wif()  # type: ignore[attr-defined]  # a WorkerSide
+
+
+def _end_after(parent: BaseProcess) -> None:
+    """End this process when that one has ended."""
+    parent.join()
+    os._exit(0)
 
 
 def end_workers() -> None:

@@ -9,6 +9,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -236,6 +237,34 @@ def test_a_process_ends_though_a_pass_with_workers_has_not(tmp_path, persistent,
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 1]\n", "")
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_workers_end_with_a_process_that_is_killed(tmp_path, method):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, time\n"
+        "from layered.data.loader import DataLoader\n"
+        "if __name__ == '__main__':\n"
+        f"    dl = DataLoader(list(range(400)), bs=2, num_workers=2, multiprocessing_context={method!r})\n"
+        "    batches = iter(dl)\n"
+        "    next(batches)\n"
+        "    print(*(process.pid for process in multiprocessing.active_children()), flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    assert len(workers) == 2
+    until = time.monotonic() + 60
+    while any(map(_runs, workers)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(_runs, workers))
+
+
+def _runs(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return state.strip()[:1] not in ("", "Z")
 
 
 def test_persistent_workers_notice_that_a_transform_inside_the_data_set_has_changed():
