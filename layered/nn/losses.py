@@ -34,8 +34,8 @@ class BaseLoss(Recorded):
     is_2d      the loss wants [rows, classes] (and [rows] or [rows, classes] as targets); else both become [numbers]
 
     Integer targets become int64. With `reduction="none"` the loss of each row of the flattened predictions comes back.
-    raises     BadValue if predictions and targets do not have the same number of rows, or whole numbers are compared as if
-               they were shares of classes
+    raises     BadValue if predictions and targets do not have the same number of rows, whole numbers are compared as if
+               they were shares of classes, or a target is no class that there is (on the CPU; a GPU tells it later)
     """
 
     y_int = False
@@ -65,7 +65,15 @@ class BaseLoss(Recorded):
             target = target.long()
         if self.flatten:
             pred, target = self._flat(pred, target)
-        return self.func(pred, target, **kwargs)  # type: ignore[no-any-return]
+        try:
+            return self.func(pred, target, **kwargs)  # type: ignore[no-any-return]
+        except IndexError as error:
+            raise BadValue(
+                f"{type(self).__name__} has targets that are none of the model's classes",
+                got=f"targets from {target.min().item()} to {target.max().item()}, predictions {list(pred.shape)}",
+                expected="whole numbers from 0 to the number of classes less 1",
+                fix="a model with an output for each class (n_out), or targets that are counted from 0",
+            ) from error
 
     def _flat(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         per_class = self.is_2d and target.shape == pred.shape

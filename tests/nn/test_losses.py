@@ -237,6 +237,13 @@ def test_dice_loss_names_shapes_that_do_not_fit():
         DiceLoss()(torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5))
 
 
+@pytest.mark.parametrize("loss", [CrossEntropyLossFlat(), FocalLossFlat(), LabelSmoothingCrossEntropyFlat()])
+def test_a_target_that_is_no_class_of_the_model_is_told(loss):
+    with pytest.raises(BadValue, match="targets from 0 to 3, predictions") as caught:
+        loss(torch.zeros(2, 3), torch.tensor([0, 3]))
+    assert "n_out" in caught.value.fix
+
+
 def test_dice_loss_decodes_to_the_likeliest_class(gen):
     x = torch.randn(2, 3, 4, 5, generator=gen)
     loss = DiceLoss()
