@@ -27,6 +27,7 @@ pd = lazy("pandas")
 Array = np.ndarray[Any, Any]
 
 NEAR = 2**12  # whole numbers that lie so near to each other are their own positions
+CHUNK = 2**15  # rows
 LARGEST = 1e30  # numbers beyond count as missing: their standard scores might not fit into float32
 MANY_DIGITS = 1000  # a number with more is none that a level could be
 TRUTHS = {"true": 1.0, "false": 0.0}
@@ -98,24 +99,33 @@ class Levels:
         positions, values = factorized(column)
         kind = np.min_scalar_type(-max(len(self.vocab), 1))
         table = np.fromiter([*map(self.code, values), self.unknown], dtype=kind, count=len(values) + 1)
-        return table[positions]
+        return table.take(positions)
 
 
 def factorized(column: Any) -> tuple[Array, Any]:
     """(positions, values): for each row the position of its value among some, -1 where it is missing."""
     if hasattr(column.dtype, "categories"):
-        return column.cat.codes.to_numpy(), column.cat.categories
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "bi" and len(column):
-        whole = column.to_numpy(np.int64)
-        low, high = int(whole.min()), int(whole.max())
-        if high - low < NEAR:
-            values = np.arange(low, high + 1)
-            return whole - low, values.astype(bool) if column.dtype.kind == "b" else values
+        return column.array.codes, column.array.categories
+    if (near := _near_numbers(column)) is not None:
+        return near
     is_text = column.dtype.kind == "O" or pd.api.types.is_string_dtype(column.dtype)
     try:
         return _factorized_objects(column.to_numpy(object)) if is_text else pd.factorize(column)
     except TypeError:  # values that cannot be hashed, which no level is
         return pd.factorize(column.map(str, na_action="ignore"))  # type: ignore[no-any-return]
+
+
+def _near_numbers(column: Any) -> tuple[Array, Any] | None:
+    """`factorized` of whole numbers that lie near to each other; None for any other column."""
+    if not (isinstance(column.dtype, np.dtype) and column.dtype.kind in "bi" and len(column)):
+        return None
+    whole = column.to_numpy(np.int64)
+    low, high = int(whole.min()), int(whole.max())
+    if high - low >= NEAR:
+        return None
+    values = np.arange(low, high + 1)
+    positions = np.subtract(whole, low, out=np.empty(len(whole), np.int16), casting="unsafe")
+    return positions, values.astype(bool) if column.dtype.kind == "b" else values
 
 
 def _factorized_objects(column: Array) -> tuple[Array, Any]:
@@ -133,23 +143,24 @@ def _factorized_objects(column: Array) -> tuple[Array, Any]:
 def present(column: Any) -> Any:
     """The distinct values of a column, without a missing one; of a categorical those that occur."""
     positions, values = factorized(column)
-    occurs = np.zeros(len(values) + 1, dtype=bool)
-    occurs[positions] = True  # the last place is that of -1, for a missing value
+    occurs = np.zeros(len(values) + 1, dtype=bool)  # the last place is that of -1, for a missing value
+    for start in range(0, len(positions), CHUNK):
+        occurs[positions[start : start + CHUNK]] = True
+        if occurs[:-1].all():  # mostly after the first rows
+            break
     return values[occurs[:-1]]
 
 
 def compact(column: Any) -> Any:
-    """A column of text, or of mixed values, as a pandas categorical of what it holds; any other as it is."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind != "O":
-        return column
-    if hasattr(column.dtype, "categories") or not (
-        column.dtype.kind == "O" or pd.api.types.is_string_dtype(column.dtype)
-    ):
-        return column
-    positions, values = factorized(column)
-    kind = np.min_scalar_type(-max(len(values), 1))
-    found = pd.Categorical.from_codes(positions.astype(kind), pd.Index(values, dtype=object))
-    return pd.Series(found, index=column.index, copy=False)
+    """The values of a column of text, of mixed values, or of whole numbers near to each other as a pandas categorical; None for
+    any other column."""
+    is_text = column.dtype.kind == "O" or pd.api.types.is_string_dtype(column.dtype)
+    found = factorized(column) if is_text and not hasattr(column.dtype, "categories") else _near_numbers(column)
+    if found is None:
+        return None
+    positions, values = found
+    codes = positions.astype(np.min_scalar_type(-max(len(values), 1)))
+    return pd.Categorical.from_codes(codes, pd.Index(values, dtype=object if is_text else None))
 
 
 def is_missing(value: Any) -> bool:
@@ -169,6 +180,8 @@ def plain_level(value: Any) -> Any:
     >>> plain_level(np.int8(3)), plain_level(b"x"), plain_level(np.datetime64("2020-01-01"))
     (3, 'x', '2020-01-01')
     """
+    if type(value) in (str, float, bool):
+        return value
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
     elif isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
@@ -267,10 +280,15 @@ def numbers_of(frame: Any, names: Sequence[Any], strict: bool = False) -> Array:
 def number_column(frame: Any, name: Any, strict: bool = False) -> Array:
     """One column as `numbers_of` reads it, float64 [row]; it may be the table's own memory, so it is not to be changed."""
     numbers = _numbers(frame[name], name, strict)
-    if numbers.min(initial=0) >= -LARGEST and numbers.max(initial=0) <= LARGEST:  # quicker than to look at each
+    if np.dot(numbers, numbers) <= LARGEST**2:  # then each is small enough; quicker than to look at each
         return numbers
     is_far = np.abs(numbers) > LARGEST
     return np.where(is_far, np.nan, numbers) if is_far.any() else numbers
+
+
+def without_gaps(numbers: Array) -> Array:
+    """The numbers of a column that are not missing; the column itself where none is."""
+    return numbers[~np.isnan(numbers)] if np.isnan(numbers.sum()) else numbers
 
 
 def median_of(numbers: Array) -> float:
@@ -279,7 +297,7 @@ def median_of(numbers: Array) -> float:
     >>> median_of(np.array([4.0, np.nan, 1.0, 2.0])), median_of(np.array([np.nan]))
     (2.0, 0.0)
     """
-    known = numbers[~np.isnan(numbers)] if np.isnan(numbers.sum()) else numbers
+    known = without_gaps(numbers)
     if not len(known):
         return 0.0
     half = len(known) // 2

@@ -15,8 +15,8 @@ from layered.data.encodings import CategoryMap
 from layered.foundation.errors import BadArgument, BadValue
 from layered.foundation.optional import lazy
 from layered.foundation.registry import functions, transforms
-from layered.tabular.columns import Array, Levels, levels_of, median_of, number_column, numbers_of
-from layered.tabular.types import Tabular, TabularProc
+from layered.tabular.columns import Array, Levels, levels_of, median_of, number_column, numbers_of, without_gaps
+from layered.tabular.types import TAKE_CATEGORICALS, Tabular, TabularProc
 
 pd = lazy("pandas")
 
@@ -120,13 +120,13 @@ class FillMissing(TabularProc):
         self.na_dict, self.fills = {}, {}
         for name in to.cont_names:
             column = number_column(to.items, name)
+            known = without_gaps(column)
             if self.fill_strategy is FillStrategy.median:
-                value = median_of(column)
+                value = median_of(known)
             else:
-                known, fill = column[~np.isnan(column)], constants.get(name, 0)
                 has_any = len(known) or self.fill_strategy is FillStrategy.constant
-                value = float(self.fill_strategy(pd.Series(known), fill)) if has_any else 0.0
-            (self.na_dict if np.isnan(column.sum()) else self.fills)[name] = value
+                value = float(self.fill_strategy(pd.Series(known), constants.get(name, 0))) if has_any else 0.0
+            (self.fills if known is column else self.na_dict)[name] = value
 
     def flag_of(self, name: Any) -> str:
         """The column that says where numbers of column `name` are missing."""
@@ -165,8 +165,7 @@ def setups(self: Any, to: Tabular) -> None:
     self.mean, self.std = {}, {}
     for name in to.cont_names:
         column = number_column(to.items, name)
-        mean = column.mean()
-        known = column[~np.isnan(column)] if np.isnan(mean) else column
+        known = without_gaps(column)
         self.mean[name] = float(known.mean()) if len(known) else 0.0
         self.std[name] = float(known.std()) + 1e-7 if len(known) else 1.0
 
@@ -184,3 +183,6 @@ def encodes(self: Any, to: Tabular) -> None:
 def decodes(self: Any, to: Tabular) -> None:
     mean, std = ([values[name] for name in to.cont_names] for values in (self.mean, self.std))
     to.assign(to.cont_names, numbers_of(to.items, to.cont_names) * std + mean)
+
+
+TAKE_CATEGORICALS.update({Categorify: "encodes", FillMissing: "leaves", Normalize: "leaves"})

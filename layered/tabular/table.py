@@ -230,10 +230,12 @@ def check_names(frame: Any, cats: L, conts: L, ys: L) -> None:
 
 
 def reordered(frame: Any, order: list[Array] | None, compacted: dict[Any, Any]) -> Any:
-    """A copy of the frame with its rows in this order, and some columns replaced."""
+    """A copy of the frame with its rows in this order, and the values of some columns replaced."""
     others = frame[[name for name in frame.columns if name not in compacted]] if compacted else frame
     rows = None if order is None else np.concatenate(order)
     is_same = rows is None or (len(rows) == len(frame) and bool((rows == np.arange(len(rows))).all()))
-    parts = [others.copy() if is_same else pd.DataFrame(others.iloc[rows])]
-    parts += [(column if is_same else column.iloc[rows]).rename(name) for name, column in compacted.items()]
-    return pd.concat(parts, axis=1)[list(frame.columns)] if compacted else parts[0]
+    moved = others.copy() if is_same else pd.DataFrame(others.iloc[rows])
+    if not compacted:
+        return moved
+    columns = {name: values if is_same else values.take(rows) for name, values in compacted.items()}
+    return pd.concat([moved, pd.DataFrame(columns, index=moved.index)], axis=1)[list(frame.columns)]

@@ -39,6 +39,7 @@ from layered.tabular.tasks import MultiTaskLoss
 pd = lazy("pandas")
 
 NEEDED = "which the model was trained on"
+TAKE_CATEGORICALS: dict[type, str] = {}  # procs that do not care how categories are kept, and what they do with them
 
 
 class Tabular(Table):
@@ -92,7 +93,7 @@ class Tabular(Table):
         self.is_processed = False
         self.rows_given = len(frame)
         order = None if splits is None else as_splits(splits, len(frame))
-        self.compacted = self._compact(frame) if do_setup else {}  # text as categories, which are what it holds
+        self.compacted = self._compact(frame) if do_setup else {}
         self.items = frame if inplace and order is None else reordered(frame, order, self.compacted)
         self.order = None if order is None else np.concatenate(order)
         self._sizes = [len(frame)] if order is None else [len(split) for split in order]
@@ -120,11 +121,16 @@ class Tabular(Table):
         self._finish(is_fitting=True)
 
     def _compact(self, frame: Any) -> dict[Any, Any]:
-        """The columns of text that will be codes, as pandas categoricals: quick to put into order, and to encode."""
+        """The values of columns that will be codes, as pandas categoricals: quick to put into order, and to encode.
+
+        Only for procs that are known to take them: others may compute with what the columns hold.
+        """
+        kinds = [TAKE_CATEGORICALS.get(type(proc)) for proc in self.procs]
+        if None in kinds or "encodes" not in kinds:
+            return {}
         classes = [t.names[0] for t in self.target_columns if t.categorize is not None]
-        columns = {name: frame[name] for name in [*self.cat_names, *classes]}
-        made = {name: compact(column) for name, column in columns.items()}
-        return {name: column for name, column in made.items() if column is not columns[name]}
+        made = {name: compact(frame[name]) for name in [*self.cat_names, *classes]}
+        return {name: values for name, values in made.items() if values is not None}
 
     def process(self) -> None:
         """Apply the fitted procs to the rows.

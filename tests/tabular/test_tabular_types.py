@@ -296,6 +296,36 @@ def test_a_proc_of_ones_own_is_fitted_on_training_rows_and_undone(df, splits):
     np.testing.assert_allclose(to.decode().conts["income"], df.loc[to.items.index, "income"])
 
 
+class Bands(TabularProc):
+    """Computes with what categorical columns and the target hold, before they become codes."""
+
+    def encodes(self, to):
+        to.items["age"] = to.items["age"] // 10
+        to.items["city"] = to.items["city"] + "!"
+        to.items["y"] = to.items["y"].replace("b", "a")
+
+
+@pytest.mark.parametrize("splits", [None, [[4, 2, 0, 1], [3]]])
+def test_a_proc_of_ones_own_sees_columns_as_they_were_given(splits):
+    df = pd.DataFrame({"age": [11, 25, 13, 28, 31], "city": list("uvuvu"), "x": [0.5, 1, 2, 3, 4], "y": list("abcbb")})
+    to = TabularPandas(df, [Bands, Categorify], ["age", "city"], ["x"], "y", splits=splits)
+    order = [0, 1, 2, 3, 4] if splits is None else [*splits[0], *splits[1]]
+    assert list(to.classes["age"]) == ["#na#", 1, 2, 3]
+    assert list(to.classes["city"]) == ["#na#", "u!", "v!"]
+    assert to.items["age"].tolist() == [[1, 2, 1, 2, 3][i] for i in order]
+    assert to.items["y"].tolist() == [[0, 0, 2, 0, 0][i] for i in order]
+
+
+@pytest.mark.parametrize("splits", [None, [[4, 2, 0, 1], [3]]])
+def test_without_categorify_columns_stay_as_they_are(splits):
+    df = pd.DataFrame({"n": np.array([3, 1, 2, 0, 1]), "city": list("uvuvu"), "x": [0.5, 1, 2, np.nan, 4]})
+    to = TabularPandas(df, FillMissing(add_col=False), ["n", "city"], ["x"], splits=splits)
+    order = [0, 1, 2, 3, 4] if splits is None else [*splits[0], *splits[1]]
+    assert to.items["n"].dtype == df["n"].dtype
+    assert to.items["city"].dtype == df["city"].dtype
+    pd.testing.assert_frame_equal(to.items[["n", "city"]], df[["n", "city"]].iloc[order])
+
+
 def test_what_a_setup_raises_is_heard(df):
     class Broken(TabularProc):
         def setups(self, to):
