@@ -10,7 +10,7 @@ from layered.collab.data import ids_of
 from layered.foundation.arguments import checked
 from layered.foundation.errors import BadValue, EmptySource
 from layered.foundation.optional import lazy
-from layered.tabular.columns import Array, Levels, check_columns, levels_of, number_column
+from layered.tabular.columns import Array, Levels, check_columns, levels_of, numbers_of
 from layered.tabular.frames import as_frame
 from layered.tabular.models.checks import checked_size
 
@@ -97,7 +97,7 @@ def _gains(recommended: Any, held_out: Any, k: int, relevance: Any) -> Any:
     check_columns(frame, [user, item, *([] if relevance is None else [relevance])], "which says what was held out")
     if not len(frame):
         raise EmptySource("nothing was held out", got="a table without rows")
-    gain = 1.0 if relevance is None else number_column(frame, relevance, strict=True)
+    gain = 1.0 if relevance is None else numbers_of(frame, [relevance], strict=True)[:, 0]
     if np.min(gain) < 0 or np.isnan(gain).any():
         raise BadValue("a relevance is missing or below 0", got=float(np.min(gain)), expected="numbers from 0 on")
     first = recommended.loc[recommended["rank"] <= k]

@@ -101,15 +101,15 @@ def as_positions(split: Any, total: int, name: str = "") -> np.ndarray[Any, Any]
         shown = f"{given.dtype} of shape {given.shape}"
         raise BadValue(f"{which} does not name items", got=shown, expected="whole numbers, or a mask of booleans")
     positions = np.flatnonzero(given) if given.dtype == bool else given.astype(np.int64, copy=False)
-    wrong = positions[(positions >= total) | (positions < -total)]
-    if len(wrong):
+    low, high = (int(positions.min()), int(positions.max())) if len(positions) else (0, -1)
+    if high >= total or low < -total:
         raise BadValue(
             f"{which} names an item that is not there",
-            got=int(wrong[0]),
+            got=high if high >= total else low,
             expected=f"less than {total}, the number of items",
             fix="make the split for these items: splits = splitter(items)",
         )
-    return positions % total if len(positions) and positions.min() < 0 else positions
+    return positions % total if low < 0 else positions
 
 
 def as_splits(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:

@@ -27,7 +27,7 @@ pd = lazy("pandas")
 Array = np.ndarray[Any, Any]
 
 NEAR = 2**12  # whole numbers that lie so near to each other are their own positions
-CHUNK = 2**15  # rows
+CHUNK = 2**15  # rows that are looked at first
 LARGEST = 1e30  # numbers beyond count as missing: their standard scores might not fit into float32
 MANY_DIGITS = 1000  # a number with more is none that a level could be
 TRUTHS = {"true": 1.0, "false": 0.0}
@@ -98,7 +98,7 @@ class Levels:
         """The codes of a column, in the smallest type of integers that holds them."""
         positions, values = factorized(column)
         kind = np.min_scalar_type(-max(len(self.vocab), 1))
-        table = np.fromiter([*map(self.code, values), self.unknown], dtype=kind, count=len(values) + 1)
+        table = np.fromiter([*map(self.code, values.tolist()), self.unknown], dtype=kind, count=len(values) + 1)
         return table.take(positions)
 
 
@@ -116,16 +116,16 @@ def factorized(column: Any) -> tuple[Array, Any]:
 
 
 def _near_numbers(column: Any) -> tuple[Array, Any] | None:
-    """`factorized` of whole numbers that lie near to each other; None for any other column."""
+    """`factorized` of truth values, or of whole numbers that lie near to each other; None for any other column."""
     if not (isinstance(column.dtype, np.dtype) and column.dtype.kind in "bi" and len(column)):
         return None
+    if column.dtype.kind == "b":
+        return column.to_numpy().view(np.int8), np.array([False, True])
     whole = column.to_numpy(np.int64)
     low, high = int(whole.min()), int(whole.max())
     if high - low >= NEAR:
         return None
-    values = np.arange(low, high + 1)
-    positions = np.subtract(whole, low, out=np.empty(len(whole), np.int16), casting="unsafe")
-    return positions, values.astype(bool) if column.dtype.kind == "b" else values
+    return np.subtract(whole, low, out=np.empty(len(whole), np.int16), casting="unsafe"), np.arange(low, high + 1)
 
 
 def _factorized_objects(column: Array) -> tuple[Array, Any]:
@@ -134,21 +134,25 @@ def _factorized_objects(column: Array) -> tuple[Array, Any]:
     column = np.ascontiguousarray(column)
     addresses = np.frombuffer(memoryview((ctypes.c_ssize_t * len(column)).from_address(column.ctypes.data)), np.intp)
     which, distinct = pd.factorize(addresses)
-    first = np.empty(len(distinct), np.intp)
-    first[which[::-1]] = np.arange(len(column))[::-1]  # of several values put into a place the last one stays
-    positions, values = pd.factorize(column[first])
+    positions, values = pd.factorize(column[_rows_of(which, len(distinct))])
     return positions[which], values
+
+
+def _rows_of(positions: Array, count: int) -> Array:
+    """For each of `count` values a row that has it, or -1 if there is none; the first rows mostly have all."""
+    rows = np.full(count + 1, -1, np.intp)  # the last place is that of -1, for a missing value
+    start, size = 0, CHUNK
+    while start < len(positions) and (rows[:-1] < 0).any():
+        part = positions[start : start + size]
+        rows[part] = np.arange(start, start + len(part))
+        start, size = start + size, 2 * size
+    return rows[:-1]
 
 
 def present(column: Any) -> Any:
     """The distinct values of a column, without a missing one; of a categorical those that occur."""
     positions, values = factorized(column)
-    occurs = np.zeros(len(values) + 1, dtype=bool)  # the last place is that of -1, for a missing value
-    for start in range(0, len(positions), CHUNK):
-        occurs[positions[start : start + CHUNK]] = True
-        if occurs[:-1].all():  # mostly after the first rows
-            break
-    return values[occurs[:-1]]
+    return values[_rows_of(positions, len(values)) >= 0]
 
 
 def compact(column: Any) -> Any:
@@ -180,7 +184,8 @@ def plain_level(value: Any) -> Any:
     >>> plain_level(np.int8(3)), plain_level(b"x"), plain_level(np.datetime64("2020-01-01"))
     (3, 'x', '2020-01-01')
     """
-    if type(value) in (str, float, bool):
+    kind = type(value)
+    if kind in (str, float, bool) or (kind is int and value.bit_length() < MANY_DIGITS):  # most are
         return value
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
@@ -239,7 +244,7 @@ def levels_of(column: Any, is_declared: bool = True) -> CategoryMap:
     """
     categories = getattr(column.dtype, "categories", None) if is_declared else None
     found = present(column) if categories is None else categories
-    levels = list(dict.fromkeys(map(plain_level, found)))
+    levels = list(dict.fromkeys(map(plain_level, found.tolist())))
     if categories is None:
         try:
             levels.sort()
@@ -273,15 +278,15 @@ def numbers_of(frame: Any, names: Sequence[Any], strict: bool = False) -> Array:
     """
     numbers = np.empty((len(frame), len(names)), order="F")
     for i, name in enumerate(names):
-        numbers[:, i] = number_column(frame, name, strict)
+        numbers[:, i] = without_far(number_column(frame, name, strict))
     return numbers
 
 
-def number_column(frame: Any, name: Any, strict: bool = False) -> Array:
-    """One column as `numbers_of` reads it, float64 [row]; it may be the table's own memory, so it is not to be changed."""
-    numbers = _numbers(frame[name], name, strict)
-    if np.dot(numbers, numbers) <= LARGEST**2:  # then each is small enough; quicker than to look at each
-        return numbers
+def without_far(numbers: Array) -> Array:
+    """NaN in place of numbers larger than `LARGEST`; the column itself where there is none."""
+    with np.errstate(all="ignore"):
+        if np.dot(numbers, numbers) <= LARGEST**2:  # then each is small enough; quicker than to look at each
+            return numbers
     is_far = np.abs(numbers) > LARGEST
     return np.where(is_far, np.nan, numbers) if is_far.any() else numbers
 
@@ -305,15 +310,17 @@ def median_of(numbers: Array) -> float:
     return float(parted[half] if len(known) % 2 else (parted[:half].max() + parted[half]) / 2)
 
 
-def texts(frame: Any) -> list[Any]:
-    """The columns that are not stored as plain numbers or truth values."""
-    kinds = zip(frame.columns, frame.dtypes, strict=True)
-    return [name for name, kind in kinds if not (isinstance(kind, np.dtype) and kind.kind in "biuf")]
+def is_plain(kind: Any) -> bool:
+    """Whether columns of this dtype are stored as NumPy's numbers or truth values."""
+    return isinstance(kind, np.dtype) and kind.kind in "biuf"
 
 
-def _numbers(column: Any, name: Any, strict: bool) -> Array:
+def number_column(frame: Any, name: Any, strict: bool = False) -> Array:
+    """One column as `numbers_of` reads it, with large numbers as they are, float64 [row]; it may be the table's own memory, so it
+    is not to be changed."""
+    column = frame[name]
     kind = column.dtype
-    if isinstance(kind, np.dtype) and kind.kind in "biuf":
+    if is_plain(kind):
         return column.to_numpy(np.float64)  # type: ignore[no-any-return]
     if getattr(kind, "kind", "O") in "Mm":
         if strict:

@@ -16,7 +16,7 @@ from layered.foundation.errors import BadArgument, BadValue
 from layered.foundation.optional import lazy
 from layered.foundation.registry import functions, transforms
 from layered.tabular.columns import Array, Levels, levels_of, median_of, number_column, numbers_of, without_gaps
-from layered.tabular.types import TAKE_CATEGORICALS, Tabular, TabularProc
+from layered.tabular.types import OWN_PROCS, Tabular, TabularProc
 
 pd = lazy("pandas")
 
@@ -144,7 +144,7 @@ class FillMissing(TabularProc):
         if flags:
             self._add_flags(to, flags)
         if filled:
-            to.assign(list(filled), pd.DataFrame(filled, index=to.items.index))
+            to.assign(list(filled), pd.DataFrame(filled, index=to.items.index, copy=False))
 
     def _add_flags(self, to: Tabular, flags: dict[str, Array]) -> None:
         taken = [flag for flag in flags if flag in to.x_given or flag in to.y_names]
@@ -153,7 +153,7 @@ class FillMissing(TabularProc):
                 f"FillMissing would write over the column {', '.join(map(repr, taken))}",
                 fix="rename the column, or FillMissing(add_col=False)",
             )
-        to.assign(list(flags), pd.DataFrame(flags, index=to.items.index))
+        to.assign(list(flags), pd.DataFrame(flags, index=to.items.index, copy=False))
         new = [flag for flag in flags if flag not in to.cat_names]
         if new:
             to.cat_names = to.cat_names + new
@@ -173,10 +173,11 @@ def setups(self: Any, to: Tabular) -> None:
 @Normalize
 def encodes(self: Any, to: Tabular) -> None:
     scores = np.empty((len(to), len(to.cont_names)), np.float32 if to.reduce_memory else np.float64, order="F")
+    centred = np.empty(len(to))
     for i, name in enumerate(to.cont_names):
-        centred = number_column(to.items, name) - self.mean[name]
+        np.subtract(number_column(to.items, name), self.mean[name], out=centred)
         np.divide(centred, self.std[name], out=scores[:, i], casting="same_kind")
-    to.assign(to.cont_names, scores)
+    to.assign(to.cont_names, pd.DataFrame(scores, to.items.index, to.cont_names, copy=False))
 
 
 @Normalize
@@ -185,4 +186,4 @@ def decodes(self: Any, to: Tabular) -> None:
     to.assign(to.cont_names, numbers_of(to.items, to.cont_names) * std + mean)
 
 
-TAKE_CATEGORICALS.update({Categorify: "encodes", FillMissing: "leaves", Normalize: "leaves"})
+OWN_PROCS.update({Categorify: "encodes", FillMissing: "leaves", Normalize: "leaves"})

@@ -16,9 +16,7 @@ from torch import Tensor
 from layered.data.conversions import Normalize
 from layered.tabular.columns import check_row, number_of
 from layered.tabular.procs import Categorify, FillMissing
-from layered.tabular.types import NEEDED, Tabular
-
-SIMPLE = (Categorify, FillMissing, Normalize)
+from layered.tabular.types import NEEDED, OWN_PROCS, Tabular
 
 
 class RowEncoder:
@@ -49,7 +47,7 @@ class RowEncoder:
         kinds = [type(step) for step in to.procs]
         orders = [step.order for step in to.procs]
         return (
-            all(kind in SIMPLE for kind in kinds)
+            all(kind in OWN_PROCS for kind in kinds)
             and len(set(kinds)) == len(kinds)
             and orders == [kind.order for kind in kinds]
             and (not to.cat_names or Categorify in kinds)

@@ -172,13 +172,7 @@ class Table:
             self._tensors = None
             return
         for name in names:
-            if name not in added:
-                self.items[name] = new[name]
-        if len(added) > 1 and not self.inplace:
-            self.items = pd.concat([self.items, new[added]], axis=1)
-        else:
-            for name in added:
-                self.items[name] = new[name]
+            self.items[name] = new[name]
         self._tensors = None
 
     def __setitem__(self, names: Any, values: Any) -> None:
@@ -229,13 +223,12 @@ def check_names(frame: Any, cats: L, conts: L, ys: L) -> None:
     check_columns(frame, names, "which cat_names, cont_names or y_names asks for")
 
 
-def reordered(frame: Any, order: list[Array] | None, compacted: dict[Any, Any]) -> Any:
-    """A copy of the frame with its rows in this order, and the values of some columns replaced."""
+def reordered(frame: Any, rows: Array | None, compacted: dict[Any, Any]) -> Any:
+    """A copy of the frame with these rows, or all; and the values of some columns replaced."""
     others = frame[[name for name in frame.columns if name not in compacted]] if compacted else frame
-    rows = None if order is None else np.concatenate(order)
     is_same = rows is None or (len(rows) == len(frame) and bool((rows == np.arange(len(rows))).all()))
     moved = others.copy() if is_same else pd.DataFrame(others.iloc[rows])
     if not compacted:
         return moved
     columns = {name: values if is_same else values.take(rows) for name, values in compacted.items()}
-    return pd.concat([moved, pd.DataFrame(columns, index=moved.index)], axis=1)[list(frame.columns)]
+    return pd.concat([moved, pd.DataFrame(columns, moved.index, copy=False)], axis=1)[list(frame.columns)]

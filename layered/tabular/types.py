@@ -23,13 +23,14 @@ from layered.tabular.columns import (
     Array,
     check_columns,
     compact,
+    is_plain,
     listed,
     median_of,
     not_encoded,
     number_column,
     numbers_of,
-    texts,
     without_doubles,
+    without_far,
 )
 from layered.tabular.frames import as_frame, show_frame
 from layered.tabular.table import Table, check_names, reordered
@@ -39,7 +40,7 @@ from layered.tabular.tasks import MultiTaskLoss
 pd = lazy("pandas")
 
 NEEDED = "which the model was trained on"
-TAKE_CATEGORICALS: dict[type, str] = {}  # procs that do not care how categories are kept, and what they do with them
+OWN_PROCS: dict[type, str] = {}  # the procs of this library, which take categoricals, and what they do with them
 
 
 class Tabular(Table):
@@ -92,11 +93,11 @@ class Tabular(Table):
         self.fills: dict[Any, float] = {}  # for numbers that are missing, and that no proc fills
         self.is_processed = False
         self.rows_given = len(frame)
-        order = None if splits is None else as_splits(splits, len(frame))
+        parts = None if splits is None else as_splits(splits, len(frame))
+        self.order = None if parts is None else np.concatenate(parts)
+        self._sizes = [len(frame)] if parts is None else [len(part) for part in parts]
         self.compacted = self._compact(frame) if do_setup else {}
-        self.items = frame if inplace and order is None else reordered(frame, order, self.compacted)
-        self.order = None if order is None else np.concatenate(order)
-        self._sizes = [len(frame)] if order is None else [len(split) for split in order]
+        self.items = frame if inplace and parts is None else reordered(frame, self.order, self.compacted)
         self._tensors: tuple[Tensor, ...] | None = None
         if do_setup:
             self.setup()
@@ -113,19 +114,36 @@ class Tabular(Table):
             train, others = self.items.iloc[: self._sizes[0]], self.items.iloc[self._sizes[0] :]
             self._keep(target.setup(train, others, target.names[0] not in self.compacted))
         train = self.items.iloc[: self._sizes[0]]
-        numbers_of(train, texts(train[list(self.cont_names)]), strict=True)
+        numbers_of(train, [name for name in self.cont_names if not is_plain(train[name].dtype)], strict=True)
         steps, self.procs = self.procs.fs, Pipeline()
+        self._read_numbers()
         for step in steps:
             self.procs.add(step, self, train_setup=True)
-            step(self)
+            self._prepare(step)
         self._finish(is_fitting=True)
+
+    def _prepare(self, step: Any) -> None:
+        step(self)
+        if type(step) not in OWN_PROCS:
+            self._read_numbers()
+
+    def _read_numbers(self) -> None:
+        """Make the continuous columns numbers to compute with: texts are read, and what is too large counts as missing."""
+        read = {}
+        for name in self.cont_names:
+            column = number_column(self.items, name)
+            numbers = without_far(column)
+            if numbers is not column or not is_plain(self.items[name].dtype):
+                read[name] = numbers
+        if read:
+            self.assign(list(read), pd.DataFrame(read, index=self.items.index, copy=False))
 
     def _compact(self, frame: Any) -> dict[Any, Any]:
         """The values of columns that will be codes, as pandas categoricals: quick to put into order, and to encode.
 
         Only for procs that are known to take them: others may compute with what the columns hold.
         """
-        kinds = [TAKE_CATEGORICALS.get(type(proc)) for proc in self.procs]
+        kinds = [OWN_PROCS.get(type(proc)) for proc in self.procs]
         if None in kinds or "encodes" not in kinds:
             return {}
         classes = [t.names[0] for t in self.target_columns if t.categorize is not None]
@@ -141,8 +159,9 @@ class Tabular(Table):
         """
         self._check_raw()
         check_columns(self.items, self.x_given, NEEDED)
+        self._read_numbers()
         for step in self.procs:
-            step(self)
+            self._prepare(step)
         self._finish(is_fitting=False)
 
     def _check_raw(self) -> None:
