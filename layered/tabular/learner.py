@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -62,7 +63,8 @@ class TabularLearner(Learner):
                 targets.update(target.columns_of([target.decode(part)]))
             names = [*to.x_names, *targets]
             values = [*shown, *(values[0] for values in targets.values())]
-            frame = pd.DataFrame([values], columns=pd.Index(names, tupleize_cols=False), dtype=object)
+            cells = np.fromiter(values, dtype=object, count=len(values))[None]  # a list would be looked at cell by cell
+            frame = pd.DataFrame(cells, columns=pd.Index(names, tupleize_cols=False), dtype=object, copy=False)
         except Exception as error:
             raise failed(error, f"predicting one row ({describe(row)})") from error
         res = (to.with_rows(frame, is_processed=False), decision, probabilities)
