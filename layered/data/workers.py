@@ -35,9 +35,8 @@ IN_PARENT = (
     "get_idxs", "shuffle_fn", "sample", "create_batches", "after_batch", "before_iter", "after_iter",
 )  # fmt: skip
 
-_parents: weakref.WeakKeyDictionary[BaseProcess, int] = (
-    weakref.WeakKeyDictionary()
-)  # a worker: the process it works for
+# The workers that were started, and for which process: a fork of it has no right to end them.
+_parents: weakref.WeakKeyDictionary[BaseProcess, int] = weakref.WeakKeyDictionary()
 
 
 class Plan:

@@ -68,6 +68,8 @@ class BaseLoss(Recorded):
         try:
             return self.func(pred, target, **kwargs)  # type: ignore[no-any-return]
         except IndexError as error:
+            if "out of bounds" not in str(error):
+                raise
             raise BadValue(
                 f"{type(self).__name__} has targets that are none of the model's classes",
                 got=f"targets from {target.min().item()} to {target.max().item()}, predictions {list(pred.shape)}",
