@@ -35,12 +35,14 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d|-?\d+ days?)(?:[ T](\S+))?")
 
 
 def listed(names: Any) -> list[Any]:
-    """Names as a list: one, several in anything list-like (a list, an index, a column, an array), none for None.
+    """Names as a list: one, several in anything list-like (a list, an index, a column, an array), none for None. Texts and whole
+    numbers of NumPy's are those of Python.
 
-    >>> listed("x"), listed(np.array(["x", "y"])), listed(None)
-    (['x'], ['x', 'y'], [])
+    >>> listed("x"), listed(np.array(["x", "y"])), listed([np.str_("z")]), listed(None)
+    (['x'], ['x', 'y'], ['z'], [])
     """
-    return listify(names.tolist() if getattr(names, "ndim", 0) and hasattr(names, "tolist") else names)
+    names = listify(names.tolist() if getattr(names, "ndim", 0) and hasattr(names, "tolist") else names)
+    return [name.item() if isinstance(name, (np.str_, np.integer)) else name for name in names]
 
 
 class Levels:

@@ -285,7 +285,8 @@ class Tabular(Table):
         return self._tensors
 
     def _codes(self) -> Tensor:
-        raw = [name for name in self.cat_names if getattr(self.items[name].dtype, "kind", "O") not in "iub"]
+        columns = {name: self.items[name] for name in self.cat_names}
+        raw = [name for name, x in columns.items() if getattr(x.dtype, "kind", "O") not in "iub" or x.hasnans]
         if raw:
             raise not_encoded(raw[0], self.items[raw[0]].dtype)
         return torch.from_numpy(np.array(self.items[list(self.cat_names)].to_numpy(np.int64), order="C"))

@@ -296,6 +296,13 @@ def test_a_proc_of_ones_own_is_fitted_on_training_rows_and_undone(df, splits):
     np.testing.assert_allclose(to.decode().conts["income"], df.loc[to.items.index, "income"])
 
 
+def test_whole_numbers_that_miss_some_are_no_codes():
+    df = pd.DataFrame({"n": pd.array([1, None, 2], dtype="Int64"), "x": [1.0, 2.0, 3.0]})
+    with pytest.raises(BadValue, match="'n' is categorical, and not encoded"):
+        TabularPandas(df, None, "n", "x").tensors
+    assert TabularPandas(df.dropna(), None, "n", "x").tensors[0].tolist() == [[1], [2]]
+
+
 class Bands(TabularProc):
     """Computes with what categorical columns and the target hold, before they become codes."""
 
