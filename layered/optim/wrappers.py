@@ -45,9 +45,11 @@ class OptimWrapper(GroupedOptimizer):
                 got=f"params={type(params).__name__}, opt={opt!r}",
                 fix="OptimWrapper(params, torch.optim.AdamW, lr=1e-3) or OptimWrapper(opt=built)",
             )
+        self._begun: dict[Tensor, Any] = {}  # the state that some optimizers have before their first step, and need
         if not isinstance(opt, torch.optim.Optimizer):
             lr = {"lr": kwargs.pop("lr")} if convert_groups and "lr" in kwargs else {}
             opt = opt(as_groups(params, **lr) if convert_groups else params, **kwargs)
+            self._begun = {p: deepcopy(state) for p, state in opt.state.items()}
         self.opt = opt
         self.hp_map = pytorch_hp_map if hp_map is None else hp_map
         self._flags: dict[Tensor, dict[str, Any]] = {}
@@ -81,6 +83,10 @@ class OptimWrapper(GroupedOptimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         self.opt.add_param_group(param_group)
 
+    def clear_state(self) -> None:
+        super().clear_state()
+        self.state.update({p: deepcopy(state) for p, state in self._begun.items()})
+
     def train(self) -> None:
         """For optimizers with two kinds of weights, as the schedule-free ones have; nothing for the others."""
         if hasattr(self.opt, "train"):
@@ -98,7 +104,7 @@ class OptimWrapper(GroupedOptimizer):
         self.opt.load_state_dict(deepcopy(dict(state_dict)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("opt", "hp_map", "_flags", "train_bn", "frozen_idx")}
+        return {name: getattr(self, name) for name in ("opt", "hp_map", "_flags", "_begun", "train_bn", "frozen_idx")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

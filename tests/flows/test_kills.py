@@ -97,7 +97,11 @@ def both(folder: Path, name: str, after: float | None = None, ends: Mapping[int,
     """The exit statuses of two processes that share a run, both killed after so many seconds."""
     folder.mkdir(exist_ok=True)
     pair = [start(shared, folder / f"{rank}", ends.get(rank, End()), rank, folder / f"meet {name}") for rank in (0, 1)]
-    return [finish(process, after if rank == 0 else None if after is None else 0) for rank, process in enumerate(pair)]
+    if after is not None:
+        pair[0].join(after)
+        for process in pair:  # at once: the second ends with an error of its own as soon as it misses the first
+            process.kill()
+    return [finish(process) for process in pair]
 
 
 @pytest.mark.soak
