@@ -31,7 +31,7 @@ MAX_PADDING = 64 << 20  # zeros after the last entry of a tar
 
 _BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
-    EOFError, OSError, ValueError, NotImplementedError, OverflowError, RecursionError,
+    EOFError, OSError, ValueError, LookupError, NotImplementedError, OverflowError, RecursionError,
 )  # fmt: skip
 _PACKERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open,

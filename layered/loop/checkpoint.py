@@ -26,8 +26,8 @@ from layered.loop.keeping import mark
 from layered.loop.optimizers import recipe_of
 from layered.loop.packing import pack
 from layered.loop.processes import any_process, unwrapped
-from layered.loop.restoring import COUNTERS, GRADS, named, prefix_of
-from layered.loop.states import pack_callback, passing_buffers, random_states, states_of_others
+from layered.loop.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, named, prefix_of
+from layered.loop.states import own_parts, pack_callback, passing_buffers, random_states, states_of_others
 from layered.loop.writing import Writer, snapshot
 
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a process that a SIGTERM has ended
@@ -162,9 +162,10 @@ class Checkpoint(Callback):
         learn, model = self.learn, unwrapped(self.learn.model)
         drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
         callbacks = {name: pack_callback(cb, name) for name, cb in named(learn.cbs).items()}
-        held: dict[str, Tensor] = {}  # in the middle of a group each process has gradients of its own
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        others = states_of_others({GRADS: (pack(grads, held, GRADS), held), **callbacks}, drawn)
+        others = states_of_others(
+            {**own_parts({GRADS: grads, BUFFERS: dict(model.named_buffers())}), **callbacks}, drawn
+        )
         if rank_and_world()[0] > 0:
             return
         self.writer.wait()  # the one before, whose copy can then be forgotten
@@ -174,6 +175,7 @@ class Checkpoint(Callback):
         state = {
             "model": model.state_dict(),
             "buffers": passing_buffers(model),
+            "syncs": getattr(learn.model, SYNCS, None),
             "grads": grads,
             "loss_func": learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {},
             "opt": learn.opt.state_dict(),

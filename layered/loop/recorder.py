@@ -22,6 +22,10 @@ plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
 
 SETTLE_EVERY = 1024  # losses kept on the device at most, before they are read in one go
+_KINDS: dict[str, type] = {  # of what the recorder computes with: the average, and what is in its lists
+    "_average": float, "_losses": float, "_pending": Tensor, "_valid_losses": Tensor, "_valid_rows": int, "iters": int,
+    "epochs": int, "values": list,
+}  # fmt: skip
 
 
 class Recorder(Callback):
@@ -175,6 +179,10 @@ class Recorder(Callback):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, kind in _KINDS.items():
+            kept = [state.get(name, 0.0)] if name == "_average" else state.get(name, ())
+            if not all(isinstance(part, kind) for part in kept):
+                raise BadFile("the file has a state that Recorder cannot have", got=f"{name} = {kept!r:.200}")
         super().load_state_dict({name: value for name, value in state.items() if name != "seen"})
         if "seen" not in state:
             return

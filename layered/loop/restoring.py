@@ -22,11 +22,14 @@ from layered.loop.durations import Moment
 from layered.loop.optimizers import recipe_of
 from layered.loop.packing import unpack
 from layered.loop.processes import unwrapped
-from layered.loop.states import put_back_random_states
+from layered.loop.states import put_back_buffers, put_back_random_states
 from layered.loop.weights import check_fits
 
 COUNTERS = {"epoch": int, "train_iter": int, "pct_train": float, "epochs_started": int}  # of a loop
-GRADS = "model.grads"  # among the states of a process
+GRADS, BUFFERS = "model.grads", "model.buffers"  # among the states of a process
+SYNCS = (
+    "require_forward_param_sync"  # of torch's DistributedDataParallel: whether it hands out buffers as a batch begins
+)
 
 
 class Resume:
@@ -89,7 +92,8 @@ class Saved:
                 own = {k.removeprefix(begin): x for k, x in self.tensors.items() if k.startswith(begin)}
                 part = unpack(others[rank - 1], own)
                 self.state.update(part["random"])
-                self.state["grads"] = part["parts"].pop(GRADS, self.state["grads"])
+                for name, key in ((GRADS, "grads"), (BUFFERS, "buffers")):
+                    self.state[key] = part["parts"].pop(name, self.state.get(key, {}))
                 self.callbacks.update(part["parts"])
             for name in ("model", "grads", "loss_func", "opt", "random", *(["random_at_start"] if self.batch else [])):
                 exactly(dict, self.state[name])
@@ -243,9 +247,9 @@ class Saved:
         if state["loss_func"]:
             loop.loss_func.load_state_dict(state["loss_func"])
         model.load_state_dict(state["model"])
-        for name, buffer in state.get("buffers", {}).items():
-            parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, buffer.to(model.get_buffer(name)))
+        put_back_buffers(model, state.get("buffers", {}))
+        if state.get("syncs") is not None and hasattr(loop.model, SYNCS):
+            setattr(loop.model, SYNCS, bool(state["syncs"]))
         for name, grad in grads.items():
             parameters[name].grad = grad
         if iter_once(loop.dls.train):

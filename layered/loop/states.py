@@ -52,10 +52,29 @@ def pack_callback(cb: Callback, where: str) -> Packed:
     return res, tensors
 
 
+def own_parts(parts: Mapping[str, Any]) -> dict[str, Packed]:
+    """Parts of a state, each packed by itself: those that may be otherwise in each process."""
+    packed: dict[str, Packed] = {}
+    for name, part in parts.items():
+        tensors: dict[str, Tensor] = {}
+        packed[name] = pack(part, tensors, name), tensors
+    return packed
+
+
 def passing_buffers(model: nn.Module) -> dict[str, Tensor]:
     """The buffers of a model that its `state_dict` leaves out, by name."""
     kept = model.state_dict().keys()
     return {name: x for name, x in model.named_buffers() if name not in kept}
+
+
+def put_back_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """Put back buffers by name: into those that are there, which others may hold too, unless they have another shape."""
+    for name, buffer in buffers.items():
+        old, (parent, _, leaf) = model.get_buffer(name), name.rpartition(".")
+        if old.shape == buffer.shape:
+            old.detach().copy_(buffer)
+        else:
+            setattr(model.get_submodule(parent), leaf, buffer.to(old))
 
 
 def random_states(loop: Any) -> dict[str, Any]:

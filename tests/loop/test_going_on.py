@@ -416,6 +416,7 @@ EDITS = {
     "method": put("callbacks", "recorder", "after_epoch", 1), "learn": put("callbacks", "recorder", "learn", None),
     "optimizer": put("state", "opt_recipe", [1]), "recipe": put("state", "opt_recipe", {"kind": "x"}),
     "list": put("callbacks", "recorder", "values", 3), "callbacks": put("callbacks", "recorder", 3),
+    "losses": put("callbacks", "recorder", "_pending", [[], []]), "average": put("callbacks", "recorder", "_average", []),
 }  # fmt: skip
 
 
