@@ -159,6 +159,16 @@ def test_a_zip_with_a_name_twice_is_refused(tmp_path):
         unpack(tmp_path / "x.zip", tmp_path / "here")
 
 
+def test_a_zip_with_an_entry_without_a_name_is_refused(tmp_path):
+    info = zipfile.ZipInfo("x")
+    info.filename = ""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive, archive.open(info, "w") as entry:
+        entry.write(b"x")
+    with pytest.raises(BadFile):
+        unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_may_be_named_again(tmp_path):
     members = [special("set", tarfile.DIRTYPE), ("set/a", b"a"), special("set", tarfile.DIRTYPE)]
     assert tree(unpack(make_tar(tmp_path / "x.tgz", members), tmp_path / "here")) == {"a": b"a"}
