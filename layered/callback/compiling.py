@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -22,7 +23,9 @@ def compile_model(loop: LoopT, **options: Any) -> LoopT:
     know of it, and a copy or an unpickled model is not compiled. `uncompile` takes it back.
     """
     refuse_unknown(options, names_of(torch.compile) - {"model"}, "compile")
-    loop.model.compile(**options)
+    call: Callable[..., Any] = loop.model._call_impl
+    # As Module.compile does; but of a function, for torch 2.6 leaves alone what is defined in torch.nn, as a Sequential is.
+    loop.model._compiled_call_impl = torch.compile(lambda *args, **kwargs: call(*args, **kwargs), **options)
     return loop
 
 
