@@ -82,7 +82,8 @@ class Passes:
 
         raises     BadValue for what is no such state
         """
-        if not all(isinstance(state[name], int) and state[name] >= 0 for name in ("epoch", "consumed")):
+        counts = all(isinstance(state[name], int) and state[name] >= 0 for name in ("epoch", "consumed"))
+        if not counts or not isinstance(state["seed"], int) or not isinstance(state["purpose"], str):
             raise BadValue("this is no position of a loader", got=f"{state!s:.100}")
         self.seed, self._running = state["seed"], None
         self.set_epoch(state["epoch"], state["purpose"])

@@ -624,3 +624,12 @@ def test_what_is_no_data_is_refused_at_once():
     with pytest.raises(BadValue, match="how many items there are is not known"):
         list(DataLoader(bs=2))
     assert rows(DataLoader(bs=2, n=4, create_item=lambda i: i * i)) == [[0, 1], [4, 9]]
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", {}), ("purpose", 1), ("epoch", -1), ("consumed", 0.5)])
+def test_a_position_that_makes_no_sense_is_refused_and_changes_nothing(name, value):
+    dl = DataLoader(list(range(9)), bs=2, shuffle=True, seed=1)
+    before = dl.state_dict()
+    with pytest.raises(BadValue, match="no position"):
+        dl.load_state_dict({**before, name: value})
+    assert dl.state_dict() == before
