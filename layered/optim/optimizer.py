@@ -151,6 +151,8 @@ class Optimizer(GroupedOptimizer):
     def _adapt(self, saved: Mapping[str, Any], p: Tensor, number: int) -> dict[str, Any]:
         """A copy of a parameter's saved state, on its device, checked against what this optimizer keeps."""
         entry = {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in saved.items()}
+        if not isinstance(entry.get("count", 0), (Real, Tensor)):
+            raise _misfit(f"state of parameter {number}", f"'count' {type(entry['count']).__name__}", "a number")
         begun = entry.get("count") or not self.keeps.keys().isdisjoint(entry)
         for name, begin in self.keeps.items() if begun else ():
             first, value = begin(p.detach()), entry.get(name)

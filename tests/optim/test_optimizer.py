@@ -258,6 +258,17 @@ def test_what_is_no_optimizer_s_state_is_refused(stranger):
         SGD(weights((2,)), lr=0.1).load_state_dict(stranger)
 
 
+def test_a_count_that_is_no_number_is_refused_and_changes_nothing():
+    ours = weights((3, 2))
+    opt = Adam(ours, lr=0.1)
+    train(opt, ours, 2)
+    before, edited = copy.deepcopy(opt.state_dict()), copy.deepcopy(opt.state_dict())
+    edited["state"][0]["count"] = []
+    with pytest.raises(BadValue, match="'count' list"):
+        opt.load_state_dict(edited)
+    assert_close(opt.state_dict(), before, rtol=0, atol=0)
+
+
 def test_a_copy_trains_on_its_own_parameters():
     ours = weights((3,))
     opt = Adam(ours, lr=0.1)
