@@ -27,9 +27,8 @@ from layered.loop.weights import check_fits
 
 COUNTERS = {"epoch": int, "train_iter": int, "pct_train": float, "epochs_started": int}  # of a loop
 GRADS, BUFFERS = "model.grads", "model.buffers"  # among the states of a process
-SYNCS = (
-    "require_forward_param_sync"  # of torch's DistributedDataParallel: whether it hands out buffers as a batch begins
-)
+# An attribute of torch's DistributedDataParallel: whether it hands out buffers as a batch begins.
+SYNCS = "require_forward_param_sync"
 
 
 class Resume:

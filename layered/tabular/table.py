@@ -165,8 +165,8 @@ class Table:
         new = (
             values if hasattr(values, "columns") else pd.DataFrame(values, columns=list(names), index=self.items.index)
         )
-        added = [name for name in names if name not in self.items.columns]
         if len(names) > MANY and not self.inplace:
+            added = [name for name in names if name not in self.items.columns]
             others = self.items.drop(columns=[name for name in names if name not in added])
             self.items = pd.concat([others, new], axis=1)[[*self.items.columns, *added]]
             self._tensors = None

@@ -96,8 +96,9 @@ class Tabular(Table):
         parts = None if splits is None else as_splits(splits, len(frame))
         self.order = None if parts is None else np.concatenate(parts)
         self._sizes = [len(frame)] if parts is None else [len(part) for part in parts]
-        self.compacted = self._compact(frame) if do_setup else {}
-        self.items = frame if inplace and parts is None else reordered(frame, self.order, self.compacted)
+        stays = inplace and parts is None
+        self.compacted = self._compact(frame) if do_setup and not stays else {}
+        self.items = frame if stays else reordered(frame, self.order, self.compacted)
         self._tensors: tuple[Tensor, ...] | None = None
         if do_setup:
             self.setup()
