@@ -53,7 +53,7 @@ ratings: env
 		|| $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps $(RATINGS)
 
 # Two halves side by side, each with one thread: on two cores it takes half the time.
-APART := tests/documents tests/foundation
+APART := tests/documents tests/foundation tests/files
 
 test: lint ratings
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-apart test-others

@@ -26,7 +26,7 @@ def ratings() -> Any:
     """MovieLens 100k: user, movie, rating, timestamp."""
     import pandas as pd
 
-    from layered.data.catalog import URLs, untar_data
+    from layered.catalog import URLs, untar_data
 
     file = os.environ.get("RATINGS") or untar_data(URLs.ML_100k_ATOMIC) / "ml-100k.inter"
     return pd.read_csv(file, sep="\t", header=0, names=["user", "movie", "rating", "timestamp"])

@@ -19,8 +19,9 @@ SIDES = {"ours": "layered.vision.all", "theirs": "fastai.vision.all"}
 
 def one_run(side: str, seed: int) -> tuple[float, float]:
     """Error and seconds of an EfficientNet-Lite0 with ImageNet weights after `fine_tune(1)` on FASHION_TINY at 64 pixels."""
-    from layered.data.catalog import URLs, untar_data
-    from layered.integrations.timm_models import TimmBody, timm_body
+    from layered.catalog import URLs, untar_data
+    from layered.integrations import timm_body
+    from layered.integrations.timm_models import TimmBody
 
     names: dict[str, Any] = {}
     exec(f"from {SIDES[side]} import *", names)

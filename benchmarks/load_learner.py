@@ -12,7 +12,7 @@ import torchvision
 
 from benchmarks.predict import learner
 from benchmarks.runner import Result, compare
-from layered.training.loading import load_learner
+from layered.training import load_learner
 
 
 def by_hand(path: Path) -> torch.nn.Module:

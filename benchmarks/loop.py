@@ -9,14 +9,13 @@ from contextlib import redirect_stdout
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset
 
 from benchmarks.runner import Result, compare
-from layered.callback.progress import ProgressCallback
-from layered.data.loader import DataLoader
-from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
-from layered.metrics.classification import accuracy
+from layered.callback import ProgressCallback
+from layered.data import DataLoader
+from layered.loop import ESSENTIAL_CALLBACKS, Loop
+from layered.metrics import accuracy
 
 ROWS, BATCH = 64 * 300, 64
 

@@ -10,10 +10,7 @@ from pathlib import Path
 
 from benchmarks.million_items import annotated_label, resident
 from benchmarks.runner import Result, in_fresh_process, report
-from layered.data.block import CategoryBlock, DataBlock, TransformBlock
-from layered.data.loader_set import DataLoaders
-from layered.data.splitters import RandomSplitter
-from layered.data.tfmd_loader import TfmdDL
+from layered.data import CategoryBlock, DataBlock, DataLoaders, RandomSplitter, TfmdDL, TransformBlock
 
 MILLION = 1_000_000
 COUNTS = (1, 10)  # millions

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.runner import Result, compare
-from layered.loop.loop import Loop
-from layered.metrics.classification import accuracy
-from layered.metrics.metric_set import MetricSet
+from layered.loop import Loop
+from layered.metrics import MetricSet, accuracy
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 CLASSES, BATCH, NUM = 10, 64, 200

@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor
 
 from benchmarks.runner import Result, compare
-from layered.optim.zoo import SGD, Adam, RAdam, RMSProp
+from layered.optim import SGD, Adam, RAdam, RMSProp
 
 Shapes = list[torch.Size]
 Make = Callable[..., Any]

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from benchmarks.runner import Result, has_peer, printed
-from layered.data.catalog import URLs, untar_data
+from layered.catalog import URLs, untar_data
 
 SEEDS = tuple(range(1, 11))
 SIDES = {"ours": "layered.tabular.all", "theirs": "fastai.tabular.all"}

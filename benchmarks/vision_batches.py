@@ -8,11 +8,9 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.runner import Result, compare, has_peer
-from layered.data.conversions import IntToFloatTensor, Normalize
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.tensors import TensorImage
-from layered.vision.augment import aug_transforms
-from layered.vision.stats import imagenet_stats
+from layered.data import IntToFloatTensor, Normalize
+from layered.foundation import Pipeline, TensorImage
+from layered.vision import aug_transforms, imagenet_stats
 
 NUM_IMAGES = 64
 

@@ -14,9 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from benchmarks.runner import Result, compare, has_peer
-from layered.foundation.pipeline import Pipeline
-from layered.vision.data import ImageDataLoaders
-from layered.vision.transforms import RandomResizedCrop, Resize
+from layered.foundation import Pipeline
+from layered.vision import ImageDataLoaders, RandomResizedCrop, Resize
 
 layered = SimpleNamespace(
     ImageDataLoaders=ImageDataLoaders, Pipeline=Pipeline, RandomResizedCrop=RandomResizedCrop, Resize=Resize

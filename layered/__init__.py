@@ -2,18 +2,120 @@
 
 The house, from the ground up; imports only look down:
 
-    foundation                 tensors with a meaning, transforms, keyed randomness, safe files
+    foundation                 errors, tensors with a meaning, transforms, keyed randomness, display
+    files                      reading and writing files as data
+    catalog                    data sets by name
     optim  nn  metrics  data   optimizers as statistics and steps; layers and losses; metrics; data blocks and loaders
-    loop                       the training loop, its events and its state
+    loop                       the training loop, its events and its state, checkpoints
     callback  integrations     what hooks into the loop; adapters to other libraries
-    training                   the Learner: training verbs, inference, export, interpretation
+    inference                  predictions
+    insight                    what a model has learned, and how a run is doing
+    training                   the Learner: training verbs, export, loading
     basics                     all of the above under one name
     vision                     images: blocks, augmentation, models, `vision_learner`
     tabular                    tables: procs, models, `tabular_learner`
     collab                     ratings: models, `collab_learner`, recommendations
     testing  compat  cli       contracts for extenders, habits of other libraries, the command line
 
-Start with `from layered.vision.all import *`, or import the one module you need.
+Start with `from layered.vision.all import *`, or import what you need from its package: `from layered.optim import Adam`.
+After `import layered`, the packages and the names used most are there as `layered.vision`, `layered.Learner`; each is
+imported when it is first used.
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from layered import (
+        basics as basics,
+        callback as callback,
+        catalog as catalog,
+        collab as collab,
+        compat as compat,
+        data as data,
+        files as files,
+        foundation as foundation,
+        inference as inference,
+        insight as insight,
+        integrations as integrations,
+        loop as loop,
+        metrics as metrics,
+        nn as nn,
+        optim as optim,
+        tabular as tabular,
+        testing as testing,
+        training as training,
+        vision as vision,
+    )
+    from layered.callback import (
+        CSVLogger as CSVLogger,
+        EarlyStoppingCallback as EarlyStoppingCallback,
+        GradientAccumulation as GradientAccumulation,
+        GradientClip as GradientClip,
+        MixedPrecision as MixedPrecision,
+        MixUp as MixUp,
+        SaveModelCallback as SaveModelCallback,
+    )
+    from layered.catalog import URLs as URLs, untar_data as untar_data
+    from layered.collab import CollabDataLoaders as CollabDataLoaders, collab_learner as collab_learner
+    from layered.data import (
+        CategoryBlock as CategoryBlock,
+        DataBlock as DataBlock,
+        DataLoader as DataLoader,
+        DataLoaders as DataLoaders,
+        Datasets as Datasets,
+        Normalize as Normalize,
+        RandomSplitter as RandomSplitter,
+        RegressionBlock as RegressionBlock,
+        TransformBlock as TransformBlock,
+        get_image_files as get_image_files,
+    )
+    from layered.foundation import LayeredError as LayeredError, Transform as Transform, set_seed as set_seed
+    from layered.insight import ClassificationInterpretation as ClassificationInterpretation
+    from layered.loop import Callback as Callback, Checkpoint as Checkpoint, Event as Event, Resume as Resume
+    from layered.metrics import Metric as Metric, accuracy as accuracy, error_rate as error_rate
+    from layered.optim import SGD as SGD, Adam as Adam, AdamW as AdamW, Optimizer as Optimizer
+    from layered.tabular import TabularDataLoaders as TabularDataLoaders, tabular_learner as tabular_learner
+    from layered.training import Learner as Learner, load_learner as load_learner
+    from layered.vision import (
+        ImageBlock as ImageBlock,
+        ImageDataLoaders as ImageDataLoaders,
+        MaskBlock as MaskBlock,
+        Resize as Resize,
+        aug_transforms as aug_transforms,
+        cnn_learner as cnn_learner,
+        vision_learner as vision_learner,
+    )
+else:
+    _PACKAGES = {
+        *("basics", "callback", "catalog", "collab", "compat", "data", "files", "foundation", "inference", "insight"),
+        *("integrations", "loop", "metrics", "nn", "optim", "tabular", "testing", "training", "vision"),
+    }
+    _NAMES = {  # by the package that each comes from
+        "callback": "CSVLogger EarlyStoppingCallback GradientAccumulation GradientClip MixUp MixedPrecision SaveModelCallback",
+        "catalog": "URLs untar_data",
+        "collab": "CollabDataLoaders collab_learner",
+        "data": "CategoryBlock DataBlock DataLoader DataLoaders Datasets Normalize RandomSplitter RegressionBlock "
+        "TransformBlock get_image_files",
+        "foundation": "LayeredError Transform set_seed",
+        "insight": "ClassificationInterpretation",
+        "loop": "Callback Checkpoint Event Resume",
+        "metrics": "Metric accuracy error_rate",
+        "optim": "Adam AdamW Optimizer SGD",
+        "tabular": "TabularDataLoaders tabular_learner",
+        "training": "Learner load_learner",
+        "vision": "ImageBlock ImageDataLoaders MaskBlock Resize aug_transforms cnn_learner vision_learner",
+    }
+    _PACKAGE_OF = {name: package for package, names in _NAMES.items() for name in names.split()}
+
+    def __getattr__(name):
+        if name in _PACKAGES:
+            return _import_module(f"layered.{name}")
+        if name in _PACKAGE_OF:
+            return getattr(_import_module(f"layered.{_PACKAGE_OF[name]}"), name)
+        raise AttributeError(f"module 'layered' has no attribute '{name}'")
+
+    def __dir__():
+        return sorted({*globals(), *_PACKAGES, *_PACKAGE_OF})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from layered.foundation.tensors import pca
+from layered.foundation import pca
 
 
 def patch_tensors() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from layered.compat import patch_tensors
-from layered.foundation.tensors import TensorBase, pca
+from layered.foundation import TensorBase, pca
 
 
 def test_importing_patches_nothing():

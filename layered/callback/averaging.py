@@ -11,13 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from layered.callback.freezing import bn_types, epochs_or_batches
-from layered.foundation.errors import CannotTrain, OutOfRange
-from layered.foundation.seeds import key_of, seeded
-from layered.foundation.tensors import plain_tree
-from layered.foundation.tree import find_device, to_device
-from layered.loop.batches import iter_once, set_epoch, split_batch
-from layered.loop.callback import Callback
-from layered.loop.essentials import modes_of, set_modes
+from layered.foundation import CannotTrain, OutOfRange, find_device, key_of, plain_tree, seeded, to_device
+from layered.loop import Callback, iter_once, modes_of, set_epoch, set_modes, split_batch
 
 
 class WeightAverage(Callback):

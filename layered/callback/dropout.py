@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from layered.loop.callback import Callback
+from layered.loop import Callback
 
 
 class MCDropoutCallback(Callback):

@@ -7,11 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadValue, warn
-from layered.loop.callback import Callback
-from layered.loop.durations import Duration
-from layered.loop.optimizers import Optimizers
-from layered.optim.groups import GroupedOptimizer
+from layered.foundation import BadValue, warn
+from layered.loop import Callback, Duration, Optimizers
+from layered.optim import GroupedOptimizer
 
 bn_types = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """The layers that keep running statistics of their batches."""

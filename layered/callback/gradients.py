@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from layered.foundation.errors import BadArgument, OutOfRange
-from layered.loop.callback import Callback
-from layered.loop.events import STEP, CancelBatchException, CancelStepException
-from layered.loop.processes import mean_rows
+from layered.foundation import BadArgument, OutOfRange
+from layered.loop import STEP, Callback, CancelBatchException, CancelStepException, mean_rows
 
 
 class GradientAccumulation(Callback):

@@ -8,13 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadValue, CannotTrain
-from layered.foundation.lists import L
-from layered.foundation.optional import lazy
-from layered.foundation.tree import tensors_of
-from layered.loop.callback import Callback
-from layered.nn.hooks import Hooks
-from layered.nn.walking import flatten_model, has_params
+from layered.foundation import BadValue, CannotTrain, L, lazy, tensors_of
+from layered.loop import Callback
+from layered.nn import Hooks, flatten_model, has_params
 
 plt: Any = lazy("matplotlib.pyplot")
 

@@ -9,12 +9,16 @@ from typing import Any
 
 from layered.callback.logging import row_of
 from layered.callback.progress import say
-from layered.foundation.errors import BadValue, OutOfRange
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.durations import Duration
-from layered.loop.events import CancelFitException, CancelTrainException, CancelValidException
-from layered.loop.processes import any_process
+from layered.foundation import BadValue, OutOfRange
+from layered.loop import (
+    Callback,
+    CancelFitException,
+    CancelTrainException,
+    CancelValidException,
+    Checkpoint,
+    Duration,
+    any_process,
+)
 
 
 class TimeLimit(Callback):

@@ -11,12 +11,9 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
-from layered.foundation.durable import append_line, commit
-from layered.foundation.errors import BadValue, CannotSave, NotFoundPath
-from layered.foundation.optional import lazy
-from layered.foundation.paths import Path
-from layered.foundation.ranks import rank_and_world
-from layered.loop.callback import Callback
+from layered.files import append_line, commit
+from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world
+from layered.loop import Callback
 
 pd = lazy("pandas")
 

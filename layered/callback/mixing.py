@@ -10,11 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import CannotTrain, OutOfRange
-from layered.foundation.seeds import key_of
-from layered.foundation.tensors import plain, retype
-from layered.loop.callback import Callback
+from layered.foundation import CannotTrain, OutOfRange, key_of, names_of, plain, retype
+from layered.loop import Callback
 
 
 def reduce_loss(loss: Tensor, reduction: str = "mean") -> Tensor:

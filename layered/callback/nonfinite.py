@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from layered.callback.precision import MixedPrecision
-from layered.data.loader import DataLoader
-from layered.foundation.errors import CannotTrain
-from layered.foundation.tree import tensors_of
-from layered.loop.callback import Callback
+from layered.data import DataLoader
+from layered.foundation import CannotTrain, tensors_of
+from layered.loop import Callback
 
 
 class NonFinite(CannotTrain, FloatingPointError):

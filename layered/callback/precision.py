@@ -10,12 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadArgument, BadValue, CannotTrain, refuse_unknown
-from layered.foundation.tree import map_tree
-from layered.loop.callback import Callback
-from layered.loop.events import CancelStepException
-from layered.loop.loop import Loop
+from layered.foundation import BadArgument, BadValue, CannotTrain, map_tree, names_of, refuse_unknown
+from layered.loop import Callback, CancelStepException, Loop
 
 LoopT = TypeVar("LoopT", bound=Loop)
 

@@ -7,10 +7,8 @@ import time
 from typing import Any
 
 from layered.callback.screens import Lines, screen_for
-from layered.foundation.display import in_notebook, is_quiet
-from layered.foundation.helpers import noop
-from layered.foundation.optional import lazy
-from layered.loop.callback import Callback
+from layered.foundation import in_notebook, is_quiet, lazy, noop
+from layered.loop import Callback
 
 display = lazy("IPython.display")
 figures = lazy("matplotlib.figure")

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 import layered
-from layered.loop.batches import length_of
-from layered.loop.processes import unwrapped
+from layered.loop import length_of, unwrapped
 
 LOOKED_AT = 256  # items of a split, or rows of a table, that its fingerprint reads
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}

@@ -14,20 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.data.loader import DataLoader
-from layered.foundation.arguments import checked
-from layered.foundation.errors import CannotTrain, OutOfRange
-from layered.foundation.helpers import listify
-from layered.foundation.optional import lazy
-from layered.foundation.seeds import get_random_states, set_random_states
-from layered.loop.batches import generators_of, iter_once, length_of
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.essentials import modes_of, set_modes
-from layered.loop.events import CancelFitException, CancelValidException
-from layered.loop.loop import Loop
-from layered.loop.state import STATE_FIELDS
-from layered.optim.schedules import SchedExp
+from layered.data import DataLoader
+from layered.foundation import CannotTrain, OutOfRange, checked, get_random_states, lazy, listify, set_random_states
+from layered.loop import (
+    STATE_FIELDS,
+    Callback,
+    CancelFitException,
+    CancelValidException,
+    Checkpoint,
+    Loop,
+    generators_of,
+    iter_once,
+    length_of,
+    modes_of,
+    set_modes,
+)
+from layered.optim import SchedExp
 
 plt = lazy("matplotlib.pyplot")
 

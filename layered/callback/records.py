@@ -14,13 +14,9 @@ from typing import Any
 
 from layered.callback.logging import columns_of
 from layered.callback.provenance import describe_run, plain
-from layered.foundation.durable import append_line, commit
-from layered.foundation.errors import BadFile, CannotSave, NotFoundPath
-from layered.foundation.optional import lazy
-from layered.foundation.ranks import rank_and_world
-from layered.foundation.tables import text_table
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import TERMINATED, Checkpoint
+from layered.files import append_line, commit
+from layered.foundation import BadFile, CannotSave, NotFoundPath, lazy, rank_and_world, text_table
+from layered.loop import TERMINATED, Callback, Checkpoint
 
 pd = lazy("pandas")
 

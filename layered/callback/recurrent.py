@@ -8,11 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadFile, CannotTrain, OutOfRange
-from layered.foundation.tree import map_tree, tensors_of, to_detach
-from layered.loop.callback import Callback
-from layered.loop.events import CancelBatchException
-from layered.loop.processes import unwrapped
+from layered.foundation import BadFile, CannotTrain, OutOfRange, map_tree, tensors_of, to_detach
+from layered.loop import Callback, CancelBatchException, unwrapped
 
 
 class _CarriedState(Callback):

@@ -7,13 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue, CannotTrain, OutOfRange, unknown_name
-from layered.loop.batches import length_of
-from layered.loop.callback import Callback, callbacks_of
-from layered.loop.loop import Loop
-from layered.loop.optimizers import spread
-from layered.optim.schedules import SchedCos, combine_scheds, combined_cos
+from layered.foundation import BadValue, CannotTrain, OutOfRange, checked, unknown_name
+from layered.loop import Callback, Loop, callbacks_of, length_of, spread
+from layered.optim import SchedCos, combine_scheds, combined_cos
 
 USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
 """What any optimizer may be given, also one that does not use it."""

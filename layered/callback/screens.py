@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from layered.foundation.display import in_notebook, is_quiet, is_watched
-from layered.foundation.optional import lazy
-from layered.loop.recorder import format_time
+from layered.foundation import in_notebook, is_quiet, is_watched, lazy
+from layered.loop import format_time
 
 display = lazy("IPython.display")
 

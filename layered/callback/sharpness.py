@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from layered.callback.freezing import bn_types
 from layered.callback.precision import MixedPrecision
-from layered.foundation.errors import CannotTrain, OutOfRange
-from layered.loop.batches import loss_of
-from layered.loop.callback import Callback
+from layered.foundation import CannotTrain, OutOfRange
+from layered.loop import Callback, loss_of
 
 
 class SAM(Callback):

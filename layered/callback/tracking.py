@@ -8,11 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from layered.callback.progress import say
-from layered.foundation.errors import BadValue, OutOfRange, unknown_name, warn
-from layered.foundation.paths import Path
-from layered.loop.callback import Callback
-from layered.loop.events import CancelFitException
-from layered.loop.weights import SUFFIX
+from layered.foundation import BadValue, OutOfRange, Path, unknown_name, warn
+from layered.loop import SUFFIX, Callback, CancelFitException
 
 
 class TerminateOnNaNCallback(Callback):

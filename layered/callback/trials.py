@@ -9,14 +9,8 @@ import torch
 from torch import Tensor
 
 from layered.callback.rate_finder import put_back
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue, CannotTrain
-from layered.foundation.pipeline import describe
-from layered.loop.batches import iter_once
-from layered.loop.callback import Callback, callbacks_of
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.events import CancelValidException
-from layered.loop.loop import Loop
+from layered.foundation import BadValue, CannotTrain, checked, describe
+from layered.loop import Callback, CancelValidException, Checkpoint, Loop, callbacks_of, iter_once
 
 
 class OverfitOneBatch(Callback):

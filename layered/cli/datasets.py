@@ -9,10 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from layered.data.cached import place_of, removable, remove, size_of, verify
-from layered.data.catalog import find_entry, untar_data
-from layered.data.entries import Dataset, datasets
-from layered.foundation.errors import BadFile, BadValue, LayeredError, NotFoundPath
+from layered.catalog import Dataset, datasets, find_entry, place_of, removable, remove, size_of, untar_data, verify
+from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath
 
 
 def add_datasets(commands: Any) -> None:

@@ -8,8 +8,7 @@ import sys
 import time
 from typing import Any
 
-from layered.foundation.paths import Path
-from layered.foundation.seeds import set_seed
+from layered.foundation import Path, set_seed
 from layered.vision.all import (
     ClassificationInterpretation,
     ImageDataLoaders,

@@ -18,7 +18,7 @@ from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
 from layered.cli.runs import run_runs
 from layered.cli.train import run_train_vision
-from layered.foundation.errors import LayeredError
+from layered.foundation import LayeredError
 
 
 def make_parser() -> argparse.ArgumentParser:

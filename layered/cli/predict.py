@@ -6,8 +6,8 @@ import argparse
 import json
 
 import layered.vision.all  # noqa: F401  # registers what exported image models are made of
-from layered.foundation.errors import BadItem, LayeredError
-from layered.training.loading import load_learner
+from layered.foundation import BadItem, LayeredError
+from layered.training import load_learner
 
 
 def run_predict(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from layered.callback.records import read_record
+from layered.callback import read_record
 
 
 def run_runs(args: argparse.Namespace) -> None:

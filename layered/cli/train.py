@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from layered.foundation.durable import commit
-from layered.foundation.errors import BadItem, CannotSave, Offline
-from layered.foundation.paths import Path
-from layered.foundation.seeds import set_seed
-from layered.training.export import layered_name
+from layered.files import commit
+from layered.foundation import BadItem, CannotSave, Offline, Path, set_seed
+from layered.training import layered_name
 from layered.vision.all import (
     ImageDataLoaders,
     RandomResizedCrop,

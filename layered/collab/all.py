@@ -3,28 +3,10 @@
 from layered.collab.all import *
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from layered.collab.data import CollabDataLoader, CollabDataLoaders, TabularCollab
-from layered.collab.learner import CollabLearner, collab_learner
-from layered.collab.models import EmbeddingDotBias, EmbeddingNN
-from layered.collab.recommending import recommend, similar
-from layered.collab.scores import hit_rate, leave_one_out, ndcg
-from layered.tabular import all as tabular
-from layered.tabular.all import *
+from layered.collab import *
+from layered.foundation import star as _star
 
-__all__ = [
-    *tabular.__all__,
-    "CollabDataLoader",
-    "CollabDataLoaders",
-    "CollabLearner",
-    "EmbeddingDotBias",
-    "EmbeddingNN",
-    "TabularCollab",
-    "collab_learner",
-    "hit_rate",
-    "leave_one_out",
-    "ndcg",
-    "recommend",
-    "similar",
-]
+if not TYPE_CHECKING:
+    __all__ = _star(globals())

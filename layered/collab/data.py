@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
-from layered.data.block import RegressionBlock
-from layered.data.loader_set import DataLoaders
-from layered.data.splitters import RandomSplitter
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, CannotTrain, EmptySource, refuse_unknown
-from layered.foundation.optional import lazy
-from layered.foundation.registry import loader_kinds
-from layered.tabular.columns import check_columns
-from layered.tabular.data import TabDataLoader, TabularDataLoaders, TabularPandas, loader_arguments
-from layered.tabular.frames import as_frame, read_table
-from layered.tabular.procs import Categorify
-from layered.tabular.types import Tabular
+from layered.data import DataLoaders, RandomSplitter, RegressionBlock
+from layered.foundation import BadValue, CannotTrain, EmptySource, lazy, loader_kinds, names_of, refuse_unknown
+from layered.tabular import (
+    Categorify,
+    TabDataLoader,
+    Tabular,
+    TabularDataLoaders,
+    TabularPandas,
+    as_frame,
+    check_columns,
+    loader_arguments,
+    read_table,
+)
 
 pd = lazy("pandas")
 

@@ -10,17 +10,11 @@ from torch import nn
 from layered.collab.data import ratings_of
 from layered.collab.models import ByName, EmbeddingDotBias, EmbeddingNN
 from layered.collab.recommending import recommend, similar
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue, refuse_unknown
-from layered.foundation.helpers import listify
-from layered.foundation.registry import learner_kinds
-from layered.loop.callback import Callback
-from layered.nn.losses import MSELossFlat
-from layered.optim.groups import trainable_params
-from layered.optim.zoo import Adam
-from layered.tabular.learner import TabularLearner
-from layered.tabular.models.checks import checked_range
-from layered.tabular.models.mlp import CONFIG, get_emb_sz
+from layered.foundation import BadValue, checked, learner_kinds, listify, refuse_unknown
+from layered.loop import Callback
+from layered.nn import MSELossFlat
+from layered.optim import Adam, trainable_params
+from layered.tabular import CONFIG, TabularLearner, checked_range, get_emb_sz
 
 
 class FillUnseen(Callback):

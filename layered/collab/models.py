@@ -8,14 +8,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadValue, CannotTrain, UnknownLabel, nearest
-from layered.foundation.registry import modules
-from layered.nn.activations import sigmoid_range
-from layered.nn.layers import Embedding, Module
-from layered.tabular.columns import Levels
-from layered.tabular.models.checks import check_codes, checked_range, checked_size
-from layered.tabular.models.mlp import Sizes, TabularModel
+from layered.data import CategoryMap
+from layered.foundation import BadValue, CannotTrain, UnknownLabel, modules, nearest
+from layered.nn import Embedding, Module, sigmoid_range
+from layered.tabular import Levels, Sizes, TabularModel, check_codes, checked_range, checked_size
 
 
 class ByName(Module):

@@ -11,14 +11,10 @@ from torch import Tensor, nn
 
 from layered.collab.data import TabularCollab, ratings_of
 from layered.collab.models import ByName
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadArgument, BadValue, CannotTrain
-from layered.foundation.optional import lazy
-from layered.loop.loop import Loop
-from layered.tabular.columns import Array, Levels, check_columns, levels_of
-from layered.tabular.frames import as_frame
-from layered.tabular.models.checks import checked_size
-from layered.training.inference import evaluating
+from layered.foundation import BadArgument, BadValue, CannotTrain, checked, lazy
+from layered.inference import evaluating
+from layered.loop import Loop
+from layered.tabular import Array, Levels, as_frame, check_columns, checked_size, levels_of
 
 pd = lazy("pandas")
 

@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 
 from layered.collab.data import ids_of
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue, EmptySource
-from layered.foundation.optional import lazy
-from layered.tabular.columns import Array, Levels, check_columns, levels_of, numbers_of
-from layered.tabular.frames import as_frame
-from layered.tabular.models.checks import checked_size
+from layered.foundation import BadValue, EmptySource, checked, lazy
+from layered.tabular import Array, Levels, as_frame, check_columns, checked_size, levels_of, numbers_of
 
 pd = lazy("pandas")
 

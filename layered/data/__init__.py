@@ -1,1 +1,77 @@
+"""From a source to batches: splitters, labellers, encodings, datasets, loaders and `DataBlock`."""
 
+from typing import TYPE_CHECKING
+
+from layered.data.block import (
+    CategoryBlock as CategoryBlock,
+    DataBlock as DataBlock,
+    MultiCategoryBlock as MultiCategoryBlock,
+    RegressionBlock as RegressionBlock,
+    TransformBlock as TransformBlock,
+)
+from layered.data.collate import fa_collate as fa_collate, fa_convert as fa_convert
+from layered.data.conversions import (
+    IntToFloatTensor as IntToFloatTensor,
+    Normalize as Normalize,
+    ToTensor as ToTensor,
+    broadcast_vec as broadcast_vec,
+)
+from layered.data.data_loaders import DataLoaders as DataLoaders
+from layered.data.datasets import Datasets as Datasets, decode_at as decode_at, show_at as show_at
+from layered.data.encodings import (
+    Categorize as Categorize,
+    Category as Category,
+    CategoryMap as CategoryMap,
+    EncodedMultiCategorize as EncodedMultiCategorize,
+    MultiCategorize as MultiCategorize,
+    MultiCategory as MultiCategory,
+    OneHotEncode as OneHotEncode,
+    RegressionSetup as RegressionSetup,
+    get_c as get_c,
+    one_hot as one_hot,
+)
+from layered.data.folds import (
+    GroupKFoldSplitter as GroupKFoldSplitter,
+    GroupSplitter as GroupSplitter,
+    KFoldSplitter as KFoldSplitter,
+    StratifiedKFoldSplitter as StratifiedKFoldSplitter,
+    TimeSplitter as TimeSplitter,
+)
+from layered.data.labellers import ColReader as ColReader, RegexLabeller as RegexLabeller, parent_label as parent_label
+from layered.data.loader import DataLoader as DataLoader, SkipItemException as SkipItemException
+from layered.data.sources import (
+    AttrGetter as AttrGetter,
+    FileGetter as FileGetter,
+    ImageGetter as ImageGetter,
+    ItemGetter as ItemGetter,
+    get_files as get_files,
+    get_image_files as get_image_files,
+    get_text_files as get_text_files,
+    image_extensions as image_extensions,
+)
+from layered.data.splitters import (
+    ColSplitter as ColSplitter,
+    EndSplitter as EndSplitter,
+    FileSplitter as FileSplitter,
+    FuncSplitter as FuncSplitter,
+    GrandparentSplitter as GrandparentSplitter,
+    IndexSplitter as IndexSplitter,
+    MaskSplitter as MaskSplitter,
+    RandomSplitter as RandomSplitter,
+    RandomSubsetSplitter as RandomSubsetSplitter,
+    TrainTestSplitter as TrainTestSplitter,
+)
+from layered.data.tfmd_lists import TfmdLists as TfmdLists
+from layered.data.tfmd_loader import PartialDL as PartialDL, TfmdDL as TfmdDL, WeightedDL as WeightedDL
+from layered.foundation.faces import star as _star
+
+if not TYPE_CHECKING:
+    __all__ = _star(globals())
+
+# For the packages above; a star import leaves these out.
+from layered.data.block import own_copies as own_copies
+from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
+from layered.data.loader import arguments_of as arguments_of
+from layered.data.samplers import Weights as Weights
+from layered.data.subset import as_splits as as_splits
+from layered.data.tfmd_lists import plain_function as plain_function

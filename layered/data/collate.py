@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from layered.foundation.errors import BadValue, MixedSizes
-from layered.foundation.tensors import TensorBase, retype, tensor
-from layered.foundation.tree import map_tree
+from layered.foundation import BadValue, MixedSizes, TensorBase, map_tree, retype, tensor
 
 
 def fa_collate(samples: Sequence[Any]) -> Any:

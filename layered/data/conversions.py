@@ -7,10 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadValue
-from layered.foundation.registry import transforms
-from layered.foundation.tensors import TensorImage, TensorMask
-from layered.foundation.transform import Transform
+from layered.foundation import BadValue, TensorImage, TensorMask, Transform, transforms
 
 
 @transforms.register()

@@ -10,13 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.display import show_title
-from layered.foundation.errors import BadValue, UnknownLabel, nearest
-from layered.foundation.lists import L, coll_repr
-from layered.foundation.pipeline import describe
-from layered.foundation.registry import transforms
-from layered.foundation.tensors import TensorCategory, TensorMultiCategory, TitledTensorScalar, tensor
-from layered.foundation.transform import Transform
+from layered.foundation import (
+    BadValue,
+    L,
+    TensorCategory,
+    TensorMultiCategory,
+    TitledTensorScalar,
+    Transform,
+    UnknownLabel,
+    coll_repr,
+    describe,
+    nearest,
+    show_title,
+    tensor,
+    transforms,
+)
 
 UNSEEN = ("error", "drop", "extend")
 

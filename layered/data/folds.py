@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from layered.data.splitters import Indices, Splitter, named, selection, sklearn_seed, values_of
-from layered.foundation.errors import BadValue, EmptySplit
-from layered.foundation.optional import lazy
+from layered.foundation import BadValue, EmptySplit, lazy
 
 pandas = lazy("pandas")
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from layered.data.samplers import TicketBatch
-from layered.foundation.errors import BadValue
-from layered.foundation.tensors import tensor
+from layered.foundation import BadValue, tensor
 
 TAKEN_AT_ONCE = 2**18  # bytes
 

@@ -7,10 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from layered.foundation.errors import BadItem, BadValue, unknown_name
-from layered.foundation.lists import L
-from layered.foundation.pipeline import describe
-from layered.foundation.transform import Transform
+from layered.foundation import BadItem, BadValue, L, Transform, describe, unknown_name
 
 
 def parent_label(o: str | os.PathLike[str]) -> str:

@@ -19,20 +19,39 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from layered.data.attributes import NoSuchAttribute
-from layered.data.choosers import Chooser, Weights, chooser_of
+from layered.data.batch_maker import BatchMaker, MadeBatch, SkipItemException, batch_tickets
 from layered.data.in_memory import row_numbers, row_taker, take_rows
-from layered.data.making import BatchMaker, MadeBatch, SkipItemException, batch_tickets
 from layered.data.passes import Passes
-from layered.data.samplers import EpochKey, Share, TicketBatch, cut, is_ordered, plan_batches, pull
+from layered.data.samplers import (
+    Chooser,
+    EpochKey,
+    Share,
+    TicketBatch,
+    Weights,
+    chooser_of,
+    cut,
+    is_ordered,
+    plan_batches,
+    pull,
+)
 from layered.data.streams import Stream, shuffled, size_of
 from layered.data.transfer import on_device
 from layered.data.workers import IN_PARENT, IN_WORKER, Workers
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadArgument, BadValue, refuse_unknown, warn
-from layered.foundation.ranks import rank_and_world
-from layered.foundation.seeds import Tickets, drawing, key_of, permutation, seeded
-from layered.foundation.transform import is_foreign
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    NoSuchAttribute,
+    Tickets,
+    drawing,
+    is_foreign,
+    key_of,
+    names_of,
+    permutation,
+    rank_and_world,
+    refuse_unknown,
+    seeded,
+    warn,
+)
 
 __all__ = ["STAGES", "DataLoader", "SkipItemException", "arguments_of"]
 

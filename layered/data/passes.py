@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 
 from layered.data.samplers import EpochKey, TicketBatch
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 
 _PLACE = ("seed", "_epoch", "_purpose", "_epoch_is_set", "_start", "_stream_state", "consumed", "_running")
 

@@ -8,12 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from layered.foundation.errors import EmptySource, NotFoundPath
-from layered.foundation.helpers import listify
-from layered.foundation.lists import L
-from layered.foundation.paths import Path
-from layered.foundation.registry import transforms
-from layered.foundation.transform import ItemTransform, Transform
+from layered.foundation import EmptySource, ItemTransform, L, NotFoundPath, Path, Transform, listify, transforms
 
 
 @lru_cache(maxsize=8)

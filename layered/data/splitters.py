@@ -16,10 +16,18 @@ import torch
 from torch import Tensor
 
 from layered.data.subset import as_positions, pick, positions_of, walk
-from layered.foundation.errors import BadArgument, BadValue, EmptySplit, NotFoundPath, failed, unknown_name
-from layered.foundation.optional import lazy
-from layered.foundation.pipeline import describe
-from layered.foundation.seeds import key_of, permutation
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    EmptySplit,
+    NotFoundPath,
+    describe,
+    failed,
+    key_of,
+    lazy,
+    permutation,
+    unknown_name,
+)
 
 selection = lazy("sklearn.model_selection")
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from layered.data.samplers import EpochKey
-from layered.foundation.seeds import key_of, permutation
+from layered.foundation import key_of, permutation
 
 
 class Items(Iterator[Any]):

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.foundation.errors import BadArgument, BadValue, EmptySource, warn
-from layered.foundation.lists import L, mask2idxs
+from layered.foundation import BadArgument, BadValue, EmptySource, L, mask2idxs, warn
 
 SPLIT_NAMES = ("training", "validation")
 

@@ -8,13 +8,9 @@ from typing import Any
 import torch
 
 from layered.data.loader import DataLoader
+from layered.data.samplers import Part, Weights
 from layered.data.workers import default_workers
-from layered.foundation.dispatch import verb
-from layered.foundation.lists import L
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.seeds import seeded
-from layered.foundation.tensors import retype
-from layered.foundation.tree import map_tree
+from layered.foundation import BadValue, L, Pipeline, map_tree, retype, seeded, verb
 
 _SLOTS = ("after_item", "before_batch", "after_batch")
 
@@ -162,3 +158,40 @@ def batch_to_samples(b: Any, max_n: int = 10) -> L:
     if isinstance(b, (tuple, list)) and not all(isinstance(o, str) for o in b):
         return L(list(zip(*(batch_to_samples(part, max_n) for part in b), strict=True)), use_list=True)
     return L([b[i] for i in range(min(len(b), max_n))], use_list=True)
+
+
+class WeightedDL(TfmdDL):
+    """A loader whose epochs are drawn with replacement, each item with a chance in proportion to its weight.
+
+    wgts       a number for each item, or "balanced", or "oversample": see `weights` of `DataLoader`, which any loader takes
+
+    >>> dl = WeightedDL([10, 20], bs=8, wgts=[0, 1])
+    >>> next(iter(dl))
+    tensor([20, 20])
+    """
+
+    def __init__(
+        self, dataset: Any, bs: int | None = 64, wgts: Weights | None = None, shuffle: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(dataset, bs=bs, shuffle=shuffle, **{"weights": wgts, **kwargs})
+
+
+class PartialDL(TfmdDL):
+    """A loader whose epochs are `partial_n` of the items, chosen anew each time; all of them where it is not shuffled.
+
+    >>> len(PartialDL(list(range(100)), bs=8, partial_n=20))
+    3
+    """
+
+    def __init__(
+        self, dataset: Any, bs: int | None = 64, partial_n: int | None = None, shuffle: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(dataset, bs=bs, shuffle=shuffle, **kwargs)
+        if partial_n is not None:
+            if partial_n < 1 or not shuffle or self.n is None:
+                raise BadValue(
+                    "partial_n is how many of the items make a shuffled epoch",
+                    got=f"partial_n={partial_n} of {self.n} items, shuffle={shuffle}",
+                    fix="a number from 1, and shuffle=True",
+                )
+            self.chooser = Part(self.n, min(partial_n, self.n))

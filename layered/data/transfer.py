@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from layered.data.making import MadeBatch
-from layered.foundation.tensors import retype
-from layered.foundation.tree import map_tree, tensors_of, to_device
+from layered.data.batch_maker import MadeBatch
+from layered.foundation import map_tree, retype, tensors_of, to_device
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -12,21 +12,70 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
+from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader as TorchDataLoader
 
+from layered.data.batch_maker import MadeBatch
 from layered.data.collate import pack, unpack
-from layered.data.making import MadeBatch
-from layered.data.packed import packed
 from layered.data.samplers import TicketBatch
-from layered.foundation.errors import BadValue, warn
-from layered.foundation.helpers import noop
-from layered.foundation.parallel import Failure, num_cpus
-from layered.foundation.pipeline import Pipeline
+from layered.foundation import BadValue, Failure, Pipeline, noop, num_cpus, warn
+
+WORTH = 50_000  # items; shorter lists are left as they are
+
+
+class PackedText(Sequence[Any]):
+    """Strings, or paths, as one string and where each of them ends; an item is made when it is asked for.
+
+    >>> list(PackedText(["a", "", "ünï"]))
+    ['a', '', 'ünï']
+    """
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.kind = type(items[0])
+        texts = items if self.kind is str else list(map(str, items))
+        self.text = "".join(texts)
+        self.ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[j] for j in range(len(self))[i]]
+        i = range(len(self))[i]
+        text = self.text[self.ends[i - 1] if i else 0 : self.ends[i]]
+        return text if self.kind is str else self.kind(text)
+
+
+def packed(dataset: Any) -> Any:
+    """The same data set, with a long list of strings or paths that it makes its items of packed."""
+    if type(dataset) is list:
+        return _packed_list(dataset)
+    columns = getattr(dataset, "tls", [dataset])
+    lists = {id(items): items for items in (getattr(tl, "_all_items", None) for tl in columns) if type(items) is list}
+    packs = {key: _packed_list(items) for key, items in lists.items()}
+    if all(type(pack) is list for pack in packs.values()):
+        return dataset
+    copies = [copy.copy(tl) for tl in columns]
+    for tl in copies:
+        tl._all_items = packs.get(id(tl._all_items), tl._all_items)
+    if not hasattr(dataset, "tls"):
+        return copies[0]
+    res = copy.copy(dataset)
+    res.tls = copies
+    return res
+
+
+def _packed_list(items: list[Any]) -> Any:
+    is_text = len(items) >= WORTH and (type(items[0]) is str or isinstance(items[0], PurePath))
+    return PackedText(items) if is_text and len(set(map(type, items))) == 1 else items
+
 
 IN_WORKER = (
     "wif", "create_item", "after_item", "do_item", "before_batch", "create_batch", "retain", "do_batch",

@@ -1,1 +1,160 @@
-"""Floor 0: tensors with a meaning, reversible transforms, keyed randomness, files that are data. Needs torch and numpy only."""
+"""The ground floor: errors, tensors with a meaning, transforms and pipelines, keyed randomness, display."""
+
+from typing import TYPE_CHECKING
+
+from layered.foundation.dispatch import typedispatch as typedispatch
+from layered.foundation.display import (
+    get_grid as get_grid,
+    show_image as show_image,
+    show_images as show_images,
+    show_title as show_title,
+    show_titled_image as show_titled_image,
+    subplots as subplots,
+)
+from layered.foundation.errors import LayeredError as LayeredError
+from layered.foundation.faces import star as _star
+from layered.foundation.helpers import (
+    GetAttr as GetAttr,
+    Inf as Inf,
+    defaults as defaults,
+    delegates as delegates,
+    explode_types as explode_types,
+    fastuple as fastuple,
+    first as first,
+    ifnone as ifnone,
+    listify as listify,
+    noop as noop,
+    range_of as range_of,
+    store_attr as store_attr,
+    true as true,
+    using_attr as using_attr,
+)
+from layered.foundation.lists import L as L, coll_repr as coll_repr
+from layered.foundation.parallel import num_cpus as num_cpus, parallel as parallel
+from layered.foundation.paths import Path as Path
+from layered.foundation.pipeline import Pipeline as Pipeline
+from layered.foundation.placeholders import Self as Self
+from layered.foundation.registry import transforms as transforms
+from layered.foundation.seeds import (
+    draw as draw,
+    draw_batch as draw_batch,
+    no_random as no_random,
+    set_seed as set_seed,
+)
+from layered.foundation.tensors import (
+    TensorBase as TensorBase,
+    TensorCategory as TensorCategory,
+    TensorImage as TensorImage,
+    TensorImageBase as TensorImageBase,
+    TensorImageBW as TensorImageBW,
+    TensorMask as TensorMask,
+    TensorMultiCategory as TensorMultiCategory,
+    TitledFloat as TitledFloat,
+    TitledInt as TitledInt,
+    TitledStr as TitledStr,
+    TitledTensorScalar as TitledTensorScalar,
+    pca as pca,
+    tensor as tensor,
+)
+from layered.foundation.transform import (
+    DisplayedTransform as DisplayedTransform,
+    InplaceTransform as InplaceTransform,
+    ItemTransform as ItemTransform,
+    RandTransform as RandTransform,
+    Transform as Transform,
+)
+from layered.foundation.tree import (
+    default_device as default_device,
+    to_cpu as to_cpu,
+    to_detach as to_detach,
+    to_device as to_device,
+    to_np as to_np,
+)
+
+if not TYPE_CHECKING:
+    __all__ = _star(globals())
+
+# For the packages above; a star import leaves these out.
+from layered.foundation.arguments import checked as checked, names_of as names_of
+from layered.foundation.dispatch import verb as verb
+from layered.foundation.display import (
+    aligned as aligned,
+    in_notebook as in_notebook,
+    is_quiet as is_quiet,
+    is_watched as is_watched,
+    short_bytes as short_bytes,
+    short_count as short_count,
+    text_table as text_table,
+)
+from layered.foundation.errors import (
+    BadArgument as BadArgument,
+    BadEvent as BadEvent,
+    BadFile as BadFile,
+    BadImage as BadImage,
+    BadItem as BadItem,
+    BadValue as BadValue,
+    CannotRestore as CannotRestore,
+    CannotSave as CannotSave,
+    CannotTrain as CannotTrain,
+    EmptySource as EmptySource,
+    EmptySplit as EmptySplit,
+    MissingDependency as MissingDependency,
+    MixedSizes as MixedSizes,
+    NewerFormat as NewerFormat,
+    NoSuchAttribute as NoSuchAttribute,
+    NotExportable as NotExportable,
+    NotFoundPath as NotFoundPath,
+    Offline as Offline,
+    OutOfRange as OutOfRange,
+    UnknownLabel as UnknownLabel,
+    UnknownName as UnknownName,
+    UnsafeFile as UnsafeFile,
+    describe as describe,
+    failed as failed,
+    nearest as nearest,
+    refuse_unknown as refuse_unknown,
+    unknown_name as unknown_name,
+    warn as warn,
+)
+from layered.foundation.faces import star as star
+from layered.foundation.lists import mask2idxs as mask2idxs
+from layered.foundation.optional import lazy as lazy, require as require
+from layered.foundation.parallel import Failure as Failure, rank_and_world as rank_and_world
+from layered.foundation.registry import (
+    Recorded as Recorded,
+    Registry as Registry,
+    builders as builders,
+    constructor_signature as constructor_signature,
+    default_loss_for as default_loss_for,
+    default_losses as default_losses,
+    functions as functions,
+    learner_kinds as learner_kinds,
+    loader_kinds as loader_kinds,
+    losses as losses,
+    modules as modules,
+)
+from layered.foundation.seeds import (
+    Tickets as Tickets,
+    drawing as drawing,
+    get_random_states as get_random_states,
+    key_of as key_of,
+    permutation as permutation,
+    reseed as reseed,
+    sample_keys as sample_keys,
+    seeded as seeded,
+    set_random_states as set_random_states,
+)
+from layered.foundation.tensors import (
+    image_methods as image_methods,
+    plain as plain,
+    plain_tree as plain_tree,
+    retype as retype,
+)
+from layered.foundation.transform import is_foreign as is_foreign, made as made
+from layered.foundation.tree import (
+    find_bs as find_bs,
+    find_device as find_device,
+    leaves as leaves,
+    map_tree as map_tree,
+    tensors_of as tensors_of,
+)

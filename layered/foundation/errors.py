@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 
 class LayeredError(Exception):
     """Base of all errors of the library.
@@ -196,3 +198,45 @@ def refuse_unknown(given: Mapping[str, object] | Iterable[str], known: Iterable[
                 expected=", ".join(names) or "no keyword arguments",
                 fix=f"did you mean '{near[0]}'?" if near else f"remove '{name}'",
             )
+
+
+class NoSuchAttribute(AttributeError):
+    """Names who was asked, and the nearest name that one of them has. That is looked for when the message is read, not when
+    `hasattr` only asks.
+    """
+
+    def __init__(self, name: str, *owners: Any) -> None:
+        super().__init__(name)
+        self.missing, self.owners = name, owners
+
+    def __str__(self) -> str:
+        kinds = [type(owner).__name__ for owner in self.owners]
+        problem = f"neither {kinds[0]} nor its {' nor its '.join(kinds[1:])} has '{self.missing}'"
+        near = nearest(self.missing, {name for o in self.owners for name in dir(o) if not name.startswith("_")}, 1)
+        return problem + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def describe(o: Any) -> str:
+    """What `o` is, in a few words: its type, and its shape, size or text.
+
+    >>> describe((1, "a"))
+    "(int 1, str 'a')"
+    """
+    if type(o) in (tuple, list):
+        shown = ", ".join(describe(element) for element in o[:4])
+        brackets = "()" if type(o) is tuple else "[]"
+        return f"{brackets[0]}{shown}{', …' if len(o) > 4 else ''}{brackets[1]}"
+    kind = type(o).__name__
+    if isinstance(o, np.generic):
+        return f"{kind} {o}"
+    if hasattr(o, "iloc") and getattr(o, "ndim", None) == 1:
+        cells = ", ".join(f"{name}={value!r}" for name, value in o.iloc[:3].to_dict().items())
+        return f"row {cells}{', …' if len(o) > 3 else ''}"
+    if hasattr(o, "shape"):
+        dtype = f" {str(o.dtype).removeprefix('torch.')}" if hasattr(o, "dtype") else ""
+        return f"{kind} {'×'.join(map(str, o.shape)) or 'scalar'}{dtype}"
+    if hasattr(o, "size") and isinstance(o.size, tuple):
+        return f"{kind} {'×'.join(map(str, o.size))}"
+    text = repr(o)
+    text = text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"  # of a path, the end says most
+    return text if text.startswith(f"{kind}(") else f"{kind} {text}"

@@ -5,16 +5,10 @@ from __future__ import annotations
 import inspect
 import itertools
 import operator
-import os
-import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
-
-from layered.foundation.bounded import open_bounded
-from layered.foundation.durable import commit
-from layered.foundation.pickled import PLAIN_NAMES, read_pickle
 
 T = TypeVar("T")
 
@@ -61,28 +55,6 @@ def listify(o: Any) -> list[Any]:
     if isinstance(o, (str, bytes)) or hasattr(o, "__array__"):
         return [o]
     return list(o) if isinstance(o, Iterable) and not hasattr(o, "keys") else [o]
-
-
-def save_pickle(file: str | os.PathLike[str], o: Any) -> None:
-    """Write an object of this session for later ones of your own: a table that took long to prepare, say.
-
-    To share something, or to keep it for long, `learn.export` and `learn.save` write files of data, which are safe to open.
-    """
-    data = pickle.dumps(o)
-    commit(file, lambda f: f.write(data))
-
-
-def load_pickle(file: str | os.PathLike[str], *, trust: bool = False) -> Any:
-    """What `save_pickle` wrote: plain data, or with `trust` anything.
-
-    trust      let the file run any code as it is opened, as pickles of tables and other objects must; only for files of your own
-    raises     NotFoundPath; UnsafeFile without `trust` for what is no plain data; BadFile for a damaged file
-    """
-    with open_bounded(file) as f:
-        if trust:
-            return pickle.load(f)
-        fix = "if you made this file yourself: load_pickle(file, trust=True), which runs the code that is in it"
-        return read_pickle(f, PLAIN_NAMES, f"'{file}'", convert=fix)
 
 
 def using_attr(f: Callable[[Any], Any], attr: str) -> Callable[[Any], Any]:

@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import torch
+from torch import distributed
 
 from layered.foundation.display import is_watched
 from layered.foundation.errors import BadArgument, BadItem, BadValue, OutOfRange, failed
@@ -157,3 +158,14 @@ def _count(n_workers: Any) -> int:
     if not isinstance(count, int) or count < 0:
         raise OutOfRange("n_workers is a number of processes or threads", got=repr(count), expected="an integer >= 0")
     return count
+
+
+def rank_and_world() -> tuple[int, int]:
+    """The number of this process, and how many there are; (0, 1) without `torch.distributed`.
+
+    >>> rank_and_world()
+    (0, 1)
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
+from layered.foundation.errors import describe
 from layered.foundation.helpers import listify
 from layered.foundation.transform import Transform, mk_transform
 
@@ -119,32 +118,6 @@ def _snake_case(name: str) -> str:
 def is_showable(o: Any) -> bool:
     """Whether `o`, or every element of the tuple `o`, has a `show` method."""
     return all(hasattr(element, "show") for element in o) if type(o) is tuple else hasattr(o, "show")
-
-
-def describe(o: Any) -> str:
-    """What `o` is, in a few words: its type, and its shape, size or text.
-
-    >>> describe((1, "a"))
-    "(int 1, str 'a')"
-    """
-    if type(o) in (tuple, list):
-        shown = ", ".join(describe(element) for element in o[:4])
-        brackets = "()" if type(o) is tuple else "[]"
-        return f"{brackets[0]}{shown}{', …' if len(o) > 4 else ''}{brackets[1]}"
-    kind = type(o).__name__
-    if isinstance(o, np.generic):
-        return f"{kind} {o}"
-    if hasattr(o, "iloc") and getattr(o, "ndim", None) == 1:
-        cells = ", ".join(f"{name}={value!r}" for name, value in o.iloc[:3].to_dict().items())
-        return f"row {cells}{', …' if len(o) > 3 else ''}"
-    if hasattr(o, "shape"):
-        dtype = f" {str(o.dtype).removeprefix('torch.')}" if hasattr(o, "dtype") else ""
-        return f"{kind} {'×'.join(map(str, o.shape)) or 'scalar'}{dtype}"
-    if hasattr(o, "size") and isinstance(o.size, tuple):
-        return f"{kind} {'×'.join(map(str, o.size))}"
-    text = repr(o)
-    text = text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"  # of a path, the end says most
-    return text if text.startswith(f"{kind}(") else f"{kind} {text}"
 
 
 def _note(error: BaseException, text: str) -> None:

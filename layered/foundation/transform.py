@@ -22,10 +22,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from layered.foundation import seeds
-from layered.foundation.dispatch import first_types
+from layered.foundation.dispatch import Kernel, OverloadMeta, first_types, make_kernel
 from layered.foundation.errors import BadArgument
-from layered.foundation.overloads import Kernel, OverloadMeta, make_kernel
-from layered.foundation.recorded import Recorded, constructor_signature
+from layered.foundation.registry import Recorded, constructor_signature
 from layered.foundation.tensors import TensorBase
 
 _PURE = {"builtins", "operator", "pathlib", "_operator"}

@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.data.download import hub_file, is_offline
-from layered.foundation.errors import BadValue, CannotRestore, Offline, unknown_name
-from layered.foundation.optional import require
-from layered.foundation.torch_files import read_weights, state_dict_of
-from layered.nn.surgery import input_weights
+from layered.catalog import hub_file, is_offline
+from layered.files import read_weights, state_dict_of
+from layered.foundation import BadValue, CannotRestore, Offline, require, unknown_name
+from layered.nn import input_weights
 
 Stats = tuple[tuple[float, ...], tuple[float, ...]]
 

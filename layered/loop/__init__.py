@@ -1,1 +1,51 @@
+"""The training loop: its events, its typed state, its callbacks, checkpoints and resuming."""
 
+from typing import TYPE_CHECKING
+
+from layered.foundation.faces import star as _star
+from layered.loop.callback import Callback as Callback
+from layered.loop.durations import Duration as Duration, Every as Every
+from layered.loop.essentials import (
+    CastToTensor as CastToTensor,
+    SkipToEpoch as SkipToEpoch,
+    TrainEvalCallback as TrainEvalCallback,
+)
+from layered.loop.events import (
+    CancelBackwardException as CancelBackwardException,
+    CancelBatchException as CancelBatchException,
+    CancelEpochException as CancelEpochException,
+    CancelFitException as CancelFitException,
+    CancelStepException as CancelStepException,
+    CancelTrainException as CancelTrainException,
+    CancelValidException as CancelValidException,
+    Event as Event,
+    declare_event as declare_event,
+    event as event,
+)
+from layered.loop.recorder import Recorder as Recorder
+from layered.loop.resume.checkpoint import Checkpoint as Checkpoint
+from layered.loop.resume.restoring import Resume as Resume
+
+if not TYPE_CHECKING:
+    __all__ = _star(globals())
+
+# For the packages above; a star import leaves these out.
+from layered.loop.batches import (
+    generators_of as generators_of,
+    iter_once as iter_once,
+    length_of as length_of,
+    loss_of as loss_of,
+    set_epoch as set_epoch,
+    split_batch as split_batch,
+)
+from layered.loop.callback import callbacks_of as callbacks_of
+from layered.loop.essentials import modes_of as modes_of, set_modes as set_modes
+from layered.loop.events import STEP as STEP, VALIDATE as VALIDATE
+from layered.loop.loop import ESSENTIAL_CALLBACKS as ESSENTIAL_CALLBACKS, Loop as Loop
+from layered.loop.optimizers import Optimizers as Optimizers, spread as spread
+from layered.loop.processes import any_process as any_process, mean_rows as mean_rows, unwrapped as unwrapped
+from layered.loop.recorder import format_time as format_time
+from layered.loop.resume.checkpoint import TERMINATED as TERMINATED
+from layered.loop.resume.snapshot import pack_callback as pack_callback
+from layered.loop.resume.weights import SUFFIX as SUFFIX
+from layered.loop.state import STATE_FIELDS as STATE_FIELDS

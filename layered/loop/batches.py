@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadValue, CannotTrain, EmptySource
-from layered.foundation.pipeline import describe
+from layered.foundation import BadValue, CannotTrain, EmptySource, describe
 from layered.loop.processes import unwrapped
 
 

@@ -10,10 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, CannotTrain
-from layered.foundation.helpers import noop
-from layered.foundation.pipeline import describe
+from layered.foundation import BadValue, CannotTrain, describe, names_of, noop
 from layered.loop.callback import callbacks_of
 from layered.loop.essentials import modes_of, set_modes
 from layered.loop.listeners import Listeners

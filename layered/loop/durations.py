@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 
 _UNITS = {
     **dict.fromkeys(("batch", "batches", "step", "steps"), ("batches", 1)),

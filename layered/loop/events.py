@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
-from layered.foundation.errors import BadEvent, nearest
+from layered.foundation import BadEvent, nearest
 
 
 class Event(StrEnum):

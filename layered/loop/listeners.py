@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from layered.loop.callback import Callback, callbacks_of
 from layered.loop.durations import Duration
+from layered.loop.essentials import FunctionCallback
 from layered.loop.events import INNER_EVENTS, check_event, event_names
-from layered.loop.functions import FunctionCallback
 from layered.loop.state import State
 from layered.loop.trace import Trace, show_training_loop
 

@@ -8,13 +8,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from layered.data.loader import DataLoader
-from layered.foundation.arguments import checked
-from layered.foundation.errors import warn
-from layered.foundation.helpers import noop
-from layered.foundation.paths import Path
-from layered.foundation.ranks import rank_and_world
-from layered.foundation.tree import find_device, to_detach, to_device
+from layered.data import DataLoader
+from layered.foundation import Path, checked, find_device, noop, rank_and_world, to_detach, to_device, warn
 from layered.loop.batches import (
     check_fit,
     length_of,
@@ -28,19 +23,18 @@ from layered.loop.batches import (
     valid_of,
 )
 from layered.loop.callback import Callback, callbacks_of
-from layered.loop.checkpoint import checkpoints_of, folder_of
 from layered.loop.contexts import Contexts, ShortTraceback
 from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback
 from layered.loop.events import BACKWARD, BATCH, EPOCH, FIT, STEP, TRAIN, VALIDATE, Phase
-from layered.loop.finding import find_saved
 from layered.loop.optimizers import create_opt, lr_of, minimize_with
 from layered.loop.processes import callbacks_of_processes, unwrapped
 from layered.loop.recorder import Recorder
-from layered.loop.weights import load_weights, save_weights
-from layered.metrics.metric_set import MetricSet
-from layered.nn.losses import default_loss
-from layered.optim.groups import trainable_params
-from layered.optim.zoo import Adam
+from layered.loop.resume.checkpoint import checkpoints_of, folder_of
+from layered.loop.resume.finding import find_saved
+from layered.loop.resume.weights import load_weights, save_weights
+from layered.metrics import MetricSet
+from layered.nn import default_loss
+from layered.optim import Adam, trainable_params
 
 ESSENTIAL_CALLBACKS: tuple[type[Callback], ...] = (TrainEvalCallback, Recorder, CastToTensor)
 

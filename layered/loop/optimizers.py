@@ -9,10 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadValue, CannotTrain, unknown_name
+from layered.foundation import BadValue, CannotTrain, unknown_name
 from layered.loop.events import CancelBatchException
-from layered.optim.groups import GroupedOptimizer, discriminative, force_train, mark_no_decay
-from layered.optim.wrappers import OptimWrapper
+from layered.optim import GroupedOptimizer, OptimWrapper, discriminative, force_train, mark_no_decay
 
 
 class Optimizers:

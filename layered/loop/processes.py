@@ -8,13 +8,10 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from layered.data.loader import DataLoader
-from layered.foundation.errors import BadValue
-from layered.foundation.helpers import noop
-from layered.foundation.ranks import rank_and_world
-from layered.foundation.tree import find_bs, to_cpu
+from layered.data import DataLoader
+from layered.foundation import BadValue, find_bs, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
-from layered.metrics.metric import Metric, unique_parts
+from layered.metrics import Metric, unique_parts
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -10,13 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadFile, CannotRestore, OutOfRange, unknown_name
-from layered.foundation.optional import lazy
-from layered.foundation.tree import find_bs
+from layered.foundation import BadFile, CannotRestore, OutOfRange, find_bs, lazy, unknown_name
 from layered.loop.callback import Callback
 from layered.loop.processes import gathered, merge_metrics
-from layered.metrics.adapted import Adapted
-from layered.metrics.metric import Metric, unique_parts
+from layered.metrics import Adapted, Metric, unique_parts
 
 plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")

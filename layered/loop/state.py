@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.paths import Path
+from layered.foundation import Path
 from layered.loop.durations import Moment
 
 

@@ -8,9 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from layered.foundation.pipeline import describe
-from layered.foundation.tables import aligned
-from layered.foundation.tree import tensors_of
+from layered.foundation import aligned, describe, tensors_of
 from layered.loop.events import Event, event_names
 
 THE_LOOP = "the loop"

@@ -9,10 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue, warn
-from layered.foundation.optional import lazy
-from layered.foundation.tensors import plain
+from layered.foundation import BadValue, checked, lazy, plain, warn
 from layered.metrics.inputs import flatten_check, floats
 from layered.metrics.metric import Metric, function_name
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadArgument
-from layered.foundation.optional import lazy
+from layered.foundation import BadArgument, lazy
 from layered.metrics.accumulated import Kept
 from layered.metrics.inputs import floats, mismatch
 from layered.metrics.metric import Metric, function_name, snake

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadArgument
+from layered.foundation import BadArgument
 from layered.metrics.inputs import rows_of, wide
 from layered.metrics.metric import Metric, function_name
 

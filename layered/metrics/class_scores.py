@@ -13,9 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue
-from layered.foundation.optional import lazy
+from layered.foundation import BadValue, checked, lazy
 from layered.metrics.counts import ClassCounts, ConfusionCounts
 from layered.metrics.inputs import wide
 from layered.metrics.metric import Expression, Metric

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from layered.foundation.errors import BadValue
-from layered.foundation.tensors import plain
+from layered.foundation import BadValue, plain
 from layered.metrics.averages import Sums, mean_of
 from layered.metrics.inputs import best_and_target, flatten_check, floats, mismatch
 

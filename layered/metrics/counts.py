@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadValue
-from layered.foundation.tensors import plain
+from layered.foundation import BadValue, plain
 from layered.metrics.inputs import best_and_target, floats, mismatch, shown, wide
 from layered.metrics.metric import Metric
 

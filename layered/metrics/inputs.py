@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadValue
-from layered.foundation.tensors import plain
-from layered.foundation.tree import find_bs
+from layered.foundation import BadValue, find_bs, plain
 
 
 def flatten_check(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.arguments import checked
+from layered.foundation import checked
 from layered.metrics.class_scores import AveragedScore, CountScore, f_beta, matthews, ratio
 from layered.metrics.counts import LabelCounts
 from layered.metrics.inputs import wide

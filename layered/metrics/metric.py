@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadArgument, LayeredError
+from layered.foundation import BadArgument, LayeredError
 from layered.metrics.inputs import shown, wide
 
 

@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue
-from layered.foundation.optional import lazy
-from layered.foundation.tensors import plain
+from layered.foundation import BadValue, checked, lazy, plain
 from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean, Sums
 from layered.metrics.counts import label_columns

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.foundation.optional import lazy
+from layered.foundation import lazy
 from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean, Sums, mean_of
 from layered.metrics.inputs import flatten_check, numbers, wide

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from layered.foundation.arguments import checked
+from layered.foundation import checked
 from layered.metrics.class_scores import AveragedScore, ratio
 from layered.metrics.counts import ClassCounts
 

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.foundation.arguments import checked
-from layered.foundation.tensors import plain
+from layered.foundation import checked, plain
 from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean
 from layered.metrics.inputs import floats, mismatch

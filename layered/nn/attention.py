@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from layered.foundation.registry import modules
+from layered.foundation import modules
 from layered.nn.layers import Module
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from layered.foundation.errors import BadValue
-from layered.foundation.registry import modules
+from layered.foundation import BadValue, modules
 from layered.nn.init import InitFunc, init_linear
 from layered.nn.layers import RecordedSequential
 from layered.nn.pooling import PoolFlatten

@@ -8,20 +8,63 @@ containers; `{"same": path}` stands for a module that stands at another place to
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from layered.foundation.errors import BadFile, LayeredError, NotExportable
-from layered.foundation.exportable import upgraded
-from layered.foundation.recorded import Recorded, constructor_signature
-from layered.foundation.registry import functions, modules
-from layered.foundation.seeds import seeded
+from layered.files import upgraded
+from layered.foundation import (
+    BadFile,
+    BadValue,
+    LayeredError,
+    NotExportable,
+    Recorded,
+    constructor_signature,
+    functions,
+    modules,
+    seeded,
+)
 from layered.nn.convolution import NormType
-from layered.nn.weightless import weightless
+
+_BY_SIZE = {torch.empty, torch.empty_strided, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros}
+
+
+class weightless(TorchFunctionMode):
+    """Inside, tensors that are made by their size have no memory (they are on the device "meta"), such as all weights.
+
+    Those that are made of values are real: constructors look at them, and files do not hold what is computed from them.
+
+    most       raise BadValue when more tensors than so many are made by their size
+
+    >>> with weightless(): layer = torch.nn.Linear(10**6, 10**6)
+    >>> layer.weight.device
+    device(type='meta')
+    """
+
+    def __init__(self, most: float = math.inf) -> None:
+        super().__init__()
+        self.most, self.made = most, 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in _BY_SIZE:
+            self.made += 1
+            if self.made > self.most:
+                raise BadValue("what is built has far too many parts", expected=f"at most {self.most} tensors")
+            given["device"] = given.get("device") or "meta"
+        return func(*args, **given)
+
 
 Node = dict[str, Any]
 MAX_MODULES = 20_000
@@ -52,13 +95,13 @@ for _name in [*_OTHERS.split(), *(f"{stem}{n}d" for stem in _DIMENSIONED.split()
         modules.add(f"torch.{_name}", getattr(nn, _name))
 
 
-def describe(model: nn.Module) -> Node:
+def describe_module(model: nn.Module) -> Node:
     """The model as data that JSON can hold: kinds and constructor arguments, no weights.
 
     raises     NotExportable, naming the module, for a class that is not registered, for arguments that are not data, and
                where a model built from the description would differ from this one (it was changed after construction)
 
-    >>> describe(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))["children"]["1"]
+    >>> describe_module(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))["children"]["1"]
     {'kind': 'torch.ReLU', 'args': {}}
     """
     node = _Describer().node(model, "")
@@ -68,7 +111,7 @@ def describe(model: nn.Module) -> Node:
     return node
 
 
-def rebuild(node: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None = None) -> nn.Module:
+def rebuild_module(node: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None = None) -> nn.Module:
     """The model that `describe` described, with fresh weights.
 
     shapes     the names and shapes that its `state_dict` must have; checked before memory is taken for it
@@ -93,7 +136,7 @@ def rebuild(node: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None 
 def _weightless(node: Mapping[str, Any]) -> nn.Module:
     """The described model without memory for its weights."""
     with seeded(0), weightless():
-        return rebuild(node)
+        return rebuild_module(node)
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:

@@ -16,12 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue
-from layered.foundation.recorded import Recorded
-from layered.foundation.registry import losses
-from layered.foundation.targets import default_losses
-from layered.foundation.tensors import plain
+from layered.foundation import BadValue, Recorded, default_losses, losses, names_of, plain
 
 
 class BaseLoss(Recorded):

@@ -7,8 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadValue
-from layered.foundation.registry import functions, modules
+from layered.foundation import BadValue, functions, modules
 from layered.nn.layers import Flatten, Module, RecordedSequential
 
 

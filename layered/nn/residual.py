@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.recorded import Recorded
-from layered.foundation.registry import modules
+from layered.foundation import Recorded, modules
 from layered.nn.attention import SimpleSelfAttention
 from layered.nn.convolution import ConvLayer, NormType
+from layered.nn.init import InitFunc
 from layered.nn.layers import Module, RecordedSequential
 from layered.nn.pooling import AvgPool
 
@@ -221,3 +221,45 @@ def SEResNeXtBlock(
 def SeparableBlock(expansion: int, ni: int, nf: int, reduction: int = 16, stride: int = 1, **kwargs: Any) -> ResBlock:
     """A `ResBlock` with squeeze and excitation whose middle convolution is depthwise."""
     return ResBlock(expansion, ni, nf, stride=stride, reduction=reduction, **{"nh2": nf * 2, "dw": True, **kwargs})
+
+
+def icnr_init(x: Tensor, scale: int = 2, init: InitFunc = nn.init.kaiming_normal_) -> Tensor:
+    """Weights like `x` ([out, in, h, w]) that make a pixel shuffle by `scale` start as nearest-neighbour enlargement.
+
+    source     Aitken et al. 2017, arXiv:1707.02937
+    """
+    small = torch.empty(x.shape[0] // scale**2, *x.shape[1:], dtype=x.dtype, device=x.device)
+    init(small)
+    return small.repeat_interleave(scale**2, 0)
+
+
+@modules.register()
+class PixelShuffle_ICNR(RecordedSequential):
+    """[batch, ni, h, w] → [batch, nf, scale * h, scale * w]: a convolution, then its channels become pixels.
+
+    nf         output channels; `ni` by default
+    blur       smooth the result with a 2x2 mean
+    source     Shi et al. 2016, arXiv:1609.05158; Sugawara et al. 2018, arXiv:1806.02658 (blur)
+
+    >>> PixelShuffle_ICNR(8, 4)(torch.zeros(1, 8, 5, 5)).shape
+    torch.Size([1, 4, 10, 10])
+    """
+
+    def __init__(
+        self,
+        ni: int,
+        nf: int | None = None,
+        scale: int = 2,
+        blur: bool = False,
+        norm_type: NormType | None = NormType.Weight,
+        act_cls: Callable[[], nn.Module] | None = nn.ReLU,
+    ) -> None:
+        conv = ConvLayer(ni, (nf or ni) * scale**2, ks=1, norm_type=norm_type, act_cls=act_cls, bias_std=0)
+        with torch.no_grad():
+            weight = icnr_init(conv[0].weight, scale)
+        if norm_type in (NormType.Weight, NormType.Spectral):
+            conv[0].weight = weight
+        else:
+            conv[0].weight.data.copy_(weight)
+        smooth = [nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, stride=1)] if blur else []
+        super().__init__(conv, nn.PixelShuffle(scale), *smooth)

@@ -8,10 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation.optional import lazy
-from layered.foundation.tables import short_count, text_table
-from layered.foundation.tensors import plain_tree
-from layered.foundation.tree import leaves, tensors_of
+from layered.foundation import lazy, leaves, plain_tree, short_count, tensors_of, text_table
 from layered.nn.hooks import Hook, undisturbed
 
 flop_counter: Any = lazy("torch.utils.flop_counter")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 from layered.nn.hooks import num_features_model
 
 num_features = num_features_model

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from layered.foundation.errors import BadArgument, BadValue, OutOfRange, warn
+from layered.foundation import BadArgument, BadValue, OutOfRange, warn
 from layered.optim.hypers import Hypers
 
 norm_types: tuple[type[nn.Module], ...] = (

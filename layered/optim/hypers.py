@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from numbers import Real
 from typing import Any
 
-from layered.foundation.errors import OutOfRange, unknown_name
+from layered.foundation import OutOfRange, unknown_name
 
 pytorch_hp_map = {
     "momentum": "mom",

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadArgument, BadValue, nearest
+from layered.foundation import BadArgument, BadValue, nearest
 from layered.optim.groups import GroupedOptimizer, as_groups, discriminative
 from layered.optim.hypers import check_hypers
-from layered.optim.slab import PIECE_BYTES, Slab
-from layered.optim.torch_state import from_torch
-from layered.optim.update import Keeps, Update, as_update, declared, named_by
+from layered.optim.update import PIECE_BYTES, Keeps, Slab, Update, as_update, declared, named_by
+from layered.optim.wrappers import from_torch
 
 KNOWN_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
 """Hyper-parameters that any step may read without declaring them."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.foundation.errors import BadValue, OutOfRange
+from layered.foundation import BadValue, OutOfRange
 
 Shape = Callable[[Any, Any, float], Any]
 """`shape(start, end, pos)`: the value at `pos`. `start` and `end` are numbers, or arrays with one number per group."""

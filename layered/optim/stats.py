@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from layered.optim.slab import Slab
-from layered.optim.update import elementwise, hyper_defaults, keeps
+from layered.optim.update import Slab, elementwise, hyper_defaults, keeps
 
 
 @elementwise

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.optim.slab import Slab
 from layered.optim.stats import debias, norms
-from layered.optim.update import elementwise, hyper_defaults, keeps
+from layered.optim.update import Slab, elementwise, hyper_defaults, keeps
 
 
 @elementwise

@@ -10,8 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadArgument, OutOfRange
+from layered.foundation import BadArgument, OutOfRange, checked
 from layered.optim.optimizer import Optimizer
 from layered.optim.stats import average_grad, average_sqr_grad, larc_layer_lr
 from layered.optim.steppers import (

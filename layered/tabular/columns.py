@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadArgument, BadValue, nearest
-from layered.foundation.helpers import listify
-from layered.foundation.optional import lazy
+from layered.data import CategoryMap
+from layered.foundation import BadArgument, BadValue, lazy, listify, nearest
 
 pd = lazy("pandas")
 

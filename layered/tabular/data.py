@@ -10,22 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.choosers import Weights
-from layered.data.conversions import Normalize
-from layered.data.loader import arguments_of
-from layered.data.loader_set import DataLoaders
-from layered.data.splitters import IndexSplitter, RandomSplitter
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, LayeredError, refuse_unknown, warn
-from layered.foundation.lists import L
-from layered.foundation.optional import lazy
-from layered.foundation.registry import loader_kinds
+from layered.data import DataLoaders, IndexSplitter, Normalize, RandomSplitter, TfmdDL, Weights, arguments_of
+from layered.foundation import BadValue, L, LayeredError, lazy, loader_kinds, names_of, refuse_unknown, warn
 from layered.tabular.columns import listed
 from layered.tabular.frames import as_frame, cont_cat_split, read_table
 from layered.tabular.procs import Categorify, FillMissing
+from layered.tabular.table import Tabular, table_of
 from layered.tabular.targets import Target
-from layered.tabular.types import Tabular, table_of
 
 pd = lazy("pandas")
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.foundation.errors import BadValue
-from layered.foundation.optional import lazy
+from layered.foundation import BadValue, lazy
 from layered.tabular.columns import check_columns, listed
 
 pd = lazy("pandas")

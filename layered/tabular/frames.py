@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.foundation.display import in_notebook
-from layered.foundation.errors import BadArgument, BadValue, EmptySource, NotFoundPath
-from layered.foundation.lists import L
-from layered.foundation.optional import lazy
-from layered.foundation.paths import Path
+from layered.foundation import BadArgument, BadValue, EmptySource, L, NotFoundPath, Path, in_notebook, lazy
 from layered.tabular.columns import listed
 
 pd = lazy("pandas")

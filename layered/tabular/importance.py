@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadArgument, BadValue
-from layered.foundation.optional import lazy
+from layered.foundation import BadArgument, BadValue, checked, lazy
+from layered.inference import decoder_of
 from layered.tabular.columns import Array, check_columns, listed
 from layered.tabular.frames import as_frame
-from layered.tabular.types import Tabular, table_of
-from layered.training.inference import decoder_of
-from layered.training.learner import Learner
+from layered.tabular.table import Tabular, table_of
+from layered.training import Learner
 
 pd = lazy("pandas")
 sk_metrics = lazy("sklearn.metrics")

@@ -2,30 +2,84 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from layered.data.encodings import get_c
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadArgument, BadValue, CannotTrain, failed, refuse_unknown
-from layered.foundation.optional import lazy
-from layered.foundation.pipeline import describe
-from layered.foundation.registry import learner_kinds
-from layered.foundation.tree import to_device
-from layered.optim.groups import trainable_params
-from layered.optim.zoo import Adam
-from layered.tabular.columns import listed
+from layered.data import Normalize, get_c
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    CannotTrain,
+    checked,
+    describe,
+    failed,
+    lazy,
+    learner_kinds,
+    refuse_unknown,
+    to_device,
+)
+from layered.inference import activation_of, decoder_of, evaluating, first_row, model_device
+from layered.optim import Adam, trainable_params
+from layered.tabular.columns import check_row, listed, number_of
 from layered.tabular.frames import as_frame, holds_columns
-from layered.tabular.models.checks import checked_range
-from layered.tabular.models.mlp import CONFIG, TabularModel, get_emb_sz
-from layered.tabular.rows import RowEncoder
-from layered.tabular.types import Tabular, table_of
-from layered.training.inference import activation_of, decoder_of, evaluating, first_row, model_device
-from layered.training.learner import Learner
+from layered.tabular.models.mlp import CONFIG, TabularModel, checked_range, get_emb_sz
+from layered.tabular.procs import Categorify, FillMissing
+from layered.tabular.table import NEEDED, OWN_PROCS, Tabular, table_of
+from layered.training import Learner
+
+
+class RowEncoder:
+    """Encodes single rows as the procs of `to` do; for procs of this library only (`fits`).
+
+    to         a processed table; its rows are not kept
+    """
+
+    def __init__(self, to: Tabular) -> None:
+        self.names, self.conts = to.x_given, list(to.cont_names)
+        by_type = {type(step): step for step in to.procs}
+        fill, normalize, encode = (by_type.get(kind) for kind in (FillMissing, Normalize, Categorify))
+        known = {**fill.fills, **fill.na_dict} if isinstance(fill, FillMissing) else {}
+        self.fills = [known.get(name, to.fills.get(name, 0.0)) for name in self.conts]
+        is_scaled = normalize is not None
+        self.mean = np.array([normalize.mean[n] if is_scaled else 0.0 for n in self.conts])  # type: ignore[union-attr]
+        self.std = np.array([normalize.std[n] if is_scaled else 1.0 for n in self.conts])  # type: ignore[union-attr]
+        flags = {fill.flag_of(n): n for n in fill.na_dict} if isinstance(fill, FillMissing) and fill.add_col else {}
+        self.cats = (
+            [(flags.get(name, name), name in flags, encode.levels(name)) for name in to.cat_names]
+            if isinstance(encode, Categorify)
+            else []
+        )
+
+    @staticmethod
+    def fits(to: Tabular) -> bool:
+        """Whether the procs of `to` are such that rows can be encoded one by one."""
+        kinds = [type(step) for step in to.procs]
+        orders = [step.order for step in to.procs]
+        return (
+            all(kind in OWN_PROCS for kind in kinds)
+            and len(set(kinds)) == len(kinds)
+            and orders == [kind.order for kind in kinds]
+            and (not to.cat_names or Categorify in kinds)
+        )
+
+    def __call__(self, row: Mapping[Any, Any]) -> tuple[Tensor, Tensor, list[Any]]:
+        """Codes int64 [1, category], numbers float32 [1, number], and the values as they were understood, for display."""
+        check_row(row, self.names, NEEDED)
+        raw = {name: number_of(row[name]) for name in self.conts}
+        codes, shown = [], []
+        for name, is_flag, levels in self.cats:
+            code = levels.code(math.isnan(raw[name]) if is_flag else row[name])
+            codes.append(code)
+            shown.append(levels.vocab.items[code])
+        numbers = [fill if math.isnan(raw[n]) else raw[n] for n, fill in zip(self.conts, self.fills, strict=True)]
+        scaled = ((np.array(numbers) - self.mean) / self.std).astype(np.float32)
+        return torch.tensor([codes], dtype=torch.int64), torch.from_numpy(scaled)[None], [*shown, *numbers]
+
 
 pd = lazy("pandas")
 

@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from layered.data.conversions import Normalize
-from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadArgument, BadValue
-from layered.foundation.optional import lazy
-from layered.foundation.registry import functions, transforms
+from layered.data import CategoryMap, Normalize
+from layered.foundation import BadArgument, BadValue, functions, lazy, transforms
 from layered.tabular.columns import Array, Levels, levels_of, median_of, number_column, numbers_of, without_gaps
-from layered.tabular.types import OWN_PROCS, Tabular, TabularProc
+from layered.tabular.table import OWN_PROCS, Tabular, TabularProc
 
 pd = lazy("pandas")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from layered.foundation.dispatch import verb
+from layered.foundation import verb
 from layered.tabular.frames import show_frame
-from layered.tabular.types import Tabular
+from layered.tabular.table import Tabular
 
 show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_results"), verb("plot_top_losses")
 

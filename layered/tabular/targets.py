@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.block import CategoryBlock, RegressionBlock, TransformBlock, own_copies
-from layered.data.encodings import (
+from layered.data import (
     Categorize,
+    CategoryBlock,
     CategoryMap,
     EncodedMultiCategorize,
+    RegressionBlock,
     RegressionSetup,
+    TransformBlock,
     list_some,
+    own_copies,
     unknown_labels,
 )
-from layered.foundation.errors import BadArgument, BadValue, failed, warn
-from layered.foundation.helpers import listify
-from layered.foundation.optional import lazy
-from layered.foundation.pipeline import Pipeline
+from layered.foundation import BadArgument, BadValue, Pipeline, failed, lazy, listify, warn
 from layered.tabular.columns import LARGEST, Array, Levels, numbers_of, plain_level, present
 
 pd = lazy("pandas")

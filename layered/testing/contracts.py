@@ -16,20 +16,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from layered.foundation.registry import transforms
-from layered.foundation.seeds import Tickets, drawing, key_of
-from layered.foundation.tensors import plain_tree
-from layered.foundation.transform import Transform
-from layered.foundation.tree import leaves
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.events import CancelBatchException, CancelFitException
-from layered.loop.packing import unpack
-from layered.loop.state import STATE_FIELDS
-from layered.loop.states import pack_callback
+from layered.files import unpack
+from layered.foundation import Tickets, Transform, drawing, key_of, leaves, plain_tree, transforms
+from layered.loop import STATE_FIELDS, Callback, CancelBatchException, CancelFitException, Checkpoint, pack_callback
 from layered.testing.tiny import synth_learner
-from layered.training.learner import Learner
-from layered.training.pipelines import describe, rebuild
+from layered.training import Learner, describe_data, rebuild_data
 
 
 def check_transform(tfm: Transform, sample: Any, *, reversible: bool = False, split_idx: int | None = 0) -> None:
@@ -54,7 +45,7 @@ def check_transform(tfm: Transform, sample: Any, *, reversible: bool = False, sp
         _assert_same(again, sample, f"{tfm} does not undo itself")
     if transforms.name_of(type(tfm)) is not None:
         tensors: dict[str, Tensor] = {}
-        rebuilt = rebuild(describe(tfm, tensors, "tfm"), tensors)
+        rebuilt = rebuild_data(describe_data(tfm, tensors, "tfm"), tensors)
         assert type(rebuilt) is type(tfm)
         _assert_same(_under_ticket(rebuilt, sample, split_idx), wanted, f"{tfm} does not come back from a file")
 

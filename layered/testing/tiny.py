@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from layered.data.loader_set import DataLoaders
-from layered.nn.losses import MSELossFlat
-from layered.training.learner import Learner
+from layered.data import DataLoaders
+from layered.nn import MSELossFlat
+from layered.training import Learner
 
 
 class RegModel(nn.Module):

@@ -9,21 +9,24 @@ import torch
 from torch import Tensor, nn
 
 import layered
-from layered.data.column import TfmdLists, plain_function
-from layered.data.sources import ItemGetter
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.archive import write_archive
-from layered.foundation.arguments import checked
-from layered.foundation.errors import NotExportable, warn
-from layered.foundation.paths import Path
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.registry import Registry, builders, learner_kinds, loader_kinds
-from layered.foundation.seeds import seeded
-from layered.foundation.transform import Transform
-from layered.loop.loop import Loop
-from layered.nn.describe import describe as describe_module
-from layered.nn.weightless import weightless
-from layered.training.pipelines import describe
+from layered.data import ItemGetter, TfmdDL, TfmdLists, plain_function
+from layered.files import write_archive
+from layered.foundation import (
+    NotExportable,
+    Path,
+    Pipeline,
+    Registry,
+    Transform,
+    builders,
+    checked,
+    learner_kinds,
+    loader_kinds,
+    seeded,
+    warn,
+)
+from layered.loop import Loop
+from layered.nn import describe_module, weightless
+from layered.training.pipelines import describe_data
 
 SLOTS = ("after_item", "before_batch", "after_batch")
 
@@ -87,7 +90,7 @@ def _kind_in(registry: Registry[Any], o: Any) -> str | None:
 
 def _describe_loss(loss_func: Any, tensors: dict[str, Tensor]) -> Any:
     has_decoding = hasattr(loss_func, "activation") or hasattr(loss_func, "decodes")
-    return describe(loss_func, tensors, "loss") if has_decoding else None
+    return describe_data(loss_func, tensors, "loss") if has_decoding else None
 
 
 def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
@@ -96,7 +99,7 @@ def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
     kind = _kind_in(loader_kinds, dl)
     if kind is not None:
         version = getattr(loader_kinds.get(kind), "version", 1)
-        return {"loader": kind, "version": version, "state": describe(dl.described(), tensors, "the data")}  # type: ignore[union-attr]
+        return {"loader": kind, "version": version, "state": describe_data(dl.described(), tensors, "the data")}  # type: ignore[union-attr]
     if not isinstance(dl, TfmdDL) or not hasattr(dl.dataset, "tls"):
         return None
     dropped: list[str] = []
@@ -107,8 +110,8 @@ def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
         if getters and 1 < dl.dataset.n_inp > i:  # several inputs are predicted from a tuple of what they are made from
             steps = [ItemGetter(i), *steps]
         where = f"the pipeline of the {tl.name}"
-        columns.append({"name": tl.name, "pipeline": describe(Pipeline(steps), tensors, where) if steps else None})
-    slots = {slot: describe(getattr(dl, slot), tensors, slot) for slot in SLOTS}
+        columns.append({"name": tl.name, "pipeline": describe_data(Pipeline(steps), tensors, where) if steps else None})
+    slots = {slot: describe_data(getattr(dl, slot), tensors, slot) for slot in SLOTS}
     return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": dropped, **slots}
 
 

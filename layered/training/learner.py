@@ -7,26 +7,28 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from layered.callback.compiling import compile_model, uncompile
-from layered.callback.memory_format import to_channelslast, to_contiguous
-from layered.callback.precision import to_bf16, to_fp16, to_fp32
-from layered.callback.progress import ProgressCallback
-from layered.callback.rate_finder import lr_find
-from layered.callback.schedule import fit_flat_cos, fit_one_cycle, fit_sgdr
-from layered.callback.trials import dry_run, overfit
-from layered.foundation.helpers import defaults
-from layered.foundation.tensors import plain_tree
-from layered.foundation.tree import find_device, to_device
-from layered.loop.batches import split_batch
-from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
-from layered.loop.recorder import Recorder
-from layered.nn.summary import Summary, module_summary
-from layered.training.augmentation import tta
-from layered.training.doctor import doctor
+from layered.callback import (
+    ProgressCallback,
+    compile_model,
+    dry_run,
+    fit_flat_cos,
+    fit_one_cycle,
+    fit_sgdr,
+    lr_find,
+    overfit,
+    to_bf16,
+    to_channelslast,
+    to_contiguous,
+    to_fp16,
+    to_fp32,
+    uncompile,
+)
+from layered.foundation import defaults, find_device, plain_tree, to_device
+from layered.inference import get_preds, predict, show_results, stream_preds, tta
+from layered.insight import doctor, grad_cam, profile, show_grad_cam
+from layered.loop import ESSENTIAL_CALLBACKS, Loop, Recorder, split_batch
+from layered.nn import Summary, module_summary
 from layered.training.export import export
-from layered.training.inference import get_preds, predict, show_results, stream_preds
-from layered.training.profile import profile
-from layered.training.saliency import grad_cam, show_grad_cam
 from layered.training.tuning import fine_tune, freeze_to
 
 defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
@@ -39,7 +41,7 @@ class Learner(Loop):
     progress bar.
 
     >>> import torch; from torch import nn; from torch.utils.data import TensorDataset
-    >>> from layered.data.loader_set import DataLoaders
+    >>> from layered.data.data_loaders import DataLoaders
     >>> x = torch.randn(64, 3); dls = DataLoaders.from_dsets(TensorDataset(x, x.sum(1)), TensorDataset(x, x.sum(1)), bs=16)
     >>> learn = Learner(dls, nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), loss_func=nn.MSELoss())
     >>> with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.1)

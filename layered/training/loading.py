@@ -10,23 +10,27 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.data.column import TfmdLists
-from layered.data.datasets import Datasets
-from layered.data.loader_set import DataLoaders
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.archive import Archive, read_archive
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadFile, CannotRestore, LayeredError, NotFoundPath, UnknownName, warn
-from layered.foundation.exportable import upgraded
-from layered.foundation.paths import Path
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.registry import builders, learner_kinds, loader_kinds
-from layered.foundation.tree import default_device
-from layered.nn.describe import rebuild as rebuild_module
-from layered.nn.weightless import weightless
+from layered.data import DataLoaders, Datasets, TfmdDL, TfmdLists
+from layered.files import Archive, read_archive, upgraded
+from layered.foundation import (
+    BadFile,
+    CannotRestore,
+    LayeredError,
+    NotFoundPath,
+    Path,
+    Pipeline,
+    UnknownName,
+    builders,
+    checked,
+    default_device,
+    learner_kinds,
+    loader_kinds,
+    warn,
+)
+from layered.nn import rebuild_module, weightless
 from layered.training.export import SLOTS, layered_name
 from layered.training.learner import Learner
-from layered.training.pipelines import rebuild
+from layered.training.pipelines import rebuild_data
 
 MAX_COLUMNS = 1000
 APPS = {  # what to import for names that begin so
@@ -54,7 +58,7 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
     archive = _read(path)
     try:
         dls = _build_loaders(archive)
-        loss_func = rebuild(archive.manifest["loss"], archive.tensors)
+        loss_func = rebuild_data(archive.manifest["loss"], archive.tensors)
         weights = {k.removeprefix("model."): v for k, v in archive.tensors.items() if k.startswith("model.")}
         net = _load_model(archive.manifest["model"], weights, model)
         kind = archive.manifest.get("learner")
@@ -105,15 +109,15 @@ def _build_loaders(archive: Archive) -> Any:
     if "loader" in data:
         kind = loader_kinds.get(data["loader"])
         (state,) = upgraded(kind, data["loader"], data.get("version"), data["state"])
-        return kind.from_described(rebuild(state, archive.tensors))
+        return kind.from_described(rebuild_data(state, archive.tensors))
     if len(data["columns"]) > MAX_COLUMNS:
         raise BadFile("the file describes far too many columns", expected=f"at most {MAX_COLUMNS}")
     tls = []
     for column in data["columns"]:
-        pipeline = Pipeline() if column["pipeline"] is None else rebuild(column["pipeline"], archive.tensors)
+        pipeline = Pipeline() if column["pipeline"] is None else rebuild_data(column["pipeline"], archive.tensors)
         tls.append(TfmdLists([], pipeline, do_setup=False, splits=[[], []], name=column["name"]))
     dsets = Datasets(tls=tls, n_inp=data["n_inp"])
-    slots = {slot: rebuild(data[slot], archive.tensors) for slot in SLOTS}
+    slots = {slot: rebuild_data(data[slot], archive.tensors) for slot in SLOTS}
     train = TfmdDL(dsets.train, bs=data["bs"], shuffle=True, drop_last=True, num_workers=0, do_setup=False, **slots)
     return DataLoaders(train, train.new(dsets.valid, shuffle=False, drop_last=False), device="cpu")
 

@@ -9,17 +9,23 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.data.encodings import CategoryMap
-from layered.foundation.bounded import plain_key
-from layered.foundation.errors import BadFile, CannotSave, LayeredError, NotExportable
-from layered.foundation.exportable import upgraded
-from layered.foundation.lists import L
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.recorded import Recorded
-from layered.foundation.registry import Registry, functions, losses, transforms
-from layered.foundation.transform import Transform
-from layered.loop.packing import pack, unpack
-from layered.nn.describe import constructor_args
+from layered.data import CategoryMap
+from layered.files import pack, plain_key, unpack, upgraded
+from layered.foundation import (
+    BadFile,
+    CannotSave,
+    L,
+    LayeredError,
+    NotExportable,
+    Pipeline,
+    Recorded,
+    Registry,
+    Transform,
+    functions,
+    losses,
+    transforms,
+)
+from layered.nn import constructor_args
 
 DECORATOR = "@exportable('my.%s')"
 MAX_PARTS = 10_000  # transforms, losses, vocabularies, …
@@ -27,7 +33,7 @@ FEW = 100  # labels that may well have the same hash
 RECORDED: dict[str, Registry[Any]] = {"transform": transforms, "loss": losses}
 
 
-def describe(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
+def describe_data(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
     """`value` as JSON: plain data, and registered transforms, losses, functions and vocabularies by name.
 
     tensors    gets the tensors found, under names that begin with `where`
@@ -39,7 +45,7 @@ def describe(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
         raise NotExportable(error.problem, got=error.got, fix="give plain data, or a registered function") from error
 
 
-def rebuild(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
+def rebuild_data(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     """What `describe` made of a value, as the value; every name is looked up in a registry.
 
     raises     UnknownName for a kind that nobody registered in this process

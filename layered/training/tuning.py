@@ -5,10 +5,9 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
-from layered.callback.schedule import fit_one_cycle
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, OutOfRange, refuse_unknown
-from layered.loop.loop import Loop
+from layered.callback import fit_one_cycle
+from layered.foundation import BadValue, OutOfRange, names_of, refuse_unknown
+from layered.loop import Loop
 
 
 def freeze_to(loop: Loop, n: int) -> None:

@@ -1,1 +1,83 @@
+"""Images: types, transforms, augmentation, blocks, loaders, models and `vision_learner`."""
 
+from typing import TYPE_CHECKING
+
+import layered.vision.show as _show  # registers how images are shown
+from layered.foundation.faces import star as _star
+from layered.vision import pil as _pil
+from layered.vision.affine import (
+    AffineCoordTfm as AffineCoordTfm,
+    Dihedral as Dihedral,
+    Flip as Flip,
+    RandomResizedCropGPU as RandomResizedCropGPU,
+    Rotate as Rotate,
+    Warp as Warp,
+    Zoom as Zoom,
+    affine_coord as affine_coord,
+    affine_grid as affine_grid,
+    affine_mat as affine_mat,
+    dihedral_mat as dihedral_mat,
+    flip_mat as flip_mat,
+    rotate_mat as rotate_mat,
+    warp_mat as warp_mat,
+    zoom_mat as zoom_mat,
+)
+from layered.vision.augment import (
+    RandomErasing as RandomErasing,
+    aug_transforms as aug_transforms,
+    setup_aug_tfms as setup_aug_tfms,
+)
+from layered.vision.blocks import AddMaskCodes as AddMaskCodes, ImageBlock as ImageBlock, MaskBlock as MaskBlock
+from layered.vision.data import ImageDataLoaders as ImageDataLoaders
+from layered.vision.learner import (
+    cnn_learner as cnn_learner,
+    create_vision_model as create_vision_model,
+    vision_learner as vision_learner,
+)
+from layered.vision.lighting import (
+    Brightness as Brightness,
+    Contrast as Contrast,
+    Hue as Hue,
+    LightingTfm as LightingTfm,
+    Saturation as Saturation,
+    grayscale as grayscale,
+    hsv2rgb as hsv2rgb,
+    lighting as lighting,
+    rgb2hsv as rgb2hsv,
+)
+from layered.vision.models.backbones import (
+    create_body as create_body,
+    default_split as default_split,
+    find_arch as find_arch,
+    model_meta as model_meta,
+    torchvision_models as torchvision_models,
+)
+from layered.vision.models.head import create_head as create_head
+from layered.vision.reading import image2tensor as image2tensor, load_image as load_image
+from layered.vision.transforms import (
+    CropPad as CropPad,
+    DihedralItem as DihedralItem,
+    FlipItem as FlipItem,
+    PadMode as PadMode,
+    RandomCrop as RandomCrop,
+    RandomResizedCrop as RandomResizedCrop,
+    RatioResize as RatioResize,
+    Resize as Resize,
+    ResizeMethod as ResizeMethod,
+    cifar_stats as cifar_stats,
+    imagenet_stats as imagenet_stats,
+    mnist_stats as mnist_stats,
+)
+from layered.vision.types import (
+    BILINEAR as BILINEAR,
+    NEAREST as NEAREST,
+    PILBase as PILBase,
+    PILImage as PILImage,
+    PILImageBW as PILImageBW,
+    PILMask as PILMask,
+)
+
+Image = _pil
+
+if not TYPE_CHECKING:
+    __all__ = _star(globals())

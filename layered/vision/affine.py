@@ -15,12 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.foundation.errors import BadValue
-from layered.foundation.registry import transforms
-from layered.foundation.seeds import draw_batch
-from layered.foundation.tensors import TensorImageBase, TensorMask
-from layered.foundation.transform import RandTransform
-from layered.foundation.tree import tensors_of
+from layered.foundation import BadValue, RandTransform, TensorImageBase, TensorMask, draw_batch, tensors_of, transforms
 from layered.vision.draws import Draw, given_or_drawn, mask_tensor, num_images
 from layered.vision.transforms import PadMode, check_choice, check_size
 

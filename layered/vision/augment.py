@@ -8,14 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.arguments import checked
-from layered.foundation.errors import BadValue
-from layered.foundation.helpers import listify
-from layered.foundation.registry import transforms
-from layered.foundation.seeds import draw_batch
-from layered.foundation.tensors import TensorImage, TensorImageBase, TensorMask, image_methods, retype
-from layered.foundation.transform import RandTransform, Transform
-from layered.foundation.tree import tensors_of
+from layered.foundation import (
+    BadValue,
+    RandTransform,
+    TensorImage,
+    TensorImageBase,
+    TensorMask,
+    Transform,
+    checked,
+    draw_batch,
+    image_methods,
+    listify,
+    retype,
+    tensors_of,
+    transforms,
+)
 from layered.vision.affine import (
     AffineCoordTfm,
     Dihedral,

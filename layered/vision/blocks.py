@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from layered.data.block import TransformBlock
-from layered.data.conversions import IntToFloatTensor
-from layered.foundation.registry import transforms
-from layered.foundation.tensors import TensorMask
-from layered.foundation.transform import Transform
+from layered.data import IntToFloatTensor, TransformBlock
+from layered.foundation import TensorMask, Transform, transforms
 from layered.vision.types import PILBase, PILImage, PILMask
 
 

@@ -8,18 +8,24 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from layered.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
-from layered.data.labellers import ColReader, RegexLabeller, parent_label
-from layered.data.loader import DataLoader
-from layered.data.loader_set import DataLoaders
-from layered.data.sources import get_image_files
-from layered.data.splitters import ColSplitter, GrandparentSplitter, RandomSplitter
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.arguments import names_of
-from layered.foundation.errors import BadValue, NotFoundPath, refuse_unknown
-from layered.foundation.helpers import using_attr
-from layered.foundation.optional import lazy
-from layered.foundation.paths import Path
+from layered.data import (
+    CategoryBlock,
+    ColReader,
+    ColSplitter,
+    DataBlock,
+    DataLoader,
+    DataLoaders,
+    GrandparentSplitter,
+    MultiCategoryBlock,
+    RandomSplitter,
+    RegexLabeller,
+    RegressionBlock,
+    TfmdDL,
+    TransformBlock,
+    get_image_files,
+    parent_label,
+)
+from layered.foundation import BadValue, NotFoundPath, Path, lazy, names_of, refuse_unknown, using_attr
 from layered.vision.blocks import ImageBlock
 from layered.vision.types import PILBase, PILImage
 

@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadValue
-from layered.foundation.seeds import draw_batch
-from layered.foundation.tensors import TensorMask
+from layered.foundation import BadValue, TensorMask, draw_batch
 
 Draw = float | Sequence[float] | Tensor | Callable[[Any], Any] | None
 """A number for all images, one number for each, a function from the batch to such numbers, or None: draw them."""

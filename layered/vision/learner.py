@@ -7,16 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from layered.data.conversions import Normalize
-from layered.data.encodings import get_c
-from layered.foundation.arguments import checked, names_of
-from layered.foundation.errors import BadValue, refuse_unknown, unknown_name
-from layered.foundation.registry import builders
-from layered.integrations.timm_models import timm_body, timm_stats
-from layered.nn.hooks import num_features_model
-from layered.nn.init import apply_init
-from layered.optim.zoo import Adam
-from layered.training.learner import Learner
+from layered.data import Normalize, get_c
+from layered.foundation import BadValue, builders, checked, names_of, refuse_unknown, unknown_name
+from layered.integrations import timm_body, timm_stats
+from layered.nn import apply_init, num_features_model
+from layered.optim import Adam
+from layered.training import Learner
 from layered.vision.models.backbones import (
     Cut,
     create_body,

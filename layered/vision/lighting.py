@@ -14,12 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation.errors import BadValue
-from layered.foundation.helpers import noop
-from layered.foundation.registry import transforms
-from layered.foundation.tensors import TensorImage
-from layered.foundation.transform import RandTransform
-from layered.foundation.tree import tensors_of
+from layered.foundation import BadValue, RandTransform, TensorImage, noop, tensors_of, transforms
 from layered.vision.draws import Draw, given_or_drawn, mask_tensor
 
 Change = Callable[[Tensor], Tensor]

@@ -16,8 +16,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from layered.foundation.errors import BadImage, BadValue, LayeredError, NotFoundPath
-from layered.foundation.tensors import TensorImageBase
+from layered.foundation import BadImage, BadValue, LayeredError, NotFoundPath, TensorImageBase
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | Image.Image | Tensor | np.ndarray[Any, Any]
 """What an image can be made of: a path, the bytes of a file, an image of PIL, a tensor or an array of pixels."""

@@ -7,12 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from layered.data.encodings import MultiCategory
-from layered.foundation.arguments import checked
-from layered.foundation.dispatch import verb
-from layered.foundation.display import get_grid, show_title
-from layered.foundation.tables import text_table
-from layered.foundation.tensors import TensorCategory, TensorImage, TensorImageBase, TensorMultiCategory
+from layered.data import MultiCategory
+from layered.foundation import (
+    TensorCategory,
+    TensorImage,
+    TensorImageBase,
+    TensorMultiCategory,
+    checked,
+    get_grid,
+    show_title,
+    text_table,
+    verb,
+)
 
 Figsize = tuple[float, float] | None
 

@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from layered.foundation.errors import BadValue, nearest
-from layered.foundation.registry import transforms
-from layered.foundation.transform import RandTransform
+from layered.foundation import BadValue, RandTransform, nearest, transforms
 from layered.vision.types import BILINEAR, NEAREST, PILBase, PILImage, PILMask
 
 Box = tuple[int, int, int, int]
@@ -293,3 +291,8 @@ class DihedralItem(RandTransform):
 
     def encode_image(self, x: Image.Image) -> Any:
         return x if self.turn == 0 else x.transpose(Image.Transpose(self.turn - 1))
+
+
+imagenet_stats = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+cifar_stats = ([0.491, 0.482, 0.447], [0.247, 0.243, 0.261])
+mnist_stats = ([0.131], [0.308])

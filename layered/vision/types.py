@@ -8,10 +8,8 @@ from typing import Any, ClassVar, Self
 from PIL import Image
 from torch import Tensor
 
-from layered.data.conversions import ToTensor
-from layered.foundation.display import show_image
-from layered.foundation.registry import functions
-from layered.foundation.tensors import TensorImage, TensorImageBase, TensorImageBW, TensorMask
+from layered.data import ToTensor
+from layered.foundation import TensorImage, TensorImageBase, TensorImageBW, TensorMask, functions, show_image
 from layered.vision.reading import ImageSource, image2tensor, jpeg_pixels, load_image, load_mask
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST

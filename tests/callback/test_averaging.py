@@ -8,14 +8,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.testing import assert_close
 
-from layered.callback.averaging import EMACallback, SWACallback
-from layered.callback.tracking import EarlyStoppingCallback, SaveModelCallback
-from layered.data.loader import DataLoader
-from layered.foundation.errors import CannotTrain, OutOfRange
-from layered.loop.callback import Callback
-from layered.loop.events import CancelFitException, CancelStepException
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import EarlyStoppingCallback, EMACallback, SaveModelCallback, SWACallback
+from layered.data import DataLoader
+from layered.foundation import CannotTrain, OutOfRange
+from layered.loop import Callback, CancelFitException, CancelStepException, Loop
+from layered.optim import SGD
 
 
 def batches():

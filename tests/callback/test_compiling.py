@@ -9,11 +9,9 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models import resnet18
 
-from layered.callback.compiling import compile_model, uncompile
-from layered.callback.precision import MixedPrecision
-from layered.foundation.errors import BadArgument
-from layered.foundation.tensors import TensorImage
-from layered.loop.loop import Loop
+from layered.callback import MixedPrecision, compile_model, uncompile
+from layered.foundation import BadArgument, TensorImage
+from layered.loop import Loop
 
 
 @pytest.fixture(autouse=True)

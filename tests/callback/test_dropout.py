@@ -5,9 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.dropout import MCDropoutCallback
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
+from layered.callback import MCDropoutCallback
+from layered.loop import Callback, Loop
 
 BATCH = (torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(16, 1))
 

@@ -7,11 +7,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.freezing import BnFreeze, GradualUnfreezing, bn_types, set_bn_eval
-from layered.foundation.errors import BadValue
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import BnFreeze, GradualUnfreezing, bn_types, set_bn_eval
+from layered.foundation import BadValue
+from layered.loop import Callback, Loop
+from layered.optim import SGD
 
 
 def batches():

@@ -5,12 +5,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.gradients import GradientAccumulation, GradientClip
-from layered.foundation.errors import BadArgument, OutOfRange
-from layered.loop.callback import Callback
-from layered.loop.events import CancelBackwardException, CancelTrainException
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import GradientAccumulation, GradientClip
+from layered.foundation import BadArgument, OutOfRange
+from layered.loop import Callback, CancelBackwardException, CancelTrainException, Loop
+from layered.optim import SGD
 
 
 def batches(rows):

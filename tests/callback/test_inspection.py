@@ -7,12 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.inspection import ActivationStats, GradientStats, HookCallback
-from layered.foundation.errors import BadValue, CannotTrain
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.loop import Loop
-from layered.loop.states import pack_callback
+from layered.callback import ActivationStats, GradientStats, HookCallback
+from layered.foundation import BadValue, CannotTrain
+from layered.loop import Callback, Checkpoint, Loop, pack_callback
 
 matplotlib.use("Agg")
 

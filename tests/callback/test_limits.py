@@ -4,12 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.limits import ShortEpochCallback, StopWhen, TimeLimit
-from layered.callback.rate_finder import lr_find
-from layered.callback.schedule import fit_one_cycle
-from layered.data.loader import DataLoader
-from layered.foundation.errors import BadValue, OutOfRange
-from layered.loop.loop import Loop
+from layered.callback import ShortEpochCallback, StopWhen, TimeLimit, fit_one_cycle, lr_find
+from layered.data import DataLoader
+from layered.foundation import BadValue, OutOfRange
+from layered.loop import Loop
 
 X = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
 

@@ -8,13 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.logging import CSVLogger, JSONLogger, LoggerCallback
-from layered.callback.rate_finder import lr_find
-from layered.foundation.durable import disk
-from layered.foundation.errors import BadValue, CannotSave, NotFoundPath
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.loop import Loop
+from layered.callback import CSVLogger, JSONLogger, LoggerCallback, lr_find
+from layered.files import disk
+from layered.foundation import BadValue, CannotSave, NotFoundPath
+from layered.loop import Callback, Checkpoint, Loop
 
 
 def first(pred, targ):

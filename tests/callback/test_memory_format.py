@@ -6,12 +6,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.memory_format import ChannelsLast, to_channelslast, to_contiguous
-from layered.callback.precision import AMPMode, MixedPrecision
-from layered.foundation.tensors import TensorImage
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
-from layered.optim.zoo import Adam
+from layered.callback import AMPMode, ChannelsLast, MixedPrecision, to_channelslast, to_contiguous
+from layered.foundation import TensorImage
+from layered.loop import Callback, Loop
+from layered.optim import Adam
 
 
 def net():

@@ -7,14 +7,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.mixing import CutMix, MixHandler, MixUp, reduce_loss
-from layered.foundation.errors import CannotTrain, OutOfRange
+from layered.callback import CutMix, MixHandler, MixUp, reduce_loss
+from layered.foundation import CannotTrain, OutOfRange
+from layered.loop import Callback, CancelBatchException, Loop
 from layered.loop.batches import LoaderPair
-from layered.loop.callback import Callback
-from layered.loop.events import CancelBatchException
-from layered.loop.loop import Loop
-from layered.nn.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat
-from layered.optim.zoo import SGD
+from layered.nn import CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat
+from layered.optim import SGD
 
 ROWS = 6
 

@@ -9,13 +9,12 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
-from layered.callback.nonfinite import NonFinite, StopOnNonFinite
-from layered.callback.precision import MixedPrecision
-from layered.data.loader import DataLoader
-from layered.foundation.errors import CannotTrain
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import MixedPrecision, StopOnNonFinite
+from layered.callback.nonfinite import NonFinite
+from layered.data import DataLoader
+from layered.foundation import CannotTrain
+from layered.loop import Callback, Loop
+from layered.optim import SGD
 
 NAN, INF = math.nan, math.inf
 

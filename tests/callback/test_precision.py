@@ -5,13 +5,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.gradients import GradientAccumulation, GradientClip
-from layered.callback.precision import AMPMode, MixedPrecision, to_bf16, to_fp16, to_fp32
-from layered.foundation.errors import BadArgument, BadValue, CannotTrain
-from layered.loop import events
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import AMPMode, GradientAccumulation, GradientClip, MixedPrecision, to_bf16, to_fp16, to_fp32
+from layered.foundation import BadArgument, BadValue, CannotTrain
+from layered.loop import Callback, Loop, events
+from layered.optim import SGD
 from layered.testing.tiny import RegModel, synth_dls
 
 MODES = pytest.mark.parametrize("mode", list(AMPMode))

@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.progress import ProgressCallback, ShowGraphCallback
-from layered.callback.rate_finder import lr_find
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
+from layered.callback import ProgressCallback, ShowGraphCallback, lr_find
+from layered.loop import Callback, Loop
 
 
 class Screen(io.StringIO):

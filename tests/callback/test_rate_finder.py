@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset
 
-from layered.callback.rate_finder import LRFinder, lr_find, minimum, slide, steep, valley
-from layered.callback.schedule import fit_one_cycle
-from layered.data.loader import DataLoader
-from layered.foundation.errors import CannotTrain, OutOfRange
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.loop import Loop
+from layered.callback import LRFinder, fit_one_cycle, lr_find, minimum, slide, steep, valley
+from layered.data import DataLoader
+from layered.foundation import CannotTrain, OutOfRange
+from layered.loop import Callback, Checkpoint, Loop
 
 
 def data(rows=30) -> TensorDataset:
@@ -219,7 +215,7 @@ def test_two_processes_in_one_read_only_folder_both_find_a_rate(tmp_path):
 
     code = """
 import torch; from torch import nn
-from layered.loop.loop import Loop; from layered.callback.rate_finder import lr_find
+from layered.loop import Loop; from layered.callback.rate_finder import lr_find
 torch.manual_seed(0); x = torch.randn(8, 2); batches = [(x, x.sum(1, keepdim=True))] * 3
 print(lr_find(Loop((batches, None), nn.Linear(2, 1), nn.MSELoss()), show_plot=False).valley > 0)
 """

@@ -12,16 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+from layered.callback import RunRecord, lr_find, read_record
 from layered.callback.provenance import fingerprint, git_commit
-from layered.callback.rate_finder import lr_find
-from layered.callback.records import RunRecord, read_record
 from layered.cli.main import main
-from layered.foundation.durable import disk
-from layered.foundation.errors import BadFile, CannotSave, NotFoundPath
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.events import CancelFitException
-from layered.loop.loop import Loop
+from layered.files import disk
+from layered.foundation import BadFile, CannotSave, NotFoundPath
+from layered.loop import Callback, CancelFitException, Checkpoint, Loop
 from layered.testing.tiny import synth_learner
 
 

@@ -5,13 +5,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.gradients import GradientClip
-from layered.callback.recurrent import ModelResetter, RNNCallback, RNNRegularizer, TruncatedBPTT, rnn_cbs
-from layered.foundation.errors import CannotTrain, OutOfRange
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import GradientClip, ModelResetter, RNNCallback, RNNRegularizer, TruncatedBPTT, rnn_cbs
+from layered.foundation import CannotTrain, OutOfRange
+from layered.loop import Callback, Checkpoint, Loop
+from layered.optim import SGD
 
 mse = nn.functional.mse_loss
 

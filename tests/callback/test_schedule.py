@@ -9,12 +9,10 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from layered.callback.schedule import ParamScheduler, TorchScheduler, fit_flat_cos, fit_one_cycle, fit_sgdr
-from layered.foundation.errors import BadValue, CannotTrain, OutOfRange, UnknownName
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
-from layered.optim.schedules import SchedLin
-from layered.optim.zoo import SGD
+from layered.callback import ParamScheduler, TorchScheduler, fit_flat_cos, fit_one_cycle, fit_sgdr
+from layered.foundation import BadValue, CannotTrain, OutOfRange, UnknownName
+from layered.loop import Callback, Loop
+from layered.optim import SGD, SchedLin
 
 
 def learner(train=None, groups=1, **kwargs) -> Loop:

@@ -7,15 +7,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.gradients import GradientAccumulation
-from layered.callback.mixing import MixUp
-from layered.callback.precision import MixedPrecision
-from layered.callback.sharpness import SAM
-from layered.foundation.errors import OutOfRange
-from layered.loop.callback import Callback
-from layered.loop.events import CancelBackwardException
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import SAM, GradientAccumulation, MixedPrecision, MixUp
+from layered.foundation import OutOfRange
+from layered.loop import Callback, CancelBackwardException, Loop
+from layered.optim import SGD
 
 
 def batches(count=3):

@@ -6,17 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.rate_finder import lr_find
-from layered.callback.tracking import (
+from layered.callback import (
     EarlyStoppingCallback,
     ReduceLROnPlateau,
     SaveModelCallback,
     TerminateOnNaNCallback,
     TrackerCallback,
+    lr_find,
 )
-from layered.foundation.errors import BadValue, UnknownName
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
+from layered.foundation import BadValue, UnknownName
+from layered.loop import Callback, Loop
 
 
 class Script(Callback):

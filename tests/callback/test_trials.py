@@ -7,11 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.gradients import GradientAccumulation
-from layered.callback.mixing import MixUp
-from layered.callback.trials import OverfitOneBatch, dry_run, overfit
-from layered.foundation.errors import BadValue, CannotTrain
-from layered.loop.callback import Callback
+from layered.callback import GradientAccumulation, MixUp, OverfitOneBatch, dry_run, overfit
+from layered.foundation import BadValue, CannotTrain
+from layered.loop import Callback
 from layered.testing.tiny import synth_learner
 
 

@@ -11,11 +11,10 @@ import tarfile
 
 import pytest
 
+from layered.catalog import Dataset, catalog, datasets, untar_data
+from layered.catalog.entries import Source
 from layered.cli import datasets as command
 from layered.cli.main import main
-from layered.data import catalog
-from layered.data.catalog import untar_data
-from layered.data.entries import Dataset, Source, datasets
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from layered.collab.all import EmbeddingDotBias, collab_learner, hit_rate, ndcg
-from layered.foundation.errors import LayeredError
+from layered.foundation import LayeredError
 
 CALLS = {
     "a learner of a frame": (lambda learn, df: collab_learner(df), "not of ratings"),

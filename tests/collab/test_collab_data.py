@@ -7,7 +7,7 @@ import torch
 from films import films
 
 from layered.collab.all import CollabDataLoaders, TabularCollab
-from layered.foundation.errors import BadArgument, BadValue, EmptySource
+from layered.foundation import BadArgument, BadValue, EmptySource
 
 
 def test_the_first_three_columns_are_users_items_and_ratings(df):

@@ -6,7 +6,7 @@ import torch
 from films import films
 
 from layered.collab.all import CollabDataLoaders, EMACallback, SWACallback, collab_learner
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

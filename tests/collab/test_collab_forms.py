@@ -8,7 +8,7 @@ from films import films
 from torch.testing import assert_close
 
 from layered.collab.all import CollabDataLoaders, collab_learner, hit_rate, leave_one_out, ndcg
-from layered.foundation.errors import BadArgument, BadValue, UnknownLabel
+from layered.foundation import BadArgument, BadValue, UnknownLabel
 
 FORMS = {
     "int": int,

@@ -24,7 +24,7 @@ from layered.collab.all import (
     rmse,
     tabular_config,
 )
-from layered.foundation.errors import BadArgument, BadValue, CannotTrain
+from layered.foundation import BadArgument, BadValue, CannotTrain
 
 
 def test_ratings_are_learnt_better_than_by_means_of_users_and_items():

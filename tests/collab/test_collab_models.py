@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from layered.collab.all import EmbeddingDotBias, EmbeddingNN
-from layered.foundation.errors import BadArgument, BadValue, CannotTrain, UnknownLabel
+from layered.foundation import BadArgument, BadValue, CannotTrain, UnknownLabel
 
 CLASSES = {"user": ["#na#", 7, 9], "title": ["#na#", "a", "b", "c"]}
 CODES = torch.tensor([[1, 2], [2, 3], [0, 1]])

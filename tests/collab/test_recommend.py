@@ -10,7 +10,7 @@ from films import films
 from torch import nn
 
 from layered.collab.all import CollabDataLoaders, Learner, collab_learner, hit_rate, leave_one_out, load_learner
-from layered.foundation.errors import BadArgument, BadValue, CannotTrain, UnknownLabel
+from layered.foundation import BadArgument, BadValue, CannotTrain, UnknownLabel
 
 recommending = importlib.import_module("layered.collab.recommending")  # the package gives the function of that name
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from layered.collab.all import hit_rate, leave_one_out, ndcg
-from layered.foundation.errors import BadValue, EmptySource
+from layered.foundation import BadValue, EmptySource
 
 
 def recommended(lists):

@@ -17,11 +17,11 @@ from torch.utils.data import TensorDataset
 import layered.callback
 import layered.loop
 import layered.training
-from layered.data.loader_set import DataLoaders
-from layered.loop.callback import Callback
-from layered.nn.losses import CrossEntropyLossFlat
+from layered.data import DataLoaders
+from layered.loop import Callback
+from layered.nn import CrossEntropyLossFlat
 from layered.testing.contracts import check_callback, check_callbacks_together, check_resuming
-from layered.training.learner import Learner
+from layered.training import Learner
 
 
 def picture_learner(**args) -> Learner:

@@ -16,8 +16,14 @@ from PIL import Image
 from torch import nn
 
 from layered.collab.all import CollabDataLoaders, collab_learner
-from layered.tabular.all import Categorify, FillMissing, RegressionBlock, TabularPandas, tabular_learner
-from layered.tabular.all import Normalize as NormalizeTable
+from layered.tabular.all import (
+    Categorify,
+    FillMissing,
+    Normalize as NormalizeTable,
+    RegressionBlock,
+    TabularPandas,
+    tabular_learner,
+)
 from layered.vision.all import (
     BCEWithLogitsLossFlat,
     CategoryBlock,

@@ -7,10 +7,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.registry import functions, modules
-from layered.nn.convolution import NormType
-from layered.nn.describe import describe, rebuild
-from layered.nn.residual import MergeLayer, SequentialEx
+from layered.foundation import functions, modules
+from layered.nn import MergeLayer, NormType, SequentialEx, describe_module, rebuild_module
 
 PICTURE = (2, 16, 4, 4)
 EXAMPLES = {  # an instance, and the shape of what it takes
@@ -68,7 +66,7 @@ def model_and_input(name):
 @pytest.mark.parametrize("name", shipped())
 def test_every_module_is_written_as_data_and_built_again(name):
     model, x = model_and_input(name)
-    again = rebuild(json.loads(json.dumps(describe(model))))
+    again = rebuild_module(json.loads(json.dumps(describe_module(model))))
     again.load_state_dict(model.state_dict())
     assert repr(again) == repr(model)
     assert_close(again.eval()(x), model(x))

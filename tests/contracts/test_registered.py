@@ -5,9 +5,16 @@ import pytest
 import torch
 
 import layered.vision.all as facade
-from layered.foundation.registry import transforms
-from layered.foundation.seeds import Tickets, drawing, key_of
-from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, TensorMultiCategory
+from layered.foundation import (
+    TensorCategory,
+    TensorImage,
+    TensorMask,
+    TensorMultiCategory,
+    Tickets,
+    drawing,
+    key_of,
+    transforms,
+)
 from layered.testing.contracts import check_transform
 from layered.vision.all import PILImage, PILMask
 

@@ -11,12 +11,11 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
-from layered.data.loader_set import DataLoaders
-from layered.foundation.seeds import set_seed
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
+from layered.data import DataLoaders
+from layered.foundation import set_seed
+from layered.loop import Callback, Checkpoint
 from layered.optim import zoo
-from layered.training.learner import Learner
+from layered.training import Learner
 
 OPTIMIZERS = {
     name: make

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_callbacks import MAKERS
 
-from layered.foundation.errors import CannotTrain
+from layered.foundation import CannotTrain
 from layered.tabular.all import Categorify, FillMissing, Normalize, TabularPandas, tabular_config, tabular_learner
 from layered.testing.contracts import check_callback, check_resuming
 

@@ -7,9 +7,7 @@ import random
 import numpy as np
 import torch
 
-from layered.foundation.seeds import draw_batch
-from layered.foundation.tensors import TensorBase
-from layered.foundation.transform import RandTransform, Transform
+from layered.foundation import RandTransform, TensorBase, Transform, draw_batch
 
 
 def noisy(x):

@@ -8,20 +8,27 @@ import pandas as pd
 import pytest
 import torch
 
-from layered.data.block import (
+from layered.data import (
     CategoryBlock,
+    ColReader,
+    ColSplitter,
     DataBlock,
+    EndSplitter,
+    GrandparentSplitter,
+    IndexSplitter,
+    ItemGetter,
     MultiCategoryBlock,
+    Normalize,
+    RandomSplitter,
     RegressionBlock,
+    TfmdDL,
+    ToTensor,
     TransformBlock,
-    merge_tfms,
+    get_image_files,
+    parent_label,
 )
-from layered.data.conversions import Normalize, ToTensor
-from layered.data.labellers import ColReader, parent_label
-from layered.data.sources import ItemGetter, get_image_files
-from layered.data.splitters import ColSplitter, EndSplitter, GrandparentSplitter, IndexSplitter, RandomSplitter
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.errors import (
+from layered.data.block import merge_tfms
+from layered.foundation import (
     BadArgument,
     BadItem,
     BadValue,
@@ -29,12 +36,13 @@ from layered.foundation.errors import (
     EmptySplit,
     MixedSizes,
     NotFoundPath,
+    Pipeline,
+    TensorImage,
+    Transform,
     UnknownLabel,
+    plain,
+    seeded,
 )
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.seeds import seeded
-from layered.foundation.tensors import TensorImage, plain
-from layered.foundation.transform import Transform
 
 HERE = {"num_workers": 0, "device": "cpu"}
 

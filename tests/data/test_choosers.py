@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from layered.data.choosers import Part, Repeated, Weighted, chooser_of, labels_of
-from layered.data.datasets import Datasets
-from layered.data.encodings import Categorize, MultiCategorize, OneHotEncode
-from layered.foundation.errors import BadArgument, BadValue
+from layered.data import Categorize, Datasets, MultiCategorize, OneHotEncode
+from layered.data.samplers import Part, Repeated, Weighted, chooser_of, labels_of
+from layered.foundation import BadArgument, BadValue
 
 LABELS = np.repeat([0, 1, 2], [700, 250, 50])
 

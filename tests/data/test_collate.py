@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from layered.data.collate import fa_collate, fa_convert, pack, unpack
-from layered.foundation.errors import MixedSizes
-from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask
+from layered.data import fa_collate, fa_convert
+from layered.data.collate import pack, unpack
+from layered.foundation import MixedSizes, TensorCategory, TensorImage, TensorMask
 
 
 def test_tensors_are_stacked_and_keep_their_meaning():

@@ -6,14 +6,11 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
 
-from layered.data.conversions import IntToFloatTensor, Normalize, broadcast_vec
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.errors import BadValue
-from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, plain
+from layered.data import IntToFloatTensor, Normalize, TfmdDL, broadcast_vec
+from layered.foundation import BadValue, TensorCategory, TensorImage, TensorMask, plain
 
 
 def test_bytes_become_floats_and_masks_whole_numbers():

@@ -9,26 +9,42 @@ import pandas as pd
 import pytest
 import torch
 
-from layered.data.block import (
+from layered.data import (
+    Categorize,
     CategoryBlock,
+    ColReader,
+    ColSplitter,
     DataBlock,
+    Datasets,
+    GrandparentSplitter,
+    ItemGetter,
     MultiCategoryBlock,
+    RandomSplitter,
+    RegexLabeller,
     RegressionBlock,
+    TfmdLists,
     TransformBlock,
+    decode_at,
+    get_files,
+    parent_label,
+    show_at,
 )
-from layered.data.column import TfmdLists
-from layered.data.datasets import Datasets, decode_at, show_at
-from layered.data.encodings import Categorize
-from layered.data.labellers import ColReader, RegexLabeller, parent_label
-from layered.data.sources import ItemGetter, get_files
-from layered.data.splitters import ColSplitter, GrandparentSplitter, RandomSplitter
-from layered.foundation.dispatch import typedispatch
-from layered.foundation.helpers import fastuple, noop, range_of, using_attr
-from layered.foundation.lists import L
-from layered.foundation.paths import Path
-from layered.foundation.placeholders import Self
-from layered.foundation.tensors import TensorImage, TitledStr, tensor
-from layered.foundation.transform import InplaceTransform, ItemTransform, Transform
+from layered.foundation import (
+    InplaceTransform,
+    ItemTransform,
+    L,
+    Path,
+    Self,
+    TensorImage,
+    TitledStr,
+    Transform,
+    fastuple,
+    noop,
+    range_of,
+    tensor,
+    typedispatch,
+    using_attr,
+)
 
 TEXTS = ["good film", "bad film", "good plot", "bad plot", "film film"]
 HERE = {"num_workers": 0, "device": "cpu"}

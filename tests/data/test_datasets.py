@@ -9,17 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from layered.data.column import TfmdLists
-from layered.data.datasets import Datasets
-from layered.data.encodings import Categorize, RegressionSetup
-from layered.data.loader import SkipItemException
+from layered.data import Categorize, Datasets, RegressionSetup, SkipItemException, TfmdLists
 from layered.data.subset import as_positions
-from layered.foundation.errors import BadItem, BadValue, UnknownLabel
-from layered.foundation.lists import L
-from layered.foundation.transform import RandTransform, Transform
+from layered.foundation import BadItem, BadValue, L, RandTransform, Transform, UnknownLabel
 
 
 def last(s):

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from layered.data.encodings import (
+from layered.data import (
     Categorize,
     Category,
     CategoryMap,
@@ -22,8 +21,7 @@ from layered.data.encodings import (
     RegressionSetup,
     get_c,
 )
-from layered.foundation.errors import BadValue, UnknownLabel
-from layered.foundation.tensors import TensorCategory, TensorMultiCategory
+from layered.foundation import BadValue, TensorCategory, TensorMultiCategory, UnknownLabel
 
 labels = st.text(min_size=1, max_size=3).filter(lambda s: s != "#na#")
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from layered.data.block import CategoryBlock, DataBlock, TransformBlock
-from layered.data.conversions import Normalize
-from layered.data.splitters import EndSplitter
-from layered.foundation.errors import BadItem, MixedSizes
-from layered.foundation.tensors import TensorImage
-from layered.foundation.transform import Transform
+from layered.data import CategoryBlock, DataBlock, EndSplitter, Normalize, TransformBlock
+from layered.foundation import BadItem, MixedSizes, TensorImage, Transform
 
 
 def size(n):

@@ -7,19 +7,11 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn.model_selection import GroupKFold, KFold
 
-from layered.data.folds import (
-    GroupKFoldSplitter,
-    GroupSplitter,
-    KFoldSplitter,
-    StratifiedKFoldSplitter,
-    TimeSplitter,
-)
-from layered.foundation.errors import BadValue, EmptySplit, UnknownName
-from layered.foundation.seeds import seeded
+from layered.data import GroupKFoldSplitter, GroupSplitter, KFoldSplitter, StratifiedKFoldSplitter, TimeSplitter
+from layered.foundation import BadValue, EmptySplit, UnknownName, seeded
 
 items = list(range(20))
 people = [f"p{i % 7}" for i in items]

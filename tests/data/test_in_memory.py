@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from layered.data import DataLoader, DataLoaders, RandomSplitter
 from layered.data.in_memory import Arrays, row_taker
-from layered.data.loader import DataLoader
-from layered.data.loader_set import DataLoaders
-from layered.data.splitters import RandomSplitter
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 
 X, Y = np.random.RandomState(0).rand(50, 3), np.arange(50)
 

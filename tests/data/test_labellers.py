@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from layered.data.labellers import ColReader, RegexLabeller, parent_label
-from layered.foundation.errors import BadItem, BadValue, UnknownName
+from layered.data import ColReader, RegexLabeller, parent_label
+from layered.foundation import BadItem, BadValue, UnknownName
 
 
 def test_the_folder_is_the_label():

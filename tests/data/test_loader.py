@@ -18,16 +18,21 @@ import torch
 from parts import BatchNoise, Marked, NoiseAlways, Numbers, OddError, Shift, ShiftAlways, decorated, jumbled, noisy
 from torch.utils.data import IterableDataset, TensorDataset
 
-from layered.data.datasets import Datasets
-from layered.data.encodings import Categorize
-from layered.data.loader import DataLoader, SkipItemException
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.errors import BadArgument, BadItem, BadValue, MixedSizes, UnknownLabel
-from layered.foundation.lists import L
-from layered.foundation.seeds import key_of, permutation, seeded
-from layered.foundation.tensors import TensorImage
-from layered.foundation.transform import Transform
-from layered.foundation.tree import leaves
+from layered.data import Categorize, DataLoader, Datasets, SkipItemException, TfmdDL
+from layered.foundation import (
+    BadArgument,
+    BadItem,
+    BadValue,
+    L,
+    MixedSizes,
+    TensorImage,
+    Transform,
+    UnknownLabel,
+    key_of,
+    leaves,
+    permutation,
+    seeded,
+)
 
 WORKERS = [0, 1, 2]
 

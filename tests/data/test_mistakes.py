@@ -11,16 +11,24 @@ import pandas as pd
 import pytest
 import torch
 
-from layered.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
-from layered.data.datasets import Datasets
-from layered.data.labellers import ColReader, RegexLabeller, parent_label
-from layered.data.sources import get_image_files
-from layered.data.splitters import EndSplitter, GrandparentSplitter, IndexSplitter, RandomSplitter
-from layered.foundation.errors import LayeredError
-from layered.foundation.tensors import TensorImage
-from layered.foundation.transform import Transform
-from layered.vision.blocks import ImageBlock
-from layered.vision.transforms import Resize
+from layered.data import (
+    CategoryBlock,
+    ColReader,
+    DataBlock,
+    Datasets,
+    EndSplitter,
+    GrandparentSplitter,
+    IndexSplitter,
+    MultiCategoryBlock,
+    RandomSplitter,
+    RegexLabeller,
+    RegressionBlock,
+    TransformBlock,
+    get_image_files,
+    parent_label,
+)
+from layered.foundation import LayeredError, TensorImage, Transform
+from layered.vision import ImageBlock, Resize
 
 NUMBERS = list(range(10))
 FRAME = pd.DataFrame({"name": [f"{i}.png" for i in range(6)], "label": list("ababab"), "y": [1.0, 2, 3, 4, 5, 6]})

@@ -7,8 +7,7 @@ import random
 
 import numpy as np
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from layered.data.samplers import EpochKey, Share, cut, plan_batches, pull
 

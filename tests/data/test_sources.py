@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from layered.data.sources import (
+from layered.data import (
     AttrGetter,
     FileGetter,
     ImageGetter,
@@ -17,7 +17,7 @@ from layered.data.sources import (
     get_text_files,
     image_extensions,
 )
-from layered.foundation.errors import EmptySource, NotFoundPath
+from layered.foundation import EmptySource, NotFoundPath
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layered.data.datasets import Datasets
-from layered.data.loader_set import DataLoaders
-from layered.data.subset import as_splits
-from layered.foundation.errors import BadArgument
+from layered.data import DataLoaders, Datasets, as_splits
+from layered.foundation import BadArgument
 from layered.tabular.all import TabularPandas
 
 FRAME = pd.DataFrame({"x": np.arange(10.0), "y": np.arange(10.0)})

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from layered.data.splitters import (
+from layered.data import (
     ColSplitter,
     EndSplitter,
     FileSplitter,
@@ -20,10 +19,9 @@ from layered.data.splitters import (
     RandomSplitter,
     RandomSubsetSplitter,
     TrainTestSplitter,
-    check_not_empty,
 )
-from layered.foundation.errors import BadValue, EmptySplit, NotFoundPath
-from layered.foundation.seeds import seeded
+from layered.data.splitters import check_not_empty
+from layered.foundation import BadValue, EmptySplit, NotFoundPath, seeded
 
 items = list(range(10))
 

@@ -11,11 +11,9 @@ import torch
 from parts import NoiseAlways, ShiftAlways
 from torch.utils.data import IterableDataset
 
-from layered.data.loader import DataLoader
-from layered.data.loader_set import DataLoaders
+from layered.data import DataLoader, DataLoaders, TfmdDL
 from layered.data.streams import shuffled
-from layered.data.tfmd_loader import TfmdDL
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 
 
 class Stream(IterableDataset):

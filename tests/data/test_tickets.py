@@ -12,12 +12,8 @@ from parts import BatchNoise, Shift, noisy
 from torch import multiprocessing, nn
 from torch.utils.data import TensorDataset
 
-from layered.data.datasets import Datasets
-from layered.data.encodings import Categorize
-from layered.data.loader import DataLoader
-from layered.data.tfmd_loader import TfmdDL
-from layered.data.weighted import PartialDL, WeightedDL
-from layered.foundation.tree import leaves
+from layered.data import Categorize, DataLoader, Datasets, PartialDL, TfmdDL, WeightedDL
+from layered.foundation import leaves
 
 COUNT = 22
 

@@ -7,7 +7,7 @@ import torch
 
 from layered.data import transfer
 from layered.data.transfer import on_device, one_ahead, pinned
-from layered.foundation.tensors import TensorImage
+from layered.foundation import TensorImage
 
 
 def test_each_is_started_before_the_one_before_it_is_used():

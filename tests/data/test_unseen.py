@@ -6,9 +6,8 @@ import warnings
 
 import pytest
 
-from layered.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
-from layered.data.splitters import EndSplitter
-from layered.foundation.errors import BadValue, UnknownLabel
+from layered.data import CategoryBlock, DataBlock, EndSplitter, MultiCategoryBlock, TransformBlock
+from layered.foundation import BadValue, UnknownLabel
 
 LABELS = ["a", "b", "a", "b", "a", "c", "d", "a"]
 

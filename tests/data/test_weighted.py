@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from layered.data.block import CategoryBlock, DataBlock, TransformBlock
-from layered.data.splitters import RandomSplitter
-from layered.data.weighted import PartialDL, WeightedDL
-from layered.foundation.errors import BadValue
+from layered.data import CategoryBlock, DataBlock, PartialDL, RandomSplitter, TransformBlock, WeightedDL
+from layered.foundation import BadValue
 
 ITEMS = list(range(1000))
 

@@ -9,7 +9,7 @@ RUNS_CODE = re.compile(
 )
 ALLOWED = {  # how often, and why no file decides what happens there
     "foundation/dispatch.py": (1, "annotations of functions that are in memory already"),
-    "foundation/helpers.py": (1, "load_pickle(trust=True), which says so"),
+    "files/pickled.py": (1, "load_pickle(trust=True), which says so"),
     "foundation/optional.py": (3, "optional packages, by names that stand in our code"),
     "foundation/parallel.py": (1, "an error that this process has just pickled"),
     "foundation/transform.py": (1, "our own classes, when a process unpickles what another one sent"),

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from layered.catalog import URLs, untar_data
 from layered.cli.main import make_parser
-from layered.data.catalog import URLs, untar_data
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

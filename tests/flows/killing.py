@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from layered.foundation import durable
-from layered.foundation.tree import leaves
-from layered.loop.callback import Callback
+from layered.files import durable
+from layered.foundation import leaves
+from layered.loop import Callback
 
 OPERATIONS = [name for name in vars(durable.Disk) if not name.startswith("_")]
 SERVER = multiprocessing.get_context("forkserver")

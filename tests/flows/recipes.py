@@ -10,7 +10,7 @@ from killing import End, Strike, Witness, digest
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from layered.foundation.seeds import get_random_states
+from layered.foundation import get_random_states
 from layered.vision.all import (
     SAM,
     SGD,

@@ -12,7 +12,7 @@ from counts import LONG, soak
 from killing import End, finish, left_by, start
 from recipes import RECIPES, shared
 
-from layered.data.catalog import URLs, untar_data
+from layered.catalog import URLs, untar_data
 
 SEED = int(os.environ.get("LAYERED_SEED", time.time_ns() % 10**9 if LONG else 7))
 KILLS = soak(18, 300)  # of the first test; two are in the last

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset
 
-from layered.data.loader import DataLoader
-from layered.data.loader_set import DataLoaders
-from layered.training.learner import Learner
+from layered.data import DataLoader, DataLoaders
+from layered.training import Learner
 
 X = torch.linspace(-1, 1, 40)[:, None]
 ROWS = TensorDataset(X, 3 * X)

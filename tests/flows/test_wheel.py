@@ -53,7 +53,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_index(installed):
 
 def test_the_installed_wheel_unpacks_its_data_set_outside_the_checkout(installed, tmp_path):
     code = (
-        "import layered; from layered.data.catalog import URLs, datasets, untar_data\n"
+        "import layered; from layered.catalog.catalog import URLs, datasets, untar_data\n"
         "print(layered.__file__)\n"
         "print(len(datasets()))\n"
         "print(sum(1 for _ in untar_data(URLs.FASHION_TINY).rglob('*.png')))\n"

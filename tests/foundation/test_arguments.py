@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layered.foundation.arguments import checked, names_of
-from layered.foundation.errors import BadArgument
+from layered.foundation import BadArgument, checked, names_of
 
 
 @checked

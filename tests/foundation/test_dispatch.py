@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from layered.foundation.dispatch import Verb, annotation, as_types, first_types, most_specific, typedispatch, verb
-from layered.foundation.errors import AmbiguousDispatch, BadArgument
+from layered.foundation import BadArgument, typedispatch, verb
+from layered.foundation.dispatch import Verb, annotation, as_types, first_types, most_specific
+from layered.foundation.errors import AmbiguousDispatch
 
 T = TypeVar("T", bound=int)
 

@@ -10,7 +10,7 @@ import torch
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from layered.foundation.display import get_grid, show_image, show_images, show_title, show_titled_image, subplots
+from layered.foundation import get_grid, show_image, show_images, show_title, show_titled_image, subplots
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ import pickle
 
 import pytest
 
-from layered.foundation import errors
-from layered.foundation.errors import (
+from layered.foundation import (
     BadArgument,
     BadItem,
     LayeredError,
     UnknownLabel,
+    errors,
     failed,
     nearest,
     refuse_unknown,

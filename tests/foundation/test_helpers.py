@@ -8,25 +8,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from layered.foundation.errors import UnsafeFile
-from layered.foundation.helpers import (
+from layered.files import load_pickle, save_pickle
+from layered.foundation import (
     GetAttr,
     Inf,
+    L,
+    UnsafeFile,
     delegates,
     explode_types,
     fastuple,
     first,
     ifnone,
     listify,
-    load_pickle,
     noop,
     range_of,
-    save_pickle,
     store_attr,
     true,
     using_attr,
 )
-from layered.foundation.lists import L
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from layered.foundation.lists import L, coll_repr, mask2idxs
-from layered.foundation.seeds import seeded
+from layered.foundation import L, coll_repr, mask2idxs, seeded
 
 words = L("b", "a", "c", "a")
 

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from layered.foundation.errors import MissingDependency
-from layered.foundation.optional import lazy, require
+from layered.foundation import MissingDependency, lazy, require
 
 
 def test_a_package_that_is_there_is_imported():

@@ -7,10 +7,7 @@ import time
 import pytest
 import torch
 
-from layered.foundation.errors import BadArgument, BadItem, BadValue, LayeredError, OutOfRange
-from layered.foundation.helpers import defaults
-from layered.foundation.lists import L
-from layered.foundation.parallel import parallel
+from layered.foundation import BadArgument, BadItem, BadValue, L, LayeredError, OutOfRange, defaults, parallel
 
 WAYS = [
     {"n_workers": 0},

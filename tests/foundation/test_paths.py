@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from layered.foundation.paths import Path
+from layered.foundation import Path
 
 
 @pytest.fixture

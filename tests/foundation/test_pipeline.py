@@ -9,13 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from layered.foundation.lists import L
-from layered.foundation.pipeline import Pipeline, describe, is_showable
-from layered.foundation.tensors import TensorImage, TitledStr
-from layered.foundation.transform import Transform
+from layered.foundation import L, Pipeline, TensorImage, TitledStr, Transform, describe
+from layered.foundation.pipeline import is_showable
 
 
 class Times(Transform):

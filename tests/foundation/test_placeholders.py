@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layered.foundation.lists import L
-from layered.foundation.placeholders import Self
+from layered.foundation import L, Self
 
 
 @pytest.mark.parametrize(

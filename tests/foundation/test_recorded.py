@@ -5,8 +5,7 @@ import pickle
 import pytest
 from torch import nn
 
-from layered.foundation.errors import BadArgument
-from layered.foundation.recorded import Recorded
+from layered.foundation import BadArgument, Recorded
 
 
 class Base(Recorded):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layered.foundation.errors import BadValue, UnknownName
-from layered.foundation.registry import Registry
+from layered.foundation import BadValue, Registry, UnknownName
 
 
 def test_names_lead_to_items_and_back():

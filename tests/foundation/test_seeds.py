@@ -7,15 +7,13 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
 
-from layered.foundation.seeds import (
+from layered.foundation import (
     Tickets,
     draw,
     draw_batch,
-    draw_generator,
     drawing,
     get_random_states,
     key_of,
@@ -26,6 +24,7 @@ from layered.foundation.seeds import (
     set_random_states,
     set_seed,
 )
+from layered.foundation.seeds import draw_generator
 
 keys = st.integers(min_value=-(1 << 63), max_value=(1 << 63) - 1)
 

@@ -1,8 +1,7 @@
 import pytest
 
-from layered.foundation.errors import CannotTrain
-from layered.foundation.targets import default_loss_for, default_losses
-from layered.nn.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
+from layered.foundation import CannotTrain, default_loss_for, default_losses
+from layered.nn import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue, OutOfRange
-from layered.foundation.tensors import (
+from layered.foundation import (
+    BadValue,
+    OutOfRange,
     TensorBase,
     TensorCategory,
     TensorImage,
@@ -25,7 +26,6 @@ from layered.foundation.tensors import (
     TitledInt,
     TitledStr,
     TitledTensorScalar,
-    _ImageMethod,
     image_methods,
     pca,
     plain,
@@ -33,6 +33,7 @@ from layered.foundation.tensors import (
     retype,
     tensor,
 )
+from layered.foundation.tensors import _ImageMethod
 
 
 def image(**meta):

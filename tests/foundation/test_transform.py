@@ -11,24 +11,27 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
-from layered.foundation.errors import BadArgument
-from layered.foundation.helpers import fastuple
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.seeds import Tickets, drawing
-from layered.foundation.tensors import TensorCategory, TensorImage, TensorMask, TitledStr
-from layered.foundation.transform import (
+from layered.foundation import (
+    BadArgument,
     DisplayedTransform,
     InplaceTransform,
     ItemTransform,
+    Pipeline,
     RandTransform,
+    TensorCategory,
+    TensorImage,
+    TensorMask,
+    Tickets,
+    TitledStr,
     Transform,
+    drawing,
+    fastuple,
     is_foreign,
-    mk_transform,
 )
+from layered.foundation.transform import mk_transform
 
 
 class Add(Transform):

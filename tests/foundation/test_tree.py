@@ -6,12 +6,11 @@ from collections import UserDict, namedtuple
 
 import numpy as np
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from layered.foundation.lists import L
-from layered.foundation.tensors import TensorImage
-from layered.foundation.tree import (
+from layered.foundation import (
+    L,
+    TensorImage,
     default_device,
     find_bs,
     find_device,

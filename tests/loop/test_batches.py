@@ -5,14 +5,10 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import DataLoader as TorchDataLoader, IterableDataset, TensorDataset
 
-from layered.data.loader import DataLoader
-from layered.data.loader_set import DataLoaders
-from layered.loop.batches import length_of, set_epoch, split_batch
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
+from layered.data import DataLoader, DataLoaders
+from layered.loop import Callback, Loop, length_of, set_epoch, split_batch
 
 ROWS = TensorDataset(torch.arange(12.0).reshape(6, 2), torch.arange(6.0)[:, None])
 

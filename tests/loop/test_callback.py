@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from layered.foundation.errors import BadEvent, CannotTrain
-from layered.loop.callback import Callback, callbacks_of
-from layered.loop.loop import Loop
+from layered.foundation import BadEvent, CannotTrain
+from layered.loop import Callback, Loop, callbacks_of
 
 
 def learner(cbs=None) -> Loop:

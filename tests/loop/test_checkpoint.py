@@ -10,15 +10,12 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset
 
-from layered.callback.schedule import fit_one_cycle
-from layered.data.loader import DataLoader
-from layered.foundation.errors import BadValue, CannotRestore, CannotSave, NotFoundPath
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.loop import Loop
+from layered.callback import fit_one_cycle
+from layered.data import DataLoader
+from layered.foundation import BadValue, CannotRestore, CannotSave, NotFoundPath
+from layered.loop import Callback, Checkpoint, Loop
 
 
 class Boom(RuntimeError):
@@ -99,7 +96,7 @@ def test_a_killed_process_goes_on_in_a_new_one(tmp_path):
         import os, sys
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         import torch, test_checkpoint as t
-        from layered.loop.callback import Callback
+        from layered.loop import Callback
         learn = t.learner("torch's")
         kill = int(sys.argv[1])
         class Kill(Callback):
@@ -126,7 +123,7 @@ def test_finished_fits_return_at_once(tmp_path):
 
 
 def test_accumulated_gradients_are_kept(tmp_path):
-    from layered.loop.events import CancelBatchException
+    from layered.loop import CancelBatchException
 
     class EveryThird(Callback):
         order = 20

@@ -10,11 +10,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.rate_finder import lr_find
-from layered.foundation.errors import BadValue, CannotTrain
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
-from layered.training.inference import get_preds
+from layered.callback import lr_find
+from layered.foundation import BadValue, CannotTrain
+from layered.inference import get_preds
+from layered.loop import Callback, Loop
 
 
 def batches(count=3):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from layered.foundation.errors import BadValue
-from layered.loop.durations import Duration, Every, Moment
+from layered.foundation import BadValue
+from layered.loop import Duration, Every
+from layered.loop.durations import Moment
 from layered.loop.state import State
 
 

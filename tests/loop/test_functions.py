@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.rate_finder import lr_find
-from layered.foundation.errors import BadArgument, BadEvent, BadValue
-from layered.loop.events import declare_event
-from layered.loop.loop import Loop
+from layered.callback import lr_find
+from layered.foundation import BadArgument, BadEvent, BadValue
+from layered.loop import Loop, declare_event
 
 
 def learner(count=5, **kwargs) -> Loop:

@@ -8,12 +8,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.gradients import GradientAccumulation, GradientClip
-from layered.callback.precision import AMPMode, MixedPrecision
-from layered.foundation.errors import BadValue, CannotRestore, CannotTrain, UnknownName
-from layered.loop.callback import Callback
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD, Adam
+from layered.callback import AMPMode, GradientAccumulation, GradientClip, MixedPrecision
+from layered.foundation import BadValue, CannotRestore, CannotTrain, UnknownName
+from layered.loop import Callback, Loop
+from layered.optim import SGD, Adam
 
 
 def a_gan(points, **kwargs) -> Loop:

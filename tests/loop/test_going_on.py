@@ -10,15 +10,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
-from layered.foundation.archive import read_archive, write_archive
-from layered.foundation.errors import BadFile, CannotRestore, CannotSave, LayeredError
-from layered.foundation.helpers import noop
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint, checkpoint_files
-from layered.loop.finding import MARK
-from layered.loop.loop import Loop
-from layered.loop.restoring import Resume
-from layered.optim.zoo import SGD, Adam, Lamb, RMSProp
+from layered.files import read_archive, write_archive
+from layered.foundation import BadFile, CannotRestore, CannotSave, LayeredError, noop
+from layered.loop import Callback, Checkpoint, Loop, Resume
+from layered.loop.resume.checkpoint import checkpoint_files
+from layered.loop.resume.finding import MARK
+from layered.optim import SGD, Adam, Lamb, RMSProp
 
 X = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
 SET = TensorDataset(X, X.sum(1, keepdim=True))

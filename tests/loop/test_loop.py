@@ -9,13 +9,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadEvent, BadValue, CannotTrain, EmptySource
-from layered.foundation.tensors import TensorImage
-from layered.loop import events
-from layered.loop.callback import Callback
-from layered.loop.events import Event, declare_event
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD, Adam
+from layered.foundation import BadEvent, BadValue, CannotTrain, EmptySource, TensorImage
+from layered.loop import Callback, Event, Loop, declare_event, events
+from layered.optim import SGD, Adam
 
 
 def batches(count: int = 3, rows: int = 4) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from torch.utils.data import DataLoader as TorchDataLoader
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader as TorchDataLoader, Dataset
 
-from layered.loop.loop import Loop
+from layered.loop import Loop
 from layered.loop.state import State
-from layered.optim.zoo import SGD
+from layered.optim import SGD
 
 g = torch.Generator().manual_seed(1)
 ROWS = [(x, x.sum(0, keepdim=True)) for x in torch.randn(12, 2, generator=g)]

@@ -12,18 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
-from layered.callback.gradients import GradientAccumulation
-from layered.callback.limits import TimeLimit
-from layered.callback.progress import ProgressCallback
-from layered.data.loader import DataLoader
-from layered.foundation.errors import BadValue, CannotRestore
-from layered.loop.callback import Callback
-from layered.loop.loop import ESSENTIAL_CALLBACKS, Loop
-from layered.loop.processes import merge_metrics, unwrapped
-from layered.loop.restoring import Resume
-from layered.metrics.accumulated import AccumMetric
-from layered.metrics.metric import Metric
-from layered.optim.zoo import SGD
+from layered.callback import GradientAccumulation, ProgressCallback, TimeLimit
+from layered.data import DataLoader
+from layered.foundation import BadValue, CannotRestore
+from layered.loop import ESSENTIAL_CALLBACKS, Callback, Loop, Resume, unwrapped
+from layered.loop.processes import merge_metrics
+from layered.metrics import AccumMetric, Metric
+from layered.optim import SGD
 
 g = torch.Generator().manual_seed(0)
 X = torch.randn(21, 3, generator=g)

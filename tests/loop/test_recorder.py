@@ -6,15 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.schedule import ParamScheduler
-from layered.foundation.errors import OutOfRange, UnknownName
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.loop import Loop
-from layered.loop.recorder import Recorder, format_time
-from layered.loop.restoring import Resume
-from layered.metrics.accumulated import AccumMetric
-from layered.metrics.metric import Metric
+from layered.callback import ParamScheduler
+from layered.foundation import OutOfRange, UnknownName
+from layered.loop import Callback, Checkpoint, Loop, Recorder, Resume, format_time
+from layered.metrics import AccumMetric, Metric
 
 
 def batches(rows=(4, 4, 2)):

@@ -11,14 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.averaging import EMACallback
-from layered.foundation import durable
-from layered.foundation.durable import Disk
-from layered.foundation.errors import CannotRestore, CannotSave
-from layered.loop.callback import Callback
-from layered.loop.checkpoint import Checkpoint
-from layered.loop.loop import Loop
-from layered.loop.restoring import Resume
+from layered.callback import EMACallback
+from layered.files import durable
+from layered.files.durable import Disk
+from layered.foundation import CannotRestore, CannotSave
+from layered.loop import Callback, Checkpoint, Loop, Resume
 
 
 class Boom(RuntimeError):

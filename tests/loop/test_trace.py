@@ -7,12 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback.gradients import GradientClip
-from layered.callback.schedule import ParamScheduler
-from layered.loop.callback import Callback
-from layered.loop.events import declare_event
-from layered.loop.loop import Loop
-from layered.optim.zoo import SGD
+from layered.callback import GradientClip, ParamScheduler
+from layered.loop import Callback, Loop, declare_event
+from layered.optim import SGD
 
 
 def learner(**kwargs) -> Loop:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadFile, CannotRestore, CannotSave, NotFoundPath
-from layered.loop.loop import Loop
+from layered.foundation import BadFile, CannotRestore, CannotSave, NotFoundPath
+from layered.loop import Loop
 
 
 def learner(path, width=3) -> Loop:

@@ -3,11 +3,9 @@ import sklearn.metrics as sk
 import torch
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.metrics.accumulated import SETTLE_EVERY, AccumMetric, ActivationType, optim_metric, skm_to_fastai
-from layered.metrics.classification import accuracy
-from layered.metrics.ranking import RocAuc
-from layered.metrics.regression import SpearmanCorrCoef
+from layered.foundation import BadArgument, BadValue
+from layered.metrics import AccumMetric, RocAuc, SpearmanCorrCoef, accuracy, optim_metric, skm_to_fastai
+from layered.metrics.accumulated import SETTLE_EVERY, ActivationType
 
 
 def run(metric, batches):

@@ -4,9 +4,9 @@ import pytest
 import sklearn.metrics as sk
 import torch
 
-from layered.foundation.errors import BadArgument
+from layered.foundation import BadArgument
+from layered.metrics import MetricSet, mk_metric
 from layered.metrics.adapted import ScorerMetric
-from layered.metrics.metric_set import MetricSet, mk_metric
 
 
 class MeanSquaredError:

@@ -4,11 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from layered.foundation.errors import BadArgument
-from layered.loop.loop import Loop
-from layered.metrics.averages import AvgLoss, AvgMetric, AvgSmoothLoss, LossMetric, LossMetrics, mean_of
-from layered.metrics.metric_set import MetricSet
-from layered.metrics.text import Perplexity
+from layered.foundation import BadArgument
+from layered.loop import Loop
+from layered.metrics import AvgLoss, AvgMetric, AvgSmoothLoss, LossMetric, LossMetrics, MetricSet, Perplexity, mean_of
 
 LOSSES = [1.0, 2.0, 4.0]
 SIZES = [4, 4, 2]

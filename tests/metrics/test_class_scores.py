@@ -2,20 +2,26 @@ import pytest
 import sklearn.metrics as sk
 import torch
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.metrics.class_scores import (
+from layered.foundation import BadArgument, BadValue
+from layered.metrics import (
     BalancedAccuracy,
     CohenKappa,
+    Dice,
+    DiceMulti,
     F1Score,
+    F1ScoreMulti,
     FBeta,
     HammingLoss,
     Jaccard,
+    JaccardCoeff,
+    JaccardCoeffMulti,
+    JaccardMulti,
     MatthewsCorrCoef,
+    MatthewsCorrCoefMulti,
     Precision,
     Recall,
+    RecallMulti,
 )
-from layered.metrics.label_scores import F1ScoreMulti, JaccardMulti, MatthewsCorrCoefMulti, RecallMulti
-from layered.metrics.segmentation import Dice, DiceMulti, JaccardCoeff, JaccardCoeffMulti
 
 SIZES = [1, 7, 64, 200]
 

@@ -2,10 +2,8 @@ import pytest
 import sklearn.metrics as sk
 import torch
 
-from layered.foundation.errors import BadValue
-from layered.foundation.tensors import TensorCategory
-from layered.metrics.classification import accuracy, accuracy_multi, error_rate, foreground_acc, top_k_accuracy
-from layered.metrics.metric_set import mk_metric
+from layered.foundation import BadValue, TensorCategory
+from layered.metrics import accuracy, accuracy_multi, error_rate, foreground_acc, mk_metric, top_k_accuracy
 
 SIZES = [1, 7, 64, 200]
 

@@ -20,9 +20,8 @@ from torch.nn import functional as F
 
 from layered import basics
 from layered.loop.processes import merge_metrics
-from layered.metrics.metric import Metric
-from layered.metrics.metric_set import MetricSet, mk_metric
-from layered.metrics.names import metric_names
+from layered.metrics import Metric, MetricSet, mk_metric
+from layered.metrics.metric_set import metric_names
 
 IGNORED = 7
 ROWS = 100

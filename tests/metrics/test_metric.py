@@ -4,15 +4,20 @@ import pickle
 import pytest
 import torch
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.metrics.accumulated import AccumMetric
-from layered.metrics.averages import AvgMetric
-from layered.metrics.class_scores import F1Score, Precision, Recall
-from layered.metrics.classification import accuracy
+from layered.foundation import BadArgument, BadValue
+from layered.metrics import (
+    AccumMetric,
+    AvgMetric,
+    F1Score,
+    Metric,
+    MetricSet,
+    Precision,
+    Recall,
+    accuracy,
+    mk_metric,
+    rmse,
+)
 from layered.metrics.inputs import flatten_check
-from layered.metrics.metric import Metric
-from layered.metrics.metric_set import MetricSet, mk_metric
-from layered.metrics.regression import rmse
 
 
 class Largest(Metric):

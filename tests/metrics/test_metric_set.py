@@ -7,15 +7,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.loop.loop import Loop
-from layered.metrics.averages import ValueMetric
-from layered.metrics.class_scores import F1Score, Precision, Recall
-from layered.metrics.classification import accuracy
+from layered.foundation import BadArgument, BadValue
+from layered.loop import Loop
+from layered.metrics import F1Score, Metric, MetricSet, Precision, Recall, ValueMetric, accuracy, mk_metric, rmse
 from layered.metrics.counts import ClassCounts
-from layered.metrics.metric import Metric
-from layered.metrics.metric_set import MetricSet, mk_metric
-from layered.metrics.regression import rmse
 
 
 class OldStyleMetric(Metric):

@@ -5,10 +5,9 @@ import pytest
 import sklearn.metrics as sk
 import torch
 
-from layered.foundation.errors import UnknownName
-from layered.metrics.averages import AvgMetric
-from layered.metrics.metric_set import MetricSet, mk_metric
-from layered.metrics.names import metric_names, register_metric
+from layered.foundation import UnknownName
+from layered.metrics import AvgMetric, MetricSet, mk_metric, register_metric
+from layered.metrics.metric_set import metric_names
 
 
 def test_a_name_averages_as_the_number_of_classes_asks():
@@ -64,7 +63,7 @@ def test_each_name_gives_a_metric_of_its_own():
 def test_names_need_no_heavy_package():
     code = """
 import sys
-from layered.metrics.metric_set import MetricSet
+from layered.metrics import MetricSet
 MetricSet(["f1", "roc_auc", "spearman", "cohen_kappa"])
 print(*{"sklearn", "scipy", "pandas"} & set(sys.modules))
 """

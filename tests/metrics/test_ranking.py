@@ -2,16 +2,8 @@ import pytest
 import sklearn.metrics as sk
 import torch
 
-from layered.foundation.errors import BadValue
-from layered.metrics.ranking import (
-    APScoreBinary,
-    APScoreMulti,
-    BrierScore,
-    BrierScoreMulti,
-    RocAuc,
-    RocAucBinary,
-    RocAucMulti,
-)
+from layered.foundation import BadValue
+from layered.metrics import APScoreBinary, APScoreMulti, BrierScore, BrierScoreMulti, RocAuc, RocAucBinary, RocAucMulti
 
 
 @pytest.fixture

@@ -4,16 +4,7 @@ import pytest
 import sklearn.metrics as sk
 import torch
 
-from layered.metrics.metric_set import mk_metric
-from layered.metrics.regression import (
-    ExplainedVariance,
-    PearsonCorrCoef,
-    R2Score,
-    SpearmanCorrCoef,
-    mae,
-    mse,
-    rmse,
-)
+from layered.metrics import ExplainedVariance, PearsonCorrCoef, R2Score, SpearmanCorrCoef, mae, mk_metric, mse, rmse
 
 
 def test_r2_keeps_its_precision_far_from_zero():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from layered.foundation.errors import BadValue
-from layered.metrics.text import CorpusBLEUMetric, Perplexity
+from layered.foundation import BadValue
+from layered.metrics import CorpusBLEUMetric, Perplexity
 
 
 def test_bleu_of_a_small_corpus_is_that_worked_by_hand():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from layered.nn.attention import PooledSelfAttention2d, SelfAttention, SimpleSelfAttention
+from layered.nn import PooledSelfAttention2d, SelfAttention, SimpleSelfAttention
 
 
 def picture():

@@ -6,12 +6,19 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadFile, NotExportable, UnknownName
-from layered.foundation.registry import functions, modules
-from layered.nn.convolution import ConvLayer, LinBnDrop, NormType
-from layered.nn.describe import describe, rebuild
-from layered.nn.layers import Embedding, Flatten, Lambda, Module
-from layered.nn.pooling import AdaptiveConcatPool2d
+from layered.foundation import BadFile, NotExportable, UnknownName, functions, modules
+from layered.nn import (
+    AdaptiveConcatPool2d,
+    ConvLayer,
+    Embedding,
+    Flatten,
+    Lambda,
+    LinBnDrop,
+    Module,
+    NormType,
+    describe_module,
+    rebuild_module,
+)
 
 
 @pytest.fixture
@@ -21,7 +28,7 @@ def registries(monkeypatch):
 
 
 def again(model):
-    return rebuild(json.loads(json.dumps(describe(model))))
+    return rebuild_module(json.loads(json.dumps(describe_module(model))))
 
 
 def test_a_rebuilt_model_with_the_old_weights_predicts_the_same():
@@ -68,13 +75,13 @@ def test_common_layers_come_back_with_their_arguments(layer):
 
 
 def test_defaults_are_left_out_of_torch_layers():
-    assert describe(nn.Linear(2, 3))["args"] == {"in_features": 2, "out_features": 3}
+    assert describe_module(nn.Linear(2, 3))["args"] == {"in_features": 2, "out_features": 3}
 
 
 def test_describing_draws_nothing_and_changes_nothing():
     model = nn.Sequential(nn.Linear(2, 3))
     random = torch.get_rng_state()
-    describe(model)
+    describe_module(model)
     assert torch.equal(torch.get_rng_state(), random)
 
 
@@ -88,7 +95,7 @@ def test_functions_are_stored_by_registered_name(registries):
     functions.add("tests.double", lambda x: 2 * x)
     assert again(nn.Sequential(Lambda(functions.get("tests.double"))))(torch.ones(1)).item() == 2
     with pytest.raises(NotExportable, match="registered") as caught:
-        describe(nn.Sequential(Lambda(F.relu)))
+        describe_module(nn.Sequential(Lambda(F.relu)))
     assert "0.func" in caught.value.problem
 
 
@@ -111,7 +118,7 @@ class Unregistered(nn.Module):
 
 def test_an_unregistered_class_is_refused_with_its_place_and_a_fix():
     with pytest.raises(NotExportable) as caught:
-        describe(nn.Sequential(nn.ReLU(), nn.Sequential(Unregistered())))
+        describe_module(nn.Sequential(nn.ReLU(), nn.Sequential(Unregistered())))
     assert "Unregistered at '1.0'" in caught.value.problem
     assert "model=build()" in caught.value.fix
 
@@ -120,19 +127,19 @@ def test_a_model_changed_after_construction_is_refused():
     block = LinBnDrop(4, 3, act=nn.ReLU())
     block[-1] = nn.Sigmoid()
     with pytest.raises(NotExportable, match="changed after it was built"):
-        describe(nn.Sequential(block))
+        describe_module(nn.Sequential(block))
 
 
 def test_a_replaced_forward_is_refused():
     layer = nn.ReLU()
     layer.forward = lambda x: x
     with pytest.raises(NotExportable, match="forward of its own"):
-        describe(layer)
+        describe_module(layer)
 
 
 def test_a_kind_that_is_not_registered_here_is_an_unknown_name():
     with pytest.raises(UnknownName, match="Linaer") as caught:
-        rebuild({"kind": "torch.Linaer", "args": {}})
+        rebuild_module({"kind": "torch.Linaer", "args": {}})
     assert "torch.Linear" in caught.value.fix
 
 
@@ -152,16 +159,16 @@ def test_a_kind_that_is_not_registered_here_is_an_unknown_name():
 )
 def test_what_is_no_description_is_a_bad_file(node):
     with pytest.raises(BadFile):
-        rebuild(node)
+        rebuild_module(node)
 
 
 def test_shapes_are_checked_before_memory_is_taken():
     model = nn.Linear(2, 3)
     shapes = {name: list(x.shape) for name, x in model.state_dict().items()}
-    assert rebuild(describe(model), shapes).weight.device.type == "cpu"
+    assert rebuild_module(describe_module(model), shapes).weight.device.type == "cpu"
     huge = {"kind": "torch.Linear", "args": {"in_features": 10**7, "out_features": 10**7}}
     with pytest.raises(BadFile, match="does not fit"):
-        rebuild(huge, shapes)
+        rebuild_module(huge, shapes)
 
 
 class Scaled(nn.Module):
@@ -186,6 +193,6 @@ def test_a_plain_module_is_described_by_its_attributes_or_not_at_all(registries)
     modules.add("tests.Forgetful", Forgetful)
     assert again(nn.Sequential(Scaled(3.0)))(torch.ones(1)).item() == 3
     with pytest.raises(NotExportable, match="does not keep its argument 'by'"):
-        describe(nn.Sequential(Forgetful(3.0)))
+        describe_module(nn.Sequential(Forgetful(3.0)))
     with pytest.raises(NotExportable, match="attributes that differ"):
-        describe(nn.Sequential(Scaled(3.0, twice=True)))
+        describe_module(nn.Sequential(Scaled(3.0, twice=True)))

@@ -3,18 +3,18 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
-from layered.nn.hooks import (
+from layered.foundation import BadValue
+from layered.nn import (
     Hook,
     Hooks,
     dummy_eval,
     hook_output,
     hook_outputs,
+    in_channels,
     model_sizes,
     num_features_model,
     undisturbed,
 )
-from layered.nn.walking import in_channels
 
 
 @pytest.fixture

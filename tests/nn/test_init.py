@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from layered.nn.init import apply_init, cond_init, init_default, init_for, init_linear, norm_types, trunc_normal_
+from layered.nn import apply_init, cond_init, init_default, init_linear, norm_types, trunc_normal_
+from layered.nn.init import init_for
 
 
 def test_apply_init_leaves_norms_and_vectors_alone():

@@ -6,42 +6,44 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
-from layered.nn.activations import (
+from layered.foundation import BadValue
+from layered.nn import (
+    AdaptiveAvgPool,
+    AdaptiveConcatPool1d,
+    AdaptiveConcatPool2d,
+    AvgPool,
+    BatchNorm,
+    BatchNorm1dFlat,
+    ConvLayer,
+    Embedding,
+    Flatten,
+    InstanceNorm,
+    Lambda,
+    LinBnDrop,
+    MaxPool,
     Mish,
+    Module,
+    NormType,
+    ParameterModule,
+    PartialLambda,
+    PoolFlatten,
+    PoolType,
+    ResizeBatch,
     SigmoidRange,
+    SimpleCNN,
     Swish,
+    TimeDistributed,
+    View,
+    adaptive_pool,
     inplace_relu,
     mish,
+    module,
+    sequential,
     sigmoid,
     sigmoid_,
     sigmoid_range,
     swish,
     vleaky_relu,
-)
-from layered.nn.convolution import BatchNorm, BatchNorm1dFlat, ConvLayer, InstanceNorm, LinBnDrop, NormType, SimpleCNN
-from layered.nn.layers import (
-    Embedding,
-    Flatten,
-    Lambda,
-    Module,
-    ParameterModule,
-    PartialLambda,
-    ResizeBatch,
-    TimeDistributed,
-    View,
-    module,
-    sequential,
-)
-from layered.nn.pooling import (
-    AdaptiveAvgPool,
-    AdaptiveConcatPool1d,
-    AdaptiveConcatPool2d,
-    AvgPool,
-    MaxPool,
-    PoolFlatten,
-    PoolType,
-    adaptive_pool,
 )
 
 

@@ -7,10 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
-from layered.foundation.registry import losses
-from layered.foundation.tensors import TensorCategory, TensorMask
-from layered.nn.losses import (
+from layered.foundation import BadValue, TensorCategory, TensorMask, losses
+from layered.nn import (
     BaseLoss,
     BCELossFlat,
     BCEWithLogitsLossFlat,

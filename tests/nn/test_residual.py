@@ -5,11 +5,10 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from layered.nn.attention import SimpleSelfAttention
-from layered.nn.layers import Lambda
-from layered.nn.pooling import MaxPool
-from layered.nn.residual import (
+from layered.nn import (
     Cat,
+    Lambda,
+    MaxPool,
     MergeLayer,
     ProdLayer,
     ResBlock,
@@ -18,6 +17,7 @@ from layered.nn.residual import (
     SeparableBlock,
     SequentialEx,
     SEResNeXtBlock,
+    SimpleSelfAttention,
 )
 
 

@@ -1,8 +1,8 @@
 import torch
 from torch import nn
 
-from layered.foundation.tensors import TensorImage
-from layered.nn.summary import module_summary
+from layered.foundation import TensorImage
+from layered.nn import module_summary
 
 
 class Twice(nn.Module):

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
-from layered.nn.surgery import adapt_first_layer, cut_model, has_pool_type, num_features
+from layered.foundation import BadValue
+from layered.nn import adapt_first_layer, cut_model
+from layered.nn.surgery import has_pool_type, num_features
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from layered.nn.convolution import NormType
-from layered.nn.upsampling import PixelShuffle_ICNR, icnr_init
+from layered.nn import NormType, PixelShuffle_ICNR, icnr_init
 
 
 @pytest.mark.parametrize("norm_type", [NormType.Weight, NormType.Spectral, None])

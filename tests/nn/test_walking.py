@@ -1,8 +1,8 @@
 import torch
 from torch import nn
 
-from layered.nn.layers import ParameterModule
-from layered.nn.walking import (
+from layered.nn import (
+    ParameterModule,
     children_and_parameters,
     flatten_model,
     has_children,

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from layered.foundation.errors import BadArgument, BadValue, OutOfRange
-from layered.foundation.lists import L
-from layered.optim.groups import (
-    as_groups,
+from layered.foundation import BadArgument, BadValue, L, OutOfRange
+from layered.optim import (
+    SGD,
+    Adam,
+    Optimizer,
     discriminative,
     force_train,
     mark_no_decay,
@@ -16,8 +17,7 @@ from layered.optim.groups import (
     params,
     trainable_params,
 )
-from layered.optim.optimizer import Optimizer
-from layered.optim.zoo import SGD, Adam
+from layered.optim.groups import as_groups
 
 
 def model():

@@ -9,13 +9,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue, UnknownName
-from layered.optim import stats
-from layered.optim.optimizer import Optimizer
-from layered.optim.stats import average_sqr_grad
-from layered.optim.steppers import momentum_step, sgd_step, weight_decay
+from layered.foundation import BadArgument, BadValue, UnknownName
+from layered.optim import SGD, Adam, Optimizer, average_sqr_grad, momentum_step, sgd_step, stats, weight_decay
 from layered.optim.update import elementwise
-from layered.optim.zoo import SGD, Adam
 
 
 def weights(*shapes):

@@ -14,12 +14,9 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.testing import assert_close
 
-from layered.foundation.archive import read_archive, write_archive
-from layered.foundation.errors import BadArgument
-from layered.loop.packing import pack, unpack
-from layered.optim import zoo
-from layered.optim.groups import mark_no_decay
-from layered.optim.zoo import SGD, Adam, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, ranger
+from layered.files import pack, read_archive, unpack, write_archive
+from layered.foundation import BadArgument
+from layered.optim import SGD, Adam, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, mark_no_decay, ranger, zoo
 from layered.testing.tiny import synth_learner
 
 RECIPES = {

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from layered.foundation.errors import BadValue, OutOfRange
-from layered.optim.schedules import (
+from layered.foundation import BadValue, OutOfRange
+from layered.optim import (
     SchedCos,
     SchedExp,
     SchedLin,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from layered.foundation.errors import UnknownName
-from layered.optim.slab import Slab
+from layered.foundation import UnknownName
+from layered.optim.update import Slab
 
 
 def a_slab(*shapes):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
-from layered.optim.zoo import SGD, Adam, RAdam, RMSProp
+from layered.foundation import BadValue
+from layered.optim import SGD, Adam, RAdam, RMSProp
 
 ADAM = {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.1}
 

@@ -5,12 +5,22 @@ from functools import partial
 import pytest
 import torch
 
-from layered.foundation.errors import BadArgument, UnknownName
-from layered.optim.optimizer import Optimizer
-from layered.optim.stats import average_grad, average_sqr_grad, debias, step_stat
-from layered.optim.steppers import adam_step, l2_reg, momentum_step, sgd_step, weight_decay
+from layered.foundation import BadArgument, UnknownName
+from layered.optim import (
+    SGD,
+    Adam,
+    Optimizer,
+    adam_step,
+    average_grad,
+    average_sqr_grad,
+    debias,
+    l2_reg,
+    momentum_step,
+    sgd_step,
+    step_stat,
+    weight_decay,
+)
 from layered.optim.update import elementwise, hyper_defaults, keeps
-from layered.optim.zoo import SGD, Adam
 
 
 def weight(*values):

@@ -9,10 +9,8 @@ import timm.optim
 import torch
 from torch import nn
 
-from layered.foundation.errors import BadArgument
-from layered.optim.groups import force_train, mark_no_decay
-from layered.optim.wrappers import OptimWrapper
-from layered.optim.zoo import Adam
+from layered.foundation import BadArgument
+from layered.optim import Adam, OptimWrapper, force_train, mark_no_decay
 
 
 def model():

@@ -9,9 +9,21 @@ import timm.optim
 import torch
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, OutOfRange
-from layered.optim import optimizer as driver
-from layered.optim.zoo import SGD, Adam, AdamW, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, ranger
+from layered.foundation import BadArgument, OutOfRange
+from layered.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    Lamb,
+    Larc,
+    Lion,
+    Lookahead,
+    QHAdam,
+    RAdam,
+    RMSProp,
+    optimizer as driver,
+    ranger,
+)
 
 SHAPES = [(40, 7), (7,), (), (3, 4, 5), (1, 300)]
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from layered.foundation.errors import EmptySource, LayeredError
+from layered.foundation import EmptySource, LayeredError
 from layered.tabular.all import (
     Categorify,
     FillMissing,

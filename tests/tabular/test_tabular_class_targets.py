@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 from layered.tabular.all import Categorify, CategoryBlock, Normalize, TabularPandas, load_learner, tabular_learner
 
 X = np.arange(60) % 3 * 10.0

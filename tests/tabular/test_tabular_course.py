@@ -7,7 +7,7 @@ import torch
 from people import CATS, CONTS, PROCS, people
 from sklearn.ensemble import RandomForestRegressor
 
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 from layered.tabular.all import (
     Categorify,
     F,

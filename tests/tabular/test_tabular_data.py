@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.testing import assert_close
 
 from layered.data.in_memory import row_taker
-from layered.foundation.errors import BadArgument, BadValue
+from layered.foundation import BadArgument, BadValue
 from layered.tabular.all import (
     CategoryBlock,
     ItemTransform,

@@ -6,8 +6,8 @@ import datetime as dt
 import pandas as pd
 import pytest
 
-from layered.foundation.errors import BadValue
-from layered.tabular.dates import add_datepart, add_elapsed_times, make_date
+from layered.foundation import BadValue
+from layered.tabular import add_datepart, add_elapsed_times, make_date
 
 DAYS = ["2020-02-29", "2021-01-01", "2019-12-31", "2011-11-16", "2024-03-31", "2023-10-01"]
 

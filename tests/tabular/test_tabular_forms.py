@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadValue
+from layered.data import CategoryMap
+from layered.foundation import BadValue
+from layered.tabular import Levels, numbers_of
 from layered.tabular.all import Categorify, FillMissing, Normalize, TabularPandas, load_learner, tabular_learner
-from layered.tabular.columns import Levels, number_of, numbers_of, plain_level
+from layered.tabular.columns import number_of, plain_level
 
 DAYS = [pd.Timestamp("2020-01-01"), pd.Timestamp("2021-05-06")]
 NEAR_IDS = [9007199254740992, 9007199254740993]  # as floats they are the same number

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layered.foundation.errors import BadArgument, BadValue, NotFoundPath
-from layered.tabular.frames import as_frame, cont_cat_split, df_shrink, df_shrink_dtypes, read_table
+from layered.foundation import BadArgument, BadValue, NotFoundPath
+from layered.tabular import as_frame, cont_cat_split, df_shrink, df_shrink_dtypes, read_table
 
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 FRAME = pd.DataFrame(ROWS)

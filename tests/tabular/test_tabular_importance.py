@@ -7,11 +7,13 @@ import torch
 from people import CATS, CONTS, PROCS, people
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.inspection import partial_dependence as sk_partial_dependence
-from sklearn.inspection import permutation_importance as sk_permutation_importance
+from sklearn.inspection import (
+    partial_dependence as sk_partial_dependence,
+    permutation_importance as sk_permutation_importance,
+)
 from torch import nn
 
-from layered.foundation.errors import BadArgument, BadValue
+from layered.foundation import BadArgument, BadValue
 from layered.tabular.all import (
     TabularLearner,
     TabularPandas,

@@ -12,8 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue, EmptySource, NotExportable
-from layered.foundation.registry import transforms
+from layered.foundation import BadArgument, BadValue, EmptySource, NotExportable, transforms
 from layered.tabular.all import (
     BCEWithLogitsLossFlat,
     CategoryBlock,

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.nn.describe import describe, rebuild
+from layered.foundation import BadArgument, BadValue
+from layered.nn import describe_module, rebuild_module
 from layered.tabular.all import TabularModel, TabularResNet, emb_sz_rule, get_emb_sz, tabular_config
 
 SIZES = [(4, 3), (5, 4)]
@@ -83,7 +83,7 @@ def test_the_residual_network_is_its_formula(batch):
     ids=["mlp", "activation as a module", "resnet"],
 )
 def test_models_are_data(model, batch):
-    twin = rebuild(describe(model))
+    twin = rebuild_module(describe_module(model))
     twin.load_state_dict(model.state_dict())
     assert_close(twin.eval()(*batch), model.eval()(*batch))
 

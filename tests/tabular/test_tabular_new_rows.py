@@ -7,7 +7,7 @@ import torch
 from people import CATS, CONTS, PROCS, people
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 from layered.tabular.all import Categorify, FillMissing, FillStrategy, TabularPandas, TabularProc, tabular_learner
 
 

@@ -7,7 +7,7 @@ from people import CONTS
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 from layered.tabular.all import (
     Category,
     CrossEntropyLossFlat,

@@ -8,7 +8,7 @@ import time
 import warnings
 from pathlib import Path
 
-from layered.foundation.errors import LayeredError
+from layered.foundation import LayeredError
 from layered.vision.all import create_vision_model, load_learner
 
 good, folder = sys.argv[1:]

@@ -18,8 +18,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.collab.all import CollabDataLoaders, collab_learner
-from layered.foundation.archive import read_archive, write_archive
-from layered.foundation.errors import (
+from layered.files import read_archive, write_archive
+from layered.foundation import (
     BadFile,
     BadItem,
     CannotRestore,
@@ -29,8 +29,9 @@ from layered.foundation.errors import (
     NotExportable,
     NotFoundPath,
     UnknownName,
+    functions,
+    transforms,
 )
-from layered.foundation.registry import functions, transforms
 from layered.tabular.all import TabularDataLoaders, tabular_learner
 from layered.vision.all import (
     CategoryBlock,

@@ -9,7 +9,8 @@ from fixtures.write_fixtures import build, predictions
 from safetensors import safe_open
 
 from layered.basics import load_learner
-from layered.foundation.archive import FORMAT, read_archive
+from layered.files import read_archive
+from layered.files.archive import FORMAT
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FORMATS = sorted(FIXTURES.glob("format_*"))

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.callback.progress import ProgressCallback
-from layered.foundation.errors import CannotSave
+from layered.callback import ProgressCallback
+from layered.foundation import CannotSave
 from layered.vision.all import Callback, CrossEntropyLossFlat, Learner, Recorder, TrainEvalCallback
 
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from layered.data.encodings import CategoryMap
-from layered.foundation.errors import BadFile, LayeredError, NotExportable, UnknownName
-from layered.foundation.registry import functions
-from layered.training.pipelines import describe, rebuild
+from layered.data import CategoryMap
+from layered.foundation import BadFile, LayeredError, NotExportable, UnknownName, functions
+from layered.training import describe_data, rebuild_data
 from layered.vision.all import (
     Categorize,
     CrossEntropyLossFlat,
@@ -30,7 +29,7 @@ from layered.vision.all import (
 
 def through_a_file(value):
     tensors = {}
-    return rebuild(json.loads(json.dumps(describe(value, tensors, "here"))), tensors)
+    return rebuild_data(json.loads(json.dumps(describe_data(value, tensors, "here"))), tensors)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +97,12 @@ def test_each_refusal_names_the_place_and_the_way_out():
     cases = {"move own out": own, "move Own out": Own(), "make the lambda a def": lambda x: x}
     for way_out, value in cases.items():
         with pytest.raises(NotExportable, match=way_out) as caught:
-            describe(Pipeline([Normalize.from_stats(*imagenet_stats), value]), {}, "after_batch")
+            describe_data(Pipeline([Normalize.from_stats(*imagenet_stats), value]), {}, "after_batch")
         assert caught.value.problem.startswith("after_batch[")
     with pytest.raises(NotExportable, match=r"decode|def"):
-        describe(Transform(functions.get("vision.PILImage.create"), dec=own), {}, "after_batch")
+        describe_data(Transform(functions.get("vision.PILImage.create"), dec=own), {}, "after_batch")
     with pytest.raises(NotExportable):
-        describe({"a": object()}, {}, "here")
+        describe_data({"a": object()}, {}, "here")
 
 
 CHOSEN = 16 * (2**61 - 1)  # Python gives all its multiples the same hash
@@ -134,4 +133,4 @@ CHOICES = [n * CHOSEN for n in range(200)]
 )
 def test_a_description_that_makes_no_sense_is_refused(described, error):
     with pytest.raises(error):
-        rebuild(described, {})
+        rebuild_data(described, {})

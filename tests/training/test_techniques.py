@@ -6,17 +6,14 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
-from layered.callback import compiling, memory_format, precision, trials
-from layered.callback.averaging import EMACallback
-from layered.callback.precision import AMPMode
-from layered.data.loader_set import DataLoaders
-from layered.training.learner import Learner
-from layered.training.loading import load_learner
+from layered.callback import AMPMode, EMACallback, precision, speed, trials
+from layered.data import DataLoaders
+from layered.training import Learner, load_learner
 
 VERBS = {
     "to_fp16": precision.to_fp16, "to_bf16": precision.to_bf16, "to_fp32": precision.to_fp32,
-    "to_channelslast": memory_format.to_channelslast, "to_contiguous": memory_format.to_contiguous,
-    "compile": compiling.compile_model, "uncompile": compiling.uncompile, "dry_run": trials.dry_run, "overfit": trials.overfit,
+    "to_channelslast": speed.to_channelslast, "to_contiguous": speed.to_contiguous,
+    "compile": speed.compile_model, "uncompile": speed.uncompile, "dry_run": trials.dry_run, "overfit": trials.overfit,
 }  # fmt: skip
 
 

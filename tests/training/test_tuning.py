@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue
-from layered.optim.groups import params
+from layered.foundation import BadArgument, BadValue
+from layered.optim import params
 from layered.vision.all import Callback, L, Learner
 
 

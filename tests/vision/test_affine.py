@@ -8,17 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as tv
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.testing import assert_close
 from torchvision.transforms import InterpolationMode
 
-from layered.foundation.errors import BadValue
-from layered.foundation.seeds import Tickets, drawing, key_of, sample_keys
-from layered.foundation.tensors import TensorImage, TensorMask
-from layered.vision.affine import (
+from layered.foundation import BadValue, TensorImage, TensorMask, Tickets, drawing, key_of, sample_keys
+from layered.vision import (
     AffineCoordTfm,
     Dihedral,
     Flip,
@@ -29,9 +26,9 @@ from layered.vision.affine import (
     affine_coord,
     affine_grid,
     affine_mat,
-    crop_mat,
     warp_mat,
 )
+from layered.vision.affine import crop_mat
 
 MOTIONS = [Flip(), Dihedral(), Rotate(), Zoom(), Warp(), RandomResizedCropGPU(None), Rotate(p=1, batch=True)]
 

@@ -6,15 +6,34 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from layered.data.conversions import Normalize
-from layered.foundation.errors import BadValue
-from layered.foundation.pipeline import Pipeline
-from layered.foundation.registry import transforms
-from layered.foundation.seeds import Tickets, drawing, key_of, sample_keys
-from layered.foundation.tensors import TensorImage, TensorMask
-from layered.vision.affine import AffineCoordTfm, Dihedral, Flip, RandomResizedCropGPU, Rotate, Warp, Zoom
-from layered.vision.augment import RandomErasing, aug_transforms, setup_aug_tfms
-from layered.vision.lighting import Brightness, Contrast, Hue, LightingTfm
+from layered.data import Normalize
+from layered.foundation import (
+    BadValue,
+    Pipeline,
+    TensorImage,
+    TensorMask,
+    Tickets,
+    drawing,
+    key_of,
+    sample_keys,
+    transforms,
+)
+from layered.vision import (
+    AffineCoordTfm,
+    Brightness,
+    Contrast,
+    Dihedral,
+    Flip,
+    Hue,
+    LightingTfm,
+    RandomErasing,
+    RandomResizedCropGPU,
+    Rotate,
+    Warp,
+    Zoom,
+    aug_transforms,
+    setup_aug_tfms,
+)
 
 
 def images(count: int = 4, height: int = 32, width: int = 32) -> TensorImage:

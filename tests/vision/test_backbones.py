@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import (
+from layered.foundation import (
     BadArgument,
     BadFile,
     BadValue,
@@ -20,8 +20,8 @@ from layered.foundation.errors import (
     UnknownName,
     UnsafeFile,
 )
-from layered.integrations.timm_models import timm_body
-from layered.nn.weightless import weightless
+from layered.integrations import timm_body
+from layered.nn import weightless
 from layered.vision import all as vision
 from layered.vision.all import create_body, create_vision_model, find_arch, model_meta, models, resnet18, resnet34
 from layered.vision.learner import build_from_recipe, split_of

@@ -12,11 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from layered.data.block import CategoryBlock, DataBlock
-from layered.data.catalog import URLs, untar_data
-from layered.data.sources import get_image_files
-from layered.data.splitters import GrandparentSplitter, RandomSplitter
-from layered.foundation.errors import (
+from layered.catalog import URLs, untar_data
+from layered.data import CategoryBlock, DataBlock, GrandparentSplitter, RandomSplitter, get_image_files
+from layered.foundation import (
     BadArgument,
     BadImage,
     BadValue,
@@ -24,14 +22,24 @@ from layered.foundation.errors import (
     LayeredError,
     MixedSizes,
     NotFoundPath,
+    TensorCategory,
+    TensorImage,
+    TensorImageBW,
+    TensorMask,
     UnknownLabel,
 )
-from layered.foundation.tensors import TensorCategory, TensorImage, TensorImageBW, TensorMask
-from layered.vision.augment import RandomErasing, aug_transforms
-from layered.vision.blocks import ImageBlock, MaskBlock
-from layered.vision.data import ImageDataLoaders
-from layered.vision.transforms import FlipItem, RandomResizedCrop, Resize
-from layered.vision.types import PILImage, PILImageBW
+from layered.vision import (
+    FlipItem,
+    ImageBlock,
+    ImageDataLoaders,
+    MaskBlock,
+    PILImage,
+    PILImageBW,
+    RandomErasing,
+    RandomResizedCrop,
+    Resize,
+    aug_transforms,
+)
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn.datasets import load_sample_images
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadValue
-from layered.foundation.seeds import Tickets, drawing, key_of, sample_keys
-from layered.foundation.tensors import TensorImage, TensorImageBW, TensorMask
-from layered.vision.lighting import Brightness, Contrast, Hue, LightingTfm, Saturation, grayscale, hsv2rgb, rgb2hsv
+from layered.foundation import BadValue, TensorImage, TensorImageBW, TensorMask, Tickets, drawing, key_of, sample_keys
+from layered.vision import Brightness, Contrast, Hue, LightingTfm, Saturation, grayscale, hsv2rgb, rgb2hsv
 
 CHANGES = [Brightness(), Contrast(), Saturation(), Hue(), LightingTfm([Brightness(), Contrast(), Saturation()])]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from layered.foundation.errors import BadValue
+from layered.foundation import BadValue
 from layered.vision.all import create_head, create_vision_model, resnet18
 
 POOL = ["AdaptiveConcatPool2d", "Flatten"]

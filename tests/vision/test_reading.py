@@ -13,9 +13,9 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadImage, BadValue, NotFoundPath
-from layered.foundation.tensors import TensorImage
-from layered.vision.reading import image2tensor, load_image, load_mask
+from layered.foundation import BadImage, BadValue, NotFoundPath, TensorImage
+from layered.vision import image2tensor, load_image
+from layered.vision.reading import load_mask
 
 RED = (255, 0, 0)
 

@@ -7,17 +7,17 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from layered.data.encodings import Category, MultiCategory
-from layered.foundation.errors import BadArgument
-from layered.foundation.tensors import (
+from layered.data import Category, MultiCategory
+from layered.foundation import (
+    BadArgument,
     TensorCategory,
     TensorImage,
     TensorMask,
     TensorMultiCategory,
     TitledTensorScalar,
 )
+from layered.vision import PILMask
 from layered.vision.show import plot_top_losses, show_batch, show_results
-from layered.vision.types import PILMask
 
 
 @pytest.fixture(autouse=True)

@@ -7,25 +7,23 @@ import math
 import numpy as np
 import pytest
 import torchvision.transforms.v2.functional as tv
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from layered.foundation.errors import BadValue
-from layered.foundation.registry import transforms
-from layered.foundation.seeds import Tickets, drawing
-from layered.vision.transforms import (
+from layered.foundation import BadValue, Tickets, drawing, transforms
+from layered.vision import (
     CropPad,
     DihedralItem,
     FlipItem,
+    PILImage,
+    PILMask,
     RandomCrop,
     RandomResizedCrop,
     RatioResize,
     Resize,
     ResizeMethod,
 )
-from layered.vision.types import PILImage, PILMask
 
 EVERY = [
     Resize(32), Resize((24, 40)), Resize(32, "pad"), Resize(32, ResizeMethod.Squish), RandomCrop(16), RandomCrop(70),

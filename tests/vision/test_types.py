@@ -12,11 +12,9 @@ import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from layered.data.conversions import ToTensor
-from layered.foundation.registry import functions
-from layered.foundation.tensors import TensorImage, TensorImageBW, TensorMask, tensor
-from layered.vision import pil, reading
-from layered.vision.types import PILBase, PILImage, PILImageBW, PILMask
+from layered.data import ToTensor
+from layered.foundation import TensorImage, TensorImageBW, TensorMask, functions, tensor
+from layered.vision import PILBase, PILImage, PILImageBW, PILMask, pil, reading
 
 
 @pytest.fixture

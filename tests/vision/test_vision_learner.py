@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation.errors import BadArgument, BadValue, LayeredError, Offline, UnknownName
+from layered.foundation import BadArgument, BadValue, LayeredError, Offline, UnknownName
 from layered.integrations.timm_models import PACKAGED_WEIGHTS
 from layered.vision.all import (
     SGD,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from layered.foundation.registry import modules
-from layered.nn.activations import SigmoidRange
-from layered.nn.layers import Module
-from layered.tabular.models.checks import checked_range, checked_share, checked_size
-from layered.tabular.models.mlp import Inputs, Sizes
+from layered.foundation import modules
+from layered.nn import Module, SigmoidRange
+from layered.tabular.models.mlp import Inputs, Sizes, checked_range, checked_share, checked_size
 
 
 class ResidualLayer(Module):

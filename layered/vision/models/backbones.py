@@ -9,15 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from layered.data.download import hub_file, is_offline
-from layered.foundation.errors import BadArgument, CannotRestore, MissingDependency, Offline, unknown_name
-from layered.foundation.lists import L
-from layered.foundation.optional import lazy
-from layered.foundation.torch_files import read_weights, state_dict_of
-from layered.integrations.timm_models import is_timm_model, timm_names
-from layered.nn.surgery import adapt_first_layer, cut_model
-from layered.optim.groups import params
-from layered.vision.stats import imagenet_stats
+from layered.catalog import hub_file, is_offline
+from layered.files import read_weights, state_dict_of
+from layered.foundation import BadArgument, CannotRestore, L, MissingDependency, Offline, lazy, unknown_name
+from layered.integrations import is_timm_model, timm_names
+from layered.nn import adapt_first_layer, cut_model
+from layered.optim import params
+from layered.vision.transforms import imagenet_stats
 
 torchvision_models = lazy("torchvision.models")
 

@@ -7,11 +7,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from layered.foundation.errors import BadValue
-from layered.nn.activations import SigmoidRange
-from layered.nn.convolution import LinBnDrop
-from layered.nn.layers import Flatten
-from layered.nn.pooling import AdaptiveConcatPool2d
+from layered.foundation import BadValue
+from layered.nn import AdaptiveConcatPool2d, Flatten, LinBnDrop, SigmoidRange
 
 
 def create_head(

@@ -1,0 +1,62 @@
+"""The user's cache on disk: one process at a time, and a refusal to write that says what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from layered.foundation import CannotSave, LayeredError
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Whatever the disk refuses in here (read-only, full, no such drive) becomes a CannotSave that names `path`."""
+    try:
+        yield
+    except LayeredError:
+        raise
+    except OSError as error:
+        raise CannotSave(
+            f"cannot write '{path}'",
+            got=error.strerror or error,
+            fix="free some space, or set LAYERED_HOME to a folder that you may write to",
+        ) from error
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in here for the same `path`; the system frees the lock of one that died."""
+    with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_name(f".{path.name}.lock"), "w")  # noqa: SIM115  # closed by the `with` below
+    with lock:
+        with saving(path):
+            _wait_for(lock)
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _wait_for(lock: IO[str]) -> None:
+        while True:
+            try:
+                return msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)  # gives up after ten seconds
+            except OSError:
+                continue
+
+else:
+    import fcntl
+
+    def _wait_for(lock: IO[str]) -> None:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

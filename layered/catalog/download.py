@@ -1,0 +1,190 @@
+"""Downloading one file: what has come is kept, the next attempt goes on from there, and the sha256 decides."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from collections.abc import Iterator
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+import torch
+
+from layered.catalog.disk import saving, sha256_of
+from layered.files import commit
+from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath, Offline, is_watched, lazy
+
+fastprogress = lazy("fastprogress.fastprogress")
+
+CHUNK = 1 << 18  # bytes; what a broken connection can cost
+TIMEOUT = 30.0  # seconds without a single byte
+
+
+def is_offline() -> bool:
+    """Whether LAYERED_OFFLINE switches the network off: any value but '' and '0'."""
+    return os.environ.get("LAYERED_OFFLINE", "") not in ("", "0")
+
+
+def hub_file(url: str) -> str:
+    """Where `torch.hub` keeps the weights that it downloads from `url`."""
+    return os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(urlsplit(url).path))
+
+
+def download(url: str, file: Path, *, sha256: str | None = None, size: int | None = None) -> Path:
+    """Fetch `url` to `file`; `file` appears, or is replaced, only when all of it is here and checked.
+
+    What has arrived stands in `<file>.part`: a connection that breaks is taken up again as long as each attempt
+    brings something, and a later call goes on as well, if the server still has the same file. Proxies come from the
+    usual variables (https_proxy, no_proxy).
+
+    sha256     what the file must have. Without it the first download writes what it saw to `<file>.sha256` (which
+               `sha256sum -c` reads), and every later download must bring the same
+    size       bytes, if known
+    returns    `file`
+    raises     Offline if the network is not there, fails, or is switched off; NotFoundPath if the server has no such
+               file; BadFile if it is not the file that was expected; BadValue for an address that is not https (http
+               will do when `sha256` is given); CannotSave when the disk refuses
+    """
+    by_hand = f"download it elsewhere and put it at '{file}'"
+    if is_offline():
+        raise Offline(f"'{url}' needs the network", got="LAYERED_OFFLINE is set", fix=f"unset it, or {by_hand}")
+    _refuse_insecure(url, sha256 is not None, by_hand)
+    with saving(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    part = _Part(file, sha256 is not None)
+    while True:
+        before = part.size()
+        try:
+            if part.receive(url):
+                break
+            reason: object = f"the connection ended after {part.size()} bytes"
+        except LayeredError:
+            raise
+        except HTTPError as error:
+            if error.code == 416 and before:  # nothing follows what is here: it is of another file
+                part.remove()
+                continue
+            if error.code in (404, 410):
+                raise NotFoundPath(f"the server has no '{url}'", got=f"HTTP {error.code}", fix=by_hand) from error
+            raise Offline(f"the server does not give '{url}'", got=f"HTTP {error.code}", fix=by_hand) from error
+        except (OSError, HTTPException) as error:
+            reason = error
+        if part.size() <= before:
+            raise Offline(f"cannot download '{url}'", got=reason, fix=f"call again to go on, or {by_hand}")
+    try:
+        check(part.path, url, file, sha256, size)
+    except BadFile:
+        part.remove()
+        raise
+    with saving(file):
+        part.path.replace(file)
+        part.remove()
+    return file
+
+
+def check(found: Path, origin: str, file: Path, sha256: str | None, size: int | None) -> None:
+    """Refuse `found`, which came from `origin`, unless it is what is known about `file`.
+
+    What is known is `sha256` and `size`, or else what `<file>.sha256` has recorded; if that is missing, it is written.
+    """
+    record = record_of(file)
+    if size is not None and found.stat().st_size != size:
+        raise BadFile(f"'{origin}' has another size than it should", got=found.stat().st_size, expected=size)
+    seen = sha256_of(found)
+    recorded = record.read_text().split() if sha256 is None and record.exists() else []
+    known = recorded[0] if recorded else sha256
+    if known is None:
+        commit(record, lambda out: out.write(f"{seen}  {file.name}\n".encode()))
+    elif seen != known:
+        fix = "it is damaged or was changed; nothing of it was used"
+        if sha256 is None:
+            fix = f"if the publisher changed the file on purpose, delete '{record}'"
+        raise BadFile(f"'{origin}' is not the file that it should be", got=f"sha256 {seen}", expected=known, fix=fix)
+
+
+def record_of(file: Path) -> Path:
+    """Where the sha256 of the first download of `file` is written down."""
+    return file.with_name(file.name + ".sha256")
+
+
+class _Part:
+    """The beginning of a file, and the tag by which the server tells whether it is still the same file."""
+
+    def __init__(self, file: Path, is_checked: bool) -> None:
+        self.file, self.is_checked = file, is_checked
+        self.path = file.with_name(file.name + ".part")
+        self.tag = file.with_name(file.name + ".part.tag")
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def remove(self) -> None:
+        with saving(self.path):
+            self.path.unlink(missing_ok=True)
+            self.tag.unlink(missing_ok=True)
+
+    def receive(self, url: str) -> bool:
+        """Append what is missing; False if the server stopped before the end it had announced."""
+        start = self.size() if self.is_checked or self.tag.exists() else 0
+        headers = {"User-Agent": "layered", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if self.tag.exists():
+                headers["If-Range"] = self.tag.read_text()
+        opener = urllib.request.build_opener(_Redirects(self.is_checked))
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
+            goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+            start = start if goes_on else 0
+            length = response.headers.get("Content-Length")
+            with saving(self.path):
+                file = open(self.path, "ab" if goes_on else "wb")  # noqa: SIM115  # closed by the `with` below
+                if not goes_on:
+                    self._remember(response.headers)
+            with file:
+                for chunk in _shown(response, int(length) if length else None):
+                    with saving(self.path):
+                        file.write(chunk)
+                        file.flush()
+        return length is None or self.size() == start + int(length)
+
+    def _remember(self, headers: Message) -> None:
+        etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        self.tag.unlink(missing_ok=True)
+        if validator := etag if etag.startswith('"') else modified:  # a weak tag does not promise the same bytes
+            self.tag.write_text(validator)
+
+
+def _shown(response: HTTPResponse, length: int | None) -> Iterator[bytes]:
+    """The response in chunks, with a progress bar where somebody looks on and its length is known and worth one."""
+    chunks = iter(lambda: response.read(CHUNK), b"")
+    if length is None or length < 32 * CHUNK or not is_watched():
+        return chunks
+    return iter(fastprogress.progress_bar(chunks, total=-(-length // CHUNK), leave=False))
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but never from a safe address to an unsafe one."""
+
+    def __init__(self, is_checked: bool) -> None:
+        self.is_checked = is_checked
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _refuse_insecure(newurl, self.is_checked, f"download '{req.full_url}' by hand")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _refuse_insecure(url: str, is_checked: bool, otherwise: str) -> None:
+    parts = urlsplit(url)
+    is_here = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if parts.scheme != "https" and not (parts.scheme == "http" and (is_checked or is_here)):
+        raise BadValue(
+            f"'{url}' is not a safe address: anybody on the way could change the file",
+            expected="an https address",
+            fix=f"use https, or {otherwise}",
+        )

@@ -1,0 +1,139 @@
+"""The index of data sets: one validated entry a file, `datasets_index/<name>.toml`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from layered.foundation import BadValue, refuse_unknown, unknown_name
+
+_FORMS: dict[str, tuple[set[str], ...]] = {
+    "bundled": ({"file", "sha256", "size"},),
+    "package": ({"distribution", "file"}, {"distribution", "files"}),
+    "debian": ({"distribution", "files"},),
+    "https": ({"url"},),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place where the content of a data set can be had.
+
+    kind           "bundled", "package", "debian" or "https"
+    file           an archive; bundled: beside the entry; package: path inside site-packages
+    files          files and folders that are taken as they are; package: inside site-packages; debian: from the root
+    distribution   package, debian: its name in the registry
+    url            https: the address of an archive
+    sha256, size   of the archive, where they come from a file at hand
+    """
+
+    kind: str
+    file: str | None = None
+    files: tuple[str, ...] | None = None
+    distribution: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _FORMS:
+            raise unknown_name("kind of source", self.kind, _FORMS)
+        given = {f.name for f in fields(self) if getattr(self, f.name) is not None} - {"kind"}
+        forms = _FORMS[self.kind]
+        if not any(form <= given <= (form if "files" in form else form | {"sha256", "size"}) for form in forms):
+            expected = " or ".join(", ".join(sorted(form)) for form in forms)
+            raise BadValue(f"a source of kind '{self.kind}' has the wrong fields", got=sorted(given), expected=expected)
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise BadValue("a sha256 is 64 hexadecimal digits in lower case", got=self.sha256)
+        if self.size is not None and not (type(self.size) is int and self.size > 0):
+            raise BadValue("the size of an archive is a whole number of bytes", got=repr(self.size))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One entry of the index.
+
+    licence    of the content, or "not stated"
+    folder     what the unpacked folder is called
+    source     where the same content can be had, tried in this order
+    splits     items by split, as published
+    c_key      which folder of the home it belongs in: "data", or "model"
+    """
+
+    name: str
+    title: str
+    licence: str
+    homepage: str
+    folder: str
+    source: tuple[Source, ...]
+    citation: str = ""
+    notes: str = ""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    c_key: str = "data"
+
+    @property
+    def url(self) -> str:
+        """What stands for it in `URLs`: its first address, or its name if it has none."""
+        return next((source.url for source in self.source if source.url), self.name)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Dataset:
+        """Read one entry.
+
+        raises     BadArgument for an unknown field; BadValue or UnknownName for one that is missing or makes no sense
+        """
+        raw = tomllib.loads(text)
+        refuse_unknown(raw, (f.name for f in fields(cls)), "an entry of the index")
+        sources = raw.pop("source", [])
+        for source in sources:
+            refuse_unknown(source, (f.name for f in fields(Source)), "a source of the index")
+            if "files" in source:
+                source["files"] = tuple(source["files"])
+        needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING} - {"source"}
+        if missing := sorted(needed - raw.keys()):
+            raise BadValue(f"the entry '{raw.get('name')}' lacks {', '.join(missing)}")
+        entry = cls(source=tuple(Source(**{"kind": "", **source}) for source in sources), **raw)
+        entry.check()
+        return entry
+
+    def check(self) -> None:
+        """Raise BadValue for a field of the wrong type, an empty one, or one that the cache could not use."""
+        texts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.type == "str"}
+        for name, text in texts.items():
+            if not isinstance(text, str) or not (text.strip() or name in ("citation", "notes")):
+                raise BadValue(f"'{name}' of the entry '{self.name}' is no text", got=repr(text))
+        if not re.fullmatch(r"[A-Za-z0-9_]+", self.name):
+            raise BadValue("the name of an entry is that of an attribute", got=self.name)
+        if not re.fullmatch(r"\w[\w.-]*", self.folder):
+            raise BadValue(f"the folder of '{self.name}' is no plain name", got=self.folder)
+        if not self.homepage.startswith(("https://", "http://")):
+            raise BadValue(f"the homepage of '{self.name}' is no address", got=self.homepage)
+        if self.c_key not in ("data", "model"):
+            raise unknown_name("kind of folder", self.c_key, ("data", "model"))
+        if not self.source:
+            raise BadValue(f"the entry '{self.name}' has no source")
+        if wrong := {k: v for k, v in self.splits.items() if type(v) is not int or v < 1}:
+            raise BadValue(f"the splits of '{self.name}' are counts of items", got=wrong)
+        if insecure := [s.url for s in self.source if s.url is not None and not s.url.startswith("https://")]:
+            raise BadValue(f"an address of '{self.name}' is not https", got=insecure[0])
+
+
+def index_folder() -> Path:
+    """Where the index lies: inside the installed package, or beside it in a checkout."""
+    package = resources.files("layered")
+    inside = Path(str(package / "datasets_index"))
+    return inside if inside.is_dir() else Path(str(package)).parent / "datasets_index"
+
+
+@cache
+def datasets() -> Mapping[str, Dataset]:
+    """All entries of the index, by name."""
+    entries = (Dataset.from_toml(file.read_text("utf-8")) for file in sorted(index_folder().glob("*.toml")))
+    return types.MappingProxyType({entry.name: entry for entry in entries})

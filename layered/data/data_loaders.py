@@ -1,0 +1,320 @@
+"""The loaders of one task side by side: training, validation, … of this library or of others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import torch
+
+from layered.data.audit import check
+from layered.data.in_memory import Arrays
+from layered.data.loader import DataLoader, arguments_of
+from layered.data.samplers import Weights
+from layered.data.splitters import RandomSplitter
+from layered.data.subset import as_splits
+from layered.data.tfmd_loader import TfmdDL
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    NoSuchAttribute,
+    Path,
+    Pipeline,
+    default_device,
+    first,
+    key_of,
+    listify,
+    names_of,
+    refuse_unknown,
+    seeded,
+    to_device,
+)
+
+Device = torch.device | str
+
+
+class DataLoaders:
+    """The loaders of a task: `train`, `valid` and any more, with a path for what belongs to them.
+
+    loaders    the training loader, the validation loader, …: ours, torch's, lists of batches
+    path       where models and exports of learners on this data go
+    device     where all loaders send their batches
+
+    An attribute it does not have is looked up in the training loader, then in its data set: `dls.vocab`, `dls.c`.
+    """
+
+    def __init__(self, *loaders: Any, path: str | os.PathLike[str] = ".", device: Device | None = None) -> None:
+        if not loaders:
+            raise BadValue("DataLoaders needs at least a training loader")
+        self.loaders, self.path = list(loaders), Path(path)
+        self._device: torch.device | None = None
+        if device is not None:
+            self.to(device)
+
+    def __getitem__(self, i: int) -> Any:
+        if not -len(self.loaders) <= i < len(self.loaders):
+            raise BadValue(f"there is no loader {i}", got=f"{len(self.loaders)} loaders")
+        return self.loaders[i]
+
+    def __len__(self) -> int:
+        return len(self.loaders)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loaders)
+
+    @property
+    def train(self) -> Any:
+        """The training loader."""
+        return self.loaders[0]
+
+    @property
+    def valid(self) -> Any:
+        """The validation loader."""
+        return self[1]
+
+    @property
+    def train_ds(self) -> Any:
+        """The data set of the training loader."""
+        return self.train.dataset
+
+    @property
+    def valid_ds(self) -> Any:
+        """The data set of the validation loader."""
+        return self.valid.dataset
+
+    # -- where batches go
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where batches go."""
+        return getattr(self.train, "device", None) or self._device
+
+    def to(self, device: Device) -> Self:
+        """Send the batches of all loaders to `device`. (Those of other makes are moved by the learner, to its model.)"""
+        self._device = torch.device(device)
+        for loader in self.loaders:
+            if isinstance(loader, DataLoader):
+                loader.to(device)
+        return self
+
+    def cuda(self) -> Self:
+        """Send batches to the current CUDA device."""
+        if not torch.cuda.is_available():
+            raise BadValue("there is no CUDA device here", fix="dls.cpu(), or dls.to(default_device())")
+        return self.to(torch.device("cuda", torch.cuda.current_device()))
+
+    def cpu(self) -> Self:
+        """Keep batches in main memory."""
+        return self.to("cpu")
+
+    # -- looking
+
+    def one_batch(self) -> Any:
+        """One training batch; nothing moves on. Of a loader that is not ours, its first."""
+        if hasattr(self.train, "one_batch"):
+            return self.train.one_batch()
+        if isinstance(self.train, Iterator):
+            raise BadValue(
+                "a look at a generator would use up a batch of it", fix="pass a list of batches, or a loader"
+            )
+        with seeded(key_of(torch.initial_seed(), "peek")):
+            batch = first(self.train)
+        return batch if self._device is None else to_device(batch, self._device)
+
+    def show_batch(self, b: Any = None, max_n: int = 9, **kwargs: Any) -> Any:
+        """Show a training batch: see `TfmdDL.show_batch`."""
+        return _ours(self.train, "show_batch").show_batch(b, max_n=max_n, **kwargs)
+
+    # -- loaders like these
+
+    check = check
+
+    def new_empty(self) -> DataLoaders:
+        """The same loaders without items."""
+        empty = [_ours(dl, "new_empty").new(_empty(dl.dataset)) for dl in self.loaders]
+        return DataLoaders(*empty, path=self.path, device=self.device)
+
+    def add_tfms(self, tfms: Any, event: str, loaders: Sequence[int] | None = None) -> None:
+        """Add transforms to a slot of the loaders: "after_item", "before_batch" or "after_batch"."""
+        for i in loaders if loaders is not None else range(len(self.loaders)):
+            pipeline = getattr(self.loaders[i], event)
+            setattr(self.loaders[i], event, Pipeline([*pipeline.fs, *listify(tfms)], pipeline.split_idx))
+
+    def test_dl(
+        self,
+        items: Any,
+        rm_type_tfms: int | None = None,
+        with_labels: bool = False,
+        bs: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A loader over other items, treated as validation items: inputs only, in their order.
+
+        items        anything the inputs are made of: paths, images, rows, …
+        rm_type_tfms how many leading transforms the items have behind them; judged by their type if not given
+        with_labels  make the targets too
+        """
+        valid = _ours(self.loaders[min(1, len(self.loaders) - 1)], "test_dl")
+        dataset = valid.dataset
+        if hasattr(dataset, "test_set"):
+            listed = (
+                items
+                if hasattr(items, "__getitem__")
+                and hasattr(items, "__len__")
+                and not isinstance(items, (str, bytes, dict))
+                else [items]
+            )
+            labels = {"with_labels": True} if with_labels else {}
+            dataset = dataset.test_set(listed, rm_type_tfms, **labels)
+        else:
+            dataset = items
+        return valid.new(dataset, bs=bs or valid.bs, shuffle=False, drop_last=False, **kwargs)
+
+    # -- from data
+
+    @classmethod
+    def from_dsets(
+        cls,
+        *ds: Any,
+        path: str | os.PathLike[str] = ".",
+        bs: int = 64,
+        device: Device | None = None,
+        dl_type: type[TfmdDL] = TfmdDL,
+        shuffle: bool = True,
+        val_shuffle: bool = False,
+        drop_last: bool | None = None,
+        val_bs: int | None = None,
+        dl_kwargs: Sequence[Mapping[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Loaders over data sets: the first is shuffled and leaves out a last batch that is not full; the others do neither.
+
+        drop_last  leave out last batches that are not full, or keep them, in all loaders alike
+        val_bs     items a batch of the others; `bs` by default
+        dl_kwargs  what only the first loader, the second, … gets
+        kwargs     for every loader: `num_workers`, `after_item`, `after_batch`, `seed`, …; with `val_` before the name, for
+                   the others alone. `n` and `weights` are for the first alone
+        raises     BadValue where `bs` is more than the training items make
+        """
+        validation = {k.removeprefix("val_"): kwargs.pop(k) for k in list(kwargs) if k.startswith("val_")}
+        own = [dict(o) for o in dl_kwargs or ()]
+        own += [{} for _ in ds[len(own) :]]
+        known = arguments_of(dl_type) | names_of(cls.from_dsets)
+        refuse_unknown(
+            {**kwargs, **validation, **{k: v for o in own for k, v in o.items()}}, known, "DataLoaders.from_dsets"
+        )
+        drop = shuffle if drop_last is None else drop_last
+        device = default_device() if device is None else device
+        settings = {"bs": bs, "shuffle": shuffle, "drop_last": drop, "device": device, **kwargs, **own[0]}
+        _check_one_batch(ds[0], settings)
+        train = dl_type(ds[0], **settings)
+        validation = {"bs": val_bs or bs, "shuffle": val_shuffle, "drop_last": bool(drop_last), **validation}
+        others = [train.new(d, **{**validation, **o}) for d, o in zip(ds[1:], own[1:], strict=True)]
+        return cls(train, *others, path=path)
+
+    @classmethod
+    def from_splits(cls, dsets: Any, bs: int = 64, weights: Weights | None = None, **kwargs: Any) -> Self:
+        """Loaders over the subsets of `dsets`, one for each of its splits: see `from_dsets`.
+
+        n          use only the first `n` training items: see `DataLoader`
+        weights    which training items make an epoch: a number for each of them, or for each item of `dsets`; "balanced";
+                   "oversample": see `DataLoader`
+        """
+        kwargs = {"val_drop_last": False, **kwargs, "dl_type": kwargs.get("dl_type") or dsets.dl_type or TfmdDL}
+        subsets = [dsets.subset(i) for i in range(dsets.n_subsets)] if dsets.splits is not None else [dsets]
+        if weights is not None:
+            is_for_all = not isinstance(weights, str) and len(weights) == len(dsets) != len(subsets[0])
+            kwargs["weights"] = [weights[i] for i in dsets.splits[0]] if is_for_all else weights
+        return cls.from_dsets(*subsets, bs=bs, **kwargs)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any = (),
+        x_valid: Any = None,
+        y_valid: Any = (),
+        *,
+        valid_pct: float = 0.2,
+        seed: int | None = None,
+        splits: Any = None,
+        bs: int = 64,
+        **kwargs: Any,
+    ) -> Self:
+        """Loaders over arrays or tensors in memory, with a row for each item; batches are indexed out of them whole.
+
+        x, y       inputs and targets: an array each, or a tuple of several; float64 becomes float32
+        x_valid, y_valid  the validation items. Without them they are drawn from x and y:
+        valid_pct  the share for validation, at random; 0 trains without
+        seed       the same seed gives the same split
+        splits     the positions of the training items, and of the validation items, in place of a random split
+        kwargs     for `DataLoaders.from_dsets`: `shuffle`, `weights`, `device`, `after_batch`, …
+        raises     BadValue where inputs and targets differ in length
+
+        >>> dls = DataLoaders.from_arrays(torch.zeros(10, 3), torch.arange(10), seed=42, bs=4)
+        >>> [tuple(t.shape) for t in dls.one_batch()], len(dls.valid_ds)
+        ([(4, 3), (4,)], 2)
+        """
+        whole = Arrays(x, y)
+        if x_valid is not None:
+            valid = Arrays(x_valid, y_valid, names=("x_valid", "y_valid"))
+            if (len(valid.tensors), valid.n_inp) != (len(whole.tensors), whole.n_inp):
+                raise BadValue(
+                    "the validation items are not made as the training items are",
+                    got=f"{valid.n_inp} inputs and {len(valid.tensors) - valid.n_inp} targets",
+                    expected=f"{whole.n_inp} inputs and {len(whole.tensors) - whole.n_inp} targets",
+                    fix="give y_valid as well" if not len(y_valid) else None,
+                )
+            parts = [whole, valid]
+        elif splits is None and valid_pct == 0:
+            parts = [whole]
+        else:
+            made = RandomSplitter(valid_pct, seed)(whole) if splits is None else splits
+            parts = [whole.rows(positions) for positions in as_splits(made, len(whole))]
+        return cls.from_dsets(*parts, bs=bs, **kwargs)
+
+    @classmethod
+    def from_dblock(cls, dblock: Any, source: Any, path: str | os.PathLike[str] = ".", **kwargs: Any) -> Any:
+        """`dblock.dataloaders(source, path=path, …)`."""
+        return dblock.dataloaders(source, path=path, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "loaders":
+            raise AttributeError(name)
+        try:
+            return getattr(self.loaders[0], name)
+        except AttributeError as error:
+            owners = [self, self.loaders[0], getattr(self.loaders[0], "dataset", None)]
+            raise NoSuchAttribute(name, *(o for o in owners if o is not None)) from error
+
+
+def _ours(loader: Any, verb: str) -> Any:
+    """The loader, if it is one of this library."""
+    if not hasattr(loader, "new"):
+        raise BadArgument(
+            f"{verb} needs a loader that knows its transforms",
+            got=f"a {type(loader).__module__}.{type(loader).__name__}",
+            fix="make the loaders of data: DataLoaders.from_dsets(train_ds, valid_ds)",
+        )
+    return loader
+
+
+def _empty(dataset: Any) -> Any:
+    return dataset.new_empty() if hasattr(dataset, "new_empty") else []
+
+
+def _check_one_batch(dataset: Any, settings: Mapping[str, Any]) -> None:
+    """Raise BadValue where not even one full batch can be made."""
+    if not settings["drop_last"] or not hasattr(dataset, "__len__"):
+        return
+    limits = (settings.get("n"), settings.get("partial_n"))
+    count, bs = min([len(dataset), *(n for n in limits if n is not None)]), settings["bs"]
+    if isinstance(bs, Integral) and count < bs and not isinstance(settings.get("weights"), str):
+        raise BadValue(
+            f"bs={bs} is more than the {count} training items, so there is no full batch",
+            got=f"bs={bs}",
+            expected=f"at most {count}",
+            fix=f"bs={max(1, count // 2)}, or drop_last=False",
+        )

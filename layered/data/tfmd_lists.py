@@ -1,0 +1,284 @@
+"""`TfmdLists`: one column of items through one pipeline, made on demand."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.data.data_loaders import DataLoaders
+from layered.data.loader import SkipItemException
+from layered.data.subset import SPLIT_NAMES, Subset, as_items, as_splits, pick, walk
+from layered.foundation import (
+    BadValue,
+    ItemTransform,
+    L,
+    Pipeline,
+    Transform,
+    describe,
+    failed,
+    key_of,
+    mask2idxs,
+    seeded,
+)
+
+
+class TfmdLists:
+    """Items through a pipeline, on demand.
+
+    items        a list, an `L`, an array, a DataFrame (its rows), a map-style data set, or anything that can be listed
+    tfms         the transforms, in order; those that fit to data are set up, in order, on the training items
+    splits       the positions of the training items, of the validation items, …
+    split_idx    which split this is: its random transforms behave accordingly
+    train_setup  fit on the training items only; a transform's own `train_setup` goes before
+    do_setup     False leaves the transforms as they are
+    getters      how many leading transforms only find an item, and do not make it: a row's column, a file's label
+    raises       BadItem, with the item and the step, when an item cannot be made
+
+    >>> tl = TfmdLists([1, 2, 3], lambda x: 2 * x, splits=[[0, 2], [1]])
+    >>> list(tl.train), list(tl.valid), tl[1]
+    ([2, 6], [4], 4)
+    """
+
+    def __init__(
+        self,
+        items: Any,
+        tfms: Any = None,
+        use_list: bool | None = None,
+        do_setup: bool = True,
+        split_idx: int | None = None,
+        train_setup: bool = True,
+        splits: Sequence[Any] | None = None,
+        verbose: bool = False,
+        dl_type: type | None = None,
+        name: str = "item",
+        getters: int = 0,
+    ) -> None:
+        self._all_items = list(items) if use_list is True else as_items(items)
+        self.splits = None if splits is None else as_splits(splits, len(self._all_items))
+        self._positions: np.ndarray[Any, Any] | None = None
+        self.name, self.dl_type, self.getters = name, dl_type, getters
+        self.tfms = Pipeline(tfms, split_idx=split_idx)
+        if do_setup:
+            self.setup(train_setup, verbose)
+
+    def setup(self, train_setup: bool = True, verbose: bool = False) -> None:
+        """Set the transforms up in order, each on what the ones before it make of the training items."""
+        steps, self.tfms = self.tfms, Pipeline(split_idx=self.split_idx)
+        with set_aside_random(steps.is_foreign):
+            for step in steps:
+                if verbose:
+                    print(f"Setting up {step!r}")
+                on_train = train_setup if step.train_setup is None else step.train_setup
+                source = self.train if on_train and self.splits is not None else self
+                try:
+                    self.tfms.add(step, source)
+                except Exception as error:
+                    self.tfms = steps
+                    raise failed(error, f"setting up the {self.name} on {len(source)} items") from error
+
+    # -- which items
+
+    @property
+    def items(self) -> Any:
+        """The items before any transform: all, or those of this subset."""
+        return self._all_items if self._positions is None else Subset(self._all_items, self._positions)
+
+    @property
+    def split_idx(self) -> int | None:
+        """Which split this is: 0 training, 1 validation, None all."""
+        return self.tfms.split_idx
+
+    @split_idx.setter
+    def split_idx(self, i: int | None) -> None:
+        self.tfms = self.tfms.for_split(i)
+
+    def subset(self, i: int) -> TfmdLists:
+        """The items of split `i`, sharing the pipeline."""
+        if self.splits is None:
+            raise BadValue("there are no splits to take a subset of", fix="TfmdLists(items, tfms, splits=splits)")
+        res = copy.copy(self)
+        res._positions, res.split_idx = self.splits[i], i
+        return res
+
+    @property
+    def n_subsets(self) -> int:
+        return 1 if self.splits is None else len(self.splits)
+
+    @property
+    def train(self) -> TfmdLists:
+        """The training items."""
+        return self.subset(0)
+
+    @property
+    def valid(self) -> TfmdLists:
+        """The validation items."""
+        return self.subset(1)
+
+    def overlapping_splits(self) -> bool:
+        """Whether an item stands in more than one split."""
+        joined = np.concatenate(self.splits) if self.splits else np.arange(0)
+        return len(np.unique(joined)) < len(joined)
+
+    def new(self, items: Any, split_idx: int | None = None) -> TfmdLists:
+        """The same fitted pipeline over other items."""
+        res = copy.copy(self)
+        res._all_items, res._positions, res.splits = items, None, None
+        if split_idx is not None:
+            res.split_idx = split_idx
+        return res
+
+    def new_empty(self) -> TfmdLists:
+        """The same pipeline without items."""
+        return self.new([])
+
+    # -- making them
+
+    def __len__(self) -> int:
+        return len(self._all_items) if self._positions is None else len(self._positions)
+
+    def __getitem__(self, i: Any) -> Any:
+        if not isinstance(i, (int, np.integer)):
+            wanted = range(len(self))[i] if isinstance(i, slice) else mask2idxs(i)
+            return L([self[j] for j in wanted], use_list=True)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"there is no item {i} among {len(self)}")
+        position = int(i) if self._positions is None else int(self._positions[i])
+        return self.make(pick(self._all_items, position), position)
+
+    def make(self, item: Any, position: int | None = None) -> Any:
+        """What the pipeline makes of `item`; a failure names the item and the step."""
+        try:
+            return self.tfms(item)
+        except SkipItemException:
+            raise
+        except Exception as error:
+            raise failed(error, f"making the {self.name} of {self._named_item(item, position)}") from error
+
+    def _named_item(self, item: Any, position: int | None) -> str:
+        of = f" of the {SPLIT_NAMES[self.split_idx]} items" if self.split_idx in (0, 1) else ""
+        return f"{'the item' if position is None else f'item {position}'}{of} ({describe(item)})"
+
+    def describe_item(self, i: int) -> str:
+        """What item `i` is, for messages: its place among all items, its split, and what it is made from."""
+        position = i if self._positions is None else int(self._positions[i])
+        return self._named_item(pick(self._all_items, position), position)
+
+    def __iter__(self) -> Iterator[Any]:
+        """All items; through plain functions they are mapped step by step, without the dispatch of a single item."""
+        functions = [plain_function(step) for step in self.tfms]
+        if None in functions:
+            return (self[i] for i in range(len(self)))
+        made = walk(self.items)
+        for step, function in zip(self.tfms, functions, strict=True):
+            made = _each(step, function, made)
+        return self._named(made)
+
+    def _named(self, made: Iterator[Any]) -> Iterator[Any]:
+        """Pass items on; when one fails, find it again by itself for an error that names it."""
+        count = 0
+        try:
+            for count, item in enumerate(made, 1):  # noqa: B007  # the count is read when an item fails
+                yield item
+        except SkipItemException:
+            raise
+        except Exception:
+            for i in range(count, len(self)):
+                self[i]
+            raise
+
+    # -- undoing and showing them
+
+    def decode(self, o: Any, full: bool = True) -> Any:
+        """Undo the pipeline."""
+        return self.tfms.decode(o, full=full)
+
+    def show(self, o: Any, ctx: Any = None, **kwargs: Any) -> Any:
+        """Show one item, decoded as far as needed."""
+        return self.tfms.show(o, ctx=ctx, **kwargs)
+
+    # -- other items, at prediction time
+
+    def infer_idx(self, item: Any) -> int:
+        """How many leading transforms an item given at prediction time has behind it: its getters, unless it is of the
+        kind that the getters start from."""
+        if not self.getters or not len(self._all_items):
+            return self.getters
+        kind = type(pick(self._all_items, 0))
+        is_raw = isinstance(item, kind) or (_is_path_type(kind) and _is_path_type(type(item)))
+        return 0 if is_raw else self.getters
+
+    def infer(self, item: Any) -> Any:
+        """What the pipeline makes of an item given at prediction time: see `infer_idx`."""
+        return self.test_set([item])[0]
+
+    def test_set(self, items: Any, rm_tfms: int | None = None) -> TfmdLists:
+        """Other items through the same pipeline, as validation items.
+
+        rm_tfms    how many leading transforms they have behind them; by default judged by the type of the first
+        """
+        items = as_items(items)
+        res = self.new(items, split_idx=1)
+        skip = rm_tfms if rm_tfms is not None else self.infer_idx(pick(items, 0)) if len(items) else 0
+        res.tfms, res.getters = Pipeline(self.tfms.fs[skip:], split_idx=1), max(0, self.getters - skip)
+        return res
+
+    # -- what the transforms know
+
+    @property
+    def vocab(self) -> Any:
+        """The vocabulary that a transform of the pipeline fitted."""
+        return self.tfms.vocab
+
+    @property
+    def c(self) -> Any:
+        """The number of classes, or of numbers, that a transform of the pipeline fitted."""
+        return self.tfms.c
+
+    @property
+    def target_kind(self) -> str | None:
+        """What kind of target this column is, as its transforms say: "category", "regression", …"""
+        return next((t.target_kind for t in self.tfms if hasattr(t, "target_kind")), None)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether making an item runs code that is not of this library."""
+        return self.tfms.is_foreign
+
+    def dataloaders(self, bs: int = 64, **kwargs: Any) -> DataLoaders:
+        """Loaders over the splits: see `DataLoaders.from_splits`."""
+        return DataLoaders.from_splits(self, bs=bs, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"TfmdLists of {len(self)} items, first {describe(self.items[0]) if len(self) else None}\n{self.tfms!r}"
+
+
+def set_aside_random(foreign: bool) -> AbstractContextManager[None]:
+    """Code that is not ours, run to look at the items, draws from the run's seed and moves no global generator."""
+    return seeded(key_of(torch.initial_seed(), "setup")) if foreign else nullcontext()
+
+
+def plain_function(step: Transform) -> Callable[[Any], Any] | None:
+    """The function of a transform that does nothing else but call it; None for all other transforms."""
+    if type(step) not in (Transform, ItemTransform) or step.enc is None or step.split_idx is not None:
+        return None
+    return step.enc if step._wrapped["encodes"][1].returns in (Tensor, str, int, float, bool) else None
+
+
+def _each(step: Transform, function: Any, items: Iterator[Any]) -> Iterator[Any]:
+    """`function` of all items, at the speed of `map`; what it does not apply to, and tuples, are for the step itself."""
+    types = step._wrapped["encodes"][0]
+    while chunk := list(itertools.islice(items, 1024)):
+        applies = types == (object,) or all(map(isinstance, chunk, itertools.repeat(types)))
+        is_simple = applies and not any(map(isinstance, chunk, itertools.repeat(tuple)))
+        yield from map(function if is_simple else step, chunk)
+
+
+def _is_path_type(kind: type) -> bool:
+    return issubclass(kind, str) or hasattr(kind, "__fspath__")

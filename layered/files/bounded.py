@@ -1,0 +1,201 @@
+"""Reading what somebody else wrote, within bounds: nothing that a file claims becomes memory or time by itself."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.foundation import BadFile, LayeredError, NotFoundPath
+
+MAX_READ = 64 * 2**20  # bytes read in one piece, so also the longest header
+MAX_VALUES = 4 * 2**20  # values in one JSON text or pickle
+MAX_DEPTH = 100  # of nesting
+PIECE = 2**20  # bytes moved and hashed at a time
+
+COPY_AGAIN = "copy or download it again: it may have been cut off or damaged on the way"
+
+
+class BoundedFile(io.BufferedReader):
+    """A file for reading that gives out no more than it holds, and never more than `most` bytes in one piece."""
+
+    most = MAX_READ
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(io.FileIO(path))
+        self.path = os.fspath(path)
+        self.size = os.fstat(self.fileno()).st_size
+
+    @property
+    def remaining(self) -> int:
+        """Bytes from here to the end."""
+        return max(self.size - self.tell(), 0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= PIECE:
+            size = self.remaining if size is None or size < 0 else min(size, self.remaining)
+            if size > self.most:
+                raise BadFile(f"'{self.path}' wants {size} bytes read at once", expected=f"at most {self.most}")
+        return super().read(size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return super().readline(self.most if size is None or size < 0 else min(size, self.most))
+
+    def look(self) -> str:
+        """What the file seems to be, by its first bytes, in words."""
+        self.seek(0)
+        head = self.read(16)
+        for start, name in _LOOKS.items():
+            if head.startswith(start):
+                return name
+        return f"{self.size} bytes that start with {head[:8]!r}" if head else "an empty file"
+
+
+_LOOKS = {
+    b"PK": "a zip archive, as torch.save writes",
+    b"\x80": "a pickle, which this library does not run",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89HDF": "an HDF5 file",
+    b"<": "a web page or XML: perhaps the download failed",
+    b"version https:": "a pointer of git-lfs: `git lfs pull` fetches the file",
+    b"{": "JSON text",
+}
+
+
+def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
+    """Open a regular file.
+
+    raises     NotFoundPath if there is nothing; BadFile for a folder, a pipe, a device or a file one may not read
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadFile(f"'{path}' is no file", got="a folder" if os.path.isdir(path) else "a pipe or a device")
+        return BoundedFile(path)
+    except LayeredError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundPath(f"there is no file '{path}'", got=f"the working folder is '{os.getcwd()}'") from error
+    except (OSError, ValueError) as error:
+        raise BadFile(f"'{path}' cannot be opened", got=error) from error
+
+
+class Source(Protocol):
+    """Where bytes come from: a file, or a member of a zip archive."""
+
+    def readinto(self, buffer: memoryview, /) -> int: ...  # as many as there are, up to the buffer's length
+
+
+def read_tensor(
+    source: Source,
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    what: str,
+    see: Callable[[memoryview], object] = lambda piece: None,
+) -> Tensor:
+    """The next bytes of `source` as a tensor that owns its memory; `see` gets them piece by piece, to hash them.
+
+    raises     BadFile, naming `what`, if they end too early or do not fit in memory
+    """
+    try:
+        x = torch.empty(shape, dtype=dtype)
+    except (RuntimeError, MemoryError) as error:
+        raise BadFile(f"{what} does not fit in memory", got=f"{dtype} of shape {list(shape)}") from error
+    fill(x, source, what, see)
+    return x
+
+
+def fill(x: Tensor, source: Source, what: str, see: Callable[[memoryview], object] = lambda piece: None) -> None:
+    """The next bytes of `source` into the memory of `x`, contiguous, on the CPU."""
+    for piece in pieces(x):
+        if source.readinto(piece) != len(piece):
+            raise BadFile(f"{what} ends too early", fix=COPY_AGAIN)
+        see(piece)
+
+
+def pieces(x: Tensor) -> Iterator[memoryview]:
+    """The memory of a contiguous tensor of the CPU, shared, in consecutive parts of at most `PIECE` bytes."""
+    raw = x.reshape(-1).view(torch.uint8).numpy().data
+    return (raw[i : i + PIECE] for i in range(0, len(raw), PIECE))
+
+
+def check_bools(x: Tensor, what: str) -> Tensor:
+    """`x`, unless it is a tensor of booleans with other bytes than 0 and 1, whose use torch leaves undefined."""
+    if x.dtype is torch.bool and x.numel() and int(x.view(torch.uint8).max()) > 1:
+        raise BadFile(f"{what} is damaged: a tensor of booleans holds other bytes than 0 and 1", fix=COPY_AGAIN)
+    return x
+
+
+def shape_fits(shape: list[int] | tuple[int, ...], count: int) -> bool:
+    """Whether a tensor of this shape has at most `count` elements and can be addressed at all.
+
+    >>> shape_fits((2, 3), 6), shape_fits((2, -3), 6), shape_fits((0, 2**60, 2**60), 6)
+    (True, False, False)
+    """
+    small = len(shape) <= 32 and all(type(d) is int and 0 <= d < 2**48 for d in shape)
+    return small and math.prod(shape) <= count and math.prod(max(d, 1) for d in shape) < 2**56
+
+
+def plain_key(key: Any) -> Any:
+    """`key`, if it is of a kind whose hashes cannot be made to collide by the thousand: a dict or a set stays fast.
+
+    Texts, bytes, floats, booleans, None and numbers of 64 bits; tuples of at most eight texts, booleans, None and
+    whole numbers that have 64 bits together. (Python hashes text by a secret, a number by its rest from 2**61 - 1.)
+
+    raises     TypeError for any other
+
+    >>> plain_key(("lr", 3)), plain_key(2**63)
+    (('lr', 3), 9223372036854775808)
+    """
+    kind = type(key)
+    if kind in _FEW_ALIKE or (kind is int and key.bit_length() <= 64):
+        return key
+    parts = key if kind is tuple and len(key) <= 8 else (key,)
+    bits = sum(part.bit_length() + 1 for part in parts if type(part) is int)
+    if bits <= 65 and all(type(part) is int or type(part) in _IN_TUPLES for part in parts):
+        return key
+    raise TypeError(f"a key of type {kind.__name__}{f' and {bits} bits' if bits else ''}")
+
+
+_IN_TUPLES = {str, bytes, bool, type(None)}
+_FEW_ALIKE = {float, *_IN_TUPLES}
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_STEP = bytes.maketrans(b"[{,]}", b"\x01\x01\x00\xff\xff")
+_NO_STEP = bytes(set(range(256)) - set(b"[{,]}"))
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """JSON whose size and depth are checked before anything is built; a name may stand only once in an object.
+
+    raises     BadFile, naming `what`
+
+    >>> parse_json('{"lr": 0.1, "best": Infinity}', "the manifest")
+    {'lr': 0.1, 'best': inf}
+    """
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    steps = np.frombuffer(_STRING.sub(b"", raw).translate(_STEP, _NO_STEP), np.int8)
+    if len(steps) > MAX_VALUES:
+        raise BadFile(f"{what} holds too much", got=f"{len(steps)} commas and brackets", expected=f"<= {MAX_VALUES}")
+    depth = int(steps.cumsum(dtype=np.int32).max(initial=0))
+    if depth > MAX_DEPTH:
+        raise BadFile(f"{what} is nested too deep", got=f"{depth} levels", expected=f"at most {MAX_DEPTH}")
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=_no_twins)
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{what} is no valid JSON", got=f"{error!s:.200}", fix=COPY_AGAIN) from error
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return table

@@ -1,0 +1,189 @@
+"""Writing files so that nothing is lost: what stood there before, or all of the new, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from layered.foundation import CannotSave, LayeredError
+
+
+class Disk:
+    """The operations that every file we write goes through: the seam at which tests let a disk fail."""
+
+    def make_folder(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+
+    def create(self, path: Path) -> Any:
+        return io.FileIO(path, "xb")  # not buffered: a process forked meanwhile must have nothing to flush
+
+    def write(self, file: Any, data: memoryview) -> int:
+        return int(file.write(data))
+
+    def sync(self, file: Any) -> None:
+        os.fsync(file.fileno())
+
+    def replace(self, path: Path, target: Path) -> None:
+        os.replace(path, target)
+
+    def sync_folder(self, folder: Path) -> None:
+        if os.name != "posix":
+            return  # a folder cannot be opened elsewhere
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file system that has no such thing
+                raise
+        finally:
+            os.close(handle)
+
+    def delete(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+
+disk = Disk()
+
+_unfinished: set[str] = set()  # the temporary files that this process is writing
+
+
+class _WholeWrites(io.RawIOBase):
+    """A file whose `write` writes all it is given."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return int(self.file.seek(place, whence))
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        count = len(rest)
+        while len(rest):
+            rest = rest[disk.write(self.file, rest) :]
+        return count
+
+
+def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
+    """Make `path` hold what `write(file)` writes, all of it or nothing; the one seam that every written file passes.
+
+    A temporary file in the same folder (made if missing) is written, synced to disk and renamed, then the folder is
+    synced. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and no litter; a
+    process killed in between leaves a `.layered-<pid>-….tmp` (see `sweep`).
+
+    raises     CannotSave (an OSError) for a full or read-only disk and their kin, the cause chained
+
+    >>> import tempfile
+    >>> commit(Path(tempfile.mkdtemp()) / "a.txt", lambda file: file.write(b"hello")).read_bytes()
+    b'hello'
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        return _write_into(target, write)
+    temp = target.with_name(f".layered-{os.getpid()}-{os.urandom(6).hex()}.tmp")
+    _unfinished.add(temp.name)
+    try:
+        _make_folder(target.parent)
+        try:
+            with disk.create(temp) as file:
+                write(_WholeWrites(file))  # type: ignore[arg-type]  # what is written to, and no more
+                disk.sync(file)
+            disk.replace(temp, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                disk.delete(temp)
+            raise
+        disk.sync_folder(target.parent)
+    except LayeredError:
+        raise
+    except OSError as error:
+        raise _cannot_save(path, error) from error
+    finally:
+        _unfinished.discard(temp.name)
+    return Path(path)
+
+
+def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:
+    """Add a line to a file, with one call: all of it, or nothing.
+
+    sync       it is on disk for sure then
+    raises     CannotSave, as `commit` does
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> append_line(file, b"one\\n")
+    >>> append_line(file, b"two\\n", sync=True)
+    >>> file.read_bytes()
+    b'one\\ntwo\\n'
+    """
+    try:
+        with io.FileIO(path, "ab") as file:
+            whole = file.tell()
+            if disk.write(file, memoryview(line)) < len(line):
+                file.truncate(whole)
+                raise OSError(errno.ENOSPC, f"no space for a line of {len(line)} bytes")
+            if sync:
+                disk.sync(file)
+    except OSError as error:
+        raise _cannot_save(path, error) from error
+
+
+def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Write into a device or a pipe, which cannot be replaced."""
+    try:
+        with io.FileIO(device, "wb") as file:
+            write(_WholeWrites(file))  # type: ignore[arg-type]
+    except OSError as error:
+        raise _cannot_save(device, error) from error
+    return device
+
+
+def _cannot_save(path: str | os.PathLike[str], error: OSError) -> CannotSave:
+    return CannotSave(f"could not write '{path}'", got=error, fix=_REMEDIES.get(error.errno or 0))
+
+
+def sweep(folder: Path) -> None:
+    """Delete temporary files that killed processes left in a folder."""
+    if os.name != "posix":
+        return  # elsewhere one cannot ask whether a process is alive
+    for temp in folder.glob(".layered-*-*.tmp"):
+        found = re.fullmatch(r"\.layered-(\d+)-[0-9a-f]+\.tmp", temp.name)
+        if found and not _is_alive(int(found[1])) and temp.name not in _unfinished:
+            disk.delete(temp)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether another process has this number."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is not ours to ask
+        return True
+    return True
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose a folder on another disk"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of the path is a file: choose another folder"),
+    errno.EISDIR: "this is a folder: add a file name",
+}
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        disk.make_folder(folder)
+        disk.sync_folder(folder.parent)

@@ -1,0 +1,93 @@
+"""Names for what users define, and versions of what a file describes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from layered.foundation import (
+    BadArgument,
+    BadFile,
+    NewerFormat,
+    Recorded,
+    Registry,
+    Transform,
+    builders,
+    functions,
+    losses,
+    modules,
+    transforms,
+)
+
+
+def exportable(name: str, *, builds_model: bool = False) -> Callable[[Any], Any]:
+    """Give something of yours a name that exported files may mention: a function, or a class of transforms, modules or losses.
+
+    name           unique, best with a prefix of yours; the loading side must import the same definition first
+    builds_model   the function is a model builder: `vision_learner(dls, function)` then exports how to build the model
+    raises         BadArgument for a lambda, a function inside a function, or something that is neither
+
+    >>> @exportable("tutorial.halve")
+    ... def halve(x):
+    ...     return x / 2
+    >>> functions.get("tutorial.halve")(4)
+    2.0
+    """
+
+    def add(item: Any) -> Any:
+        for registry in _registries_for(item, builds_model):
+            registry.add(name, item)
+        return item
+
+    return add
+
+
+def _registries_for(item: Any, builds_model: bool) -> list[Registry[Any]]:
+    if isinstance(item, type):
+        if issubclass(item, Transform):
+            return [transforms]
+        if issubclass(item, nn.Module):
+            return [modules, losses]
+        if issubclass(item, Recorded):
+            return [losses]
+    elif inspect.isroutine(item):
+        inner = "<locals>" in item.__qualname__
+        if item.__name__ != "<lambda>" and not inner:
+            return [builders if builds_model else functions]
+        raise BadArgument(
+            f"{item.__qualname__} cannot be found again where the file is loaded",
+            expected="a def or class at the top of a module or notebook cell",
+            fix="move it out of the function" if inner else "write it as a def",
+        )
+    raise BadArgument(
+        "this cannot be named in a file",
+        got=repr(item)[:200],
+        expected="a function, or a class that derives from Transform, Module or BaseLoss",
+    )
+
+
+def upgraded(kind: Any, name: str, version: Any, *parts: Any) -> tuple[Any, ...]:
+    """What a file says of a `kind`, as its present version says it.
+
+    A class whose description changed sets `version = 2` and gives `upgrade(version, *parts)`, a class method that makes of the
+    parts (for transforms and losses `args` and `fitted`, for modules `args`, for loaders `state`) of an older version those of
+    the present one.
+
+    raises     NewerFormat for a later version than the class has, BadFile for one that it cannot upgrade
+    """
+    own = getattr(kind, "version", 1)
+    if version == own:
+        return parts
+    if type(version) is not int or version < 1 or (version < own and not hasattr(kind, "upgrade")):
+        raise BadFile(f"'{name}' in the file has a version that cannot be read", got=version, expected=own)
+    if version > own:
+        raise NewerFormat(
+            f"'{name}' in the file was written by a newer version of it",
+            got=f"version {version}",
+            expected=f"at most {own}",
+            fix="update the package that defines it",
+        )
+    return tuple(kind.upgrade(version, *parts))

@@ -1,0 +1,103 @@
+"""Items of a loader by position: seen in one order, and made again when somebody wants to look at them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader as TorchDataLoader, SequentialSampler, default_collate
+
+from layered.data import DataLoader, TfmdDL
+from layered.foundation import CannotTrain, describe, find_bs
+from layered.inference.predict import in_order, loader_of
+from layered.loop import Loop
+
+
+def as_split(dl: TfmdDL, split_idx: int, **changes: Any) -> Any:
+    """A loader over the same items, all of them, that treats them as the loader of another split does.
+
+    changes    as for `DataLoader.new`
+    """
+    dataset = copy.copy(dl.dataset)
+    for tl in (columns := [copy.copy(tl) for tl in getattr(dataset, "tls", [])]):
+        tl.split_idx = split_idx
+    if columns:
+        dataset.tls = columns
+    else:
+        dataset.split_idx = split_idx
+    return dl.new(dataset, drop_last=False, n=dl.n, **changes)
+
+
+def steady_loader(loop: Loop, ds_idx: int, dl: Any = None) -> Any:
+    """A loader over the items of `dl` (of the learner's `ds_idx`-th) that gives the same batches each time, in the order of
+    the data set: not shuffled, and without the augmentation of training. Loaders of another make that cannot be told
+    so stay as they are."""
+    dl = loader_of(loop, ds_idx) if dl is None else dl
+    if isinstance(dl, TfmdDL) and getattr(dl.dataset, "split_idx", None) == 0:
+        dl = as_split(dl, 1)
+    dl, _ = in_order(loop, ds_idx, dl, reorder=True, natural=True)
+    return dl.new(share=(0, 1)) if isinstance(dl, DataLoader) else dl
+
+
+def batch_at(dl: Any, positions: Sequence[int]) -> Any:
+    """One batch of the items at these positions of a steady loader.
+
+    raises     CannotTrain for a loader that gives its items only one after another
+    """
+    if isinstance(dl, DataLoader) and dl.indexed:
+        one = dl.new(num_workers=0, bs=len(positions), get_idxs=lambda: list(positions))
+        return next(iter(one))
+    if _is_sequential(dl):
+        return dl.collate_fn([dl.dataset[i] for i in positions])
+    if isinstance(dl, (list, tuple)):
+        return default_collate([_row(dl, i) for i in positions])
+    raise _no_access(dl)
+
+
+def items_at(dl: Any, positions: Iterable[int]) -> list[Any]:
+    """The items at these positions as the data set has them: paths, rows of a table, samples.
+
+    raises     CannotTrain for a loader that gives its items only one after another
+    """
+    if isinstance(dl, (list, tuple)):
+        return [_row(dl, i) for i in positions]
+    if not (isinstance(dl, DataLoader) and dl.indexed) and not _is_sequential(dl):
+        raise _no_access(dl)
+    items = getattr(dl.dataset, "items", dl.dataset)
+    items = getattr(items, "iloc", items)
+    return [items[i] for i in positions]
+
+
+def _is_sequential(dl: Any) -> bool:
+    return type(dl) is TorchDataLoader and type(dl.sampler) is SequentialSampler and dl.batch_size is not None
+
+
+def _row(batches: Sequence[Any], position: int) -> Any:
+    """Row `position` of all batches taken as one."""
+    for batch in batches:
+        if position < (size := find_bs(batch)):
+            return take_rows(tuple(batch) if isinstance(batch, list) else batch, position)
+        position -= size
+    raise IndexError(position)
+
+
+def _no_access(dl: Any) -> CannotTrain:
+    return CannotTrain(
+        "this loader gives its items one after another; a single one cannot be made again",
+        got=describe(dl),
+        expected="a DataLoader over a data set that can be indexed, or a list of batches",
+        fix="dls.test_dl(items, with_labels=True), or torch's DataLoader(dataset, batch_size=64)",
+    )
+
+
+def take_rows(tree: Any, rows: int | list[int]) -> Any:
+    """These rows of every tensor of `tree`, or of its list with an element for each item; a single one without its axis."""
+    if isinstance(tree, list):
+        return tree[rows] if isinstance(rows, int) else [tree[i] for i in rows]
+    if isinstance(tree, (tuple, dict)):
+        parts = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        taken = {k: take_rows(part, rows) for k, part in parts}
+        return taken if isinstance(tree, dict) else tuple(taken.values())
+    return tree[rows] if isinstance(tree, Tensor) and tree.ndim else tree

@@ -1,0 +1,386 @@
+"""Predictions: of a whole loader, and of one item, with the pipelines of the validation set.
+
+`predict` keeps no state on the learner: it may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, RandomSampler
+
+from layered.data import DataLoader
+from layered.foundation import (
+    BadValue,
+    CannotTrain,
+    EmptySource,
+    Pipeline,
+    checked,
+    describe,
+    failed,
+    map_tree,
+    noop,
+    plain_tree,
+    to_detach,
+    to_device,
+)
+from layered.inference.gathering import GatherPredsCallback, reordered
+from layered.loop import VALIDATE, Callback, Loop, callbacks_of, modes_of, set_epoch, set_modes
+from layered.nn import CrossEntropyLossFlat, default_loss
+
+_END = object()
+
+
+def activation_of(loop: Loop) -> Callable[[Any], Any]:
+    """What turns the model's output into what is reported: softmax for cross-entropy, …"""
+    return getattr(loop.loss_func, "activation", noop)
+
+
+def decoder_of(loop: Loop) -> Callable[[Any], Any]:
+    """What turns the model's output into a decision: as the loss says, else for classes the one with the largest output."""
+    own: Callable[[Any], Any] | None = getattr(loop.loss_func, "decodes", None)
+    if own is not None:
+        activation, decodes = activation_of(loop), own  # thresholds are for probabilities
+        return lambda output: decodes(activation(output))
+    usual = default_loss(loop.dls)
+    return (lambda output: usual.decodes(scores_of(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
+
+
+def scores_of(output: Any) -> Any:
+    """The scores in what a model puts out: its `logits` where it has several parts with names, else all of it."""
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    return output if logits is None else logits
+
+
+@checked
+def get_preds(
+    loop: Loop,
+    ds_idx: int = 1,
+    dl: Any = None,
+    with_input: bool = False,
+    with_decoded: bool = False,
+    with_loss: bool = False,
+    act: Callable[[Any], Any] | None = None,
+    inner: bool = False,
+    reorder: bool = True,
+    cbs: Any = None,
+    save_preds: str | os.PathLike[str] | None = None,
+    save_targs: str | os.PathLike[str] | None = None,
+    with_preds: bool = True,
+    with_targs: bool = True,
+    concat_dim: int = 0,
+) -> tuple[Any, ...]:
+    """Predictions over a loader, in the order of its items: `([inputs,] preds, targets [, decoded] [, losses])`.
+
+    ds_idx        which of the learner's loaders, with all its items: 1 validation, 0 training
+    dl            a loader of any make, in place of it; targets are None where its batches have none
+    with_decoded  also the decisions: class numbers, …
+    with_loss     also the loss of every item
+    act           in place of the loss's own activation; called with the model's output for each batch
+    inner         run inside a fit's events
+    reorder       take the items of a shuffled or sorted loader in the order of its data set
+    save_preds    write the predictions to a file in place of memory, batch by batch: a folder, for its `preds.npy`, or
+                  a file `….npy`. They are returned as a tensor that reads from it
+    save_targs    the same for the targets
+    with_preds, with_targs    False leaves None in their place
+    concat_dim    the axis along which batches of predictions are joined
+    returns       plain tensors on the CPU: preds float [item, ...], targets [item, ...]. Outputs of several parts keep
+                  their structure (tuple, dict); rows that differ in shape become a list with one tensor an item
+    raises        EmptySource for a loader without batches; CannotSave, and then no file is left
+
+    Inputs are not kept unless asked for. `stream_preds` gives the same batch by batch.
+    """
+    dl, order = in_order(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
+    gather = GatherPredsCallback(
+        with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim,
+        act=activation_of(loop) if act is None else act, decode=decoder_of(loop) if with_decoded else None,
+    )  # fmt: skip
+    try:
+        with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
+            loop.one_validation(dl)
+        if not gather.count:
+            raise no_batch(dl)
+        parts = gather.all_tensors()
+    finally:
+        gather.discard()
+    return reordered(parts, torch.as_tensor(np.asarray(order)).argsort(stable=True)) if order else parts
+
+
+@checked
+def stream_preds(
+    loop: Loop,
+    ds_idx: int = 1,
+    dl: Any = None,
+    with_input: bool = False,
+    with_decoded: bool = False,
+    with_loss: bool = False,
+    act: Callable[[Any], Any] | None = None,
+    inner: bool = False,
+    reorder: bool = True,
+    cbs: Any = None,
+) -> Iterator[tuple[Any, ...]]:
+    """What `get_preds` gives, batch by batch: memory holds one batch, however many there are.
+
+        for preds, targets in learn.stream_preds(dl=dl):
+            write(preds)
+
+    The arguments are those of `get_preds`. The learner is busy until the iterator ends or is closed; `predict` may be
+    called meanwhile.
+
+    raises        EmptySource for a loader without batches; CannotTrain if the learner did something else in between
+    """
+    dl, _ = in_order(loop, ds_idx, dl, reorder, natural=True)
+    gather = GatherPredsCallback(
+        with_input,
+        with_loss,
+        act=activation_of(loop) if act is None else act,
+        decode=decoder_of(loop) if with_decoded else None,
+    )
+    with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
+        for _ in _batch_by_batch(loop, dl):
+            if gather.preds.batches:
+                yield gather.all_tensors()
+    if not gather.count:
+        raise no_batch(dl)
+
+
+def _batch_by_batch(loop: Loop, dl: Any) -> Iterator[None]:
+    """`loop.one_validation(dl)`, paused after each batch."""
+    try:
+        with torch.no_grad():
+            loop.begin_pass(dl, training=False)
+            set_epoch(dl, loop.epochs_started, "valid")
+            loop.emit(VALIDATE.before)
+            batches = iter(dl)
+        for i in itertools.count():
+            with torch.no_grad():  # not held while paused: it would be the caller's
+                batch = next(batches, _END)
+                if batch is _END:
+                    break
+                loop.all_batches([batch], i)
+            yield
+            if loop.dl is not dl:
+                raise CannotTrain(
+                    "the learner did something else while its predictions were streamed",
+                    fix="let the iterator end, or call its close(), before you fit, validate or predict other loaders",
+                )
+    except VALIDATE.cancel:
+        loop.emit(VALIDATE.after_cancel)
+    loop.emit(VALIDATE.after)
+
+
+def loader_of(loop: Loop, ds_idx: int) -> Any:
+    """The `ds_idx`-th of the learner's loaders.
+
+    raises     BadValue where there is none
+    """
+    try:
+        dl = loop.dls[ds_idx]
+    except IndexError:
+        dl = None
+    if dl is None:
+        raise BadValue(
+            f"the learner has no loader {ds_idx}", expected="0 for training, 1 for validation", fix="pass one: dl=…"
+        )
+    return dl
+
+
+def no_batch(dl: Any) -> EmptySource:
+    """The error for a pass over a loader without batches."""
+    return EmptySource(
+        "the loader gave no batch to predict", got=describe(dl), fix="check its items and its batch size"
+    )
+
+
+def in_order(loop: Loop, ds_idx: int, dl: Any, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
+    """The loader with all its items in the order of its data set, and a list that gets the order they come in instead.
+
+    natural    let no order of the loader's own be (by length, …), so that nothing is left to be put in order
+    """
+    given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
+    order: list[Any] = []
+    if type(dl) is TorchDataLoader and type(dl.sampler) is RandomSampler and type(dl.batch_sampler) is BatchSampler:
+        return (_unshuffled(dl), order) if reorder else (dl, order)
+    if not isinstance(dl, DataLoader):
+        return dl, order
+    dl = dl.new(drop_last=False) if reorder or not given else dl
+    if reorder:
+        dl = dl.new(shuffle=False)
+        own = getattr(dl.get_idxs, "__func__", None) is not DataLoader.get_idxs
+        if own and natural:
+            dl = dl.new(get_idxs=lambda: np.arange(dl.n or 0))
+        elif own:
+            get_idxs = dl.get_idxs
+
+            def recorded() -> Any:
+                order[:] = get_idxs()
+                return order
+
+            dl = dl.new(get_idxs=recorded)
+    return dl, order
+
+
+def _unshuffled(dl: TorchDataLoader[Any]) -> TorchDataLoader[Any]:
+    """A shuffled loader of torch, over all items in their order."""
+    return TorchDataLoader(
+        dl.dataset,
+        batch_size=dl.batch_size,
+        num_workers=dl.num_workers,
+        collate_fn=dl.collate_fn,
+        pin_memory=dl.pin_memory,
+        timeout=dl.timeout,
+        worker_init_fn=dl.worker_init_fn,
+        multiprocessing_context=dl.multiprocessing_context,
+        generator=dl.generator,
+    )
+
+
+class FetchPredsCallback(Callback):
+    """Predicts a loader after each validation pass of a fit; `preds` is what `get_preds` gave last.
+
+    Callbacks with the attribute `remove_on_fetch` do not hear it. The arguments are those of `get_preds`.
+    """
+
+    remove_on_fetch = True
+    transient = ("preds",)
+
+    def __init__(
+        self,
+        ds_idx: int = 1,
+        dl: Any = None,
+        with_input: bool = False,
+        with_decoded: bool = False,
+        cbs: Any = None,
+        reorder: bool = True,
+    ) -> None:
+        self.ds_idx, self.given, self.with_input, self.with_decoded = ds_idx, dl, with_input, with_decoded
+        self.cbs_of_pass, self.reorder = callbacks_of(cbs), reorder
+        self.preds: tuple[Any, ...] | None = None
+
+    def after_validate(self) -> None:
+        learn = self.learn
+        if learn.nested or learn.peeking or not learn.fitting:
+            return
+        with learn.removed_cbs([cb for cb in learn.cbs if getattr(type(cb), "remove_on_fetch", False)]):
+            self.preds = get_preds(
+                learn, self.ds_idx, self.given, self.with_input, self.with_decoded,
+                inner=True, reorder=self.reorder, cbs=self.cbs_of_pass,
+            )  # fmt: skip
+
+
+@checked
+def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
+    """The decoded target, the decision as a tensor, and the probabilities (or outputs) for one item.
+
+    item          what the inputs are made from: a path, an image, bytes, a row; several inputs as a tuple
+    rm_type_tfms  how many leading transforms it has behind it; judged by its type if not given
+    with_input    put the decoded input first
+    raises        BadItem where no batch, or no prediction, can be made of the item; ours keep their class
+    """
+    dl = list(getattr(loop.dls, "loaders", [loop.dls.train]))[:2][-1]
+    dataset: Any = getattr(dl, "dataset", None)
+    if not hasattr(dataset, "test_set"):
+        raise CannotTrain(
+            "predict needs to know how an item becomes a batch, and these loaders do not say",
+            got=f"a data set of type {type(dataset).__name__}",
+            fix="build the loaders with a DataBlock, or use get_preds(dl=[(x,)])",
+        )
+    items = dataset.test_set([item], rm_type_tfms)
+    sample = items.__getitems__([0])[0] if hasattr(items, "__getitems__") else items[0]  # a table's [0] is a column
+    try:
+        batch = dl.create_batch(dl.before_batch([dl.after_item(sample if isinstance(sample, tuple) else (sample,))]))
+        batch = dl.after_batch(to_device(batch, model_device(loop)))
+        with evaluating(loop), torch.inference_mode():
+            output = loop.model(*plain_tree(batch))
+            probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
+        target = decode_target(dl, decision)
+        shown = [_single(decode_input(dl, batch))] if with_input else []
+    except Exception as error:
+        raise failed(error, f"predicting one item ({describe(item)})") from error
+    return (*shown, target, decision, probabilities)
+
+
+def first_row(tree: Any) -> Any:
+    """The results of a batch of one as those of its item."""
+    return map_tree(lambda o: o[0] if isinstance(o, Tensor) and o.ndim else o, to_detach(tree))
+
+
+_switching = threading.RLock()
+
+
+@contextmanager
+def evaluating(loop: Loop) -> Iterator[None]:
+    """The model in evaluation mode; afterwards as it was, if a fit is running.
+
+    Threads switch the mode one after another. A model that keeps state itself (it has a `reset`) predicts so too.
+    """
+    model = loop.model
+    with _switching:
+        modes = modes_of(model) if loop.fitting else None
+        if model.training:
+            model.eval()
+    try:
+        with _switching if hasattr(model, "reset") else nullcontext():
+            yield
+    finally:
+        if modes is not None:
+            set_modes(modes)
+
+
+def model_device(loop: Loop) -> torch.device:
+    """Where the parameters of the model are; the CPU for a model without any."""
+    return next((p.device for p in loop.model.parameters()), torch.device("cpu"))
+
+
+def decode_target(dl: Any, decision: Any) -> Any:
+    """A decision as the target's own type: a `Category`, …"""
+    dataset = dl.dataset
+    columns = dataset.tls[dataset.n_inp :] if hasattr(dataset, "tls") else []
+    decoders = [partial(tl.decode, full=False) for tl in columns] or [
+        target.decode for target in getattr(dataset, "target_columns", ())
+    ]
+    parts = decision if isinstance(decision, tuple) else (decision,)
+    parts = Pipeline.decode(dl.after_item, Pipeline.decode(dl.after_batch, tuple(parts)))
+    decoded = tuple(decode(part) for decode, part in zip(decoders, parts, strict=False)) or parts
+    return _single(decoded)
+
+
+def decode_input(dl: Any, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs of a batch of one, decoded."""
+    decoded = dl.decode_batch(batch, max_n=1)[0]
+    return tuple(decoded)
+
+
+def _single(parts: Any) -> Any:
+    return parts[0] if isinstance(parts, tuple) and len(parts) == 1 else parts
+
+
+def show_results(
+    loop: Loop, ds_idx: int = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **kwargs: Any
+) -> Any:
+    """Show items of a loader with their targets and predictions.
+
+    shuffle    choose them at random, otherwise the first
+    raises     CannotTrain for a loader that does not know how its items are shown
+    """
+    given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
+    if not hasattr(dl, "show_results"):
+        raise CannotTrain(
+            "items can be shown by loaders that know how they were made",
+            got=f"a loader of type {type(dl).__name__}",
+            fix="build the loaders with a DataBlock",
+        )
+    if not given:
+        dl = dl.new(shuffle=shuffle, drop_last=False)
+    batch = dl.one_batch()
+    decoded = get_preds(loop, dl=[batch], with_decoded=True)[-1]
+    return dl.show_results(batch, decoded, max_n=max_n, **kwargs)

@@ -1,0 +1,128 @@
+"""One look at every item of a loader: little is kept of each, and no input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from layered.foundation import BadValue, map_tree, plain_tree, tensors_of
+from layered.inference.gathering import KeptColumn, item_losses
+from layered.inference.predict import decoder_of, no_batch, scores_of
+from layered.loop import Callback, Loop
+from layered.nn import NoneReduce
+
+COLUMNS = ("preds", "targs", "decoded", "losses")
+
+Watch = Callable[[Any, Any, Any], None]
+
+
+class Review(Callback):
+    """Keeps of each item of a validation pass its loss, and its prediction, target and decision as far as they are small.
+
+    act         what turns the model's output into the prediction; the loss's activation if None
+    keep_preds  False leaves out the predictions
+    only_small  keep what is one number, or one row of them, an item; False keeps all
+    watch       called with the predictions, targets and decisions of each batch
+
+    After the pass `columns` has what was kept; None for what was not.
+    """
+
+    run_train = False
+
+    def __init__(
+        self,
+        loop: Loop,
+        act: Callable[[Any], Any] | None = None,
+        keep_preds: bool = True,
+        only_small: bool = True,
+        watch: Watch | None = None,
+    ) -> None:
+        self.act = act or getattr(loop.loss_func, "activation", scores_of)
+        self.decode = decoder_of(loop)
+        self.keep_preds, self.only_small, self.watch = keep_preds, only_small, watch
+        self.kept = {name: KeptColumn() for name in COLUMNS}
+        self.columns: dict[str, Any] = {}
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        targets = targets_of(learn)
+        losses = losses_of_items(learn.loss_func, learn.pred, targets)
+        preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)  # type: ignore[misc]
+        decoded = as_decisions(plain_tree(scores_of(self.decode(learn.pred))), targs)
+        if self.watch is not None:
+            self.watch(preds, targs, decoded)
+        for name, values in zip(COLUMNS, (preds, targs, decoded, losses), strict=True):
+            if (name != "preds" or self.keep_preds) and (not self.only_small or is_small(values)):
+                self.kept[name].add(values)
+
+    def after_validate(self) -> None:
+        self.columns = {name: column.take() for name, column in self.kept.items()}
+
+
+def review(loop: Loop, dl: Any, **settings: Any) -> dict[str, Any]:
+    """The columns that a `Review` keeps of one pass over `dl`.
+
+    raises     EmptySource for a loader without batches; BadValue where there are no targets, or no loss of one item
+    """
+    seen = Review(loop, **settings)
+    with loop.validation_context(cbs=seen):
+        loop.one_validation(dl)
+    if seen.columns["losses"] is None:
+        raise no_batch(dl)
+    return seen.columns
+
+
+def is_small(values: Any) -> bool:
+    """Whether a batch has at most one row of numbers for each item."""
+    return all(t.ndim <= 2 for t in tensors_of(values))
+
+
+def targets_of(learn: Any) -> tuple[Any, ...]:
+    """The targets of the current batch; of a model that is given its `labels` and computes the loss itself, these."""
+    if not learn.yb and isinstance(learn.xb, Mapping) and "labels" in learn.xb:
+        return (learn.xb["labels"],)
+    if not learn.yb:
+        raise BadValue("there are no targets to compute losses from", fix="test_dl(items, with_labels=True)")
+    return tuple(learn.yb)
+
+
+def losses_of_items(loss_func: Any, output: Any, targets: tuple[Any, ...]) -> Tensor:
+    """The loss of every item of a batch, float [batch]; a loss that cannot but reduce is asked item by item.
+
+    Without a `loss_func` (the model computes its loss itself) it is the cross-entropy of the `logits`.
+
+    raises     BadValue where there is neither
+    """
+    if loss_func is None:
+        scores = scores_of(output)
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or targets[0].shape != scores.shape[:1]:
+            raise BadValue(
+                "the model computes its loss itself, and only of whole batches",
+                expected="logits [batch, class] and labels [batch]",
+                fix="give the learner a loss_func with a `reduction`",
+            )
+        return F.cross_entropy(scores.float(), targets[0].long(), reduction="none")
+    try:
+        NoneReduce(loss_func)
+    except BadValue:
+        each = [
+            loss_func(
+                *map_tree(lambda t, i=i: t[i : i + 1] if isinstance(t, Tensor) and t.ndim else t, (output, *targets))  # type: ignore[misc]
+            )
+            for i in range(len(targets[0]))
+        ]
+        return torch.stack([loss.detach().float().mean() for loss in each])
+    return item_losses(loss_func, output, targets)
+
+
+def as_decisions(decoded: Any, targets: Any) -> Any:
+    """Scores of classes, where the loss does not say what they mean, as the class with the largest: the targets tell."""
+    both = isinstance(decoded, Tensor) and isinstance(targets, Tensor)
+    if not both or not decoded.is_floating_point() or targets.is_floating_point() or decoded.ndim != targets.ndim + 1:
+        return decoded
+    axis = 1 if decoded.shape[2:] == targets.shape[1:] else -1
+    return decoded.argmax(axis) if decoded.shape[axis] > 1 else decoded

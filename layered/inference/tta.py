@@ -1,0 +1,89 @@
+"""Test-time augmentation: predictions over several looks at the same items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from layered.data import TfmdDL
+from layered.foundation import (
+    CannotTrain,
+    OutOfRange,
+    Pipeline,
+    RandTransform,
+    checked,
+    key_of,
+    leaves,
+    listify,
+    map_tree,
+)
+from layered.inference.items import as_split
+from layered.inference.predict import get_preds, loader_of
+from layered.loop import Loop
+
+
+@checked
+def tta(
+    loop: Loop,
+    ds_idx: int = 1,
+    dl: Any = None,
+    n: int = 4,
+    item_tfms: Any = None,
+    batch_tfms: Any = None,
+    beta: float | None = 0.25,
+    use_max: bool = False,
+) -> tuple[Any, Any]:
+    """Predictions over `n` augmented passes and a plain one: `(preds, targets)`, in the order of the items.
+
+    ds_idx, dl   which items: as in `get_preds`. They are augmented as training items are
+    n            augmented passes; each draws differently, and the same again when this is called again
+    item_tfms    in place of the random item transforms of training, resizing among them; the others stay
+    batch_tfms   in place of the random batch transforms of training
+    beta         the result is (1 - beta) * mean of the augmented + beta * plain; None gives the pair (augmented, plain)
+                 in place of preds
+    use_max      the largest value of all passes instead
+    returns      as `get_preds`: preds float [item, ...]
+    raises       CannotTrain for a loader that has no transforms
+
+    source       He et al. 2015, arXiv:1512.03385 (ten crops); the blend as fastai users know it
+    """
+    dl = loader_of(loop, ds_idx) if dl is None else dl
+    if not isinstance(dl, TfmdDL):
+        raise CannotTrain(
+            "test-time augmentation needs the transforms of training, and this loader has none",
+            got=f"a loader of type {type(dl).__name__}",
+            fix="build the loaders with a DataBlock, and others with dls.test_dl(items)",
+        )
+    if not isinstance(n, int) or n < 1:
+        raise OutOfRange("n is how many augmented passes there are", got=repr(n), expected="a whole number from 1")
+    looks = _as_in_training(dl, item_tfms, batch_tfms)
+    seed = torch.initial_seed() if dl.seed is None else dl.seed
+    augmented: Any = None
+    for i in range(n):
+        preds, _ = get_preds(loop, dl=looks.new(seed=key_of(seed, "tta", i)), inner=loop.fitting)
+        augmented = preds if augmented is None else _both(torch.maximum if use_max else torch.add, augmented, preds)
+    if not use_max:
+        augmented = map_tree(lambda t: t / n, augmented)
+    plain, targets = get_preds(loop, dl=dl, inner=loop.fitting)
+    if use_max:
+        return _both(torch.maximum, augmented, plain), targets
+    if beta is None:
+        return (augmented, plain), targets
+    return _both(lambda a, b: torch.lerp(a, b, beta), augmented, plain), targets
+
+
+def _as_in_training(dl: TfmdDL, item_tfms: Any, batch_tfms: Any) -> Any:
+    """A loader over the same items that treats them as the training loader does."""
+    slots: dict[str, Any] = {}
+    for slot, tfms in (("after_item", item_tfms), ("after_batch", batch_tfms)):
+        if tfms is not None:
+            kept = [tfm for tfm in getattr(dl, slot) if not isinstance(tfm, RandTransform)]
+            slots[slot] = Pipeline([*kept, *listify(tfms)], 0)
+    return as_split(dl, 0, **slots)
+
+
+def _both(f: Any, one: Any, other: Any) -> Any:
+    """`f` of the tensors in the same place of two trees."""
+    others = leaves(other)
+    return map_tree(lambda t: f(t, next(others)), one)

@@ -1,0 +1,22 @@
+"""What a model has learned and how a run is doing: interpretation, saliency, diagnosis, profiles."""
+
+from typing import TYPE_CHECKING
+
+from layered.foundation.faces import star as _star
+from layered.insight.confusion import (
+    ClassificationInterpretation as ClassificationInterpretation,
+    SegmentationInterpretation as SegmentationInterpretation,
+)
+from layered.insight.doctor import Diagnosis as Diagnosis, Finding as Finding
+from layered.insight.interpret import (
+    Interpretation as Interpretation,
+    RegressionInterpretation as RegressionInterpretation,
+)
+from layered.insight.saliency import grad_cam as grad_cam, show_grad_cam as show_grad_cam
+
+if not TYPE_CHECKING:
+    __all__ = _star(globals())
+
+# For the packages above; a star import leaves these out.
+from layered.insight.doctor import doctor as doctor
+from layered.insight.profile import profile as profile

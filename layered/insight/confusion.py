@@ -1,0 +1,320 @@
+"""Which classes are taken for which: of items, and of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.foundation import BadValue, checked, describe, lazy, text_table
+from layered.inference import review, steady_loader
+from layered.insight.interpret import Interpretation
+from layered.loop import Loop
+from layered.metrics import known_targets, refuse_strange
+
+plt = lazy("matplotlib.pyplot")
+sk_metrics = lazy("sklearn.metrics")
+
+Matrix = np.ndarray[Any, np.dtype[Any]]
+
+READABLE = 60  # so many classes can have names and numbers in a drawing
+
+
+class ConfusionInterpretation(Interpretation):
+    """What interpretations with a confusion matrix share."""
+
+    def confusion_matrix(self) -> Matrix:
+        """How often each class (row) was taken for each class (column): int64 [class, class]."""
+        raise NotImplementedError
+
+    @property
+    def vocab(self) -> list[Any]:
+        """The names of the classes; their numbers where there are no names."""
+        vocab = getattr(self.dl, "vocab", None)
+        return [] if vocab is None else list(vocab)
+
+    def _names(self, count: int) -> list[Any]:
+        return [*self.vocab, *range(len(self.vocab), count)]
+
+    def plot_confusion_matrix(
+        self,
+        normalize: bool = False,
+        title: str = "Confusion matrix",
+        cmap: str = "Blues",
+        norm_dec: int = 2,
+        plot_txt: bool = True,
+        **figure: Any,
+    ) -> Any:
+        """Draw the confusion matrix and return its figure.
+
+        normalize  shares of each actual class, with `norm_dec` decimals, in place of counts
+        plot_txt   write the numbers into the cells; left out, like the names, where there are more than 60 classes
+        figure     for matplotlib's figure: `figsize`, `dpi`
+        """
+        matrix = self.confusion_matrix().astype(float)
+        if normalize:
+            matrix /= matrix.sum(1, keepdims=True).clip(min=1)
+        side = min(max(4.0, 0.55 * len(matrix) + 1.5), 0.55 * READABLE)
+        fig = plt.figure(**{"figsize": (side, side), **figure})
+        ax = fig.add_subplot()
+        ax.imshow(matrix, interpolation="nearest", cmap=cmap)
+        ax.set(title=title, ylabel="Actual", xlabel="Predicted")
+        if len(matrix) <= READABLE:
+            names = self._names(len(matrix))
+            ax.set_xticks(range(len(names)), names, rotation=90)
+            ax.set_yticks(range(len(names)), names)
+        if plot_txt and len(matrix) <= READABLE:
+            middle = matrix.max() / 2
+            for (row, column), value in np.ndenumerate(matrix):
+                text = f"{value:.{norm_dec}f}" if normalize else f"{value:.0f}"
+                color = "white" if value > middle else "black"
+                ax.text(column, row, text, ha="center", va="center", color=color)
+        fig.tight_layout()
+        return fig
+
+    @checked
+    def most_confused(self, min_val: int = 1) -> list[tuple[Any, Any, int]]:
+        """(actual, predicted, how often), most frequent first, for mistakes made at least `min_val` times."""
+        rows, columns, counts = self._pairs()
+        mistakes = (rows != columns) & (counts >= max(min_val, 1))
+        rows, columns, counts = rows[mistakes], columns[mistakes], counts[mistakes]
+        names = self._names(1 + int(max(rows.max(initial=0), columns.max(initial=0))))
+        order = np.argsort(-counts, kind="stable")
+        return [(names[rows[i]], names[columns[i]], int(counts[i])) for i in order]
+
+    def _pairs(self) -> tuple[Matrix, Matrix, Matrix]:
+        """Actual class, predicted class and count of the pairs that occur, by class."""
+        matrix = self.confusion_matrix()
+        rows, columns = matrix.nonzero()
+        return rows, columns, matrix[rows, columns]
+
+
+class ClassificationInterpretation(ConfusionInterpretation):
+    """Which classes are taken for which.
+
+    Where an item has several labels, each label has a matrix of its own, `label_matrices`.
+    """
+
+    def confusion_matrix(self) -> Matrix:
+        """How many items of each class (row) were taken for each class (column): int64 [class, class].
+
+        raises     BadValue where items have several labels, several targets, or no classes
+        """
+        actual, predicted, count = self._classes()
+        matrix: Matrix = torch.bincount(actual * count + predicted, minlength=count * count).numpy()
+        return matrix.reshape(count, count)
+
+    def label_matrices(self) -> Matrix:
+        """Of items with several labels, for each label [[absent and not predicted, absent and predicted],
+        [there and not predicted, there and predicted]]: int64 [label, 2, 2].
+
+        raises     BadValue where an item has one class
+        """
+        if not self._has_several_labels():
+            raise BadValue("each item has one class", fix="confusion_matrix()")
+        there, said = self.targs.long(), self.decoded.long()
+        cells = torch.arange(there.shape[1]) * 4 + there * 2 + said
+        matrices: Matrix = torch.bincount(cells.flatten(), minlength=4 * there.shape[1]).numpy()
+        return matrices.reshape(-1, 2, 2)
+
+    def print_classification_report(self) -> None:
+        """scikit-learn's report: precision, recall and F1 of each class or label."""
+        if self._has_several_labels():
+            actual, predicted, count = self.targs.long(), self.decoded.long(), self.targs.shape[1]
+        else:
+            actual, predicted, count = self._classes()
+        names = [str(name) for name in self._names(count)]
+        print(
+            sk_metrics.classification_report(
+                actual, predicted, labels=list(range(count)), target_names=names, zero_division=0
+            )
+        )
+
+    def _pairs(self) -> tuple[Matrix, Matrix, Matrix]:
+        actual, predicted, count = self._classes()
+        cells, counts = (actual * count + predicted).unique(return_counts=True)  # type: ignore[no-untyped-call]
+        return (cells // count).numpy(), (cells % count).numpy(), counts.numpy()
+
+    def _has_several_labels(self) -> bool:
+        targs, decoded = self.targs, self.decoded
+        both = isinstance(targs, Tensor) and isinstance(decoded, Tensor) and targs.shape == decoded.shape
+        return both and targs.ndim == 2 and targs.shape[1] > 1 and decoded.dtype is torch.bool
+
+    def _classes(self) -> tuple[Tensor, Tensor, int]:
+        """Actual and predicted classes, int64 [item] each, and how many classes there are."""
+        targs, decoded = self.targs, self.decoded
+        if self._has_several_labels():
+            raise BadValue(
+                "an item has several labels, so none is taken for another",
+                fix="label_matrices(), print_classification_report()",
+            )
+        if isinstance(targs, tuple) or isinstance(decoded, tuple):
+            raise BadValue(
+                "there are several targets, and a confusion matrix is of one",
+                got=f"targets {describe(targs)}, decisions {describe(decoded)}",
+                fix="ClassificationInterpretation(learn, dl, preds[0], targs[0], decoded[0], losses)",
+            )
+        both = isinstance(targs, Tensor) and isinstance(decoded, Tensor)
+        if not both or decoded.is_floating_point() or targs.numel() != decoded.numel():
+            raise BadValue(
+                "the decisions are no classes to compare with the targets",
+                got=f"decisions {describe(decoded)}, targets {describe(targs)}",
+                expected="an index for each item in both",
+                fix="a loss_func that decodes, such as CrossEntropyLossFlat; RegressionInterpretation for numbers; "
+                "SegmentationInterpretation for masks",
+            )
+        actual, predicted = targs.flatten().long(), decoded.flatten().long()
+        count = max(len(self.vocab), int(predicted.max()) + 1, 2 if decoded.dtype is torch.bool else 1)
+        if not self.vocab and isinstance(self.preds, Tensor) and self.preds.ndim == 2:
+            count = max(count, self.preds.shape[1])
+        count = max(count, int(actual.max()) + 1) if not self.vocab else count
+        refuse_strange(((actual < 0) | (actual >= count)).sum(), count)
+        return actual, predicted, count
+
+
+class SegmentationInterpretation(ConfusionInterpretation):
+    """Which pixels a model gets right and wrong; of all items only losses and counts of pixels are kept.
+
+    matrix        int64 [class, class]: how many pixels of each class (row) were taken for each class (column)
+    """
+
+    matrix: Matrix
+
+    @classmethod
+    @checked
+    def from_learner(
+        cls,
+        learn: Loop,
+        ds_idx: int = 1,
+        dl: Any = None,
+        act: Callable[[Any], Any] | None = None,
+        keep_preds: bool = False,
+        ignore_index: int | None = None,
+    ) -> Self:
+        """Predict the learner's loader `ds_idx` (1 is validation, 0 training), or `dl`, once.
+
+        ignore_index  pixels with this target do not count; by default those that the loss ignores
+        """
+        dl = steady_loader(learn, ds_idx, dl)
+        loss = getattr(learn.loss_func, "func", learn.loss_func)
+        ignored = getattr(loss, "ignore_index", None) if ignore_index is None else ignore_index
+        counts = PixelCounts(len(getattr(dl, "vocab", None) or ()), ignored)
+        interp = cls(learn, dl, **review(learn, dl, act=act, keep_preds=keep_preds, watch=counts.add), act=act)
+        interp.matrix = counts.matrix()
+        return interp
+
+    def confusion_matrix(self) -> Matrix:
+        """How many pixels of each class (row) were taken for each class (column): int64 [class, class]."""
+        return self.matrix.copy()
+
+    def scores(self) -> PixelScores:
+        """Accuracy, overlap and Dice of each class; prints as a table."""
+        return PixelScores(self.matrix, self._names(len(self.matrix)))
+
+
+class PixelCounts:
+    """Counts pairs of actual and predicted class over batches of masks.
+
+    classes    how many there are at least; 0 if not known
+    """
+
+    def __init__(self, classes: int, ignore_index: int | None) -> None:
+        self.classes, self.ignore_index = classes, ignore_index
+        self.counts: Any = 0
+
+    def add(self, preds: Any, targs: Any, decoded: Any) -> None:
+        """Count a batch: int [batch, height, width] each.
+
+        raises     BadValue for decisions that are no classes of the same pixels
+        """
+        both = isinstance(targs, Tensor) and isinstance(decoded, Tensor)
+        if not both or decoded.is_floating_point() or decoded.numel() != targs.numel():
+            raise BadValue(
+                "the decisions are no classes of the pixels of the targets",
+                got=f"decisions {describe(decoded)}, targets {describe(targs)}",
+                expected="[batch, height, width] of class numbers in both",
+                fix="loss_func=CrossEntropyLossFlat(axis=1), and a model whose masks are as large as the targets",
+            )
+        if isinstance(self.counts, int):
+            scored = preds.shape[1] if isinstance(preds, Tensor) and preds.ndim == targs.ndim + 1 else 0
+            self.classes = max(self.classes, scored, 2)
+        known = known_targets(targs.flatten(), self.classes, self.ignore_index)
+        rows = self.classes + 2  # the last two: targets that are no class, and what is ignored
+        cells = known * self.classes + decoded.flatten()
+        self.counts = self.counts + torch.bincount(cells, minlength=rows * self.classes).view(rows, self.classes)
+
+    def matrix(self) -> Matrix:
+        """int64 [class, class]; raises BadValue if there were targets that are no class."""
+        refuse_strange(self.counts[-2].sum(), self.classes)
+        matrix: Matrix = self.counts[:-2].cpu().numpy()
+        return matrix
+
+
+@dataclass(frozen=True)
+class PixelScores:
+    """How well each class of a confusion matrix is found; prints as a table.
+
+    matrix     int64 [class, class], actual classes as rows
+    names      of the classes
+
+    Scores are float64 [class] in [0, 1], nan for a class that does not occur.
+
+    >>> PixelScores(np.array([[6, 2], [0, 2]]), ["ground", "road"])
+    ======================================
+    class   pixels  accuracy  IoU    Dice
+    ======================================
+    ground  8       0.750     0.750  0.857
+    road    2       1.000     0.500  0.667
+    mean            0.875     0.625  0.762
+    ======================================
+    80.0 % of 10 pixels are right
+    """
+
+    matrix: Matrix
+    names: Sequence[Any]
+
+    @property
+    def pixels(self) -> Matrix:
+        """How many pixels of each class there are."""
+        return self.matrix.sum(1)  # type: ignore[no-any-return]
+
+    @property
+    def overall(self) -> float:
+        """The share of all pixels that are right."""
+        return float(self.matrix.trace() / max(1, self.matrix.sum()))
+
+    @property
+    def accuracy(self) -> Matrix:
+        """The share of the pixels of each class that was found."""
+        return _share(self.matrix.diagonal(), self.pixels)
+
+    @property
+    def iou(self) -> Matrix:
+        """The pixels of both masks over those of either."""
+        hits = self.matrix.diagonal()
+        return _share(hits, self.pixels + self.matrix.sum(0) - hits)
+
+    @property
+    def dice(self) -> Matrix:
+        """Twice the pixels of both masks over the pixels of each."""
+        return _share(2 * self.matrix.diagonal(), self.pixels + self.matrix.sum(0))
+
+    def __str__(self) -> str:
+        columns = self.accuracy, self.iou, self.dice
+        means = [column[~np.isnan(column)].mean() if self.pixels.any() else np.nan for column in columns]
+        rows = [
+            (name, pixels, *(f"{score:.3f}" for score in scores))
+            for name, pixels, *scores in [*zip(self.names, self.pixels, *columns, strict=True), ("mean", "", *means)]
+        ]
+        lines = text_table(("class", "pixels", "accuracy", "IoU", "Dice"), rows)
+        return "\n".join([*lines, f"{100 * self.overall:.1f} % of {self.pixels.sum()} pixels are right"])
+
+    __repr__ = __str__
+
+
+def _share(part: Matrix, whole: Matrix) -> Matrix:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)  # type: ignore[no-any-return]

@@ -1,0 +1,273 @@
+"""Where in an image a model sees what it says: class activation maps from gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    CannotTrain,
+    checked,
+    describe,
+    get_grid,
+    plain,
+    show_image,
+    unknown_name,
+)
+from layered.inference import activation_of, scores_of
+from layered.loop import Loop, unwrapped
+from layered.nn import undisturbed
+
+Target = int | str | Sequence[int] | Tensor | None
+
+
+@checked
+def grad_cam(
+    learn_or_model: Loop | nn.Module,
+    x: Tensor,
+    layer: nn.Module | str | None = None,
+    target: Target = None,
+    upsample: bool = False,
+) -> Tensor:
+    """How much each place of an image speaks for a class: Grad-CAM, ReLU(Σ_c w_c A_c), divided by its maximum.
+
+    A is the map of features [channel, height, width] that `layer` puts out for the image, w_c the mean over the map of the
+    gradient of the class's score (before softmax) with respect to channel c. A map of zeros: nothing speaks for the class.
+
+    x          float [batch, channel, height, width], as the model sees it, normalised
+    layer      a module of the model, or its name; by default the last one that puts out a map of more than one place
+    target     the class: its number, one number for each image, or with a learner its label; by default that with the
+               largest score, of each image its own. A single output is its own class
+    upsample   as large as the image, bilinear, in place of the size of the map
+    returns    float [batch, height, width] in [0, 1], on the model's device
+    raises     BadValue where there is no such map, as in a vision transformer, or no scores [batch, class]
+
+    The model runs in evaluation mode; modes, gradients, hooks, buffers and random generators are as before after it.
+
+    source     Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    >>> grad_cam(model, torch.rand(2, 3, 32, 32), target=4).shape
+    torch.Size([2, 30, 30])
+    """
+    model = learn_or_model if isinstance(learn_or_model, nn.Module) else learn_or_model.model
+    model, x = unwrapped(model), _images(x, model)
+    with torch.inference_mode(False), _not_compiled(model), undisturbed(model):
+        x = x.clone() if x.is_inference() else x
+        module = _named_module(model, layer) if layer is not None else last_map(model, x[:1])
+        with _cut_at(module) as features:
+            scores = _class_scores(model(x))
+        if not features or not isinstance(features[-1], Tensor) or features[-1].ndim != 4:
+            raise BadValue(
+                "the layer puts out no map of features",
+                got=describe(features[-1]) if features else "nothing: the model does not use it",
+                expected="[batch, channel, height, width]",
+                fix="a layer of the convolutional part",
+            )
+        chosen = scores.gather(1, _class_indices(target, scores, learn_or_model)[:, None])
+        if not chosen.requires_grad:
+            raise BadValue("the scores do not depend on this layer", got=f"a {type(module).__name__}", fix="layer=…")
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(chosen.sum(), features[-1], allow_unused=True, materialize_grads=True)
+        maps, gradient = (channels_first(o.detach(), x).float() for o in (features[-1], gradient))
+    cam = F.relu((gradient.mean((2, 3), keepdim=True) * maps).sum(1))
+    cam = cam / cam.amax((1, 2), keepdim=True).clamp(min=torch.finfo(cam.dtype).tiny)
+    if upsample:
+        cam = F.interpolate(cam[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    return cam
+
+
+@contextmanager
+def _not_compiled(model: nn.Module) -> Iterator[None]:
+    """Inside, the model runs as it is written: compiled code does not hear hooks."""
+    compiled, model._compiled_call_impl = model._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = compiled
+
+
+@contextmanager
+def _cut_at(module: nn.Module) -> Iterator[list[Any]]:
+    """Inside, what `module` puts out starts a new graph: only what comes after it is recorded. The list gets the outputs."""
+    outputs: list[Any] = []
+
+    def start(_: nn.Module, inputs: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            outputs.append(output)
+            return None
+        outputs.append(output.detach().requires_grad_())
+        torch.set_grad_enabled(True)  # until the end of `undisturbed`
+        return outputs[-1].clone()  # which later layers may change in place
+
+    hook = module.register_forward_hook(start)
+    try:
+        yield outputs
+    finally:
+        hook.remove()
+
+
+def last_map(model: nn.Module, x: Tensor) -> nn.Module:
+    """The last module, in the order they end, that puts out a map of features with more than one place.
+
+    raises     BadValue if there is none, or if the model goes on with tokens [batch, token, channel] after it
+    """
+    found: list[tuple[nn.Module, torch.Size]] = []
+    handles = [
+        module.register_forward_hook(
+            lambda module, inputs, output: found.append((module, output.shape)) if isinstance(output, Tensor) else None
+        )
+        for module in model.modules()
+    ]
+    try:
+        model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    last, tokens = None, None
+    for module, shape in found:
+        if len(shape) == 4 and math.prod(_place_axes_sizes(shape, x)) > 1:
+            last, tokens = module, None
+        elif len(shape) == 3 and shape[1] > 1:
+            tokens = shape
+    if last is None or tokens is not None:
+        raise BadValue(
+            f"{type(model).__name__} has no map of features to look at",
+            got=f"tokens {list(tokens)}, as vision transformers have them" if tokens else "no output with four axes",
+            expected="a convolutional model: [batch, channel, height, width] until it is pooled",
+            fix="layer=…, a module that puts out a map, if there is one",
+        )
+    return last
+
+
+def channels_first(maps: Tensor, x: Tensor) -> Tensor:
+    """Maps of features as [batch, channel, height, width]: height and width are the neighbours shaped most like image `x`."""
+    return maps.movedim(-1, 1) if _is_channels_last(maps.shape, x) else maps
+
+
+def _is_channels_last(shape: torch.Size, x: Tensor) -> bool:
+    image = math.log(x.shape[-2] / x.shape[-1])
+    first, last = (abs(math.log(shape[i] / shape[i + 1]) - image) for i in (2, 1))
+    return last < first
+
+
+def _place_axes_sizes(shape: torch.Size, x: Tensor) -> tuple[int, int]:
+    return (shape[1], shape[2]) if _is_channels_last(shape, x) else (shape[2], shape[3])
+
+
+def _images(x: Any, model: nn.Module) -> Tensor:
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim != 4 or not x.numel():
+        raise BadValue(
+            "grad_cam takes a batch of images as the model sees it",
+            got=describe(x),
+            expected="float [batch, channel, height, width]",
+            fix="x[None] for a single image; show_grad_cam(learn, item) for a path or an image",
+        )
+    device = next((p.device for p in model.parameters()), x.device)
+    return plain(x).detach().to(device)  # type: ignore[no-any-return]
+
+
+def _named_module(model: nn.Module, layer: nn.Module | str) -> nn.Module:
+    modules = dict(model.named_modules())
+    if isinstance(layer, str):
+        if layer not in modules:
+            raise unknown_name(
+                "layer", layer, filter(None, modules), fix="the names are those of model.named_modules()"
+            )
+        return modules[layer]  # type: ignore[no-any-return]
+    if not any(layer is module for module in modules.values()):
+        raise BadArgument("layer is a module of the model, or its name", got=describe(layer))
+    return layer
+
+
+def _class_scores(output: Any) -> Tensor:
+    scores = scores_of(output)
+    if isinstance(scores, Tensor) and scores.ndim == 1:
+        scores = scores[:, None]
+    if not isinstance(scores, Tensor) or scores.ndim != 2:
+        raise BadValue(
+            "grad_cam needs a model that gives an image one score for each class",
+            got=f"an output {describe(output)}",
+            expected="[batch, class]",
+        )
+    return scores
+
+
+def _class_indices(target: Target, scores: Tensor, learn: Any) -> Tensor:
+    """The class of each image: int64 [batch]."""
+    count = scores.shape[1]
+    if target is None:
+        return scores.argmax(1)
+    if isinstance(target, str):
+        vocab = [str(label) for label in getattr(getattr(learn, "dls", None), "vocab", None) or ()]
+        if not vocab:
+            raise BadValue("the classes have no names here", got=target, fix="target=… the number of the class")
+        if target not in vocab:
+            raise unknown_name("class", target, vocab)
+        target = vocab.index(target)
+    classes = torch.as_tensor(target, device=scores.device)
+    if (
+        classes.is_floating_point()
+        or classes.numel() not in (1, len(scores))
+        or ((classes < 0) | (classes >= count)).any()
+    ):
+        raise BadValue(
+            "target is the number of a class, or one for each image",
+            got=target,
+            expected=f"whole numbers from 0 to {count - 1}, one or {len(scores)} of them",
+        )
+    return plain(classes).long().flatten().expand(len(scores))  # type: ignore[no-any-return]
+
+
+@checked
+def show_grad_cam(
+    learn: Loop,
+    items: Any,
+    layer: nn.Module | str | None = None,
+    target: Target = None,
+    alpha: float = 0.8,
+    cmap: str = "inferno",
+    ctxs: Sequence[Any] | None = None,
+    nrows: int | None = None,
+    ncols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Sequence[Any]:
+    """Draw images, and over each what `grad_cam` says of it; the title is the class, and its probability.
+
+    items      what `predict` takes: a path, an image, bytes; or a list of such
+    layer, target   as for `grad_cam`
+    alpha      how much the map covers the image where it is 1; where it is 0 the image is as it is
+    returns    the axes
+    raises     CannotTrain for loaders that do not know how an item becomes a batch
+    """
+    if not hasattr(learn.dls, "test_dl") or not hasattr(learn.dls.train, "decode_batch"):
+        raise CannotTrain(
+            "these loaders do not say how an item becomes a batch",
+            got=f"loaders of type {type(learn.dls.train).__name__}",
+            fix="build the loaders with a DataBlock, or use grad_cam(model, x)",
+        )
+    items = list(items) if isinstance(items, (list, tuple)) else [items]
+    dl = learn.dls.test_dl(items, bs=max(1, len(items)), num_workers=0)
+    batch = dl.one_batch()
+    maps = grad_cam(learn, batch[0], layer, target, upsample=True).cpu()
+    images = dl.decode_batch(batch, max_n=len(items))
+    x = _images(batch[0], learn.model)
+    with undisturbed(learn.model):
+        output = learn.model(x)
+        scores, shares = _class_scores(output), _class_scores(activation_of(learn)(output))
+    classes = _class_indices(target, scores, learn)
+    ctxs = ctxs or get_grid(len(items), nrows, ncols, figsize)
+    vocab = getattr(learn.dls, "vocab", None)
+    for image, cam, i, row, ctx in zip(images, maps, classes.tolist(), shares, ctxs, strict=True):
+        name = vocab[i] if vocab is not None and len(vocab) == scores.shape[1] else i
+        show_image(image[0], ctx=ctx)
+        show_image(cam, ctx=ctx, title=f"{name} {float(row[i]):.2f}", alpha=alpha * cam, cmap=cmap, vmin=0, vmax=1)
+    return ctxs

@@ -1,0 +1,274 @@
+"""Checkpoints: everything a fit needs to go on, in one file, written while it runs."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from layered.files import commit, disk, pack, sweep, untied, write_archive
+from layered.foundation import BadValue, rank_and_world, warn
+from layered.loop.batches import samplers_of
+from layered.loop.callback import Callback, mark
+from layered.loop.durations import Duration, Every
+from layered.loop.optimizers import recipe_of
+from layered.loop.processes import any_process, unwrapped
+from layered.loop.resume.finding import MARK, checkpoint_files, ended_fit, number_of
+from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, named, prefix_of
+from layered.loop.resume.snapshot import own_parts, pack_callback, passing_buffers, random_states, states_of_others
+
+
+def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, which stay as they are while training goes on; tied tensors are copied once, and still tied."""
+    stored, tied = untied(tensors)
+    copies = {name: x.detach().to("cpu", copy=True) for name, x in stored.items()}
+    return copies | {alias: copies[name] for alias, name in tied.items()}
+
+
+class Writer:
+    """Does one job at a time in a thread of its own. What a job raises is raised by the next call of a method.
+
+    >>> writer = Writer()
+    >>> writer.start(lambda: 1 / 0)
+    >>> writer.wait()
+    Traceback (most recent call last):
+    ZeroDivisionError: division by zero
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, job: Callable[[], object]) -> None:
+        """Begin `job`, once the one before is done."""
+        self.wait()
+        self._thread = threading.Thread(target=self._do, args=(job,), name="layered-writer")
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what has failed by now, without waiting."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def wait(self) -> None:
+        """Wait until nothing is being written."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        self.check()
+
+    def _do(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            self._error = error
+
+
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a process that a SIGTERM has ended
+
+
+class Checkpoint(Callback):
+    """Writes the state of the fit to `folder` every so often, and when it ends.
+
+    folder     is made if need be; newer files have higher numbers
+    every      "1 epoch", "50 batches", "10 min": see `Duration.of`
+    keep       how many of the newest files stay, beside the last of each earlier fit; an old one goes only after the new one is
+               safely on disk
+    background write a copy of the state while training goes on; what fails is raised at the next batch, epoch or end
+
+    A fit with the same arguments goes on from there, bit for bit, with `resume="auto"`. The file holds model,
+    optimizer, counters, random states, the loader's position, and the state of every callback
+    (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Other things that you put onto the
+    learner are not in it. Of several processes the first writes, for all: also what the others have otherwise: random
+    states, unfinished gradients, callbacks.
+
+    A SIGTERM lets the batch at hand end (of validation, the pass), writes a checkpoint, and ends the process with status 143.
+    Several processes end together where one of them gets the signal.
+    """
+
+    order = 1000
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        every: str | Duration = "1 epoch",
+        keep: int = 2,
+        background: bool = True,
+    ) -> None:
+        self.folder, self.every, self.keep, self.background = pathlib.Path(folder), Every(every), keep, background
+        if self.every.duration.unit == "times":
+            raise BadValue(
+                "every says how often to write", got=repr(every), expected="'1 epoch', '50 batches', '30 sec', '10 min'"
+            )
+        if not isinstance(keep, int) or keep < 1:
+            raise BadValue("keep is how many checkpoints stay", got=repr(keep), expected="an integer >= 1")
+        self.writer = Writer()
+        self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit that no record has told yet
+        self.random_at_start: dict[str, Any] = {}  # of the training pass at hand
+        self.damaged: set[str] = set()  # files that could not be read
+        self.samplers: list[tuple[Any, Any]] = []  # that nobody tells the epoch, and what they were as the fit began
+        self.place = self.folder  # where the folder is, wherever the process goes meanwhile
+        self.is_terminated = self.is_ended = False
+        self.old_handler: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def before_fit(self) -> None:
+        self.is_terminated = self.is_ended = False
+        self.written.clear()
+        self.place = pathlib.Path(os.path.abspath(self.folder))
+        self.damaged = {os.path.abspath(file) for file in getattr(self.learn._saved, "damaged", ())}
+        told_nothing = [s for s in samplers_of(self.learn.dls.train) if not hasattr(s, "set_epoch")]
+        self.samplers = [(sampler, mark(sampler)) for sampler in told_nothing]
+        self._warn_of_later()
+        is_main = threading.current_thread() is threading.main_thread()
+        is_heard = getattr(signal.getsignal(signal.SIGTERM), "__func__", None) is Checkpoint._terminate
+        if self.learn.fitting and is_main and not is_heard:
+            self.old_handler = signal.signal(signal.SIGTERM, self._terminate) or signal.SIG_DFL
+
+    def _terminate(self, *_: Any) -> None:
+        self.is_terminated = True
+
+    def _warn_of_later(self) -> None:
+        """Of a callback that comes after this one, what it does at the event in which a file is written is not in the file."""
+        for cb in (cb for cb in self.learn.cbs if cb.order > self.order):
+            if any(cb.handler(event) for event in ("after_batch", "after_epoch")) and cb.state_dict():
+                warn(
+                    f"{cb!r} has the order {cb.order}, after the checkpoint, which misses what it last did: below {self.order}?"
+                )
+
+    def before_train(self) -> None:
+        self.random_at_start = random_states(self.learn)
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if not learn.fitting or learn.nested:
+            return
+        self.writer.check()
+        if learn.training:
+            is_due = self.every.duration.unit != "epochs" and self.every.due(learn)
+            if self._agree(is_due):
+                self.write(learn.epoch, learn.iter + 1)
+        if self.is_terminated and learn.training:
+            raise SystemExit(TERMINATED)
+
+    def after_epoch(self) -> None:
+        learn = self.learn
+        if not learn.fitting:
+            return
+        self.writer.check()
+        is_due = self.every.duration.unit == "epochs" and self.every.due(learn)
+        if self._agree(is_due):
+            self.write(learn.epoch + 1, 0)
+        if self.is_terminated:
+            self.is_ended = True
+            raise SystemExit(TERMINATED)
+
+    def _agree(self, is_due: bool) -> bool:
+        """Whether to write now, and whether to end then: where one process has to, all do."""
+        self.is_terminated = any_process(self.is_terminated)
+        return self.is_terminated or any_process(is_due)
+
+    def after_fit(self) -> None:
+        if self.learn.fitting and not self.is_ended:
+            self.write(self.learn.n_epoch, 0, finished=True)
+        self.writer.wait()
+        self.is_ended = True
+        if self.is_terminated:
+            raise SystemExit(TERMINATED)
+
+    def on_end(self) -> None:
+        handler, self.old_handler = self.old_handler, None
+        if handler is not None:
+            signal.signal(signal.SIGTERM, handler)
+        self.writer.wait()
+        if self.is_terminated and self.learn.error is None:  # it came after the last checkpoint
+            raise SystemExit(TERMINATED)
+
+    def end_at(self, epoch: int, batch: int) -> None:
+        """Write the last checkpoint of a fit that is ended early, and that goes on from there another time."""
+        self.write(epoch, batch)
+        self.is_ended = True
+
+    def write(self, epoch: int, batch: int, finished: bool = False) -> None:
+        """Write a checkpoint from which a fit goes on with batch `batch` of epoch `epoch`."""
+        learn, model = self.learn, unwrapped(self.learn.model)
+        drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
+        callbacks = {name: pack_callback(cb, name) for name, cb in named(learn.cbs).items()}
+        grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        others = states_of_others(
+            {**own_parts({GRADS: grads, BUFFERS: dict(model.named_buffers())}), **callbacks}, drawn
+        )
+        if rank_and_world()[0] > 0:
+            return
+        self.writer.wait()  # the one before, whose copy can then be forgotten
+        tensors: dict[str, Tensor] = {name: x for _, part in callbacks.values() for name, x in part.items()}
+        for rank, (_, part) in enumerate(others, 1):
+            tensors |= {prefix_of(rank) + name: x for name, x in part.items()}
+        state = {
+            "model": model.state_dict(),
+            "buffers": passing_buffers(model),
+            "syncs": getattr(learn.model, SYNCS, None),
+            "grads": grads,
+            "loss_func": learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {},
+            "opt": learn.opt.state_dict(),
+            "opt_recipe": recipe_of(learn.opt),
+            "frozen_idx": learn.opt.frozen_idx,
+            "sampler_changes": any(mark(sampler) != before for sampler, before in self.samplers),
+            "counters": {name: getattr(learn, name) for name in COUNTERS},
+            "loader": learn.dl.state_dict() if batch and hasattr(learn.dl, "load_state_dict") else None,
+            **drawn,
+        }
+        manifest = {
+            "fit": {"ordinal": learn.fit_ordinal, "arguments": learn.fit_arguments},
+            "position": {"epoch": epoch, "batch": batch, "finished": finished},
+            "state": pack(state, tensors, "state"),
+            "callbacks": {name: packed for name, (packed, _) in callbacks.items()},
+            "others": [packed for packed, _ in others],
+        }
+        if self.background:
+            self.writer.start(partial(self._store, manifest, snapshot(tensors)))
+        else:
+            self._store(manifest, tensors)
+
+    def _store(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Write the file; then old ones may go, but for those at which earlier fits have ended."""
+        old, ordinal = checkpoint_files(self.place), manifest["fit"]["ordinal"]
+        number = 1 + (number_of(old[-1]) if old else 0)
+        ended = f"-fit{ordinal}" if manifest["position"]["finished"] else ""
+        path, began = self.place / f"checkpoint-{number:06d}{ended}.layered", time.monotonic()
+        write_archive(path, manifest, tensors, kind="checkpoint")
+        told = {"file": path, "bytes": path.stat().st_size, "seconds": time.monotonic() - began}
+        self.written.append({**manifest["position"], **told})
+        if not (self.place / MARK).exists():
+            commit(self.place / MARK, lambda file: file.write(b"There were checkpoints here.\n"))
+        sound = [file for file in old if str(file) not in self.damaged]
+        for file in sound[: max(len(sound) + 1 - self.keep, 0)]:
+            if (ended_fit(file) or ordinal) >= ordinal:
+                disk.delete(file)
+        sweep(self.place)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint('{self.folder}', every='{self.every.duration}', keep={self.keep})"
+
+
+def checkpoints_of(checkpoint: Any) -> list[Callback]:
+    """What `checkpoint=` accepts, as callbacks: None, a `Checkpoint`, or the folder for one."""
+    if checkpoint is None:
+        return []
+    return [checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)]
+
+
+def folder_of(cbs: Iterable[Callback]) -> pathlib.Path | None:
+    """Where the checkpoints among these callbacks are written."""
+    return next((cb.folder for cb in cbs if isinstance(cb, Checkpoint)), None)

@@ -1,0 +1,120 @@
+"""The folder of a run: its checkpoints by name, and the one that a fit goes on from."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, warn
+from layered.loop.resume.restoring import Resume, Saved
+
+MARK = ".layered-run"  # what a folder has that once held a checkpoint
+_NAME = re.compile(r"checkpoint-(\d+)(?:-fit(\d+))?", re.ASCII)
+
+
+def checkpoint_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The checkpoints in a folder, oldest first; files of other names, and folders, are not ours."""
+    found = (file for file in folder.glob("checkpoint-*.layered") if number_of(file) and not file.is_dir())
+    return sorted(found, key=number_of)
+
+
+def number_of(file: pathlib.Path) -> int:
+    """The number in a checkpoint's name, from 1; 0 if it has none."""
+    found = _NAME.fullmatch(file.stem)
+    return int(found[1]) if found else 0
+
+
+def ended_fit(file: pathlib.Path) -> int | None:
+    """The number of the fit whose end a checkpoint holds, by its name; None if it was written on the way."""
+    found = _NAME.fullmatch(file.stem)
+    return int(found[2]) if found and found[2] else None
+
+
+def find_saved(resume: Any, folder: pathlib.Path | None, ordinal: int, arguments: Mapping[str, Any]) -> Saved | None:
+    """The checkpoint that fit number `ordinal` goes on from, or that says a later fit has begun; None to start.
+
+    resume     None, "auto" (look in `folder`), a folder, a file, or a `Resume`
+    folder     of the `Checkpoint` of the fit, if there is one
+    raises     CannotRestore if there were checkpoints and none is usable, or if the fit's arguments differ; NotFoundPath if there
+               is nothing at a place that was named
+    """
+    if resume is None:
+        return None
+    asked = resume if isinstance(resume, Resume) else Resume(resume)
+    if asked.place == "auto" and folder is None:
+        raise BadValue("resume='auto' needs a place to look", fix="add checkpoint='folder', or resume='folder'")
+    place = folder if asked.place == "auto" else pathlib.Path(asked.place)
+    assert place is not None
+    saved = _newest(place, asked)
+    if saved is not None and saved.ordinal < ordinal and place.is_file():
+        raise CannotRestore(
+            f"{saved.file} is of an earlier fit",
+            got=f"of fit {saved.ordinal} of a learner, and this is fit {ordinal}",
+            fix="call the fits in the same order, with a learner made anew; learn.load(…) takes the weights alone",
+        )
+    if saved is None or saved.ordinal < ordinal:
+        return None
+    if saved.ordinal > ordinal:
+        saved = _end_of(ordinal, place.parent if place.is_file() else place, asked) or saved
+    if saved.ordinal == ordinal:
+        _check_arguments(saved, arguments)
+    return saved
+
+
+def _end_of(ordinal: int, folder: pathlib.Path, asked: Resume) -> Saved | None:
+    """The state that an earlier fit of the script left, if it is there and sound."""
+    for file in (file for file in reversed(checkpoint_files(folder)) if ended_fit(file) == ordinal):
+        with suppress(BadFile, OSError):
+            return Saved(file, asked)
+    return None
+
+
+def _check_arguments(saved: Saved, arguments: Mapping[str, Any]) -> None:
+    allowed = saved.asked.allow
+    differing = [k for k in arguments if saved.arguments.get(k) != arguments[k]]
+    differing = [k for k in differing if not {"arguments", f"arguments.{k}"} & set(allowed)]
+    if differing:
+        named_so = Resume(saved.asked.place, (*allowed, *(f"arguments.{k}" for k in differing)))
+        raise CannotRestore(
+            f"{saved.file} is of a fit with other arguments",
+            got=", ".join(f"{k}={arguments[k]}" for k in differing),
+            expected=", ".join(f"{k}={saved.arguments.get(k)}" for k in differing),
+            fix=f"call the fit as before, or start anew in another folder; or go on with these, resume={named_so}",
+        )
+
+
+def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
+    """The newest usable checkpoint of a folder (or the file itself); a damaged newer one is told of."""
+    if place.is_file():
+        return Saved(place, asked)
+    files = checkpoint_files(place)
+    if not files and not (place / MARK).exists():
+        if asked.place == "auto":
+            return None
+        raise NotFoundPath(
+            f"there is no checkpoint at '{place}'",
+            got=f"the working folder is '{os.getcwd()}'",
+            fix="resume='auto' starts where there is none yet; resume=None starts anew",
+        )
+    failures: list[str] = []
+    damaged: list[pathlib.Path] = []
+    for file in reversed(files):
+        try:
+            saved = Saved(file, asked)
+        except (BadFile, OSError) as error:
+            damaged.append(file)
+            failures.append(f"{file.name}: {str(error).splitlines()[0]}")
+            continue
+        if failures:
+            warn(f"going on from {file}, for newer checkpoints are damaged: {'; '.join(failures)}")
+        saved.damaged = damaged
+        return saved
+    raise CannotRestore(
+        f"no usable checkpoint in {place}",
+        got="; ".join(failures) or "its checkpoints are gone",
+        fix="give another folder, or start anew: delete this one, or resume=None",
+    )

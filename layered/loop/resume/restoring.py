@@ -1,0 +1,316 @@
+"""Going on from a checkpoint that was found: checking that all of it fits, and putting everything back."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from layered.files import exactly, read_archive, unpack
+from layered.foundation import BadFile, CannotRestore, listify, rank_and_world, text_table
+from layered.loop.batches import generators_of, iter_once
+from layered.loop.durations import Moment
+from layered.loop.optimizers import recipe_of
+from layered.loop.processes import unwrapped
+from layered.loop.resume.snapshot import put_back_buffers, put_back_random_states
+from layered.loop.resume.weights import check_fits
+
+COUNTERS = {"epoch": int, "train_iter": int, "pct_train": float, "epochs_started": int}  # of a loop
+GRADS, BUFFERS = "model.grads", "model.buffers"  # among the states of a process
+# An attribute of torch's DistributedDataParallel: whether it hands out buffers as a batch begins.
+SYNCS = "require_forward_param_sync"
+
+
+class Resume:
+    """Where a fit goes on from, and what it may do without.
+
+    place      "auto" (the folder of `checkpoint=`), a folder, or a file
+    allow      parts that need not be restored, or be as they were, by the names that the error gives: "callbacks.ema",
+               "optimizer", "arguments.n_epoch", …
+
+    `resume="auto"` is `resume=Resume("auto")`.
+    """
+
+    def __init__(self, place: Any = "auto", allow: str | Iterable[str] = ()) -> None:
+        self.place, self.allow = place, tuple(listify(allow))
+
+    def __repr__(self) -> str:
+        return f"Resume({str(self.place)!r}, allow={list(self.allow)})"
+
+
+class Restored:
+    """What was restored of a checkpoint, and how: `learn.restored` after a fit has gone on.
+
+    where            the place in the fit, in words; `epoch_and_batch`, from which it went on
+    rows             (part, whether it was restored, how or why not)
+    """
+
+    def __init__(self, saved: Saved, rows: list[tuple[str, bool, str]]) -> None:
+        self.file, self.where, self.rows = saved.file, saved.where, rows
+        self.epoch_and_batch = saved.epoch, saved.batch
+
+    def __repr__(self) -> str:
+        told = [(part, "yes" if done else "no", how) for part, done, how in self.rows]
+        return "\n".join([f"going on from {self.file}: {self.where}", *text_table(["part", "restored", "how"], told)])
+
+
+class Saved:
+    """A checkpoint that was read: where it stands, and how to go on from there."""
+
+    def __init__(self, file: pathlib.Path, asked: Resume) -> None:
+        archive = read_archive(file, kind="checkpoint")
+        self.file, self.asked, self.tensors = file, asked, archive.tensors
+        self.damaged: list[pathlib.Path] = []  # newer files, which could not be read
+        self.lost: set[str] = set()  # parts that are left as they are
+        try:
+            fit, position = archive.manifest["fit"], archive.manifest["position"]
+            self.ordinal = _count(fit["ordinal"])
+            self.arguments = exactly(dict, fit["arguments"])
+            self.epoch, self.batch = _count(position["epoch"]), _count(position["batch"])
+            self.finished = exactly(bool, position["finished"])
+            self.state = exactly(dict, unpack(archive.manifest["state"], self.tensors))
+            self.state["counters"] = {
+                name: exactly(kind, self.state["counters"][name]) for name, kind in COUNTERS.items()
+            }
+            packed = archive.manifest["callbacks"]
+            self.callbacks: dict[str, Any] = {name: unpack(state, self.tensors) for name, state in packed.items()}
+            others, rank = archive.manifest.get("others", []), rank_and_world()[0]
+            self.processes = 1 + len(others)
+            if 0 < rank < self.processes:
+                begin = prefix_of(rank)
+                own = {k.removeprefix(begin): x for k, x in self.tensors.items() if k.startswith(begin)}
+                part = unpack(others[rank - 1], own)
+                self.state.update(part["random"])
+                for name, key in ((GRADS, "grads"), (BUFFERS, "buffers")):
+                    self.state[key] = part["parts"].pop(name, self.state.get(key, {}))
+                self.callbacks.update(part["parts"])
+            for name in ("model", "grads", "loss_func", "opt", "random", *(["random_at_start"] if self.batch else [])):
+                exactly(dict, self.state[name])
+            for state in self.callbacks.values():
+                exactly(dict, state)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise BadFile(f"{file} does not have the form of a checkpoint") from error
+
+    def check(self, loop: Any) -> None:
+        """See that everything in the file has its place in `loop`, and the other way round; nothing changes here.
+
+        raises     CannotRestore naming each part that has not, and how to go on without it
+        """
+        self._with_sense(self._check, loop)
+
+    def restore(self, loop: Any) -> None:
+        """Put everything back as it was when the file was written; `check` has seen that it has its place.
+
+        raises     CannotRestore for what makes no sense after all; the model is then unchanged
+        """
+        self._with_sense(self._restore, loop)
+
+    def _with_sense(self, step: Callable[[Any], Any], loop: Any) -> Any:
+        try:
+            return step(loop)
+        except (BadFile, CannotRestore):
+            raise
+        except Exception as error:
+            raise CannotRestore(
+                f"{self.file} holds a state that does not fit",
+                got=f"{type(error).__name__}: {error!s:.200}",
+                fix="make the learner as it was, or start anew with resume=None",
+            ) from error
+
+    def _check(self, loop: Any) -> None:
+        rows = [self._model(loop), self._optimizer(loop), *self._random(loop), self._loader(loop)]
+        rows += [*self._processes(), *self._callbacks(loop)]
+        lost = [(part, how) for part, done, how in rows if not done]
+        refused = [part for part, _ in lost if not {part, part.partition(".")[0]} & set(self.asked.allow)]
+        if refused:
+            raise CannotRestore(
+                f"{self.file} cannot be restored as a whole",
+                got="; ".join(f"{part}: {how}" for part, how in lost),
+                fix="give the learner what it had; or do without, "
+                f"resume={Resume(self.asked.place, (*self.asked.allow, *refused))}",
+            )
+        self.lost = {part for part, _ in lost}
+        loop.restored = Restored(self, rows)
+
+    @property
+    def where(self) -> str:
+        """The place in the fit, in words."""
+        if self.finished:
+            return "the end of the fit"
+        return f"epoch {self.epoch}, batch {self.batch}"
+
+    def _model(self, loop: Any) -> tuple[str, bool, str]:
+        own_loss = loop.loss_func.state_dict() if isinstance(loop.loss_func, nn.Module) else {}
+        for own, kept in ((unwrapped(loop.model).state_dict(), "model"), (own_loss, "loss_func")):
+            try:
+                check_fits(self.file, own, self.state[kept], strict=True)
+            except CannotRestore as error:
+                what = "model" if kept == "model" else "loss"
+                raise CannotRestore(
+                    f"{self.file} is of another {what}",
+                    got=error.got,
+                    expected=error.expected,
+                    fix=f"build the same {what}, or start anew with resume=None",
+                ) from None
+        return "model", True, f"{len(self.state['model'])} tensors, {len(self.state['grads'])} gradients"
+
+    def _optimizer(self, loop: Any) -> tuple[str, bool, str]:
+        here, then = recipe_of(loop.opt), self.state.get("opt_recipe")
+        is_same = then is None or _is_like(then, here)
+        return (
+            "optimizer",
+            is_same,
+            type(loop.opt).__name__ if is_same else f"of {_brief(then)}, and here is {_brief(here)}",
+        )
+
+    def _random(self, loop: Any) -> list[tuple[str, bool, str]]:
+        if rank_and_world()[0] >= self.processes:
+            return [("random", True, "of this process, as they are")]
+        kinds = self.state["random"]
+        own = len(kinds.get("loader", ())), len(generators_of(loop.dls))
+        has_cuda = torch.cuda.is_available() and len(kinds.get("cuda", ())) == torch.cuda.device_count()
+        fits = {"random": True, "numpy": True, "torch": True, "cuda": has_cuda, "loader": own[0] == own[1]}
+        names = [name for name in kinds if name != "loader" or any(own)]
+        return [(f"random.{name}", fits.get(name, False), "state" if fits.get(name) else "not here") for name in names]
+
+    def _processes(self) -> list[tuple[str, bool, str]]:
+        world = rank_and_world()[1]
+        if world == self.processes == 1:
+            return []
+        return [("processes", world == self.processes, f"written by {self.processes}, {world} go on")]
+
+    def _loader(self, loop: Any) -> tuple[str, bool, str]:
+        has_place = hasattr(loop.dls.train, "load_state_dict")
+        train = loop.dls.train
+        if (
+            getattr(train, "persistent_workers", False)
+            and not has_place
+            and self.state["counters"]["epochs_started"] > 1
+        ):
+            return "loader", False, "its workers went on from pass to pass, and with them their random states"
+        if self.state.get("sampler_changes"):
+            return (
+                "loader",
+                False,
+                "its sampler keeps a state of its own: give it a set_epoch(epoch), from which it draws",
+            )
+        if iter_once(train):
+            return "loader", True, f"takes {self.state['counters']['train_iter']} batches again"
+        if not self.batch or self.finished:
+            return "loader", True, "a whole pass"
+        if self.state["loader"] is None:
+            return "loader", True, f"takes {self.batch} batches again"
+        return "loader", has_place, "position" if has_place else "the file has a position, this loader takes none"
+
+    def _callbacks(self, loop: Any) -> Iterator[tuple[str, bool, str]]:
+        cbs = named(loop.cbs)
+        for name, state in self.callbacks.items():
+            if state:
+                left = [one for one in cbs[name].state_dict() if one not in state] if name in cbs else []
+                how = f"{len(state)} attributes" + (f"; as made here: {', '.join(left)}" if left else "")
+                yield f"callbacks.{name}", name in cbs, how if name in cbs else "it is not there now"
+        for name in cbs:
+            if name not in self.callbacks and cbs[name].state_dict():
+                yield f"callbacks.{name}", False, "it was not there then"
+
+    def _restore(self, loop: Any) -> None:
+        state, model = self.state, unwrapped(loop.model)
+        parameters = dict(model.named_parameters())
+        grads = {
+            name: grad.reshape(parameters[name].shape).to(parameters[name]) for name, grad in state["grads"].items()
+        }
+        # Here so that states without sense are found before anything else changes, and again at the end.
+        self._restore_random(loop, "random")
+        if state["frozen_idx"] != loop.opt.frozen_idx:
+            loop.opt.freeze_to(state["frozen_idx"])  # clears the optimizer's state, which comes next
+        if "optimizer" not in self.lost:
+            loop.opt.load_state_dict(state["opt"])
+        cbs = named(loop.cbs)
+        for name, kept in self.callbacks.items():
+            if name in cbs and f"callbacks.{name}" not in self.lost:
+                cbs[name].load_state_dict(kept)
+        for name, value in state["counters"].items():
+            setattr(loop, name, value)
+        loop.epochs_done = self.epoch
+        loop.fit_began = Moment(loop.train_iter, self.epoch, time.monotonic())
+        if state["loss_func"]:
+            loop.loss_func.load_state_dict(state["loss_func"])
+        model.load_state_dict(state["model"])
+        put_back_buffers(model, state.get("buffers", {}))
+        if state.get("syncs") is not None and hasattr(loop.model, SYNCS):
+            setattr(loop.model, SYNCS, bool(state["syncs"]))
+        for name, grad in grads.items():
+            parameters[name].grad = grad
+        if iter_once(loop.dls.train):
+            for _ in islice(loop.dls.train, loop.train_iter):
+                pass
+        self._restore_random(loop, "random")
+
+    def remaining(self, loop: Any) -> Iterator[Any]:
+        """The batches of the interrupted pass that were not taken yet; loaders without `load_state_dict` replay.
+
+        raises     CannotRestore for a position of another loader
+        """
+        batches: Iterator[Any] = self._with_sense(self._remaining, loop)
+        return batches
+
+    def _remaining(self, loop: Any) -> Iterator[Any]:
+        loader = loop.dl
+        if self.state["loader"] is not None and "loader" not in self.lost:
+            loader.load_state_dict(self.state["loader"])
+            batches: Iterator[Any] = iter(loader)
+        elif iter_once(loader):  # `restore` has taken them
+            return iter(loader)
+        else:
+            self._restore_random(loop, "random_at_start")
+            batches = iter(loader)
+            for _ in islice(batches, self.batch):
+                pass
+        self._restore_random(loop, "random")
+        return batches
+
+    def _restore_random(self, loop: Any, name: str) -> None:
+        """Put back the random states of this process; one that was not there then keeps its own."""
+        if rank_and_world()[0] < self.processes:
+            put_back_random_states(loop, {k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
+
+
+def _count(value: Any) -> int:
+    """A whole number from 0 on, as a file says it."""
+    if exactly(int, value) < 0:
+        raise ValueError(f"a count of {value}")
+    return int(value)
+
+
+def _is_like(then: Any, here: Any) -> bool:
+    """Whether two recipes are the same, in all that both tell: another release of torch may have more options."""
+    if isinstance(then, dict) and isinstance(here, dict):
+        is_several = "kind" not in here and then.keys() != here.keys()
+        return not is_several and all(_is_like(then[name], here[name]) for name in then.keys() & here.keys())
+    return bool(then == here)
+
+
+def _brief(recipe: Any) -> str:
+    if "kind" not in recipe:
+        return "; ".join(f"{name}: {_brief(one)}" for name, one in recipe.items())
+    hypers = [f"{name}={value}" for name, value in recipe["hypers"].items()]
+    return f"{recipe['kind']}({', '.join([*recipe['steps'], *hypers])}) of {'+'.join(map(str, recipe['sizes']))} parameters"
+
+
+def prefix_of(rank: int) -> str:
+    """How the names of the tensors begin that a process other than the first has to itself."""
+    return f"process{rank}/"
+
+
+def named(cbs: Iterable[Any]) -> dict[str, Any]:
+    """Callbacks by name; a second one of a name is `name#2`."""
+    res: dict[str, Any] = {}
+    for cb in cbs:
+        count = sum(1 for other in res.values() if other.name == cb.name)
+        res[cb.name if not count else f"{cb.name}#{count + 1}"] = cb
+    return res

@@ -1,0 +1,114 @@
+"""The states of callbacks and random generators as data: those of this process, and what other processes have otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layered.files import pack
+from layered.foundation import CannotSave, get_random_states, rank_and_world, set_random_states
+from layered.loop.batches import generators_of
+from layered.loop.callback import Callback
+from layered.loop.processes import gathered
+
+Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `pack` returns, and the tensors that it refers to
+
+_CHANGING = (
+    random.Random,
+    torch.Generator,
+    np.random.Generator,
+    np.random.RandomState,
+)  # in place, where nobody sees it
+
+
+def _changes(value: Any) -> bool:
+    """Whether a value can change in place, so that what it was made with no longer tells what it is."""
+    dataclass = getattr(value, "__dataclass_params__", None)
+    return isinstance(value, _CHANGING) or (dataclass is not None and not dataclass.frozen)
+
+
+def pack_callback(cb: Callback, where: str) -> Packed:
+    """The state of a callback; what it was made with and cannot be written is left out."""
+    res: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, value in cb.state_dict().items():
+        part: dict[str, Tensor] = {}
+        try:
+            res[name] = pack(value, part, f"{where}.{name}")
+        except CannotSave:
+            if not cb.unchanged(name) or _changes(value):
+                raise
+        tensors.update(part)
+    return res, tensors
+
+
+def own_parts(parts: Mapping[str, Any]) -> dict[str, Packed]:
+    """Parts of a state, each packed by itself: those that may be otherwise in each process."""
+    packed: dict[str, Packed] = {}
+    for name, part in parts.items():
+        tensors: dict[str, Tensor] = {}
+        packed[name] = pack(part, tensors, name), tensors
+    return packed
+
+
+def passing_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers of a model that its `state_dict` leaves out, by name."""
+    kept = model.state_dict().keys()
+    return {name: x for name, x in model.named_buffers() if name not in kept}
+
+
+def put_back_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """Put back buffers by name: into those that are there, which others may hold too, unless they have another shape."""
+    for name, buffer in buffers.items():
+        old, (parent, _, leaf) = model.get_buffer(name), name.rpartition(".")
+        if old.shape == buffer.shape:
+            old.detach().copy_(buffer)
+        else:
+            setattr(model.get_submodule(parent), leaf, buffer.to(old))
+
+
+def random_states(loop: Any) -> dict[str, Any]:
+    """The states of the global generators, and of those that the loaders have to themselves."""
+    return {**get_random_states(), "loader": [generator.get_state() for generator in generators_of(loop.dls)]}
+
+
+def put_back_random_states(loop: Any, states: Mapping[str, Any]) -> None:
+    """Put back what `random_states` gave."""
+    set_random_states({**get_random_states(), **states})
+    for generator, state in zip(generators_of(loop.dls), states.get("loader", ()), strict=False):
+        generator.set_state(state)
+
+
+def states_of_others(parts: Mapping[str, Packed], random_states: Any) -> list[Packed]:
+    """Of each process but the first: its random states, and which of its `parts` are not as those of the first.
+
+    All processes must ask.
+    """
+    if rank_and_world()[1] == 1:
+        return []
+    digests = {name: _digest(packed) for name, packed in parts.items()}
+    of_first = gathered(digests)[0]
+    tensors: dict[str, Tensor] = {}
+    own = {"random": pack(random_states, tensors, "random"), "parts": {}}
+    for name, (state, used) in parts.items():
+        if digests[name] != of_first.get(name):
+            own["parts"][name] = state
+            tensors.update(used)
+    return gathered((own, tensors))[1:]
+
+
+def _digest(packed: Packed) -> str:
+    """A short name for a state, whichever of the devices it is on."""
+    state, tensors = packed
+    told = hashlib.blake2b(re.sub(r"cuda:\d+", "cuda", json.dumps(state)).encode(), digest_size=16)
+    for x in tensors.values():
+        told.update(x.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return told.hexdigest()

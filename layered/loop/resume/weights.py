@@ -1,0 +1,110 @@
+"""Saving and loading a model's weights: all or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layered.files import pack, read_archive, read_weights, unpack, write_archive
+from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, rank_and_world, warn
+from layered.loop.processes import unwrapped
+
+SUFFIX = ".layered"
+_SUFFIXES = (SUFFIX, ".pth", ".safetensors")
+
+
+def save_weights(loop: Any, file: Any, with_opt: bool) -> Path:
+    """Write the model's weights, and the optimizer's state if it has one, to `path/model_dir/file.layered`; one process does."""
+    path = Path(loop.path / loop.model_dir / file)
+    if not path.name.endswith(SUFFIX):
+        path = path.with_name(path.name + SUFFIX)
+    tensors: dict[str, Tensor] = {}
+    manifest = {"model": pack(unwrapped(loop.model).state_dict(), tensors, "model")}
+    if with_opt and loop.opt is not None:
+        manifest["opt"] = pack(loop.opt.state_dict(), tensors, "opt")
+    if rank_and_world()[0] == 0:
+        write_archive(path, manifest, tensors, kind="weights")
+    return path
+
+
+def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any) -> None:
+    """Put the weights of a file into the loop's model; the loop is unchanged unless all of them fit."""
+    path = _find(loop, file)
+    weights, opt_state = _read(path)
+    check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
+    if device is not None:
+        loop.model.to(device)
+    if with_opt and opt_state is not None:
+        if loop.opt is None:
+            loop.create_opt()
+        try:
+            loop.opt.load_state_dict(opt_state)
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+            raise CannotRestore(
+                f"the optimizer's state in {path} does not fit",
+                got=str(error).splitlines()[0],
+                fix="load(…, with_opt=False) loads the weights alone",
+            ) from error
+    unwrapped(loop.model).load_state_dict(weights, strict=strict)
+
+
+def _find(loop: Any, file: Any) -> Path:
+    if not isinstance(file, (str, os.PathLike)):
+        raise BadArgument("weights are loaded from a file", got=repr(file), expected="its name or path")
+    folder = loop.path / loop.model_dir
+    stems = [Path(folder / file), Path(file)]
+    for path in [Path(f"{stem}{suffix}") for stem in stems for suffix in (*_SUFFIXES, "")]:
+        if path.is_file():
+            return path
+    raise NotFoundPath(
+        f"there are no weights named '{file}'",
+        got=", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in _SUFFIXES)) if folder.is_dir() else None,
+        expected=f"{folder / file} with one of {', '.join(_SUFFIXES)}",
+        fix="save them first: learn.save(…)",
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Any]:
+    """The weights by name, and the optimizer's state or None."""
+    if path.suffix == SUFFIX:
+        archive = read_archive(path, kind="weights")
+        weights, opt = (unpack(archive.manifest.get(part), archive.tensors) for part in ("model", "opt"))
+        if not isinstance(weights, dict):
+            raise BadFile(f"'{path}' holds no table of weights", got=type(weights).__name__)
+        return weights, opt
+    weights = read_weights(path)
+    for key in ("model", "state_dict"):
+        if isinstance(weights.get(key), Mapping):
+            if "opt" in weights:
+                warn(f"the optimizer's state in {path} is another library's and is left out")
+            weights = dict(weights[key])
+    return weights, None
+
+
+def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
+    """Refuse weights whose shapes differ from the model's own; `strict`, also names that are missing or unexpected.
+
+    raises     CannotRestore naming up to eight of each
+    """
+    missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
+    shapes = [
+        f"{n}: {tuple(given[n].shape) if torch.is_tensor(given[n]) else type(given[n]).__name__} instead of {tuple(own[n].shape)}"
+        for n in own
+        if n in given and torch.is_tensor(own[n]) and not (torch.is_tensor(given[n]) and own[n].shape == given[n].shape)
+    ]
+    if shapes or (strict and (missing or unexpected)):
+        faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+        raise CannotRestore(
+            f"the weights in {path} do not fit the model",
+            got="; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names),
+            expected=f"{len(own)} weights of the same names and shapes",
+            fix="build the same model" + ("" if shapes else ", or load(…, strict=False) to load those that fit"),
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(str, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
