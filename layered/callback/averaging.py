@@ -18,12 +18,13 @@ from layered.loop import Callback, iter_once, modes_of, set_epoch, set_modes, sp
 class WeightAverage(Callback):
     """Base of the callbacks that keep an average of the weights, and of batch norm's running statistics.
 
-    validate   validation passes of the fit use the average, and so does what is saved after an epoch
-    keep       the model ends the fit with the average, which `save` and `export` then write; False leaves it the last
-               weights
-
     `with learn.<name>.averaged():` borrows the average after a fit. A fit that fails leaves the last weights. The average
     is part of checkpoints, and begins anew with each fit.
+
+    Args:
+        validate: Validation passes of the fit use the average, and so does what is saved after an epoch.
+        keep: The model ends the fit with the average, which `save` and `export` then write; False leaves it the last
+            weights.
     """
 
     order = 90  # after what looks at an epoch and saves it (60 to 65), before checkpoints
@@ -55,7 +56,8 @@ class WeightAverage(Callback):
     def swap(self) -> None:
         """Exchange the model's weights with the average.
 
-        raises     CannotTrain if there is no average yet
+        Raises:
+            CannotTrain: If there is no average yet.
         """
         if not self.averages:
             raise CannotTrain("there is no average of weights yet", fix="fit with this callback first")
@@ -124,11 +126,15 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 class EMACallback(WeightAverage):
     """Keeps an exponential moving average of the weights: average <- decay * average + (1 - decay) * weights.
 
-    decay      share of the old average at each optimizer step
-    warmup     a smaller decay at first: min(decay, (1 + n) / (10 + n)) at step n, so that the first weights fade sooner
-    validate   validation passes of the fit use the average
-    keep       the model ends the fit with the average; `with learn.ema.averaged():` borrows it otherwise
-    raises     OutOfRange for a `decay` outside [0, 1]
+    Args:
+        decay: Share of the old average at each optimizer step.
+        warmup: A smaller decay at first: min(decay, (1 + n) / (10 + n)) at step n, so that the first weights fade
+            sooner.
+        validate: Validation passes of the fit use the average.
+        keep: The model ends the fit with the average; `with learn.ema.averaged():` borrows it otherwise.
+
+    Raises:
+        OutOfRange: For a `decay` outside [0, 1].
     """
 
     def __init__(self, decay: float = 0.999, warmup: bool = True, validate: bool = True, keep: bool = True) -> None:
@@ -155,15 +161,21 @@ class EMACallback(WeightAverage):
 class SWACallback(WeightAverage):
     """Stochastic weight averaging: the plain mean of the weights at the ends of the last epochs.
 
-    start      averaging begins with the epoch at this fraction of the fit, in [0, 1)
-    every      "1 epoch", or "50 batches": how often weights are added
-    lr         a constant rate while averaging, in place of any schedule; the schedule's own if None
-    validate   validation passes use the average; each then costs a pass over the training data
-    keep       the model ends the fit with the average; `with learn.swa.averaged():` borrows it otherwise
-    source     Izmailov et al. 2018, arXiv:1803.05407
-
     Running statistics of batch norm are computed anew for the average, over the training data.
-    raises     OutOfRange, BadValue; CannotTrain, when the fit begins, with batch norm and a generator to train on
+
+    Args:
+        start: Averaging begins with the epoch at this fraction of the fit, in [0, 1).
+        every: "1 epoch", or "50 batches": how often weights are added.
+        lr: A constant rate while averaging, in place of any schedule; the schedule's own if None.
+        validate: Validation passes use the average; each then costs a pass over the training data.
+        keep: The model ends the fit with the average; `with learn.swa.averaged():` borrows it otherwise.
+
+    Raises:
+        OutOfRange: A number outside its range.
+        BadValue: An argument of the right type whose value makes no sense here.
+        CannotTrain: When the fit begins, with batch norm and a generator to train on.
+
+    Source: Izmailov et al. 2018, arXiv:1803.05407
     """
 
     def __init__(

@@ -14,7 +14,7 @@ class MCDropoutCallback(Callback):
     `get_preds(cbs=MCDropoutCallback())` several times gives samples of the predictions, whose spread is a measure of
     uncertainty. Dropout layers are torch's, and any class with "Dropout" in its name.
 
-    source     Gal & Ghahramani 2016, arXiv:1506.02142
+    Source: Gal & Ghahramani 2016, arXiv:1506.02142
     """
 
     transient = ("layers",)

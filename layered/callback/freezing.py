@@ -18,9 +18,10 @@ bn_types = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 def set_bn_eval(m: nn.Module, use_eval: bool = True) -> None:
     """Batch norm layers of `m` whose weights do not learn: evaluation mode, or training mode with `use_eval=False`.
 
-    >>> layer = nn.BatchNorm1d(2).requires_grad_(False)
-    >>> set_bn_eval(nn.Sequential(layer)); layer.training
-    False
+    Examples:
+        >>> layer = nn.BatchNorm1d(2).requires_grad_(False)
+        >>> set_bn_eval(nn.Sequential(layer)); layer.training
+        False
     """
     for layer in m.modules():
         if isinstance(layer, bn_types) and not any(p.requires_grad for p in layer.parameters()):
@@ -33,7 +34,8 @@ class BnFreeze(Callback):
     It does so also where `train_bn=True` (the default) lets their weights learn. Parameters that no group holds count as
     frozen.
 
-    all_layers   all batch norm layers, wherever they are
+    Args:
+        all_layers: All batch norm layers, wherever they are.
     """
 
     order = -5
@@ -69,10 +71,12 @@ class BnFreeze(Callback):
 def epochs_or_batches(every: str) -> tuple[int, str]:
     """How many of which.
 
-    raises     BadValue for anything but epochs and batches
+    Raises:
+        BadValue: For anything but epochs and batches.
 
-    >>> epochs_or_batches("50 batches")
-    (50, 'batches')
+    Examples:
+        >>> epochs_or_batches("50 batches")
+        (50, 'batches')
     """
     duration = Duration.of(every)
     if duration.unit not in ("epochs", "batches"):
@@ -83,10 +87,12 @@ def epochs_or_batches(every: str) -> tuple[int, str]:
 class GradualUnfreezing(Callback):
     """Begins with the last parameter group alone and unfreezes one more every so often.
 
-    every      "1 epoch", "50 batches"; each unfreezing clears the optimizer's statistics
-
     When the fit ends, groups are frozen as they were before it.
-    source     Howard & Ruder 2018, arXiv:1801.06146, section 3.3
+
+    Args:
+        every: "1 epoch", "50 batches"; each unfreezing clears the optimizer's statistics.
+
+    Source: Howard & Ruder 2018, arXiv:1801.06146, section 3.3
     """
 
     transient = ("frozen_before",)

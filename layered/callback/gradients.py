@@ -19,7 +19,8 @@ class GradientAccumulation(Callback):
     size and where an epoch ends before `n_acc` are together (the last step of an epoch takes what there is).
     Assumes a loss that is a mean over samples. Under `DistributedDataParallel` gradients travel once for each step.
 
-    raises     OutOfRange for `n_acc` below 1
+    Raises:
+        OutOfRange: For `n_acc` below 1.
     """
 
     order = 6
@@ -104,10 +105,13 @@ class GradientClip(Callback):
 
     Where there are several optimizers, the norm is that of the parameters of the one that steps.
 
-    norm_type  order of the norm: 2, or `float("inf")` for the largest component
-
     A gradient that is not finite stays as it is: scaling would spread its NaN over all parameters.
-    raises     OutOfRange for a `max_norm` that is not above 0
+
+    Args:
+        norm_type: Order of the norm: 2, or `float("inf")` for the largest component.
+
+    Raises:
+        OutOfRange: For a `max_norm` that is not above 0.
     """
 
     order = 11

@@ -20,16 +20,21 @@ SETTLE_EVERY = 1024  # batches whose numbers are kept apart at most
 class HookCallback(Callback):
     """Hooks on layers while a fit lasts: override `hook(module, input, output)`; `self.hooks.stored` is what it returned.
 
-    modules    which layers; all leaves of the model that have parameters if None (or all leaves, `include_paramless`)
-    every      hook only each so many-th training batch; None: every batch
     remove_end take the hooks off after the fit
     is_forward False: gradients after the backward pass
-    detach, cpu      what is handed to `hook` has no history, and is in main memory
 
-    >>> class Shapes(HookCallback):
-    ...     def hook(self, module, input, output): return tuple(output.shape)
-    >>> Shapes().name
-    'shapes'
+    Args:
+        modules: Which layers; all leaves of the model that have parameters if None (or all leaves,
+            `include_paramless`).
+        every: Hook only each so many-th training batch; None: every batch.
+        detach: What is handed to `hook` has no history, and is in main memory.
+        cpu: What is handed to `hook` has no history, and is in main memory.
+
+    Examples:
+        >>> class Shapes(HookCallback):
+        ...     def hook(self, module, input, output): return tuple(output.shape)
+        >>> Shapes().name
+        'shapes'
     """
 
     order = -20
@@ -130,11 +135,14 @@ class BatchRows:
 class ActivationStats(HookCallback):
     """Mean, standard deviation and share of near-zero outputs of each layer in each training batch.
 
-    with_hist  a histogram too: 40 bins from 0 to 10
     every, modules, …   as for `HookCallback`
 
-    >>> ActivationStats(with_hist=True).stats
-    (#0) []
+    Args:
+        with_hist: A histogram too: 40 bins from 0 to 10.
+
+    Examples:
+        >>> ActivationStats(with_hist=True).stats
+        (#0) []
     """
 
     def __init__(self, with_hist: bool = False, *, cpu: bool = False, **hook_args: Any) -> None:
@@ -211,12 +219,14 @@ class ActivationStats(HookCallback):
 class GradientStats(Callback):
     """The norm of each parameter's gradient, and what share of the parameter's norm it is, before each optimizer step.
 
-    every      look at each so many-th training batch only
-
     `norms[i][name]` and `ratios[i][name]` are numbers (of type float) of the i-th batch looked at.
 
-    >>> GradientStats().norms
-    []
+    Args:
+        every: Look at each so many-th training batch only.
+
+    Examples:
+        >>> GradientStats().norms
+        []
     """
 
     order = -20

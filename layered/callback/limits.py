@@ -24,11 +24,12 @@ from layered.loop import (
 class TimeLimit(Callback):
     """Ends the fit when it has run for `limit`, counted from its start in this process.
 
-    limit      "30 min", "2 h", "90 sec"
-    after      "batch": after the training batch that was running; "epoch": when the epoch is done
-
     If the fit writes checkpoints, one is written where it ends, and `resume="auto"` goes on from there, bit for bit.
     Several processes end together, when the first of them has run for so long.
+
+    Args:
+        limit: "30 min", "2 h", "90 sec".
+        after: "batch": after the training batch that was running; "epoch": when the epoch is done.
     """
 
     order = 1001  # what a checkpoint holds is what all other callbacks have left
@@ -71,7 +72,8 @@ class TimeLimit(Callback):
 class ShortEpochCallback(Callback):
     """Ends each pass after a fraction `pct` of its batches (at least one): to try out whether everything runs.
 
-    short_valid   validation passes too
+    Args:
+        short_valid: Validation passes too.
     """
 
     order = 1002  # the last batch of a pass is one like the others to all callbacks
@@ -96,11 +98,13 @@ class ShortEpochCallback(Callback):
 class StopWhen(Callback):
     """Ends the fit after an epoch when `on_epoch(metrics)` says so: how a search drops a trial that does not pay.
 
-    on_epoch   gets the row of the table by name, `{"epoch": 0, "train_loss": …, "valid_loss": …, "accuracy": …}`, and
-               returns whether to stop. An exception that it raises ends the fit too, and is raised
+    Args:
+        on_epoch: Gets the row of the table by name, `{"epoch": 0, "train_loss": …, "valid_loss": …, "accuracy": …}`,
+            and returns whether to stop. An exception that it raises ends the fit too, and is raised.
 
-    >>> StopWhen(lambda metrics: metrics["epoch"] >= 3 and metrics["valid_loss"] > 1.0)
-    StopWhen
+    Examples:
+        >>> StopWhen(lambda metrics: metrics["epoch"] >= 3 and metrics["valid_loss"] > 1.0)
+        StopWhen
     """
 
     order = 64

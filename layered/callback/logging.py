@@ -56,8 +56,9 @@ def _new_name(name: str, taken: Mapping[str, Any]) -> str:
 class LoggerCallback(Callback):
     """Gives the numbers of each epoch of a fit to `logger.log(metrics, step)`, once. Of several processes the first does.
 
-    logger     anything with that method. `metrics` are the row of the table by name (`row_of`); `step` is how many
-               training batches the fit has done
+    Args:
+        logger: Anything with that method. `metrics` are the row of the table by name (`row_of`); `step` is how many
+            training batches the fit has done.
     """
 
     order = 51
@@ -94,11 +95,14 @@ class LoggerCallback(Callback):
 class FileLogger(LoggerCallback):
     """Base of loggers that write a line an epoch to a file. Only whole lines are written.
 
-    fname      below the learner's `path`, unless it is absolute
-    append     keep what the file holds; otherwise the first epoch of a fit begins it anew. A fit that is resumed keeps
-               the lines of the epochs before it; those of epochs that it does again go. (Killed before its first
-               checkpoint, it is not resumed but begun: then they are what the file holds.)
-    raises     CannotSave, at the line that could not be written
+    Args:
+        fname: Below the learner's `path`, unless it is absolute.
+        append: Keep what the file holds; otherwise the first epoch of a fit begins it anew. A fit that is resumed
+            keeps the lines of the epochs before it; those of epochs that it does again go. (Killed before its first
+            checkpoint, it is not resumed but begun: then they are what the file holds.).
+
+    Raises:
+        CannotSave: At the line that could not be written.
     """
 
     transient = ("logged", "file", "head", "is_restored")
@@ -177,7 +181,8 @@ class FileLogger(LoggerCallback):
 class CSVLogger(FileLogger):
     """Writes the row of each epoch to a CSV file, below a header; see `FileLogger` for the arguments.
 
-    raises     BadValue, when a fit begins, for a file with other columns that is to be appended to
+    Raises:
+        BadValue: When a fit begins, for a file with other columns that is to be appended to.
     """
 
     def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:

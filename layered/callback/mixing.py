@@ -17,8 +17,9 @@ from layered.loop import Callback
 def reduce_loss(loss: Tensor, reduction: str = "mean") -> Tensor:
     """The mean or the sum of a loss, or the loss itself for any other `reduction`.
 
-    >>> reduce_loss(torch.tensor([1.0, 3.0]), "sum")
-    tensor(4.)
+    Examples:
+        >>> reduce_loss(torch.tensor([1.0, 3.0]), "sum")
+        tensor(4.)
     """
     return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
 
@@ -26,16 +27,19 @@ def reduce_loss(loss: Tensor, reduction: str = "mean") -> Tensor:
 class MixHandler(Callback):
     """Base of the callbacks that mix a training batch with a shuffled copy of itself.
 
-    alpha      the shares are drawn from Beta(alpha, alpha): the larger, the more even the mix
-
     A subclass says in `draw_mix` what it draws and in `mix` what it does to an input. Targets that are numbers are mixed
     as `lam` says. Where they are classes (the loss has `y_int`, or they are integers) the loss is mixed:
     lam * loss(pred, target) + (1 - lam) * loss(pred, target of the partner), sample by sample where `lam` differs.
     Metrics of training batches compare with the sample's own target. Draws are keyed by the loader's seed, the epoch and
     the batch, so that a resumed fit sees the same mixes.
 
-    raises     OutOfRange for an `alpha` that is not above 0; CannotTrain for batches without exactly one target, for
-               inputs that are not floats, and for a loss that is needed sample by sample and has no `reduction`
+    Args:
+        alpha: The shares are drawn from Beta(alpha, alpha): the larger, the more even the mix.
+
+    Raises:
+        OutOfRange: For an `alpha` that is not above 0.
+        CannotTrain: For batches without exactly one target, for inputs that are not floats, and for a loss that is
+            needed sample by sample and has no `reduction`.
     """
 
     run_valid = False
@@ -132,7 +136,8 @@ def _rows(x: Tensor, order: Tensor) -> Tensor:
 def item_loss(loss_func: Any, pred: Any, target: Tensor) -> Tensor:
     """The loss before it is reduced to one number.
 
-    raises     CannotTrain for a loss without a `reduction`
+    Raises:
+        CannotTrain: For a loss without a `reduction`.
     """
     reduction = getattr(loss_func, "reduction", None)
     if reduction is not None:
@@ -151,8 +156,10 @@ def item_loss(loss_func: Any, pred: Any, target: Tensor) -> Tensor:
 class MixUp(MixHandler):
     """Trains on lam * x + (1 - lam) * x of another sample of the batch, with lam >= 1/2 drawn for each sample.
 
-    alpha      lam is drawn from Beta(alpha, alpha), and the larger of lam and 1 - lam taken
-    source     Zhang et al. 2018, arXiv:1710.09412
+    Args:
+        alpha: Lam is drawn from Beta(alpha, alpha), and the larger of lam and 1 - lam taken.
+
+    Source: Zhang et al. 2018, arXiv:1710.09412
     """
 
     def __init__(self, alpha: float = 0.4) -> None:
@@ -169,10 +176,14 @@ class MixUp(MixHandler):
 class CutMix(MixHandler):
     """Trains on pictures with a box pasted in from another picture of the batch: the same box for all of them.
 
-    alpha      lam is drawn from Beta(alpha, alpha); the box has sides of sqrt(1 - lam) of the picture's, a centre drawn
-               uniformly, and is cut off at the borders; lam is then the share of pixels that stayed
-    raises     CannotTrain for inputs that are no pictures [batch, channel, height, width]
-    source     Yun et al. 2019, arXiv:1905.04899
+    Args:
+        alpha: Lam is drawn from Beta(alpha, alpha); the box has sides of sqrt(1 - lam) of the picture's, a centre
+            drawn uniformly, and is cut off at the borders; lam is then the share of pixels that stayed.
+
+    Raises:
+        CannotTrain: For inputs that are no pictures [batch, channel, height, width].
+
+    Source: Yun et al. 2019, arXiv:1905.04899
     """
 
     transient = (*MixHandler.transient, "centre")

@@ -24,11 +24,14 @@ class StopOnNonFinite(Callback):
     It looks at inputs and targets, the output of each layer, the loss, and the gradient of each parameter, in this order,
     before the optimizer steps: the weights are those of the batch before. Waits for the device once a batch.
 
-    every      look at every so many batches only
-
     The error names the tensor, the epoch and batch, and with our `DataLoader` the items of the batch (those with the bad
     rows, where an input or target is bad). Gradients that overflow under fp16 are left to the scaler.
-    raises     NonFinite (a CannotTrain and FloatingPointError)
+
+    Args:
+        every: Look at every so many batches only.
+
+    Raises:
+        NonFinite: (a CannotTrain and FloatingPointError).
     """
 
     order = 8

@@ -19,8 +19,10 @@ LoopT = TypeVar("LoopT", bound=Loop)
 class AMPMode(StrEnum):
     """The half precision to compute in.
 
-    FP16   more digits and a small range: the loss is scaled up before the backward pass so that gradients do not vanish
-    BF16   the range of float32 with fewer digits: needs no scaling
+    Attributes:
+        FP16: More digits and a small range: the loss is scaled up before the backward pass so that gradients do not
+            vanish.
+        BF16: The range of float32 with fewer digits: needs no scaling.
     """
 
     FP16 = "fp16"
@@ -33,17 +35,22 @@ DTYPES = {AMPMode.FP16: torch.float16, AMPMode.BF16: torch.bfloat16}
 class MixedPrecision(Callback):
     """Runs the model under `torch.autocast`, on whatever device it is; predictions come out as float32 for the loss.
 
-    amp_mode   `AMPMode.FP16` or `AMPMode.BF16`, or their values "fp16" and "bf16"
-    scaler     for FP16: arguments of `torch.amp.GradScaler`, such as `init_scale` or `growth_interval`
-
     Under FP16 gradients are unscaled before the step (and before they are clipped); where they have overflowed the
     step is left out and the scale is lowered. The scale is part of checkpoints. `skipped` counts the steps left out.
-    raises     BadArgument for an argument that the scaler does not know, or any under BF16; CannotTrain, when the fit
-               begins, on a device without autocast or beside another MixedPrecision
-    source     Micikevicius et al. 2018, arXiv:1710.03740
 
-    >>> MixedPrecision("bf16"), MixedPrecision(init_scale=256.0).scaler_args
-    (MixedPrecision(bf16), {'init_scale': 256.0})
+    Args:
+        amp_mode: `AMPMode.FP16` or `AMPMode.BF16`, or their values "fp16" and "bf16".
+        scaler: For FP16: arguments of `torch.amp.GradScaler`, such as `init_scale` or `growth_interval`.
+
+    Raises:
+        BadArgument: For an argument that the scaler does not know, or any under BF16.
+        CannotTrain: When the fit begins, on a device without autocast or beside another MixedPrecision.
+
+    Source: Micikevicius et al. 2018, arXiv:1710.03740
+
+    Examples:
+        >>> MixedPrecision("bf16"), MixedPrecision(init_scale=256.0).scaler_args
+        (MixedPrecision(bf16), {'init_scale': 256.0})
     """
 
     order = 10

@@ -27,8 +27,9 @@ _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 def plain(value: Any) -> Any:
     """A value as strict JSON: numbers that are not finite become "NaN", "Infinity", "-Infinity"; what is unknown its repr.
 
-    >>> plain({"loss": float("nan"), "lr": torch.tensor([0.5, 1.0]), "path": Path("a")})
-    {'loss': 'NaN', 'lr': [0.5, 1.0], 'path': 'a'}
+    Examples:
+        >>> plain({"loss": float("nan"), "lr": torch.tensor([0.5, 1.0]), "path": Path("a")})
+        {'loss': 'NaN', 'lr': [0.5, 1.0], 'path': 'a'}
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -101,9 +102,10 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
     of the rows or items, evenly spread. Of an item that is a file it covers the names of file and folder, and the size. Of
     data sets that only make items when asked it covers the class and the length (`looked_at` is then 0).
 
-    >>> same, other = torch.arange(4.0), torch.tensor([0.0, 1.0, 2.0, 4.0])
-    >>> fingerprint(same)["sha256"] == fingerprint(same.clone())["sha256"] != fingerprint(other)["sha256"]
-    True
+    Examples:
+        >>> same, other = torch.arange(4.0), torch.tensor([0.0, 1.0, 2.0, 4.0])
+        >>> fingerprint(same)["sha256"] == fingerprint(same.clone())["sha256"] != fingerprint(other)["sha256"]
+        True
     """
     count, looked_at = length_of(dataset), 0
     told = [type(dataset).__name__, str(count), _identity(getattr(dataset, "vocab", None))]

@@ -40,9 +40,10 @@ Suggestion = tuple[float, tuple[float, float]]
 class LRFinder(Callback):
     """Raises the rate from `start_lr` to `end_lr` over `num_it` batches, then ends the fit.
 
-    stop_div   end it earlier, when the smooth loss is four times its least
-
     `lrs` and `losses` hold, for each batch, the rate and the smooth loss (beta 0.98, bias-corrected).
+
+    Args:
+        stop_div: End it earlier, when the smooth loss is four times its least.
     """
 
     order = 60
@@ -81,7 +82,7 @@ class LRFinder(Callback):
 def valley(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
     """A rate inside the longest valley: in the middle third of the longest run of falling losses (gaps allowed).
 
-    source     Ivan Pavlov's rule, as fastai users know it
+    Source: Ivan Pavlov's rule, as fastai users know it
     """
     ends: list[float] = []  # ends[k]: minus the largest loss that can end a falling run of k + 1 losses
     lengths = []
@@ -106,9 +107,11 @@ def slide(
 ) -> Suggestion:
     """The rate where an interval of `lr_diff` batches, slid leftwards from the end, first has equal slopes at its ends.
 
-    thresh        what counts as equal
-    adjust_value  factor on the rate found
-    source        Novetta's interval slide rule, as fastai users know it
+    Args:
+        thresh: What counts as equal.
+        adjust_value: Factor on the rate found.
+
+    Source: Novetta's interval slide rule, as fastai users know it
     """
     slopes = np.gradient(np.asarray(losses))
     right, left = len(losses) - 1, max(len(losses) - 1 - lr_diff, 0)
@@ -150,14 +153,20 @@ def lr_find(
 ) -> Any:
     """Suggest a learning rate from a mock fit with growing rates; afterwards everything is as it was, bit for bit.
 
-    num_it         batches of the mock fit, which goes over the data more than once if need be
-    stop_div       stop when the loss diverges
-    suggest_funcs  one of `valley`, `slide`, `minimum`, `steep` or your own f(lrs, losses, num_it), a list, or None
-    returns        a named tuple with a rate for each rule; None without rules
-    raises         CannotTrain if the loss is not finite from the start
-
     Model, optimizer, recorder, callbacks, counters, random states and loaders are kept in memory and put back, also
     after an exception; nothing is written to disk.
+
+    Args:
+        num_it: Batches of the mock fit, which goes over the data more than once if need be.
+        stop_div: Stop when the loss diverges.
+        suggest_funcs: One of `valley`, `slide`, `minimum`, `steep` or your own f(lrs, losses, num_it), a list, or
+            None.
+
+    Returns:
+        A named tuple with a rate for each rule; None without rules.
+
+    Raises:
+        CannotTrain: If the loss is not finite from the start.
     """
     finder = LRFinder(start_lr, end_lr, num_it, stop_div)
     train = loop.dls.train

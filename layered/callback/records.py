@@ -27,8 +27,6 @@ _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 class RunRecord(Callback):
     """Writes what happens in each fit to `folder/events.jsonl`, and what it is made of to `folder/run.json`.
 
-    folder     is made if need be; the folder of the checkpoints will do. It is for the run of one learner
-
     Every line of events is a JSON object with `event`, `time` (UTC), `fit` (the number of the fit of this learner, from 1) and
     `attempt` (the number of times that this fit was begun), and what belongs to the event:
 
@@ -44,7 +42,12 @@ class RunRecord(Callback):
     A line is written with one call, and one that a kill has torn is taken away when the next fit begins. Of several processes
     the first writes.
 
-    raises     CannotSave, at the event that could not be written; BadFile for an `events.jsonl` of something else
+    Args:
+        folder: Is made if need be; the folder of the checkpoints will do. It is for the run of one learner.
+
+    Raises:
+        CannotSave: At the event that could not be written.
+        BadFile: For an `events.jsonl` of something else.
     """
 
     order = 1002  # after whoever writes checkpoints or ends fits
@@ -166,10 +169,13 @@ def _reason(error: BaseException | None, cancelled_by: str) -> tuple[str, str | 
 class Record:
     """What `read_record` has read. Printed, it is a table with a line for each fit.
 
-    manifest   what the last attempt was made of: the content of `run.json`; empty if there is none
-    events     every line, in the order written
-    final      those that count: what a resumed attempt did again stands once, as it was done last; a fit that was begun anew
-               forgets what it and later ones had done before
+    Args:
+        manifest: What the last attempt was made of: the content of `run.json`; empty if there is none.
+        events: Every line, in the order written.
+
+    Attributes:
+        final: Those that count: what a resumed attempt did again stands once, as it was done last; a fit that was
+            begun anew forgets what it and later ones had done before.
     """
 
     def __init__(self, folder: pathlib.Path, manifest: dict[str, Any], events: list[dict[str, Any]]) -> None:
@@ -208,14 +214,16 @@ class Record:
 def read_record(folder: str | os.PathLike[str]) -> Record:
     """Read what a `RunRecord` has written; also while the run goes on.
 
-    raises     NotFoundPath if there is none in the folder, BadFile for lines or a manifest of something else
+    Raises:
+        NotFoundPath: If there is none in the folder, BadFile for lines or a manifest of something else.
 
-    >>> import tempfile
-    >>> from layered.testing.tiny import synth_learner
-    >>> folder, learn = tempfile.mkdtemp(), synth_learner()
-    >>> with learn.no_bar(), learn.no_logging(): learn.fit(2, cbs=RunRecord(folder))
-    >>> [event["event"] for event in read_record(folder).final]
-    ['fit', 'epoch', 'epoch', 'end']
+    Examples:
+        >>> import tempfile
+        >>> from layered.testing.tiny import synth_learner
+        >>> folder, learn = tempfile.mkdtemp(), synth_learner()
+        >>> with learn.no_bar(), learn.no_logging(): learn.fit(2, cbs=RunRecord(folder))
+        >>> [event["event"] for event in read_record(folder).final]
+        ['fit', 'epoch', 'epoch', 'end']
     """
     events, manifest = pathlib.Path(folder) / EVENTS, pathlib.Path(folder) / MANIFEST
     if not events.is_file():

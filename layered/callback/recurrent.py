@@ -66,7 +66,9 @@ class ModelResetter(_CarriedState):
 class RNNCallback(Callback):
     """For models that give (output, raw outputs, outputs after dropout): the loss sees the output, the rest is kept.
 
-    raw_out, out   of the batch at hand: the last layer's outputs before and after dropout, [batch, time, channel]
+    Attributes:
+        raw_out: Of the batch at hand: the last layer's outputs before and after dropout, [batch, time, channel].
+        out: Of the batch at hand: the last layer's outputs before and after dropout, [batch, time, channel].
     """
 
     transient = ("raw_out", "out")
@@ -87,9 +89,11 @@ class RNNCallback(Callback):
 class RNNRegularizer(Callback):
     """Adds activation regularisation to what is differentiated, from what an `RNNCallback` keeps.
 
-    alpha      times the mean square of the outputs after dropout
-    beta       times the mean square of the change of the raw outputs from one step to the next
-    source     Merity et al. 2017, arXiv:1708.02182
+    Args:
+        alpha: Times the mean square of the outputs after dropout.
+        beta: Times the mean square of the change of the raw outputs from one step to the next.
+
+    Source: Merity et al. 2017, arXiv:1708.02182
     """
 
     order = 1
@@ -116,8 +120,9 @@ class RNNRegularizer(Callback):
 def rnn_cbs(alpha: float = 0.0, beta: float = 0.0) -> list[Callback]:
     """What a recurrent model needs; with the regulariser where one of its weights is not 0.
 
-    >>> rnn_cbs(), rnn_cbs(alpha=2, beta=1)
-    ([ModelResetter, RNNCallback], [ModelResetter, RNNCallback, RNNRegularizer])
+    Examples:
+        >>> rnn_cbs(), rnn_cbs(alpha=2, beta=1)
+        ([ModelResetter, RNNCallback], [ModelResetter, RNNCallback, RNNRegularizer])
     """
     cbs: list[Callback] = [ModelResetter(), RNNCallback()]
     return [*cbs, RNNRegularizer(alpha, beta)] if alpha or beta else cbs
@@ -126,16 +131,20 @@ def rnn_cbs(alpha: float = 0.0, beta: float = 0.0) -> list[Callback]:
 class TruncatedBPTT(_CarriedState):
     """Trains on long sequences piece by piece: a step of the optimizer each `steps` steps of time.
 
-    steps      length of a piece; the last one may be shorter
-    dim        the axis of time of every input and target: [batch, time, …] by default
-    state      the attribute in which modules of the model keep their hidden state from one call to the next
-
     The state goes on from piece to piece, without its gradient; where the model has `reset()`, each batch begins with it.
     Each piece has its own prediction, loss, backward pass and step, with their events; the reported loss is the mean over
     all steps of time.
 
-    source     Williams & Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent networks"
-    raises     OutOfRange for `steps` below 1; CannotTrain where inputs and targets have no such axis, or a module no state
+    Args:
+        steps: Length of a piece; the last one may be shorter.
+        dim: The axis of time of every input and target: [batch, time, …] by default.
+        state: The attribute in which modules of the model keep their hidden state from one call to the next.
+
+    Raises:
+        OutOfRange: For `steps` below 1.
+        CannotTrain: Where inputs and targets have no such axis, or a module no state.
+
+    Source: Williams & Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent networks"
     """
 
     order = 10  # what other callbacks do to a batch, they do to the whole of it

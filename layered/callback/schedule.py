@@ -18,11 +18,13 @@ USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
 class ParamScheduler(Callback):
     """Sets hyper-parameters before each training batch, from the fraction of the fit that is done.
 
-    scheds     hyper name -> function of `pct_train` in [0, 1), giving a number or one for each group
-
     What was set is in `learn.recorder.hps` after the fit, by name, one number a batch.
 
-    raises     UnknownName, when a fit begins, for what is no hyper-parameter of the optimizer
+    Args:
+        scheds: Hyper name -> function of `pct_train` in [0, 1), giving a number or one for each group.
+
+    Raises:
+        UnknownName: When a fit begins, for what is no hyper-parameter of the optimizer.
     """
 
     order = 60
@@ -64,11 +66,12 @@ class ParamScheduler(Callback):
 class TorchScheduler(Callback):
     """Steps one of torch's schedulers (`torch.optim.lr_scheduler`), or any object like them.
 
-    make       optimizer -> scheduler, called when a fit begins: `partial(CosineAnnealingLR, T_max=1000)`
-    each       "batch": step after each training batch; "epoch": after each epoch
-    monitor    the column of the table that the scheduler's `step` is given: for torch's `ReduceLROnPlateau`
-
     The scheduler is saved with checkpoints. Momentum is called `mom` here: `OneCycleLR` needs `cycle_momentum=False`.
+
+    Args:
+        make: Optimizer -> scheduler, called when a fit begins: `partial(CosineAnnealingLR, T_max=1000)`.
+        each: "batch": step after each training batch; "epoch": after each epoch.
+        monitor: The column of the table that the scheduler's `step` is given: for torch's `ReduceLROnPlateau`.
     """
 
     order = 60
@@ -147,13 +150,17 @@ def fit_one_cycle(
 ) -> None:
     """Fit with one cycle: the rate up along a cosine to `lr_max`, then down; momentum the other way round.
 
-    lr_max     largest rate, per step: a number, or a slice over the parameter groups; the loop's `lr` if None
-    div        the fit starts at lr_max / div
-    div_final  and ends at lr_max / div_final
-    pct_start  fraction of the batches before the peak
-    moms       momentum at start, peak and end; the loop's `moms` if None
-    n_iter, resume, checkpoint    as in `Loop.fit`
-    source     Smith & Topin 2017, arXiv:1708.07120; the cosine shape as fastai users know it
+    Args:
+        lr_max: Largest rate, per step: a number, or a slice over the parameter groups; the loop's `lr` if None.
+        div: The fit starts at lr_max / div.
+        div_final: And ends at lr_max / div_final.
+        pct_start: Fraction of the batches before the peak.
+        moms: Momentum at start, peak and end; the loop's `moms` if None.
+        n_iter: As in `Loop.fit`.
+        resume: As in `Loop.fit`.
+        checkpoint: As in `Loop.fit`.
+
+    Source: Smith & Topin 2017, arXiv:1708.07120; the cosine shape as fastai users know it
     """
     _check_positive(div=div, div_final=div_final)
     peak = _rates(loop, lr_max)
@@ -204,7 +211,7 @@ def fit_sgdr(
 ) -> None:
     """Fit in `n_cycles` cosines from `lr_max` to 0: the first lasts `cycle_len` epochs, each next `cycle_mult` times more.
 
-    source     Loshchilov & Hutter 2017, arXiv:1608.03983
+    Source: Loshchilov & Hutter 2017, arXiv:1608.03983
     """
     lengths = [cycle_len * cycle_mult**i for i in range(n_cycles)]
     n_epoch = sum(lengths)

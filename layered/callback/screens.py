@@ -19,8 +19,9 @@ display = lazy("IPython.display")
 def shown(value: Any) -> str:
     """A value of the table as text.
 
-    >>> shown(0.5), shown(3), shown(None), shown(Tensor([0.5, 1]))
-    ('0.500000', '3', 'None', '[0.5000, 1.0000]')
+    Examples:
+        >>> shown(0.5), shown(3), shown(None), shown(Tensor([0.5, 1]))
+        ('0.500000', '3', 'None', '[0.5000, 1.0000]')
     """
     if isinstance(value, Tensor):
         return f"[{', '.join(f'{x:.4f}' for x in value.flatten().tolist())}]"

@@ -21,10 +21,15 @@ class SAM(Callback):
     loss and prediction are those of the first. Where gradients are gathered over batches, each batch climbs by itself.
     Other callbacks hear `after_pred` and `after_loss` of both passes. Batch norm counts the first pass alone.
 
-    rho        how far to climb: the norm of the step
-    adaptive   measure it relative to the size of each weight (ASAM); a `rho` about ten times larger is usual then
-    raises     OutOfRange for a `rho` that is not above 0; CannotTrain with a `step=` of your own
-    source     Foret et al. 2021, arXiv:2010.01412; Kwon et al. 2021, arXiv:2102.11600 for `adaptive`
+    Args:
+        rho: How far to climb: the norm of the step.
+        adaptive: Measure it relative to the size of each weight (ASAM); a `rho` about ten times larger is usual then.
+
+    Raises:
+        OutOfRange: For a `rho` that is not above 0.
+        CannotTrain: With a `step=` of your own.
+
+    Source: Foret et al. 2021, arXiv:2010.01412; Kwon et al. 2021, arXiv:2102.11600 for `adaptive`
     """
 
     order = 5

@@ -43,7 +43,8 @@ def _lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
 def to_channelslast(loop: LoopT, use_amp: bool = True, amp_mode: AMPMode | str = AMPMode.FP16, **scaler: Any) -> LoopT:
     """Train with channels last in memory from now on; returns the loop.
 
-    use_amp    in mixed precision too, where it pays: `amp_mode` and the arguments of `MixedPrecision`
+    Args:
+        use_amp: In mixed precision too, where it pays: `amp_mode` and the arguments of `MixedPrecision`.
     """
     precision = [MixedPrecision(amp_mode, **scaler)] if use_amp else []
     return loop.remove_cbs([ChannelsLast, *([MixedPrecision] if use_amp else [])]).add_cbs([ChannelsLast(), *precision])
@@ -52,7 +53,8 @@ def to_channelslast(loop: LoopT, use_amp: bool = True, amp_mode: AMPMode | str =
 def to_contiguous(loop: LoopT, to_fp32: bool = False) -> LoopT:
     """Train with the usual memory layout again; returns the loop.
 
-    to_fp32    in full precision too
+    Args:
+        to_fp32: In full precision too.
     """
     return loop.remove_cbs([ChannelsLast, *([MixedPrecision] if to_fp32 else [])])
 
@@ -60,10 +62,11 @@ def to_contiguous(loop: LoopT, to_fp32: bool = False) -> LoopT:
 def compile_model(loop: LoopT, **options: Any) -> LoopT:
     """Compile the model with `torch.compile` when it next runs; returns the loop.
 
-    options    those of `torch.compile`: `mode`, `fullgraph`, `dynamic`, `backend`, …
-
     The model stays the module that it is: same class, same names of weights. Files written by `save` and `export` do not
     know of it, and a copy or an unpickled model is not compiled. `uncompile` takes it back.
+
+    Args:
+        options: Those of `torch.compile`: `mode`, `fullgraph`, `dynamic`, `backend`, ….
     """
     refuse_unknown(options, names_of(torch.compile) - {"model"}, "compile")
     call: Callable[..., Any] = loop.model._call_impl

@@ -27,11 +27,12 @@ class TerminateOnNaNCallback(Callback):
 class TrackerCallback(Callback):
     """Watches a column of the table: `best` is its best value yet, `new_best` whether the last epoch gave it.
 
-    monitor       name of the column
-    comp          comp(new, best) is whether new is better; by default smaller for names with "loss" or "error",
-                  else larger
-    min_delta     an improvement is at least this large
-    reset_on_fit  forget the best when a fit begins
+    Args:
+        monitor: Name of the column.
+        comp: comp(new, best) is whether new is better; by default smaller for names with "loss" or "error", else
+            larger.
+        min_delta: An improvement is at least this large.
+        reset_on_fit: Forget the best when a fit begins.
     """
 
     order = 60
@@ -151,13 +152,14 @@ class ReduceLROnPlateau(TrackerCallback):
 class SaveModelCallback(TrackerCallback):
     """Saves the best model under `fname` and loads it when the fit ends.
 
-    every_epoch  save `fname_<epoch>` after each epoch instead (or each so many)
-    at_end       save when the fit ends instead of loading the best
-    with_opt     the optimizer's state too
-    keep         save the best so many epochs, as `fname_<epoch>`, in place of the best alone; a worse file goes only
-                 after the better one is on disk. `kept` lists (value, epoch, path), the best first
-
     Where the files are is not taken from a checkpoint: a fit that goes on finds them below the learner's own path.
+
+    Args:
+        every_epoch: Save `fname_<epoch>` after each epoch instead (or each so many).
+        at_end: Save when the fit ends instead of loading the best.
+        with_opt: The optimizer's state too.
+        keep: Save the best so many epochs, as `fname_<epoch>`, in place of the best alone; a worse file goes only
+            after the better one is on disk. `kept` lists (value, epoch, path), the best first.
     """
 
     order = 61

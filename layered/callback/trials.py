@@ -41,18 +41,22 @@ class OverfitOneBatch(Callback):
 def overfit(loop: Loop, num_it: int = 100, lr: Any = None, cbs: Any = None) -> list[float]:
     """Train on one batch over and over, say how far the loss fell, and put everything back as it was.
 
-    num_it     steps on the batch
-    lr         learning rate, a number or a slice; the loop's own if None
-    returns    the loss at each step
-
     A model, loss and rate that fit together bring the loss near its least value; where it stays up, look at the loss
     function, the targets, the rate, and what is frozen.
 
-    >>> model = torch.nn.Linear(1, 1, bias=False); torch.nn.init.zeros_(model.weight).sum().item()
-    0.0
-    >>> loop = Loop(([(torch.ones(4, 1), torch.ones(4, 1))], None), model, torch.nn.MSELoss(), lr=0.1)
-    >>> losses = overfit(loop, 30)  # doctest: +ELLIPSIS
-    30 steps on one batch: loss 1 -> ...
+    Args:
+        num_it: Steps on the batch.
+        lr: Learning rate, a number or a slice; the loop's own if None.
+
+    Returns:
+        The loss at each step.
+
+    Examples:
+        >>> model = torch.nn.Linear(1, 1, bias=False); torch.nn.init.zeros_(model.weight).sum().item()
+        0.0
+        >>> loop = Loop(([(torch.ones(4, 1), torch.ones(4, 1))], None), model, torch.nn.MSELoss(), lr=0.1)
+        >>> losses = overfit(loop, 30)  # doctest: +ELLIPSIS
+        30 steps on one batch: loss 1 -> ...
     """
     if not isinstance(num_it, int) or num_it < 1:
         raise BadValue("num_it is a number of steps", got=repr(num_it), expected="a whole number from 1")
@@ -75,8 +79,11 @@ def overfit(loop: Loop, num_it: int = 100, lr: Any = None, cbs: Any = None) -> l
 def dry_run(loop: Loop, cbs: Any = None) -> None:
     """Take one training and one validation batch through everything, print what came by, and put everything back.
 
-    cbs        callbacks of this run, as for `fit`
-    raises     CannotTrain naming the stage that failed; its cause is chained
+    Args:
+        cbs: Callbacks of this run, as for `fit`.
+
+    Raises:
+        CannotTrain: Naming the stage that failed; its cause is chained.
     """
     _refuse_generator(loop.dls.train, "a dry run")
     stages = _Stages()

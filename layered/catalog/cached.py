@@ -18,10 +18,11 @@ from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath
 class Place:
     """Where a set stands.
 
-    elsewhere  its folder below one of `LAYERED_DATA`
-    folder     its unpacked folder in the cache
-    archives   its downloaded archives
-    packaged   a source that this machine has without the network
+    Args:
+        elsewhere: Its folder below one of `LAYERED_DATA`.
+        folder: Its unpacked folder in the cache.
+        archives: Its downloaded archives.
+        packaged: A source that this machine has without the network.
     """
 
     elsewhere: Path | None
@@ -56,8 +57,9 @@ def size_of(entry: Dataset) -> int | None:
 def verify(entry: Dataset) -> list[str]:
     """What was compared: the archives with what is recorded of them, and the unpacked folder with the archive.
 
-    raises     NotFoundPath where nothing of the set is in the cache; BadFile for an archive that is not the recorded one,
-               or a folder that lacks files or has them changed
+    Raises:
+        NotFoundPath: Where nothing of the set is in the cache.
+        BadFile: For an archive that is not the recorded one, or a folder that lacks files or has them changed.
     """
     folder, done = _cached(entry), []
     origin: Path | list[Path] | None = None
@@ -88,8 +90,9 @@ def verify(entry: Dataset) -> list[str]:
 def removable(entry: Dataset) -> list[Path]:
     """The folder and the archives of a set in the cache.
 
-    raises     BadValue for what is not the cache's own: a folder of `LAYERED_DATA`, or a link to elsewhere; NotFoundPath
-               where there is nothing
+    Raises:
+        BadValue: For what is not the cache's own: a folder of `LAYERED_DATA`, or a link to elsewhere.
+        NotFoundPath: Where there is nothing.
     """
     there = [path for path in (_cached(entry), *_leftovers(entry)) if path.exists() or path.is_symlink()]
     if not there and (elsewhere := overridden(entry)) is not None:
@@ -108,8 +111,12 @@ def removable(entry: Dataset) -> list[Path]:
 def remove(entry: Dataset) -> list[Path]:
     """Take away the unpacked folder, the archives and half downloads of a set; what was recorded of the archives stays.
 
-    returns    what was removed
-    raises     as `removable`; CannotSave when the disk refuses
+    Raises:
+        BadArgument: As `removable`.
+        CannotSave: The disk refuses.
+
+    Returns:
+        What was removed.
     """
     with alone(_cached(entry)):
         there = removable(entry)

@@ -50,8 +50,9 @@ class _URLs:
 
     The upper-case constants are the beginnings of addresses that published courses build theirs from.
 
-    >>> URLs.FASHION_TINY
-    'FASHION_TINY'
+    Examples:
+        >>> URLs.FASHION_TINY
+        'FASHION_TINY'
     """
 
     S3 = _S3
@@ -85,7 +86,8 @@ class _URLs:
     def path(url: str = ".", c_key: str = "archive") -> paths.Path:
         """Where the download of `url` belongs; a bare name gives a folder of that name.
 
-        c_key      "archive", "data", "model" or "storage"
+        Args:
+            c_key: "archive", "data", "model" or "storage".
         """
         return paths.Path(_folder(c_key) / PurePosixPath(url).name)
 
@@ -114,18 +116,27 @@ def untar_data(
 ) -> paths.Path:
     """The folder with the data of `url`, fetched and unpacked if it is not there yet.
 
-    url        an attribute of `URLs`, a name of the index, or any https address of a zip or tar. The archive and
-               folder of an address outside the index stand below a folder named after its host, so that two
-               addresses never share one
-    archive    folder for the archive instead of `<home>/archive`
-    data       folder for the unpacked folder instead of `<home>/<c_key>`
-    c_key      "data", "archive", "model" or "storage"; by default "model" for trained models, else "data"
-    force_download   fetch and unpack again; what was there stays until the new is complete
-    base       home instead of `LAYERED_HOME`
-    returns    the unpacked folder. If it is there, or in a folder of `LAYERED_DATA`, nothing else is looked at.
-               Processes that ask for the same data at the same time wait for the one that fetches it
-    raises     UnknownDataset (nearest names); Offline; NotFoundPath; BadFile for an archive that is damaged or not
-               the one it should be; UnsafeFile for one that reaches outside its folder; CannotSave
+    Args:
+        url: An attribute of `URLs`, a name of the index, or any https address of a zip or tar. The archive and folder
+            of an address outside the index stand below a folder named after its host, so that two addresses never
+            share one.
+        archive: Folder for the archive instead of `<home>/archive`.
+        data: Folder for the unpacked folder instead of `<home>/<c_key>`.
+        c_key: "data", "archive", "model" or "storage"; by default "model" for trained models, else "data".
+        force_download: Fetch and unpack again; what was there stays until the new is complete.
+        base: Home instead of `LAYERED_HOME`.
+
+    Returns:
+        The unpacked folder. If it is there, or in a folder of `LAYERED_DATA`, nothing else is looked at. Processes
+            that ask for the same data at the same time wait for the one that fetches it.
+
+    Raises:
+        UnknownDataset: (nearest names).
+        Offline: The network is needed and is not there, or is switched off by LAYERED_OFFLINE.
+        NotFoundPath: A file or folder that is not there.
+        BadFile: For an archive that is damaged or not the one it should be.
+        UnsafeFile: For one that reaches outside its folder.
+        CannotSave: A file that could not be written; whatever stood there before still stands.
     """
     entry, place = find_entry(url)
     if data is None and base is None and not force_download and (elsewhere := overridden(entry)):
@@ -187,7 +198,8 @@ def _find(entry: Dataset, archives: Path, force: bool) -> Path | list[Path]:
 def at_hand(source: Source) -> Path | list[Path] | None:
     """What a source has on this machine without the network: an archive or plain files; None without its package.
 
-    raises     NotFoundPath for a package without the file, BadFile for an archive that is not the published one
+    Raises:
+        NotFoundPath: For a package without the file, BadFile for an archive that is not the published one.
     """
     if source.kind == "https":
         return None

@@ -41,13 +41,20 @@ def download(url: str, file: Path, *, sha256: str | None = None, size: int | Non
     brings something, and a later call goes on as well, if the server still has the same file. Proxies come from the
     usual variables (https_proxy, no_proxy).
 
-    sha256     what the file must have. Without it the first download writes what it saw to `<file>.sha256` (which
-               `sha256sum -c` reads), and every later download must bring the same
-    size       bytes, if known
-    returns    `file`
-    raises     Offline if the network is not there, fails, or is switched off; NotFoundPath if the server has no such
-               file; BadFile if it is not the file that was expected; BadValue for an address that is not https (http
-               will do when `sha256` is given); CannotSave when the disk refuses
+    Args:
+        sha256: What the file must have. Without it the first download writes what it saw to `<file>.sha256` (which
+            `sha256sum -c` reads), and every later download must bring the same.
+        size: Bytes, if known.
+
+    Returns:
+        `file`.
+
+    Raises:
+        Offline: If the network is not there, fails, or is switched off.
+        NotFoundPath: If the server has no such file.
+        BadFile: If it is not the file that was expected.
+        BadValue: For an address that is not https (http will do when `sha256` is given).
+        CannotSave: When the disk refuses.
     """
     by_hand = f"download it elsewhere and put it at '{file}'"
     if is_offline():

@@ -26,12 +26,14 @@ _FORMS: dict[str, tuple[set[str], ...]] = {
 class Source:
     """One place where the content of a data set can be had.
 
-    kind           "bundled", "package", "debian" or "https"
-    file           an archive; bundled: beside the entry; package: path inside site-packages
-    files          files and folders that are taken as they are; package: inside site-packages; debian: from the root
-    distribution   package, debian: its name in the registry
-    url            https: the address of an archive
-    sha256, size   of the archive, where they come from a file at hand
+    Args:
+        kind: "bundled", "package", "debian" or "https".
+        file: An archive; bundled: beside the entry; package: path inside site-packages.
+        files: Files and folders that are taken as they are; package: inside site-packages; debian: from the root.
+        distribution: Package, debian: its name in the registry.
+        url: Https: the address of an archive.
+        sha256: Of the archive, where they come from a file at hand.
+        size: Of the archive, where they come from a file at hand.
     """
 
     kind: str
@@ -60,11 +62,13 @@ class Source:
 class Dataset:
     """One entry of the index.
 
-    licence    of the content, or "not stated"
-    folder     what the unpacked folder is called
-    source     where the same content can be had, tried in this order
-    splits     items by split, as published
-    c_key      which folder of the home it belongs in: "data", or "model"
+    Args:
+        licence: Of the content, or "not stated".
+        folder: What the unpacked folder is called.
+        splits: Items by split, as published.
+        c_key: Which folder of the home it belongs in: "data", or "model".
+
+    Source: where the same content can be had, tried in this order
     """
 
     name: str
@@ -87,7 +91,10 @@ class Dataset:
     def from_toml(cls, text: str) -> Dataset:
         """Read one entry.
 
-        raises     BadArgument for an unknown field; BadValue or UnknownName for one that is missing or makes no sense
+        Raises:
+            BadArgument: For an unknown field.
+            BadValue: For one that is missing or makes no sense.
+            UnknownName: For one that is missing or makes no sense.
         """
         raw = tomllib.loads(text)
         refuse_unknown(raw, (f.name for f in fields(cls)), "an entry of the index")

@@ -58,11 +58,17 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
     into `here`, gives `here/a.png`. Links become copies of the files they mean, so nothing on the disk points
     anywhere; owners and permissions are not taken over.
 
-    max_files  most entries
-    max_bytes  most bytes unpacked; less where that would be over 200 times the archive's size and over 256 MiB
-    returns    `folder`
-    raises     BadFile for an archive that is damaged, cut off or none at all; UnsafeFile (a BadFile) for one that
-               reaches outside, holds devices or passes the bounds; CannotSave when the disk refuses
+    Args:
+        max_files: Most entries.
+        max_bytes: Most bytes unpacked; less where that would be over 200 times the archive's size and over 256 MiB.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        BadFile: For an archive that is damaged, cut off or none at all.
+        UnsafeFile: (a BadFile) for one that reaches outside, holds devices or passes the bounds.
+        CannotSave: When the disk refuses.
     """
     room = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
     with _all_or_nothing(folder) as temp:
@@ -75,7 +81,8 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
 def copy_files(found: Iterable[Path], folder: Path) -> Path:
     """Copy files, and what is in folders, into `folder`, which must not exist: all of it or nothing.
 
-    raises     CannotSave when the disk refuses
+    Raises:
+        CannotSave: When the disk refuses.
     """
     with _all_or_nothing(folder) as temp, saving(folder):
         for file, name in _plain_files(found):
@@ -96,7 +103,8 @@ def _plain_files(found: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
 def differences(origin: Path | list[Path], folder: Path) -> Iterator[str]:
     """The files of an archive (or plain files) that `folder`, made from it, lacks or has otherwise; more are no matter.
 
-    raises     BadFile for an archive that is damaged
+    Raises:
+        BadFile: For an archive that is damaged.
     """
     if isinstance(origin, list):
         for file, name in _plain_files(origin):

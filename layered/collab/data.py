@@ -50,10 +50,11 @@ class CollabDataLoader(TabDataLoader):
 class CollabDataLoaders(TabularDataLoaders):
     """Loaders of ratings: see `from_df`.
 
-    >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abab"), "rating": [5, 1, 4, 2]})
-    >>> dls = CollabDataLoaders.from_df(df, splits=([0, 1, 2], [3]), bs=3)
-    >>> dls.classes["title"], [part.shape for part in dls.one_batch()]
-    (['#na#', 'a', 'b'], [torch.Size([3, 2]), torch.Size([3, 1])])
+    Examples:
+        >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abab"), "rating": [5, 1, 4, 2]})
+        >>> dls = CollabDataLoaders.from_df(df, splits=([0, 1, 2], [3]), bs=3)
+        >>> dls.classes["title"], [part.shape for part in dls.one_batch()]
+        (['#na#', 'a', 'b'], [torch.Size([3, 2]), torch.Size([3, 1])])
     """
 
     @classmethod
@@ -72,14 +73,20 @@ class CollabDataLoaders(TabularDataLoaders):
     ) -> Self:
         """Loaders of a table with a row for each rating, which stays as it is.
 
-        valid_pct  the share of the ratings to validate on, drawn at random by `seed`
-        user_name, item_name, rating_name  the columns; by default the first, the second and the third
-        splits     training and validation positions, in place of `valid_pct`: `leave_one_out(ratings)`
-        kwargs     for the loaders: `bs`, `val_bs`, `device`, …
-        raises     EmptySource for no rows; BadValue, naming the column, for one that is not there, for ratings that are
-                   missing or no numbers, and for rows without a user or an item
-
         Users and items are named by anything: numbers, text, both. Those that only validation has are '#na#'.
+
+        Args:
+            valid_pct: The share of the ratings to validate on, drawn at random by `seed`.
+            user_name: The columns; by default the first, the second and the third.
+            item_name: The columns; by default the first, the second and the third.
+            rating_name: The columns; by default the first, the second and the third.
+            splits: Training and validation positions, in place of `valid_pct`: `leave_one_out(ratings)`.
+            kwargs: For the loaders: `bs`, `val_bs`, `device`, ….
+
+        Raises:
+            EmptySource: For no rows.
+            BadValue: Naming the column, for one that is not there, for ratings that are missing or no numbers, and
+                for rows without a user or an item.
         """
         refuse_unknown(kwargs, loader_arguments() | names_of(CollabDataLoaders.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(ratings)
@@ -101,7 +108,9 @@ class CollabDataLoaders(TabularDataLoaders):
 def ratings_of(dls: Any) -> TabularCollab:
     """The ratings to train on, of loaders that have some.
 
-    raises     CannotTrain
+    Raises:
+        CannotTrain: A fit that cannot start or go on: no loss, no optimizer, no data, or parts that do not fit
+            together.
     """
     to = getattr(getattr(dls, "train", None), "dataset", None)
     if not isinstance(to, TabularCollab):
@@ -138,7 +147,8 @@ def _names(frame: Any, *given: Any) -> list[Any]:
 def ids_of(frame: Any, name: Any) -> Any:
     """The column of users or of items, of which no one is missing; a pandas categorical as the values that it holds.
 
-    raises     BadValue
+    Raises:
+        BadValue: An argument of the right type whose value makes no sense here.
     """
     column = frame[name]
     missing = column.isna().to_numpy(bool)

@@ -78,17 +78,22 @@ def collab_learner(
 ) -> CollabLearner:
     """A `Learner` for ratings: `EmbeddingDotBias`, or with `use_nn` an `EmbeddingNN`.
 
-    n_factors  numbers that stand for a user, and for an item; with `use_nn` the width of the one layer
-    emb_szs    with `use_nn`: how many numbers stand for users and items, {column: numbers}; by default by `emb_sz_rule`
-    layers     with `use_nn`: the widths of the hidden layers; [n_factors] by default
-    config     with `use_nn`: options of the model, `tabular_config(...)`
-    y_range    (low, high) that ratings are squeezed into: (0, 5.5) for one to five stars
-    loss_func  by default the mean squared error
     opt_func … moms  see `Learner`
-    raises     BadValue for options of the network without `use_nn`, and for a `y_range` that is none; CannotTrain for loaders of
-               something else
 
     The body is the documentation: copy its lines to stand one floor lower.
+
+    Args:
+        n_factors: Numbers that stand for a user, and for an item; with `use_nn` the width of the one layer.
+        emb_szs: With `use_nn`: how many numbers stand for users and items, {column: numbers}; by default by
+            `emb_sz_rule`.
+        layers: With `use_nn`: the widths of the hidden layers; [n_factors] by default.
+        config: With `use_nn`: options of the model, `tabular_config(...)`.
+        y_range: (low, high) that ratings are squeezed into: (0, 5.5) for one to five stars.
+        loss_func: By default the mean squared error.
+
+    Raises:
+        BadValue: For options of the network without `use_nn`, and for a `y_range` that is none.
+        CannotTrain: For loaders of something else.
     """
     classes, y_range = ratings_of(dls).classes, checked_range(y_range)
     options = {**({} if y_range is None else {"y_range": y_range}), **(config or {})}

@@ -17,7 +17,8 @@ from layered.tabular import Levels, Sizes, TabularModel, check_codes, checked_ra
 class ByName(Module):
     """Base of models with a row of numbers for each user and each item, which are found by name.
 
-    classes    the users and the items, in the order of the rows: '#na#' first
+    Attributes:
+        classes: The users and the items, in the order of the rows: '#na#' first.
     """
 
     classes: tuple[Sequence[Any], Sequence[Any]] | None = None
@@ -29,7 +30,8 @@ class ByName(Module):
     def weight(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
         """The numbers that stand for these items (or users), float [name, number].
 
-        raises     UnknownLabel for one that training did not have
+        Raises:
+            UnknownLabel: For one that training did not have.
         """
         return self.rows_of(self.embeddings()[is_item], arr, is_item)
 
@@ -40,7 +42,8 @@ class ByName(Module):
     def codes(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
         """The number of the row of each name, in whatever form it comes ("1" for 1): int64 [name].
 
-        raises     UnknownLabel
+        Raises:
+            UnknownLabel: A label that the vocabulary, fitted on the training items, does not hold.
         """
         if self.classes is None:
             raise CannotTrain(
@@ -72,16 +75,20 @@ class ByName(Module):
 class EmbeddingDotBias(ByName):
     """The product of a user's and an item's vector, plus a bias for each.
 
-    n_factors  numbers that stand for a user, and for an item
-    n_users, n_items  how many there are, '#na#' among them
-    y_range    (low, high) that ratings are squeezed into; a little wider than they are, as the ends are never reached
-
     Codes int64 [batch, 2] → ratings [batch]. Rows are in `u_weight`, `i_weight`, `u_bias` and `i_bias`.
 
-    source     Koren, Bell, Volinsky 2009, Matrix Factorization Techniques for Recommender Systems
+    Args:
+        n_factors: Numbers that stand for a user, and for an item.
+        n_users: How many there are, '#na#' among them.
+        n_items: How many there are, '#na#' among them.
+        y_range: (low, high) that ratings are squeezed into; a little wider than they are, as the ends are never
+            reached.
 
-    >>> EmbeddingDotBias(5, 10, 20, (0, 5.5))(torch.tensor([[1, 2], [3, 4]])).shape
-    torch.Size([2])
+    Source: Koren, Bell, Volinsky 2009, Matrix Factorization Techniques for Recommender Systems
+
+    Examples:
+        >>> EmbeddingDotBias(5, 10, 20, (0, 5.5))(torch.tensor([[1, 2], [3, 4]])).shape
+        torch.Size([2])
     """
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: tuple[float, float] | None = None) -> None:
@@ -101,7 +108,9 @@ class EmbeddingDotBias(ByName):
     ) -> Self:
         """A model for `dls.classes`.
 
-        user, item  the columns; by default the first and the second
+        Args:
+            user: The columns; by default the first and the second.
+            item: The columns; by default the first and the second.
         """
         names = list(classes) if isinstance(classes, Mapping) else []
         strange = [name for name in (user, item) if name is not None and name not in names]
@@ -138,7 +147,8 @@ class EmbeddingDotBias(ByName):
     def bias(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
         """How much better these items (or users) rate than others, apart from taste: float [name].
 
-        raises     UnknownLabel for one that training did not have
+        Raises:
+            UnknownLabel: For one that training did not have.
         """
         return self.rows_of(self.i_bias if is_item else self.u_bias, arr, is_item).squeeze(1)
 
@@ -147,9 +157,10 @@ class EmbeddingDotBias(ByName):
 class EmbeddingNN(TabularModel, ByName):
     """The vectors of user and item, side by side, through an MLP with one output.
 
-    emb_szs    (rows, numbers) for users and for items: `get_emb_sz(dls)`
-    layers     the width of each hidden layer
-    kwargs     options of `TabularModel`: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, …
+    Args:
+        emb_szs: (rows, numbers) for users and for items: `get_emb_sz(dls)`.
+        layers: The width of each hidden layer.
+        kwargs: Options of `TabularModel`: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, ….
     """
 
     def __init__(self, emb_szs: Sizes, layers: Sequence[int], **kwargs: Any) -> None:

@@ -25,22 +25,28 @@ SCORES_AT_ONCE, PAIRS_AT_ONCE = 2**20, 2**16
 def recommend(loop: Loop, users: Any, n: int = 10, exclude_seen: bool = True, seen: Any = None) -> Any:
     """The items that each user would rate best, as a table: user, rank (from 1), item, score (the predicted rating).
 
-    users      one user, or several; one that training did not have gets what the average user likes
-    n          items for each; fewer where no more are left
-    exclude_seen  leave out what they rated in training
-    seen       more to leave out: a table with the ratings' columns of users and items
-    returns    a frame, the best first: user, rank, item, score, the first and the third named as in the ratings. No rows for a
-               user to whom nothing is left
-    raises     BadValue for n < 1, and where the model's ratings are no finite numbers; CannotTrain where what was rated is not
-               known, as after `load_learner`
-
     Names are found in any form: "1", 1.0 and 1 are one user. Memory holds some million scores, however many users there are.
 
-    >>> from layered.collab.all import CollabDataLoaders, collab_learner
-    >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abbc"), "rating": [5, 1, 4, 2]})
-    >>> learn = collab_learner(CollabDataLoaders.from_df(df, splits=([1, 2, 3], [0]), bs=3))
-    >>> learn.recommend(1).title.tolist(), learn.recommend([1, 2], exclude_seen=False).columns.tolist()
-    (['c'], ['user', 'rank', 'title', 'score'])
+    Args:
+        users: One user, or several; one that training did not have gets what the average user likes.
+        n: Items for each; fewer where no more are left.
+        exclude_seen: Leave out what they rated in training.
+        seen: More to leave out: a table with the ratings' columns of users and items.
+
+    Returns:
+        A frame, the best first: user, rank, item, score, the first and the third named as in the ratings. No rows for
+            a user to whom nothing is left.
+
+    Raises:
+        BadValue: For n < 1, and where the model's ratings are no finite numbers.
+        CannotTrain: Where what was rated is not known, as after `load_learner`.
+
+    Examples:
+        >>> from layered.collab.all import CollabDataLoaders, collab_learner
+        >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abbc"), "rating": [5, 1, 4, 2]})
+        >>> learn = collab_learner(CollabDataLoaders.from_df(df, splits=([1, 2, 3], [0]), bs=3))
+        >>> learn.recommend(1).title.tolist(), learn.recommend([1, 2], exclude_seen=False).columns.tolist()
+        (['c'], ['user', 'rank', 'title', 'score'])
     """
     to = ratings_of(loop.dls)
     users, n = _names(users), checked_size("n", n)
@@ -150,11 +156,14 @@ def scores_of(loop: Loop, users: Tensor, count: int) -> Tensor:
 def similar(loop: Loop, name: Any, n: int = 10, is_item: bool = True) -> Any:
     """The items whose vectors point most nearly where that of `name` points, as a table: item, similarity.
 
-    n          how many
-    is_item    False: users like the user `name`
-    raises     UnknownLabel for a name that training did not have
-
     Similarity is the cosine of the angle between the vectors, in [-1, 1].
+
+    Args:
+        n: How many.
+        is_item: False: users like the user `name`.
+
+    Raises:
+        UnknownLabel: For a name that training did not have.
     """
     to, model = ratings_of(loop.dls), loop.model
     if not isinstance(model, ByName):

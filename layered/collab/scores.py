@@ -17,13 +17,18 @@ pd = lazy("pandas")
 def leave_one_out(ratings: Any, user_name: Any = None, by: Any = None, seed: int | None = None) -> tuple[Array, Array]:
     """(training positions, validation positions): one rating of each user who has several is held out.
 
-    user_name  the column of users; the first by default
-    by         a column of numbers or dates, whose largest value is held out; by default one drawn at random by `seed`
-    raises     BadValue for a column that is not there, or by which nothing can be put into order; EmptySource without ratings
+    Args:
+        user_name: The column of users; the first by default.
+        by: A column of numbers or dates, whose largest value is held out; by default one drawn at random by `seed`.
 
-    >>> train, valid = leave_one_out(pd.DataFrame({"user": [1, 1, 2], "title": list("aba"), "when": [5, 3, 1]}), by="when")
-    >>> train.tolist(), valid.tolist()
-    ([1, 2], [0])
+    Raises:
+        BadValue: For a column that is not there, or by which nothing can be put into order.
+        EmptySource: Without ratings.
+
+    Examples:
+        >>> train, valid = leave_one_out(pd.DataFrame({"user": [1, 1, 2], "title": list("aba"), "when": [5, 3, 1]}), by="when")
+        >>> train.tolist(), valid.tolist()
+        ([1, 2], [0])
     """
     frame = as_frame(ratings)
     if not len(frame):
@@ -45,13 +50,19 @@ def leave_one_out(ratings: Any, user_name: Any = None, by: Any = None, seed: int
 def hit_rate(recommended: Any, held_out: Any, k: int = 10) -> float:
     """The share of users who find at least one of their held-out items among their first `k` recommendations.
 
-    recommended  what `recommend` gave
-    held_out     a table with the same columns for users and items: what they chose. Users without recommendation count 0
-    raises       BadValue for missing columns, users and items, or k < 1; EmptySource where nothing was held out
+    Args:
+        recommended: What `recommend` gave.
+        held_out: A table with the same columns for users and items: what they chose. Users without recommendation
+            count 0.
 
-    >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
-    >>> hit_rate(recommended, pd.DataFrame({"user": [1, 2], "title": ["b", "a"]}))
-    0.5
+    Raises:
+        BadValue: For missing columns, users and items, or k < 1.
+        EmptySource: Where nothing was held out.
+
+    Examples:
+        >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
+        >>> hit_rate(recommended, pd.DataFrame({"user": [1, 2], "title": ["b", "a"]}))
+        0.5
     """
     pairs = _gains(recommended, held_out, k, None)
     return float(pairs.groupby("user")["rank"].count().gt(0).mean())
@@ -61,15 +72,22 @@ def hit_rate(recommended: Any, held_out: Any, k: int = 10) -> float:
 def ndcg(recommended: Any, held_out: Any, k: int = 10, relevance: Any = None) -> float:
     """Normalised discounted cumulative gain of the first `k` recommendations, mean over users, in [0, 1].
 
-    recommended  what `recommend` gave
-    held_out     a table with the same columns for users and items: what they chose. Users without recommendation count 0
-    relevance    the column of `held_out` that says how good an item is (≥ 0); by default each held-out item counts 1
-    raises       as `hit_rate`; BadValue too for a relevance that is missing or below 0
-    source       Järvelin & Kekäläinen 2002; an item at rank r counts relevance / log2(r + 1), over the best possible order
+    Args:
+        recommended: What `recommend` gave.
+        held_out: A table with the same columns for users and items: what they chose. Users without recommendation
+            count 0.
+        relevance: The column of `held_out` that says how good an item is (≥ 0); by default each held-out item counts
+            1.
 
-    >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
-    >>> round(ndcg(recommended, pd.DataFrame({"user": [1], "title": ["b"]})), 4)
-    0.6309
+    Raises:
+        BadValue: As `hit_rate`, and for a relevance that is missing or negative.
+
+    Source: Järvelin & Kekäläinen 2002; an item at rank r counts relevance / log2(r + 1), over the best possible order
+
+    Examples:
+        >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
+        >>> round(ndcg(recommended, pd.DataFrame({"user": [1], "title": ["b"]})), 4)
+        0.6309
     """
     pairs = _gains(recommended, held_out, k, relevance)
     gained = (pairs["gain"] / np.log2(pairs["rank"] + 1)).fillna(0.0)

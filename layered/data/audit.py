@@ -26,11 +26,12 @@ SHOWN = 3  # examples of a finding
 class Finding:
     """One thing about the data.
 
-    level      "error": results would be wrong or training fail; "warning": look at it; "info"
-    split      the split, or both: "train, valid"
-    what       one line
-    examples   some of the items, labels or groups
-    fix        what to do
+    Args:
+        level: "error": results would be wrong or training fail; "warning": look at it; "info".
+        split: The split, or both: "train, valid".
+        what: One line.
+        examples: Some of the items, labels or groups.
+        fix: What to do.
     """
 
     level: str
@@ -49,9 +50,10 @@ class Finding:
 class Check:
     """What `dls.check()` found; prints as a table with the findings below.
 
-    rows       a dict for each split and target: split, items, repeats (items that stand in it again), target, missing,
-               classes, smallest, largest (items of a class), low, high (of numbers); None where that is not known
-    findings   errors first
+    Args:
+        rows: A dict for each split and target: split, items, repeats (items that stand in it again), target, missing,
+            classes, smallest, largest (items of a class), low, high (of numbers); None where that is not known.
+        findings: Errors first.
     """
 
     rows: list[dict[str, Any]]
@@ -106,28 +108,34 @@ def check(
 ) -> Check:
     """Look at the items and labels of `dls` for what makes results wrong.
 
-    sample     look for only so many items of each held-out split among the training items, and count no repeats; None:
-               for all. Files are read only where another has the same size
-    groups     what must not stand in two splits, such as the patient: a column of the items, or a function of an item
-    show       print the findings
-
     Two inputs are equal if they are the same byte for byte: the files, the rows of a table (of the columns that `get_x`
     reads), the tensors. No image is decoded, no transform of items or batches runs, and nothing of the loaders moves on.
     Of a data set that makes its items by code of its own, that is said and the rest is checked.
 
-    raises     BadValue for a `sample` below 1; UnknownName or BadArgument for `groups` that the items do not have
+    Args:
+        sample: Look for only so many items of each held-out split among the training items, and count no repeats;
+            None: for all. Files are read only where another has the same size.
+        groups: What must not stand in two splits, such as the patient: a column of the items, or a function of an
+            item.
+        show: Print the findings.
 
-    >>> from torch.utils.data import TensorDataset
-    >>> from layered.data.data_loaders import DataLoaders
-    >>> x, y = torch.arange(12.0).reshape(6, 2), torch.tensor([0, 1, 0, 1, 0, 1])
-    >>> dls = DataLoaders.from_dsets(TensorDataset(x[:4], y[:4]), TensorDataset(x[3:], y[3:]), bs=2)
-    >>> check(dls).ok
-    split  items  repeats  target  missing  classes  smallest  largest
-    train  4      0        target  0        2        2         2
-    valid  3      0        target  0        2        1         2
-    error    train, valid: 1 of 3 items of valid is in train too; e.g. item 0 = item 3
-             fix  drop the copies, or split so that equal items stay together
-    False
+    Raises:
+        BadValue: For a `sample` below 1.
+        UnknownName: For `groups` that the items do not have.
+        BadArgument: For `groups` that the items do not have.
+
+    Examples:
+        >>> from torch.utils.data import TensorDataset
+        >>> from layered.data.data_loaders import DataLoaders
+        >>> x, y = torch.arange(12.0).reshape(6, 2), torch.tensor([0, 1, 0, 1, 0, 1])
+        >>> dls = DataLoaders.from_dsets(TensorDataset(x[:4], y[:4]), TensorDataset(x[3:], y[3:]), bs=2)
+        >>> check(dls).ok
+        split  items  repeats  target  missing  classes  smallest  largest
+        train  4      0        target  0        2        2         2
+        valid  3      0        target  0        2        1         2
+        error    train, valid: 1 of 3 items of valid is in train too; e.g. item 0 = item 3
+                 fix  drop the copies, or split so that equal items stay together
+        False
     """
     if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
         raise BadValue(

@@ -101,11 +101,12 @@ def _apply(indent: str, steps: Pipeline, o: Any, stage: str) -> Any:
 class TransformBlock:
     """One column of a `DataBlock`: how its items are made, and which transforms they need by default.
 
-    type_tfms   from what the getter returns to what the column is: `PILImage.create`, `Categorize()`
-    item_tfms   default transforms of single items, on the CPU; `ToTensor` is always among them
-    batch_tfms  default transforms of batches, on the device
-    dl_type     the loader this kind of data needs
-    dls_kwargs  arguments for the loaders
+    Args:
+        type_tfms: From what the getter returns to what the column is: `PILImage.create`, `Categorize()`.
+        item_tfms: Default transforms of single items, on the CPU; `ToTensor` is always among them.
+        batch_tfms: Default transforms of batches, on the device.
+        dl_type: The loader this kind of data needs.
+        dls_kwargs: Arguments for the loaders.
     """
 
     def __init__(
@@ -127,9 +128,10 @@ def CategoryBlock(
 ) -> TransformBlock:
     """One label an item.
 
-    vocab      the labels, in order; by default the sorted labels of the training items
-    add_na     keep class 0 for missing and unknown labels
-    unseen     about labels that only validation items have: "error", "drop" these items, or "extend" the vocabulary
+    Args:
+        vocab: The labels, in order; by default the sorted labels of the training items.
+        add_na: Keep class 0 for missing and unknown labels.
+        unseen: About labels that only validation items have: "error", "drop" these items, or "extend" the vocabulary.
     """
     return TransformBlock(type_tfms=Categorize(vocab=vocab, sort=sort, add_na=add_na, unseen=unseen))
 
@@ -139,8 +141,9 @@ def MultiCategoryBlock(
 ) -> TransformBlock:
     """A list of labels an item.
 
-    encoded    the items are zeros and ones for each of `vocab` already
-    unseen     as in `CategoryBlock`
+    Args:
+        encoded: The items are zeros and ones for each of `vocab` already.
+        unseen: As in `CategoryBlock`.
     """
     if encoded and vocab is None:
         raise BadValue("encoded labels need a vocabulary", fix="MultiCategoryBlock(encoded=True, vocab=[...])")
@@ -174,20 +177,23 @@ def merge_tfms(*tfms: Iterable[Any]) -> list[Any]:
 class DataBlock:
     """A description of a data set, from a source to batches.
 
-    blocks      a block for each column: `(ImageBlock, CategoryBlock)`, as classes, functions or instances
-    get_items   from the source to items; without it the source is the items
-    splitter    from items to training and validation positions; `RandomSplitter()` by default
-    get_x, get_y  from an item to what the input and target blocks start from; one function a block, or a list of them
-    getters     all of these in one list
-    n_inp       how many leading columns are inputs; all but the last by default
-    item_tfms   transforms of single items, which replace the blocks' own of the same class
-    batch_tfms  transforms of batches, likewise
-    dl_type     the loader to use
+    Args:
+        blocks: A block for each column: `(ImageBlock, CategoryBlock)`, as classes, functions or instances.
+        get_items: From the source to items; without it the source is the items.
+        splitter: From items to training and validation positions; `RandomSplitter()` by default.
+        get_x: From an item to what the input and target blocks start from; one function a block, or a list of them.
+        get_y: From an item to what the input and target blocks start from; one function a block, or a list of them.
+        getters: All of these in one list.
+        n_inp: How many leading columns are inputs; all but the last by default.
+        item_tfms: Transforms of single items, which replace the blocks' own of the same class.
+        batch_tfms: Transforms of batches, likewise.
+        dl_type: The loader to use.
 
-    >>> block = DataBlock(get_y=lambda n: n % 2, blocks=(TransformBlock, CategoryBlock), splitter=RandomSplitter(seed=42))
-    >>> dsets = block.datasets(list(range(10)))
-    >>> len(dsets.train), len(dsets.valid), dsets.vocab
-    (8, 2, [0, 1])
+    Examples:
+        >>> block = DataBlock(get_y=lambda n: n % 2, blocks=(TransformBlock, CategoryBlock), splitter=RandomSplitter(seed=42))
+        >>> dsets = block.datasets(list(range(10)))
+        >>> len(dsets.train), len(dsets.valid), dsets.vocab
+        (8, 2, [0, 1])
     """
 
     @checked
@@ -242,8 +248,13 @@ class DataBlock:
     def datasets(self, source: Any, verbose: bool = False) -> Datasets:
         """The data sets of `source`: items, split and with transforms fitted to the training items.
 
-        raises     EmptySource, EmptySplit, UnknownLabel (a label that only validation items have), BadValue (one class only,
-                   a label that is missing, an item on both sides), BadArgument (a path as items)
+        Raises:
+            EmptySource: (a label that only validation items have), BadValue (one class only, a label that is missing,
+                an item on both sides), BadArgument (a path as items).
+            EmptySplit: (a label that only validation items have), BadValue (one class only, a label that is missing,
+                an item on both sides), BadArgument (a path as items).
+            UnknownLabel: (a label that only validation items have), BadValue (one class only, a label that is
+                missing, an item on both sides), BadArgument (a path as items).
         """
         items = as_items(_items_of(source, self.get_items))
         check_items(items, source, self.get_items)
@@ -266,8 +277,9 @@ class DataBlock:
     ) -> DataLoaders:
         """The loaders of `source`: training items shuffled, validation items in order.
 
-        path       where models and exports on this data go
-        kwargs     for `DataLoaders.from_dsets`: `val_bs`, `num_workers`, `device`, `seed`, `on_bad`, …
+        Args:
+            path: Where models and exports on this data go.
+            kwargs: For `DataLoaders.from_dsets`: `val_bs`, `num_workers`, `device`, `seed`, `on_bad`, ….
         """
         dsets = self.datasets(source, verbose=verbose)
         kwargs = {**self.dls_kwargs, **kwargs}

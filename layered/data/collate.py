@@ -18,11 +18,14 @@ def fa_collate(samples: Sequence[Any]) -> Any:
     """One batch of a list of samples: tensors are stacked along a new first axis and keep their type.
 
     Tuples, lists, mappings and dataclasses are collated element by element; numbers become a tensor, text a list.
-    raises     MixedSizes, with the two samples, where they differ in shape, length or keys; BadValue for what cannot become
-               a tensor
 
-    >>> fa_collate([{"x": 1, "name": "a"}, {"x": 2, "name": "b"}])
-    {'x': tensor([1, 2]), 'name': ['a', 'b']}
+    Raises:
+        MixedSizes: With the two samples, where they differ in shape, length or keys.
+        BadValue: For what cannot become a tensor.
+
+    Examples:
+        >>> fa_collate([{"x": 1, "name": "a"}, {"x": 2, "name": "b"}])
+        {'x': tensor([1, 2]), 'name': ['a', 'b']}
     """
     example = samples[0]
     if isinstance(example, Tensor):

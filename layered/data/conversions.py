@@ -21,8 +21,9 @@ class ToTensor(Transform):
 class IntToFloatTensor(Transform):
     """Images of bytes to floats in [0, 1]; masks to int64.
 
-    div        what images are divided by
-    div_mask   what masks are divided by, without rest
+    Args:
+        div: What images are divided by.
+        div_mask: What masks are divided by, without rest.
     """
 
     order = 10
@@ -52,11 +53,14 @@ def broadcast_vec(dim: int, ndim: int, *values: Any) -> list[Tensor]:
 class Normalize(Transform):
     """Subtract a mean and divide by a standard deviation, for each channel; images [batch, channel, height, width].
 
-    mean, std  numbers for each channel, in the scale of [0, 1]; fitted on one batch where they are not given
-    axes       the axes the statistics are taken over
+    Args:
+        mean: Numbers for each channel, in the scale of [0, 1]; fitted on one batch where they are not given.
+        std: Numbers for each channel, in the scale of [0, 1]; fitted on one batch where they are not given.
+        axes: The axes the statistics are taken over.
 
-    >>> Normalize.from_stats([0.5], [0.25])(TensorImage(torch.ones(1, 1, 1, 1)))
-    TensorImage([[[[2.]]]])
+    Examples:
+        >>> Normalize.from_stats([0.5], [0.25])(TensorImage(torch.ones(1, 1, 1, 1)))
+        TensorImage([[[[2.]]]])
     """
 
     order = 99

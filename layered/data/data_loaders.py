@@ -38,11 +38,12 @@ Device = torch.device | str
 class DataLoaders:
     """The loaders of a task: `train`, `valid` and any more, with a path for what belongs to them.
 
-    loaders    the training loader, the validation loader, …: ours, torch's, lists of batches
-    path       where models and exports of learners on this data go
-    device     where all loaders send their batches
-
     An attribute it does not have is looked up in the training loader, then in its data set: `dls.vocab`, `dls.c`.
+
+    Args:
+        loaders: The training loader, the validation loader, …: ours, torch's, lists of batches.
+        path: Where models and exports of learners on this data go.
+        device: Where all loaders send their batches.
     """
 
     def __init__(self, *loaders: Any, path: str | os.PathLike[str] = ".", device: Device | None = None) -> None:
@@ -152,9 +153,11 @@ class DataLoaders:
     ) -> Any:
         """A loader over other items, treated as validation items: inputs only, in their order.
 
-        items        anything the inputs are made of: paths, images, rows, …
         rm_type_tfms how many leading transforms the items have behind them; judged by their type if not given
-        with_labels  make the targets too
+
+        Args:
+            items: Anything the inputs are made of: paths, images, rows, ….
+            with_labels: Make the targets too.
         """
         valid = _ours(self.loaders[min(1, len(self.loaders) - 1)], "test_dl")
         dataset = valid.dataset
@@ -191,12 +194,15 @@ class DataLoaders:
     ) -> Self:
         """Loaders over data sets: the first is shuffled and leaves out a last batch that is not full; the others do neither.
 
-        drop_last  leave out last batches that are not full, or keep them, in all loaders alike
-        val_bs     items a batch of the others; `bs` by default
-        dl_kwargs  what only the first loader, the second, … gets
-        kwargs     for every loader: `num_workers`, `after_item`, `after_batch`, `seed`, …; with `val_` before the name, for
-                   the others alone. `n` and `weights` are for the first alone
-        raises     BadValue where `bs` is more than the training items make
+        Args:
+            drop_last: Leave out last batches that are not full, or keep them, in all loaders alike.
+            val_bs: Items a batch of the others; `bs` by default.
+            dl_kwargs: What only the first loader, the second, … gets.
+            kwargs: For every loader: `num_workers`, `after_item`, `after_batch`, `seed`, …; with `val_` before the
+                name, for the others alone. `n` and `weights` are for the first alone.
+
+        Raises:
+            BadValue: Where `bs` is more than the training items make.
         """
         validation = {k.removeprefix("val_"): kwargs.pop(k) for k in list(kwargs) if k.startswith("val_")}
         own = [dict(o) for o in dl_kwargs or ()]
@@ -219,8 +225,10 @@ class DataLoaders:
         """Loaders over the subsets of `dsets`, one for each of its splits: see `from_dsets`.
 
         n          use only the first `n` training items: see `DataLoader`
-        weights    which training items make an epoch: a number for each of them, or for each item of `dsets`; "balanced";
-                   "oversample": see `DataLoader`
+
+        Args:
+            weights: Which training items make an epoch: a number for each of them, or for each item of `dsets`;
+                "balanced"; "oversample": see `DataLoader`.
         """
         kwargs = {"val_drop_last": False, **kwargs, "dl_type": kwargs.get("dl_type") or dsets.dl_type or TfmdDL}
         subsets = [dsets.subset(i) for i in range(dsets.n_subsets)] if dsets.splits is not None else [dsets]
@@ -245,17 +253,23 @@ class DataLoaders:
     ) -> Self:
         """Loaders over arrays or tensors in memory, with a row for each item; batches are indexed out of them whole.
 
-        x, y       inputs and targets: an array each, or a tuple of several; float64 becomes float32
-        x_valid, y_valid  the validation items. Without them they are drawn from x and y:
-        valid_pct  the share for validation, at random; 0 trains without
-        seed       the same seed gives the same split
-        splits     the positions of the training items, and of the validation items, in place of a random split
-        kwargs     for `DataLoaders.from_dsets`: `shuffle`, `weights`, `device`, `after_batch`, …
-        raises     BadValue where inputs and targets differ in length
+        Args:
+            x: Inputs and targets: an array each, or a tuple of several; float64 becomes float32.
+            y: Inputs and targets: an array each, or a tuple of several; float64 becomes float32.
+            x_valid: The validation items. Without them they are drawn from x and y:
+            y_valid: The validation items. Without them they are drawn from x and y:
+            valid_pct: The share for validation, at random; 0 trains without.
+            seed: The same seed gives the same split.
+            splits: The positions of the training items, and of the validation items, in place of a random split.
+            kwargs: For `DataLoaders.from_dsets`: `shuffle`, `weights`, `device`, `after_batch`, ….
 
-        >>> dls = DataLoaders.from_arrays(torch.zeros(10, 3), torch.arange(10), seed=42, bs=4)
-        >>> [tuple(t.shape) for t in dls.one_batch()], len(dls.valid_ds)
-        ([(4, 3), (4,)], 2)
+        Raises:
+            BadValue: Where inputs and targets differ in length.
+
+        Examples:
+            >>> dls = DataLoaders.from_arrays(torch.zeros(10, 3), torch.arange(10), seed=42, bs=4)
+            >>> [tuple(t.shape) for t in dls.one_batch()], len(dls.valid_ds)
+            ([(4, 3), (4,)], 2)
         """
         whole = Arrays(x, y)
         if x_valid is not None:

@@ -21,7 +21,8 @@ from layered.foundation import BadValue, L, Pipeline, default_loss_for, default_
 def settle_unseen(dsets: Any) -> None:
     """Do what the encodings of the targets say (`unseen`) about labels that the training items lack.
 
-    raises     UnknownLabel where it says "error", BadValue for a label that is missing
+    Raises:
+        UnknownLabel: Where it says "error", BadValue for a label that is missing.
     """
     for tl in dsets.tls[dsets.n_inp :]:
         encode = next((t for t in tl.tfms if isinstance(t, Categorize) and t.fits_vocab), None)
@@ -82,16 +83,18 @@ def _missing(tl: TfmdLists, encode: Categorize, split: int = 0) -> BadValue:
 class Datasets:
     """Samples as tuples: one `TfmdLists` a column, over the same items.
 
-    items      the items all columns start from
-    tfms       one list of transforms a column
-    tls        ready columns, in place of items and tfms
-    n_inp      how many leading columns are inputs; by default all but the last
-    splits     positions of the training items, of the validation items, …
+    Args:
+        items: The items all columns start from.
+        tfms: One list of transforms a column.
+        tls: Ready columns, in place of items and tfms.
+        n_inp: How many leading columns are inputs; by default all but the last.
+        splits: Positions of the training items, of the validation items, ….
 
-    >>> from layered.data.encodings import Categorize
-    >>> dsets = Datasets(["a.x", "b.y"], [[str.upper], [lambda s: s[-1], Categorize()]], splits=[[0, 1], [1]])
-    >>> dsets[0], dsets.vocab, dsets.decode(dsets[1])
-    (('A.X', TensorCategory(0)), ['x', 'y'], ('B.Y', 'y'))
+    Examples:
+        >>> from layered.data.encodings import Categorize
+        >>> dsets = Datasets(["a.x", "b.y"], [[str.upper], [lambda s: s[-1], Categorize()]], splits=[[0, 1], [1]])
+        >>> dsets[0], dsets.vocab, dsets.decode(dsets[1])
+        (('A.X', TensorCategory(0)), ['x', 'y'], ('B.Y', 'y'))
     """
 
     def __init__(
@@ -247,7 +250,8 @@ class Datasets:
     def weighted_dataloaders(self, wgts: Weights, bs: int = 64, **kwargs: Any) -> DataLoaders:
         """The same, with training items drawn by weight: see `DataLoaders.from_splits`.
 
-        wgts       a number for each item, or for each training item; or "balanced", "oversample"
+        Args:
+            wgts: A number for each item, or for each training item; or "balanced", "oversample".
         """
         return self.dataloaders(bs=bs, weights=wgts, **kwargs)
 
@@ -274,8 +278,9 @@ def default_n_inp(columns: int, n_inp: int | None = None) -> int:
 def column_names(columns: int, n_inp: int | None = None) -> list[str]:
     """What the columns are called in messages.
 
-    >>> column_names(2), column_names(3, n_inp=2)
-    (['input', 'target'], ['input 0', 'input 1', 'target'])
+    Examples:
+        >>> column_names(2), column_names(3, n_inp=2)
+        (['input', 'target'], ['input 0', 'input 1', 'target'])
     """
     inputs = default_n_inp(columns, n_inp)
     targets = columns - inputs

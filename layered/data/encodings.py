@@ -46,13 +46,15 @@ class MultiCategory(L):
 class CategoryMap(Sequence[Any]):
     """A vocabulary: labels in order, and `o2i`, from a label to its position.
 
-    col        the labels as they occur, or a pandas categorical, whose order is kept
-    sort       sort the distinct labels
-    add_na     put '#na#' first, for what is missing or unknown
-    strict     keep duplicates out of a given order only, never sort
+    Args:
+        col: The labels as they occur, or a pandas categorical, whose order is kept.
+        sort: Sort the distinct labels.
+        add_na: Put '#na#' first, for what is missing or unknown.
+        strict: Keep duplicates out of a given order only, never sort.
 
-    >>> vocab = CategoryMap(["b", "a", "b"]); vocab, vocab.o2i["b"]
-    (['a', 'b'], 1)
+    Examples:
+        >>> vocab = CategoryMap(["b", "a", "b"]); vocab, vocab.o2i["b"]
+        (['a', 'b'], 1)
     """
 
     def __init__(self, col: Any, sort: bool = True, add_na: bool = False, strict: bool = False) -> None:
@@ -115,8 +117,9 @@ class CategoryMap(Sequence[Any]):
 def distinct(labels: Any) -> tuple[list[Any], bool]:
     """Each label once, in order of first appearance, as Python's own values; and whether one was missing (None, NaN).
 
-    >>> distinct(np.array([2.0, 1.0, 2.0, np.nan]))
-    ([2.0, 1.0], True)
+    Examples:
+        >>> distinct(np.array([2.0, 1.0, 2.0, np.nan]))
+        ([2.0, 1.0], True)
     """
     try:
         found = labels.unique() if hasattr(labels, "iloc") else dict.fromkeys(labels)
@@ -184,14 +187,16 @@ def unknown_labels(labels: Sequence[Any], vocab: Sequence[Any], where: str = "")
 class Categorize(Transform):
     """A label to its position in the vocabulary, fitted on the training items, and back to a `Category`.
 
-    vocab      the vocabulary, where it is known
-    sort       sort the labels, given ones too (else in the order of first appearance)
-    add_na     keep position 0 for missing and unknown labels
-    unseen     what a `DataBlock` does about labels that only validation items have: "error", or, with a warning that
-               names them, "drop" these items or "extend" the vocabulary by the labels
+    Args:
+        vocab: The vocabulary, where it is known.
+        sort: Sort the labels, given ones too (else in the order of first appearance).
+        add_na: Keep position 0 for missing and unknown labels.
+        unseen: What a `DataBlock` does about labels that only validation items have: "error", or, with a warning that
+            names them, "drop" these items or "extend" the vocabulary by the labels.
 
-    >>> cat = Categorize(); cat.setup(["cat", "dog", "cat"]); cat("dog"), cat.decode(cat("dog"))
-    (TensorCategory(1), 'dog')
+    Examples:
+        >>> cat = Categorize(); cat.setup(["cat", "dog", "cat"]); cat("dog"), cat.decode(cat("dog"))
+        (TensorCategory(1), 'dog')
     """
 
     order = 1
@@ -275,8 +280,9 @@ def _labels_of(target: Any) -> Iterable[Any]:
 def one_hot(x: Any, c: int) -> Tensor:
     """Positions of labels as zeros and ones over `c` classes: uint8 [c].
 
-    >>> one_hot([0, 2], 3)
-    tensor([1, 0, 1], dtype=torch.uint8)
+    Examples:
+        >>> one_hot([0, 2], 3)
+        tensor([1, 0, 1], dtype=torch.uint8)
     """
     return torch.zeros(c, dtype=torch.uint8).index_fill_(0, torch.as_tensor(x, dtype=torch.int64).reshape(-1), 1)
 
@@ -285,7 +291,8 @@ def one_hot(x: Any, c: int) -> Tensor:
 class OneHotEncode(Transform):
     """Positions of labels to a vector of zeros and ones over all classes: float32 [class], and back.
 
-    c          the number of classes, where no vocabulary says it
+    Args:
+        c: The number of classes, where no vocabulary says it.
     """
 
     order = 2
@@ -332,7 +339,8 @@ class EncodedMultiCategorize(Categorize):
 class RegressionSetup(Transform):
     """A number, or several, to float32; `c` is how many.
 
-    c          how many numbers an item has; read from the first one if not given
+    Args:
+        c: How many numbers an item has; read from the first one if not given.
     """
 
     target_kind: ClassVar[str] = "regression"

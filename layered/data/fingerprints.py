@@ -29,10 +29,11 @@ CHUNK = 1 << 16  # rows of tensors, or bytes of a file, at a time
 class Target:
     """One target column.
 
-    kind       "category", "multicategory", "regression", or None where the values themselves must tell
-    values     the values at some positions, before they are encoded
-    vocab      the classes that a model is made for, where they are known
-    has_na     a missing label is a class of its own
+    Args:
+        kind: "category", "multicategory", "regression", or None where the values themselves must tell.
+        values: The values at some positions, before they are encoded.
+        vocab: The classes that a model is made for, where they are known.
+        has_na: A missing label is a class of its own.
     """
 
     name: str
@@ -48,12 +49,13 @@ class Raw:
 
     Reading runs the getters and labellers of the user, so the caller sets the global generators aside.
 
-    count      how many items there are; None where nobody knows
-    rough      numbers of the inputs at some positions: equal for equal inputs, and cheap
-    exact      the same, different for different inputs; None where `rough` is
-    named      what item i is called in a message
-    items      the items before any transform
-    unchecked  what cannot be read, and why
+    Args:
+        count: How many items there are; None where nobody knows.
+        rough: Numbers of the inputs at some positions: equal for equal inputs, and cheap.
+        exact: The same, different for different inputs; None where `rough` is.
+        named: What item i is called in a message.
+        items: The items before any transform.
+        unchecked: What cannot be read, and why.
     """
 
     count: int | None = None

@@ -19,11 +19,13 @@ pandas = lazy("pandas")
 def KFoldSplitter(fold: int = 0, n: int = 5, seed: int | None = None, shuffle: bool = True) -> Splitter:
     """Fold number `fold` of `n` for validation, the others for training.
 
-    seed       the same for all folds of one cross-validation; without one, the run's
-    shuffle    False: the folds are `n` stretches of the items in their order
+    Args:
+        seed: The same for all folds of one cross-validation; without one, the run's.
+        shuffle: False: the folds are `n` stretches of the items in their order.
 
-    >>> [KFoldSplitter(fold, n=3, shuffle=False)(range(5))[1].tolist() for fold in range(3)]
-    [[0, 1], [2, 3], [4]]
+    Examples:
+        >>> [KFoldSplitter(fold, n=3, shuffle=False)(range(5))[1].tolist() for fold in range(3)]
+        [[0, 1], [2, 3], [4]]
     """
     _check_fold(fold, n)
 
@@ -37,7 +39,8 @@ def KFoldSplitter(fold: int = 0, n: int = 5, seed: int | None = None, shuffle: b
 def StratifiedKFoldSplitter(labels: Any, fold: int = 0, n: int = 5, seed: int | None = None) -> Splitter:
     """As `KFoldSplitter`, with the same share of every label in each fold.
 
-    labels     the name of a column, a function of an item, or one label for each item
+    Args:
+        labels: The name of a column, a function of an item, or one label for each item.
     """
     _check_fold(fold, n)
 
@@ -52,12 +55,14 @@ def StratifiedKFoldSplitter(labels: Any, fold: int = 0, n: int = 5, seed: int | 
 def GroupSplitter(groups: Any, valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """A random share `valid_pct` of the groups for validation: no group stands on both sides.
 
-    groups     who or what an item belongs to, such as a patient: the name of a column, a function of an item, or one
-               value for each item
+    Args:
+        groups: Who or what an item belongs to, such as a patient: the name of a column, a function of an item, or one
+            value for each item.
 
-    >>> train, valid = GroupSplitter(lambda name: name[0], seed=1)(["a1", "a2", "b1", "b2", "c1"])
-    >>> {("a1", "a2", "b1", "b2", "c1")[i][0] for i in train} & {("a1", "a2", "b1", "b2", "c1")[i][0] for i in valid}
-    set()
+    Examples:
+        >>> train, valid = GroupSplitter(lambda name: name[0], seed=1)(["a1", "a2", "b1", "b2", "c1"])
+        >>> {("a1", "a2", "b1", "b2", "c1")[i][0] for i in train} & {("a1", "a2", "b1", "b2", "c1")[i][0] for i in valid}
+        set()
     """
     if not 0 < valid_pct < 1:
         raise BadValue("valid_pct is a share of the groups", got=valid_pct, expected="a number between 0 and 1")
@@ -74,7 +79,8 @@ def GroupSplitter(groups: Any, valid_pct: float = 0.2, seed: int | None = None) 
 def GroupKFoldSplitter(groups: Any, fold: int = 0, n: int = 5) -> Splitter:
     """Fold number `fold` of `n` for validation, folds of whole groups that are about equally large.
 
-    groups     as in `GroupSplitter`; the folds depend on them alone
+    Args:
+        groups: As in `GroupSplitter`; the folds depend on them alone.
     """
     _check_fold(fold, n)
 
@@ -89,12 +95,15 @@ def GroupKFoldSplitter(groups: Any, fold: int = 0, n: int = 5) -> Splitter:
 def TimeSplitter(time: Any, valid_pct: float = 0.2, gap: Any = None) -> Splitter:
     """The latest share `valid_pct` of the items for validation; all training items are earlier than any of them.
 
-    time       when an item is of, as numbers or dates: the name of a column, a function of an item, or a value for each item
-    gap        leave out training items that are less than this before the first validation item, in the unit of `time`:
-               a number, a `timedelta`, or its text, "7 days"
+    Args:
+        time: When an item is of, as numbers or dates: the name of a column, a function of an item, or a value for
+            each item.
+        gap: Leave out training items that are less than this before the first validation item, in the unit of `time`:
+            a number, a `timedelta`, or its text, "7 days".
 
-    >>> TimeSplitter([30, 10, 20, 40, 50], valid_pct=0.4, gap=15)("abcde")
-    (array([1, 2]), array([3, 4]))
+    Examples:
+        >>> TimeSplitter([30, 10, 20, 40, 50], valid_pct=0.4, gap=15)("abcde")
+        (array([1, 2]), array([3, 4]))
     """
     if not 0 < valid_pct < 1:
         raise BadValue("valid_pct is a share of the items", got=valid_pct, expected="a number between 0 and 1")

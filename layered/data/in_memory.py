@@ -20,13 +20,17 @@ TAKEN_AT_ONCE = 2**18  # bytes
 class Arrays(TensorDataset):
     """Inputs and targets as tensors in memory, with a row for each item.
 
-    inputs     an array or tensor (or a list of its rows), or a tuple of several; float64 becomes float32
-    targets    likewise
-    names      what each is called in messages
-    raises     BadValue where they differ in length
+    Args:
+        inputs: An array or tensor (or a list of its rows), or a tuple of several; float64 becomes float32.
+        targets: Likewise.
+        names: What each is called in messages.
 
-    >>> Arrays(np.zeros((3, 2)), [0, 1, 0])[1]
-    (tensor([0., 0.]), tensor(1))
+    Raises:
+        BadValue: Where they differ in length.
+
+    Examples:
+        >>> Arrays(np.zeros((3, 2)), [0, 1, 0])[1]
+        (tensor([0., 0.]), tensor(1))
     """
 
     def __init__(self, inputs: Any, targets: Any = (), names: tuple[str, str] = ("x", "y")) -> None:

@@ -13,8 +13,9 @@ from layered.foundation import BadItem, BadValue, L, Transform, describe, unknow
 def parent_label(o: str | os.PathLike[str]) -> str:
     """The name of the folder a file lies in.
 
-    >>> parent_label("train/cat/1.jpg")
-    'cat'
+    Examples:
+        >>> parent_label("train/cat/1.jpg")
+        'cat'
     """
     return os.path.basename(os.path.dirname(o))
 
@@ -22,11 +23,15 @@ def parent_label(o: str | os.PathLike[str]) -> str:
 class RegexLabeller:
     r"""The first group of a pattern found in the item's path (with forward slashes).
 
-    match      the pattern must fit from the start of the path
-    raises     BadItem for a path the pattern does not fit
+    Args:
+        match: The pattern must fit from the start of the path.
 
-    >>> RegexLabeller(r"/([^/]+)_\d+.jpg$")("pets/great_pyrenees_173.jpg")
-    'great_pyrenees'
+    Raises:
+        BadItem: For a path the pattern does not fit.
+
+    Examples:
+        >>> RegexLabeller(r"/([^/]+)_\d+.jpg$")("pets/great_pyrenees_173.jpg")
+        'great_pyrenees'
     """
 
     def __init__(self, pat: str, match: bool = False) -> None:
@@ -59,9 +64,11 @@ class RegexLabeller:
 class ColReader(Transform):
     """The value of a column (or of several) of a row.
 
-    cols         name or number of a column, or a list of them
-    pref, suff   put before and after the value: a folder and a suffix of a file name
-    label_delim  split the value at this text into a list of labels
+    Args:
+        cols: Name or number of a column, or a list of them.
+        pref: Put before and after the value: a folder and a suffix of a file name.
+        suff: Put before and after the value: a folder and a suffix of a file name.
+        label_delim: Split the value at this text into a list of labels.
     """
 
     def __init__(

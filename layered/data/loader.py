@@ -66,29 +66,33 @@ _SETTINGS = (
 class DataLoader(BatchMaker, Passes):
     """Batches of `dataset`, an epoch each time it is iterated over.
 
-    dataset     anything with `len` and indexing, tensors or arrays, or an iterable that cannot be indexed (a stream)
-    bs          items a batch; None: the items are batches already. `batch_size` is the same
-    shuffle     a new order each epoch; a stream is shuffled through a buffer
-    drop_last   leave out a last batch that is not full
     num_workers processes that make batches; 0 makes them here. (Rows of tensors in memory are always taken here. The items
                 of a stream are read here, and become batches in workers.)
-    pin_memory  copy by way of page-locked memory; by default where batches go to CUDA
-    indexed     whether the data set is asked for items by position; by default if it can be
-    n           use only the first `n` items. With `shuffle` these, in a new order each epoch; for others each epoch see
-                `PartialDL`. With `weights`, how many are drawn
-    device      where batches go; None leaves them
-    seed        what shuffling and augmentation depend on; by default `torch.initial_seed()`, read when an epoch starts
-    on_bad      "raise", or "skip": leave out items that cannot be made, with a warning that names them
-    weights     which items make a shuffled epoch: a number for each (as many items as there are, drawn in proportion, some
-                more than once), "balanced" (all classes alike), or "oversample" (rare classes repeated)
-    shuffle_buffer  items that a stream is shuffled among
-    share       (rank, world): this process makes every world-th row of each global batch, from `rank`; by default as
-                torch.distributed says. (0, 1) for a stream that shares itself out
-    stages      functions in place of the stages `get_idxs`, `create_item`, `after_item`, `before_batch`, `create_batch`,
-                `after_batch`, …
 
-    >>> list(DataLoader([1, 2, 3, 4, 5], bs=2))
-    [tensor([1, 2]), tensor([3, 4]), tensor([5])]
+    Args:
+        dataset: Anything with `len` and indexing, tensors or arrays, or an iterable that cannot be indexed (a
+            stream).
+        bs: Items a batch; None: the items are batches already. `batch_size` is the same.
+        shuffle: A new order each epoch; a stream is shuffled through a buffer.
+        drop_last: Leave out a last batch that is not full.
+        pin_memory: Copy by way of page-locked memory; by default where batches go to CUDA.
+        indexed: Whether the data set is asked for items by position; by default if it can be.
+        n: Use only the first `n` items. With `shuffle` these, in a new order each epoch; for others each epoch see
+            `PartialDL`. With `weights`, how many are drawn.
+        device: Where batches go; None leaves them.
+        seed: What shuffling and augmentation depend on; by default `torch.initial_seed()`, read when an epoch starts.
+        on_bad: "raise", or "skip": leave out items that cannot be made, with a warning that names them.
+        weights: Which items make a shuffled epoch: a number for each (as many items as there are, drawn in
+            proportion, some more than once), "balanced" (all classes alike), or "oversample" (rare classes repeated).
+        shuffle_buffer: Items that a stream is shuffled among.
+        share: (rank, world): this process makes every world-th row of each global batch, from `rank`; by default as
+            torch.distributed says. (0, 1) for a stream that shares itself out.
+        stages: Functions in place of the stages `get_idxs`, `create_item`, `after_item`, `before_batch`,
+            `create_batch`, `after_batch`, ….
+
+    Examples:
+        >>> list(DataLoader([1, 2, 3, 4, 5], bs=2))
+        [tensor([1, 2]), tensor([3, 4]), tensor([5])]
     """
 
     def __init__(
@@ -247,7 +251,8 @@ class DataLoader(BatchMaker, Passes):
     def _batches(self, epoch: EpochKey, states: dict[int, Any]) -> tuple[bool, Iterable[MadeBatch]]:
         """Whether nothing is left to be done with the batches of this pass, and these batches, from the first that is due.
 
-        states     gets where a stream that can say so stood after each batch
+        Args:
+            states: Gets where a stream that can say so stood after each batch.
         """
         if not self._all_default("create_batches"):
             return False, self._batches_of_override(epoch)

@@ -17,9 +17,10 @@ _PLACE = ("seed", "_epoch", "_purpose", "_epoch_is_set", "_start", "_stream_stat
 class Passes:
     """The passes that a loader makes, each with a key of its own: what is next, and how far the present one is.
 
-    seed       what all of them draw with; None: `torch.initial_seed()`, read when a pass starts
-    consumed   batches taken of the present pass
-    present    the plan of the batch taken last: which items are in it
+    Attributes:
+        seed: What all of them draw with; None: `torch.initial_seed()`, read when a pass starts.
+        consumed: Batches taken of the present pass.
+        present: The plan of the batch taken last: which items are in it.
     """
 
     seed: int | None = None
@@ -80,7 +81,8 @@ class Passes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next pass goes on where `state` was taken: the same epoch, from the batch after those consumed.
 
-        raises     BadValue for what is no such state
+        Raises:
+            BadValue: For what is no such state.
         """
         counts = all(isinstance(state[name], int) and state[name] >= 0 for name in ("epoch", "consumed"))
         if not counts or not isinstance(state["seed"], int) or not isinstance(state["purpose"], str):

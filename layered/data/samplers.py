@@ -33,10 +33,11 @@ class EpochKey(NamedTuple):
 class TicketBatch(NamedTuple):
     """One batch to be made.
 
-    indices    which items: an int64 array, or a list of whatever the order holds
-    positions  where each of them stands in the epoch's global order
-    epoch_key  what the whole epoch draws with
-    number     of the batch in the epoch
+    Attributes:
+        indices: Which items: an int64 array, or a list of whatever the order holds.
+        positions: Where each of them stands in the epoch's global order.
+        epoch_key: What the whole epoch draws with.
+        number: Of the batch in the epoch.
     """
 
     indices: Any
@@ -108,7 +109,8 @@ def plan_batches(chunks: Chunks, key: int, share: Share) -> Iterator[TicketBatch
 def cut(order: Any, share: Share, start: int = 0) -> Chunks:
     """The global batches of an order that is known as a whole, from batch `start` on.
 
-    order      an array or list of items
+    Args:
+        order: An array or list of items.
     """
     count = share.count(len(order))
     for number in range(start, count):
@@ -125,10 +127,11 @@ def pull(
 ) -> Chunks:
     """The global batches of items that come one after the other, perhaps without end.
 
-    key        what the code that makes the items finds the global generators seeded by, anew for each batch; None: it
-               is ours and draws nothing from them
-    first      the number of the batch that comes first
-    pulled     called with the number of a batch when its items were taken, and no more
+    Args:
+        key: What the code that makes the items finds the global generators seeded by, anew for each batch; None: it
+            is ours and draws nothing from them.
+        first: The number of the batch that comes first.
+        pulled: Called with the number of a batch when its items were taken, and no more.
     """
     items = iter(items)
 
@@ -185,8 +188,10 @@ class Weighted:
 class Repeated:
     """Every item as often as its weight says, in a new order each epoch; of a fraction the whole part, or one more.
 
-    weights    how often: float64 [item], 1 and more keep every item
-    source     systematic resampling, Kitagawa 1996
+    Args:
+        weights: How often: float64 [item], 1 and more keep every item.
+
+    Source: systematic resampling, Kitagawa 1996
     """
 
     weights: Positions
@@ -219,10 +224,14 @@ class Part:
 def chooser_of(dataset: Any, weights: Weights, count: int | None = None) -> Chooser:
     """What `weights=` of a loader asks for.
 
-    weights    a number for each item; "balanced": every class as often as the others, in as many items as there are;
-               "oversample": the items of rare classes repeated until their class is as large as the largest
-    count      items of an epoch, in place of what the rule says
-    raises     BadValue, BadArgument
+    Args:
+        weights: A number for each item; "balanced": every class as often as the others, in as many items as there
+            are; "oversample": the items of rare classes repeated until their class is as large as the largest.
+        count: Items of an epoch, in place of what the rule says.
+
+    Raises:
+        BadValue: An argument of the right type whose value makes no sense here.
+        BadArgument: A call with an argument that does not exist or has the wrong type.
     """
     total = len(dataset)
     if isinstance(weights, str):
@@ -253,7 +262,8 @@ def labels_of(dataset: Any) -> Positions:
     """The class of each item, without making inputs: of `Datasets` its first target, of tensors the last, of others what
     their attribute `targets` holds (as torchvision's data sets do).
 
-    raises     BadArgument where the data set does not say, or has no single label an item
+    Raises:
+        BadArgument: Where the data set does not say, or has no single label an item.
     """
     if isinstance(dataset, TensorDataset):
         labels = dataset.tensors[-1].numpy(force=True)

@@ -32,9 +32,12 @@ def get_files(
 ) -> L:
     """The files under `path`, sorted; names that start with a dot are left out.
 
-    extensions   only these suffixes, in any case: ".png"
-    folders      only these direct subfolders, and "." for the files of `path` itself
-    raises       NotFoundPath if `path` is no folder
+    Args:
+        extensions: Only these suffixes, in any case: ".png".
+        folders: Only these direct subfolders, and "." for the files of `path` itself.
+
+    Raises:
+        NotFoundPath: If `path` is no folder.
     """
     root = Path(path)
     if not root.is_dir():
@@ -64,7 +67,8 @@ def get_files(
 def get_image_files(path: str | os.PathLike[str], recurse: bool = True, folders: Iterable[str] | None = None) -> L:
     """The image files under `path`, sorted by path.
 
-    raises     EmptySource if there is none
+    Raises:
+        EmptySource: If there is none.
     """
     files = get_files(path, image_extensions(), recurse, folders)
     if not files:
@@ -97,8 +101,9 @@ def ImageGetter(suf: str = "", **kwargs: Any) -> Callable[[Any], L]:
 class ItemGetter(ItemTransform):
     """Item `i` of a sample.
 
-    >>> ItemGetter(1)((3, 4))
-    4
+    Examples:
+        >>> ItemGetter(1)((3, 4))
+        4
     """
 
     def __init__(self, i: int) -> None:

@@ -47,7 +47,8 @@ def sklearn_seed(seed: int | None) -> int:
 def split_items(splitter: Splitter, items: Any) -> list[np.ndarray[Any, Any]]:
     """The positions that `splitter` gives for `items`, checked.
 
-    raises     EmptySplit, or BadValue where a position is not there or an item stands on two sides
+    Raises:
+        EmptySplit: Or BadValue where a position is not there or an item stands on two sides.
     """
     asked = getattr(splitter, "description", getattr(splitter, "__name__", type(splitter).__name__))
     if getattr(splitter, "__module__", "").startswith(__package__) and not hasattr(splitter, "description"):
@@ -84,7 +85,8 @@ def _check_apart(splits: Sequence[np.ndarray[Any, Any]], items: Any) -> None:
 def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> None:
     """Raise EmptySplit unless there are training items and validation items.
 
-    asked      what was asked for, in words
+    Args:
+        asked: What was asked for, in words.
     """
     for name, side in itertools.zip_longest(("train", "valid"), splits[:2], fillvalue=()):
         if len(side) == 0:
@@ -101,7 +103,8 @@ def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> Non
 def values_of(items: Any, by: Any, what: str) -> np.ndarray[Any, Any]:
     """One value for each item: `by` is the name of a column, a function of an item, or the values themselves.
 
-    what       what the values are, for messages
+    Args:
+        what: What the values are, for messages.
     """
     if isinstance(by, str):
         values = column_of(items, by)
@@ -134,10 +137,12 @@ def column_of(items: Any, col: str | int) -> Any:
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """A random share `valid_pct` of the items for validation.
 
-    seed       the same seed gives the same split on every machine, the one known from published courses
+    Args:
+        seed: The same seed gives the same split on every machine, the one known from published courses.
 
-    >>> RandomSplitter(seed=42)(list(range(5)))
-    (array([4, 3, 0, 1]), array([2]))
+    Examples:
+        >>> RandomSplitter(seed=42)(list(range(5)))
+        (array([4, 3, 0, 1]), array([2]))
     """
     if not 0 < valid_pct < 1:
         raise BadValue("valid_pct is a share of the items", got=valid_pct, expected="a number between 0 and 1")
@@ -159,7 +164,9 @@ def TrainTestSplitter(
 ) -> Splitter:
     """scikit-learn's `train_test_split`.
 
-    stratify   keep the shares of these labels on both sides: a label for each item, a column, or a function of an item
+    Args:
+        stratify: Keep the shares of these labels on both sides: a label for each item, a column, or a function of an
+            item.
     """
 
     def split(items: Any) -> tuple[Indices, Indices]:

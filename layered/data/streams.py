@@ -64,8 +64,9 @@ class Stream:
 def shuffled(items: Iterable[Any], size: int, key: int) -> Iterator[Any]:
     """The items in an order that depends on `key` alone: each is drawn from a buffer of `size` that is filled up again.
 
-    >>> sorted(shuffled(range(5), 3, 42)) == list(range(5))
-    True
+    Examples:
+        >>> sorted(shuffled(range(5), 3, 42)) == list(range(5))
+        True
     """
     held: list[Any] = []
     for number, item in enumerate(items):

@@ -53,7 +53,9 @@ def as_items(source: Any) -> Any:
 
     Lists, arrays, pandas frames and map-style data sets stay what they are; frames of other libraries become pandas ones
     (by their `to_pandas`, unless their rows are mappings already); what can only be iterated over is listed.
-    raises     BadArgument for a path or a mapping, EmptySource for an iterator with nothing left
+
+    Raises:
+        BadArgument: For a path or a mapping, EmptySource for an iterator with nothing left.
     """
     if isinstance(source, (str, os.PathLike)):
         raise BadArgument(
@@ -90,7 +92,8 @@ def as_items(source: Any) -> Any:
 def as_positions(split: Any, total: int, name: str = "") -> np.ndarray[Any, Any]:
     """A split (positions or a mask) as int64 positions from 0; a position that is not there is an error.
 
-    name       what the split is called in messages
+    Args:
+        name: What the split is called in messages.
     """
     which = f"the {name} split" if name else "a split"
     given = np.asarray(split if isinstance(split, np.ndarray) else list(split))

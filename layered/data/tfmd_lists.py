@@ -32,18 +32,22 @@ from layered.foundation import (
 class TfmdLists:
     """Items through a pipeline, on demand.
 
-    items        a list, an `L`, an array, a DataFrame (its rows), a map-style data set, or anything that can be listed
-    tfms         the transforms, in order; those that fit to data are set up, in order, on the training items
-    splits       the positions of the training items, of the validation items, …
-    split_idx    which split this is: its random transforms behave accordingly
-    train_setup  fit on the training items only; a transform's own `train_setup` goes before
-    do_setup     False leaves the transforms as they are
-    getters      how many leading transforms only find an item, and do not make it: a row's column, a file's label
-    raises       BadItem, with the item and the step, when an item cannot be made
+    Args:
+        items: A list, an `L`, an array, a DataFrame (its rows), a map-style data set, or anything that can be listed.
+        tfms: The transforms, in order; those that fit to data are set up, in order, on the training items.
+        splits: The positions of the training items, of the validation items, ….
+        split_idx: Which split this is: its random transforms behave accordingly.
+        train_setup: Fit on the training items only; a transform's own `train_setup` goes before.
+        do_setup: False leaves the transforms as they are.
+        getters: How many leading transforms only find an item, and do not make it: a row's column, a file's label.
 
-    >>> tl = TfmdLists([1, 2, 3], lambda x: 2 * x, splits=[[0, 2], [1]])
-    >>> list(tl.train), list(tl.valid), tl[1]
-    ([2, 6], [4], 4)
+    Raises:
+        BadItem: With the item and the step, when an item cannot be made.
+
+    Examples:
+        >>> tl = TfmdLists([1, 2, 3], lambda x: 2 * x, splits=[[0, 2], [1]])
+        >>> list(tl.train), list(tl.valid), tl[1]
+        ([2, 6], [4], 4)
     """
 
     def __init__(
@@ -221,7 +225,8 @@ class TfmdLists:
     def test_set(self, items: Any, rm_tfms: int | None = None) -> TfmdLists:
         """Other items through the same pipeline, as validation items.
 
-        rm_tfms    how many leading transforms they have behind them; by default judged by the type of the first
+        Args:
+            rm_tfms: How many leading transforms they have behind them; by default judged by the type of the first.
         """
         items = as_items(items)
         res = self.new(items, split_idx=1)

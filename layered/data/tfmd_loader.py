@@ -18,10 +18,12 @@ _SLOTS = ("after_item", "before_batch", "after_batch")
 class TfmdDL(DataLoader):
     """A loader whose slots `after_item`, `before_batch` and `after_batch` are pipelines of transforms.
 
-    dataset     a `Datasets`, `TfmdLists`, or anything `DataLoader` takes
-    bs          items a batch
     num_workers by default as many as there are cores, at most 16, for data that is made by transforms; 0 for other data
-    do_setup    fit batch transforms that need data (`Normalize()`) on one batch
+
+    Args:
+        dataset: A `Datasets`, `TfmdLists`, or anything `DataLoader` takes.
+        bs: Items a batch.
+        do_setup: Fit batch transforms that need data (`Normalize()`) on one batch.
     """
 
     def __init__(
@@ -101,10 +103,11 @@ class TfmdDL(DataLoader):
     ) -> Any:
         """Show the first samples of a batch, each with its target, as its types are shown.
 
-        b          the batch; by default a fresh one, which moves nothing on
-        max_n      at most so many samples
-        unique     one item again and again, to look at its augmentation
-        show       False: return (inputs, targets, samples) and draw nothing
+        Args:
+            b: The batch; by default a fresh one, which moves nothing on.
+            max_n: At most so many samples.
+            unique: One item again and again, to look at its augmentation.
+            show: False: return (inputs, targets, samples) and draw nothing.
         """
         if b is None:
             b = self._same_item_batch(max_n) if unique else self.one_batch()
@@ -163,11 +166,14 @@ def batch_to_samples(b: Any, max_n: int = 10) -> L:
 class WeightedDL(TfmdDL):
     """A loader whose epochs are drawn with replacement, each item with a chance in proportion to its weight.
 
-    wgts       a number for each item, or "balanced", or "oversample": see `weights` of `DataLoader`, which any loader takes
+    Args:
+        wgts: A number for each item, or "balanced", or "oversample": see `weights` of `DataLoader`, which any loader
+            takes.
 
-    >>> dl = WeightedDL([10, 20], bs=8, wgts=[0, 1])
-    >>> next(iter(dl))
-    tensor([20, 20])
+    Examples:
+        >>> dl = WeightedDL([10, 20], bs=8, wgts=[0, 1])
+        >>> next(iter(dl))
+        tensor([20, 20])
     """
 
     def __init__(
@@ -179,8 +185,9 @@ class WeightedDL(TfmdDL):
 class PartialDL(TfmdDL):
     """A loader whose epochs are `partial_n` of the items, chosen anew each time; all of them where it is not shuffled.
 
-    >>> len(PartialDL(list(range(100)), bs=8, partial_n=20))
-    3
+    Examples:
+        >>> len(PartialDL(list(range(100)), bs=8, partial_n=20))
+        3
     """
 
     def __init__(

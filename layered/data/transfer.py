@@ -18,7 +18,8 @@ U = TypeVar("U")
 def on_device(made: Iterable[MadeBatch], device: torch.device | None, pin: bool = True) -> Iterator[MadeBatch]:
     """The batches on `device`; None leaves them where they are.
 
-    pin        copy to CUDA by way of page-locked memory, so that this process need not wait for the copy
+    Args:
+        pin: Copy to CUDA by way of page-locked memory, so that this process need not wait for the copy.
     """
     if device is None:
         return iter(made)

@@ -32,8 +32,9 @@ WORTH = 50_000  # items; shorter lists are left as they are
 class PackedText(Sequence[Any]):
     """Strings, or paths, as one string and where each of them ends; an item is made when it is asked for.
 
-    >>> list(PackedText(["a", "", "ünï"]))
-    ['a', '', 'ünï']
+    Examples:
+        >>> list(PackedText(["a", "", "ünï"]))
+        ['a', '', 'ünï']
     """
 
     def __init__(self, items: Sequence[Any]) -> None:
@@ -129,7 +130,8 @@ class Workers:
     def batches(self, loader: Any, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch] | None:
         """The batches of a plan, made by the workers that `loader` asks for; None if they cannot be had.
 
-        raises     BadValue where a number of workers was asked for, and something cannot be sent to them
+        Raises:
+            BadValue: Where a number of workers was asked for, and something cannot be sent to them.
         """
         work = _work_of(loader)
         has_changed = len(work) != len(self._work) or any(a is not b for a, b in zip(work, self._work, strict=True))

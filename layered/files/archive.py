@@ -82,12 +82,16 @@ def write_archive(
 ) -> Path:
     """Write one file of ours, durably (see `commit`).
 
-    manifest   plain data: dicts with string keys, lists, strings, numbers, booleans and None. Numbers come back
-               exactly, NaN and infinities too; a tuple comes back as a list
-    tensors    by name, on any device, moved one at a time; tied ones (the same view of the same memory) are stored
-               once and come back tied. They must not change while they are written
-    kind       what the file is for; `read_archive` checks it
-    raises     NotExportable for what is neither plain data nor a dense tensor; CannotSave if the disk refuses
+    Args:
+        manifest: Plain data: dicts with string keys, lists, strings, numbers, booleans and None. Numbers come back
+            exactly, NaN and infinities too; a tuple comes back as a list.
+        tensors: By name, on any device, moved one at a time; tied ones (the same view of the same memory) are stored
+            once and come back tied. They must not change while they are written.
+        kind: What the file is for; `read_archive` checks it.
+
+    Raises:
+        NotExportable: For what is neither plain data nor a dense tensor.
+        CannotSave: If the disk refuses.
     """
     if kind not in get_args(Kind):
         raise BadValue("there is no such kind of archive", got=repr(kind), expected=" or ".join(get_args(Kind)))
@@ -176,9 +180,13 @@ def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> A
     The bytes that are hashed are the bytes that become tensors: they are read once, into memory of their own. (A
     file mapped into memory could change after the check, or kill the process when somebody shortens it.)
 
-    kind       refuse a file that is for something else
-    raises     NotFoundPath; NewerFormat for a file of a later format; BadFile for one that is truncated, edited,
-               of another kind or not ours
+    Args:
+        kind: Refuse a file that is for something else.
+
+    Raises:
+        NotFoundPath: A file or folder that is not there.
+        NewerFormat: For a file of a later format.
+        BadFile: For one that is truncated, edited, of another kind or not ours.
     """
     with open_bounded(path) as file:
         raw, header = _read_header(file)
@@ -204,7 +212,9 @@ def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> A
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of any safetensors file, within the same bounds; one of ours is checked as `read_archive` does.
 
-    raises     NotFoundPath, BadFile
+    Raises:
+        NotFoundPath: A file or folder that is not there.
+        BadFile: A file that is truncated, edited or not what its name says.
     """
     with open_bounded(path) as file:
         header = _read_header(file)[1]

@@ -74,7 +74,9 @@ _LOOKS = {
 def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
     """Open a regular file.
 
-    raises     NotFoundPath if there is nothing; BadFile for a folder, a pipe, a device or a file one may not read
+    Raises:
+        NotFoundPath: If there is nothing.
+        BadFile: For a folder, a pipe, a device or a file one may not read.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -103,7 +105,8 @@ def read_tensor(
 ) -> Tensor:
     """The next bytes of `source` as a tensor that owns its memory; `see` gets them piece by piece, to hash them.
 
-    raises     BadFile, naming `what`, if they end too early or do not fit in memory
+    Raises:
+        BadFile: Naming `what`, if they end too early or do not fit in memory.
     """
     try:
         x = torch.empty(shape, dtype=dtype)
@@ -137,8 +140,9 @@ def check_bools(x: Tensor, what: str) -> Tensor:
 def shape_fits(shape: list[int] | tuple[int, ...], count: int) -> bool:
     """Whether a tensor of this shape has at most `count` elements and can be addressed at all.
 
-    >>> shape_fits((2, 3), 6), shape_fits((2, -3), 6), shape_fits((0, 2**60, 2**60), 6)
-    (True, False, False)
+    Examples:
+        >>> shape_fits((2, 3), 6), shape_fits((2, -3), 6), shape_fits((0, 2**60, 2**60), 6)
+        (True, False, False)
     """
     small = len(shape) <= 32 and all(type(d) is int and 0 <= d < 2**48 for d in shape)
     return small and math.prod(shape) <= count and math.prod(max(d, 1) for d in shape) < 2**56
@@ -150,10 +154,12 @@ def plain_key(key: Any) -> Any:
     Texts, bytes, floats, booleans, None and numbers of 64 bits; tuples of at most eight texts, booleans, None and
     whole numbers that have 64 bits together. (Python hashes text by a secret, a number by its rest from 2**61 - 1.)
 
-    raises     TypeError for any other
+    Raises:
+        TypeError: For any other.
 
-    >>> plain_key(("lr", 3)), plain_key(2**63)
-    (('lr', 3), 9223372036854775808)
+    Examples:
+        >>> plain_key(("lr", 3)), plain_key(2**63)
+        (('lr', 3), 9223372036854775808)
     """
     kind = type(key)
     if kind in _FEW_ALIKE or (kind is int and key.bit_length() <= 64):
@@ -176,10 +182,12 @@ _NO_STEP = bytes(set(range(256)) - set(b"[{,]}"))
 def parse_json(text: str | bytes, what: str) -> Any:
     """JSON whose size and depth are checked before anything is built; a name may stand only once in an object.
 
-    raises     BadFile, naming `what`
+    Raises:
+        BadFile: Naming `what`.
 
-    >>> parse_json('{"lr": 0.1, "best": Infinity}', "the manifest")
-    {'lr': 0.1, 'best': inf}
+    Examples:
+        >>> parse_json('{"lr": 0.1, "best": Infinity}', "the manifest")
+        {'lr': 0.1, 'best': inf}
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     steps = np.frombuffer(_STRING.sub(b"", raw).translate(_STEP, _NO_STEP), np.int8)

@@ -80,11 +80,13 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
     synced. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and no litter; a
     process killed in between leaves a `.layered-<pid>-….tmp` (see `sweep`).
 
-    raises     CannotSave (an OSError) for a full or read-only disk and their kin, the cause chained
+    Raises:
+        CannotSave: (an OSError) for a full or read-only disk and their kin, the cause chained.
 
-    >>> import tempfile
-    >>> commit(Path(tempfile.mkdtemp()) / "a.txt", lambda file: file.write(b"hello")).read_bytes()
-    b'hello'
+    Examples:
+        >>> import tempfile
+        >>> commit(Path(tempfile.mkdtemp()) / "a.txt", lambda file: file.write(b"hello")).read_bytes()
+        b'hello'
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not (target.is_file() or target.is_dir()):
@@ -115,15 +117,19 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
 def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:
     """Add a line to a file, with one call: all of it, or nothing.
 
-    sync       it is on disk for sure then
-    raises     CannotSave, as `commit` does
+    Args:
+        sync: It is on disk for sure then.
 
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> append_line(file, b"one\\n")
-    >>> append_line(file, b"two\\n", sync=True)
-    >>> file.read_bytes()
-    b'one\\ntwo\\n'
+    Raises:
+        CannotSave: As `commit` does.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> append_line(file, b"one\\n")
+        >>> append_line(file, b"two\\n", sync=True)
+        >>> file.read_bytes()
+        b'one\\ntwo\\n'
     """
     try:
         with io.FileIO(path, "ab") as file:

@@ -26,15 +26,20 @@ from layered.foundation import (
 def exportable(name: str, *, builds_model: bool = False) -> Callable[[Any], Any]:
     """Give something of yours a name that exported files may mention: a function, or a class of transforms, modules or losses.
 
-    name           unique, best with a prefix of yours; the loading side must import the same definition first
-    builds_model   the function is a model builder: `vision_learner(dls, function)` then exports how to build the model
-    raises         BadArgument for a lambda, a function inside a function, or something that is neither
+    Args:
+        name: Unique, best with a prefix of yours; the loading side must import the same definition first.
+        builds_model: The function is a model builder: `vision_learner(dls, function)` then exports how to build the
+            model.
 
-    >>> @exportable("tutorial.halve")
-    ... def halve(x):
-    ...     return x / 2
-    >>> functions.get("tutorial.halve")(4)
-    2.0
+    Raises:
+        BadArgument: For a lambda, a function inside a function, or something that is neither.
+
+    Examples:
+        >>> @exportable("tutorial.halve")
+        ... def halve(x):
+        ...     return x / 2
+        >>> functions.get("tutorial.halve")(4)
+        2.0
     """
 
     def add(item: Any) -> Any:
@@ -76,7 +81,8 @@ def upgraded(kind: Any, name: str, version: Any, *parts: Any) -> tuple[Any, ...]
     parts (for transforms and losses `args` and `fitted`, for modules `args`, for loaders `state`) of an older version those of
     the present one.
 
-    raises     NewerFormat for a later version than the class has, BadFile for one that it cannot upgrade
+    Raises:
+        NewerFormat: For a later version than the class has, BadFile for one that it cannot upgrade.
     """
     own = getattr(kind, "version", 1)
     if version == own:

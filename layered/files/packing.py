@@ -27,13 +27,15 @@ def pack(tree: Any, tensors: dict[str, Tensor], where: str) -> Any:
     Holds None, booleans, numbers, strings, lists, tuples, sets, deques, dicts, counters, slices, dense tensors and NumPy arrays;
     a defaultdict of these where what it begins with is a list, a dict, a set, a number or a string.
 
-    raises     CannotSave naming the place and type of anything else
+    Raises:
+        CannotSave: Naming the place and type of anything else.
 
-    >>> store = {}
-    >>> pack({"avg": (torch.ones(2), 3)}, store, "opt")
-    {'avg': {'$tuple': [{'$tensor': 'opt.avg.0'}, 3]}}
-    >>> unpack(_, store)
-    {'avg': (tensor([1., 1.]), 3)}
+    Examples:
+        >>> store = {}
+        >>> pack({"avg": (torch.ones(2), 3)}, store, "opt")
+        {'avg': {'$tuple': [{'$tensor': 'opt.avg.0'}, 3]}}
+        >>> unpack(_, store)
+        {'avg': (tensor([1., 1.]), 3)}
     """
     kind = type(tree)
     if tree is None or kind in (bool, int, float, str):
@@ -98,7 +100,8 @@ def _form(item: Any) -> tuple[Any, ...] | None:
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     """What `pack` made of a tree, as the tree.
 
-    raises     BadFile for anything that `pack` does not make
+    Raises:
+        BadFile: For anything that `pack` does not make.
     """
     try:
         return _unpack(packed, tensors, dict(tensors))

@@ -47,14 +47,19 @@ def read_pickle(
 ) -> Any:
     """The plain data that one pickle, read from `stream` up to its end, describes.
 
-    names      "module name" -> a `Known` or a value; nothing else can be named
-    load       makes a value of a persistent id (torch writes storages so); None refuses them
-    convert    the fix to name when the pickle needs code
-    raises     UnsafeFile for what only running code could build; BadFile for a damaged or oversized pickle
+    Args:
+        names: "module name" -> a `Known` or a value; nothing else can be named.
+        load: Makes a value of a persistent id (torch writes storages so); None refuses them.
+        convert: The fix to name when the pickle needs code.
 
-    >>> import io, pickle
-    >>> read_pickle(io.BytesIO(pickle.dumps({"lr": [0.1, None]})), PLAIN_NAMES, "the file")
-    {'lr': [0.1, None]}
+    Raises:
+        UnsafeFile: For what only running code could build.
+        BadFile: For a damaged or oversized pickle.
+
+    Examples:
+        >>> import io, pickle
+        >>> read_pickle(io.BytesIO(pickle.dumps({"lr": [0.1, None]})), PLAIN_NAMES, "the file")
+        {'lr': [0.1, None]}
     """
     machine = _Machine(names, what, load, convert)
     try:
@@ -250,7 +255,9 @@ _COLLECT: dict[str, Callable[[list[Any]], Any]] = {
 def _check_plain(tree: Any, what: str, convert: str) -> None:
     """Refuse leaves that are neither data nor tensors, nesting without end, and few bytes that unfold to very much.
 
-    raises     UnsafeFile, BadFile
+    Raises:
+        UnsafeFile: A file that could only be read by running code from it.
+        BadFile: A file that is truncated, edited or not what its name says.
     """
     seen: dict[int, tuple[int, int]] = {}  # id -> leaves and levels below
 
@@ -330,8 +337,14 @@ def save_pickle(file: str | os.PathLike[str], o: Any) -> None:
 def load_pickle(file: str | os.PathLike[str], *, trust: bool = False) -> Any:
     """What `save_pickle` wrote: plain data, or with `trust` anything.
 
-    trust      let the file run any code as it is opened, as pickles of tables and other objects must; only for files of your own
-    raises     NotFoundPath; UnsafeFile without `trust` for what is no plain data; BadFile for a damaged file
+    Args:
+        trust: Let the file run any code as it is opened, as pickles of tables and other objects must; only for files
+            of your own.
+
+    Raises:
+        NotFoundPath: A file or folder that is not there.
+        UnsafeFile: Without `trust` for what is no plain data.
+        BadFile: For a damaged file.
     """
     with open_bounded(file) as f:
         if trust:

@@ -46,8 +46,10 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     Reads what torch.save writes (the zip layout and the one before torch 1.6), safetensors, and our own archives. The
     result is a state dict, or what the file wraps around one: see `state_dict_of`.
 
-    raises     NotFoundPath; UnsafeFile for a file that only running its code could read, with the way to convert it;
-               BadFile for one that is damaged, oversized or something else
+    Raises:
+        NotFoundPath: A file or folder that is not there.
+        UnsafeFile: For a file that only running its code could read, with the way to convert it.
+        BadFile: For one that is damaged, oversized or something else.
     """
     try:
         with open_bounded(path) as file:
@@ -86,10 +88,12 @@ _DAMAGE = (
 def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
     """The state dict in what `read_weights` read: taken out of its wrapper, without DataParallel's prefixes.
 
-    raises     BadFile, listing the keys that are there, if none is found
+    Raises:
+        BadFile: Listing the keys that are there, if none is found.
 
-    >>> state_dict_of({"model": {"module.weight": torch.zeros(1)}, "epoch": 3})
-    {'weight': tensor([0.])}
+    Examples:
+        >>> state_dict_of({"model": {"module.weight": torch.zeros(1)}, "epoch": 3})
+        {'weight': tensor([0.])}
     """
     if data and all(isinstance(name, str) and isinstance(x, Tensor) for name, x in data.items()):
         tensors = dict(data)
@@ -110,7 +114,10 @@ def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
 def read_vocab(path: str | os.PathLike[str]) -> list[str]:
     """A vocabulary: a JSON list, or a pickle of a list, of strings and nothing else.
 
-    raises     NotFoundPath; UnsafeFile for a pickle that names anything; BadFile for anything but a list of strings
+    Raises:
+        NotFoundPath: A file or folder that is not there.
+        UnsafeFile: For a pickle that names anything.
+        BadFile: For anything but a list of strings.
     """
     with open_bounded(path) as file:
         raw = file.read()

@@ -25,13 +25,14 @@ def names_of(function: Callable[..., Any]) -> frozenset[str]:
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: unknown keywords raise BadArgument (a TypeError) with the nearest name, before anything runs.
 
-    >>> @checked
-    ... def greet(name, punctuation="!"): return name + punctuation
-    >>> greet("a", punctation="?")
-    Traceback (most recent call last):
-    layered.foundation.errors.BadArgument: greet got an unknown argument 'punctation'
-      expected name, punctuation
-      fix      did you mean 'punctuation'?
+    Examples:
+        >>> @checked
+        ... def greet(name, punctuation="!"): return name + punctuation
+        >>> greet("a", punctation="?")
+        Traceback (most recent call last):
+        layered.foundation.errors.BadArgument: greet got an unknown argument 'punctation'
+          expected name, punctuation
+          fix      did you mean 'punctuation'?
     """
 
     @functools.wraps(function)

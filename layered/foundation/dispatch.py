@@ -67,7 +67,8 @@ def as_types(note: Any) -> tuple[type, ...]:
 def most_specific(kind: type, known: Iterable[type]) -> type | None:
     """The type of `known` that fits `kind` best: nearest in its inheritance, then the narrowest abstract type.
 
-    raises     AmbiguousDispatch if two abstract types fit equally well
+    Raises:
+        AmbiguousDispatch: If two abstract types fit equally well.
     """
     fitting = [t for t in known if issubclass(kind, t)]
     if not fitting:
@@ -144,12 +145,13 @@ def verb(name: str) -> Verb:
 def typedispatch(function: Callable[..., Any]) -> Verb:
     """Add `function` as a body of the verb of its name, for the types of its first two parameters.
 
-    >>> @typedispatch
-    ... def describe_pair(x: int, y: str): return "a number and a word"
-    >>> @typedispatch
-    ... def describe_pair(x: object, y: str): return "something and a word"
-    >>> describe_pair(1, "a"), describe_pair(1.5, "a")
-    ('a number and a word', 'something and a word')
+    Examples:
+        >>> @typedispatch
+        ... def describe_pair(x: int, y: str): return "a number and a word"
+        >>> @typedispatch
+        ... def describe_pair(x: object, y: str): return "something and a word"
+        >>> describe_pair(1, "a"), describe_pair(1.5, "a")
+        ('a number and a word', 'something and a word')
     """
     return verb(function.__name__).register(function)
 

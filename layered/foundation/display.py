@@ -26,7 +26,8 @@ def subplots(
 ) -> tuple[Any, np.ndarray[Any, Any]]:
     """A figure and its axes, always as an array.
 
-    imsize     inches for each picture, where `figsize` (width, height) is not given
+    Args:
+        imsize: Inches for each picture, where `figsize` (width, height) is not given.
     """
     if figsize is None:
         figsize = (ncols * imsize, nrows * imsize * (1.08 if suptitle else 1.0))
@@ -47,7 +48,8 @@ def get_grid(
 ) -> list[Any]:
     """`n` axes in a grid that is about as high as wide; unused ones are switched off.
 
-    double     pairs of axes side by side: 2 * n of them
+    Args:
+        double: Pairs of axes side by side: 2 * n of them.
     """
     if nrows is None:
         nrows = math.ceil(n / ncols) if ncols else max(1, int(math.sqrt(n)))
@@ -87,7 +89,8 @@ def show_image(
 ) -> Any:
     """Draw a tensor, array or image ([channel, height, width], or channels last) and return its axes.
 
-    figsize    inches (width, height); by default by its size in pixels, 1 to 5 inches
+    Args:
+        figsize: Inches (width, height); by default by its size in pixels, 1 to 5 inches.
     """
     ax = ax if ax is not None else ctx
     pixels = _pixels(im)
@@ -149,13 +152,14 @@ def is_watched() -> bool:
 def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rule: str = "=") -> list[str]:
     """The lines of a table whose columns are as wide as their longest cell, with a rule around the header.
 
-    >>> print("\\n".join(text_table(["stage", "ms"], [["data", 1.5], ["step", 12]])))
-    ==========
-    stage  ms
-    ==========
-    data   1.5
-    step   12
-    ==========
+    Examples:
+        >>> print("\\n".join(text_table(["stage", "ms"], [["data", 1.5], ["step", 12]])))
+        ==========
+        stage  ms
+        ==========
+        data   1.5
+        step   12
+        ==========
     """
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     line = rule * (sum(_widths(cells)) + 2 * len(header) - 2)
@@ -166,8 +170,9 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rule: st
 def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
     """Rows as lines whose columns stand below each other.
 
-    >>> aligned([["a", 1], ["long", 2]])
-    ['a     1', 'long  2']
+    Examples:
+        >>> aligned([["a", 1], ["long", 2]])
+        ['a     1', 'long  2']
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = _widths(cells)
@@ -181,8 +186,9 @@ def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
 def short_count(count: float) -> str:
     """A number with a unit in place of its last digits.
 
-    >>> short_count(512), short_count(6912), short_count(3_460_000_000)
-    ('512', '6.91 k', '3.46 G')
+    Examples:
+        >>> short_count(512), short_count(6912), short_count(3_460_000_000)
+        ('512', '6.91 k', '3.46 G')
     """
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
@@ -193,8 +199,9 @@ def short_count(count: float) -> str:
 def short_bytes(count: float) -> str:
     """A number of bytes, in binary units.
 
-    >>> short_bytes(100), short_bytes(5 * 2**20)
-    ('100 B', '5 MiB')
+    Examples:
+        >>> short_bytes(100), short_bytes(5 * 2**20)
+        ('100 B', '5 MiB')
     """
     for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if count >= size:

@@ -17,17 +17,19 @@ import numpy as np
 class LayeredError(Exception):
     """Base of all errors of the library.
 
-    problem    one line: what is wrong, with the names and values at hand
-    got        what came in
-    expected   what would have been right
-    fix        what to type instead
-
     The four parts are attributes too, so code need not parse the message.
 
-    >>> print(LayeredError("the 'valid' split is empty", got="0 items", fix="use valid >= 0.025"))
-    the 'valid' split is empty
-      got      0 items
-      fix      use valid >= 0.025
+    Args:
+        problem: One line: what is wrong, with the names and values at hand.
+        got: What came in.
+        expected: What would have been right.
+        fix: What to type instead.
+
+    Examples:
+        >>> print(LayeredError("the 'valid' split is empty", got="0 items", fix="use valid >= 0.025"))
+        the 'valid' split is empty
+          got      0 items
+          fix      use valid >= 0.025
     """
 
     def __init__(self, problem: str, *, got: object = None, expected: object = None, fix: object = None) -> None:
@@ -97,7 +99,8 @@ class BadImage(BadItem, OSError):
 class MixedSizes(LayeredError, ValueError):
     """Samples of different sizes that cannot be stacked into one batch.
 
-    rows       the places in the batch of two that differ
+    Attributes:
+        rows: The places in the batch of two that differ.
     """
 
     rows: tuple[int, ...] = ()
@@ -150,7 +153,8 @@ class Offline(LayeredError, ConnectionError):
 def failed(error: Exception, stage: str) -> LayeredError:
     """`error` as it is told to the user: which stage it stopped, in which step, and why. Ours keep their class.
 
-    stage      what was being done, with the item: "making item 3 ('a.png')"
+    Args:
+        stage: What was being done, with the item: "making item 3 ('a.png')".
     """
     steps = [note for note in getattr(error, "__notes__", []) if note.startswith("in ")]
     stage = ", ".join([stage, *steps[:1]])
@@ -166,8 +170,9 @@ def failed(error: Exception, stage: str) -> LayeredError:
 def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """The `count` names most like `name`, best first.
 
-    >>> nearest("resnt18", ["resnet18", "resnet34", "vgg16"], 1)
-    ['resnet18']
+    Examples:
+        >>> nearest("resnt18", ["resnet18", "resnet34", "vgg16"], 1)
+        ['resnet18']
     """
     return difflib.get_close_matches(name, list(names), n=count, cutoff=0.5)
 
@@ -187,7 +192,8 @@ def unknown_name(what: str, name: str, names: Iterable[str], *, fix: str | None 
 def refuse_unknown(given: Mapping[str, object] | Iterable[str], known: Iterable[str], where: str) -> None:
     """Refuse keyword arguments that `where` does not know, naming the nearest that it does.
 
-    raises     BadArgument (a TypeError) for the first unknown name
+    Raises:
+        BadArgument: (a TypeError) for the first unknown name.
     """
     names = sorted(known)
     for name in given:
@@ -219,8 +225,9 @@ class NoSuchAttribute(AttributeError):
 def describe(o: Any) -> str:
     """What `o` is, in a few words: its type, and its shape, size or text.
 
-    >>> describe((1, "a"))
-    "(int 1, str 'a')"
+    Examples:
+        >>> describe((1, "a"))
+        "(int 1, str 'a')"
     """
     if type(o) in (tuple, list):
         shown = ", ".join(describe(element) for element in o[:4])

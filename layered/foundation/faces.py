@@ -8,8 +8,9 @@ from typing import Any
 def star(namespace: Mapping[str, Any]) -> list[str]:
     """The public names of a module's `globals()` so far, for its `__all__`: without its own submodules.
 
-    >>> star({"__name__": "zoo", "lion": 1, "_keeper": 2})
-    ['lion']
+    Examples:
+        >>> star({"__name__": "zoo", "lion": 1, "_keeper": 2})
+        ['lion']
     """
     package = namespace["__name__"]
 

@@ -33,8 +33,9 @@ def ifnone(a: T | None, b: T) -> T:
 def first(x: Iterable[Any], f: Callable[[Any], Any] | None = None) -> Any:
     """The first item of `x` (for which `f` holds), or None.
 
-    >>> first([1, 2, 3], lambda n: n > 1)
-    2
+    Examples:
+        >>> first([1, 2, 3], lambda n: n > 1)
+        2
     """
     return next((o for o in x if f is None or f(o)), None)
 
@@ -42,8 +43,9 @@ def first(x: Iterable[Any], f: Callable[[Any], Any] | None = None) -> Any:
 def range_of(x: Any) -> list[int]:
     """The positions of a collection, or of a number of items.
 
-    >>> range_of("abc")
-    [0, 1, 2]
+    Examples:
+        >>> range_of("abc")
+        [0, 1, 2]
     """
     return list(range(x if isinstance(x, int) else len(x)))
 
@@ -60,8 +62,9 @@ def listify(o: Any) -> list[Any]:
 def using_attr(f: Callable[[Any], Any], attr: str) -> Callable[[Any], Any]:
     """A function of an object that applies `f` to its attribute `attr`.
 
-    >>> using_attr(str.upper, "name")(SimpleNamespace(name="a"))
-    'A'
+    Examples:
+        >>> using_attr(str.upper, "name")(SimpleNamespace(name="a"))
+        'A'
     """
 
     def on_attribute(o: Any) -> Any:
@@ -73,13 +76,15 @@ def using_attr(f: Callable[[Any], Any], attr: str) -> Callable[[Any], Any]:
 def store_attr(names: str | None = None, self: Any = None, **attrs: Any) -> None:
     """Keep the arguments of the function that calls it as attributes of its `self`: all of them, or those in `names`.
 
-    names      "a, b"; by default all parameters
-    attrs      others to keep, by name
+    Args:
+        names: "a, b"; by default all parameters.
+        attrs: Others to keep, by name.
 
-    >>> class Point:
-    ...     def __init__(self, x, y=0): store_attr()
-    >>> vars(Point(3))
-    {'x': 3, 'y': 0}
+    Examples:
+        >>> class Point:
+        ...     def __init__(self, x, y=0): store_attr()
+        >>> vars(Point(3))
+        {'x': 3, 'y': 0}
     """
     caller = sys._getframe(1)
     owner = caller.f_locals[caller.f_code.co_varnames[0]] if self is None else self
@@ -95,11 +100,12 @@ def store_attr(names: str | None = None, self: Any = None, **attrs: Any) -> None
 class GetAttr:
     """Looks up attributes that it does not have in the attribute named by `_default`.
 
-    >>> class Box(GetAttr):
-    ...     _default = "inner"
-    ...     def __init__(self, inner): self.inner = inner
-    >>> Box("abc").upper()
-    'ABC'
+    Examples:
+        >>> class Box(GetAttr):
+        ...     _default = "inner"
+        ...     def __init__(self, inner): self.inner = inner
+        >>> Box("abc").upper()
+        'ABC'
     """
 
     _default = "default"
@@ -115,15 +121,17 @@ def delegates(
 ) -> Callable[[Any], Any]:
     """Decorator: in the signature that editors show, the keywords of `to` stand in place of `**kwargs`.
 
-    to         the function that `kwargs` are handed on to; for a class by default that of its base
-    keep       leave `**kwargs` in place too
-    but        names to leave out
+    Args:
+        to: The function that `kwargs` are handed on to; for a class by default that of its base.
+        keep: Leave `**kwargs` in place too.
+        but: Names to leave out.
 
-    >>> def base(a, b=1, c=2): ...
-    >>> @delegates(base)
-    ... def f(x, **kwargs): return base(x, **kwargs)
-    >>> inspect.signature(f)
-    <Signature (x, *, b=1, c=2)>
+    Examples:
+        >>> def base(a, b=1, c=2): ...
+        >>> @delegates(base)
+        ... def f(x, **kwargs): return base(x, **kwargs)
+        >>> inspect.signature(f)
+        <Signature (x, *, b=1, c=2)>
     """
 
     def decorate(f: Any) -> Any:
@@ -148,8 +156,9 @@ def delegates(
 class _Inf:
     """Iterators that never end, new ones each time they are named.
 
-    >>> list(zip("ab", Inf.count)), list(zip("ab", Inf.zeros))
-    ([('a', 0), ('b', 1)], [('a', 0), ('b', 0)])
+    Examples:
+        >>> list(zip("ab", Inf.count)), list(zip("ab", Inf.zeros))
+        ([('a', 0), ('b', 1)], [('a', 0), ('b', 0)])
     """
 
     count = property(lambda self: itertools.count())
@@ -164,8 +173,9 @@ Inf = _Inf()
 def explode_types(o: Any) -> Any:
     """The types inside nested tuples, lists and mappings.
 
-    >>> explode_types((1, ["a"]))
-    {<class 'tuple'>: [<class 'int'>, {<class 'list'>: [<class 'str'>]}]}
+    Examples:
+        >>> explode_types((1, ["a"]))
+        {<class 'tuple'>: [<class 'int'>, {<class 'list'>: [<class 'str'>]}]}
     """
     if isinstance(o, Mapping):
         return {type(o): {key: explode_types(value) for key, value in o.items()}}
@@ -177,8 +187,9 @@ def explode_types(o: Any) -> Any:
 class fastuple(tuple[Any, ...]):
     """A tuple with elementwise arithmetic, used for sizes and samples.
 
-    >>> fastuple(2, 3) * 2, fastuple((4, 6)) // (2, 3)
-    ((4, 6), (2, 2))
+    Examples:
+        >>> fastuple(2, 3) * 2, fastuple((4, 6)) // (2, 3)
+        ((4, 6), (2, 2))
     """
 
     def __new__(cls, x: Any = None, *rest: Any) -> fastuple:

@@ -17,8 +17,9 @@ from torch import Tensor
 def coll_repr(c: Any, max_n: int = 10) -> str:
     """The length of `c` and its first `max_n` items.
 
-    >>> coll_repr([1, 2, 3], 2)
-    '(#3) [1,2...]'
+    Examples:
+        >>> coll_repr([1, 2, 3], 2)
+        '(#3) [1,2...]'
     """
     shown = ",".join(str(o) if isinstance(o, L) else repr(o) for o in itertools.islice(c, max_n))
     return f"(#{len(c)}) [{shown}{'...' if len(c) > max_n else ''}]"
@@ -38,13 +39,15 @@ def _by_name(key: Any) -> Any:
 class L(MutableSequence[Any]):
     """A list of anything: `None` is empty, a scalar (or an array, a text, a mapping) is one item, an iterable its items.
 
-    use_list   True: list the items of an array too; None: keep the given collection itself
-    match      repeat one item to this collection's length
+    Args:
+        use_list: True: list the items of an array too; None: keep the given collection itself.
+        match: Repeat one item to this collection's length.
 
-    >>> l = L(range(5)); l[[0, 2]], l[[True, False, True, False, True]]
-    ((#2) [0,2], (#3) [0,2,4])
-    >>> l.map(lambda x: x * 2).filter(lambda x: x > 2)
-    (#3) [4,6,8]
+    Examples:
+        >>> l = L(range(5)); l[[0, 2]], l[[True, False, True, False, True]]
+        ((#2) [0,2], (#3) [0,2,4])
+        >>> l.map(lambda x: x * 2).filter(lambda x: x > 2)
+        (#3) [4,6,8]
     """
 
     def __init__(self, items: Any = None, *rest: Any, use_list: bool | None = False, match: Any = None) -> None:
@@ -133,8 +136,9 @@ class L(MutableSequence[Any]):
     def unique(self, sort: bool = False, bidir: bool = False, start: Any = None) -> Any:
         """Each item once, in the order of first appearance (sorted, with `sort`).
 
-        bidir      also return the position of each
-        start      items that come first
+        Args:
+            bidir: Also return the position of each.
+            start: Items that come first.
         """
         found = list(dict.fromkeys([*L(start), *self]))
         res = L(sorted(found) if sort else found, use_list=True)
@@ -270,8 +274,9 @@ class L(MutableSequence[Any]):
 def mask2idxs(mask: Any) -> list[int]:
     """Positions from a list of positions or of booleans.
 
-    >>> mask2idxs([False, True, True]), mask2idxs([3, 1])
-    ([1, 2], [3, 1])
+    Examples:
+        >>> mask2idxs([False, True, True]), mask2idxs([3, 1])
+        ([1, 2], [3, 1])
     """
     values = mask.tolist() if hasattr(mask, "tolist") else list(mask)
     if values and isinstance(values[0], (bool, np.bool_)):

@@ -12,9 +12,12 @@ from layered.foundation.errors import MissingDependency
 def require(name: str, *, extra: str, why: str) -> Any:
     """Import the external package `name`, or say which extra brings it.
 
-    extra      the extra of the distribution that installs it
-    why        what needs it, for the message: "the model 'swin_tiny'"
-    raises     MissingDependency if it is not installed; a package that is there but broken raises its own error
+    Args:
+        extra: The extra of the distribution that installs it.
+        why: What needs it, for the message: "the model 'swin_tiny'".
+
+    Raises:
+        MissingDependency: If it is not installed; a package that is there but broken raises its own error.
     """
     try:
         return importlib.import_module(name)
@@ -42,7 +45,8 @@ class _LazyModule(ModuleType):
 def lazy(name: str) -> Any:
     """A stand-in for module `name` that imports it on first attribute access.
 
-    >>> lazy("math").sqrt(9.0)
-    3.0
+    Examples:
+        >>> lazy("math").sqrt(9.0)
+        3.0
     """
     return _LazyModule(name)

@@ -57,19 +57,25 @@ def parallel(
 ) -> L:
     """`f(item, *args, **kwargs)` of every item, in the order of the items.
 
-    n_workers  by default `defaults.cpus` if you have set it, else the cores of this process; 0 does all of it here
-    progress   show a bar; by default where somebody is looking
-    method     how processes are started: "fork", "spawn" or "forkserver"; by default as Python does
     threadpool use threads, for work that waits for files or the network
-    timeout    seconds for all of it; what is being done then is waited for
-    chunksize  items that a process gets at a time: more for many small ones
-    raises     what `f` raised, as BadItem if it is none of our errors, naming the item; the rest is then not begun.
-               BadValue if `f` cannot be sent to processes that are not forked
 
     Each process computes with one thread. Forked ones begin with the same random state: draw from a generator of the item's own.
 
-    >>> parallel(round, [1.26, 2.71], 1, n_workers=2, threadpool=True)
-    (#2) [1.3,2.7]
+    Args:
+        n_workers: By default `defaults.cpus` if you have set it, else the cores of this process; 0 does all of it
+            here.
+        progress: Show a bar; by default where somebody is looking.
+        method: How processes are started: "fork", "spawn" or "forkserver"; by default as Python does.
+        timeout: Seconds for all of it; what is being done then is waited for.
+        chunksize: Items that a process gets at a time: more for many small ones.
+
+    Raises:
+        BadItem: `f` raised an error that is not a `LayeredError`; names the item, and the rest is not started.
+        BadValue: `f` cannot be sent to processes that are not forked.
+
+    Examples:
+        >>> parallel(round, [1.26, 2.71], 1, n_workers=2, threadpool=True)
+        (#2) [1.3,2.7]
     """
     items, name = _items(f, items), getattr(f, "__qualname__", type(f).__name__)
     workers = min(_count(n_workers), len(items))
@@ -163,8 +169,9 @@ def _count(n_workers: Any) -> int:
 def rank_and_world() -> tuple[int, int]:
     """The number of this process, and how many there are; (0, 1) without `torch.distributed`.
 
-    >>> rank_and_world()
-    (0, 1)
+    Examples:
+        >>> rank_and_world()
+        (0, 1)
     """
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()

@@ -14,7 +14,8 @@ from layered.foundation.lists import L
 class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class of this system
     """A path with `ls`; everything else is `pathlib.Path`.
 
-    BASE_PATH  set it to show paths relative to it
+    Attributes:
+        BASE_PATH: Set it to show paths relative to it.
     """
 
     BASE_PATH: ClassVar[os.PathLike[str] | str | None] = None
@@ -27,9 +28,10 @@ class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class of
     ) -> L:
         """What is in the folder, sorted by name.
 
-        n_max      at most so many
-        file_type  only files of this MIME type: "image"
-        file_exts  only files with these suffixes: ".png"
+        Args:
+            n_max: At most so many.
+            file_type: Only files of this MIME type: "image".
+            file_exts: Only files with these suffixes: ".png".
         """
         wanted: set[str] | None = None
         if file_exts is not None:

@@ -14,14 +14,16 @@ from layered.foundation.transform import Transform, mk_transform
 class Pipeline:
     """Compose transforms by their `order` (stable); functions and classes are made transforms.
 
-    funcs      a transform, a function, a list of them, or None
-    split_idx  which split it works for: 0 training, 1 validation
-
     A member is found by its class (`pipeline.resize`); any other attribute is looked up in the members (`pipeline.vocab`).
 
-    >>> p = Pipeline([lambda x: x + 1, lambda x: 2 * x])
-    >>> p(1)
-    4
+    Args:
+        funcs: A transform, a function, a list of them, or None.
+        split_idx: Which split it works for: 0 training, 1 validation.
+
+    Examples:
+        >>> p = Pipeline([lambda x: x + 1, lambda x: 2 * x])
+        >>> p(1)
+        4
     """
 
     def __init__(self, funcs: Any = None, split_idx: int | None = None) -> None:

@@ -15,13 +15,15 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """A two-way table between names and objects.
 
-    what       what it holds, in words, for messages: "transform", "model builder"
+    Args:
+        what: What it holds, in words, for messages: "transform", "model builder".
 
-    >>> colours = Registry[int]("colour")
-    >>> colours.add("red", 1)
-    1
-    >>> colours.get("red"), colours.name_of(1)
-    (1, 'red')
+    Examples:
+        >>> colours = Registry[int]("colour")
+        >>> colours.add("red", 1)
+        1
+        >>> colours.get("red"), colours.name_of(1)
+        (1, 'red')
     """
 
     def __init__(self, what: str) -> None:
@@ -96,10 +98,13 @@ default_losses: Registry[Callable[..., Callable[..., Any]]] = Registry("kind of 
 def default_loss_for(kind: str | None, **details: Any) -> Callable[..., Any]:
     """A new loss for targets of this kind.
 
-    kind       "category", "multicategory", "regression" or "mask", as filled by `layered.nn.losses`;
-               `default_losses.add("ranking", RankingLoss)` adds another
-    details    passed to the loss's constructor
-    raises     CannotTrain if no loss is known for the kind
+    Args:
+        kind: "category", "multicategory", "regression" or "mask", as filled by `layered.nn.losses`;
+            `default_losses.add("ranking", RankingLoss)` adds another.
+        details: Passed to the loss's constructor.
+
+    Raises:
+        CannotTrain: If no loss is known for the kind.
     """
     if kind in default_losses:
         return default_losses.get(str(kind))(**details)
@@ -118,12 +123,13 @@ class Recorded:
     Only the call that the user wrote is recorded, not those of base classes inside it. Arguments are kept as they
     are, not copied: one that is changed in place later shows the change. An unknown keyword is refused with the nearest.
 
-    >>> class Scale(Recorded):
-    ...     def __init__(self, by, shift=0): self.by, self.shift = by, shift
-    >>> Scale(2).init_args
-    {'by': 2, 'shift': 0}
-    >>> Scale.from_init_args({"by": 3}).by
-    3
+    Examples:
+        >>> class Scale(Recorded):
+        ...     def __init__(self, by, shift=0): self.by, self.shift = by, shift
+        >>> Scale(2).init_args
+        {'by': 2, 'shift': 0}
+        >>> Scale.from_init_args({"by": 3}).by
+        3
     """
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
@@ -147,7 +153,8 @@ class Recorded:
     def from_init_args(cls, init_args: Mapping[str, Any]) -> Self:
         """Build an instance from what `init_args` gave, or from the part of it that differs from the defaults.
 
-        raises     BadArgument for a name that the constructor does not have
+        Raises:
+            BadArgument: For a name that the constructor does not have.
         """
         signature = constructor_signature(cls)
         refuse_unknown(init_args, signature.parameters, cls.__name__)

@@ -54,8 +54,9 @@ def _word(text: str) -> int:
 def key_of(*parts: int | str) -> int:
     """One 64-bit key (signed) from numbers and words, in order.
 
-    >>> key_of(42, "train", 0) == key_of(42, "train", 0), key_of(42, "train", 0) == key_of(42, "train", 1)
-    (True, False)
+    Examples:
+        >>> key_of(42, "train", 0) == key_of(42, "train", 0), key_of(42, "train", 0) == key_of(42, "train", 1)
+        (True, False)
     """
     key = 0
     for part in parts:
@@ -71,10 +72,13 @@ def sample_keys(key: int, positions: Tensor) -> Tensor:
 class Tickets:
     """What a sample or a batch draws with.
 
-    keys       int for one sample, int64 [batch] for a batch: one key a row
-    batch_key  the key for what a whole batch shares; the sample's own key for one sample
-    stage      what draws: item transforms (0), `before_batch` (1) and `after_batch` (2) draw apart under one key
-    drawn      how many draws were made under it, counted from a number that the stage has to itself
+    Args:
+        keys: Int for one sample, int64 [batch] for a batch: one key a row.
+        batch_key: The key for what a whole batch shares; the sample's own key for one sample.
+        stage: What draws: item transforms (0), `before_batch` (1) and `after_batch` (2) draw apart under one key.
+
+    Attributes:
+        drawn: How many draws were made under it, counted from a number that the stage has to itself.
     """
 
     __slots__ = ("batch_key", "drawn", "keys")
@@ -111,11 +115,12 @@ def drawing(tickets: Tickets) -> Iterator[Tickets]:
 def draw(low: float = 0.0, high: float = 1.0) -> float:
     """One number uniform in [low, high) for the current sample (or one for the whole batch).
 
-    >>> with drawing(Tickets(key_of(42, "doc"))):
-    ...     first = draw(), draw()
-    >>> with drawing(Tickets(key_of(42, "doc"))):
-    ...     first == (draw(), draw())
-    True
+    Examples:
+        >>> with drawing(Tickets(key_of(42, "doc"))):
+        ...     first = draw(), draw()
+        >>> with drawing(Tickets(key_of(42, "doc"))):
+        ...     first == (draw(), draw())
+        True
     """
     tickets = current_tickets()
     return low + (high - low) * (_mix(tickets.batch_key + tickets.number()) >> 40) * _UNIT
@@ -132,7 +137,8 @@ def draw_batch(
 ) -> Tensor:
     """Uniform numbers in [low, high), one row for each sample of the current batch: float32 [count, *size].
 
-    same       one row for the whole batch, repeated
+    Args:
+        same: One row for the whole batch, repeated.
     """
     tickets = current_tickets()
     if same:
@@ -164,7 +170,8 @@ def permutation(count: int, key: int) -> Tensor:
 def set_seed(seed: int, reproducible: bool = False) -> None:
     """Seed Python's, NumPy's and torch's global generators; every run seed of this library derives from torch's.
 
-    reproducible  also ask cuDNN for deterministic kernels
+    Args:
+        reproducible: Also ask cuDNN for deterministic kernels.
     """
     random.seed(seed)
     np.random.seed(seed % (1 << 32))

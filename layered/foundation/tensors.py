@@ -24,8 +24,9 @@ S = TypeVar("S", bound="TensorBase")
 def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
     """A tensor from numbers, lists, arrays, images, Series or frames; float64 becomes float32.
 
-    >>> tensor(1, 2, 3), tensor([1.5]).dtype
-    (tensor([1, 2, 3]), torch.float32)
+    Examples:
+        >>> tensor(1, 2, 3), tensor([1.5]).dtype
+        (tensor([1, 2, 3]), torch.float32)
     """
     if rest:
         x = (x, *rest)
@@ -46,15 +47,23 @@ def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
 def pca(x: Any, k: int = 2) -> Tensor:
     """The first `k` principal components of rows of numbers: where each row lies along the directions in which they vary most.
 
-    x          [row, number], of what `tensor` takes
-    k          how many, from 1 to the smaller of rows and numbers
-    returns    a plain float tensor [row, k] around 0, the component with the largest variance first; a component may come
-               out with its sign turned
-    raises     BadValue for what is no table of finite numbers; OutOfRange for another `k`
-    source     Pearson 1901; the right singular vectors of the centred rows
+    Args:
+        x: [row, number], of what `tensor` takes.
+        k: How many, from 1 to the smaller of rows and numbers.
 
-    >>> pca([[1.0, 1.0], [4.0, 5.0], [7.0, 9.0]], 1).abs().round().tolist()
-    [[5.0], [0.0], [5.0]]
+    Returns:
+        A plain float tensor [row, k] around 0, the component with the largest variance first; a component may come
+            out with its sign turned.
+
+    Raises:
+        BadValue: For what is no table of finite numbers.
+        OutOfRange: For another `k`.
+
+    Source: Pearson 1901; the right singular vectors of the centred rows
+
+    Examples:
+        >>> pca([[1.0, 1.0], [4.0, 5.0], [7.0, 9.0]], 1).abs().round().tolist()
+        [[5.0], [0.0], [5.0]]
     """
     rows: Tensor = plain(x if isinstance(x, Tensor) else tensor(x))
     rows = rows if rows.dtype is torch.float64 else rows.float()
@@ -104,11 +113,13 @@ def _mark(x: Tensor, kind: type[S], meta: dict[str, Any]) -> S:
 class TensorBase(Tensor):
     """A tensor whose class is its meaning; class and attributes survive operations, copies and pickling.
 
-    x          anything `tensor` takes
-    meta       attributes that travel with it
+    Args:
+        x: Anything `tensor` takes.
+        meta: Attributes that travel with it.
 
-    >>> TensorImage([[1, 2]]) + 1
-    TensorImage([[2, 3]])
+    Examples:
+        >>> TensorImage([[1, 2]]) + 1
+        TensorImage([[2, 3]])
     """
 
     def __new__(cls: type[S], x: Any, **meta: Any) -> S:

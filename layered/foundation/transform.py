@@ -46,19 +46,23 @@ def _is_foreign_module(name: str) -> bool:
 class Transform(Recorded, metaclass=OverloadMeta):
     """A step that can be undone, with code picked by the type of what it is given.
 
-    enc, dec   plain functions to encode and decode with, in place of methods; the annotation of `enc`'s first parameter
-               says what it applies to (everything, if it has none)
-    split_idx  0: training items only, 1: validation items only, None: both
-    order      where it stands in a `Pipeline`: smaller first
-
     Tuples are taken element by element; elements whose type has no overload pass through untouched; named tuples are
     one element. The result takes the input's type back, unless the overload's return annotation says otherwise
     (`-> None`: as it is).
 
-    >>> @Transform
-    ... def double(x: int): return 2 * x
-    >>> double((1, 2.5, "a"))
-    (2, 2.5, 'a')
+    Args:
+        enc: Plain functions to encode and decode with, in place of methods; the annotation of `enc`'s first parameter
+            says what it applies to (everything, if it has none).
+        dec: Plain functions to encode and decode with, in place of methods; the annotation of `enc`'s first parameter
+            says what it applies to (everything, if it has none).
+        split_idx: 0: training items only, 1: validation items only, None: both.
+        order: Where it stands in a `Pipeline`: smaller first.
+
+    Examples:
+        >>> @Transform
+        ... def double(x: int): return 2 * x
+        >>> double((1, 2.5, "a"))
+        (2, 2.5, 'a')
     """
 
     order: float = 0
@@ -205,8 +209,10 @@ class DisplayedTransform(Transform):
 class RandTransform(Transform):
     """A random transform: `before_call` draws once, so that all elements of a tuple are treated alike.
 
-    p          the share of calls that apply it
     Draws come from the ticket of the sample; a call works on a copy, so calls from several threads do not mix.
+
+    Args:
+        p: The share of calls that apply it.
     """
 
     split_idx: int | None = 0
@@ -237,7 +243,8 @@ def mk_transform(f: Any) -> Transform:
 def made(kind: type[Transform]) -> Transform:
     """An instance of a class that was given in place of one: `Resize` for `Resize(224)`.
 
-    raises     BadArgument for a class that cannot do without arguments
+    Raises:
+        BadArgument: For a class that cannot do without arguments.
     """
     try:
         constructor_signature(kind).bind()

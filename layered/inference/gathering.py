@@ -18,16 +18,18 @@ from layered.nn import NoneReduce
 class GatherPredsCallback(Callback):
     """Keeps the predictions and targets of a validation pass, on the CPU; each pass begins anew.
 
-    with_input   keep the inputs too
-    with_loss    keep the loss of every item
-    save_preds   write the predictions to a file instead: see `WrittenColumn`
-    save_targs   the same for the targets
-    with_preds, with_targs    False leaves them out
-    concat_dim   the axis along which batches of predictions are joined
-    act          what turns the model's output into what is kept; by default it is kept as it is
-    decode       what turns it into a decision; None makes none
-
     After the pass `all_tensors()` gives what was kept, as one; `count` says of how many batches.
+
+    Args:
+        with_input: Keep the inputs too.
+        with_loss: Keep the loss of every item.
+        save_preds: Write the predictions to a file instead: see `WrittenColumn`.
+        save_targs: The same for the targets.
+        with_preds: False leaves them out.
+        with_targs: False leaves them out.
+        concat_dim: The axis along which batches of predictions are joined.
+        act: What turns the model's output into what is kept; by default it is kept as it is.
+        decode: What turns it into a decision; None makes none.
     """
 
     run_train = False
@@ -119,10 +121,11 @@ class KeptColumn:
 class WrittenColumn:
     """Batches in NumPy files that grow; memory holds one batch.
 
-    place      a file `….npy`, or a folder for `<name>.npy`. Outputs of several parts make a file each:
-               `preds.0.npy`, `preds.logits.npy`
-
     A file has its name only when it is complete; before, it is a `.tmp` beside it.
+
+    Args:
+        place: A file `….npy`, or a folder for `<name>.npy`. Outputs of several parts make a file each: `preds.0.npy`,
+            `preds.logits.npy`.
     """
 
     def __init__(self, place: str | os.PathLike[str], name: str) -> None:
@@ -150,7 +153,9 @@ class WrittenColumn:
 class ArrayFile:
     """A NumPy file that rows are appended to.
 
-    raises     BadValue for rows of another shape or dtype than the first ones; CannotSave if the disk refuses
+    Raises:
+        BadValue: For rows of another shape or dtype than the first ones.
+        CannotSave: If the disk refuses.
     """
 
     HEADER = 128  # bytes: room for any number of rows
@@ -221,8 +226,9 @@ def concat(batches: list[Any], dim: int = 0) -> Any:
 
     Tensors whose other axes differ, such as sequences of different lengths, become a list with one tensor an item.
 
-    >>> concat([(torch.zeros(2, 3), None), (torch.ones(1, 3), None)])[0].shape
-    torch.Size([3, 3])
+    Examples:
+        >>> concat([(torch.zeros(2, 3), None), (torch.ones(1, 3), None)])[0].shape
+        torch.Size([3, 3])
     """
     example = batches[0]
     if isinstance(example, (tuple, list)):

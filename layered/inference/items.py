@@ -18,7 +18,8 @@ from layered.loop import Loop
 def as_split(dl: TfmdDL, split_idx: int, **changes: Any) -> Any:
     """A loader over the same items, all of them, that treats them as the loader of another split does.
 
-    changes    as for `DataLoader.new`
+    Args:
+        changes: As for `DataLoader.new`.
     """
     dataset = copy.copy(dl.dataset)
     for tl in (columns := [copy.copy(tl) for tl in getattr(dataset, "tls", [])]):
@@ -44,7 +45,8 @@ def steady_loader(loop: Loop, ds_idx: int, dl: Any = None) -> Any:
 def batch_at(dl: Any, positions: Sequence[int]) -> Any:
     """One batch of the items at these positions of a steady loader.
 
-    raises     CannotTrain for a loader that gives its items only one after another
+    Raises:
+        CannotTrain: For a loader that gives its items only one after another.
     """
     if isinstance(dl, DataLoader) and dl.indexed:
         one = dl.new(num_workers=0, bs=len(positions), get_idxs=lambda: list(positions))
@@ -59,7 +61,8 @@ def batch_at(dl: Any, positions: Sequence[int]) -> Any:
 def items_at(dl: Any, positions: Iterable[int]) -> list[Any]:
     """The items at these positions as the data set has them: paths, rows of a table, samples.
 
-    raises     CannotTrain for a loader that gives its items only one after another
+    Raises:
+        CannotTrain: For a loader that gives its items only one after another.
     """
     if isinstance(dl, (list, tuple)):
         return [_row(dl, i) for i in positions]

@@ -81,23 +81,30 @@ def get_preds(
 ) -> tuple[Any, ...]:
     """Predictions over a loader, in the order of its items: `([inputs,] preds, targets [, decoded] [, losses])`.
 
-    ds_idx        which of the learner's loaders, with all its items: 1 validation, 0 training
-    dl            a loader of any make, in place of it; targets are None where its batches have none
-    with_decoded  also the decisions: class numbers, …
-    with_loss     also the loss of every item
-    act           in place of the loss's own activation; called with the model's output for each batch
-    inner         run inside a fit's events
-    reorder       take the items of a shuffled or sorted loader in the order of its data set
-    save_preds    write the predictions to a file in place of memory, batch by batch: a folder, for its `preds.npy`, or
-                  a file `….npy`. They are returned as a tensor that reads from it
-    save_targs    the same for the targets
-    with_preds, with_targs    False leaves None in their place
-    concat_dim    the axis along which batches of predictions are joined
-    returns       plain tensors on the CPU: preds float [item, ...], targets [item, ...]. Outputs of several parts keep
-                  their structure (tuple, dict); rows that differ in shape become a list with one tensor an item
-    raises        EmptySource for a loader without batches; CannotSave, and then no file is left
-
     Inputs are not kept unless asked for. `stream_preds` gives the same batch by batch.
+
+    Args:
+        ds_idx: Which of the learner's loaders, with all its items: 1 validation, 0 training.
+        dl: A loader of any make, in place of it; targets are None where its batches have none.
+        with_decoded: Also the decisions: class numbers, ….
+        with_loss: Also the loss of every item.
+        act: In place of the loss's own activation; called with the model's output for each batch.
+        inner: Run inside a fit's events.
+        reorder: Take the items of a shuffled or sorted loader in the order of its data set.
+        save_preds: Write the predictions to a file in place of memory, batch by batch: a folder, for its `preds.npy`,
+            or a file `….npy`. They are returned as a tensor that reads from it.
+        save_targs: The same for the targets.
+        with_preds: False leaves None in their place.
+        with_targs: False leaves None in their place.
+        concat_dim: The axis along which batches of predictions are joined.
+
+    Returns:
+        Plain tensors on the CPU: preds float [item, ...], targets [item, ...]. Outputs of several parts keep their
+            structure (tuple, dict); rows that differ in shape become a list with one tensor an item.
+
+    Raises:
+        EmptySource: For a loader without batches.
+        CannotSave: And then no file is left.
     """
     dl, order = in_order(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
     gather = GatherPredsCallback(
@@ -136,7 +143,9 @@ def stream_preds(
     The arguments are those of `get_preds`. The learner is busy until the iterator ends or is closed; `predict` may be
     called meanwhile.
 
-    raises        EmptySource for a loader without batches; CannotTrain if the learner did something else in between
+    Raises:
+        EmptySource: For a loader without batches.
+        CannotTrain: If the learner did something else in between.
     """
     dl, _ = in_order(loop, ds_idx, dl, reorder, natural=True)
     gather = GatherPredsCallback(
@@ -181,7 +190,8 @@ def _batch_by_batch(loop: Loop, dl: Any) -> Iterator[None]:
 def loader_of(loop: Loop, ds_idx: int) -> Any:
     """The `ds_idx`-th of the learner's loaders.
 
-    raises     BadValue where there is none
+    Raises:
+        BadValue: Where there is none.
     """
     try:
         dl = loop.dls[ds_idx]
@@ -204,7 +214,8 @@ def no_batch(dl: Any) -> EmptySource:
 def in_order(loop: Loop, ds_idx: int, dl: Any, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
     """The loader with all its items in the order of its data set, and a list that gets the order they come in instead.
 
-    natural    let no order of the loader's own be (by length, …), so that nothing is left to be put in order
+    Args:
+        natural: Let no order of the loader's own be (by length, …), so that nothing is left to be put in order.
     """
     given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
     order: list[Any] = []
@@ -281,10 +292,13 @@ class FetchPredsCallback(Callback):
 def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
     """The decoded target, the decision as a tensor, and the probabilities (or outputs) for one item.
 
-    item          what the inputs are made from: a path, an image, bytes, a row; several inputs as a tuple
-    rm_type_tfms  how many leading transforms it has behind it; judged by its type if not given
-    with_input    put the decoded input first
-    raises        BadItem where no batch, or no prediction, can be made of the item; ours keep their class
+    Args:
+        item: What the inputs are made from: a path, an image, bytes, a row; several inputs as a tuple.
+        rm_type_tfms: How many leading transforms it has behind it; judged by its type if not given.
+        with_input: Put the decoded input first.
+
+    Raises:
+        BadItem: Where no batch, or no prediction, can be made of the item; ours keep their class.
     """
     dl = list(getattr(loop.dls, "loaders", [loop.dls.train]))[:2][-1]
     dataset: Any = getattr(dl, "dataset", None)
@@ -369,8 +383,11 @@ def show_results(
 ) -> Any:
     """Show items of a loader with their targets and predictions.
 
-    shuffle    choose them at random, otherwise the first
-    raises     CannotTrain for a loader that does not know how its items are shown
+    Args:
+        shuffle: Choose them at random, otherwise the first.
+
+    Raises:
+        CannotTrain: For a loader that does not know how its items are shown.
     """
     given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
     if not hasattr(dl, "show_results"):

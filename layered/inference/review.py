@@ -23,12 +23,13 @@ Watch = Callable[[Any, Any, Any], None]
 class Review(Callback):
     """Keeps of each item of a validation pass its loss, and its prediction, target and decision as far as they are small.
 
-    act         what turns the model's output into the prediction; the loss's activation if None
-    keep_preds  False leaves out the predictions
-    only_small  keep what is one number, or one row of them, an item; False keeps all
-    watch       called with the predictions, targets and decisions of each batch
-
     After the pass `columns` has what was kept; None for what was not.
+
+    Args:
+        act: What turns the model's output into the prediction; the loss's activation if None.
+        keep_preds: False leaves out the predictions.
+        only_small: Keep what is one number, or one row of them, an item; False keeps all.
+        watch: Called with the predictions, targets and decisions of each batch.
     """
 
     run_train = False
@@ -66,7 +67,9 @@ class Review(Callback):
 def review(loop: Loop, dl: Any, **settings: Any) -> dict[str, Any]:
     """The columns that a `Review` keeps of one pass over `dl`.
 
-    raises     EmptySource for a loader without batches; BadValue where there are no targets, or no loss of one item
+    Raises:
+        EmptySource: For a loader without batches.
+        BadValue: Where there are no targets, or no loss of one item.
     """
     seen = Review(loop, **settings)
     with loop.validation_context(cbs=seen):
@@ -95,7 +98,8 @@ def losses_of_items(loss_func: Any, output: Any, targets: tuple[Any, ...]) -> Te
 
     Without a `loss_func` (the model computes its loss itself) it is the cross-entropy of the `logits`.
 
-    raises     BadValue where there is neither
+    Raises:
+        BadValue: Where there is neither.
     """
     if loss_func is None:
         scores = scores_of(output)

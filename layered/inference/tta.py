@@ -36,17 +36,23 @@ def tta(
 ) -> tuple[Any, Any]:
     """Predictions over `n` augmented passes and a plain one: `(preds, targets)`, in the order of the items.
 
-    ds_idx, dl   which items: as in `get_preds`. They are augmented as training items are
-    n            augmented passes; each draws differently, and the same again when this is called again
-    item_tfms    in place of the random item transforms of training, resizing among them; the others stay
-    batch_tfms   in place of the random batch transforms of training
-    beta         the result is (1 - beta) * mean of the augmented + beta * plain; None gives the pair (augmented, plain)
-                 in place of preds
-    use_max      the largest value of all passes instead
-    returns      as `get_preds`: preds float [item, ...]
-    raises       CannotTrain for a loader that has no transforms
+    Args:
+        ds_idx: Which items: as in `get_preds`. They are augmented as training items are.
+        dl: Which items: as in `get_preds`. They are augmented as training items are.
+        n: Augmented passes; each draws differently, and the same again when this is called again.
+        item_tfms: In place of the random item transforms of training, resizing among them; the others stay.
+        batch_tfms: In place of the random batch transforms of training.
+        beta: The result is (1 - beta) * mean of the augmented + beta * plain; None gives the pair (augmented, plain)
+            in place of preds.
+        use_max: The largest value of all passes instead.
 
-    source       He et al. 2015, arXiv:1512.03385 (ten crops); the blend as fastai users know it
+    Returns:
+        As `get_preds`: preds float [item, ...].
+
+    Raises:
+        CannotTrain: For a loader that has no transforms.
+
+    Source: He et al. 2015, arXiv:1512.03385 (ten crops); the blend as fastai users know it
     """
     dl = loader_of(loop, ds_idx) if dl is None else dl
     if not isinstance(dl, TfmdDL):

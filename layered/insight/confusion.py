@@ -51,9 +51,11 @@ class ConfusionInterpretation(Interpretation):
     ) -> Any:
         """Draw the confusion matrix and return its figure.
 
-        normalize  shares of each actual class, with `norm_dec` decimals, in place of counts
-        plot_txt   write the numbers into the cells; left out, like the names, where there are more than 60 classes
-        figure     for matplotlib's figure: `figsize`, `dpi`
+        Args:
+            normalize: Shares of each actual class, with `norm_dec` decimals, in place of counts.
+            plot_txt: Write the numbers into the cells; left out, like the names, where there are more than 60
+                classes.
+            figure: For matplotlib's figure: `figsize`, `dpi`.
         """
         matrix = self.confusion_matrix().astype(float)
         if normalize:
@@ -102,7 +104,8 @@ class ClassificationInterpretation(ConfusionInterpretation):
     def confusion_matrix(self) -> Matrix:
         """How many items of each class (row) were taken for each class (column): int64 [class, class].
 
-        raises     BadValue where items have several labels, several targets, or no classes
+        Raises:
+            BadValue: Where items have several labels, several targets, or no classes.
         """
         actual, predicted, count = self._classes()
         matrix: Matrix = torch.bincount(actual * count + predicted, minlength=count * count).numpy()
@@ -112,7 +115,8 @@ class ClassificationInterpretation(ConfusionInterpretation):
         """Of items with several labels, for each label [[absent and not predicted, absent and predicted],
         [there and not predicted, there and predicted]]: int64 [label, 2, 2].
 
-        raises     BadValue where an item has one class
+        Raises:
+            BadValue: Where an item has one class.
         """
         if not self._has_several_labels():
             raise BadValue("each item has one class", fix="confusion_matrix()")
@@ -179,7 +183,8 @@ class ClassificationInterpretation(ConfusionInterpretation):
 class SegmentationInterpretation(ConfusionInterpretation):
     """Which pixels a model gets right and wrong; of all items only losses and counts of pixels are kept.
 
-    matrix        int64 [class, class]: how many pixels of each class (row) were taken for each class (column)
+    Attributes:
+        matrix: Int64 [class, class]: how many pixels of each class (row) were taken for each class (column).
     """
 
     matrix: Matrix
@@ -197,7 +202,8 @@ class SegmentationInterpretation(ConfusionInterpretation):
     ) -> Self:
         """Predict the learner's loader `ds_idx` (1 is validation, 0 training), or `dl`, once.
 
-        ignore_index  pixels with this target do not count; by default those that the loss ignores
+        Args:
+            ignore_index: Pixels with this target do not count; by default those that the loss ignores.
         """
         dl = steady_loader(learn, ds_idx, dl)
         loss = getattr(learn.loss_func, "func", learn.loss_func)
@@ -219,7 +225,8 @@ class SegmentationInterpretation(ConfusionInterpretation):
 class PixelCounts:
     """Counts pairs of actual and predicted class over batches of masks.
 
-    classes    how many there are at least; 0 if not known
+    Args:
+        classes: How many there are at least; 0 if not known.
     """
 
     def __init__(self, classes: int, ignore_index: int | None) -> None:
@@ -229,7 +236,8 @@ class PixelCounts:
     def add(self, preds: Any, targs: Any, decoded: Any) -> None:
         """Count a batch: int [batch, height, width] each.
 
-        raises     BadValue for decisions that are no classes of the same pixels
+        Raises:
+            BadValue: For decisions that are no classes of the same pixels.
         """
         both = isinstance(targs, Tensor) and isinstance(decoded, Tensor)
         if not both or decoded.is_floating_point() or decoded.numel() != targs.numel():
@@ -258,20 +266,22 @@ class PixelCounts:
 class PixelScores:
     """How well each class of a confusion matrix is found; prints as a table.
 
-    matrix     int64 [class, class], actual classes as rows
-    names      of the classes
-
     Scores are float64 [class] in [0, 1], nan for a class that does not occur.
 
-    >>> PixelScores(np.array([[6, 2], [0, 2]]), ["ground", "road"])
-    ======================================
-    class   pixels  accuracy  IoU    Dice
-    ======================================
-    ground  8       0.750     0.750  0.857
-    road    2       1.000     0.500  0.667
-    mean            0.875     0.625  0.762
-    ======================================
-    80.0 % of 10 pixels are right
+    Args:
+        matrix: Int64 [class, class], actual classes as rows.
+        names: Of the classes.
+
+    Examples:
+        >>> PixelScores(np.array([[6, 2], [0, 2]]), ["ground", "road"])
+        ======================================
+        class   pixels  accuracy  IoU    Dice
+        ======================================
+        ground  8       0.750     0.750  0.857
+        road    2       1.000     0.500  0.667
+        mean            0.875     0.625  0.762
+        ======================================
+        80.0 % of 10 pixels are right
     """
 
     matrix: Matrix

@@ -22,9 +22,10 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)  # those that can b
 class Finding:
     """The answer to one question.
 
-    ok         nothing is wrong
-    seen       what was measured
-    fix        what to try, where something is wrong
+    Args:
+        ok: Nothing is wrong.
+        seen: What was measured.
+        fix: What to try, where something is wrong.
     """
 
     check: str
@@ -66,13 +67,19 @@ def doctor(learn: Loop, checks: Iterable[str | Check] | None = None) -> Diagnosi
     """Ask whether the first loss, the units, the gradients, the loader and the learning rate look right, and whether the
     model can learn one batch by heart; each question is a short mock fit, after which everything is as it was.
 
-    checks     names of `CHECKS`, or functions of the learner that return a `Finding`; all of `CHECKS` if None
-    returns    a `Diagnosis`: print it, or ask for `.ok`
-    raises     UnknownName for a check that there is not
+    Args:
+        checks: Names of `CHECKS`, or functions of the learner that return a `Finding`; all of `CHECKS` if None.
 
-    >>> from layered.testing.tiny import synth_learner
-    >>> doctor(synth_learner(lr=0.1)).ok
-    True
+    Returns:
+        A `Diagnosis`: print it, or ask for `.ok`.
+
+    Raises:
+        UnknownName: For a check that there is not.
+
+    Examples:
+        >>> from layered.testing.tiny import synth_learner
+        >>> doctor(synth_learner(lr=0.1)).ok
+        True
     """
     wanted = list(CHECKS) if checks is None else list(checks)
     for check in wanted:

@@ -18,16 +18,17 @@ plt = lazy("matplotlib.pyplot")
 class Interpretation:
     """What a model says of every item of a loader, from one pass over it.
 
-    dl         the loader, in the order of its items; training items are seen as validation items are, not augmented
-    losses     float [item]
-    preds      [item, ...]: probabilities, or outputs
-    targs      [item, ...]
-    decoded    [item, ...]: decisions
-    act        in place of the loss's activation
-
     Kept are the losses, and of the others what has at most one row of numbers an item; else they are None. Inputs are never
     kept: an item that is shown is made again. If its prediction was not kept, that is made again too, when it is first shown.
     `interp[idxs]` gives (inputs, preds, targs, decoded, losses) of the items at `idxs`.
+
+    Args:
+        dl: The loader, in the order of its items; training items are seen as validation items are, not augmented.
+        losses: Float [item].
+        preds: [item, ...]: probabilities, or outputs.
+        targs: [item, ...].
+        decoded: [item, ...]: decisions.
+        act: In place of the loss's activation.
     """
 
     def __init__(
@@ -57,10 +58,14 @@ class Interpretation:
     ) -> Self:
         """Predict the learner's loader `ds_idx` (1 is validation, 0 training), or `dl`, once.
 
-        dl          a loader of any make: ours, torch's, a list of batches
-        act         in place of the loss's activation; called with the model's output for each batch
-        keep_preds  False keeps no predictions, to save memory where there are thousands of classes
-        raises      EmptySource for a loader without batches; BadValue where there are no targets
+        Args:
+            dl: A loader of any make: ours, torch's, a list of batches.
+            act: In place of the loss's activation; called with the model's output for each batch.
+            keep_preds: False keeps no predictions, to save memory where there are thousands of classes.
+
+        Raises:
+            EmptySource: For a loader without batches.
+            BadValue: Where there are no targets.
         """
         dl = steady_loader(learn, ds_idx, dl)
         return cls(learn, dl, **review(learn, dl, act=act, keep_preds=keep_preds), act=act)
@@ -86,9 +91,12 @@ class Interpretation:
     def plot_top_losses(self, k: int | Sequence[int], largest: bool = True, **kwargs: Any) -> Any:
         """Show the items with the largest (smallest) losses.
 
-        k          how many, or which ranks: 5, or range(5, 10)
-        kwargs     for the body of the verb `plot_top_losses` that shows such items: `nrows`, `ncols`, `figsize`, …
-        raises     CannotTrain for a loader that does not know how its items are shown
+        Args:
+            k: How many, or which ranks: 5, or range(5, 10).
+            kwargs: For the body of the verb `plot_top_losses` that shows such items: `nrows`, `ncols`, `figsize`, ….
+
+        Raises:
+            CannotTrain: For a loader that does not know how its items are shown.
         """
         in_order = self.top_losses(None if isinstance(k, Iterable) else k, largest)[1]
         chosen = in_order[self._positions(k)] if isinstance(k, Iterable) else in_order
@@ -153,7 +161,8 @@ class RegressionInterpretation(Interpretation):
     def residuals(self) -> Tensor:
         """Prediction minus target: float [item, number].
 
-        raises     BadValue where predictions and targets are not as many numbers
+        Raises:
+            BadValue: Where predictions and targets are not as many numbers.
         """
         preds, targs = self.preds, self.targs
         if not (isinstance(preds, Tensor) and isinstance(targs, Tensor) and preds.numel() == targs.numel()):

@@ -43,10 +43,11 @@ ENDS_WITH = {  # the event that ends a stage
 class Profile:
     """What `profile` measured; prints as a table.
 
-    seconds    of each stage, for one batch on average
-    memory     bytes of parameters, buffers, gradients, the optimizer's state, a batch, the activations that the backward
-               pass needs, and on a GPU the peak of all
-    batches    how many were measured
+    Args:
+        seconds: Of each stage, for one batch on average.
+        memory: Bytes of parameters, buffers, gradients, the optimizer's state, a batch, the activations that the
+            backward pass needs, and on a GPU the peak of all.
+        batches: How many were measured.
     """
 
     seconds: dict[str, float]
@@ -92,16 +93,20 @@ class Profile:
 def profile(learn: Loop, n_batches: int = 20, warm_up: int = 3) -> Profile:
     """Measure where the time and the memory of a training step go, in a mock fit; afterwards everything is as it was.
 
-    n_batches  how many batches are measured, as far as an epoch has so many
-    warm_up    how many come before, unmeasured
-    returns    a `Profile`: print it, or plot it
-
     "data" is the wait for the loader (the transforms of a batch included), "transfer" the way to the device, "step" the
     optimizer and clearing the gradients, "loop" what is left. On a GPU each stage is waited for, so that its time is its own.
 
-    >>> from layered.testing.tiny import synth_learner
-    >>> profile(synth_learner(), n_batches=4).batches
-    4
+    Args:
+        n_batches: How many batches are measured, as far as an epoch has so many.
+        warm_up: How many come before, unmeasured.
+
+    Returns:
+        A `Profile`: print it, or plot it.
+
+    Examples:
+        >>> from layered.testing.tiny import synth_learner
+        >>> profile(synth_learner(), n_batches=4).batches
+        4
     """
     if n_batches < 1 or warm_up < 0:
         raise BadValue("profile wants batches to measure", got=f"n_batches={n_batches}, warm_up={warm_up}")

@@ -42,21 +42,27 @@ def grad_cam(
     A is the map of features [channel, height, width] that `layer` puts out for the image, w_c the mean over the map of the
     gradient of the class's score (before softmax) with respect to channel c. A map of zeros: nothing speaks for the class.
 
-    x          float [batch, channel, height, width], as the model sees it, normalised
-    layer      a module of the model, or its name; by default the last one that puts out a map of more than one place
-    target     the class: its number, one number for each image, or with a learner its label; by default that with the
-               largest score, of each image its own. A single output is its own class
-    upsample   as large as the image, bilinear, in place of the size of the map
-    returns    float [batch, height, width] in [0, 1], on the model's device
-    raises     BadValue where there is no such map, as in a vision transformer, or no scores [batch, class]
-
     The model runs in evaluation mode; modes, gradients, hooks, buffers and random generators are as before after it.
 
-    source     Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2
+    Args:
+        x: Float [batch, channel, height, width], as the model sees it, normalised.
+        layer: A module of the model, or its name; by default the last one that puts out a map of more than one place.
+        target: The class: its number, one number for each image, or with a learner its label; by default that with
+            the largest score, of each image its own. A single output is its own class.
+        upsample: As large as the image, bilinear, in place of the size of the map.
 
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
-    >>> grad_cam(model, torch.rand(2, 3, 32, 32), target=4).shape
-    torch.Size([2, 30, 30])
+    Returns:
+        Float [batch, height, width] in [0, 1], on the model's device.
+
+    Raises:
+        BadValue: Where there is no such map, as in a vision transformer, or no scores [batch, class].
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2
+
+    Examples:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> grad_cam(model, torch.rand(2, 3, 32, 32), target=4).shape
+        torch.Size([2, 30, 30])
     """
     model = learn_or_model if isinstance(learn_or_model, nn.Module) else learn_or_model.model
     model, x = unwrapped(model), _images(x, model)
@@ -118,7 +124,8 @@ def _cut_at(module: nn.Module) -> Iterator[list[Any]]:
 def last_map(model: nn.Module, x: Tensor) -> nn.Module:
     """The last module, in the order they end, that puts out a map of features with more than one place.
 
-    raises     BadValue if there is none, or if the model goes on with tokens [batch, token, channel] after it
+    Raises:
+        BadValue: If there is none, or if the model goes on with tokens [batch, token, channel] after it.
     """
     found: list[tuple[nn.Module, torch.Size]] = []
     handles = [
@@ -242,11 +249,17 @@ def show_grad_cam(
 ) -> Sequence[Any]:
     """Draw images, and over each what `grad_cam` says of it; the title is the class, and its probability.
 
-    items      what `predict` takes: a path, an image, bytes; or a list of such
-    layer, target   as for `grad_cam`
-    alpha      how much the map covers the image where it is 1; where it is 0 the image is as it is
-    returns    the axes
-    raises     CannotTrain for loaders that do not know how an item becomes a batch
+    Args:
+        items: What `predict` takes: a path, an image, bytes; or a list of such.
+        layer: As for `grad_cam`.
+        target: As for `grad_cam`.
+        alpha: How much the map covers the image where it is 1; where it is 0 the image is as it is.
+
+    Returns:
+        The axes.
+
+    Raises:
+        CannotTrain: For loaders that do not know how an item becomes a batch.
     """
     if not hasattr(learn.dls, "test_dl") or not hasattr(learn.dls.train, "decode_batch"):
         raise CannotTrain(

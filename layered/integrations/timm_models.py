@@ -23,7 +23,9 @@ def _timm(name: str) -> Any:
 class TimmBody(nn.Module):
     """A timm model without its classifier.
 
-    needs_pool  True: gives feature maps [batch, channel, height, width], to be pooled by the head; False: pooled features
+    Attributes:
+        needs_pool: True: gives feature maps [batch, channel, height, width], to be pooled by the head; False: pooled
+            features.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -54,10 +56,13 @@ def timm_names() -> list[str]:
 def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any = None, **model_args: Any) -> TimmBody:
     """The timm model `name` without its classifier.
 
-    n_in        channels of its images; pretrained first layers are adapted
-    pretrained  with trained weights: from an installed package that brings them, else downloaded
-    weights     a file or a state dict to take them from
-    raises      UnknownName with the nearest names, MissingDependency without timm, Offline where weights cannot be fetched
+    Args:
+        n_in: Channels of its images; pretrained first layers are adapted.
+        pretrained: With trained weights: from an installed package that brings them, else downloaded.
+        weights: A file or a state dict to take them from.
+
+    Raises:
+        UnknownName: With the nearest names, MissingDependency without timm, Offline where weights cannot be fetched.
     """
     timm = _timm(name)
     if not is_timm_model(name):
@@ -95,7 +100,8 @@ def _no_weights(name: str, reason: str) -> Offline:
 def _fetched_weights(timm: Any, name: str) -> str:
     """The file with a model's weights that an earlier download left on this machine.
 
-    raises     Offline if there is none; the network is not asked
+    Raises:
+        Offline: If there is none; the network is not asked.
     """
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.hf_hub_id:

@@ -19,10 +19,12 @@ from layered.loop.processes import unwrapped
 class LoaderPair:
     """A training and a validation loader of any make: torch's `DataLoader`, a list of batches, a generator.
 
-    valid      None trains without validation
+    Args:
+        valid: None trains without validation.
 
-    >>> LoaderPair([1, 2], None).train
-    [1, 2]
+    Examples:
+        >>> LoaderPair([1, 2], None).train
+        [1, 2]
     """
 
     def __init__(self, train: Iterable[Any], valid: Iterable[Any] | None = None) -> None:
@@ -142,7 +144,8 @@ def own_loss(output: Any) -> Any:
 def loss_of(loss_func: Callable[..., Any] | None, pred: Any, yb: tuple[Any, ...], training: bool) -> Any:
     """The loss of a batch: by `loss_func`, else the model's own; None where there are no targets.
 
-    raises     CannotTrain where there ought to be a loss and is none
+    Raises:
+        CannotTrain: Where there ought to be a loss and is none.
     """
     if loss_func is not None:
         return loss_func(pred, *yb) if yb else None
@@ -159,7 +162,8 @@ def loss_of(loss_func: Callable[..., Any] | None, pred: Any, yb: tuple[Any, ...]
 def reported(loss: Any) -> Tensor | None:
     """A copy of a loss without its history; None stays None.
 
-    raises     CannotTrain for what is no tensor
+    Raises:
+        CannotTrain: For what is no tensor.
     """
     if loss is None:
         return None

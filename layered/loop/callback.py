@@ -54,7 +54,8 @@ _CONTENTS = ((str,), (Mapping,), (set, frozenset), (list, tuple, deque, Tensor, 
 def check_state(cb: Any, name: Any, value: Any) -> None:
     """Refuse a name that is no attribute to set, and another kind of content than a collection or a text that is there.
 
-    raises     BadFile
+    Raises:
+        BadFile: A file that is truncated, edited or not what its name says.
     """
     there = getattr(type(cb), name, None) if isinstance(name, str) else None
     is_of_class = callable(there) or isinstance(there, property)
@@ -89,17 +90,22 @@ class Callback:
     callback: `Callback(after_batch=lambda cb: print(cb.loss))`. Reading an attribute that the callback lacks
     reads the learner's; to change the learner write `self.learn.loss_grad = …`.
 
-    order      callbacks hear an event in ascending order; equal ones in the order they were added
-    run        False mutes the callback until the end of the fit
-    run_train, run_valid    False mutes the events of single batches in training or validation
-    transient  attributes that a checkpoint leaves out, for they are made anew in each fit
-    raises     BadEvent, when the class is made, for a method that looks like an event and is none
+    Attributes:
+        order: Callbacks hear an event in ascending order; equal ones in the order they were added.
+        run: False mutes the callback until the end of the fit.
+        run_train: False mutes the events of single batches in training or validation.
+        run_valid: False mutes the events of single batches in training or validation.
+        transient: Attributes that a checkpoint leaves out, for they are made anew in each fit.
 
-    >>> class Count(Callback):
-    ...     def before_fit(self): self.count = 0
-    ...     def after_batch(self): self.count += 1
-    >>> Count().name
-    'count'
+    Raises:
+        BadEvent: When the class is made, for a method that looks like an event and is none.
+
+    Examples:
+        >>> class Count(Callback):
+        ...     def before_fit(self): self.count = 0
+        ...     def after_batch(self): self.count += 1
+        >>> Count().name
+        'count'
     """
 
     order: float = 0
@@ -172,7 +178,8 @@ class Callback:
         """Put back what `state_dict` gave; what had not changed then is as it was made. Parameters that the callback holds stay
         the same objects.
 
-        raises     BadFile, before anything changes, for what cannot be the state of this callback
+        Raises:
+            BadFile: Before anything changes, for what cannot be the state of this callback.
         """
         for name, value in state.items():
             check_state(self, name, value)
@@ -222,8 +229,9 @@ class Callback:
 def callbacks_of(cbs: Any) -> list[Callback]:
     """Callbacks from what `cbs=` accepts: None, an instance, a class (instantiated), or any collection of these.
 
-    >>> callbacks_of([Callback, None])
-    [Callback]
+    Examples:
+        >>> callbacks_of([Callback, None])
+        [Callback]
     """
     if cbs is None:
         return []

@@ -64,7 +64,8 @@ class Contexts(Listeners):
     def loss_not_reduced(self) -> Iterator[Self]:
         """The loss of every item in place of their mean, inside the `with`.
 
-        raises     BadValue for a loss without a `reduction`, as attribute or argument
+        Raises:
+            BadValue: For a loss without a `reduction`, as attribute or argument.
         """
         loss_func = self.loss_func
         if hasattr(loss_func, "reduction"):

@@ -30,8 +30,9 @@ class Moment(NamedTuple):
 class Duration:
     """So many "batches" (of training), "epochs", "seconds", or "times" that an event is heard.
 
-    >>> Duration.of("500 batches"), Duration.of("1.5 h").count, Duration.of(3).unit
-    (Duration(count=500, unit='batches'), 5400.0, 'times')
+    Examples:
+        >>> Duration.of("500 batches"), Duration.of("1.5 h").count, Duration.of(3).unit
+        (Duration(count=500, unit='batches'), 5400.0, 'times')
     """
 
     count: float
@@ -41,7 +42,8 @@ class Duration:
     def of(cls, given: Any) -> Duration:
         """A duration from what users write: "500 batches", "2 epochs", "10s", "30 min", "1.5 h", or a whole number of times.
 
-        raises     BadValue for anything else, for 0, and for parts of a batch or an epoch
+        Raises:
+            BadValue: For anything else, for 0, and for parts of a batch or an epoch.
         """
         if isinstance(given, Duration):
             return given
@@ -77,12 +79,13 @@ class Every:
     For callbacks of your own: make one in `__init__`, ask `if self.every.due(self.learn)` once in the handler of an event.
     A resumed fit is due when the uninterrupted one would have been.
 
-    >>> from layered.loop.state import State
-    >>> state, every = State(), Every("3 batches")
-    >>> due = []
-    >>> for state.train_iter in range(1, 8): due.append(every.due(state))
-    >>> due
-    [False, False, True, False, False, True, False]
+    Examples:
+        >>> from layered.loop.state import State
+        >>> state, every = State(), Every("3 batches")
+        >>> due = []
+        >>> for state.train_iter in range(1, 8): due.append(every.due(state))
+        >>> due
+        [False, False, True, False, False, True, False]
     """
 
     def __init__(self, every: int | str | Duration = 1) -> None:

@@ -123,7 +123,8 @@ class FunctionCallback(Callback):
     It is also the handle of what it listens for: `handle.remove()`, `learn.remove_cb(handle)`, or a `with` block, at the
     end of which it is removed.
 
-    raises     BadArgument where the function cannot be called with these arguments, with or without the learner
+    Raises:
+        BadArgument: Where the function cannot be called with these arguments, with or without the learner.
     """
 
     def __init__(

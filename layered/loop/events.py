@@ -84,10 +84,12 @@ _declared: dict[str, None] = dict.fromkeys(str(name) for name in Event)
 def declare_event(name: str) -> str:
     """Make `name` an event that callbacks may hear and `learn.emit(name)` may fire; returns the name.
 
-    raises     BadEvent for what no method can be called
+    Raises:
+        BadEvent: For what no method can be called.
 
-    >>> declare_event("after_generator")
-    'after_generator'
+    Examples:
+        >>> declare_event("after_generator")
+        'after_generator'
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise BadEvent("this is no name for an event", got=repr(name), expected="a name such as 'after_generator'")
@@ -103,7 +105,8 @@ def event_names() -> tuple[str, ...]:
 def check_event(name: str, where: str) -> None:
     """Refuse a `name` that the loop will never fire.
 
-    raises     BadEvent with the nearest event
+    Raises:
+        BadEvent: With the nearest event.
     """
     if name not in _declared:
         near = nearest(name, _declared, 1)

@@ -28,7 +28,8 @@ class Listeners(State):
     def emit(self, name: str) -> None:
         """Call whoever hears the event `name`, in ascending `order`.
 
-        raises     BadEvent for a name that is neither in `Event` nor declared
+        Raises:
+            BadEvent: For a name that is neither in `Event` nor declared.
         """
         heard = self._heard.get(name)
         if heard is None:
@@ -119,15 +120,23 @@ class Listeners(State):
 
             handle = learn.on("after_epoch", show)      # handle.remove() ends it; so does `with learn.on(…):`
 
-        every      how often: "100 batches", "2 epochs", "30 s", or a whole number of times that the event is heard
-        once       the first time that it is due, and no more
-        before     no more once so much of the fit is over; a whole number: only so many first times
-        after      not before so much of the fit is over; a whole number leaves out so many first times
-        when       asked with the learner each time that the rest agrees
-        order      among the callbacks; the recorder has 50
-        args, kwargs    for the function, after the learner
-        returns    a handle, or as a decorator the function itself
-        raises     BadEvent, BadValue or BadArgument, before anything changes
+        Args:
+            every: How often: "100 batches", "2 epochs", "30 s", or a whole number of times that the event is heard.
+            once: The first time that it is due, and no more.
+            before: No more once so much of the fit is over; a whole number: only so many first times.
+            after: Not before so much of the fit is over; a whole number leaves out so many first times.
+            when: Asked with the learner each time that the rest agrees.
+            order: Among the callbacks; the recorder has 50.
+            args: For the function, after the learner.
+            kwargs: For the function, after the learner.
+
+        Returns:
+            A handle, or as a decorator the function itself.
+
+        Raises:
+            BadEvent: Before anything changes.
+            BadValue: Before anything changes.
+            BadArgument: Before anything changes.
         """
         check_event(event, f"on('{event}')")
         for duration in (every, before, after):

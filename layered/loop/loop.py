@@ -42,23 +42,24 @@ ESSENTIAL_CALLBACKS: tuple[type[Callback], ...] = (TrainEvalCallback, Recorder, 
 class Loop(Contexts):
     """Trains `model` on `dls`. What happens when is in `Event`; what changes meanwhile is in `State`.
 
-    dls          `DataLoaders`, or a tuple (train, valid) of any loaders; valid may be None
-    loss_func    called as loss_func(pred, *targets); None takes the loaders' own, else the model's `output.loss`
-    opt_func     called as opt_func(parameter_groups, lr=lr); a partial that holds `lr` wins over `lr`. A dict gives parts
-                 of the model, named as its submodules, optimizers of their own: {"gen": Adam, "critic": SGD}
-    lr           default learning rate of `fit`, a number or a slice
-    splitter     model -> parameter groups, for freezing and discriminative rates
-    cbs          callbacks that stay: instances, classes, or lists of these
-    metrics      functions of (pred, target), `Metric`s, or torchmetrics'
-    path         where `save` puts its folder `model_dir`; the loaders' own path if None
-    wd           weight decay; None leaves the optimizer's default
-    wd_bn_bias   decay norm layers and biases too
-    train_bn     norm layers learn even where frozen
-    moms         momentum at the start, middle and end of a one-cycle fit
-    default_cbs  True for modes, recorder and plain tensors; False for none; or a list of your own
-    step         step(loop, batch) -> loss, in place of model(*xb), `after_pred` and loss_func; it may learn from several
-                 losses by itself with `loop.minimize`, and then returns what is to be reported
-    seed         what shuffling and augmentation of our loaders depend on; None leaves theirs
+    Args:
+        dls: `DataLoaders`, or a tuple (train, valid) of any loaders; valid may be None.
+        loss_func: Called as loss_func(pred, *targets); None takes the loaders' own, else the model's `output.loss`.
+        opt_func: Called as opt_func(parameter_groups, lr=lr); a partial that holds `lr` wins over `lr`. A dict gives
+            parts of the model, named as its submodules, optimizers of their own: {"gen": Adam, "critic": SGD}.
+        lr: Default learning rate of `fit`, a number or a slice.
+        splitter: Model -> parameter groups, for freezing and discriminative rates.
+        cbs: Callbacks that stay: instances, classes, or lists of these.
+        metrics: Functions of (pred, target), `Metric`s, or torchmetrics'.
+        path: Where `save` puts its folder `model_dir`; the loaders' own path if None.
+        wd: Weight decay; None leaves the optimizer's default.
+        wd_bn_bias: Decay norm layers and biases too.
+        train_bn: Norm layers learn even where frozen.
+        moms: Momentum at the start, middle and end of a one-cycle fit.
+        default_cbs: True for modes, recorder and plain tensors; False for none; or a list of your own.
+        step: step(loop, batch) -> loss, in place of model(*xb), `after_pred` and loss_func; it may learn from several
+            losses by itself with `loop.minimize`, and then returns what is to be reported.
+        seed: What shuffling and augmentation of our loaders depend on; None leaves theirs.
     """
 
     _saved: Any = None  # the checkpoint that this fit goes on from, until it has been restored
@@ -121,16 +122,22 @@ class Loop(Contexts):
     ) -> None:
         """Train for `n_epoch` passes over the training loader, validating after each.
 
-        lr           learning rate, a number or a slice over the parameter groups; the loop's own if None. With several
-                     optimizers also a dict by name
-        wd           weight decay of this and later fits
-        cbs          callbacks of this fit only
-        reset_opt    begin with a fresh optimizer
-        start_epoch  skip the epochs before it
-        n_iter       batches an epoch, for a training loader without length
-        checkpoint   a folder, or a `Checkpoint`, to write to during this fit
-        resume       "auto" goes on from the newest checkpoint in that folder; or another folder, or a file
-        raises       BadValue, EmptySource, CannotTrain or CannotRestore, before anything changes
+        Args:
+            lr: Learning rate, a number or a slice over the parameter groups; the loop's own if None. With several
+                optimizers also a dict by name.
+            wd: Weight decay of this and later fits.
+            cbs: Callbacks of this fit only.
+            reset_opt: Begin with a fresh optimizer.
+            start_epoch: Skip the epochs before it.
+            n_iter: Batches an epoch, for a training loader without length.
+            checkpoint: A folder, or a `Checkpoint`, to write to during this fit.
+            resume: "auto" goes on from the newest checkpoint in that folder; or another folder, or a file.
+
+        Raises:
+            BadValue: Before anything changes.
+            EmptySource: Before anything changes.
+            CannotTrain: Before anything changes.
+            CannotRestore: Before anything changes.
         """
         check_fit(n_epoch, start_epoch, n_iter, self.dls.train)
         cbs = [*callbacks_of(cbs), *([SkipToEpoch(start_epoch)] if start_epoch else [])]
@@ -240,8 +247,11 @@ class Loop(Contexts):
     def minimize(self, loss: Any, opt: str | None = None) -> Any:
         """Learn from a loss: its gradient and a step of the optimizer, with their events. Outside training, only note it.
 
-        opt        the name of one of several optimizers: it alone is stepped, from gradients of its parameters alone
-        returns    the loss as reported, without its history; None if there is none
+        Args:
+            opt: The name of one of several optimizers: it alone is stepped, from gradients of its parameters alone.
+
+        Returns:
+            The loss as reported, without its history; None if there is none.
         """
         if opt is not None:
             return minimize_with(self, opt, loss)
@@ -297,15 +307,21 @@ class Loop(Contexts):
     def save(self, file: Any, with_opt: bool = True) -> Path:
         """Write the weights (and the optimizer's state) to `path/model_dir/file.layered`; returns that path.
 
-        raises     CannotSave; what stood there before still stands
+        Raises:
+            CannotSave: What stood there before still stands.
         """
         return save_weights(self, file, with_opt)
 
     def load(self, file: Any, with_opt: bool = True, strict: bool = True, device: Any = None) -> Self:
         """Read weights written by `save`, or a `.pth` or `.safetensors` file of anybody's.
 
-        strict     every weight of the model must be in the file, and no other
-        raises     BadFile, UnsafeFile or CannotRestore with the names that differ; the model is then unchanged
+        Args:
+            strict: Every weight of the model must be in the file, and no other.
+
+        Raises:
+            BadFile: With the names that differ; the model is then unchanged.
+            UnsafeFile: With the names that differ; the model is then unchanged.
+            CannotRestore: With the names that differ; the model is then unchanged.
         """
         load_weights(self, file, with_opt, strict, device)
         return self

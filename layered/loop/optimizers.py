@@ -17,8 +17,11 @@ from layered.optim import GroupedOptimizer, OptimWrapper, discriminative, force_
 class Optimizers:
     """Several optimizers by name, saved, frozen and scheduled as one: `learn.opt["critic"]`.
 
-    hypers, param_groups, param_lists    those of all, one after the other
-    frozen_idx                           of each, by name
+    Attributes:
+        hypers: Those of all, one after the other.
+        param_groups: Those of all, one after the other.
+        param_lists: Those of all, one after the other.
+        frozen_idx: Of each, by name.
     """
 
     def __init__(self, opts: Mapping[str, GroupedOptimizer]) -> None:
@@ -95,7 +98,8 @@ class Optimizers:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave: all of it, or nothing.
 
-        raises     BadValue for the state of other optimizers
+        Raises:
+            BadValue: For the state of other optimizers.
         """
         if set(state) != set(self.opts):
             raise BadValue("the state is of other optimizers", got=", ".join(state), expected=", ".join(self.opts))
@@ -129,7 +133,8 @@ def recipe_of(opt: Any) -> Any:
 def spread(opt: Any, value: Any) -> list[Any]:
     """One value for each parameter group of `opt`: as in `discriminative`, or a dict by optimizer where there are several.
 
-    raises     BadValue where a dict leaves one out
+    Raises:
+        BadValue: Where a dict leaves one out.
     """
     if not isinstance(value, Mapping):
         return discriminative(value, len(opt.hypers))

@@ -44,7 +44,8 @@ def any_process(flag: bool) -> bool:
 def merge_metrics(metrics: Any) -> None:
     """Give the metrics of this process what those of the others have seen, in the order of the processes.
 
-    raises     BadValue for a metric that does not say what it keeps, and would be of this process alone
+    Raises:
+        BadValue: For a metric that does not say what it keeps, and would be of this process alone.
     """
     if rank_and_world()[1] == 1:
         return

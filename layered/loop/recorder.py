@@ -28,22 +28,27 @@ _KINDS: dict[str, type] = {  # of what the recorder computes with: the average, 
 class Recorder(Callback):
     """Records every training batch and every epoch. Nothing waits for the device until somebody reads a loss.
 
-    add_time       a column with the time of each epoch
-    train_metrics  compute the metrics on training batches too
-    valid_metrics  compute them on validation batches
-    beta           smoothing of the training loss: 0.98 * old + 0.02 * new, divided by 1 - 0.98^count;
-                   it runs through the epochs and begins anew with each fit
-
-    lrs, losses    of each training batch: learning rate (last group's), smooth loss
-    iters, epochs  batches done at the end of each epoch, and its number
-    values         of each epoch: what the columns `metric_names` hold, without epoch and time
-    log            the row of the epoch at hand
-    hps            of each training batch, by name, what a scheduled fit set
-
     `history` and `to_frame()` have the values by name. In several processes the values are those of all of them;
     `losses` are of this one.
 
-    raises     OutOfRange for a `beta` outside [0, 1)
+    Args:
+        add_time: A column with the time of each epoch.
+        train_metrics: Compute the metrics on training batches too.
+        valid_metrics: Compute them on validation batches.
+        beta: Smoothing of the training loss: 0.98 * old + 0.02 * new, divided by 1 - 0.98^count; it runs through the
+            epochs and begins anew with each fit.
+
+    Attributes:
+        lrs: Of each training batch: learning rate (last group's), smooth loss.
+        losses: Of each training batch: learning rate (last group's), smooth loss.
+        iters: Batches done at the end of each epoch, and its number.
+        epochs: Batches done at the end of each epoch, and its number.
+        values: Of each epoch: what the columns `metric_names` hold, without epoch and time.
+        log: The row of the epoch at hand.
+        hps: Of each training batch, by name, what a scheduled fit set.
+
+    Raises:
+        OutOfRange: For a `beta` outside [0, 1).
     """
 
     order = 50
@@ -223,9 +228,10 @@ class Recorder(Callback):
     ) -> Any:
         """Plot the smooth training loss by batch, and the validation loss at the end of each epoch; returns the axes.
 
-        skip_start   leave out the first batches
-        log          a logarithmic axis of losses
-        show_epochs  mark where epochs begin
+        Args:
+            skip_start: Leave out the first batches.
+            log: A logarithmic axis of losses.
+            show_epochs: Mark where epochs begin.
         """
         ax = plt.subplots()[1] if ax is None else ax
         ax.plot(range(skip_start, len(self.losses)), self.losses[skip_start:], label="train")
@@ -247,7 +253,8 @@ class Recorder(Callback):
     def plot_sched(self, keys: Any = None, figsize: tuple[float, float] | None = None) -> Any:
         """Plot what a scheduled fit set, batch by batch: the hypers named in `keys`, or all; returns the figure.
 
-        raises     UnknownName for a hyper that no schedule has set
+        Raises:
+            UnknownName: For a hyper that no schedule has set.
         """
         names = list(self.hps) if keys is None else [keys] if isinstance(keys, str) else list(keys)
         for name in names:
@@ -310,8 +317,9 @@ def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: t
 def format_time(seconds: float) -> str:
     """Seconds as mm:ss, or h:mm:ss.
 
-    >>> format_time(75), format_time(3700)
-    ('01:15', '1:01:40')
+    Examples:
+        >>> format_time(75), format_time(3700)
+        ('01:15', '1:01:40')
     """
     minutes, secs = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -34,12 +34,13 @@ class Trace:
     weights and the gradients of the model, and its mode. What changes between two handlers is the loop's own doing, under
     the event that is heard next.
 
-    >>> from layered.loop.callback import Callback
-    >>> from layered.loop.listeners import Listeners
-    >>> loop = Listeners().add_cbs(Callback(before_fit=lambda cb: setattr(cb.learn, "n_epoch", 5)))
-    >>> with loop.trace() as trace: loop.emit("before_fit")
-    >>> [(row.event, row.writer, row.name, row.old, row.new) for row in trace]
-    [('before_fit', 'Callback', 'n_epoch', '1', '5')]
+    Examples:
+        >>> from layered.loop.callback import Callback
+        >>> from layered.loop.listeners import Listeners
+        >>> loop = Listeners().add_cbs(Callback(before_fit=lambda cb: setattr(cb.learn, "n_epoch", 5)))
+        >>> with loop.trace() as trace: loop.emit("before_fit")
+        >>> [(row.event, row.writer, row.name, row.old, row.new) for row in trace]
+        [('before_fit', 'Callback', 'n_epoch', '1', '5')]
     """
 
     def __init__(self, loop: Any) -> None:

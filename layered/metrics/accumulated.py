@@ -27,10 +27,11 @@ class ActivationType:
 class Kept(Metric):
     """Base of metrics that keep what `prepare` makes of each batch, and hand all of it to `whole` in the end.
 
-    ignore_index  places whose target is this number are left out; there is one target a row then
-
     What is kept is moved to main memory every 256 batches, so that `update` hardly ever waits for the device.
     NaN among the predictions makes the value nan, with a warning.
+
+    Attributes:
+        ignore_index: Places whose target is this number are left out; there is one target a row then.
     """
 
     state = ("preds", "targs")
@@ -75,20 +76,22 @@ def _joined(kept: tuple[Tensor, ...]) -> Tensor:
 class AccumMetric(Kept):
     """A function of the predictions and targets of the whole pass; both stand on the CPU when it is called.
 
-    func           function of (predictions, targets), of (targets, predictions) with `invert_arg`
-    dim_argmax     take the index of the largest along this axis
-    activation     an `ActivationType`, applied along `dim_argmax` or the last axis
-    thresh         True where a prediction is at least this
-    to_np          hand NumPy arrays to the function
-    flatten        hand vectors to the function
-    name           its name in tables; the function's by default
-    ignore_index   places with this target are left out
-    kwargs         passed to the function
-
     Predictions in half precision are made float32. With `to_np`, NaN among them makes the value nan, with a warning.
 
-    >>> AccumMetric(lambda p, t: (p - t).abs().max(), name="worst")(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 1.0]))
-    3.0
+    Args:
+        func: Function of (predictions, targets), of (targets, predictions) with `invert_arg`.
+        dim_argmax: Take the index of the largest along this axis.
+        activation: An `ActivationType`, applied along `dim_argmax` or the last axis.
+        thresh: True where a prediction is at least this.
+        to_np: Hand NumPy arrays to the function.
+        flatten: Hand vectors to the function.
+        name: Its name in tables; the function's by default.
+        ignore_index: Places with this target are left out.
+        kwargs: Passed to the function.
+
+    Examples:
+        >>> AccumMetric(lambda p, t: (p - t).abs().max(), name="worst")(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 1.0]))
+        3.0
     """
 
     def __init__(
@@ -148,14 +151,17 @@ def skm_to_fastai(
 ) -> AccumMetric:
     """A metric of a function of scikit-learn's form: `func(targets, predictions)`, both NumPy vectors.
 
-    is_class    predictions are scores of classes on `axis`, and the function wants classes; with False it gets the numbers
-    thresh      the function wants yes or no: True where the (sigmoid of the) prediction is at least this
-    activation  an `ActivationType`; by default the sigmoid with `thresh` for classes, else none
-    kwargs      passed to `AccumMetric` (`flatten=False` for several labels) and on to the function
+    Args:
+        is_class: Predictions are scores of classes on `axis`, and the function wants classes; with False it gets the
+            numbers.
+        thresh: The function wants yes or no: True where the (sigmoid of the) prediction is at least this.
+        activation: An `ActivationType`; by default the sigmoid with `thresh` for classes, else none.
+        kwargs: Passed to `AccumMetric` (`flatten=False` for several labels) and on to the function.
 
-    >>> from sklearn.metrics import zero_one_loss
-    >>> float(skm_to_fastai(zero_one_loss)(torch.eye(2), torch.tensor([0, 0])))
-    0.5
+    Examples:
+        >>> from sklearn.metrics import zero_one_loss
+        >>> float(skm_to_fastai(zero_one_loss)(torch.eye(2), torch.tensor([0, 0])))
+        0.5
     """
     if activation is None:
         activation = ActivationType.Sigmoid if is_class and thresh is not None else ActivationType.No
@@ -194,15 +200,17 @@ def optim_metric(
 ) -> AccumMetric:
     """A metric that is the best value of `f(predictions, targets, argname=x)` for x within `bounds`.
 
-    tol        how close to the best x to come
-    do_neg     the best is the largest; with False the smallest
-    get_x      give (value, x)
-
     x is sought over the whole pass. The search (Brent 1973, chapter 5) finds a local optimum where there are several.
 
-    >>> def closeness(p, t, shift): return -((p + shift - t) ** 2).mean()
-    >>> best, shift = optim_metric(closeness, "shift", (0, 1), get_x=True)(torch.zeros(2), torch.full((2,), 0.25))
-    >>> round(shift, 2)
-    0.25
+    Args:
+        tol: How close to the best x to come.
+        do_neg: The best is the largest; with False the smallest.
+        get_x: Give (value, x).
+
+    Examples:
+        >>> def closeness(p, t, shift): return -((p + shift - t) ** 2).mean()
+        >>> best, shift = optim_metric(closeness, "shift", (0, 1), get_x=True)(torch.zeros(2), torch.full((2,), 0.25))
+        >>> round(shift, 2)
+        0.25
     """
     return AccumMetric(_Best(f, argname, bounds, tol, do_neg, get_x), flatten=False, name=f"opt_{function_name(f)}")

@@ -74,14 +74,16 @@ class Adapted(Metric):
 class ScorerMetric(Kept):
     """A scorer of scikit-learn's form: `scorer(estimator, X, targets)`, as `make_scorer` and `get_scorer` give.
 
-    name       its name in tables; by default that of the function behind it
-
     Logits of several classes become classes and probabilities (softmax), those of several labels yes or no (sigmoid, 0.5)
     and probabilities; anything else is a regression. Loss-like scorers are negative, as scikit-learn has it.
 
-    >>> from sklearn.metrics import get_scorer
-    >>> ScorerMetric(get_scorer("neg_mean_absolute_error"), "nmae")(torch.zeros(2), torch.tensor([1.0, 3.0]))
-    -2.0
+    Args:
+        name: Its name in tables; by default that of the function behind it.
+
+    Examples:
+        >>> from sklearn.metrics import get_scorer
+        >>> ScorerMetric(get_scorer("neg_mean_absolute_error"), "nmae")(torch.zeros(2), torch.tensor([1.0, 3.0]))
+        -2.0
     """
 
     def __init__(self, scorer: Callable[..., Any], name: str | None = None) -> None:

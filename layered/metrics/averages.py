@@ -25,11 +25,12 @@ def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
     A metric made of it adds up sums and counts, so its value is that of the whole pass however the batches were cut,
     also where what counts differs from batch to batch (ignored targets, the foreground of a mask).
 
-    >>> @mean_of
-    ... def positive_share(pred, targ):
-    ...     return (pred[targ > 0] > 0).sum(), (targ > 0).sum()
-    >>> positive_share(torch.tensor([1.0, -1.0, 2.0]), torch.tensor([1, 1, 0]))
-    tensor(0.5000)
+    Examples:
+        >>> @mean_of
+        ... def positive_share(pred, targ):
+        ...     return (pred[targ > 0] > 0).sum(), (targ > 0).sum()
+        >>> positive_share(torch.tensor([1.0, -1.0, 2.0]), torch.tensor([1, 1, 0]))
+        tensor(0.5000)
     """
 
     @wraps(sums)
@@ -73,7 +74,8 @@ class AvgMetric(Mean):
     For anything else (F1, a root, a rank correlation) it is an approximation that changes with the batch size; use a
     metric by state, or `AccumMetric`. Functions decorated with `mean_of` are exact, whatever they count.
 
-    func       function of (predictions, targets) → a number
+    Args:
+        func: Function of (predictions, targets) → a number.
     """
 
     def __init__(self, func: Callable[..., Any]) -> None:
@@ -151,8 +153,9 @@ class AvgSmoothLoss(Metric):
 class LossMetric(Mean):
     """The mean of a number that the loss keeps as an attribute, weighted by each batch's number of samples.
 
-    attr       the name of the attribute of `learn.loss_func`
-    nm         its name in tables; `attr` by default
+    Args:
+        attr: The name of the attribute of `learn.loss_func`.
+        nm: Its name in tables; `attr` by default.
     """
 
     def __init__(self, attr: str, nm: str | None = None) -> None:
@@ -172,10 +175,13 @@ class LossMetric(Mean):
 def LossMetrics(attrs: str | Iterable[str], nms: str | Iterable[str] | None = None) -> list[LossMetric]:
     """A `LossMetric` for each of several attributes.
 
-    attrs, nms  lists, or names with commas in between: "content,style"
+    Args:
+        attrs: Lists, or names with commas in between: "content,style".
+        nms: Lists, or names with commas in between: "content,style".
 
-    >>> [m.name for m in LossMetrics("content,style")]
-    ['content', 'style']
+    Examples:
+        >>> [m.name for m in LossMetrics("content,style")]
+        ['content', 'style']
     """
     attributes = _split(attrs)
     names = attributes if nms is None else _split(nms)
@@ -189,7 +195,8 @@ def _split(names: str | Iterable[str]) -> list[str]:
 class ValueMetric(Metric):
     """A number that something else keeps: `func()`, read at the end of each pass.
 
-    metric_name   its name in tables; the function's by default
+    Args:
+        metric_name: Its name in tables; the function's by default.
     """
 
     def __init__(self, func: Callable[[], Any], metric_name: str | None = None) -> None:

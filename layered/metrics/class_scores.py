@@ -39,20 +39,22 @@ class CountScore(Expression):
 class AveragedScore(CountScore):
     """Base of scores that each class has for itself; a derived class gives `score`.
 
-    labels       the classes to average over; by default those that occur in targets or predictions
-    pos_label    the class that counts as positive, where `average="binary"`
-    average      "binary"; "macro", the mean over classes; "weighted", the mean weighted by how often each class is the
-                 target; "micro", over all decisions; "auto", binary for two classes and macro for more; None, a value for
-                 each of `labels` (by default for every class of the predictions)
-
     `metric[1]` is the value of class 1, whatever the average.
 
-    >>> class Bias(AveragedScore):
-    ...     "How much more often a class is predicted than there."
-    ...     def score(self, hits, predicted, actual):
-    ...         return predicted / actual
-    >>> Bias(ClassCounts(), average=None)(torch.eye(2)[[0, 0, 1]], torch.tensor([0, 1, 1]))
-    tensor([2.0000, 0.5000], dtype=torch.float64)
+    Args:
+        labels: The classes to average over; by default those that occur in targets or predictions.
+        pos_label: The class that counts as positive, where `average="binary"`.
+        average: "binary"; "macro", the mean over classes; "weighted", the mean weighted by how often each class is
+            the target; "micro", over all decisions; "auto", binary for two classes and macro for more; None, a value
+            for each of `labels` (by default for every class of the predictions).
+
+    Examples:
+        >>> class Bias(AveragedScore):
+        ...     "How much more often a class is predicted than there."
+        ...     def score(self, hits, predicted, actual):
+        ...         return predicted / actual
+        >>> Bias(ClassCounts(), average=None)(torch.eye(2)[[0, 0, 1]], torch.tensor([0, 1, 1]))
+        tensor([2.0000, 0.5000], dtype=torch.float64)
     """
 
     over_all: ClassVar[bool] = False  # average over classes that occur nowhere, too
@@ -107,8 +109,9 @@ class AveragedScore(CountScore):
 def ratio(top: Tensor, bottom: Tensor, otherwise: float = 0.0) -> Tensor:
     """`top / bottom`, and `otherwise` where that is 0 / 0.
 
-    >>> ratio(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.0]))
-    tensor([0.5000, 0.0000])
+    Examples:
+        >>> ratio(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.0]))
+        tensor([0.5000, 0.0000])
     """
     return torch.where(bottom > 0, top / bottom, otherwise)
 
@@ -116,9 +119,12 @@ def ratio(top: Tensor, bottom: Tensor, otherwise: float = 0.0) -> Tensor:
 class ClassScore(AveragedScore):
     """Base of averaged scores of one class out of several: `AveragedScore` over `ClassCounts`.
 
-    axis          the axis of the classes in the predictions
-    ignore_index  targets with this index do not count
-    raises        BadValue for `average="binary"` with more than two classes; when read, for targets that are no class
+    Args:
+        axis: The axis of the classes in the predictions.
+        ignore_index: Targets with this index do not count.
+
+    Raises:
+        BadValue: For `average="binary"` with more than two classes; when read, for targets that are no class.
     """
 
     @checked
@@ -137,8 +143,9 @@ class ClassScore(AveragedScore):
 class Precision(ClassScore):
     """Of what was taken for a class, the share that is of it.
 
-    >>> Precision()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
-    0.5
+    Examples:
+        >>> Precision()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
+        0.5
     """
 
     _name = "precision_score"
@@ -168,7 +175,7 @@ class Jaccard(ClassScore):
 class FBeta(ClassScore):
     """The weighted harmonic mean of precision and recall; recall counts `beta` times as much.
 
-    source     van Rijsbergen 1979, chapter 7
+    Source: van Rijsbergen 1979, chapter 7
     """
 
     _name = "fbeta_score"
@@ -194,8 +201,9 @@ class FBeta(ClassScore):
 class F1Score(ClassScore):
     """The harmonic mean of precision and recall.
 
-    >>> F1Score()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
-    0.5
+    Examples:
+        >>> F1Score()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
+        0.5
     """
 
     _name = "f1_score"
@@ -212,7 +220,8 @@ def f_beta(beta: float, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tens
 class BalancedAccuracy(CountScore):
     """The mean recall over the classes that occur in the targets.
 
-    adjusted   0 for guessing, 1 for all right
+    Args:
+        adjusted: 0 for guessing, 1 for all right.
     """
 
     _name = "balanced_accuracy_score"
@@ -245,7 +254,7 @@ class HammingLoss(CountScore):
 class MatthewsCorrCoef(CountScore):
     """The correlation of predicted and true classes, in [-1, 1]; 0 where either is always the same class.
 
-    source     Gorodkin 2004, for more than two classes
+    Source: Gorodkin 2004, for more than two classes
     """
 
     _name = "matthews_corrcoef"
@@ -268,9 +277,11 @@ def matthews(hits: Tensor, predicted: Tensor, actual: Tensor, total: Tensor) -> 
 class CohenKappa(CountScore):
     """How much more often predictions and targets agree than by chance: 1 is always, 0 as by chance.
 
-    labels     the classes that count; by default all
-    weights    None; "linear" or "quadratic" for classes that are grades, where near misses count less
-    source     Cohen 1960
+    Args:
+        labels: The classes that count; by default all.
+        weights: None; "linear" or "quadratic" for classes that are grades, where near misses count less.
+
+    Source: Cohen 1960
     """
 
     _name = "cohen_kappa_score"

@@ -13,15 +13,21 @@ from layered.metrics.inputs import best_and_target, flatten_check, floats, misma
 def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of rows whose largest score stands at the target.
 
-    inp           scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest
-    targ          class indices [...]
-    ignore_index  targets with this index do not count
-    returns       a number in [0, 1]
-    raises        BadValue if there is not one target a row
+    Args:
+        inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest.
+        targ: Class indices [...].
+        ignore_index: Targets with this index do not count.
 
-    >>> import torch
-    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
-    tensor(0.5000)
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        BadValue: If there is not one target a row.
+
+    Examples:
+        >>> import torch
+        >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+        tensor(0.5000)
     """
     best, targ = best_and_target(inp, targ, axis)
     right = best == targ
@@ -32,9 +38,10 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | N
 def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of rows whose largest score stands elsewhere: `1 - accuracy`.
 
-    >>> import torch
-    >>> error_rate(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
-    tensor(0.5000)
+    Examples:
+        >>> import torch
+        >>> error_rate(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+        tensor(0.5000)
     """
     best, targ = best_and_target(inp, targ, axis)
     wrong = best != targ
@@ -45,11 +52,13 @@ def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int |
 def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of rows whose target is among the `k` largest scores.
 
-    raises     BadValue if there are fewer than `k` classes
+    Raises:
+        BadValue: If there are fewer than `k` classes.
 
-    >>> import torch
-    >>> top_k_accuracy(torch.tensor([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]]), torch.tensor([2, 0]), k=2)
-    tensor(0.5000)
+    Examples:
+        >>> import torch
+        >>> top_k_accuracy(torch.tensor([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]]), torch.tensor([2, 0]), k=2)
+        tensor(0.5000)
     """
     inp, targ = plain(inp), plain(targ)
     if not 0 < k <= inp.shape[axis]:
@@ -70,12 +79,14 @@ def accuracy_multi(
 ) -> Sums:
     """The share of right yes-or-no answers, over all rows and classes.
 
-    inp        logits, or probabilities with `sigmoid=False`, of the same shape as `targ`
-    thresh     yes where the probability is above it
+    Args:
+        inp: Logits, or probabilities with `sigmoid=False`, of the same shape as `targ`.
+        thresh: Yes where the probability is above it.
 
-    >>> import torch
-    >>> accuracy_multi(torch.tensor([[2.0, -2.0]]), torch.tensor([[1.0, 1.0]]))
-    tensor(0.5000)
+    Examples:
+        >>> import torch
+        >>> accuracy_multi(torch.tensor([[2.0, -2.0]]), torch.tensor([[1.0, 1.0]]))
+        tensor(0.5000)
     """
     inp, targ = flatten_check(inp, targ)
     inp = floats(inp)
@@ -89,13 +100,15 @@ def foreground_acc(
 ) -> Sums:
     """The share of the pixels outside the background whose class is right; nan where all is background.
 
-    inp        scores [batch, class, ...] with the classes on `axis`
-    targ       class indices [batch, ...]
-    bkg_idx    the class that is background
+    Args:
+        inp: Scores [batch, class, ...] with the classes on `axis`.
+        targ: Class indices [batch, ...].
+        bkg_idx: The class that is background.
 
-    >>> import torch
-    >>> foreground_acc(torch.tensor([[[0.0, 0.0, 9.0], [1.0, 1.0, 1.0]]]), torch.tensor([[0, 1, 1]]))
-    tensor(0.5000)
+    Examples:
+        >>> import torch
+        >>> foreground_acc(torch.tensor([[[0.0, 0.0, 9.0], [1.0, 1.0, 1.0]]]), torch.tensor([[0, 1, 1]]))
+        tensor(0.5000)
     """
     best, targ = best_and_target(inp, targ, axis)
     counts = targ != bkg_idx

@@ -22,9 +22,10 @@ def tally(index: Tensor, length: int) -> Tensor:
 
     Unlike `bincount` it never waits for the device.
 
-    >>> tally(torch.tensor([[0, 2, 2], [1, 1, 1]]), 3)
-    tensor([[1, 0, 2],
-            [0, 3, 0]])
+    Examples:
+        >>> tally(torch.tensor([[0, 2, 2], [1, 1, 1]]), 3)
+        tensor([[1, 0, 2],
+                [0, 3, 0]])
     """
     counts = torch.zeros(*index.shape[:-1], length, dtype=torch.int64, device=index.device)
     return counts.scatter_add_(-1, index, torch.ones_like(index))
@@ -33,11 +34,18 @@ def tally(index: Tensor, length: int) -> Tensor:
 class ClassCounts(Metric):
     """How often each class was hit, predicted and there, where one class out of several is predicted.
 
-    axis          the axis of the classes in the predictions
-    ignore_index  targets with this index do not count
-    two           refuse predictions of more than two classes
-    hits, predicted, actual   the tables, float64 [class]
-    raises        BadValue for predictions without scores for two classes or more; when read, for targets that are no class
+    Args:
+        axis: The axis of the classes in the predictions.
+        ignore_index: Targets with this index do not count.
+        two: Refuse predictions of more than two classes.
+
+    Attributes:
+        hits: The tables, float64 [class].
+        predicted: The tables, float64 [class].
+        actual: The tables, float64 [class].
+
+    Raises:
+        BadValue: For predictions without scores for two classes or more; when read, for targets that are no class.
     """
 
     state = ("counts",)
@@ -66,10 +74,13 @@ class ClassCounts(Metric):
 class LabelCounts(Metric):
     """How often each label was hit, predicted and there, where any number of labels is predicted.
 
-    thresh        a label is predicted where its probability is at least this
-    sigmoid       predictions are logits
-    ignore_index  targets that are this number do not count, label by label
-    cells         how many decisions were counted
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        ignore_index: Targets that are this number do not count, label by label.
+
+    Attributes:
+        cells: How many decisions were counted.
     """
 
     state = ("counts", "cells")
@@ -100,10 +111,13 @@ class LabelCounts(Metric):
 class ConfusionCounts(Metric):
     """How often each class (row) was taken for each other (column): float64 [class, class].
 
-    axis, ignore_index   as for `ClassCounts`
+    Args:
+        axis: As for `ClassCounts`.
+        ignore_index: As for `ClassCounts`.
 
-    >>> ConfusionCounts()(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1])).tolist()
-    [[1.0, 1.0], [0.0, 1.0]]
+    Examples:
+        >>> ConfusionCounts()(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1])).tolist()
+        [[1.0, 1.0], [0.0, 1.0]]
     """
 
     state = ("matrix",)

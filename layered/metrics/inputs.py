@@ -13,8 +13,9 @@ from layered.foundation import BadValue, find_bs, plain
 def flatten_check(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
     """Both as plain vectors; raises BadValue if they do not have the same number of elements.
 
-    >>> flatten_check(torch.zeros(2, 1), torch.ones(2))
-    (tensor([0., 0.]), tensor([1., 1.]))
+    Examples:
+        >>> flatten_check(torch.zeros(2, 1), torch.ones(2))
+        (tensor([0., 0.]), tensor([1., 1.]))
     """
     pred, targ = plain(pred), plain(targ)
     if pred.numel() != targ.numel():
@@ -25,7 +26,8 @@ def flatten_check(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
 def best_and_target(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
     """The class with the largest score, and the target in the same shape (an axis of size 1 may be missing in either).
 
-    raises     BadValue if there is not one target for each place in the predictions without `axis`
+    Raises:
+        BadValue: If there is not one target for each place in the predictions without `axis`.
     """
     pred, targ = plain(pred), plain(targ)
     best = pred.argmax(dim=axis)
@@ -63,8 +65,9 @@ def rows_of(batch: Any) -> int:
 def shown(batch: Any) -> str:
     """The type and shape of what a metric was given: "float32 [64, 10]".
 
-    >>> shown((torch.zeros(2, 3), [1]))
-    'float32 [2, 3], list'
+    Examples:
+        >>> shown((torch.zeros(2, 3), [1]))
+        'float32 [2, 3], list'
     """
     if isinstance(batch, tuple):
         return ", ".join(map(shown, batch))

@@ -44,8 +44,9 @@ class LabelScore(AveragedScore):
 class PrecisionMulti(LabelScore):
     """Of the rows that a label was predicted for, the share that have it.
 
-    >>> PrecisionMulti()(torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
-    0.75
+    Examples:
+        >>> PrecisionMulti()(torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
+        0.75
     """
 
     _name = "precision_score"

@@ -33,23 +33,28 @@ from layered.metrics.inputs import shown, wide
 class Metric:
     """One number about all predictions of a pass.
 
-    state      names of attributes that start at 0 (or at what the class sets them to, as `()`), and that are joined
-               with `+` when two metrics are merged
-
     A derived class gives `update` and `compute`. The older way, `accumulate(learn)` with `value` and `reset`, works too.
     Arithmetic, indexing and torch's functions make new metrics: `2 * p * r / (p + r)`, `torch.sqrt(m)`.
     Called with all predictions and targets, a metric gives their value and stays as it is.
-    raises     BadArgument when a class is made whose `state` is no tuple of names, or starts at something that could change
 
-    >>> class Bias(Metric):
-    ...     state = "total", "count"
-    ...     def update(self, pred, targ):
-    ...         self.total += (pred - targ).sum()
-    ...         self.count += len(targ)
-    ...     def compute(self):
-    ...         return self.total / self.count
-    >>> Bias()(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 1.0])), abs(-Bias()).name
-    (2.0, 'abs(-bias)')
+    Attributes:
+        state: Names of attributes that start at 0 (or at what the class sets them to, as `()`), and that are joined
+            with `+` when two metrics are merged.
+
+    Raises:
+        BadArgument: When a class is made whose `state` is no tuple of names, or starts at something that could
+            change.
+
+    Examples:
+        >>> class Bias(Metric):
+        ...     state = "total", "count"
+        ...     def update(self, pred, targ):
+        ...         self.total += (pred - targ).sum()
+        ...         self.count += len(targ)
+        ...     def compute(self):
+        ...         return self.total / self.count
+        >>> Bias()(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 1.0])), abs(-Bias()).name
+        (2.0, 'abs(-bias)')
     """
 
     state: ClassVar[tuple[str, ...]] = ()
@@ -203,10 +208,11 @@ class Metric:
 class Expression(Metric):
     """A metric computed from others; a part that stands in it twice takes in each batch once.
 
-    func       function of the values of `operands` (tensors in float64), and of those that are no metrics
-    binds      how strongly its sign binds, for parentheses in longer names
-
     Divisions by zero give inf or nan, as for tensors. Set `name` for a shorter one.
+
+    Args:
+        func: Function of the values of `operands` (tensors in float64), and of those that are no metrics.
+        binds: How strongly its sign binds, for parentheses in longer names.
     """
 
     def __init__(self, func: Callable[..., Any], operands: Sequence[Any], name: str | None, binds: int = 9) -> None:

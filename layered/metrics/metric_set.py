@@ -31,9 +31,10 @@ def register_metric(name: str, make: Callable[[], Metric]) -> None:
 
     After `register_metric("worst_class", make)` a learner takes `metrics="worst_class"`, as it takes "accuracy":
 
-    >>> import torch
-    >>> metric_named("accuracy")(torch.eye(2), torch.tensor([0, 0]))
-    0.5
+    Examples:
+        >>> import torch
+        >>> metric_named("accuracy")(torch.eye(2), torch.tensor([0, 0]))
+        0.5
     """
     metric_names.add(name, make)
 
@@ -41,10 +42,12 @@ def register_metric(name: str, make: Callable[[], Metric]) -> None:
 def metric_named(name: str) -> Metric:
     """A new metric of that name.
 
-    raises     UnknownName with the nearest names
+    Raises:
+        UnknownName: With the nearest names.
 
-    >>> metric_named("f1").name, metric_named("neg_log_loss").name
-    ('f1_score', 'neg_log_loss')
+    Examples:
+        >>> metric_named("f1").name, metric_named("neg_log_loss").name
+        ('f1_score', 'neg_log_loss')
     """
     if name in metric_names:
         return metric_names.get(name)()
@@ -130,11 +133,14 @@ def mk_metric(m: Any) -> Metric:
     """A metric of `m`: a `Metric`, its class, a function of (predictions, targets), a name, a torchmetrics object, a scorer.
 
     Names are those of `layered.metrics.metric_set`, and of scikit-learn's scorers.
-    raises     BadArgument for anything else, and UnknownName for an unknown name
 
-    >>> from layered.metrics.classification import accuracy
-    >>> mk_metric(accuracy), mk_metric("f1")
-    (AvgMetric(accuracy), F1Score(f1_score))
+    Raises:
+        BadArgument: For anything else, and UnknownName for an unknown name.
+
+    Examples:
+        >>> from layered.metrics.classification import accuracy
+        >>> mk_metric(accuracy), mk_metric("f1")
+        (AvgMetric(accuracy), F1Score(f1_score))
     """
     if isinstance(m, str):
         return metric_named(m)
@@ -163,12 +169,16 @@ def mk_metric(m: Any) -> Metric:
 class MetricSet:
     """Several metrics of one learner: own copies of what was given, and parts that they share updated once a batch.
 
-    metrics    what `mk_metric` takes, or a list of it; a mapping gives names
-    names      of each metric; one that stands there already gets a number
+    Args:
+        metrics: What `mk_metric` takes, or a list of it; a mapping gives names.
 
-    >>> from layered.metrics.class_scores import Precision, Recall
-    >>> MetricSet(["accuracy", {"p": Precision(), "r": Recall}]).names
-    ['accuracy', 'p', 'r']
+    Attributes:
+        names: Of each metric; one that stands there already gets a number.
+
+    Examples:
+        >>> from layered.metrics.class_scores import Precision, Recall
+        >>> MetricSet(["accuracy", {"p": Precision(), "r": Recall}]).names
+        ['accuracy', 'p', 'r']
     """
 
     def __init__(self, metrics: Any = None) -> None:

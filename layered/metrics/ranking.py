@@ -24,8 +24,9 @@ sk_metrics = lazy("sklearn.metrics")
 def class_probabilities(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
     """Probabilities as [row, class] in float32 or more, and targets as [row]; a single logit gives two classes.
 
-    >>> class_probabilities(torch.tensor([[0.0]]), torch.tensor([1]))
-    (tensor([[0.5000, 0.5000]]), tensor([1]))
+    Examples:
+        >>> class_probabilities(torch.tensor([[0.0]]), torch.tensor([1]))
+        (tensor([[0.5000, 0.5000]]), tensor([1]))
     """
     pred, targ = floats(plain(pred)), plain(targ)
     rows = pred[:, None] if pred.ndim == 1 else pred.movedim(axis, -1).reshape(-1, pred.shape[axis])
@@ -45,13 +46,16 @@ def only_two(probs: Tensor, what: str) -> Tensor:
 class RocAuc(Kept):
     """The area under the ROC curve: how often a row of a class is ranked above a row of another.
 
-    average      "macro", "weighted", "micro" (`multi_class="ovr"` only); None, a value for each class
-    max_fpr      for two classes: the part of the curve up to this rate of false positives, standardised
-    multi_class  "ovr", each class against the rest; "ovo", each pair of classes
-    source       Hand & Till 2001, for "ovo"
+    Args:
+        average: "macro", "weighted", "micro" (`multi_class="ovr"` only); None, a value for each class.
+        max_fpr: For two classes: the part of the curve up to this rate of false positives, standardised.
+        multi_class: "ovr", each class against the rest; "ovo", each pair of classes.
 
-    >>> RocAuc()(torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0, 1]))
-    1.0
+    Source: Hand & Till 2001, for "ovo"
+
+    Examples:
+        >>> RocAuc()(torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0, 1]))
+        1.0
     """
 
     _name = "roc_auc_score"
@@ -107,10 +111,12 @@ class RocAucBinary(RocAuc):
 class APScoreBinary(Kept):
     """Average precision for two classes: the precision at each rank of a positive, averaged.
 
-    pos_label  the class that counts as positive; its probability is what ranks
+    Args:
+        pos_label: The class that counts as positive; its probability is what ranks.
 
-    >>> APScoreBinary()(torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0, 1]))
-    1.0
+    Examples:
+        >>> APScoreBinary()(torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0, 1]))
+        1.0
     """
 
     _name = "average_precision_score"
@@ -144,7 +150,8 @@ class _LabelRanking(Kept):
 class RocAucMulti(_LabelRanking):
     """The area under the ROC curve of each of several labels, averaged ("macro", "micro", "weighted", "samples", None).
 
-    sigmoid    predictions are logits
+    Attributes:
+        sigmoid: Predictions are logits.
     """
 
     _name = "roc_auc_score"
@@ -156,7 +163,8 @@ class RocAucMulti(_LabelRanking):
 class APScoreMulti(_LabelRanking):
     """Average precision of each of several labels, averaged ("macro", "micro", "weighted", "samples", None).
 
-    sigmoid    predictions are logits
+    Attributes:
+        sigmoid: Predictions are logits.
     """
 
     _name = "average_precision_score"
@@ -169,7 +177,8 @@ class BrierScore(Mean):
     """The mean squared distance of the probabilities from what came true; 0 is best.
 
     Two classes: of the probability of one class, in [0, 1]. More: summed over the classes, in [0, 2].
-    source     Brier 1950
+
+    Source: Brier 1950
     """
 
     _name = "brier_score_loss"
@@ -190,8 +199,9 @@ class BrierScore(Mean):
 class BrierScoreMulti(Mean):
     """The mean squared distance of the probability of each label from what came true, over all rows and labels.
 
-    thresh     None, the probabilities count; else the decisions that are "yes" at this probability
-    sigmoid    predictions are logits
+    Args:
+        thresh: None, the probabilities count; else the decisions that are "yes" at this probability.
+        sigmoid: Predictions are logits.
     """
 
     _name = "brier_score_loss"

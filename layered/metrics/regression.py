@@ -23,8 +23,9 @@ sp_stats = lazy("scipy.stats")
 def mse(inp: Tensor, targ: Tensor) -> Sums:
     """Mean squared error, in squared units of the target.
 
-    >>> mse(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
-    tensor(2.)
+    Examples:
+        >>> mse(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
+        tensor(2.)
     """
     inp, targ = numbers(inp, targ)
     return F.mse_loss(inp, targ, reduction="sum"), len(targ)
@@ -47,7 +48,8 @@ def msle(inp: Tensor, targ: Tensor) -> Sums:
 class RootMeanSquare(Mean):
     """The root of the mean square, over the whole pass, of a function of predictions and targets.
 
-    error      function of two vectors → a vector
+    Args:
+        error: Function of two vectors → a vector.
     """
 
     def __init__(self, error: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> None:
@@ -76,11 +78,15 @@ exp_rmspe = RootMeanSquare(_relative_difference_of_exp, "exp_rmspe")
 class Moments(Metric):
     """Base of metrics that follow from the means and the spreads of two numbers a row.
 
-    pair       of predictions and targets: the two numbers, float64 [2, row]
-    count, mean, spread   rows; means [2]; sums of products of distances from the means [2, 2]
-
     Sums are kept around the running mean, so large offsets do not cost precision.
-    source     Chan, Golub & LeVeque 1983, for joining the means and spreads of two parts
+
+    Attributes:
+        pair: Of predictions and targets: the two numbers, float64 [2, row].
+        count: Rows; means [2]; sums of products of distances from the means [2, 2].
+        mean: Rows; means [2]; sums of products of distances from the means [2, 2].
+        spread: Rows; means [2]; sums of products of distances from the means [2, 2].
+
+    Source: Chan, Golub & LeVeque 1983, for joining the means and spreads of two parts
     """
 
     state = ("count", "mean", "spread")
@@ -130,8 +136,9 @@ class R2Score(_Explained):
 
     nan for a single row. Several numbers a row count as so many rows.
 
-    >>> round(R2Score()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 6.0])), 6)
-    0.357143
+    Examples:
+        >>> round(R2Score()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 6.0])), 6)
+        0.357143
     """
 
     _name = "r2_score"
@@ -152,8 +159,9 @@ class ExplainedVariance(_Explained):
 class PearsonCorrCoef(Moments):
     """How close to a line predictions and targets lie, in [-1, 1]; nan where either is constant.
 
-    >>> round(PearsonCorrCoef()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, 2.0, 1.0])), 6)
-    -1.0
+    Examples:
+        >>> round(PearsonCorrCoef()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, 2.0, 1.0])), 6)
+        -1.0
     """
 
     _name = "pearsonr"
@@ -167,8 +175,9 @@ class PearsonCorrCoef(Moments):
 class SpearmanCorrCoef(Kept):
     """How well the order of the predictions is that of the targets, in [-1, 1]; nan where either is constant.
 
-    >>> SpearmanCorrCoef()(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([1, 4, 5]))
-    1.0
+    Examples:
+        >>> SpearmanCorrCoef()(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([1, 4, 5]))
+        1.0
     """
 
     _name = "spearmanr"

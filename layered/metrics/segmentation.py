@@ -35,14 +35,19 @@ def _jaccard(hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
 class Dice(_Overlap):
     """Twice the pixels that both masks cover, over the pixels of each, for the second of two classes.
 
-    axis          the axis of the classes in the predictions [batch, class, height, width]
-    ignore_index  pixels with this target do not count
-    raises        BadValue for predictions of more than two classes
-    source        Dice 1945
+    Attributes:
+        axis: The axis of the classes in the predictions [batch, class, height, width].
+        ignore_index: Pixels with this target do not count.
 
-    >>> import torch
-    >>> Dice()(torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]]), torch.tensor([[1, 0, 0]]))
-    0.6666666666666666
+    Raises:
+        BadValue: For predictions of more than two classes.
+
+    Source: Dice 1945
+
+    Examples:
+        >>> import torch
+        >>> Dice()(torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]]), torch.tensor([[1, 0, 0]]))
+        0.6666666666666666
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -52,7 +57,8 @@ class Dice(_Overlap):
 class DiceMulti(_OverlapMulti):
     """`Dice` of each class that occurs in targets or predictions, averaged; `DiceMulti()[1]` is that of class 1.
 
-    average    "macro", the mean over classes; "micro"; "weighted"; None, a value for each class
+    Attributes:
+        average: "macro", the mean over classes; "micro"; "weighted"; None, a value for each class.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -62,7 +68,7 @@ class DiceMulti(_OverlapMulti):
 class JaccardCoeff(_Overlap):
     """The pixels that both masks cover, over those that either covers, for the second of two classes.
 
-    source     Jaccard 1901
+    Source: Jaccard 1901
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -72,7 +78,8 @@ class JaccardCoeff(_Overlap):
 class JaccardCoeffMulti(_OverlapMulti):
     """`JaccardCoeff` of each class that occurs in targets or predictions, averaged (mean intersection over union).
 
-    average    as for `DiceMulti`; `JaccardCoeffMulti()[1]` is the value of class 1
+    Attributes:
+        average: As for `DiceMulti`; `JaccardCoeffMulti()[1]` is the value of class 1.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:

@@ -20,14 +20,16 @@ from layered.metrics.inputs import floats, mismatch
 class Perplexity(Mean):
     """e to the mean loss of a token: among how many equally likely tokens the model hesitates.
 
-    axis          the axis of the tokens' scores, where predictions are given by hand
-    ignore_index  targets that do not count; use the loss's
-
     With a learner it is made of the loss that was computed anyway, which must be the mean over the tokens that count.
     Given predictions (logits) and targets, it computes the cross-entropy.
 
-    >>> round(Perplexity()(torch.zeros(3, 8), torch.tensor([0, 5, 7])), 4)
-    8.0
+    Args:
+        axis: The axis of the tokens' scores, where predictions are given by hand.
+        ignore_index: Targets that do not count; use the loss's.
+
+    Examples:
+        >>> round(Perplexity()(torch.zeros(3, 8), torch.tensor([0, 5, 7])), 4)
+        8.0
     """
 
     @checked
@@ -56,17 +58,20 @@ perplexity = Perplexity()
 class CorpusBLEUMetric(Kept):
     """How many of the runs of 1 to 4 tokens of the predicted texts stand in the true ones, over the whole corpus.
 
-    vocab_sz      taken for compatibility; tokens of any size are counted
-    axis          the axis of the tokens' scores in the predictions [text, position, token]
-    ignore_index  positions with this target are left out of both texts
-
     The geometric mean of the four shares, in [0, 1]. A position is predicted for each of the targets, so texts are equally
     long, and there is no penalty for brevity.
-    source     Papineni et al. 2002
 
-    >>> text = torch.tensor([[3, 1, 2, 4, 0]])
-    >>> CorpusBLEUMetric()(F.one_hot(text).float(), text)
-    1.0
+    Args:
+        vocab_sz: Taken for compatibility; tokens of any size are counted.
+        axis: The axis of the tokens' scores in the predictions [text, position, token].
+        ignore_index: Positions with this target are left out of both texts.
+
+    Source: Papineni et al. 2002
+
+    Examples:
+        >>> text = torch.tensor([[3, 1, 2, 4, 0]])
+        >>> CorpusBLEUMetric()(F.one_hot(text).float(), text)
+        1.0
     """
 
     _name = "corpus_bleu"

@@ -24,10 +24,12 @@ class SelfAttention(Module):
     """Each place of [batch, channel, ...] attends to all of them; starts as the identity (`gamma` is 0).
 
     x_j + gamma * Σ_i value(x_i) · softmax_i(query(x_i) · key(x_j)), queries and keys with an eighth of the channels
-    source     Zhang et al. 2019, arXiv:1805.08318
 
-    >>> SelfAttention(16)(torch.zeros(2, 16, 4, 4)).shape
-    torch.Size([2, 16, 4, 4])
+    Source: Zhang et al. 2019, arXiv:1805.08318
+
+    Examples:
+        >>> SelfAttention(16)(torch.zeros(2, 16, 4, 4)).shape
+        torch.Size([2, 16, 4, 4])
     """
 
     def __init__(self, n_channels: int) -> None:
@@ -48,7 +50,8 @@ class PooledSelfAttention2d(Module):
     """Self-attention of [batch, channel, height, width] whose keys and values are pooled to half the size.
 
     x + gamma * output(values · softmax(queriesᵀ · keys)); starts as the identity
-    source     Brock et al. 2019, arXiv:1809.11096
+
+    Source: Brock et al. 2019, arXiv:1809.11096
     """
 
     def __init__(self, n_channels: int) -> None:
@@ -70,8 +73,10 @@ class PooledSelfAttention2d(Module):
 class SimpleSelfAttention(Module):
     """Self-attention with one matrix and no softmax: x + gamma * (x · xᵀ) · conv(x), [batch, channel, ...].
 
-    sym        keep the matrix symmetric (then `ks` is 1)
-    source     https://github.com/sdoria/SimpleSelfAttention
+    Args:
+        sym: Keep the matrix symmetric (then `ks` is 1).
+
+    Source: https://github.com/sdoria/SimpleSelfAttention
     """
 
     def __init__(self, n_in: int, ks: int = 1, sym: bool = False) -> None:

@@ -60,9 +60,10 @@ def _start_norm(layer: Any, *, zero: bool) -> nn.Module:
 class LinBnDrop(RecordedSequential):
     """Batch norm, dropout and a linear layer; the linear layer (and the activation) first with `lin_first`.
 
-    bn         with batch norm; the linear layer then has no bias
-    p          share of numbers dropped; 0 leaves the dropout out
-    act        activation after the linear layer
+    Args:
+        bn: With batch norm; the linear layer then has no bias.
+        p: Share of numbers dropped; 0 leaves the dropout out.
+        act: Activation after the linear layer.
     """
 
     def __init__(
@@ -91,17 +92,20 @@ _INSTANCE = (NormType.Instance, NormType.InstanceZero)
 class ConvLayer(RecordedSequential):
     """A convolution, its normalisation and its activation, initialised to fit each other.
 
-    ni, nf     input and output channels
-    padding    (ks - 1) // 2 by default, which keeps the size at stride 1; 0 where transposed
-    bias       by default only without batch or instance norm
-    bn_1st     normalise before the activation
-    act_cls    makes the activation; None for none
-    init       function for the weights; "auto" picks by the activation
-    xtra       a module to put at the end
+    Args:
+        ni: Input and output channels.
+        nf: Input and output channels.
+        padding: (ks - 1) // 2 by default, which keeps the size at stride 1; 0 where transposed.
+        bias: By default only without batch or instance norm.
+        bn_1st: Normalise before the activation.
+        act_cls: Makes the activation; None for none.
+        init: Function for the weights; "auto" picks by the activation.
+        xtra: A module to put at the end.
 
-    >>> import torch
-    >>> ConvLayer(3, 8, stride=2)(torch.zeros(1, 3, 32, 32)).shape
-    torch.Size([1, 8, 16, 16])
+    Examples:
+        >>> import torch
+        >>> ConvLayer(3, 8, stride=2)(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 8, 16, 16])
     """
 
     def __init__(
@@ -159,13 +163,16 @@ def _normed_weight(conv: nn.Module, norm_type: NormType | None) -> nn.Module:
 class SimpleCNN(RecordedSequential):
     """Convolutions one after the other, then the mean over the picture: [batch, filters[0], h, w] → [batch, filters[-1]].
 
-    filters    channels before and after each convolution
-    kernel_szs, strides   of each convolution; 3 and 2 by default
-    bn         with batch norm, but after the last
+    Args:
+        filters: Channels before and after each convolution.
+        kernel_szs: Of each convolution; 3 and 2 by default.
+        strides: Of each convolution; 3 and 2 by default.
+        bn: With batch norm, but after the last.
 
-    >>> import torch
-    >>> SimpleCNN([3, 8, 4])(torch.zeros(2, 3, 16, 16)).shape
-    torch.Size([2, 4])
+    Examples:
+        >>> import torch
+        >>> SimpleCNN([3, 8, 4])(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 4])
     """
 
     def __init__(

@@ -39,11 +39,13 @@ class weightless(TorchFunctionMode):
 
     Those that are made of values are real: constructors look at them, and files do not hold what is computed from them.
 
-    most       raise BadValue when more tensors than so many are made by their size
+    Args:
+        most: Raise BadValue when more tensors than so many are made by their size.
 
-    >>> with weightless(): layer = torch.nn.Linear(10**6, 10**6)
-    >>> layer.weight.device
-    device(type='meta')
+    Examples:
+        >>> with weightless(): layer = torch.nn.Linear(10**6, 10**6)
+        >>> layer.weight.device
+        device(type='meta')
     """
 
     def __init__(self, most: float = math.inf) -> None:
@@ -98,11 +100,13 @@ for _name in [*_OTHERS.split(), *(f"{stem}{n}d" for stem in _DIMENSIONED.split()
 def describe_module(model: nn.Module) -> Node:
     """The model as data that JSON can hold: kinds and constructor arguments, no weights.
 
-    raises     NotExportable, naming the module, for a class that is not registered, for arguments that are not data, and
-               where a model built from the description would differ from this one (it was changed after construction)
+    Raises:
+        NotExportable: Naming the module, for a class that is not registered, for arguments that are not data, and
+            where a model built from the description would differ from this one (it was changed after construction).
 
-    >>> describe_module(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))["children"]["1"]
-    {'kind': 'torch.ReLU', 'args': {}}
+    Examples:
+        >>> describe_module(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))["children"]["1"]
+        {'kind': 'torch.ReLU', 'args': {}}
     """
     node = _Describer().node(model, "")
     again = _weightless(node)
@@ -114,8 +118,11 @@ def describe_module(model: nn.Module) -> Node:
 def rebuild_module(node: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None = None) -> nn.Module:
     """The model that `describe` described, with fresh weights.
 
-    shapes     the names and shapes that its `state_dict` must have; checked before memory is taken for it
-    raises     UnknownName for a kind that is not registered here, BadFile for anything else that is not a description
+    Args:
+        shapes: The names and shapes that its `state_dict` must have; checked before memory is taken for it.
+
+    Raises:
+        UnknownName: For a kind that is not registered here, BadFile for anything else that is not a description.
     """
     if shapes is not None:
         wanted = {name: torch.Size(shape) for name, shape in shapes.items()}
@@ -207,7 +214,8 @@ class _Describer:
 def constructor_args(module: nn.Module, path: str) -> dict[str, Any]:
     """The arguments that build a module like this one; `path` says in an error where it stands.
 
-    raises     NotExportable for a class that neither records its arguments nor keeps them as attributes
+    Raises:
+        NotExportable: For a class that neither records its arguments nor keeps them as attributes.
     """
     if isinstance(module, Recorded):
         return module.init_args

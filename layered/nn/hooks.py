@@ -26,8 +26,9 @@ def children_and_parameters(m: nn.Module) -> list[nn.Module]:
 def flatten_model(m: nn.Module) -> list[nn.Module]:
     """The modules of the tree that have no children, from first to last, and parameters that stand beside children.
 
-    >>> [type(layer).__name__ for layer in flatten_model(nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Tanh()))]
-    ['Linear', 'ReLU', 'Tanh']
+    Examples:
+        >>> [type(layer).__name__ for layer in flatten_model(nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Tanh()))]
+        ['Linear', 'ReLU', 'Tanh']
     """
     return [leaf for part in children_and_parameters(m) for leaf in flatten_model(part)] if has_children(m) else [m]
 
@@ -63,10 +64,12 @@ T = TypeVar("T")
 class Hook:
     """Calls `hook_func(module, input, output)` when `m` has run, and keeps what it returns in `stored`.
 
-    is_forward   False: after the backward pass, with the gradients of input and output as tuples
-    detach, cpu  hand over tensors without their history, and in main memory
-
     As a context manager it removes itself at the end.
+
+    Args:
+        is_forward: False: after the backward pass, with the gradients of input and output as tuples.
+        detach: Hand over tensors without their history, and in main memory.
+        cpu: Hand over tensors without their history, and in main memory.
     """
 
     def __init__(
@@ -146,11 +149,12 @@ def _the_output(module: nn.Module, input: Any, output: Any) -> Any:
 def hook_output(module: nn.Module, detach: bool = True, cpu: bool = False, grad: bool = False) -> Hook:
     """A hook that stores the output of `module`, or with `grad` the gradients of its outputs (a tuple).
 
-    >>> layer = nn.Linear(2, 3)
-    >>> with hook_output(layer) as hook:
-    ...     y = nn.Sequential(layer, nn.ReLU())(torch.ones(1, 2))
-    >>> hook.stored.shape
-    torch.Size([1, 3])
+    Examples:
+        >>> layer = nn.Linear(2, 3)
+        >>> with hook_output(layer) as hook:
+        ...     y = nn.Sequential(layer, nn.ReLU())(torch.ones(1, 2))
+        >>> hook.stored.shape
+        torch.Size([1, 3])
     """
     return Hook(module, _the_output, is_forward=not grad, detach=detach, cpu=cpu)
 
@@ -192,8 +196,9 @@ def dummy_eval(m: nn.Module, size: tuple[int, int] = (64, 64)) -> Any:
 def model_sizes(m: nn.Module, size: tuple[int, int] = (64, 64)) -> list[torch.Size]:
     """The shape of the output of each child of `m`, for one image of `size` (height, width).
 
-    >>> model_sizes(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU()), (9, 9))
-    [torch.Size([1, 8, 4, 4]), torch.Size([1, 8, 4, 4])]
+    Examples:
+        >>> model_sizes(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU()), (9, 9))
+        [torch.Size([1, 8, 4, 4]), torch.Size([1, 8, 4, 4])]
     """
     with hook_outputs(m.children()) as hooks:
         dummy_eval(m, size)
@@ -203,7 +208,8 @@ def model_sizes(m: nn.Module, size: tuple[int, int] = (64, 64)) -> list[torch.Si
 def num_features_model(m: nn.Module) -> int:
     """The number of channels that come out of a body, found by running it on ever larger images, up to 2048 pixels.
 
-    raises     BadValue if it runs on none of them
+    Raises:
+        BadValue: If it runs on none of them.
     """
     in_channels(m)  # raises here if there are no images to make
     failure: Exception | None = None

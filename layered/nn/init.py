@@ -52,10 +52,11 @@ def apply_leaf(m: nn.Module, f: Callable[[nn.Module], Any]) -> None:
 def apply_init(m: nn.Module, func: InitFunc = nn.init.kaiming_normal_) -> None:
     """Initialise all layers of `m` but the normalisations: weights with `func`, biases with 0.
 
-    >>> head = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
-    >>> apply_init(head, nn.init.ones_)
-    >>> head[1].weight.sum().item(), head[1].bias.sum().item()
-    (4.0, 0.0)
+    Examples:
+        >>> head = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+        >>> apply_init(head, nn.init.ones_)
+        >>> head[1].weight.sum().item(), head[1].bias.sum().item()
+        (4.0, 0.0)
     """
     apply_leaf(m, lambda layer: cond_init(layer, func))
 
@@ -63,7 +64,7 @@ def apply_init(m: nn.Module, func: InitFunc = nn.init.kaiming_normal_) -> None:
 def init_for(act: Any) -> InitFunc | None:
     """The initialisation that keeps the scale in front of an activation (module, class or function); None if unknown.
 
-    source     He et al. 2015, arXiv:1502.01852; Glorot & Bengio 2010
+    Source: He et al. 2015, arXiv:1502.01852; Glorot & Bengio 2010
     """
     kind = act if isinstance(act, type) else type(act)
     if issubclass(kind, _LIKE_RELU) or act in (F.relu, F.leaky_relu, F.silu, F.mish, F.gelu):
@@ -76,8 +77,9 @@ def init_linear(
 ) -> None:
     """Initialise a linear or convolutional layer for the activation that follows it.
 
-    init       "auto": by the activation, torch's own where there is none; None: torch's own
-    bias_std   standard deviation of the bias; 0 makes it zero
+    Args:
+        init: "auto": by the activation, torch's own where there is none; None: torch's own.
+        bias_std: Standard deviation of the bias; 0 makes it zero.
     """
     bias, weight = getattr(m, "bias", None), m.weight
     if isinstance(bias, Tensor):

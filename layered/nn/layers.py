@@ -21,11 +21,12 @@ class Module(Recorded, nn.Module):
 
     With a name (`@exportable("my.layer")`), such a class may stand in exported models.
 
-    >>> class Double(Module):
-    ...     def __init__(self): self.inner = nn.Linear(1, 1)
-    ...     def forward(self, x): return 2 * self.inner(x)
-    >>> len(list(Double().parameters()))
-    2
+    Examples:
+        >>> class Double(Module):
+        ...     def __init__(self): self.inner = nn.Linear(1, 1)
+        ...     def forward(self, x): return 2 * self.inner(x)
+        >>> len(list(Double().parameters()))
+        2
     """
 
     __jit_unused_properties__: ClassVar[list[str]] = ["init_args"]
@@ -50,10 +51,11 @@ class RecordedSequential(Recorded, nn.Sequential):
 def module(*fields: str, **defaults: Any) -> Callable[[Callable[..., Any]], type[Module]]:
     """Make a module out of its forward function; `fields` and `defaults` are its constructor arguments and attributes.
 
-    >>> @module("factor", shift=0.0)
-    ... def Scale(self, x): return x * self.factor + self.shift
-    >>> Scale(2.0)(torch.ones(1)), Scale(2.0, shift=1.0)
-    (tensor([2.]), Scale(factor=2.0, shift=1.0))
+    Examples:
+        >>> @module("factor", shift=0.0)
+        ... def Scale(self, x): return x * self.factor + self.shift
+        >>> Scale(2.0)(torch.ones(1)), Scale(2.0, shift=1.0)
+        (tensor([2.]), Scale(factor=2.0, shift=1.0))
     """
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(name, kind) for name in ("self", *fields)]
@@ -175,11 +177,13 @@ class ParameterModule(Module):
 class TimeDistributed(Module):
     """Apply `module` to each step of a sequence: [batch, time, ...] → [batch, time, ...].
 
-    tdim       the axis of time in inputs and outputs
-    low_mem    run step after step; else all steps at once, as one large batch
+    Args:
+        tdim: The axis of time in inputs and outputs.
+        low_mem: Run step after step; else all steps at once, as one large batch.
 
-    >>> TimeDistributed(nn.Conv2d(3, 8, 3))(torch.zeros(2, 5, 3, 10, 10)).shape
-    torch.Size([2, 5, 8, 8, 8])
+    Examples:
+        >>> TimeDistributed(nn.Conv2d(3, 8, 3))(torch.zeros(2, 5, 3, 10, 10)).shape
+        torch.Size([2, 5, 8, 8, 8])
     """
 
     def __init__(self, module: nn.Module, low_mem: bool = False, tdim: int = 1) -> None:
@@ -238,8 +242,9 @@ def inplace_relu() -> nn.ReLU:
 def sigmoid_range(x: Tensor, low: float, high: float) -> Tensor:
     """A sigmoid that goes from `low` to `high`.
 
-    >>> sigmoid_range(torch.zeros(1), 0, 5.5)
-    tensor([2.7500])
+    Examples:
+        >>> sigmoid_range(torch.zeros(1), 0, 5.5)
+        tensor([2.7500])
     """
     return torch.sigmoid(x) * (high - low) + low
 

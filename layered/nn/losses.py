@@ -22,15 +22,18 @@ from layered.foundation import BadValue, Recorded, default_losses, losses, names
 class BaseLoss(Recorded):
     """A torch loss that flattens what it is given, and says what its predictions mean.
 
-    loss_cls   the class of the loss, called with `args` and `kwargs`; or a loss that is made already
-    axis       the axis of the classes in the predictions
-    flatten    merge all other axes into one
-    floatify   make the targets floats
-    is_2d      the loss wants [rows, classes] (and [rows] or [rows, classes] as targets); else both become [numbers]
-
     Integer targets become int64. With `reduction="none"` the loss of each row of the flattened predictions comes back.
-    raises     BadValue if predictions and targets do not have the same number of rows, whole numbers are compared as if
-               they were shares of classes, or a target is no class that there is (on the CPU; a GPU tells it later)
+
+    Args:
+        loss_cls: The class of the loss, called with `args` and `kwargs`; or a loss that is made already.
+        axis: The axis of the classes in the predictions.
+        flatten: Merge all other axes into one.
+        floatify: Make the targets floats.
+        is_2d: The loss wants [rows, classes] (and [rows] or [rows, classes] as targets); else both become [numbers].
+
+    Raises:
+        BadValue: If predictions and targets do not have the same number of rows, whole numbers are compared as if
+            they were shares of classes, or a target is no class that there is (on the CPU; a GPU tells it later).
     """
 
     y_int = False
@@ -142,12 +145,14 @@ class _ClassLoss(_OneClass, BaseLoss):
 class CrossEntropyLossFlat(_ClassLoss):
     """Cross entropy of logits [..., class] with class indices [...], or with probabilities [..., class].
 
-    weight     a weight for each class, [class]
-    axis       the axis of the classes: 1 for segmentation, where logits are [batch, class, height, width]
-    ignore_index     targets with this index do not count
+    Args:
+        weight: A weight for each class, [class].
+        axis: The axis of the classes: 1 for segmentation, where logits are [batch, class, height, width].
+        ignore_index: Targets with this index do not count.
 
-    >>> CrossEntropyLossFlat()(torch.zeros(2, 5, 4), torch.ones(2, 5, dtype=torch.long))
-    tensor(1.3863)
+    Examples:
+        >>> CrossEntropyLossFlat()(torch.zeros(2, 5, 4), torch.ones(2, 5, dtype=torch.long))
+        tensor(1.3863)
     """
 
     def __init__(
@@ -173,7 +178,7 @@ class LabelSmoothingCrossEntropy(nn.CrossEntropyLoss):
 
     Logits are [batch, class, ...], as for torch's loss; the `Flat` form takes the classes on any axis.
 
-    source     Szegedy et al. 2016, arXiv:1512.00567, section 7
+    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7
     """
 
     y_int = True
@@ -209,8 +214,10 @@ class LabelSmoothingCrossEntropyFlat(_ClassLoss):
 class FocalLoss(nn.Module):
     """Cross entropy that counts less what is already right: `(1 - p)^gamma * -log p`, with p the target's probability.
 
-    weight     a factor for each class, [class]; the mean is over rows, whatever their weights
-    source     Lin et al. 2017, arXiv:1708.02002, equation 5
+    Args:
+        weight: A factor for each class, [class]; the mean is over rows, whatever their weights.
+
+    Source: Lin et al. 2017, arXiv:1708.02002, equation 5
     """
 
     y_int = True
@@ -249,11 +256,14 @@ class FocalLossFlat(_ClassLoss):
 class BCEWithLogitsLossFlat(BaseLoss):
     """Binary cross entropy of logits: any number of classes at once, each 0 or 1.
 
-    weight, pos_weight   a factor for each class, and for its positive targets, [class]; classes are on `axis`
-    thresh     the probability above which `decodes` says 1
+    Args:
+        weight: A factor for each class, and for its positive targets, [class]; classes are on `axis`.
+        pos_weight: A factor for each class, and for its positive targets, [class]; classes are on `axis`.
+        thresh: The probability above which `decodes` says 1.
 
-    >>> BCEWithLogitsLossFlat(pos_weight=[1.0, 3.0])(torch.zeros(1, 2), torch.tensor([[0, 1]]))
-    tensor(1.3863)
+    Examples:
+        >>> BCEWithLogitsLossFlat(pos_weight=[1.0, 3.0])(torch.zeros(1, 2), torch.tensor([[0, 1]]))
+        tensor(1.3863)
     """
 
     def __init__(
@@ -303,8 +313,9 @@ class BCELossFlat(_NumberLoss):
 class MSELossFlat(_NumberLoss):
     """Mean squared error; [batch, 1] and [batch] fit each other.
 
-    >>> MSELossFlat()(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
-    tensor(2.)
+    Examples:
+        >>> MSELossFlat()(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
+        tensor(2.)
     """
 
     torch_loss = nn.MSELoss
@@ -324,14 +335,17 @@ class DiceLoss(_OneClass, Recorded):
     1 - (2 * Σ p·t + smooth) / (Σ p + Σ t + smooth), with p the probabilities, t 1 where the class is and else 0,
     sums over the pixels; logits are [batch, class, ...], targets [batch, ...] of class indices.
 
-    axis       the axis of the classes
-    reduction  "sum" or "mean" over images and classes, or "none": [batch, class]
-    square_in_union   Σ p² in place of Σ p
-    ignore_index      pixels with this target do not count
-    source     Milletari et al. 2016, arXiv:1606.04797
+    Args:
+        axis: The axis of the classes.
+        reduction: "sum" or "mean" over images and classes, or "none": [batch, class].
+        square_in_union: Σ p² in place of Σ p.
+        ignore_index: Pixels with this target do not count.
 
-    >>> DiceLoss()(torch.tensor([[[9.0, -9.0], [-9.0, 9.0]]]), torch.tensor([[0, 1]])) < 1e-6
-    tensor(True)
+    Source: Milletari et al. 2016, arXiv:1606.04797
+
+    Examples:
+        >>> DiceLoss()(torch.tensor([[[9.0, -9.0], [-9.0, 9.0]]]), torch.tensor([[0, 1]])) < 1e-6
+        tensor(True)
     """
 
     def __init__(
@@ -370,11 +384,13 @@ class DiceLoss(_OneClass, Recorded):
 class NoneReduce:
     """The loss of each row in place of their mean, while the context lasts; the loss is as it was after it.
 
-    raises     BadValue for a loss that has no `reduction`
+    Raises:
+        BadValue: For a loss that has no `reduction`.
 
-    >>> with NoneReduce(nn.MSELoss()) as loss:
-    ...     loss(torch.zeros(2), torch.tensor([1.0, 2.0]))
-    tensor([1., 4.])
+    Examples:
+        >>> with NoneReduce(nn.MSELoss()) as loss:
+        ...     loss(torch.zeros(2), torch.tensor([1.0, 2.0]))
+        tensor([1., 4.])
     """
 
     def __init__(self, loss_func: Callable[..., Any]) -> None:

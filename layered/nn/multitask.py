@@ -15,16 +15,18 @@ from layered.foundation import BadValue, Recorded, losses as loss_registry
 class MultiTaskLoss(Recorded):
     """The weighted sum of a loss for each target; the outputs of the model are cut into a part for each.
 
-    losses     a loss for each target
-    sizes      how many outputs each target takes
-    weights    a factor for each loss; 1 by default
-
     `activation` and `decodes` give a tuple, a part for each target.
 
-    >>> import torch; from torch import nn
-    >>> loss = MultiTaskLoss([nn.CrossEntropyLoss(), nn.MSELoss()], [2, 1])
-    >>> loss(torch.zeros(4, 3), torch.zeros(4).long(), torch.ones(4, 1))
-    tensor(1.6931)
+    Args:
+        losses: A loss for each target.
+        sizes: How many outputs each target takes.
+        weights: A factor for each loss; 1 by default.
+
+    Examples:
+        >>> import torch; from torch import nn
+        >>> loss = MultiTaskLoss([nn.CrossEntropyLoss(), nn.MSELoss()], [2, 1])
+        >>> loss(torch.zeros(4, 3), torch.zeros(4).long(), torch.ones(4, 1))
+        tensor(1.6931)
     """
 
     def __init__(

@@ -43,7 +43,8 @@ class PoolType:
 class _AdaptiveConcatPool(Module):
     """The maximum and the mean of each channel: twice the channels, the maxima first.
 
-    size       the size of the result in each spatial dimension; 1 if None
+    Args:
+        size: The size of the result in each spatial dimension; 1 if None.
     """
 
     pools: ClassVar[tuple[type[nn.Module], type[nn.Module]]]
@@ -68,8 +69,9 @@ class AdaptiveConcatPool1d(_AdaptiveConcatPool):
 class AdaptiveConcatPool2d(_AdaptiveConcatPool):
     """[batch, channel, height, width] → [batch, 2 * channel, size, size]: maxima first, then means.
 
-    >>> AdaptiveConcatPool2d()(torch.tensor([[[[1.0, 3.0]]]])).flatten()
-    tensor([3., 2.])
+    Examples:
+        >>> AdaptiveConcatPool2d()(torch.tensor([[[[1.0, 3.0]]]])).flatten()
+        tensor([3., 2.])
     """
 
     pools = nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d

@@ -23,8 +23,9 @@ ActClass = Callable[[], nn.Module]
 class SequentialEx(Module):
     """Layers one after the other, each of which finds the input of the whole as `x.orig` of its own input.
 
-    >>> SequentialEx(nn.Linear(2, 2), nn.ReLU(), MergeLayer())(torch.zeros(1, 2)).shape
-    torch.Size([1, 2])
+    Examples:
+        >>> SequentialEx(nn.Linear(2, 2), nn.ReLU(), MergeLayer())(torch.zeros(1, 2)).shape
+        torch.Size([1, 2])
     """
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -89,8 +90,10 @@ class ProdLayer(Module):
 class SEModule(RecordedSequential):
     """Squeeze and excitation: each channel of [batch, ch, h, w] is scaled by what the means of all of them say.
 
-    reduction  how many times fewer channels there are in between (rounded up to a multiple of 8)
-    source     Hu et al. 2018, arXiv:1709.01507
+    Args:
+        reduction: How many times fewer channels there are in between (rounded up to a multiple of 8).
+
+    Source: Hu et al. 2018, arXiv:1709.01507
     """
 
     def __init__(self, ch: int, reduction: int, act_cls: ActClass = nn.ReLU) -> None:
@@ -110,20 +113,27 @@ class SEModule(RecordedSequential):
 class ResBlock(Module):
     """A residual layer: activation(convolutions(x) + short cut(x)).
 
-    expansion  1: two convolutions of `ks`; more: a bottleneck 1, ks, 1 with `expansion` times the channels around it
-    ni, nf     input and output channels, both times `expansion`
-    nh1, nh2   channels in between; `nf` (before expansion) by default
-    reduction  with squeeze and excitation, that many times fewer channels within
-    dw         depthwise: one group for each channel, in place of `groups`; `g2` are the groups of the last convolution
-    sa, sym    with simple self-attention, symmetric
-    pool       how the short cut follows the stride, before its convolution with `pool_first`
-    conv_args  passed to each `ConvLayer`
-
     The normalisation that ends the path starts at zero, so the layer starts as its short cut.
-    source     He et al. 2016, arXiv:1512.03385; He et al. 2019, arXiv:1812.01187 (the short cut of their ResNet-D)
 
-    >>> ResBlock(4, 16, 32, stride=2)(torch.zeros(1, 64, 8, 8)).shape
-    torch.Size([1, 128, 4, 4])
+    Args:
+        expansion: 1: two convolutions of `ks`; more: a bottleneck 1, ks, 1 with `expansion` times the channels around
+            it.
+        ni: Input and output channels, both times `expansion`.
+        nf: Input and output channels, both times `expansion`.
+        nh1: Channels in between; `nf` (before expansion) by default.
+        nh2: Channels in between; `nf` (before expansion) by default.
+        reduction: With squeeze and excitation, that many times fewer channels within.
+        dw: Depthwise: one group for each channel, in place of `groups`; `g2` are the groups of the last convolution.
+        sa: With simple self-attention, symmetric.
+        sym: With simple self-attention, symmetric.
+        pool: How the short cut follows the stride, before its convolution with `pool_first`.
+        conv_args: Passed to each `ConvLayer`.
+
+    Source: He et al. 2016, arXiv:1512.03385; He et al. 2019, arXiv:1812.01187 (the short cut of their ResNet-D)
+
+    Examples:
+        >>> ResBlock(4, 16, 32, stride=2)(torch.zeros(1, 64, 8, 8)).shape
+        torch.Size([1, 128, 4, 4])
     """
 
     def __init__(
@@ -194,7 +204,7 @@ def SEBlock(
 ) -> ResBlock:
     """A `ResBlock` with squeeze and excitation, as wide within as SENet-154.
 
-    source     Hu et al. 2018, arXiv:1709.01507
+    Source: Hu et al. 2018, arXiv:1709.01507
     """
     widths = {"nh1": nf * 2, "nh2": nf * expansion}
     return ResBlock(expansion, ni, nf, stride=stride, groups=groups, reduction=reduction, **{**widths, **kwargs})
@@ -212,7 +222,7 @@ def SEResNeXtBlock(
 ) -> ResBlock:
     """A `ResBlock` with squeeze and excitation and `groups` parallel paths, each `base_width` channels wide at nf = 64.
 
-    source     Xie et al. 2017, arXiv:1611.05431
+    Source: Xie et al. 2017, arXiv:1611.05431
     """
     width = math.floor(nf * (base_width / 64)) * groups
     return ResBlock(expansion, ni, nf, stride=stride, groups=groups, reduction=reduction, **{"nh2": width, **kwargs})
@@ -226,7 +236,7 @@ def SeparableBlock(expansion: int, ni: int, nf: int, reduction: int = 16, stride
 def icnr_init(x: Tensor, scale: int = 2, init: InitFunc = nn.init.kaiming_normal_) -> Tensor:
     """Weights like `x` ([out, in, h, w]) that make a pixel shuffle by `scale` start as nearest-neighbour enlargement.
 
-    source     Aitken et al. 2017, arXiv:1707.02937
+    Source: Aitken et al. 2017, arXiv:1707.02937
     """
     small = torch.empty(x.shape[0] // scale**2, *x.shape[1:], dtype=x.dtype, device=x.device)
     init(small)
@@ -237,12 +247,15 @@ def icnr_init(x: Tensor, scale: int = 2, init: InitFunc = nn.init.kaiming_normal
 class PixelShuffle_ICNR(RecordedSequential):
     """[batch, ni, h, w] → [batch, nf, scale * h, scale * w]: a convolution, then its channels become pixels.
 
-    nf         output channels; `ni` by default
-    blur       smooth the result with a 2x2 mean
-    source     Shi et al. 2016, arXiv:1609.05158; Sugawara et al. 2018, arXiv:1806.02658 (blur)
+    Args:
+        nf: Output channels; `ni` by default.
+        blur: Smooth the result with a 2x2 mean.
 
-    >>> PixelShuffle_ICNR(8, 4)(torch.zeros(1, 8, 5, 5)).shape
-    torch.Size([1, 4, 10, 10])
+    Source: Shi et al. 2016, arXiv:1609.05158; Sugawara et al. 2018, arXiv:1806.02658 (blur)
+
+    Examples:
+        >>> PixelShuffle_ICNR(8, 4)(torch.zeros(1, 8, 5, 5)).shape
+        torch.Size([1, 4, 10, 10])
     """
 
     def __init__(

@@ -33,7 +33,9 @@ class Row:
 class Summary:
     """What `module_summary` found; prints as a table.
 
-    total_params, trainable_params   each parameter counted once, however often it is used
+    Args:
+        total_params: Each parameter counted once, however often it is used.
+        trainable_params: Each parameter counted once, however often it is used.
     """
 
     model: str
@@ -74,24 +76,29 @@ class Summary:
 def module_summary(model: nn.Module, *xb: Any, groups: Sequence[Sequence[Tensor]] = (), **named: Any) -> Summary:
     """Run `model` on the inputs of one batch, and list every layer that ran.
 
-    xb, named  the inputs, passed by position and by name
-    groups     the parameter groups of the optimizer, to show which one a layer's parameters are in
-    returns    a row for each run of a module that has no children or has parameters of its own, in order of running
-
     The model runs in evaluation mode without gradients; modes, buffers and random generators are restored.
 
-    >>> print(module_summary(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), Tensor([[1, 2, 3]])))
-    Sequential (input shape: 1 x 3)
-    =====================================================
-    Layer (type)  Output shape  Param #  Trainable  FLOPs
-    =====================================================
-    0 (Linear)    1 x 4         16       True       24
-    1 (ReLU)      1 x 4
-    =====================================================
-    Total params:         16
-    Trainable params:     16
-    Non-trainable params: 0
-    Forward FLOPs:        24
+    Args:
+        xb: The inputs, passed by position and by name.
+        named: The inputs, passed by position and by name.
+        groups: The parameter groups of the optimizer, to show which one a layer's parameters are in.
+
+    Returns:
+        A row for each run of a module that has no children or has parameters of its own, in order of running.
+
+    Examples:
+        >>> print(module_summary(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), Tensor([[1, 2, 3]])))
+        Sequential (input shape: 1 x 3)
+        =====================================================
+        Layer (type)  Output shape  Param #  Trainable  FLOPs
+        =====================================================
+        0 (Linear)    1 x 4         16       True       24
+        1 (ReLU)      1 x 4
+        =====================================================
+        Total params:         16
+        Trainable params:     16
+        Non-trainable params: 0
+        Forward FLOPs:        24
     """
     rows: list[Row] = []
     counted: set[int] = set()

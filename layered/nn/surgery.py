@@ -27,13 +27,17 @@ def has_pool_type(m: nn.Module) -> bool:
 def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | None = None) -> nn.Module:
     """The body of `model`: what stands before its last pooling and its classifier.
 
-    cut        an int keeps `children[:cut]`; a function of the model returns its body; None keeps the children before the
-               last one that is or holds a pooling layer
-    raises     BadValue if nothing is left, or there is no pooling layer to cut at
+    Args:
+        cut: An int keeps `children[:cut]`; a function of the model returns its body; None keeps the children before
+            the last one that is or holds a pooling layer.
 
-    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
-    >>> len(cut_model(net)), len(cut_model(net, 1))
-    (2, 1)
+    Raises:
+        BadValue: If nothing is left, or there is no pooling layer to cut at.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        >>> len(cut_model(net)), len(cut_model(net, 1))
+        (2, 1)
     """
     if callable(cut):
         return cut(model)
@@ -59,9 +63,12 @@ def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | No
 def adapt_first_layer(model: nn.Module, n_in: int, pretrained: bool) -> nn.Module:
     """Let the first convolution of `model` take images of `n_in` channels; changes the model and returns it.
 
-    pretrained   derive the new weights from the old ones: 1 channel is the sum over the old; 2 are the first two times 1.5;
-                 more than 3 are the old ones and zeros; else the new layer starts afresh
-    raises       BadValue if the first convolution is grouped, or does not take 3 channels and `pretrained` is asked for
+    Args:
+        pretrained: Derive the new weights from the old ones: 1 channel is the sum over the old; 2 are the first two
+            times 1.5; more than 3 are the old ones and zeros; else the new layer starts afresh.
+
+    Raises:
+        BadValue: If the first convolution is grouped, or does not take 3 channels and `pretrained` is asked for.
     """
     name, old = _first_conv(model)
     if old.in_channels == n_in:

@@ -30,8 +30,9 @@ def params(model: nn.Module) -> list[nn.Parameter]:
 def trainable_params(model: nn.Module) -> list[nn.Parameter]:
     """The parameters of `model` that require a gradient.
 
-    >>> len(trainable_params(nn.Linear(2, 3)))
-    2
+    Examples:
+        >>> len(trainable_params(nn.Linear(2, 3)))
+        2
     """
     return [p for p in model.parameters() if p.requires_grad]
 
@@ -41,8 +42,9 @@ def norm_bias_params(model: nn.Module, with_bias: bool = True) -> list[nn.Parame
 
     Biases are `bias`, and those of recurrent and attention layers (`bias_ih_l0`, `in_proj_bias`, …).
 
-    >>> [tuple(p.shape) for p in norm_bias_params(nn.Sequential(nn.Linear(2, 3), nn.GroupNorm(1, 3)))]
-    [(3,), (3,), (3,)]
+    Examples:
+        >>> [tuple(p.shape) for p in norm_bias_params(nn.Sequential(nn.Linear(2, 3), nn.GroupNorm(1, 3)))]
+        [(3,), (3,), (3,)]
     """
     found = {
         p: None
@@ -57,13 +59,17 @@ def norm_bias_params(model: nn.Module, with_bias: bool = True) -> list[nn.Parame
 def discriminative(value: Any, n: int, name: str = "a hyper-parameter") -> list[Any]:
     """One value of a hyper-parameter for each of `n` groups.
 
-    value      a number: the same for all; a list or array: one each (or one for all);
-               slice(a, b): geometric from a to b; slice(b): b for the last group, b / 10 for the others
-    name       what it is called, for messages
-    raises     BadValue if there are not `n` values, or one is no number
+    Args:
+        value: A number: the same for all; a list or array: one each (or one for all); slice(a, b): geometric from a
+            to b; slice(b): b for the last group, b / 10 for the others.
+        name: What it is called, for messages.
 
-    >>> discriminative(slice(1.0, 100.0), 3), discriminative(slice(0.5), 3)
-    ([1.0, 10.0, 100.0], [0.05, 0.05, 0.5])
+    Raises:
+        BadValue: If there are not `n` values, or one is no number.
+
+    Examples:
+        >>> discriminative(slice(1.0, 100.0), 3), discriminative(slice(0.5), 3)
+        ([1.0, 10.0, 100.0], [0.05, 0.05, 0.5])
     """
     if isinstance(value, slice):
         first, last = value.start, value.stop
@@ -91,10 +97,13 @@ def discriminative(value: Any, n: int, name: str = "a hyper-parameter") -> list[
 def as_groups(params: Any, **hypers: Any) -> list[dict[str, Any]]:
     """Parameter groups in torch's form: a dict each, with its "params" and hyper-parameters.
 
-    params     a tensor, an iterable of tensors (one group), an iterable of such iterables (a group each), or
-               an iterable of mappings with "params" and hyper-parameters of their own, which win
-    hypers     values as in `discriminative`: lr=slice(1e-5, 1e-3)
-    raises     BadValue when there is no parameter list at all, or tensors and groups are mixed
+    Args:
+        params: A tensor, an iterable of tensors (one group), an iterable of such iterables (a group each), or an
+            iterable of mappings with "params" and hyper-parameters of their own, which win.
+        hypers: Values as in `discriminative`: lr=slice(1e-5, 1e-3).
+
+    Raises:
+        BadValue: When there is no parameter list at all, or tensors and groups are mixed.
     """
     if isinstance(params, nn.Module):
         raise BadArgument("an optimizer takes parameters, not a model", got=type(params), fix="model.parameters()")
@@ -133,11 +142,12 @@ Entry: TypeAlias = tuple[Tensor, list[Tensor], dict[str, Any], Hypers]
 class GroupedOptimizer(torch.optim.Optimizer):
     """A torch optimizer whose groups can be frozen and given their own hyper-parameters.
 
-    param_groups   torch's own: a dict per group with its `params` and hyper-parameters; schedulers may write here
-    param_lists    the parameters of each group
-    hypers         the hyper-parameters of each group: `opt.hypers[-1]["lr"]`
-    frozen_idx     groups before this one are frozen
-    train_bn       parameters flagged `force_train` keep training in frozen groups
+    Attributes:
+        param_groups: Torch's own: a dict per group with its `params` and hyper-parameters; schedulers may write here.
+        param_lists: The parameters of each group.
+        hypers: The hyper-parameters of each group: `opt.hypers[-1]["lr"]`.
+        frozen_idx: Groups before this one are frozen.
+        train_bn: Parameters flagged `force_train` keep training in frozen groups.
     """
 
     frozen_idx: int = 0
@@ -179,7 +189,8 @@ class GroupedOptimizer(torch.optim.Optimizer):
     def freeze_to(self, n: int) -> None:
         """Train the groups from `n` on (negative: from the end) and freeze those before; clears the statistics.
 
-        raises     OutOfRange if there are fewer groups than `n`; freezing all of them only warns
+        Raises:
+            OutOfRange: If there are fewer groups than `n`; freezing all of them only warns.
         """
         count = len(self.param_groups)
         if not -count <= n <= count:

@@ -31,9 +31,11 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def check_hypers(hypers: Mapping[str, Any]) -> None:
     """Refuse numbers with which no step can be taken.
 
-    raises     OutOfRange with the range
+    Raises:
+        OutOfRange: With the range.
 
-    >>> check_hypers({"lr": 0.1, "mom": 0.9})
+    Examples:
+        >>> check_hypers({"lr": 0.1, "mom": 0.9})
     """
     for name, (is_right, expected) in _RANGES.items():
         value = hypers.get(name, 0)
@@ -44,9 +46,10 @@ def check_hypers(hypers: Mapping[str, Any]) -> None:
 class Hypers(MutableMapping[str, Any]):
     """The hyper-parameters of one group: a live view of torch's `param_groups[i]` without its tensors.
 
-    >>> group = {"params": [], "lr": 0.1}
-    >>> Hypers(group)["lr"] = 0.2; group
-    {'params': [], 'lr': 0.2}
+    Examples:
+        >>> group = {"params": [], "lr": 0.1}
+        >>> Hypers(group)["lr"] = 0.2; group
+        {'params': [], 'lr': 0.2}
     """
 
     hidden = ("params", "param_names")
@@ -78,9 +81,10 @@ class Hypers(MutableMapping[str, Any]):
 class RenamedHypers(Hypers):
     """The numbers of a torch group under our names.
 
-    >>> h = RenamedHypers({"params": [], "lr": 0.1, "betas": (0.9, 0.999), "foreach": None})
-    >>> h["mom"] = 0.8; h, h.group["betas"]
-    ({'lr': 0.1, 'mom': 0.8, 'sqr_mom': 0.999}, (0.8, 0.999))
+    Examples:
+        >>> h = RenamedHypers({"params": [], "lr": 0.1, "betas": (0.9, 0.999), "foreach": None})
+        >>> h["mom"] = 0.8; h, h.group["betas"]
+        ({'lr': 0.1, 'mom': 0.8, 'sqr_mom': 0.999}, (0.8, 0.999))
     """
 
     def __init__(self, group: dict[str, Any], hp_map: Mapping[str, str] = pytorch_hp_map) -> None:

@@ -22,32 +22,34 @@ KNOWN_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
 class Optimizer(GroupedOptimizer):
     """Parameters, what is remembered about each, and the updates that one step runs over them, in the order given.
 
-    params     tensors, groups of tensors, or torch's dicts (see `groups.as_groups`)
-    cbs        the updates, first in the order. An update is
-               - for slabs: a callable whose first parameter is named `slab` (see `stats` and `steppers`);
-               - for one tensor: any other callable `f(p, lr, **kwargs)`. It gets the parameter, its state and its
-                 hyper-parameters by name; a dict that it returns updates the parameter's state (a tensor is ignored).
-               The decorators in `update` declare what it keeps, and first values of hyper-parameters
-    stats      more updates, after `cbs`
-    steps      more updates, after `stats`
-    defaults   first values of hyper-parameters: lr=, mom=, …
-
     `opt.state[p]` holds all that is known about a parameter: its statistics, `count` (steps taken) and the flags
     `do_wd` and `force_train`. Slabs are drawn up from it anew at each step, so it may be changed at any time.
 
-    >>> def step_down(p, lr, **kwargs):
-    ...     p.data.add_(p.grad, alpha=-lr)
-    >>> w = torch.ones(2, requires_grad=True); w.sum().backward()
-    >>> Optimizer([w], cbs=[step_down], lr=0.5).step(); w.tolist()
-    [0.5, 0.5]
-
     A new one, the sign of the momentum, from a known statistic and a step of its own:
 
-    >>> from layered.optim.stats import average_grad
-    >>> def sign_step(slab):
-    ...     torch._foreach_add_(slab.params, torch._foreach_sign(slab["grad_avg"]), alpha=-slab.hyper["lr"])
-    >>> Optimizer([w], cbs=[average_grad, sign_step], lr=0.25, mom=0.9).step(); w.tolist()
-    [0.25, 0.25]
+    Args:
+        params: Tensors, groups of tensors, or torch's dicts (see `groups.as_groups`).
+        cbs: The updates, first in the order. An update is - for slabs: a callable whose first parameter is named
+            `slab` (see `stats` and `steppers`); - for one tensor: any other callable `f(p, lr, **kwargs)`. It gets
+            the parameter, its state and its hyper-parameters by name; a dict that it returns updates the parameter's
+            state (a tensor is ignored). The decorators in `update` declare what it keeps, and first values of
+            hyper-parameters.
+        stats: More updates, after `cbs`.
+        steps: More updates, after `stats`.
+        defaults: First values of hyper-parameters: lr=, mom=, ….
+
+    Examples:
+        >>> def step_down(p, lr, **kwargs):
+        ...     p.data.add_(p.grad, alpha=-lr)
+        >>> w = torch.ones(2, requires_grad=True); w.sum().backward()
+        >>> Optimizer([w], cbs=[step_down], lr=0.5).step(); w.tolist()
+        [0.5, 0.5]
+
+        >>> from layered.optim.stats import average_grad
+        >>> def sign_step(slab):
+        ...     torch._foreach_add_(slab.params, torch._foreach_sign(slab["grad_avg"]), alpha=-slab.hyper["lr"])
+        >>> Optimizer([w], cbs=[average_grad, sign_step], lr=0.25, mom=0.9).step(); w.tolist()
+        [0.25, 0.25]
     """
 
     def __init__(
@@ -82,8 +84,11 @@ class Optimizer(GroupedOptimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
-        closure    called first, with gradients on; what it returns is returned
-        raises     BadValue for a sparse gradient; then no parameter has changed
+        Args:
+            closure: Called first, with gradients on; what it returns is returned.
+
+        Raises:
+            BadValue: For a sparse gradient; then no parameter has changed.
         """
         loss = None
         if closure is not None:
@@ -124,8 +129,11 @@ class Optimizer(GroupedOptimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the hyper-parameters and the state of `state_dict`, which is copied.
 
-        state_dict   of an optimizer made like this one, or of torch's SGD, Adam, AdamW or RAdam
-        raises       BadValue if it was made for other groups, parameters or statistics; then nothing is changed
+        Args:
+            state_dict: Of an optimizer made like this one, or of torch's SGD, Adam, AdamW or RAdam.
+
+        Raises:
+            BadValue: If it was made for other groups, parameters or statistics; then nothing is changed.
         """
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
             got = list(state_dict)[:5] if isinstance(state_dict, Mapping) else type(state_dict).__name__

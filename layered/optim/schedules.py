@@ -59,8 +59,9 @@ class Schedule(ABC):
 class SchedLin(Schedule):
     """A straight line.
 
-    >>> SchedLin(0, 2), SchedLin(0, 2)(0.25)
-    (SchedLin(start=0, end=2), 0.5)
+    Examples:
+        >>> SchedLin(0, 2), SchedLin(0, 2)(0.25)
+        (SchedLin(start=0, end=2), 0.5)
     """
 
     def __call__(self, pos: float) -> Any:
@@ -70,8 +71,9 @@ class SchedLin(Schedule):
 class SchedCos(Schedule):
     """Half a cosine.
 
-    >>> SchedCos(0, 2)(0.5)
-    1.0
+    Examples:
+        >>> SchedCos(0, 2)(0.5)
+        1.0
     """
 
     def __call__(self, pos: float) -> Any:
@@ -81,8 +83,9 @@ class SchedCos(Schedule):
 class SchedNo(Schedule):
     """`start` all the way; `end` is ignored.
 
-    >>> SchedNo(3, 2)(0.5)
-    3
+    Examples:
+        >>> SchedNo(3, 2)(0.5)
+        3
     """
 
     def __call__(self, pos: float) -> Any:
@@ -93,10 +96,12 @@ class SchedNo(Schedule):
 class SchedExp(Schedule):
     """Geometric growth or decay.
 
-    raises     OutOfRange where an end is 0, or the ends differ in sign
+    Raises:
+        OutOfRange: Where an end is 0, or the ends differ in sign.
 
-    >>> SchedExp(1, 100)(0.5)
-    10.0
+    Examples:
+        >>> SchedExp(1, 100)(0.5)
+        10.0
     """
 
     def __post_init__(self) -> None:
@@ -115,8 +120,9 @@ class SchedExp(Schedule):
 class SchedPoly(Schedule):
     """A power of the progress.
 
-    >>> SchedPoly(0, 1, power=2)(0.5)
-    0.25
+    Examples:
+        >>> SchedPoly(0, 1, power=2)(0.5)
+        0.25
     """
 
     power: float
@@ -138,11 +144,12 @@ class Annealer(Schedule):
 def annealer(shape: Shape) -> Callable[[Any, Any], Annealer]:
     """Make of `shape(start, end, pos)` a kind of schedule; a decorator.
 
-    >>> @annealer
-    ... def Stairs(start, end, pos):
-    ...     return start if pos < 0.5 else end
-    >>> Stairs(1, 2)(0.7)
-    2
+    Examples:
+        >>> @annealer
+        ... def Stairs(start, end, pos):
+        ...     return start if pos < 0.5 else end
+        >>> Stairs(1, 2)(0.7)
+        2
     """
     return partial(Annealer, shape=shape)
 
@@ -163,12 +170,16 @@ class CombinedSched:
 def combine_scheds(pcts: Sequence[float], scheds: Sequence[Callable[[float], Any]]) -> CombinedSched:
     """Run each of `scheds` over its share of the progress; where one ends, the next begins.
 
-    pcts       shares, each at least 0, one per schedule, that sum to 1 (within 1e-6)
-    raises     BadValue if the shares do not fit
+    Args:
+        pcts: Shares, each at least 0, one per schedule, that sum to 1 (within 1e-6).
 
-    >>> up_then_flat = combine_scheds([0.5, 0.5], [SchedLin(0, 1), SchedNo(1, 1)])
-    >>> up_then_flat(0.25), up_then_flat(0.75)
-    (0.5, 1)
+    Raises:
+        BadValue: If the shares do not fit.
+
+    Examples:
+        >>> up_then_flat = combine_scheds([0.5, 0.5], [SchedLin(0, 1), SchedNo(1, 1)])
+        >>> up_then_flat(0.25), up_then_flat(0.75)
+        (0.5, 1)
     """
     if len(pcts) != len(scheds) or min(pcts, default=-1.0) < 0 or abs(sum(pcts) - 1) > 1e-6:
         raise BadValue(
@@ -183,8 +194,9 @@ def combine_scheds(pcts: Sequence[float], scheds: Sequence[Callable[[float], Any
 def combined_cos(pct: float, start: Any, middle: Any, end: Any) -> CombinedSched:
     """A cosine from `start` to `middle` over the first `pct` of the progress, then one from `middle` to `end`.
 
-    >>> [round(combined_cos(0.25, 0.04, 1.0, 0.0)(p), 3) for p in (0.0, 0.25, 1.0)]
-    [0.04, 1.0, 0.0]
+    Examples:
+        >>> [round(combined_cos(0.25, 0.04, 1.0, 0.0)(p), 3) for p in (0.0, 0.25, 1.0)]
+        [0.04, 1.0, 0.0]
     """
     return combine_scheds([pct, 1 - pct], [SchedCos(start, middle), SchedCos(middle, end)])
 
@@ -192,9 +204,11 @@ def combined_cos(pct: float, start: Any, middle: Any, end: Any) -> CombinedSched
 def warm_up(pct: float, sched: Callable[[float], Any], start: float = 0.0) -> CombinedSched:
     """A straight line from `start` to where `sched` begins, over the first `pct` of the progress; then `sched`.
 
-    raises     BadValue if `pct` is outside [0, 1]
+    Raises:
+        BadValue: If `pct` is outside [0, 1].
 
-    >>> [warm_up(0.5, SchedPoly(1.0, 0.0, 2))(p) for p in (0.0, 0.25, 0.5, 0.75)]
-    [0.0, 0.5, 1.0, 0.75]
+    Examples:
+        >>> [warm_up(0.5, SchedPoly(1.0, 0.0, 2))(p) for p in (0.0, 0.25, 0.5, 0.75)]
+        [0.0, 0.5, 1.0, 0.75]
     """
     return combine_scheds([pct, 1 - pct], [SchedLin(start, sched(0.0)), sched])

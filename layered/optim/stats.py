@@ -72,7 +72,8 @@ def debias(mom: float, damp: float, step: int) -> float:
 
     A mean divided by it is right from the first step on (Kingma & Ba 2014, arXiv:1412.6980, section 3).
 
-    >>> debias(0.9, 0.1, step=1), debias(0.5, 1, step=3)
-    (0.1, 1.75)
+    Examples:
+        >>> debias(0.9, 0.1, step=1), debias(0.5, 1, step=3)
+        (0.1, 1.75)
     """
     return damp * step if mom == 1 else damp * (1 - mom**step) / (1 - mom)

@@ -43,7 +43,7 @@ def momentum_step(slab: Slab) -> None:
 def rms_prop_step(slab: Slab) -> None:
     """param <- param - lr * grad / (sqrt(sqr_avg) + eps), with grad_avg in grad's place where that is kept
 
-    source     Tieleman & Hinton 2012, Coursera lecture 6.5
+    Source: Tieleman & Hinton 2012, Coursera lecture 6.5
     """
     scale = torch._foreach_sqrt(slab["sqr_avg"])
     torch._foreach_add_(scale, slab.hyper["eps"])
@@ -78,8 +78,8 @@ def radam_step(slab: Slab) -> None:
 
     `beta`, if not 0, passes the denominator (sqrt(sqr_avg) + eps) / sqrt(sqr_bias) through softplus with this beta.
 
-    source     Liu et al. 2019, arXiv:1908.03265, algorithm 2, with 5 for its 4, as its authors' code and torch have it;
-               softplus: Tong et al. 2019, arXiv:1908.00700
+    Source: Liu et al. 2019, arXiv:1908.03265, algorithm 2, with 5 for its 4, as its authors' code and torch have it;
+    softplus: Tong et al. 2019, arXiv:1908.00700
     """
     (bias, sqr_bias), h, t = biases(slab), slab.hyper, slab.count
     rho_inf = 2 / (1 - h["sqr_mom"]) - 1
@@ -120,7 +120,7 @@ def lion_step(slab: Slab) -> None:
     """param <- param - lr * sign(mom * grad_avg + (1 - mom) * grad)
     grad_avg <- avg_mom * grad_avg + (1 - avg_mom) * grad
 
-    source     Chen et al. 2023, arXiv:2302.06675, algorithm 2
+    Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2
     """
     h = slab.hyper
     direction = torch._foreach_lerp(slab["grad_avg"], slab.grads, 1 - h["mom"])
@@ -141,7 +141,7 @@ def lamb_step(slab: Slab) -> None:
     step  = (grad_avg / bias) / (sqrt(sqr_avg / sqr_bias) + eps)        with bias and sqr_bias as in `adam_step`
     trust = |param| / |step|, at most 10; 1 where either is 0
 
-    source     You et al. 2019, arXiv:1904.00962, algorithm 2, with decay apart from the step
+    Source: You et al. 2019, arXiv:1904.00962, algorithm 2, with decay apart from the step
     """
     (bias, sqr_bias), h = biases(slab), slab.hyper
     scale = torch._foreach_sqrt(slab["sqr_avg"])

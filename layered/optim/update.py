@@ -20,12 +20,14 @@ PIECE_BYTES = 1 << 20
 class Slab:
     """Parameters of one group that share device, dtype, step count and flags; all lists are in the same order.
 
-    hyper      the group's hyper-parameters: `slab.hyper["lr"]`
-    count      which step of these parameters this is: 1 at the first
-    do_wd      whether weight decay applies to them
-    params     the parameters, to be changed in place
-    grads      their gradients
-    states     their entries of the optimizer's `state`; `slab["grad_avg"]` lists one statistic of all, and may be set
+    Args:
+        hyper: The group's hyper-parameters: `slab.hyper["lr"]`.
+        count: Which step of these parameters this is: 1 at the first.
+        do_wd: Whether weight decay applies to them.
+        params: The parameters, to be changed in place.
+        grads: Their gradients.
+        states: Their entries of the optimizer's `state`; `slab["grad_avg"]` lists one statistic of all, and may be
+            set.
     """
 
     hyper: Mapping[str, Any]
@@ -95,9 +97,10 @@ def elementwise(update: F) -> F:
     An optimizer made of such updates alone is fed pieces that fit a CPU's cache. An update without this promise (one
     that takes norms of whole tensors, or puts something else than tensors into the state) always sees whole slabs.
 
-    >>> @elementwise
-    ... def sign_step(slab):
-    ...     torch._foreach_add_(slab.params, torch._foreach_sign(slab.grads), alpha=-slab.hyper["lr"])
+    Examples:
+        >>> @elementwise
+        ... def sign_step(slab):
+        ...     torch._foreach_add_(slab.params, torch._foreach_sign(slab.grads), alpha=-slab.hyper["lr"])
     """
     return _declare(elementwise=True)(update)
 
@@ -105,10 +108,11 @@ def elementwise(update: F) -> F:
 def keeps(**begin: Callable[[Tensor], Tensor]) -> Callable[[F], F]:
     """What an update keeps for each parameter, and how it begins, given the parameter; a decorator.
 
-    >>> import torch
-    >>> @keeps(largest=torch.zeros_like)
-    ... def largest_grad(slab):
-    ...     torch._foreach_maximum_(slab["largest"], torch._foreach_abs(slab.grads))
+    Examples:
+        >>> import torch
+        >>> @keeps(largest=torch.zeros_like)
+        ... def largest_grad(slab):
+        ...     torch._foreach_maximum_(slab["largest"], torch._foreach_abs(slab.grads))
     """
     return _declare(keeps=begin)
 
@@ -116,10 +120,11 @@ def keeps(**begin: Callable[[Tensor], Tensor]) -> Callable[[F], F]:
 def hyper_defaults(**values: float) -> Callable[[F], F]:
     """Hyper-parameters that an update reads, with the values they have if the optimizer is given none; a decorator.
 
-    >>> @hyper_defaults(power=2)
-    ... def power_step(slab):
-    ...     powers = torch._foreach_pow(slab.grads, slab.hyper["power"])
-    ...     torch._foreach_add_(slab.params, powers, alpha=-slab.hyper["lr"])
+    Examples:
+        >>> @hyper_defaults(power=2)
+        ... def power_step(slab):
+        ...     powers = torch._foreach_pow(slab.grads, slab.hyper["power"])
+        ...     torch._foreach_add_(slab.params, powers, alpha=-slab.hyper["lr"])
     """
     return _declare(defaults=values)
 
@@ -176,7 +181,8 @@ class PerTensor:
 def as_update(given: Any) -> Update:
     """`given` as a function of a slab.
 
-    raises     BadArgument for what can be no update, or names its arguments so that it would be misunderstood
+    Raises:
+        BadArgument: For what can be no update, or names its arguments so that it would be misunderstood.
     """
     if hasattr(given, "update") and hasattr(given, "keeps"):
         given = given.update

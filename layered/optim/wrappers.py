@@ -17,18 +17,20 @@ from layered.optim.hypers import Hypers, RenamedHypers, pytorch_hp_map
 class OptimWrapper(GroupedOptimizer):
     """A torch optimizer that can be frozen, given rates per group and scheduled like ours.
 
-    params          as for `Optimizer`; not needed when `opt` is built already
-    opt             a torch optimizer, or its class, or a function `opt(groups, **kwargs)` that makes one
-    hp_map          torch's names of hyper-parameters to ours
-    convert_groups  False: hand `params` to `opt` as they are
-    kwargs          for `opt`, under its own names
-
     Flags `do_wd` are kept but not obeyed: a torch optimizer decays all parameters of a group alike.
 
-    >>> w = torch.nn.Linear(1, 1)
-    >>> opt = OptimWrapper(w.parameters(), torch.optim.AdamW, lr=0.1)
-    >>> opt.set_hypers(mom=0.8, wd=0.5); opt.opt.param_groups[0]["betas"], opt.hypers[0]["wd"]
-    ((0.8, 0.999), 0.5)
+    Args:
+        params: As for `Optimizer`; not needed when `opt` is built already.
+        opt: A torch optimizer, or its class, or a function `opt(groups, **kwargs)` that makes one.
+        hp_map: Torch's names of hyper-parameters to ours.
+        convert_groups: False: hand `params` to `opt` as they are.
+        kwargs: For `opt`, under its own names.
+
+    Examples:
+        >>> w = torch.nn.Linear(1, 1)
+        >>> opt = OptimWrapper(w.parameters(), torch.optim.AdamW, lr=0.1)
+        >>> opt.set_hypers(mom=0.8, wd=0.5); opt.opt.param_groups[0]["betas"], opt.hypers[0]["wd"]
+        ((0.8, 0.999), 0.5)
     """
 
     def __init__(
@@ -120,8 +122,11 @@ VARIANTS = ("amsgrad", "nesterov", "maximize", "dampening")
 def from_torch(state_dict: Mapping[str, Any], kept: Iterable[str]) -> Mapping[str, Any]:
     """The state of torch's SGD, Adam, AdamW or RAdam as one of ours; one that is ours already is returned as it is.
 
-    kept       names of the statistics that it is for
-    raises     BadValue for what has no counterpart among them
+    Args:
+        kept: Names of the statistics that it is for.
+
+    Raises:
+        BadValue: For what has no counterpart among them.
     """
     groups = state_dict["param_groups"]
     if not any("weight_decay" in group for group in groups):

@@ -41,9 +41,10 @@ def decay(decoupled: bool) -> Update:
 def SGD(params: Any, lr: Any, mom: float = 0.0, wd: float = 0.0, decouple_wd: bool = True) -> Optimizer:
     """Gradient descent, with momentum (grad_avg <- mom * grad_avg + grad) if `mom` is not 0.
 
-    >>> import torch; w = torch.ones(1, requires_grad=True); w.sum().backward()
-    >>> SGD([w], lr=0.25).step(); w.item()
-    0.75
+    Examples:
+        >>> import torch; w = torch.ones(1, requires_grad=True); w.sum().backward()
+        >>> SGD([w], lr=0.25).step(); w.item()
+        0.75
     """
     updates = [average_grad, momentum_step] if mom else [sgd_step]
     return Optimizer(params, [decay(decouple_wd), *updates], lr=lr, mom=mom, wd=wd)
@@ -77,8 +78,11 @@ def Adam(
 ) -> Optimizer:
     """Adam with decoupled weight decay, the default everywhere.
 
-    mom, sqr_mom   the papers' beta1 and beta2
-    source         Kingma & Ba 2014, arXiv:1412.6980; Loshchilov & Hutter 2017, arXiv:1711.05101
+    Args:
+        mom: The papers' beta1 and beta2.
+        sqr_mom: The papers' beta1 and beta2.
+
+    Source: Kingma & Ba 2014, arXiv:1412.6980; Loshchilov & Hutter 2017, arXiv:1711.05101
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, adam_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
@@ -100,8 +104,10 @@ def RAdam(
 ) -> Optimizer:
     """Adam that starts as SGD, until its mean square has seen enough to be trusted (Liu et al. 2019, arXiv:1908.03265).
 
-    mom, sqr_mom   the paper's beta1 and beta2
-    beta           not 0: the denominator goes through softplus with this beta (Tong et al. 2019, arXiv:1908.00700)
+    Args:
+        mom: The paper's beta1 and beta2.
+        sqr_mom: The paper's beta1 and beta2.
+        beta: Not 0: the denominator goes through softplus with this beta (Tong et al. 2019, arXiv:1908.00700).
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, radam_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd, beta=beta)
@@ -121,8 +127,11 @@ def QHAdam(
 ) -> Optimizer:
     """Adam with the gradient of the moment mixed into both means (Ma & Yarats 2018, arXiv:1810.06801).
 
-    mom, sqr_mom   the paper's beta1 and beta2
-    nu_1, nu_2     how much of each mean there is in the mix; both 1: Adam
+    Args:
+        mom: The paper's beta1 and beta2.
+        sqr_mom: The paper's beta1 and beta2.
+        nu_1: How much of each mean there is in the mix; both 1: Adam.
+        nu_2: How much of each mean there is in the mix; both 1: Adam.
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, qhadam_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, nu_1=nu_1, nu_2=nu_2, eps=eps, wd=wd)
@@ -141,8 +150,9 @@ def Larc(
 ) -> Optimizer:
     """SGD with a rate of its own for each tensor (You et al. 2017, arXiv:1708.03888), with momentum if `mom` is not 0.
 
-    clip           True: no rate goes beyond `lr` (LARC); False: `lr` only scales them (LARS)
-    trust_coeff    a step's length over its tensor's, for lr = 1 and without momentum
+    Args:
+        clip: True: no rate goes beyond `lr` (LARC); False: `lr` only scales them (LARS).
+        trust_coeff: A step's length over its tensor's, for lr = 1 and without momentum.
     """
     stats = [average_grad] if mom else []
     updates = [decay(decouple_wd), *stats, partial(larc_layer_lr, clip=clip), larc_step]
@@ -161,7 +171,9 @@ def Lamb(
 ) -> Optimizer:
     """Adam whose step is as long, for each tensor, as `lr` times the tensor (You et al. 2019, arXiv:1904.00962).
 
-    mom, sqr_mom   the paper's beta1 and beta2
+    Args:
+        mom: The paper's beta1 and beta2.
+        sqr_mom: The paper's beta1 and beta2.
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, lamb_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
@@ -178,8 +190,10 @@ def Lion(
 ) -> Optimizer:
     """Steps of the same size for all numbers, in the direction of a mean's sign (Chen et al. 2023, arXiv:2302.06675).
 
-    lr             3 to 10 times smaller than Adam's; `wd` as much larger
-    mom, avg_mom   the paper's beta1, for the direction, and beta2, for the mean that is kept
+    Args:
+        lr: 3 to 10 times smaller than Adam's; `wd` as much larger.
+        mom: The paper's beta1, for the direction, and beta2, for the mean that is kept.
+        avg_mom: The paper's beta1, for the direction, and beta2, for the mean that is kept.
     """
     return Optimizer(params, [decay(decouple_wd), lion_step], lr=lr, mom=mom, avg_mom=avg_mom, wd=wd)
 
@@ -187,16 +201,19 @@ def Lion(
 class Lookahead(Optimizer):
     """An optimizer whose parameters are drawn back, every `k` steps, to slow weights (see `lookahead_step`).
 
-    opt        an `Optimizer`; the new one goes on from its state and takes its place
-    k, alpha   how often, and how far the slow weights go towards the fast: hyper-parameters like the others
-
     A parameter's steps are counted on their own, so one without gradients now and then is drawn back later.
 
-    >>> import torch; w = torch.zeros(1, requires_grad=True)
-    >>> opt = Lookahead(SGD([w], lr=1), k=2, alpha=0.5)
-    >>> for _ in range(2): opt.zero_grad(); w.sum().backward(); opt.step(); print(w.item())
-    -1.0
-    -1.0
+    Args:
+        opt: An `Optimizer`; the new one goes on from its state and takes its place.
+        k: How often, and how far the slow weights go towards the fast: hyper-parameters like the others.
+        alpha: How often, and how far the slow weights go towards the fast: hyper-parameters like the others.
+
+    Examples:
+        >>> import torch; w = torch.zeros(1, requires_grad=True)
+        >>> opt = Lookahead(SGD([w], lr=1), k=2, alpha=0.5)
+        >>> for _ in range(2): opt.zero_grad(); w.sum().backward(); opt.step(); print(w.item())
+        -1.0
+        -1.0
     """
 
     @checked

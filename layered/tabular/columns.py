@@ -36,8 +36,9 @@ def listed(names: Any) -> list[Any]:
     """Names as a list: one, several in anything list-like (a list, an index, a column, an array), none for None. Texts and whole
     numbers of NumPy's are those of Python.
 
-    >>> listed("x"), listed(np.array(["x", "y"])), listed([np.str_("z")]), listed(None)
-    (['x'], ['x', 'y'], ['z'], [])
+    Examples:
+        >>> listed("x"), listed(np.array(["x", "y"])), listed([np.str_("z")]), listed(None)
+        (['x'], ['x', 'y'], ['z'], [])
     """
     names = listify(names.tolist() if getattr(names, "ndim", 0) and hasattr(names, "tolist") else names)
     return [name.item() if isinstance(name, (np.str_, np.integer)) else name for name in names]
@@ -49,9 +50,10 @@ class Levels:
     A text is no other text: "7" is not "007", but the number 7 is, where there is no "7". Days are the same with midnight
     behind them as without.
 
-    >>> levels = Levels(CategoryMap([1, 2], add_na=True))
-    >>> [levels.code(value) for value in (1, 2.0, "2", "x", None)]
-    [1, 2, 2, 0, 0]
+    Examples:
+        >>> levels = Levels(CategoryMap([1, 2], add_na=True))
+        >>> [levels.code(value) for value in (1, 2.0, "2", "x", None)]
+        [1, 2, 2, 0, 0]
     """
 
     def __init__(self, vocab: CategoryMap, unknown: int = 0) -> None:
@@ -181,8 +183,9 @@ def plain_level(value: Any) -> Any:
 
     A whole number of more digits than are read or written anywhere is the text of its hexadecimal digits.
 
-    >>> plain_level(np.int8(3)), plain_level(b"x"), plain_level(np.datetime64("2020-01-01"))
-    (3, 'x', '2020-01-01')
+    Examples:
+        >>> plain_level(np.int8(3)), plain_level(b"x"), plain_level(np.datetime64("2020-01-01"))
+        (3, 'x', '2020-01-01')
     """
     kind = type(value)
     if kind in (str, float, bool) or (kind is int and value.bit_length() < MANY_DIGITS):  # most are
@@ -207,8 +210,9 @@ def plain_level(value: Any) -> Any:
 def moment(text: str) -> str | None:
     """A date or a time span as `plain_level` writes it, of text that says one; None for other text.
 
-    >>> moment("2020-01-01T00:00:00"), moment("2020-01-01 03:04:05"), moment("x 00:00:00")
-    ('2020-01-01', '2020-01-01 03:04:05', None)
+    Examples:
+        >>> moment("2020-01-01T00:00:00"), moment("2020-01-01 03:04:05"), moment("x 00:00:00")
+        ('2020-01-01', '2020-01-01 03:04:05', None)
     """
     found = _MOMENT.fullmatch(text.strip())
     if found is None:
@@ -222,8 +226,9 @@ def as_number(value: Any) -> int | float | None:
 
     Whole numbers are exact, others as exact as float32, which many tables are kept in.
 
-    >>> as_number(3.0), as_number("3.0"), as_number(True), as_number("x"), as_number("9007199254740993")
-    (3, 3, 1, None, 9007199254740993)
+    Examples:
+        >>> as_number(3.0), as_number("3.0"), as_number(True), as_number("x"), as_number("9007199254740993")
+        (3, 3, 1, None, 9007199254740993)
     """
     if isinstance(value, int):
         return int(value)
@@ -240,7 +245,8 @@ def as_number(value: Any) -> int | float | None:
 def levels_of(column: Any, is_declared: bool = True) -> CategoryMap:
     """The vocabulary of a column: '#na#', then its categories in their order, or its distinct values, sorted.
 
-    is_declared  False: the categories of a pandas categorical are no more than what some rows hold
+    Args:
+        is_declared: False: the categories of a pandas categorical are no more than what some rows hold.
     """
     categories = getattr(column.dtype, "categories", None) if is_declared else None
     found = present(column) if categories is None else categories
@@ -256,8 +262,9 @@ def levels_of(column: Any, is_declared: bool = True) -> CategoryMap:
 def number_of(value: Any) -> float:
     """A value as a number; NaN where it is missing, larger than `LARGEST`, or cannot be read as one. "True" is 1.
 
-    >>> number_of("2.5"), number_of("true"), number_of("much"), number_of(None)
-    (2.5, 1.0, nan, nan)
+    Examples:
+        >>> number_of("2.5"), number_of("true"), number_of("much"), number_of(None)
+        (2.5, 1.0, nan, nan)
     """
     if isinstance(value, str) and value.strip().lower() in TRUTHS:
         return TRUTHS[value.strip().lower()]
@@ -274,7 +281,8 @@ def numbers_of(frame: Any, names: Sequence[Any], strict: bool = False) -> Array:
     """Columns as float64 [row, column]; NaN where a value is missing, infinite or larger than
     `LARGEST`, or cannot be read as a number.
 
-    strict     raise BadValue for what cannot be read, naming column and value
+    Args:
+        strict: Raise BadValue for what cannot be read, naming column and value.
     """
     numbers = np.empty((len(frame), len(names)), order="F")
     for i, name in enumerate(names):
@@ -299,8 +307,9 @@ def without_gaps(numbers: Array) -> Array:
 def median_of(numbers: Array) -> float:
     """The median of a column without its missing values; 0 where it has no others.
 
-    >>> median_of(np.array([4.0, np.nan, 1.0, 2.0])), median_of(np.array([np.nan]))
-    (2.0, 0.0)
+    Examples:
+        >>> median_of(np.array([4.0, np.nan, 1.0, 2.0])), median_of(np.array([np.nan]))
+        (2.0, 0.0)
     """
     known = without_gaps(numbers)
     if not len(known):
@@ -366,7 +375,8 @@ def _no_number(name: Any, example: Any, fix: str) -> BadValue:
 def check_columns(frame: Any, names: Iterable[Any], what: str) -> None:
     """Raise BadValue unless the table has all these columns, each once.
 
-    what       what they are needed for
+    Args:
+        what: What they are needed for.
     """
     if not hasattr(frame, "columns"):
         raise BadArgument("this is no table", got=f"a {type(frame).__name__}", expected="a DataFrame")

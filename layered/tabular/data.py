@@ -28,8 +28,9 @@ PROCS = (Categorify, FillMissing, Normalize)
 class TabDataLoader(TfmdDL):
     """Batches of a `Tabular`: (codes int64 [batch, category], numbers float32 [batch, number], targets [batch, …] …).
 
-    dataset    a processed `TabularPandas`, or a part of it
-    bs         rows a batch
+    Args:
+        dataset: A processed `TabularPandas`, or a part of it.
+        bs: Rows a batch.
     """
 
     def __init__(self, dataset: Any, bs: int | None = 16, shuffle: bool = False, **kwargs: Any) -> None:
@@ -121,8 +122,9 @@ class TabDataLoader(TfmdDL):
 class TabWeightedDL(TabDataLoader):
     """A `TabDataLoader` whose training epochs are drawn with replacement, each row in proportion to its weight.
 
-    wgts       a number for each row, "balanced" or "oversample"; None takes each row once. `weights` of any loader does
-               the same
+    Args:
+        wgts: A number for each row, "balanced" or "oversample"; None takes each row once. `weights` of any loader
+            does the same.
     """
 
     def __init__(
@@ -155,13 +157,16 @@ class TabularDataLoaders(DataLoaders):
     ) -> Self:
         """Loaders of a frame (pandas', or anything `as_frame` takes), which stays as it is.
 
-        procs      how it is prepared; by default `[Categorify, FillMissing, Normalize]`
-        cat_names, cont_names  the categorical and continuous columns; without either, as `cont_cat_split` says
-        y_names    the target, or several; the last column by default
-        y_block    the block for the target: `CategoryBlock()` for classes that are whole numbers
-        valid_idx  the positions of the validation rows; by default a share `valid_pct`, drawn at random by `seed`
-        splits     training and validation positions, in place of both
-        kwargs     for the loaders: `bs`, `val_bs`, `device`, `weights`, …
+        Args:
+            procs: How it is prepared; by default `[Categorify, FillMissing, Normalize]`.
+            cat_names: The categorical and continuous columns; without either, as `cont_cat_split` says.
+            cont_names: The categorical and continuous columns; without either, as `cont_cat_split` says.
+            y_names: The target, or several; the last column by default.
+            y_block: The block for the target: `CategoryBlock()` for classes that are whole numbers.
+            valid_idx: The positions of the validation rows; by default a share `valid_pct`, drawn at random by
+                `seed`.
+            splits: Training and validation positions, in place of both.
+            kwargs: For the loaders: `bs`, `val_bs`, `device`, `weights`, ….
         """
         refuse_unknown(kwargs, loader_arguments() | names_of(TabularDataLoaders.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(df)
@@ -181,7 +186,8 @@ class TabularDataLoaders(DataLoaders):
     def from_csv(cls, csv: PathLike, skipinitialspace: bool = True, **kwargs: Any) -> Self:
         """Loaders of a CSV file; other arguments as `from_df`.
 
-        skipinitialspace  leave out blanks behind commas
+        Args:
+            skipinitialspace: Leave out blanks behind commas.
         """
         return cls.from_df(read_table(csv, skipinitialspace=skipinitialspace), **kwargs)
 
@@ -194,8 +200,9 @@ class TabularDataLoaders(DataLoaders):
     def from_tabular(cls, to: Tabular, bs: int = 64, weights: Weights | None = None, **kwargs: Any) -> Self:
         """Loaders of the splits of a processed table.
 
-        weights    which training rows make an epoch: a number for each of them, or for each row of the frame; "balanced",
-                   "oversample"
+        Args:
+            weights: Which training rows make an epoch: a number for each of them, or for each row of the frame;
+                "balanced", "oversample".
         """
         kwargs = {"val_drop_last": False, "dl_type": TabDataLoader, **kwargs}
         if weights is not None:
@@ -218,10 +225,13 @@ class TabularDataLoaders(DataLoaders):
     ) -> Any:
         """A loader over other rows, in their order: a frame, one row as a dict or Series, or a list of rows.
 
-        with_labels  with the targets; by default where the table has them, and they can be encoded
-        process      False for rows that are processed already
-        inplace      put what is made of them into the frame that is given, too
-        raises       BadValue, naming all columns that are missing
+        Args:
+            with_labels: With the targets; by default where the table has them, and they can be encoded.
+            process: False for rows that are processed already.
+            inplace: Put what is made of them into the frame that is given, too.
+
+        Raises:
+            BadValue: Naming all columns that are missing.
         """
         valid = self.loaders[min(1, len(self.loaders) - 1)]
         to = self._test_rows(valid.dataset, test_items, with_labels, process, inplace)
@@ -247,10 +257,11 @@ class TabularDataLoaders(DataLoaders):
 class TabularPandas(Tabular):
     """A `Tabular` that makes loaders: see there.
 
-    >>> df = pd.DataFrame({"city": ["a", "b", "a"], "size": [1.0, 2.0, 3.0], "price": [1.0, 2.0, 3.0]})
-    >>> to = TabularPandas(df, Categorify, "city", "size", "price", splits=[[0, 2], [1]])
-    >>> to.train.xs.to_numpy().tolist(), to.classes["city"], to.c
-    ([[1.0, 1.0], [1.0, 3.0]], ['#na#', 'a'], 1)
+    Examples:
+        >>> df = pd.DataFrame({"city": ["a", "b", "a"], "size": [1.0, 2.0, 3.0], "price": [1.0, 2.0, 3.0]})
+        >>> to = TabularPandas(df, Categorify, "city", "size", "price", splits=[[0, 2], [1]])
+        >>> to.train.xs.to_numpy().tolist(), to.classes["city"], to.c
+        ([[1.0, 1.0], [1.0, 3.0]], ['#na#', 'a'], 1)
     """
 
     def dataloaders(self, bs: int = 64, **kwargs: Any) -> TabularDataLoaders:
@@ -261,7 +272,8 @@ class TabularPandas(Tabular):
 def split_columns(frame: Any, y_names: Any) -> tuple[list[Any], list[Any]]:
     """(continuous, categorical): all columns but the targets, as `cont_cat_split` says.
 
-    raises     BadValue for a column of dates, which is neither
+    Raises:
+        BadValue: For a column of dates, which is neither.
     """
     targets = listed(y_names)
     cont, cat = cont_cat_split(frame, dep_var=targets)
@@ -292,12 +304,15 @@ def training_weights(to: Tabular, weights: Any) -> Any:
 def class_weights(to: Any) -> Tensor:
     """A weight for each class, for the loss, by which rare classes count as much as frequent ones: float32 [class].
 
-    to         a `TabularPandas`, or loaders of one; its training rows are counted
-    source     rows / (classes * rows of the class), as scikit-learn's "balanced"
+    Args:
+        to: A `TabularPandas`, or loaders of one; its training rows are counted.
 
-    >>> to = TabularPandas(pd.DataFrame({"x": [1.0] * 4, "y": list("aaab")}), None, None, "x", "y")
-    >>> class_weights(to)
-    tensor([0.6667, 2.0000])
+    Source: rows / (classes * rows of the class), as scikit-learn's "balanced"
+
+    Examples:
+        >>> to = TabularPandas(pd.DataFrame({"x": [1.0] * 4, "y": list("aaab")}), None, None, "x", "y")
+        >>> class_weights(to)
+        tensor([0.6667, 2.0000])
     """
     table = to.train if isinstance(to, Tabular) else table_of(to)
     if table.target_kinds != ["category"]:

@@ -21,7 +21,8 @@ TIMES = ("Hour", "Minute", "Second")
 def make_date(df: Any, date_field: str) -> None:
     """Make the column `date_field` one of dates, if it is not yet; in place.
 
-    raises     BadValue for a text that is no date
+    Raises:
+        BadValue: For a text that is no date.
     """
     check_columns(df, [date_field], "which is to be made a date")
     if getattr(df[date_field].dtype, "kind", "O") != "M":
@@ -36,14 +37,17 @@ def make_date(df: Any, date_field: str) -> None:
 def add_datepart(df: Any, field_name: str, prefix: str | None = None, drop: bool = True, time: bool = False) -> Any:
     """Add columns with the parts of a date: `Year`, `Month`, …, `Elapsed` (seconds since 1970, UTC); in place, and returned.
 
-    prefix     stands before their names; the field's name without a trailing "date" by default
-    drop       remove the date itself
-    time       hour, minute and second too
     A missing date gives NaN, and False for the `Is_…` columns.
 
-    >>> df = add_datepart(pd.DataFrame({"saledate": ["2011-11-16"]}), "saledate")
-    >>> df.saleYear.item(), df.saleDayofweek.item(), df.saleElapsed.item()
-    (2011, 2, 1321401600.0)
+    Args:
+        prefix: Stands before their names; the field's name without a trailing "date" by default.
+        drop: Remove the date itself.
+        time: Hour, minute and second too.
+
+    Examples:
+        >>> df = add_datepart(pd.DataFrame({"saledate": ["2011-11-16"]}), "saledate")
+        >>> df.saleYear.item(), df.saleDayofweek.item(), df.saleElapsed.item()
+        (2011, 2, 1321401600.0)
     """
     make_date(df, field_name)
     date = df[field_name]
@@ -69,17 +73,21 @@ def seconds(date: Any) -> np.ndarray[Any, Any]:
 def add_elapsed_times(df: Any, field_names: Sequence[str] | str, date_field: str, base_field: str) -> Any:
     """The table with, for each event, the days since it last happened and until it happens next, and how often lately.
 
-    field_names  columns that say whether an event happened on that row's date
-    date_field   the column of dates
-    base_field   whose events: they are counted for each of its values by itself
-    returns      a copy with all `After<event>` (days since, ≥ 0), then all `Before<event>` (days until, ≤ 0), both 0 where
-                 there is none, then `<event>_bw` (how often in the 7 rows up to this one, by date) and `<event>_fw` (in the 7
-                 rows from it on)
+    Args:
+        field_names: Columns that say whether an event happened on that row's date.
+        date_field: The column of dates.
+        base_field: Whose events: they are counted for each of its values by itself.
 
-    >>> df = pd.DataFrame({"date": ["2024-01-01", "2024-01-03", "2024-01-04"], "promo": [True, False, True], "shop": 1})
-    >>> res = add_elapsed_times(df, ["promo"], "date", "shop")
-    >>> res.Afterpromo.tolist(), res.Beforepromo.tolist(), res.promo_bw.tolist()
-    ([0, 2, 0], [0, -1, 0], [1.0, 1.0, 2.0])
+    Returns:
+        A copy with all `After<event>` (days since, ≥ 0), then all `Before<event>` (days until, ≤ 0), both 0 where
+            there is none, then `<event>_bw` (how often in the 7 rows up to this one, by date) and `<event>_fw` (in
+            the 7 rows from it on).
+
+    Examples:
+        >>> df = pd.DataFrame({"date": ["2024-01-01", "2024-01-03", "2024-01-04"], "promo": [True, False, True], "shop": 1})
+        >>> res = add_elapsed_times(df, ["promo"], "date", "shop")
+        >>> res.Afterpromo.tolist(), res.Beforepromo.tolist(), res.promo_bw.tolist()
+        ([0, 2, 0], [0, -1, 0], [1.0, 1.0, 2.0])
     """
     names = listed(field_names)
     check_columns(df, [*names, date_field, base_field], "which the times are counted by")

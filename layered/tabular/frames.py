@@ -19,8 +19,9 @@ def as_frame(table: Any) -> Any:
     """`table` as a pandas frame: a frame itself; of polars, Arrow and others by their `to_pandas`; one row as a Series,
     a mapping or a named tuple; several in a list; a mapping of columns.
 
-    >>> as_frame({"a": 1, "b": "x"}).shape, as_frame([{"a": 1}, {"a": 2}]).shape, as_frame({"a": [1, 2]}).shape
-    ((1, 2), (2, 1), (2, 1))
+    Examples:
+        >>> as_frame({"a": 1, "b": "x"}).shape, as_frame([{"a": 1}, {"a": 2}]).shape, as_frame({"a": [1, 2]}).shape
+        ((1, 2), (2, 1), (2, 1))
     """
     if isinstance(table, pd.DataFrame):
         return table
@@ -62,8 +63,12 @@ def _is_row(row: Any) -> bool:
 def read_table(path: str | os.PathLike[str], **kwargs: Any) -> Any:
     """A table from a file, by its suffix: .csv, .tsv (also compressed), .parquet, .feather.
 
-    kwargs     for pandas' reader of that kind of file
-    raises     NotFoundPath, EmptySource for an empty file, BadValue for another suffix
+    Args:
+        kwargs: For pandas' reader of that kind of file.
+
+    Raises:
+        NotFoundPath: For an empty file, BadValue for another suffix.
+        EmptySource: For an empty file, BadValue for another suffix.
     """
     if str(path).partition("://")[1] == "" and not os.path.exists(path):
         raise NotFoundPath(f"there is no table '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
@@ -93,11 +98,14 @@ def read_table(path: str | os.PathLike[str], **kwargs: Any) -> Any:
 def cont_cat_split(df: Any, max_card: int = 20, dep_var: Any = None) -> tuple[L, L]:
     """The columns of a table by how they are best taken: (continuous, categorical).
 
-    max_card   whole numbers with more distinct values than this are continuous, as all floats are; dates are neither
-    dep_var    the target, or several, which are left out
+    Args:
+        max_card: Whole numbers with more distinct values than this are continuous, as all floats are; dates are
+            neither.
+        dep_var: The target, or several, which are left out.
 
-    >>> cont_cat_split(pd.DataFrame({"price": [1.5, 2.0], "rooms": [3, 4], "city": ["a", "b"]}))
-    ((#1) ['price'], (#2) ['rooms','city'])
+    Examples:
+        >>> cont_cat_split(pd.DataFrame({"price": [1.5, 2.0], "rooms": [3, 4], "city": ["a", "b"]}))
+        ((#1) ['price'], (#2) ['rooms','city'])
     """
     df = as_frame(df)
     left_out = set(listed(dep_var))
@@ -115,12 +123,14 @@ def cont_cat_split(df: Any, max_card: int = 20, dep_var: Any = None) -> tuple[L,
 def df_shrink_dtypes(df: Any, skip: Sequence[Any] = (), obj2cat: bool = True, int2uint: bool = False) -> dict[Any, Any]:
     """The smaller dtypes that the columns of a table fit into: name → dtype, for those that change.
 
-    skip       columns to leave alone
-    obj2cat    text becomes categories, where no cell holds a list or the like
-    int2uint   whole numbers that are never negative become unsigned
+    Args:
+        skip: Columns to leave alone.
+        obj2cat: Text becomes categories, where no cell holds a list or the like.
+        int2uint: Whole numbers that are never negative become unsigned.
 
-    >>> df_shrink_dtypes(pd.DataFrame({"i": [-100, 0, 100], "u": [0, 10, 254]}))
-    {'i': dtype('int8'), 'u': dtype('int16')}
+    Examples:
+        >>> df_shrink_dtypes(pd.DataFrame({"i": [-100, 0, 100], "u": [0, 10, 254]}))
+        {'i': dtype('int8'), 'u': dtype('int16')}
     """
     df = as_frame(df)
     smaller = {name: _smaller(df[name], obj2cat, int2uint) for name in df.columns if name not in set(listed(skip))}

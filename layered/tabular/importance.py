@@ -33,14 +33,20 @@ def permutation_importance(
 ) -> Any:
     """How much worse predictions get when the values of one column are shuffled among the rows.
 
-    df         rows with their targets, best ones that did not train
-    scoring    scoring(targets, decisions), larger is better; by default accuracy for classes, R² for numbers
-    n_repeats  how often each column is shuffled
-    features   which columns; all inputs by default
-    returns    a frame with a row for each column, the most important first: `feature`, `importance_mean`,
-               `importance_std`, as scikit-learn's function of that name gives them
-    raises     BadValue for a column that is no input, and for fewer than two rows
-    source     Breiman 2001
+    Args:
+        df: Rows with their targets, best ones that did not train.
+        scoring: scoring(targets, decisions), larger is better; by default accuracy for classes, R² for numbers.
+        n_repeats: How often each column is shuffled.
+        features: Which columns; all inputs by default.
+
+    Returns:
+        A frame with a row for each column, the most important first: `feature`, `importance_mean`, `importance_std`,
+            as scikit-learn's function of that name gives them.
+
+    Raises:
+        BadValue: For a column that is no input, and for fewer than two rows.
+
+    Source: Breiman 2001
     """
     frame, to = as_frame(df).reset_index(drop=True), table_of(getattr(learn, "dls", None))
     names = to.x_given if features is None else listed(features)
@@ -73,11 +79,17 @@ def partial_dependence(
 ) -> Any:
     """The mean prediction over all rows, when one column is set to the same value in each of them, for a grid of values.
 
-    grid       the values; by default the levels of a categorical column, and of a continuous one its distinct values or
-               `grid_resolution` from its 5 % to its 95 % quantile, as scikit-learn takes them
-    returns    a frame with a row for each value: `value`, and a column for each output, named by its class or target
-    raises     BadValue for a column that is no input, without rows, and where there are no values to set
-    source     Friedman 2001
+    Args:
+        grid: The values; by default the levels of a categorical column, and of a continuous one its distinct values
+            or `grid_resolution` from its 5 % to its 95 % quantile, as scikit-learn takes them.
+
+    Returns:
+        A frame with a row for each value: `value`, and a column for each output, named by its class or target.
+
+    Raises:
+        BadValue: For a column that is no input, without rows, and where there are no values to set.
+
+    Source: Friedman 2001
     """
     frame, to = as_frame(df), table_of(getattr(learn, "dls", None))
     _check_input(to, feature)
@@ -100,10 +112,11 @@ def partial_dependence(
 def embed_features(learn: Learner, df: Any) -> Any:
     """The inputs of rows for models that are not neural: trained embeddings in place of categories, and prepared numbers.
 
-    returns    a frame of float32 with the index of `df`: `<column>_emb0`, … for each categorical column, then the
-               continuous columns
+    Returns:
+        A frame of float32 with the index of `df`: `<column>_emb0`, … for each categorical column, then the continuous
+            columns.
 
-    source     Guo & Berkhahn 2016, arXiv:1604.06737
+    Source: Guo & Berkhahn 2016, arXiv:1604.06737
     """
     to = table_of(getattr(learn, "dls", None)).test_set(as_frame(df))
     embeds: Any = getattr(learn.model, "embeds", None)

@@ -36,7 +36,8 @@ from layered.training import Learner
 class RowEncoder:
     """Encodes single rows as the procs of `to` do; for procs of this library only (`fits`).
 
-    to         a processed table; its rows are not kept
+    Args:
+        to: A processed table; its rows are not kept.
     """
 
     def __init__(self, to: Tabular) -> None:
@@ -93,11 +94,15 @@ class TabularLearner(Learner):
     def predict(self, row: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
         """(row, decision, probabilities) of one row: a Series, a mapping, a frame with one row.
 
-        row           as it was understood and predicted, decoded: a `Tabular` with one row, `row.show()`, `row.items`
         decision      the class as a number, the labels, or the numbers that are predicted
-        with_input    put the row's tensors first
-        raises        BadValue naming all columns that are missing, or for several rows
         Levels that training did not have are '#na#', numbers that are missing the median of training.
+
+        Args:
+            row: As it was understood and predicted, decoded: a `Tabular` with one row, `row.show()`, `row.items`.
+            with_input: Put the row's tensors first.
+
+        Raises:
+            BadValue: Naming all columns that are missing, or for several rows.
         """
         to = getattr(self.dls[len(getattr(self.dls, "loaders", ())) > 1], "dataset", None)
         if not isinstance(to, Tabular):
@@ -169,15 +174,19 @@ def tabular_learner(
 ) -> TabularLearner:
     """A `Learner` for a table: embeddings for categories, batch norm for numbers, then an MLP.
 
-    layers     the widths of the hidden layers; [200, 100] by default
-    emb_szs    how many numbers stand for the levels of a column: {column: numbers}; by default by `emb_sz_rule`
-    config     options of the model: `tabular_config(ps=[0.1, 0.1], embed_p=0.04)`
-    n_out      outputs; by default as many as the targets need
-    y_range    (low, high) that outputs are squeezed into
     loss_func … moms  see `Learner`
-    raises     BadValue where the number of outputs cannot be told, or there are no inputs
 
     The body is the documentation: copy its lines to stand one floor lower.
+
+    Args:
+        layers: The widths of the hidden layers; [200, 100] by default.
+        emb_szs: How many numbers stand for the levels of a column: {column: numbers}; by default by `emb_sz_rule`.
+        config: Options of the model: `tabular_config(ps=[0.1, 0.1], embed_p=0.04)`.
+        n_out: Outputs; by default as many as the targets need.
+        y_range: (low, high) that outputs are squeezed into.
+
+    Raises:
+        BadValue: Where the number of outputs cannot be told, or there are no inputs.
     """
     table_of(dls)
     if config is not None and not isinstance(config, Mapping):

@@ -87,12 +87,14 @@ for _strategy in (FillStrategy.median, FillStrategy.constant, FillStrategy.mode)
 class FillMissing(TabularProc):
     """Fill the missing numbers of continuous columns, and say in a categorical column `<name>_na` where they were missing.
 
-    fill_strategy  what with: `FillStrategy.median`, `constant`, `mode`, or your own function (column, fill) -> number
-    add_col        add the columns, for those that miss numbers in training
-    fill_vals      the constants: a mapping from column to number; 0 by default
-
     `na_dict` has the fills of the columns that miss numbers in training. The others have one in `fills`, should a number be
     missing later.
+
+    Args:
+        fill_strategy: What with: `FillStrategy.median`, `constant`, `mode`, or your own function (column, fill) ->
+            number.
+        add_col: Add the columns, for those that miss numbers in training.
+        fill_vals: The constants: a mapping from column to number; 0 by default.
     """
 
     fits = ("na_dict", "fills")

@@ -26,8 +26,11 @@ class NoSuchSplit(BadValue, AttributeError):
 class Table:
     """Rows and columns of a frame by what they are for.
 
-    items      the frame; rows of the first split come first
-    cat_names, cont_names, y_names  the categorical and the continuous columns, and the targets
+    Attributes:
+        items: The frame; rows of the first split come first.
+        cat_names: The categorical and the continuous columns, and the targets.
+        cont_names: The categorical and the continuous columns, and the targets.
+        y_names: The categorical and the continuous columns, and the targets.
     """
 
     items: Any
@@ -183,7 +186,8 @@ class Table:
     def transform(self, cols: Any, f: Callable[[Any], Any], all_col: bool = True) -> None:
         """Replace columns by `f` of each.
 
-        all_col    all of them have to be there; False takes those that are
+        Args:
+            all_col: All of them have to be there; False takes those that are.
         """
         names = [name for name in listed(cols) if all_col or name in self.items.columns]
         for name in names:

@@ -51,22 +51,26 @@ OWN_PROCS: dict[type, str] = {}  # the procs of this library, which take categor
 class Tabular(Table):
     """A table whose columns are inputs (categorical and continuous) and targets, and the procs that prepare it.
 
-    df           the table: a frame of pandas, or what `as_frame` makes one of (polars, Arrow, a list of rows, …)
-    procs        what prepares it: `[Categorify, FillMissing, Normalize]`, applied by their `order`, fitted on the training
-                 rows alone
-    cat_names, cont_names  the categorical and the continuous columns
-    y_names      the target, or several
-    y_block      what kind of target: a block, or a list with one for each target. By default numbers are predicted as
-                 numbers, anything else as classes
-    splits       positions of the training rows and of the validation rows; by default all rows train
-    do_setup     fit the procs and process the rows; False leaves both as they are
-    device       where `tensors` and loaders are; by default as `DataLoaders` decides
-    inplace      work in the frame that was given, where no rows have to be reordered, in place of a copy
-    reduce_memory  keep floats as float32; whole numbers stay what they are
-    raises       BadValue, naming the columns, for those that are not there, that are no numbers, or have no target
-
     `items` is the table as it is now: after processing, categories are codes (0 is '#na#': missing or unseen), and the
     training rows come first. The frame that was given stays as it was.
+
+    Args:
+        df: The table: a frame of pandas, or what `as_frame` makes one of (polars, Arrow, a list of rows, …).
+        procs: What prepares it: `[Categorify, FillMissing, Normalize]`, applied by their `order`, fitted on the
+            training rows alone.
+        cat_names: The categorical and the continuous columns.
+        cont_names: The categorical and the continuous columns.
+        y_names: The target, or several.
+        y_block: What kind of target: a block, or a list with one for each target. By default numbers are predicted as
+            numbers, anything else as classes.
+        splits: Positions of the training rows and of the validation rows; by default all rows train.
+        do_setup: Fit the procs and process the rows; False leaves both as they are.
+        device: Where `tensors` and loaders are; by default as `DataLoaders` decides.
+        inplace: Work in the frame that was given, where no rows have to be reordered, in place of a copy.
+        reduce_memory: Keep floats as float32; whole numbers stay what they are.
+
+    Raises:
+        BadValue: Naming the columns, for those that are not there, that are no numbers, or have no target.
     """
 
     with_cont: ClassVar[bool] = True
@@ -161,7 +165,9 @@ class Tabular(Table):
 
         Columns may come in another order or with other dtypes, and others may be there too. What training never saw is
         '#na#', a number that is missing is the median of the training rows.
-        raises     BadValue, naming all columns that are missing
+
+        Raises:
+            BadValue: Naming all columns that are missing.
         """
         self._check_raw()
         check_columns(self.items, self.x_given, NEEDED)
@@ -281,7 +287,8 @@ class Tabular(Table):
     def tensors(self) -> tuple[Tensor, ...]:
         """Codes int64 [row, category], numbers float32 [row, number], and each target [row, …]; made once.
 
-        raises     BadValue where a number is missing, or a categorical column is not encoded
+        Raises:
+            BadValue: Where a number is missing, or a categorical column is not encoded.
         """
         if self._tensors is None:
             made = [self._codes(), *([self._numbers()] if self.with_cont else [])]
@@ -329,7 +336,8 @@ class Tabular(Table):
     ) -> Self:
         """Other rows, processed; with their targets, `with_labels`.
 
-        inplace    put what was made into the frame that is given, too
+        Args:
+            inplace: Put what was made into the frame that is given, too.
         """
         res = self.new(items)
         if with_labels:
@@ -383,7 +391,9 @@ class TabularProc(InplaceTransform):
 def table_of(dls: Any) -> Tabular:
     """The training rows of loaders that have a table.
 
-    raises     CannotTrain
+    Raises:
+        CannotTrain: A fit that cannot start or go on: no loss, no optimizer, no data, or parts that do not fit
+            together.
     """
     table = getattr(getattr(dls, "train", None), "dataset", None)
     if not isinstance(table, Tabular):

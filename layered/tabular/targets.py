@@ -32,8 +32,9 @@ Block = TransformBlock | Callable[[], TransformBlock]
 class Target:
     """One thing to predict: a class, labels, a number or several, from one column or several.
 
-    names      the columns it is made of
-    steps      the transforms of its block: `Categorize`, `RegressionSetup`, …
+    Args:
+        names: The columns it is made of.
+        steps: The transforms of its block: `Categorize`, `RegressionSetup`, ….
     """
 
     def __init__(self, names: Sequence[Any], steps: Any) -> None:
@@ -58,8 +59,11 @@ class Target:
     def setup(self, train: Any, others: Any, is_declared: bool = True) -> Array | None:
         """Fit to the rows of training; returns which of the `others` to keep, where some are to be left out.
 
-        is_declared  False: the categories of a pandas categorical are no more than what some rows hold
-        raises     BadValue for a target that is missing, UnknownLabel for a class that only `others` have
+        Args:
+            is_declared: False: the categories of a pandas categorical are no more than what some rows hold.
+
+        Raises:
+            BadValue: For a target that is missing, UnknownLabel for a class that only `others` have.
         """
         for rows, which in ((train, "training"), (others, "validation")):
             missing = rows[self.names].isna().to_numpy().any(1)
@@ -116,7 +120,9 @@ class Target:
     def encoded(self, frame: Any, strict: bool = False) -> Any:
         """The columns of this target, encoded: classes as codes, numbers as float32, others as they are.
 
-        raises     UnknownLabel, BadValue for what is no number
+        Raises:
+            UnknownLabel: For what is no number.
+            BadValue: For what is no number.
         """
         encode = self.steps[0] if len(self.steps) else None
         res = frame[self.names].copy()
@@ -197,8 +203,10 @@ class _Values:
 def targets_of(frame: Any, names: Sequence[Any], y_block: Any) -> list[Target]:
     """The targets in these columns: as the blocks say, else by what the columns hold.
 
-    y_block    one block for all columns, or a list with one for each of several targets; a block in the list takes one
-               column. None: columns that all hold numbers are one regression, else each column is a target of its own
+    Args:
+        y_block: One block for all columns, or a list with one for each of several targets; a block in the list takes
+            one column. None: columns that all hold numbers are one regression, else each column is a target of its
+            own.
     """
     if not names:
         return []

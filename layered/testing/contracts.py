@@ -75,7 +75,8 @@ def check_callback(make: Callable[[], Callback], learner: Callable[..., Learner]
     removed: no attribute of the learner, hook, mode, frozen weight or autocast. A pickled twin trains too, and its state can
     be written to a file and given back.
 
-    learner    learner(path=folder) gives the learner it is tried on
+    Args:
+        learner: learner(path=folder) gives the learner it is tried on.
     """
     cb = make()
     with TemporaryDirectory() as folder:

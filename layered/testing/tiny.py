@@ -36,10 +36,11 @@ def synth_dls(a: float = 2.0, b: float = 3.0, bs: int = 16, n_train: int = 10, n
 def synth_learner(n_train: int = 10, n_valid: int = 2, lr: float = 1e-3, **learner_args: object) -> Learner:
     """A learner of `RegModel` on `synth_dls`.
 
-    >>> learn = synth_learner(lr=0.1)
-    >>> with learn.no_bar(), learn.no_logging(): learn.fit(1)
-    >>> len(learn.recorder.losses)
-    10
+    Examples:
+        >>> learn = synth_learner(lr=0.1)
+        >>> with learn.no_bar(), learn.no_logging(): learn.fit(1)
+        >>> len(learn.recorder.losses)
+        10
     """
     args = {"loss_func": MSELossFlat(), "lr": lr, **learner_args}
     return Learner(synth_dls(n_train=n_train, n_valid=n_valid), RegModel(), **args)  # type: ignore[arg-type]

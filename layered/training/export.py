@@ -35,11 +35,14 @@ SLOTS = ("after_item", "before_batch", "after_batch")
 def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path:
     """Write model, pipelines, vocabulary and decoding to one file; returns its path.
 
-    fname      below the learner's `path`, unless it is absolute; gets the suffix `.layered`, in place of `.pkl`
-    raises     NotExportable for a part that no registered name describes, CannotSave if the file cannot be written; nothing
-               is written then
-
     Left out, and listed in the file: getters that find inputs (`get_x`) and targets (`get_y`), which predicting does not need.
+
+    Args:
+        fname: Below the learner's `path`, unless it is absolute; gets the suffix `.layered`, in place of `.pkl`.
+
+    Raises:
+        NotExportable: For a part that no registered name describes, CannotSave if the file cannot be written; nothing
+            is written then.
     """
     path = layered_name(Path(loop.path) / fname)
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}

@@ -40,11 +40,12 @@ class Learner(Loop):
     The arguments are those of `Loop`. By default it has the callbacks of `defaults.callbacks`: the loop's own and the
     progress bar.
 
-    >>> import torch; from torch import nn; from torch.utils.data import TensorDataset
-    >>> from layered.data.data_loaders import DataLoaders
-    >>> x = torch.randn(64, 3); dls = DataLoaders.from_dsets(TensorDataset(x, x.sum(1)), TensorDataset(x, x.sum(1)), bs=16)
-    >>> learn = Learner(dls, nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), loss_func=nn.MSELoss())
-    >>> with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.1)
+    Examples:
+        >>> import torch; from torch import nn; from torch.utils.data import TensorDataset
+        >>> from layered.data.data_loaders import DataLoaders
+        >>> x = torch.randn(64, 3); dls = DataLoaders.from_dsets(TensorDataset(x, x.sum(1)), TensorDataset(x, x.sum(1)), bs=16)
+        >>> learn = Learner(dls, nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), loss_func=nn.MSELoss())
+        >>> with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.1)
     """
 
     recorder: Recorder

@@ -49,10 +49,16 @@ CONVERT = (
 def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.Module | None = None) -> Learner:
     """A learner from `export`, ready to predict, in any process and without the script that trained it.
 
-    cpu        keep it on the CPU; False takes the default device
-    model      the module itself, where the file could not say how to build it; its weights are replaced
-    raises     NotFoundPath; BadFile, NewerFormat or UnsafeFile for what is no sound export; UnknownName for a kind or
-               function that is registered nowhere, with the import that brings it
+    Args:
+        cpu: Keep it on the CPU; False takes the default device.
+        model: The module itself, where the file could not say how to build it; its weights are replaced.
+
+    Raises:
+        NotFoundPath: A file or folder that is not there.
+        BadFile: For what is no sound export.
+        NewerFormat: For what is no sound export.
+        UnsafeFile: For what is no sound export.
+        UnknownName: For a kind or function that is registered nowhere, with the import that brings it.
     """
     path = existing(Path(fname))
     archive = _read(path)

@@ -36,8 +36,11 @@ RECORDED: dict[str, Registry[Any]] = {"transform": transforms, "loss": losses}
 def describe_data(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
     """`value` as JSON: plain data, and registered transforms, losses, functions and vocabularies by name.
 
-    tensors    gets the tensors found, under names that begin with `where`
-    raises     NotExportable naming what cannot be written, with the way to register it
+    Args:
+        tensors: Gets the tensors found, under names that begin with `where`.
+
+    Raises:
+        NotExportable: Naming what cannot be written, with the way to register it.
     """
     try:
         return pack(_named(value, where), tensors, where)
@@ -48,7 +51,8 @@ def describe_data(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
 def rebuild_data(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     """What `describe` made of a value, as the value; every name is looked up in a registry.
 
-    raises     UnknownName for a kind that nobody registered in this process
+    Raises:
+        UnknownName: For a kind that nobody registered in this process.
     """
     try:
         described = unpack(packed, tensors)

@@ -29,12 +29,14 @@ def fine_tune(
 ) -> None:
     """First the head alone, with the body frozen; then all groups, the early ones at smaller rates.
 
-    epochs         of the second fit
-    base_lr        largest rate, per step, of the first fit; the second takes half of it
-    freeze_epochs  epochs of the first fit; 0 leaves it out
-    lr_mult        the first group learns at `base_lr / lr_mult`
-    pct_start, div  shape of the second one-cycle fit: see `fit_one_cycle`
-    fit_args       for both fits: `wd`, `moms`, `cbs`, `checkpoint`, `resume`, …
+    Args:
+        epochs: Of the second fit.
+        base_lr: Largest rate, per step, of the first fit; the second takes half of it.
+        freeze_epochs: Epochs of the first fit; 0 leaves it out.
+        lr_mult: The first group learns at `base_lr / lr_mult`.
+        pct_start: Shape of the second one-cycle fit: see `fit_one_cycle`.
+        div: Shape of the second one-cycle fit: see `fit_one_cycle`.
+        fit_args: For both fits: `wd`, `moms`, `cbs`, `checkpoint`, `resume`, ….
     """
     for_both_fits = names_of(fit_one_cycle) - {"loop", "n_epoch", "lr_max", "div", "pct_start"}
     refuse_unknown(fit_args, for_both_fits | names_of(fine_tune) - {"loop"}, "fine_tune")

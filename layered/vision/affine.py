@@ -127,12 +127,14 @@ def affine_grid(
 ) -> Tensor:
     """Where each pixel of the result lies in the source: [batch, height, width, 2], as (x, y).
 
-    mat        [batch, 3, 3], or [batch, 2, 3] for an affine map
-    size       (height, width) of the result
+    Args:
+        mat: [batch, 3, 3], or [batch, 2, 3] for an affine map.
+        size: (height, width) of the result.
 
-    >>> affine_grid(torch.eye(3)[None], (2, 2))[0, :, :, 0]
-    tensor([[-1.,  1.],
-            [-1.,  1.]])
+    Examples:
+        >>> affine_grid(torch.eye(3)[None], (2, 2))[0, :, :, 0]
+        tensor([[-1.,  1.],
+                [-1.,  1.]])
     """
     height, width = size
     entries = mat[..., None, None]  # rows and columns of the map, then height and width
@@ -157,10 +159,11 @@ def affine_coord(
 ) -> Tensor:
     """The pixels of `x` after a motion, in its own number type: [..., channel, height, width].
 
-    mat        where the result's pixels lie in the source, [batch, 3, 3]; None only resizes
-    sz         what the result measures; by default what `x` does
-
     Where the result has less than half the pixels of the source in a row, these are averaged first, or thin lines would vanish.
+
+    Args:
+        mat: Where the result's pixels lie in the source, [batch, 3, 3]; None only resizes.
+        sz: What the result measures; by default what `x` does.
     """
     height, width = x.shape[-2:]
     size = (height, width) if sz is None else check_size(sz)
@@ -180,12 +183,14 @@ def affine_coord(
 class AffineCoordTfm(RandTransform):
     """Several motions in one: their maps are multiplied, and each image is interpolated once.
 
-    tfms       the motions, in order; none only resizes
-    size       what the result measures: a number or (height, width); validation batches are resized too, and not moved
-    mode       how pixels between pixels are found: "bilinear", "nearest" or "bicubic"
-    pad_mode   what stands outside: "reflection", "border" or "zeros"
-    mode_mask  as `mode`, for masks
-    align_corners  whether -1 and 1 are the middles of the outermost pixels, not their edges
+    Args:
+        tfms: The motions, in order; none only resizes.
+        size: What the result measures: a number or (height, width); validation batches are resized too, and not
+            moved.
+        mode: How pixels between pixels are found: "bilinear", "nearest" or "bicubic".
+        pad_mode: What stands outside: "reflection", "border" or "zeros".
+        mode_mask: As `mode`, for masks.
+        align_corners: Whether -1 and 1 are the middles of the outermost pixels, not their edges.
     """
 
     order = 30
@@ -236,7 +241,8 @@ class AffineCoordTfm(RandTransform):
     def compose(cls, tfms: Sequence[AffineCoordTfm]) -> AffineCoordTfm:
         """One transform of several: their motions in order, their size and their way of interpolating.
 
-        raises     BadValue if two of them name different sizes
+        Raises:
+            BadValue: If two of them name different sizes.
         """
         sizes = {t.size for t in tfms if t.size is not None}
         if len(sizes) > 1:
@@ -360,10 +366,12 @@ class Warp(AffineCoordTfm):
 class RandomResizedCropGPU(AffineCoordTfm):
     """A window of random area and shape, resized; for validation the middle `valid_scale` of the image, in each direction.
 
-    size       a number or (height, width)
-    min_scale, max_scale  the area of the window, as a share of the image's
-    ratio      width over height of the window
-    batch      one window for the whole batch
+    Args:
+        size: A number or (height, width).
+        min_scale: The area of the window, as a share of the image's.
+        max_scale: The area of the window, as a share of the image's.
+        ratio: Width over height of the window.
+        batch: One window for the whole batch.
     """
 
     def __init__(

@@ -61,17 +61,21 @@ def aug_transforms(
 ) -> list[Transform]:
     """Flip, rotate, zoom, warp and light changes: two batch transforms, each of one pass over the pixels.
 
-    mult       multiplies `max_rotate`, `max_lighting` and `max_warp`
-    do_flip    mirror half of the images; with `flip_vert` turn them too, by quarters
     max_rotate degrees, either way
-    min_zoom, max_zoom  how much images are enlarged
-    max_lighting  in [0, 1): strength of the changes of brightness and contrast
-    max_warp   in [0, 1): strength of the perspective
-    p_affine, p_lighting  the share of images that each of these changes meets
-    xtra_tfms  more batch transforms
-    size       what batches measure: a number or (height, width); validation batches are resized too
-    min_scale  below 1: a random window of at least that share of the image's area
-    batch      draw once for a whole batch, not for each image
+
+    Args:
+        mult: Multiplies `max_rotate`, `max_lighting` and `max_warp`.
+        do_flip: Mirror half of the images; with `flip_vert` turn them too, by quarters.
+        min_zoom: How much images are enlarged.
+        max_zoom: How much images are enlarged.
+        max_lighting: In [0, 1): strength of the changes of brightness and contrast.
+        max_warp: In [0, 1): strength of the perspective.
+        p_affine: The share of images that each of these changes meets.
+        p_lighting: The share of images that each of these changes meets.
+        xtra_tfms: More batch transforms.
+        size: What batches measure: a number or (height, width); validation batches are resized too.
+        min_scale: Below 1: a random window of at least that share of the image's area.
+        batch: Draw once for a whole batch, not for each image.
     """
     how: dict[str, Any] = {"mode": mode, "pad_mode": pad_mode, "align_corners": align_corners, "batch": batch}
     how["size"] = size if min_scale >= 1 else None
@@ -101,8 +105,9 @@ def aug_transforms(
 def setup_aug_tfms(tfms: Iterable[Transform]) -> list[Transform]:
     """All motions as one transform, then all changes of light as one, then the others.
 
-    >>> setup_aug_tfms([Brightness(), Flip(), Contrast(), Zoom()])
-    [AffineCoordTfm(tfms=[Flip(), Zoom()]), LightingTfm(tfms=[Brightness(), Contrast()])]
+    Examples:
+        >>> setup_aug_tfms([Brightness(), Flip(), Contrast(), Zoom()])
+        [AffineCoordTfm(tfms=[Flip(), Zoom()]), LightingTfm(tfms=[Brightness(), Contrast()])]
     """
     tfms = list(tfms)
     motions = [t for t in tfms if isinstance(t, AffineCoordTfm)]
@@ -116,10 +121,14 @@ def setup_aug_tfms(tfms: Iterable[Transform]) -> list[Transform]:
 class RandomErasing(RandTransform):
     """Put noise (normal, mean 0, deviation 1) into rectangles of a share `p` of the images; after `Normalize`.
 
-    sl, sh     the area of all rectangles together, as a share of the image's
     min_aspect the height over the width of a rectangle is between this and its inverse
-    max_count  up to so many rectangles an image
-    source     Zhong et al. 2017, arXiv:1708.04896
+
+    Args:
+        sl: The area of all rectangles together, as a share of the image's.
+        sh: The area of all rectangles together, as a share of the image's.
+        max_count: Up to so many rectangles an image.
+
+    Source: Zhong et al. 2017, arXiv:1708.04896
     """
 
     order = 100

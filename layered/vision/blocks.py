@@ -13,7 +13,8 @@ from layered.vision.types import PILBase, PILImage, PILMask
 def ImageBlock(cls: type[PILBase] = PILImage) -> TransformBlock:
     """An image an item: whatever `cls.create` reads; a float batch [batch, channel, height, width] in [0, 1].
 
-    cls        `PILImage` (colour), `PILImageBW` (grey), or a class of your own
+    Args:
+        cls: `PILImage` (colour), `PILImageBW` (grey), or a class of your own.
     """
     return TransformBlock(type_tfms=cls.create, batch_tfms=IntToFloatTensor)
 
@@ -21,7 +22,8 @@ def ImageBlock(cls: type[PILBase] = PILImage) -> TransformBlock:
 def MaskBlock(codes: Sequence[str] | None = None) -> TransformBlock:
     """A class for each pixel; int64 [batch, height, width].
 
-    codes      the names of the classes, in order
+    Args:
+        codes: The names of the classes, in order.
     """
     return TransformBlock(type_tfms=[PILMask.create, AddMaskCodes(codes)], batch_tfms=IntToFloatTensor)
 

@@ -53,13 +53,15 @@ def _recipe(function: Callable[P, R]) -> Callable[P, R]:
 class ImageDataLoaders(DataLoaders):
     """Loaders of images with a label (or several, or a number) each. All recipes take, besides what they name:
 
-    item_tfms   transforms of single images, on the CPU: `Resize(224)`; without one, images must be of one size
-    batch_tfms  transforms of batches, on the device: `aug_transforms()`
-    img_cls     `PILImage`, or `PILImageBW` for grey
-    valid_pct   the share of images for validation, drawn at random
-    seed        of that draw: the same seed gives the same split
     Models and exports of learners on them go to the working directory, never into the folder of the images.
     And, for the loaders, `bs`, `val_bs`, `num_workers`, `device`, `on_bad`, …: see `DataLoaders.from_dsets`.
+
+    Attributes:
+        item_tfms: Transforms of single images, on the CPU: `Resize(224)`; without one, images must be of one size.
+        batch_tfms: Transforms of batches, on the device: `aug_transforms()`.
+        img_cls: `PILImage`, or `PILImageBW` for grey.
+        valid_pct: The share of images for validation, drawn at random.
+        seed: Of that draw: the same seed gives the same split.
     """
 
     @classmethod
@@ -79,8 +81,11 @@ class ImageDataLoaders(DataLoaders):
     ) -> Any:
         """Labelled by folder: path/train/cat/1.jpg and path/valid/cat/2.jpg, or path/cat/1.jpg with `valid_pct`.
 
-        vocab      the labels, in order; by default all that the training images have
-        raises     NotFoundPath where a folder is missing, EmptySource, UnknownLabel, BadValue for one class only
+        Args:
+            vocab: The labels, in order; by default all that the training images have.
+
+        Raises:
+            NotFoundPath: Where a folder is missing, EmptySource, UnknownLabel, BadValue for one class only.
         """
         if valid_pct is None:
             check_folders(Path(path), train, valid)
@@ -157,11 +162,13 @@ class ImageDataLoaders(DataLoaders):
     ) -> Any:
         """Named and labelled by the columns of a DataFrame.
 
-        fn_col      the column of file names, which lie in `path`/`folder`, `suff` put behind them
-        label_col   the column of labels, or several
         label_delim what stands between the labels of one image: makes it a multi-label task
-        y_block     the block for the target; by default one label, or several
-        valid_col   the column that is true for validation images, in place of `valid_pct`
+
+        Args:
+            fn_col: The column of file names, which lie in `path`/`folder`, `suff` put behind them.
+            label_col: The column of labels, or several.
+            y_block: The block for the target; by default one label, or several.
+            valid_col: The column that is true for validation images, in place of `valid_pct`.
         """
         several = label_delim is not None or not isinstance(label_col, (int, str))
         block = DataBlock(
@@ -208,7 +215,9 @@ class ImageDataLoaders(DataLoaders):
     ) -> Any:
         """Labelled by a list beside the list of files.
 
-        y_block    the block for the target; by default numbers for floats, several labels for lists, else one label
+        Args:
+            y_block: The block for the target; by default numbers for floats, several labels for lists, else one
+                label.
         """
         if len(fnames) != len(labels):
             raise BadValue("there is not one label for each file", got=f"{len(fnames)} files and {len(labels)} labels")

@@ -25,7 +25,8 @@ def num_images(x: Tensor) -> int:
 def given_or_drawn(x: Tensor, draw: Draw, low: float, high: float, batch: bool = False) -> Tensor:
     """float32 [batch]: what `draw` says, else uniform in [low, high).
 
-    batch      one number for all images of the batch
+    Args:
+        batch: One number for all images of the batch.
     """
     count = num_images(x)
     if draw is None:

@@ -63,18 +63,23 @@ def vision_learner(
 ) -> Learner:
     """A `Learner` for images: the body of `arch` with trained weights, frozen, and a new head for this data.
 
-    arch        a function that builds a model, of torchvision (`resnet18`) or your own; or the name of a timm model
-    normalize   normalise batches as the weights' images were, unless the loaders do already
-    n_out       outputs; by default as many as `dls` has classes, or numbers to predict
-    pretrained  with trained weights, and the body frozen until `unfreeze`
-    weights     which: a torchvision name or entry, a local file, or a state dict
-    n_in        channels of the images
     cut … y_range  see `create_vision_model`
     loss_func … moms  see `Learner`
-    raises      UnknownName (nearest names) for an unknown `arch`; Offline where weights cannot be fetched; BadValue where the
-                number of outputs cannot be told
 
     The body is the documentation: copy its lines to stand one floor lower.
+
+    Args:
+        arch: A function that builds a model, of torchvision (`resnet18`) or your own; or the name of a timm model.
+        normalize: Normalise batches as the weights' images were, unless the loaders do already.
+        n_out: Outputs; by default as many as `dls` has classes, or numbers to predict.
+        pretrained: With trained weights, and the body frozen until `unfreeze`.
+        weights: Which: a torchvision name or entry, a local file, or a state dict.
+        n_in: Channels of the images.
+
+    Raises:
+        UnknownName: (nearest names) for an unknown `arch`.
+        Offline: Where weights cannot be fetched.
+        BadValue: Where the number of outputs cannot be told.
     """
     arch = find_arch(arch)
     n_out = n_out if n_out is not None else outputs_for(dls)
@@ -120,10 +125,11 @@ def create_vision_model(
 ) -> nn.Sequential:
     """The body of `arch` and a head with `n_out` outputs, as `Sequential(body, head)`.
 
-    cut          where the body ends: see `create_body`; by default as the architecture needs it
-    init         initialises the head; None leaves torch's own
-    custom_head  in place of `create_head(nf, n_out, ...)`, which the other arguments are for
-    features     channels that come out of the body; by default found by running it
+    Args:
+        cut: Where the body ends: see `create_body`; by default as the architecture needs it.
+        init: Initialises the head; None leaves torch's own.
+        custom_head: In place of `create_head(nf, n_out, ...)`, which the other arguments are for.
+        features: Channels that come out of the body; by default found by running it.
     """
     arch = find_arch(arch)
     if isinstance(arch, str):

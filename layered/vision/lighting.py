@@ -81,7 +81,8 @@ class ColourTfm(RandTransform):
 class LightingTfm(ColourTfm):
     """Several changes of light in one: images go to logits and back once.
 
-    tfms       the changes, in order
+    Args:
+        tfms: The changes, in order.
     """
 
     def __init__(self, tfms: Sequence[LightingTfm] = ()) -> None:
@@ -105,8 +106,9 @@ class LightingTfm(ColourTfm):
 class Brightness(LightingTfm):
     """Brighter or darker, for a share `p` of the images.
 
-    max_lighting  in [0, 1): a middle grey becomes at most (at least) (1 ± max_lighting) / 2
-    draw          what a middle grey becomes: 0.5 leaves it
+    Args:
+        max_lighting: In [0, 1): a middle grey becomes at most (at least) (1 ± max_lighting) / 2.
+        draw: What a middle grey becomes: 0.5 leaves it.
     """
 
     def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
@@ -123,8 +125,10 @@ class Brightness(LightingTfm):
 class Contrast(LightingTfm):
     """More or less contrast, for a share `p` of the images.
 
-    max_lighting  in [0, 1): logits are multiplied by 1 - max_lighting up to 1 / (1 - max_lighting), evenly on a log scale
-    draw          the factor: 1 leaves the image
+    Args:
+        max_lighting: In [0, 1): logits are multiplied by 1 - max_lighting up to 1 / (1 - max_lighting), evenly on a
+            log scale.
+        draw: The factor: 1 leaves the image.
     """
 
     def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
@@ -160,8 +164,9 @@ class Saturation(Contrast):
 class Hue(ColourTfm):
     """Colours moved along the colour wheel, for a share `p` of the images. Grey images stay as they are.
 
-    max_hue    at most so many turns, either way
-    draw       turns: 0 (or 1) leaves the image
+    Args:
+        max_hue: At most so many turns, either way.
+        draw: Turns: 0 (or 1) leaves the image.
     """
 
     def __init__(self, max_hue: float = 0.1, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:

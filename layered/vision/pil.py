@@ -14,7 +14,9 @@ from layered.vision.types import PILBase
 def open(fp: str | os.PathLike[str] | bytes | IO[bytes], mode: str = "r", formats: Any = None) -> PILBase:
     """The image in a file, decoded, in the file's own mode, turned upright: `shape`, `to_thumb`, `show` work on it.
 
-    raises     NotFoundPath, BadImage
+    Raises:
+        NotFoundPath: A file or folder that is not there.
+        BadImage: An image file that cannot be decoded.
     """
     if isinstance(fp, (str, os.PathLike, bytes)):
         return PILBase.recast(load_image(fp))

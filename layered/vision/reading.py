@@ -25,11 +25,16 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | Image.Image | Tensor 
 def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
     """The image in `source`, decoded, as a person sees it.
 
-    mode       "RGB", "L" (grey) or another mode of PIL; None keeps the file's own and only turns it upright
-    raises     NotFoundPath if there is no such file; BadImage, with its name, if it cannot be decoded
+    Args:
+        mode: "RGB", "L" (grey) or another mode of PIL; None keeps the file's own and only turns it upright.
 
-    >>> load_image(torch.zeros(3, 4, 6, dtype=torch.uint8)).size
-    (6, 4)
+    Raises:
+        NotFoundPath: If there is no such file.
+        BadImage: With its name, if it cannot be decoded.
+
+    Examples:
+        >>> load_image(torch.zeros(3, 4, 6, dtype=torch.uint8)).size
+        (6, 4)
     """
     with _naming(source), _opened(source) as image:
         image.load()
@@ -202,8 +207,9 @@ def _name(source: ImageSource) -> str:
 def image2tensor(image: Image.Image) -> Tensor:
     """The pixels of an image: uint8 [channel, height, width].
 
-    >>> image2tensor(Image.new("RGB", (6, 4))).shape
-    torch.Size([3, 4, 6])
+    Examples:
+        >>> image2tensor(Image.new("RGB", (6, 4))).shape
+        torch.Size([3, 4, 6])
     """
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)

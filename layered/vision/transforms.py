@@ -44,8 +44,9 @@ _NUMPY_PAD = {PadMode.Zeros: "constant", PadMode.Border: "edge", PadMode.Reflect
 def check_size(size: Any) -> tuple[int, int]:
     """(height, width) of a size given as a number or a pair.
 
-    >>> check_size(224), check_size((171, 128))
-    ((224, 224), (171, 128))
+    Examples:
+        >>> check_size(224), check_size((171, 128))
+        ((224, 224), (171, 128))
     """
     pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else ()
     if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
@@ -121,14 +122,16 @@ class SizeTransform(RandTransform):
 class Resize(SizeTransform):
     """Bring images to one size.
 
-    size       a number (square) or (height, width)
-    method     "crop": the largest window of that shape, at a random place in training, else in the middle;
-               "pad": the whole image, and `pad_mode` around it; "squish": the whole image, stretched
-    pad_mode   "reflection", "zeros" or "border"
-    resamples  how images and masks are interpolated
+    Args:
+        size: A number (square) or (height, width).
+        method: "crop": the largest window of that shape, at a random place in training, else in the middle; "pad":
+            the whole image, and `pad_mode` around it; "squish": the whole image, stretched.
+        pad_mode: "reflection", "zeros" or "border".
+        resamples: How images and masks are interpolated.
 
-    >>> Resize(4, method="squish")(PILMask.create(np.zeros((8, 6), np.uint8)))
-    PILMask mode=L size=4x4
+    Examples:
+        >>> Resize(4, method="squish")(PILMask.create(np.zeros((8, 6), np.uint8)))
+        PILMask mode=L size=4x4
     """
 
     def __init__(
@@ -210,11 +213,15 @@ class CropPad(SizeTransform):
 class RandomResizedCrop(SizeTransform):
     """A window of random area and shape, resized; for validation the middle of the whole image, stretched.
 
-    size       a number (square) or (height, width)
-    min_scale, max_scale  the area of the window, as a share of the image's
-    ratio      width over height of the window, drawn evenly on a log scale
-    val_xtra   for validation the image is resized to `size` and this share more, rounded up to 8 pixels, and its middle kept
-    source     Szegedy et al. 2015, arXiv:1409.4842, section 6
+    Args:
+        size: A number (square) or (height, width).
+        min_scale: The area of the window, as a share of the image's.
+        max_scale: The area of the window, as a share of the image's.
+        ratio: Width over height of the window, drawn evenly on a log scale.
+        val_xtra: For validation the image is resized to `size` and this share more, rounded up to 8 pixels, and its
+            middle kept.
+
+    Source: Szegedy et al. 2015, arXiv:1409.4842, section 6
     """
 
     def __init__(

@@ -18,13 +18,13 @@ BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 class PILBase(Image.Image):
     """An image of PIL that knows what it is. PIL's own methods return plain images; transforms give the class back.
 
-    tensor_type  what it is as a tensor
-    read_mode    the mode of PIL that `create` reads files in
-    show_args    how it is drawn
-
-    pixels       uint8 [channel, height, width] in place of PIL's own memory, until something is asked of PIL
-
     `size` is PIL's (width, height), `shape` is (height, width).
+
+    Attributes:
+        tensor_type: What it is as a tensor.
+        read_mode: The mode of PIL that `create` reads files in.
+        show_args: How it is drawn.
+        pixels: Uint8 [channel, height, width] in place of PIL's own memory, until something is asked of PIL.
     """
 
     tensor_type: ClassVar[type[TensorImageBase]] = TensorImageBase
@@ -36,7 +36,9 @@ class PILBase(Image.Image):
     def create(cls, source: ImageSource) -> Self:
         """An image from a path, the bytes of a file, an image of PIL, a tensor or an array: see `load_image`.
 
-        raises     NotFoundPath, BadImage
+        Raises:
+            NotFoundPath: A file or folder that is not there.
+            BadImage: An image file that cannot be decoded.
         """
         image = source if isinstance(source, cls) else cls.read(source)
         return image if type(image) is cls else cls.recast(image)
@@ -134,8 +136,9 @@ class PILBase(Image.Image):
 class PILImage(PILBase):
     """A colour image.
 
-    >>> PILImage.create(Image.new("L", (6, 4)))
-    PILImage mode=RGB size=6x4
+    Examples:
+        >>> PILImage.create(Image.new("L", (6, 4)))
+        PILImage mode=RGB size=6x4
     """
 
     tensor_type, read_mode = TensorImage, "RGB"

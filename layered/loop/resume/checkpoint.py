@@ -36,11 +36,12 @@ def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Writer:
     """Does one job at a time in a thread of its own. What a job raises is raised by the next call of a method.
 
-    >>> writer = Writer()
-    >>> writer.start(lambda: 1 / 0)
-    >>> writer.wait()
-    Traceback (most recent call last):
-    ZeroDivisionError: division by zero
+    Examples:
+        >>> writer = Writer()
+        >>> writer.start(lambda: 1 / 0)
+        >>> writer.wait()
+        Traceback (most recent call last):
+        ZeroDivisionError: division by zero
     """
 
     def __init__(self) -> None:
@@ -79,10 +80,6 @@ TERMINATED = 128 + signal.SIGTERM  # the exit status of a process that a SIGTERM
 class Checkpoint(Callback):
     """Writes the state of the fit to `folder` every so often, and when it ends.
 
-    folder     is made if need be; newer files have higher numbers
-    every      "1 epoch", "50 batches", "10 min": see `Duration.of`
-    keep       how many of the newest files stay, beside the last of each earlier fit; an old one goes only after the new one is
-               safely on disk
     background write a copy of the state while training goes on; what fails is raised at the next batch, epoch or end
 
     A fit with the same arguments goes on from there, bit for bit, with `resume="auto"`. The file holds model,
@@ -93,6 +90,12 @@ class Checkpoint(Callback):
 
     A SIGTERM lets the batch at hand end (of validation, the pass), writes a checkpoint, and ends the process with status 143.
     Several processes end together where one of them gets the signal.
+
+    Args:
+        folder: Is made if need be; newer files have higher numbers.
+        every: "1 epoch", "50 batches", "10 min": see `Duration.of`.
+        keep: How many of the newest files stay, beside the last of each earlier fit; an old one goes only after the
+            new one is safely on disk.
     """
 
     order = 1000

@@ -37,10 +37,13 @@ def ended_fit(file: pathlib.Path) -> int | None:
 def find_saved(resume: Any, folder: pathlib.Path | None, ordinal: int, arguments: Mapping[str, Any]) -> Saved | None:
     """The checkpoint that fit number `ordinal` goes on from, or that says a later fit has begun; None to start.
 
-    resume     None, "auto" (look in `folder`), a folder, a file, or a `Resume`
-    folder     of the `Checkpoint` of the fit, if there is one
-    raises     CannotRestore if there were checkpoints and none is usable, or if the fit's arguments differ; NotFoundPath if there
-               is nothing at a place that was named
+    Args:
+        resume: None, "auto" (look in `folder`), a folder, a file, or a `Resume`.
+        folder: Of the `Checkpoint` of the fit, if there is one.
+
+    Raises:
+        CannotRestore: If there were checkpoints and none is usable, or if the fit's arguments differ.
+        NotFoundPath: If there is nothing at a place that was named.
     """
     if resume is None:
         return None

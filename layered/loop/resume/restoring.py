@@ -29,11 +29,12 @@ SYNCS = "require_forward_param_sync"
 class Resume:
     """Where a fit goes on from, and what it may do without.
 
-    place      "auto" (the folder of `checkpoint=`), a folder, or a file
-    allow      parts that need not be restored, or be as they were, by the names that the error gives: "callbacks.ema",
-               "optimizer", "arguments.n_epoch", …
-
     `resume="auto"` is `resume=Resume("auto")`.
+
+    Args:
+        place: "auto" (the folder of `checkpoint=`), a folder, or a file.
+        allow: Parts that need not be restored, or be as they were, by the names that the error gives:
+            "callbacks.ema", "optimizer", "arguments.n_epoch", ….
     """
 
     def __init__(self, place: Any = "auto", allow: str | Iterable[str] = ()) -> None:
@@ -46,8 +47,11 @@ class Resume:
 class Restored:
     """What was restored of a checkpoint, and how: `learn.restored` after a fit has gone on.
 
-    where            the place in the fit, in words; `epoch_and_batch`, from which it went on
-    rows             (part, whether it was restored, how or why not)
+    Args:
+        rows: (part, whether it was restored, how or why not).
+
+    Attributes:
+        where: The place in the fit, in words; `epoch_and_batch`, from which it went on.
     """
 
     def __init__(self, saved: Saved, rows: list[tuple[str, bool, str]]) -> None:
@@ -99,14 +103,16 @@ class Saved:
     def check(self, loop: Any) -> None:
         """See that everything in the file has its place in `loop`, and the other way round; nothing changes here.
 
-        raises     CannotRestore naming each part that has not, and how to go on without it
+        Raises:
+            CannotRestore: Naming each part that has not, and how to go on without it.
         """
         self._with_sense(self._check, loop)
 
     def restore(self, loop: Any) -> None:
         """Put everything back as it was when the file was written; `check` has seen that it has its place.
 
-        raises     CannotRestore for what makes no sense after all; the model is then unchanged
+        Raises:
+            CannotRestore: For what makes no sense after all; the model is then unchanged.
         """
         self._with_sense(self._restore, loop)
 
@@ -254,7 +260,8 @@ class Saved:
     def remaining(self, loop: Any) -> Iterator[Any]:
         """The batches of the interrupted pass that were not taken yet; loaders without `load_state_dict` replay.
 
-        raises     CannotRestore for a position of another loader
+        Raises:
+            CannotRestore: For a position of another loader.
         """
         batches: Iterator[Any] = self._with_sense(self._remaining, loop)
         return batches

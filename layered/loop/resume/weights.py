@@ -88,7 +88,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
 def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
     """Refuse weights whose shapes differ from the model's own; `strict`, also names that are missing or unexpected.
 
-    raises     CannotRestore naming up to eight of each
+    Raises:
+        CannotRestore: Naming up to eight of each.
     """
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     shapes = [

@@ -19,10 +19,12 @@ from layered.tabular.columns import listed, not_encoded
 def checked_size(name: str, value: Any) -> int:
     """`value`, if it is a whole number from 1 on.
 
-    raises     BadArgument, a BadValue for one below 1
+    Raises:
+        BadArgument: A BadValue for one below 1.
 
-    >>> checked_size("n_out", 3)
-    3
+    Examples:
+        >>> checked_size("n_out", 3)
+        3
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise BadArgument(f"{name} is no whole number", got=repr(value), expected="a whole number from 1 on")
@@ -34,10 +36,12 @@ def checked_size(name: str, value: Any) -> int:
 def checked_range(y_range: Any) -> tuple[float, float] | None:
     """`y_range` as two floats, if it is a range; or None.
 
-    raises     BadValue
+    Raises:
+        BadValue: An argument of the right type whose value makes no sense here.
 
-    >>> checked_range([0, 5.5])
-    (0.0, 5.5)
+    Examples:
+        >>> checked_range([0, 5.5])
+        (0.0, 5.5)
     """
     if y_range is None:
         return None
@@ -54,10 +58,12 @@ def checked_range(y_range: Any) -> tuple[float, float] | None:
 def checked_share(name: str, value: Any) -> float:
     """`value` as a float, if it is a number from 0 to 1.
 
-    raises     BadArgument, a BadValue for one outside
+    Raises:
+        BadArgument: A BadValue for one outside.
 
-    >>> checked_share("embed_p", 0.5)
-    0.5
+    Examples:
+        >>> checked_share("embed_p", 0.5)
+        0.5
     """
     try:
         share = float(value)
@@ -99,8 +105,9 @@ Sizes = Sequence[tuple[int, int]]
 def emb_sz_rule(n_cat: int) -> int:
     """How many numbers stand for a category that has `n_cat` levels, '#na#' among them: min(600, round(1.6 * n ** 0.56)).
 
-    >>> [emb_sz_rule(n) for n in (2, 3, 5, 10, 50, 100, 1000, 100000)]
-    [2, 3, 4, 6, 14, 21, 77, 600]
+    Examples:
+        >>> [emb_sz_rule(n) for n in (2, 3, 5, 10, 50, 100, 1000, 100000)]
+        [2, 3, 4, 6, 14, 21, 77, 600]
     """
     return min(600, round(1.6 * math.pow(n_cat, 0.56)))
 
@@ -108,8 +115,11 @@ def emb_sz_rule(n_cat: int) -> int:
 def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[int, int]]:
     """(levels, numbers) of the embedding of each categorical column of `to`, a `TabularPandas` or loaders of one.
 
-    sz_dict    the numbers for some columns, by name; the others by `emb_sz_rule`
-    raises     BadValue for a name that is no categorical column, and where categories are not encoded
+    Args:
+        sz_dict: The numbers for some columns, by name; the others by `emb_sz_rule`.
+
+    Raises:
+        BadValue: For a name that is no categorical column, and where categories are not encoded.
     """
     given = {} if sz_dict is None else sz_dict
     if not isinstance(given, Mapping):
@@ -131,10 +141,11 @@ def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[
 class Inputs(Module):
     """Codes and numbers as one vector a row: embeddings, one after the other, then the numbers.
 
-    emb_szs    (levels, numbers) of each categorical column
-    n_cont     how many continuous columns
-    embed_p    share of the embedding's numbers dropped
-    bn_cont    batch norm for the continuous columns
+    Args:
+        emb_szs: (levels, numbers) of each categorical column.
+        n_cont: How many continuous columns.
+        embed_p: Share of the embedding's numbers dropped.
+        bn_cont: Batch norm for the continuous columns.
     """
 
     def __init__(self, emb_szs: Sizes, n_cont: int, embed_p: float = 0.0, bn_cont: bool = True) -> None:
@@ -161,21 +172,23 @@ class Inputs(Module):
 class TabularModel(Inputs):
     """Embeddings and numbers through an MLP: for each layer linear, activation, batch norm and dropout; then the outputs.
 
-    emb_szs    (levels, numbers) of each categorical column: `get_emb_sz(dls)`
-    n_cont     how many continuous columns
-    out_sz     outputs
-    layers     the width of each hidden layer; a number for a single one
-    ps         share dropped after each layer: a number for all, or one for each; 0 by default
-    embed_p    share of the embeddings dropped
-    y_range    (low, high) that outputs are squeezed into
-    use_bn     batch norm in the layers; they have no bias then
-    bn_final   batch norm before the outputs too
-    bn_cont    batch norm for the continuous columns
-    act_cls    the activation, as a class or a module
-    lin_first  each layer begins with its linear part; else with batch norm and dropout
+    Args:
+        emb_szs: (levels, numbers) of each categorical column: `get_emb_sz(dls)`.
+        n_cont: How many continuous columns.
+        out_sz: Outputs.
+        layers: The width of each hidden layer; a number for a single one.
+        ps: Share dropped after each layer: a number for all, or one for each; 0 by default.
+        embed_p: Share of the embeddings dropped.
+        y_range: (low, high) that outputs are squeezed into.
+        use_bn: Batch norm in the layers; they have no bias then.
+        bn_final: Batch norm before the outputs too.
+        bn_cont: Batch norm for the continuous columns.
+        act_cls: The activation, as a class or a module.
+        lin_first: Each layer begins with its linear part; else with batch norm and dropout.
 
-    >>> TabularModel([(3, 3)], 2, 1, [8])(torch.zeros(4, 1).long(), torch.zeros(4, 2)).shape
-    torch.Size([4, 1])
+    Examples:
+        >>> TabularModel([(3, 3)], 2, 1, [8])(torch.zeros(4, 1).long(), torch.zeros(4, 2)).shape
+        torch.Size([4, 1])
     """
 
     def __init__(
@@ -223,8 +236,9 @@ def tabular_config(**kwargs: Any) -> dict[str, Any]:
     """Options of `TabularModel` for `tabular_learner(config=…)`: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, `bn_cont`,
     `act_cls`, `lin_first`.
 
-    >>> tabular_config(ps=[0.1, 0.2], embed_p=0.04)
-    {'ps': [0.1, 0.2], 'embed_p': 0.04}
+    Examples:
+        >>> tabular_config(ps=[0.1, 0.2], embed_p=0.04)
+        {'ps': [0.1, 0.2], 'embed_p': 0.04}
     """
     refuse_unknown(kwargs, CONFIG, "tabular_config")
     return kwargs

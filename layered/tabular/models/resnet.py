@@ -12,9 +12,11 @@ from layered.tabular.models.mlp import Inputs, Sizes, checked_range, checked_sha
 class ResidualLayer(Module):
     """x + Dropout(Linear(Dropout(ReLU(Linear(BatchNorm(x)))))).
 
-    size       numbers in and out
-    hidden     numbers between the linear layers
-    hidden_p, residual_p  shares dropped between and after them
+    Args:
+        size: Numbers in and out.
+        hidden: Numbers between the linear layers.
+        hidden_p: Shares dropped between and after them.
+        residual_p: Shares dropped between and after them.
     """
 
     def __init__(self, size: int, hidden: int, hidden_p: float = 0.0, residual_p: float = 0.0) -> None:
@@ -35,20 +37,25 @@ class ResidualLayer(Module):
 class TabularResNet(Inputs):
     """Embeddings and numbers, a linear layer, residual layers, then batch norm, ReLU and the outputs.
 
-    emb_szs    (levels, numbers) of each categorical column: `get_emb_sz(dls)`
-    n_cont     how many continuous columns
-    out_sz     outputs
-    size       numbers that the residual layers pass on
     num_layers residual layers
-    factor     how many times wider they are inside
-    hidden_p, residual_p  shares dropped inside them, and at their end
-    embed_p    share of the embeddings dropped
-    y_range    (low, high) that outputs are squeezed into
-    source     Gorishniy et al. 2021, arXiv:2106.11959, section 3.2
 
-    >>> import torch
-    >>> TabularResNet([(3, 3)], 2, 1)(torch.zeros(4, 1).long(), torch.zeros(4, 2)).shape
-    torch.Size([4, 1])
+    Args:
+        emb_szs: (levels, numbers) of each categorical column: `get_emb_sz(dls)`.
+        n_cont: How many continuous columns.
+        out_sz: Outputs.
+        size: Numbers that the residual layers pass on.
+        factor: How many times wider they are inside.
+        hidden_p: Shares dropped inside them, and at their end.
+        residual_p: Shares dropped inside them, and at their end.
+        embed_p: Share of the embeddings dropped.
+        y_range: (low, high) that outputs are squeezed into.
+
+    Source: Gorishniy et al. 2021, arXiv:2106.11959, section 3.2
+
+    Examples:
+        >>> import torch
+        >>> TabularResNet([(3, 3)], 2, 1)(torch.zeros(4, 1).long(), torch.zeros(4, 2)).shape
+        torch.Size([4, 1])
     """
 
     def __init__(

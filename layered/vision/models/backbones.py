@@ -80,7 +80,9 @@ def is_torchvision(arch: Any) -> bool:
 def find_arch(arch: Any) -> Any:
     """The architecture itself: a function that builds a model stays; a name is timm's, or torchvision's without timm.
 
-    raises     UnknownName with the nearest names; MissingDependency for a name that only timm may know
+    Raises:
+        UnknownName: With the nearest names.
+        MissingDependency: For a name that only timm may know.
     """
     if isinstance(arch, nn.Module) or not (callable(arch) or isinstance(arch, str)):
         raise BadArgument(
@@ -110,8 +112,11 @@ def image_models() -> list[str]:
 def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Any = None) -> nn.Module:
     """The model that `arch` builds.
 
-    weights    a torchvision name ("DEFAULT") or entry of weights, a file, or a state dict
-    raises     Offline where weights cannot be fetched, UnknownName, CannotRestore where they do not fit
+    Args:
+        weights: A torchvision name ("DEFAULT") or entry of weights, a file, or a state dict.
+
+    Raises:
+        Offline: Where weights cannot be fetched, UnknownName, CannotRestore where they do not fit.
     """
     takes = inspect.signature(arch).parameters
     if weights is not None and _is_local(weights):
@@ -164,7 +169,8 @@ def _is_local(weights: Any) -> bool:
 def load_matching(model: nn.Module, weights: Any) -> None:
     """Load a file or a state dict into `model`; only its last layer, which is cut off, may differ in shape or be missing.
 
-    raises     CannotRestore naming what does not fit; the model is unchanged then
+    Raises:
+        CannotRestore: Naming what does not fit; the model is unchanged then.
     """
     state = state_dict_of(weights if isinstance(weights, Mapping) else read_weights(weights))
     needed = model.state_dict()
@@ -186,8 +192,9 @@ def create_body(
 ) -> nn.Module:
     """The body of a model: what stands before its last pooling, for images of `n_in` channels.
 
-    model      a model, or a function that builds one (`create_body(resnet34, cut=-2)`)
-    cut        keep so many children; or a function of the model; by default before the last child that pools
+    Args:
+        model: A model, or a function that builds one (`create_body(resnet34, cut=-2)`).
+        cut: Keep so many children; or a function of the model; by default before the last child that pools.
     """
     built = model if isinstance(model, nn.Module) else build_arch(model, pretrained, weights)
     trained = pretrained or weights is not None

@@ -25,16 +25,18 @@ def create_head(
 ) -> nn.Sequential:
     """From `nf` feature maps [batch, nf, height, width] (features [batch, nf], if `pool=False`) to [batch, n_out].
 
-    lin_ftrs     widths of the layers between; [512] by default
-    ps           share dropped before the last layer, half of it before the others; or one for each layer
-    concat_pool  maximum and mean of each map, side by side; else the mean
-    first_bn     batch norm before the first linear layer
-    bn_final     batch norm after the last
-    lin_first    linear layers before their batch norms
-    y_range      squeeze the outputs into this range
+    Args:
+        lin_ftrs: Widths of the layers between; [512] by default.
+        ps: Share dropped before the last layer, half of it before the others; or one for each layer.
+        concat_pool: Maximum and mean of each map, side by side; else the mean.
+        first_bn: Batch norm before the first linear layer.
+        bn_final: Batch norm after the last.
+        lin_first: Linear layers before their batch norms.
+        y_range: Squeeze the outputs into this range.
 
-    >>> import torch; create_head(8, 2)(torch.zeros(4, 8, 7, 7)).shape
-    torch.Size([4, 2])
+    Examples:
+        >>> import torch; create_head(8, 2)(torch.zeros(4, 8, 7, 7)).shape
+        torch.Size([4, 2])
     """
     inputs = nf * 2 if pool and concat_pool else nf
     widths = [inputs, *([512] if lin_ftrs is None else lin_ftrs), n_out]
