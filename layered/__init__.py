@@ -25,7 +25,7 @@ imported when it is first used.
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from layered.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from layered import (

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import layered
 from layered.loop import length_of, unwrapped
+from layered.version import __version__
 
 LOOKED_AT = 256  # items of a split, or rows of a table, that its fingerprint reads
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
@@ -48,7 +48,7 @@ def describe_run(learn: Any) -> dict[str, Any]:
     """The manifest of a fit that begins: what was asked for, on what data, and where."""
     loaders = list(learn.dls)
     return {
-        "layered": layered.__version__,
+        "layered": __version__,
         "configuration": {
             "fit": plain(dict(learn.fit_arguments)),
             "model": _model(learn),

@@ -12,19 +12,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-import layered
 from layered.cli.datasets import add_datasets
 from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
 from layered.cli.runs import run_runs
 from layered.cli.train import run_train_vision
 from layered.foundation import LayeredError
+from layered.version import __version__
 
 
 def make_parser() -> argparse.ArgumentParser:
     """All commands with their arguments."""
     parser = argparse.ArgumentParser(prog="layered", description="Train, try and use models from the shell.")
-    parser.add_argument("--version", action="version", version=f"layered {layered.__version__}")
+    parser.add_argument("--version", action="version", version=f"layered {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="fine-tune a small model on bundled images, offline, in a few minutes")

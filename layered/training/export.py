@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import layered
 from layered.data import ItemGetter, TfmdDL, TfmdLists, plain_function
 from layered.files import write_archive
 from layered.foundation import (
@@ -27,6 +26,7 @@ from layered.foundation import (
 from layered.loop import Loop
 from layered.nn import describe_module, weightless
 from layered.training.pipelines import describe_data
+from layered.version import __version__
 
 SLOTS = ("after_item", "before_batch", "after_batch")
 
@@ -47,7 +47,7 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
     path = layered_name(Path(loop.path) / fname)
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
     manifest = {
-        "about": {"layered": layered.__version__, "torch": torch.__version__, "columns": _told(loop.dls)},
+        "about": {"layered": __version__, "torch": torch.__version__, "columns": _told(loop.dls)},
         "model": _describe_model(loop),
         "data": _describe_data(loop.dls, tensors),
         "loss": _describe_loss(loop.loss_func, tensors),
