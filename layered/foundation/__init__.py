@@ -118,6 +118,7 @@ from layered.foundation.errors import (
 )
 from layered.foundation.faces import star as star
 from layered.foundation.lists import mask2idxs as mask2idxs
+from layered.foundation.names import function_name as function_name, snake_case as snake_case
 from layered.foundation.optional import lazy as lazy, require as require
 from layered.foundation.parallel import Failure as Failure, rank_and_world as rank_and_world
 from layered.foundation.registry import (
@@ -157,4 +158,12 @@ from layered.foundation.tree import (
     leaves as leaves,
     map_tree as map_tree,
     tensors_of as tensors_of,
+)
+from layered.foundation.types import (
+    Array as Array,
+    Device as Device,
+    Frame as Frame,
+    StrPath as StrPath,
+    is_frame as is_frame,
+    is_named_tuple as is_named_tuple,
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from layered.foundation.errors import describe
 from layered.foundation.helpers import listify
+from layered.foundation.names import snake_case
 from layered.foundation.transform import Transform, mk_transform
 
 
@@ -93,7 +93,7 @@ class Pipeline:
         if name.startswith("_") or name == "fs":
             raise AttributeError(name)
         for f in self.fs:
-            if _snake_case(type(f).__name__) == name:
+            if snake_case(type(f).__name__) == name:
                 return f
         for f in self.fs:
             if hasattr(f, name):
@@ -111,10 +111,6 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return "Pipeline: " + " -> ".join(repr(f) for f in self.fs)
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def is_showable(o: Any) -> bool:

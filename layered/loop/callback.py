@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadFile, CannotTrain, warn
+from layered.foundation import BadFile, CannotTrain, snake_case, warn
 from layered.loop.events import check_event, check_method
 from layered.loop.state import STATE_FIELDS, State
 
@@ -150,7 +149,7 @@ class Callback:
     def name(self) -> str:
         """The class's name in snake case without "Callback": the learner's attribute for this callback."""
         stem = type(self).__name__.removesuffix("Callback") or "Callback"
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", stem).lower()
+        return snake_case(stem)
 
     def handler(self, event: str) -> Callable[[], Any] | None:
         """What to call at `event`, or None if this callback does not hear it."""

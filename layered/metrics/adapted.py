@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument, lazy
+from layered.foundation import BadArgument, lazy, snake_case
 from layered.metrics.accumulated import Kept
 from layered.metrics.inputs import floats, mismatch
-from layered.metrics.metric import Metric, function_name, snake
+from layered.metrics.metric import Metric, function_name
 
 sk_base = lazy("sklearn.base")
 
@@ -27,7 +27,9 @@ class Adapted(Metric):
 
     def __init__(self, metric: Any) -> None:
         self.metric, self._seen = metric, False
-        self._name = getattr(metric, "name", None) or snake(type(metric).__name__.removesuffix("Metric") or "metric")
+        self._name = getattr(metric, "name", None) or snake_case(
+            type(metric).__name__.removesuffix("Metric") or "metric"
+        )
 
     @staticmethod
     def fits(metric: Any) -> bool:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import copy
 import operator
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -26,7 +25,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument, LayeredError
+from layered.foundation import BadArgument, LayeredError, snake_case
 from layered.metrics.inputs import shown, wide
 
 
@@ -105,7 +104,7 @@ class Metric:
     @property
     def name(self) -> str:
         """What it is called in tables: the class's name in snake case without "Metric", unless set."""
-        return self._name or snake(type(self).__name__.removesuffix("Metric") or "metric")
+        return self._name or snake_case(type(self).__name__.removesuffix("Metric") or "metric")
 
     @name.setter
     def name(self, name: str) -> None:
@@ -282,12 +281,7 @@ def function_name(func: Any) -> str:
     """The name of a function, also inside `partial`; of other callables, their class's in snake case."""
     while isinstance(func, partial):
         func = func.func
-    return str(getattr(func, "__name__", None) or snake(type(func).__name__))
-
-
-def snake(name: str) -> str:
-    """`CamelCase` in snake case."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    return str(getattr(func, "__name__", None) or snake_case(type(func).__name__))
 
 
 _SIGNS: dict[Callable[..., Any], str] = {

@@ -1,0 +1,56 @@
+"""Types that many signatures share, and the predicates that tell apart what Python's own classes do not."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol, TypeAlias, TypeGuard
+
+import numpy as np
+import torch
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A file or folder, as text or as any path object."""
+
+Device: TypeAlias = torch.device | str | int
+"""Where tensors live, as torch accepts it: `torch.device("cuda", 1)`, "cuda:1" or 1."""
+
+Array: TypeAlias = np.ndarray[Any, Any]
+"""A NumPy array of any shape and dtype."""
+
+
+class Frame(Protocol):
+    """What is read by position through `iloc`: a pandas Series or DataFrame, or an object that behaves like one."""
+
+    @property
+    def iloc(self) -> Any:
+        """Rows by position: one for an integer, a frame of several for a slice, a list or a mask."""
+
+    def __len__(self) -> int: ...
+
+
+def is_frame(o: object) -> TypeGuard[Frame]:
+    """Whether `o` is read by position through `iloc`, as pandas' Series and DataFrames are; pandas is not imported.
+
+    Args:
+        o: Anything.
+
+    Examples:
+        >>> import pandas as pd
+        >>> is_frame(pd.Series([1, 2])), is_frame([1, 2])
+        (True, False)
+    """
+    return hasattr(o, "iloc")
+
+
+def is_named_tuple(o: object) -> TypeGuard[tuple[Any, ...]]:
+    """Whether `o` is a named tuple, whose class takes one argument per field where `tuple` takes an iterable.
+
+    Args:
+        o: Anything.
+
+    Examples:
+        >>> from collections import namedtuple
+        >>> is_named_tuple(namedtuple("Point", "x y")(1, 2)), is_named_tuple((1, 2))
+        (True, False)
+    """
+    return isinstance(o, tuple) and hasattr(o, "_fields")
