@@ -66,7 +66,13 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.callback.precision import to_bf16 as to_bf16, to_fp16 as to_fp16, to_fp32 as to_fp32
 from layered.callback.rate_finder import lr_find as lr_find, put_back as put_back
-from layered.callback.schedule import fit_flat_cos as fit_flat_cos, fit_one_cycle as fit_one_cycle, fit_sgdr as fit_sgdr
+from layered.callback.schedule import (
+    FitArgs as FitArgs,
+    OneCycleArgs as OneCycleArgs,
+    fit_flat_cos as fit_flat_cos,
+    fit_one_cycle as fit_one_cycle,
+    fit_sgdr as fit_sgdr,
+)
 from layered.callback.speed import (
     compile_model as compile_model,
     to_channelslast as to_channelslast,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from layered.foundation import BadValue, CannotTrain, OutOfRange, checked, unknown_name
-from layered.loop import Callback, Loop, callbacks_of, length_of, spread
+from layered.foundation import BadValue, CannotTrain, OutOfRange, checked, delegates, unknown_name
+from layered.loop import Callback, Checkpoint, Loop, Resume, callbacks_of, length_of, spread
 from layered.optim import SchedCos, combine_scheds, combined_cos
 
 USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
@@ -130,7 +131,27 @@ def _told(sched: Any) -> str:
     return getattr(sched, "__qualname__", type(sched).__name__) if " at 0x" in told else told
 
 
+class FitArgs(TypedDict, total=False):
+    """What every fit takes by keyword; meanings and defaults are those of `Loop.fit`."""
+
+    wd: float | None
+    cbs: Callback | type[Callback] | Sequence[Callback | type[Callback] | None] | None
+    reset_opt: bool
+    start_epoch: int
+    n_iter: int | None
+    resume: str | os.PathLike[str] | Resume | None
+    checkpoint: str | os.PathLike[str] | Checkpoint | None
+
+
+class OneCycleArgs(FitArgs, total=False):
+    """The keywords of `fit_one_cycle` that `fine_tune` uses for both of its fits."""
+
+    div_final: float
+    moms: tuple[float, float, float] | None
+
+
 @checked
+@delegates(Loop.fit, but=["lr"])
 def fit_one_cycle(
     loop: Loop,
     n_epoch: int,
@@ -138,80 +159,91 @@ def fit_one_cycle(
     div: float = 25.0,
     div_final: float = 1e5,
     pct_start: float = 0.25,
-    wd: float | None = None,
-    moms: tuple[float, float, float] | None = None,
-    cbs: Any = None,
-    reset_opt: bool = False,
-    start_epoch: int = 0,
     *,
-    n_iter: int | None = None,
-    resume: Any = None,
-    checkpoint: Any = None,
+    moms: tuple[float, float, float] | None = None,
+    **fit_args: Unpack[FitArgs],
 ) -> None:
-    """Fit with one cycle: the rate up along a cosine to `lr_max`, then down; momentum the other way round.
+    """Fit with the one-cycle policy: the rate rises along a cosine to `lr_max`, then falls; momentum moves the other way.
 
     Args:
+        loop: The learner to train.
+        n_epoch: Number of epochs.
         lr_max: Largest rate, per step: a number, or a slice over the parameter groups; the loop's `lr` if None.
-        div: The fit starts at lr_max / div.
-        div_final: And ends at lr_max / div_final.
-        pct_start: Fraction of the batches before the peak.
+        div: The fit starts at `lr_max / div`.
+        div_final: The fit ends at `lr_max / div_final`.
+        pct_start: Fraction of the batches before the peak, in [0, 1].
         moms: Momentum at start, peak and end; the loop's `moms` if None.
-        n_iter: As in `Loop.fit`.
-        resume: As in `Loop.fit`.
-        checkpoint: As in `Loop.fit`.
+        fit_args: See `Loop.fit`.
 
-    Source: Smith & Topin 2017, arXiv:1708.07120; the cosine shape as fastai users know it
+    Raises:
+        OutOfRange: If `div` or `div_final` is not positive.
+        CannotTrain: If the training loader has no length and `n_iter` is not given.
+
+    Source: Smith & Topin 2017, arXiv:1708.07120; the cosine shape as fastai users know it.
     """
     _check_positive(div=div, div_final=div_final)
     peak = _rates(loop, lr_max)
     scheds = {"lr": combined_cos(pct_start, peak / div, peak, peak / div_final)}
     if (moms := loop.moms if moms is None else moms) is not None:
         scheds["mom"] = combined_cos(pct_start, *moms)
-    _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
+    _fit(loop, n_epoch, scheds, fit_args)
 
 
 @checked
+@delegates(Loop.fit, but=["lr"])
 def fit_flat_cos(
     loop: Loop,
     n_epoch: int,
     lr: Any = None,
     div_final: float = 1e5,
     pct_start: float = 0.75,
-    wd: float | None = None,
-    cbs: Any = None,
-    reset_opt: bool = False,
-    start_epoch: int = 0,
-    *,
-    n_iter: int | None = None,
-    resume: Any = None,
-    checkpoint: Any = None,
+    **fit_args: Unpack[FitArgs],
 ) -> None:
-    """Fit at a flat rate `lr` for `pct_start` of the batches, then down a cosine to lr / div_final."""
+    """Fit at a constant rate for `pct_start` of the batches, then along a cosine down to `lr / div_final`.
+
+    Args:
+        loop: The learner to train.
+        n_epoch: Number of epochs.
+        lr: The constant rate, per step: a number, or a slice over the parameter groups; the loop's `lr` if None.
+        div_final: The fit ends at `lr / div_final`.
+        pct_start: Fraction of the batches at the constant rate, in [0, 1].
+        fit_args: See `Loop.fit`.
+
+    Raises:
+        OutOfRange: If `div_final` is not positive.
+        CannotTrain: If the training loader has no length and `n_iter` is not given.
+    """
     _check_positive(div_final=div_final)
     flat = _rates(loop, lr)
     scheds = {"lr": combined_cos(pct_start, flat, flat, flat / div_final)}
-    _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
+    _fit(loop, n_epoch, scheds, fit_args)
 
 
 @checked
+@delegates(Loop.fit, but=["lr"])
 def fit_sgdr(
     loop: Loop,
     n_cycles: int,
     cycle_len: int,
     lr_max: Any = None,
     cycle_mult: int = 2,
-    cbs: Any = None,
-    reset_opt: bool = False,
-    wd: float | None = None,
-    start_epoch: int = 0,
-    *,
-    n_iter: int | None = None,
-    resume: Any = None,
-    checkpoint: Any = None,
+    **fit_args: Unpack[FitArgs],
 ) -> None:
-    """Fit in `n_cycles` cosines from `lr_max` to 0: the first lasts `cycle_len` epochs, each next `cycle_mult` times more.
+    """Fit in cycles with warm restarts: in each, the rate falls along a cosine from `lr_max` to 0.
 
-    Source: Loshchilov & Hutter 2017, arXiv:1608.03983
+    Args:
+        loop: The learner to train.
+        n_cycles: Number of cycles.
+        cycle_len: Epochs of the first cycle.
+        lr_max: Rate at the start of a cycle, per step: a number, or a slice over the parameter groups; the loop's `lr` if None.
+        cycle_mult: Each cycle is this many times as long as the one before.
+        fit_args: See `Loop.fit`.
+
+    Raises:
+        BadValue: If that is less than one epoch.
+        CannotTrain: If the training loader has no length and `n_iter` is not given.
+
+    Source: Loshchilov & Hutter 2017, arXiv:1608.03983.
     """
     lengths = [cycle_len * cycle_mult**i for i in range(n_cycles)]
     n_epoch = sum(lengths)
@@ -221,7 +253,7 @@ def fit_sgdr(
         )
     pcts = [length / n_epoch for length in lengths]
     scheds = {"lr": combine_scheds(pcts, [SchedCos(_rates(loop, lr_max), 0.0)] * n_cycles)}
-    _fit(loop, n_epoch, scheds, wd, cbs, reset_opt, start_epoch, n_iter, resume, checkpoint)
+    _fit(loop, n_epoch, scheds, fit_args)
 
 
 def _check_positive(**values: float) -> None:
@@ -238,22 +270,11 @@ def _rates(loop: Loop, lr: Any) -> Any:
     return rates[0] if len(set(rates)) == 1 else np.array(rates)
 
 
-def _fit(
-    loop: Loop,
-    n_epoch: int,
-    scheds: Mapping[str, Callable[[float], Any]],
-    wd: float | None,
-    cbs: Any,
-    reset_opt: bool,
-    start_epoch: int,
-    n_iter: int | None,
-    resume: Any,
-    checkpoint: Any,
-) -> None:
-    if n_iter is None and length_of(loop.dls.train) is None:
+def _fit(loop: Loop, n_epoch: int, scheds: Mapping[str, Callable[[float], Any]], fit_args: FitArgs) -> None:
+    if fit_args.get("n_iter") is None and length_of(loop.dls.train) is None:
         raise CannotTrain(
             "a schedule needs to know how many batches an epoch has, and the training loader has no length",
             fix="pass n_iter=batches an epoch, or a loader with len()",
         )
-    cbs = [ParamScheduler(scheds), *callbacks_of(cbs)]
-    loop.fit(n_epoch, None, wd, cbs, reset_opt, start_epoch, n_iter=n_iter, resume=resume, checkpoint=checkpoint)
+    fit_args["cbs"] = [ParamScheduler(scheds), *callbacks_of(fit_args.get("cbs"))]
+    loop.fit(n_epoch, **fit_args)

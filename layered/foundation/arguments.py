@@ -1,4 +1,4 @@
-"""A misspelt keyword is refused with the name that was meant."""
+"""Misspelt keywords are refused, with the name that was meant."""
 
 from __future__ import annotations
 
@@ -37,11 +37,18 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if kwargs and not known() >= kwargs.keys():
-            refuse_unknown(kwargs, known(), function.__qualname__.removesuffix(".__init__"))
+        if kwargs and not names_of(function) >= kwargs.keys():
+            refuse_unknown(kwargs, names_of(function), _called(function, args))
         return function(*args, **kwargs)
 
-    def known() -> frozenset[str]:
-        return names_of(function)
-
     return call
+
+
+def _called(function: Callable[..., object], args: tuple[object, ...]) -> str:
+    """What the user called: `Learner` rather than the base class whose constructor it inherits, `DataLoader.new` for a method."""
+    name = function.__name__
+    first = next(iter(inspect.signature(function).parameters), None)
+    if first not in ("self", "cls") or not args:
+        return name
+    owner = args[0] if isinstance(args[0], type) else type(args[0])
+    return owner.__name__ if name == "__init__" else f"{owner.__name__}.{name}"

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
 
 defaults = SimpleNamespace()
 
@@ -117,13 +118,15 @@ class GetAttr:
 
 
 def delegates(
-    to: Callable[..., Any] | None = None, keep: bool = False, but: Iterable[str] = ()
-) -> Callable[[Any], Any]:
-    """Decorator: in the signature that editors show, the keywords of `to` stand in place of `**kwargs`.
+    to: Callable[..., object] | None = None, keep: bool = False, but: Iterable[str] = ()
+) -> Callable[[F], F]:
+    """Decorator: the signature lists the keywords of `to` in place of `**kwargs`, for `help()` and `inspect.signature`.
+
+    Below `@checked`, it also says which keywords are known.
 
     Args:
-        to: The function that `kwargs` are handed on to; for a class by default that of its base.
-        keep: Leave `**kwargs` in place too.
+        to: The function that receives `kwargs`; for a class, by default the constructor of its base.
+        keep: Keep `**kwargs` in the signature too.
         but: Names to leave out.
 
     Examples:
@@ -134,9 +137,10 @@ def delegates(
         <Signature (x, *, b=1, c=2)>
     """
 
-    def decorate(f: Any) -> Any:
-        source = to if to is not None else f.__base__.__init__
-        function = f.__init__ if to is None else f
+    def decorate(f: F) -> F:
+        kind: Any = f  # a class where `to` is left out
+        source = to if to is not None else kind.__base__.__init__
+        function = kind.__init__ if to is None else kind
         parameters = dict(inspect.signature(function).parameters)
         rest = next((p for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
         if rest is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypedDict
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from layered.callback import (
     ProgressCallback,
@@ -26,12 +27,35 @@ from layered.callback import (
 from layered.foundation import defaults, find_device, plain_tree, to_device
 from layered.inference import get_preds, predict, show_results, stream_preds, tta
 from layered.insight import doctor, grad_cam, profile, show_grad_cam
-from layered.loop import ESSENTIAL_CALLBACKS, Loop, Recorder, split_batch
+from layered.loop import ESSENTIAL_CALLBACKS, Callback, Loop, Recorder, split_batch
 from layered.nn import Summary, module_summary
 from layered.training.export import export
 from layered.training.tuning import fine_tune, freeze_to
 
 defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
+
+
+class LearnerArgs(TypedDict, total=False):
+    """What every learner takes by keyword besides its data and its model; meanings and defaults are those of `Learner`.
+
+    A function that makes a learner says `**learner_args: Unpack[LearnerArgs]`, and `@delegates(Learner)` lists them.
+    """
+
+    loss_func: Callable[..., Any] | None
+    opt_func: Callable[..., Any] | Mapping[str, Callable[..., Any]]
+    lr: float | slice
+    splitter: Callable[[nn.Module], Any]
+    cbs: Callback | type[Callback] | Sequence[Callback | type[Callback] | None] | None
+    metrics: Callable[..., Any] | Sequence[Callable[..., Any]] | None
+    path: str | os.PathLike[str] | None
+    model_dir: str | os.PathLike[str]
+    wd: float | None
+    wd_bn_bias: bool
+    train_bn: bool
+    moms: tuple[float, float, float] | None
+    default_cbs: bool | Sequence[Callback | type[Callback]]
+    step: Callable[[Any, Any], Any] | None
+    seed: int | None
 
 
 class Learner(Loop):

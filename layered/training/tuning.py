@@ -1,22 +1,29 @@
-"""Transfer learning: groups of parameters that learn, and the two fits that adapt a trained body to new data."""
+"""Transfer learning: which parameter groups are trained, and the two fits that adapt a trained body to new data."""
 
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import Unpack
 
-from layered.callback import fit_one_cycle
-from layered.foundation import BadValue, OutOfRange, names_of, refuse_unknown
+from layered.callback import OneCycleArgs, fit_one_cycle
+from layered.foundation import BadValue, OutOfRange, checked, delegates
 from layered.loop import Loop
 
 
 def freeze_to(loop: Loop, n: int) -> None:
-    """Let only the parameter groups from the `n`-th on learn (negative counts from the end); norm layers go on learning."""
+    """Train only the parameter groups from the `n`-th on, and freeze those before; norm layers keep training.
+
+    Args:
+        loop: The learner whose optimizer freezes.
+        n: Number of the first group that is trained; a negative one counts from the end.
+    """
     if loop.opt is None:
         loop.create_opt()
     loop.opt.freeze_to(n)
 
 
+@checked
+@delegates(fit_one_cycle, but=["lr_max"])
 def fine_tune(
     loop: Loop,
     epochs: int,
@@ -25,27 +32,30 @@ def fine_tune(
     lr_mult: float = 100,
     pct_start: float = 0.3,
     div: float = 5.0,
-    **fit_args: Any,
+    **fit_args: Unpack[OneCycleArgs],
 ) -> None:
-    """First the head alone, with the body frozen; then all groups, the early ones at smaller rates.
+    """Train the head alone with the body frozen, then all groups, the early ones at smaller rates.
 
     Args:
-        epochs: Of the second fit.
+        loop: The learner to train.
+        epochs: Epochs of the second fit.
         base_lr: Largest rate, per step, of the first fit; the second takes half of it.
         freeze_epochs: Epochs of the first fit; 0 leaves it out.
         lr_mult: The first group learns at `base_lr / lr_mult`.
-        pct_start: Shape of the second one-cycle fit: see `fit_one_cycle`.
-        div: Shape of the second one-cycle fit: see `fit_one_cycle`.
-        fit_args: For both fits: `wd`, `moms`, `cbs`, `checkpoint`, `resume`, ….
+        pct_start: Fraction of the second fit before its peak, in [0, 1].
+        div: The second fit starts at its peak divided by `div`.
+        fit_args: For both fits: see `fit_one_cycle`.
+
+    Raises:
+        BadValue: If a number of epochs is not a whole number from 0.
+        OutOfRange: If a rate or divisor is not positive, or `pct_start` is outside [0, 1].
     """
-    for_both_fits = names_of(fit_one_cycle) - {"loop", "n_epoch", "lr_max", "div", "pct_start"}
-    refuse_unknown(fit_args, for_both_fits | names_of(fine_tune) - {"loop"}, "fine_tune")
     for name, count in (("epochs", epochs), ("freeze_epochs", freeze_epochs)):
         if not isinstance(count, int) or count < 0:
-            raise BadValue(f"{name} counts epochs", got=repr(count), expected="a whole number from 0")
+            raise BadValue(f"{name} must be a number of epochs", got=repr(count), expected="a whole number from 0")
     for name, number in (("base_lr", base_lr), ("lr_mult", lr_mult), ("div", div)):
         if not isinstance(number, Real) or not number > 0:
-            raise OutOfRange(f"{name} is a rate, or divides one", got=number, expected="more than 0")
+            raise OutOfRange(f"{name} must be positive", got=number, expected="more than 0")
     if not 0 <= pct_start <= 1:
         raise OutOfRange("pct_start is the fraction of the batches before the peak", got=pct_start, expected="0 to 1")
     if freeze_epochs:
