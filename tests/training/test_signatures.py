@@ -48,7 +48,7 @@ def test_a_fit_shows_every_argument_with_its_default(fit, capsys):
     ],
 )
 def test_an_error_names_what_the_user_called(dls, called, call):
-    with pytest.raises(BadArgument, match=f"^{called} got an unknown argument 'los_func'"):
+    with pytest.raises(BadArgument, match=rf"^{called} got an unknown argument 'los_func'"):
         call(dls)
 
 
@@ -56,5 +56,5 @@ def test_a_subclass_is_named_too(dls):
     class Mine(Learner):
         pass
 
-    with pytest.raises(BadArgument, match="^Mine got an unknown argument 'los_func'\n(.*\n)* .*did you mean 'loss_func'"):
+    with pytest.raises(BadArgument, match=r"^Mine got an unknown argument 'los_func'"):
         Mine(dls, nn.Identity(), los_func=None)
