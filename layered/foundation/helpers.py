@@ -117,9 +117,7 @@ class GetAttr:
         return getattr(getattr(self, self._default), name)
 
 
-def delegates(
-    to: Callable[..., object] | None = None, keep: bool = False, but: Iterable[str] = ()
-) -> Callable[[F], F]:
+def delegates(to: Callable[..., object] | None = None, keep: bool = False, but: Iterable[str] = ()) -> Callable[[F], F]:
     """Decorator: the signature lists the keywords of `to` in place of `**kwargs`, for `help()` and `inspect.signature`.
 
     Below `@checked`, it also says which keywords are known.

@@ -23,7 +23,13 @@ def test_the_typed_arguments_are_those_of_the_learner():
 
 def test_the_typed_arguments_of_fits_are_those_of_fit():
     assert FitArgs.__annotations__.keys() == names(Learner.fit) - {"self", "n_epoch", "lr"}
-    assert OneCycleArgs.__annotations__.keys() == names(fit_one_cycle) - {"loop", "n_epoch", "lr_max", "div", "pct_start"}
+    assert OneCycleArgs.__annotations__.keys() == names(fit_one_cycle) - {
+        "loop",
+        "n_epoch",
+        "lr_max",
+        "div",
+        "pct_start",
+    }
 
 
 @pytest.mark.parametrize("fit", [fit_one_cycle, fit_flat_cos, fit_sgdr, fine_tune], ids=lambda f: f.__name__)
