@@ -3,6 +3,7 @@
 #     make demo    fine-tune a model on real images, export it, predict with it
 #     make test    everything that is checked: style, types, floors, tests, notebooks, wheel
 #     make soak    what chance can find, for hours if need be: 300 killed runs, 10,000 mutated files
+#     make docs    the reference of every public name, served on this machine
 #     make oldest  the tests with the oldest torch that is supported, in `.venv-oldest`
 #
 # All make `.venv` first, or reuse it as long as pyproject.toml is the one it was installed from.
@@ -18,10 +19,10 @@ AT_HOME := { $(BIN)/python -c '$(GOOD)' && grep -qF '$(CURDIR)/$(VENV)/bin' $(BI
 # Ratings that people gave, for one notebook. They may not be passed on, and the package has them; nothing of it is run.
 RATINGS := recbole==1.2.1
 
-.PHONY: help env ratings demo test test-apart test-others soak oldest lint clean
+.PHONY: help env ratings demo docs test test-apart test-others soak oldest lint clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -11
 
 env:
 	@if cmp -s $(STAMP) pyproject.toml && $(AT_HOME); then exit 0; fi; \
@@ -64,6 +65,9 @@ test-apart:
 test-others:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(APART:%=--ignore=%)
 
+docs: env
+	$(BIN)/mkdocs serve
+
 soak: ratings
 	LAYERED_SOAK=1 $(BIN)/python -m pytest -m soak
 
@@ -74,5 +78,5 @@ oldest: env
 	.venv-oldest/bin/python -m pytest
 
 clean:
-	rm -rf build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist demo site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -9,7 +9,7 @@ from layered.callback import AMPMode, GradientAccumulation, GradientClip, MixedP
 from layered.foundation import BadArgument, BadValue, CannotTrain
 from layered.loop import Callback, Loop, events
 from layered.optim import SGD
-from layered.testing.tiny import RegModel, synth_dls
+from layered.testing import RegModel, synth_dls
 
 MODES = pytest.mark.parametrize("mode", list(AMPMode))
 

@@ -18,7 +18,7 @@ from layered.cli.main import main
 from layered.files import disk
 from layered.foundation import BadFile, CannotSave, NotFoundPath
 from layered.loop import Callback, CancelFitException, Checkpoint, Loop
-from layered.testing.tiny import synth_learner
+from layered.testing import synth_learner
 
 
 def error(pred, targ):

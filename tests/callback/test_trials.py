@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from layered.callback import GradientAccumulation, MixUp, OverfitOneBatch, dry_run, overfit
 from layered.foundation import BadValue, CannotTrain
 from layered.loop import Callback
-from layered.testing.tiny import synth_learner
+from layered.testing import synth_learner
 
 
 def learner(**args):

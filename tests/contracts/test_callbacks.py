@@ -20,7 +20,7 @@ import layered.training
 from layered.data import DataLoaders
 from layered.loop import Callback
 from layered.nn import CrossEntropyLossFlat
-from layered.testing.contracts import check_callback, check_callbacks_together, check_resuming
+from layered.testing import check_callback, check_callbacks_together, check_resuming
 from layered.training import Learner
 
 

@@ -15,7 +15,7 @@ from layered.foundation import (
     key_of,
     transforms,
 )
-from layered.testing.contracts import check_transform
+from layered.testing import check_transform
 from layered.vision.all import PILImage, PILMask
 
 

@@ -8,7 +8,7 @@ from test_callbacks import MAKERS
 
 from layered.foundation import CannotTrain
 from layered.tabular.all import Categorify, FillMissing, Normalize, TabularPandas, tabular_config, tabular_learner
-from layered.testing.contracts import check_callback, check_resuming
+from layered.testing import check_callback, check_resuming
 
 MIXING = {"CutMix", "MixUp"}  # which need floats: categories cannot be mixed
 

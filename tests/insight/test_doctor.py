@@ -14,7 +14,7 @@ from layered.foundation import UnknownName
 from layered.insight import Finding, doctor
 from layered.insight.doctor import CHECKS
 from layered.nn import BCEWithLogitsLossFlat, ConvLayer, CrossEntropyLossFlat, PoolFlatten
-from layered.testing.tiny import synth_learner
+from layered.testing import synth_learner
 from layered.training import Learner
 
 

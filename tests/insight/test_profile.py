@@ -13,7 +13,7 @@ from layered.foundation import BadValue, CannotTrain
 from layered.insight import profile
 from layered.insight.profile import STAGES
 from layered.loop import Callback
-from layered.testing.tiny import synth_learner
+from layered.testing import synth_learner
 from layered.training import Learner
 
 matplotlib.use("Agg")

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from layered.files import pack, read_archive, unpack, write_archive
 from layered.foundation import BadArgument
 from layered.optim import SGD, Adam, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, mark_no_decay, ranger, zoo
-from layered.testing.tiny import synth_learner
+from layered.testing import synth_learner
 
 RECIPES = {
     "SGD": SGD,

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from layered.basics import Learner, load_learner
-from layered.testing.tiny import synth_learner
+from layered.testing import synth_learner
 
 
 class Own(nn.Module):

@@ -1,0 +1,51 @@
+"""Makes the reference: a page for each package, with the public names that the package's `__init__` lists."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+import layered
+from layered.foundation import errors
+
+SKIPPED = {"basics", "cli", "compat", "integrations", "version"}
+MODULES = [m.name for m in pkgutil.iter_modules(layered.__path__) if m.name not in SKIPPED]
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made from the packages."""
+    rows = []
+    for name in MODULES:
+        package = importlib.import_module(f"layered.{name}")
+        names = own_names(package)
+        files.append(
+            page(config, name, f"# layered.{name}\n\n{package.__doc__}", [f"layered.{name}.{x}" for x in names])
+        )
+        rows.append(f"| [`layered.{name}`]({name}.md) | {package.__doc__.splitlines()[0]} | {len(names)} |")
+    table = ["# Reference", "", "| package | what is in it | names |", "|---|---|---|", *rows]
+    files.append(File.generated(config, "reference/index.md", content="\n".join(table)))
+    kinds = [
+        name for name, item in vars(errors).items() if inspect.isclass(item) and item.__module__ == errors.__name__
+    ]
+    text = f"# Errors\n\n{errors.__doc__}"
+    files.append(page(config, "errors", text, [f"layered.foundation.errors.{name}" for name in kinds]))
+    return files
+
+
+def own_names(package: object) -> list[str]:
+    """The names that a star import of a package brings, without those of the packages below."""
+    defined = [name for name in package.__all__ if inspect.isclass(o := getattr(package, name)) or inspect.isroutine(o)]
+    return sorted(
+        (name for name in defined if getattr(package, name).__module__.startswith(f"{package.__name__}.")),
+        key=str.lower,
+    )
+
+
+def page(config: MkDocsConfig, name: str, text: str, members: list[str]) -> File:
+    """A page of the reference: `text`, then the documentation of each of `members`."""
+    content = "\n\n".join([text.replace("from layered", "    from layered"), *(f"::: {member}" for member in members)])
+    return File.generated(config, f"reference/{name}.md", content=content)
