@@ -38,7 +38,11 @@ def test_every_public_function_and_class_has_an_entry(site):
         for public in package.__all__:
             item = getattr(package, public)
             is_own = inspect.isclass(item) or inspect.isfunction(item)
-            if is_own and item.__module__.startswith(f"layered.{name}.") and f'id="layered.{name}.{public}"' not in html:
+            if (
+                is_own
+                and item.__module__.startswith(f"layered.{name}.")
+                and f'id="layered.{name}.{public}"' not in html
+            ):
                 missing.append(f"layered.{name}.{public}")
     assert missing == []
 
