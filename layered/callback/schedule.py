@@ -1,4 +1,4 @@
-"""Hyper-parameters that change during a fit, and the fits that are known by their schedule."""
+"""Hyperparameters that change during a fit, and the fits that are known by their schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
 
 
 class ParamScheduler(Callback):
-    """Sets hyper-parameters before each training batch, from the fraction of the fit that is done.
+    """Sets hyperparameters before each training batch, from the fraction of the fit that is done.
 
     What was set is in `learn.recorder.hps` after the fit, by name, one number a batch.
 
@@ -25,7 +25,7 @@ class ParamScheduler(Callback):
         scheds: Hyper name -> function of `pct_train` in [0, 1), giving a number or one for each group.
 
     Raises:
-        UnknownName: When a fit begins, for what is no hyper-parameter of the optimizer.
+        UnknownName: When a fit begins, for what is no hyperparameter of the optimizer.
     """
 
     order = 60
@@ -40,7 +40,7 @@ class ParamScheduler(Callback):
             known = {name for hyper in learn.opt.hypers for name in hyper} | USUAL_HYPERS
             for name in self.scheds:
                 if name not in known:
-                    raise unknown_name("hyper-parameter", name, known)
+                    raise unknown_name("hyperparameter", name, known)
             self.hps = {name: [] for name in self.scheds}
 
     def before_batch(self) -> None:

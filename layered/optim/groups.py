@@ -1,4 +1,4 @@
-"""Parameter groups: who is in which, what each is given, which are frozen, and which escape weight decay."""
+"""Parameter groups: which parameters are in which group, their hyperparameters, what is frozen, what escapes weight decay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,14 +22,27 @@ norm_types: tuple[type[nn.Module], ...] = (
 )
 FLAGS = ("do_wd", "force_train")
 
+Params: TypeAlias = Tensor | Iterable[Tensor | tuple[str, Tensor] | Iterable[Tensor] | Mapping[str, Any]]
+"""What an optimizer accepts as parameters: see `as_groups`."""
+
+HyperValue: TypeAlias = float | slice | Iterable[float] | Tensor
+"""A hyperparameter of all groups: see `discriminative`."""
+
 
 def params(model: nn.Module) -> list[nn.Parameter]:
-    """All parameters of `model`."""
+    """All parameters of `model`: a splitter into one group.
+
+    Args:
+        model: Any module.
+    """
     return list(model.parameters())
 
 
 def trainable_params(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of `model` that require a gradient.
+    """The parameters of `model` that require a gradient: a splitter into one group.
+
+    Args:
+        model: Any module.
 
     Examples:
         >>> len(trainable_params(nn.Linear(2, 3)))
@@ -38,9 +52,12 @@ def trainable_params(model: nn.Module) -> list[nn.Parameter]:
 
 
 def norm_bias_params(model: nn.Module, with_bias: bool = True) -> list[nn.Parameter]:
-    """The parameters of `model`'s normalisation layers and, `with_bias`, every bias as torch names them.
+    """The parameters of the normalisation layers of `model`, and its biases.
 
-    Biases are `bias`, and those of recurrent and attention layers (`bias_ih_l0`, `in_proj_bias`, …).
+    Args:
+        model: Any module.
+        with_bias: Include every bias as torch names them: `bias`, and those of recurrent and attention layers
+            (`bias_ih_l0`, `in_proj_bias`, …).
 
     Examples:
         >>> [tuple(p.shape) for p in norm_bias_params(nn.Sequential(nn.Linear(2, 3), nn.GroupNorm(1, 3)))]
@@ -56,16 +73,17 @@ def norm_bias_params(model: nn.Module, with_bias: bool = True) -> list[nn.Parame
     return list(found)
 
 
-def discriminative(value: Any, n: int, name: str = "a hyper-parameter") -> list[Any]:
-    """One value of a hyper-parameter for each of `n` groups.
+def discriminative(value: HyperValue, n: int, name: str = "a hyperparameter") -> list[float]:
+    """The value of a hyperparameter for each of `n` groups.
 
     Args:
-        value: A number: the same for all; a list or array: one each (or one for all); slice(a, b): geometric from a
-            to b; slice(b): b for the last group, b / 10 for the others.
-        name: What it is called, for messages.
+        value: A number is used for all groups; a list or array has one value for each (or a single one for all);
+            slice(a, b) is geometric from a to b; slice(b) is b for the last group and b / 10 for the others.
+        n: Number of groups.
+        name: What error messages call the hyperparameter.
 
     Raises:
-        BadValue: If there are not `n` values, or one is no number.
+        BadValue: There are not `n` values, or a value is not a number.
 
     Examples:
         >>> discriminative(slice(1.0, 100.0), 3), discriminative(slice(0.5), 3)
@@ -74,13 +92,16 @@ def discriminative(value: Any, n: int, name: str = "a hyper-parameter") -> list[
     if isinstance(value, slice):
         first, last = value.start, value.stop
         if last is None or value.step is not None:
-            raise BadValue("a slice of rates needs its end", got=value, expected="slice(1e-3) or slice(1e-5, 1e-3)")
+            raise BadValue(
+                "a slice of rates needs an end and no step", got=value, expected="slice(1e-3) or slice(1e-5, 1e-3)"
+            )
         if first is None:
             return [last / 10] * (n - 1) + [last]
         return [first * (last / first) ** (i / (n - 1)) for i in range(n - 1)] + [last]
-    values = value.tolist() if hasattr(value, "tolist") else value
-    values = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
-    values = [one.tolist() if hasattr(one, "tolist") else one for one in values]
+    if isinstance(value, _ARRAYS):
+        value = value.tolist()
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    values = [one.tolist() if isinstance(one, _ARRAYS) else one for one in values]
     if len(values) not in (1, n):
         raise BadValue(
             "the number of values does not match the number of parameter groups",
@@ -90,20 +111,26 @@ def discriminative(value: Any, n: int, name: str = "a hyper-parameter") -> list[
         )
     for one in values:
         if not isinstance(one, Real):
-            raise BadValue(f"{name} is no number", got=repr(one), expected="a number, a slice, or one for each group")
+            raise BadValue(
+                f"{name} is not a number", got=repr(one), expected="a number, a slice, or one number for each group"
+            )
     return values * n if len(values) == 1 else values
 
 
-def as_groups(params: Any, **hypers: Any) -> list[dict[str, Any]]:
-    """Parameter groups in torch's form: a dict each, with its "params" and hyper-parameters.
+_ARRAYS = (Tensor, np.ndarray, np.generic)
+
+
+def as_groups(params: Params, **hypers: HyperValue) -> list[dict[str, Any]]:
+    """Parameter groups in torch's form: a dict for each, with "params" and hyperparameters.
 
     Args:
-        params: A tensor, an iterable of tensors (one group), an iterable of such iterables (a group each), or an
-            iterable of mappings with "params" and hyper-parameters of their own, which win.
-        hypers: Values as in `discriminative`: lr=slice(1e-5, 1e-3).
+        params: A tensor, an iterable of tensors (one group), an iterable of such iterables (a group each), or an iterable
+            of mappings with "params" and hyperparameters, which take precedence over `hypers`.
+        hypers: Values as for `discriminative`: lr=slice(1e-5, 1e-3).
 
     Raises:
-        BadValue: When there is no parameter list at all, or tensors and groups are mixed.
+        BadArgument: `params` is a model, or not iterable.
+        BadValue: There are no parameters, or tensors and groups are mixed.
     """
     if isinstance(params, nn.Module):
         raise BadArgument("an optimizer takes parameters, not a model", got=type(params), fix="model.parameters()")
@@ -114,7 +141,7 @@ def as_groups(params: Any, **hypers: Any) -> list[dict[str, Any]]:
         raise BadValue(
             "the optimizer got no parameters",
             expected="tensors, or groups of tensors",
-            fix="an iterator such as model.parameters() is used up after one pass: make a new one",
+            fix="an iterator such as model.parameters() is exhausted after one pass: make a new one",
         )
     groups = _split(items)
     spread = {name: discriminative(value, len(groups), name) for name, value in hypers.items()}
@@ -132,7 +159,7 @@ def _split(items: list[Any]) -> list[dict[str, Any]]:
     return [{"params": list(group)} for group in items]
 
 
-def _is_named(item: Any) -> bool:
+def _is_named(item: object) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
@@ -140,13 +167,13 @@ Entry: TypeAlias = tuple[Tensor, list[Tensor], dict[str, Any], Hypers]
 
 
 class GroupedOptimizer(torch.optim.Optimizer):
-    """A torch optimizer whose groups can be frozen and given their own hyper-parameters.
+    """A torch optimizer whose groups can be frozen and have different hyperparameters.
 
     Attributes:
-        param_groups: Torch's own: a dict per group with its `params` and hyper-parameters; schedulers may write here.
+        param_groups: Torch's own: for each group a dict with its `params` and hyperparameters; schedulers may write to it.
         param_lists: The parameters of each group.
-        hypers: The hyper-parameters of each group: `opt.hypers[-1]["lr"]`.
-        frozen_idx: Groups before this one are frozen.
+        hypers: The hyperparameters of each group: `opt.hypers[-1]["lr"]`.
+        frozen_idx: The groups before this one are frozen.
         train_bn: Parameters flagged `force_train` keep training in frozen groups.
     """
 
@@ -155,7 +182,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def flags(self, param: Tensor) -> dict[str, Any]:
-        """Where `do_wd` and `force_train` of a parameter stand."""
+        """The dict that holds the flags `do_wd` and `force_train` of a parameter; may be changed in place."""
 
     @property
     def param_lists(self) -> list[list[Tensor]]:
@@ -165,18 +192,32 @@ class GroupedOptimizer(torch.optim.Optimizer):
     def hypers(self) -> list[Hypers]:
         return [Hypers(group) for group in self.param_groups]
 
-    def set_hyper(self, name: str, value: Any) -> None:
-        """Set one hyper-parameter of all groups; `value` as in `discriminative`. A name nobody reads is kept too."""
+    def set_hyper(self, name: str, value: HyperValue) -> None:
+        """Set one hyperparameter of all groups.
+
+        Args:
+            name: The hyperparameter; one that no step reads is kept too.
+            value: As for `discriminative`.
+        """
         self.set_hypers(**{name: value})
 
-    def set_hypers(self, **values: Any) -> None:
-        """Set several, or none if one is wrong: `opt.set_hypers(lr=slice(1e-5, 1e-3), mom=0.9)`."""
+    def set_hypers(self, **values: HyperValue) -> None:
+        """Set several hyperparameters, or none if a value is invalid: `opt.set_hypers(lr=slice(1e-5, 1e-3), mom=0.9)`.
+
+        Args:
+            values: As for `discriminative`.
+        """
         spread = {name: discriminative(value, len(self.param_groups), name) for name, value in values.items()}
         for i, hyper in enumerate(self.hypers):
             hyper.update({name: values[i] for name, values in spread.items()})
 
     def all_params(self, n: slice | int = slice(None), with_grad: bool = False) -> list[Entry]:
-        """(parameter, its group's list, its state, its hypers) for the groups `n`; `with_grad`: those that have one."""
+        """(parameter, the list of its group, its state, its hyperparameters) for each parameter.
+
+        Args:
+            n: Which groups.
+            with_grad: Only parameters that have a gradient.
+        """
         groups = list(zip(self.param_lists, self.hypers, strict=True))
         chosen = groups[n] if isinstance(n, slice) else [groups[n]]
         return [
@@ -187,10 +228,13 @@ class GroupedOptimizer(torch.optim.Optimizer):
         ]
 
     def freeze_to(self, n: int) -> None:
-        """Train the groups from `n` on (negative: from the end) and freeze those before; clears the statistics.
+        """Train the groups from `n` on and freeze those before it. Clears the statistics.
+
+        Args:
+            n: Index of a group; negative from the end. The number of groups freezes all of them, with a warning.
 
         Raises:
-            OutOfRange: If there are fewer groups than `n`; freezing all of them only warns.
+            OutOfRange: There are fewer groups than `n`.
         """
         count = len(self.param_groups)
         if not -count <= n <= count:
@@ -215,25 +259,36 @@ class GroupedOptimizer(torch.optim.Optimizer):
         self.freeze_to(0)
 
     def train(self) -> None:
-        """Put the weights that are trained into the model, where an optimizer tells two kinds apart."""
+        """Switch the model to the weights it trains with, for optimizers that keep two kinds of weights."""
 
     def eval(self) -> None:
-        """Put the weights to predict with into the model."""
+        """Switch the model to the weights it predicts with, for optimizers that keep two kinds of weights."""
 
     def clear_state(self) -> None:
-        """Forget all statistics and step counts; flags stay."""
+        """Forget all statistics and step counts; the flags stay."""
         kept = {p: {f: s[f] for f in FLAGS if f in s} for p, s in self.state.items()}
         self.state.clear()
         self.state.update({p: flags for p, flags in kept.items() if flags})
 
 
 def mark_no_decay(opt: GroupedOptimizer, model: nn.Module, with_bias: bool = True) -> None:
-    """Exempt `model`'s normalisation layers and biases (see `norm_bias_params`) from weight decay."""
+    """Exempt the normalisation layers and biases of `model` (see `norm_bias_params`) from weight decay.
+
+    Args:
+        opt: Its flags are set.
+        model: The model that `opt` trains.
+        with_bias: Exempt the biases too.
+    """
     _flag(opt, norm_bias_params(model, with_bias), do_wd=False)
 
 
 def force_train(opt: GroupedOptimizer, model: nn.Module) -> None:
-    """Keep `model`'s normalisation layers training in frozen groups."""
+    """Keep the normalisation layers of `model` training in frozen groups.
+
+    Args:
+        opt: Its flags are set.
+        model: The model that `opt` trains.
+    """
     _flag(opt, norm_bias_params(model, with_bias=False), force_train=True)
 
 

@@ -1,4 +1,4 @@
-"""Hyper-parameters of a group: live views of torch's dict, under its names or ours."""
+"""Hyperparameters of a parameter group: live views of torch's dict, under torch's names or the names used here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytorch_hp_map = {
     "betas__0": "mom",
     "betas__1": "sqr_mom",
 }
-"""Torch's names of hyper-parameters and ours; `betas__0` is the first of a pair `betas`."""
+"""Torch's names of hyperparameters to those used here; `betas__0` is the first of the pair `betas`."""
 
 
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -29,10 +29,13 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_hypers(hypers: Mapping[str, Any]) -> None:
-    """Refuse numbers with which no step can be taken.
+    """Refuse values that no step can be taken with.
+
+    Args:
+        hypers: Hyperparameters by name; those without a known range are accepted.
 
     Raises:
-        OutOfRange: With the range.
+        OutOfRange: A value is outside its range.
 
     Examples:
         >>> check_hypers({"lr": 0.1, "mom": 0.9})
@@ -40,11 +43,14 @@ def check_hypers(hypers: Mapping[str, Any]) -> None:
     for name, (is_right, expected) in _RANGES.items():
         value = hypers.get(name, 0)
         if isinstance(value, Real) and not is_right(value):
-            raise OutOfRange(f"the hyper-parameter '{name}' is out of range", got=value, expected=expected)
+            raise OutOfRange(f"the hyperparameter '{name}' is out of range", got=value, expected=expected)
 
 
 class Hypers(MutableMapping[str, Any]):
-    """The hyper-parameters of one group: a live view of torch's `param_groups[i]` without its tensors.
+    """The hyperparameters of one group: a live view of torch's `param_groups[i]` without its tensors.
+
+    Args:
+        group: Torch's dict.
 
     Examples:
         >>> group = {"params": [], "lr": 0.1}
@@ -60,9 +66,9 @@ class Hypers(MutableMapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self.group:
             return self.group[name]
-        raise unknown_name("hyper-parameter", name, self, fix=f"give the optimizer a value: {name}=...")
+        raise unknown_name("hyperparameter", name, self, fix=f"pass the optimizer a value: {name}=...")
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: object) -> None:
         self.group[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -79,7 +85,11 @@ class Hypers(MutableMapping[str, Any]):
 
 
 class RenamedHypers(Hypers):
-    """The numbers of a torch group under our names.
+    """The numbers of a group of one of torch's optimizers, under the names used here.
+
+    Args:
+        group: Torch's dict.
+        hp_map: Torch's names to ours, as in `pytorch_hp_map`.
 
     Examples:
         >>> h = RenamedHypers({"params": [], "lr": 0.1, "betas": (0.9, 0.999), "foreach": None})
@@ -96,7 +106,7 @@ class RenamedHypers(Hypers):
         value = super().__getitem__(key)
         return value[int(index)] if index else value
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: object) -> None:
         key, _, index = self.keys_of.get(name, name).partition("__")
         if index:
             pair = list(self.group[key])
@@ -108,7 +118,7 @@ class RenamedHypers(Hypers):
         return iter(self.keys_of)
 
     def _numbers(self) -> Iterator[str]:
-        """Keys of numbers; one for each member of a tuple."""
+        """The keys of numbers, and one for each member of a tuple."""
         for key, value in self.group.items():
             if isinstance(value, (tuple, list)) and key not in self.hidden:
                 yield from (f"{key}__{i}" for i in range(len(value)))

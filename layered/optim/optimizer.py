@@ -1,4 +1,4 @@
-"""The optimizer: statistics, then steps, driven over slabs of parameters."""
+"""The optimizer: runs statistics, then steps, over slabs of parameters."""
 
 from __future__ import annotations
 
@@ -10,33 +10,41 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue, nearest
-from layered.optim.groups import GroupedOptimizer, as_groups, discriminative
+from layered.optim.groups import GroupedOptimizer, HyperValue, Params, as_groups, discriminative
 from layered.optim.hypers import check_hypers
-from layered.optim.update import PIECE_BYTES, Keeps, Slab, Update, as_update, declared, named_by
+from layered.optim.update import PIECE_BYTES, Keeps, Slab, Update, as_update, declarations, declared, named_by
 from layered.optim.wrappers import from_torch
 
 KNOWN_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
-"""Hyper-parameters that any step may read without declaring them."""
+"""Hyperparameters that any step may read without declaring them."""
 
 
 class Optimizer(GroupedOptimizer):
-    """Parameters, what is remembered about each, and the updates that one step runs over them, in the order given.
+    """Parameters, what is remembered about each of them, and the updates that a step runs over them, in order.
 
-    `opt.state[p]` holds all that is known about a parameter: its statistics, `count` (steps taken) and the flags
-    `do_wd` and `force_train`. Slabs are drawn up from it anew at each step, so it may be changed at any time.
+    An update is a function, of one of two kinds:
 
-    A new one, the sign of the momentum, from a known statistic and a step of its own:
+    - of a slab: its first parameter is named `slab` (see `stats` and `steppers`);
+    - of one tensor: any other function `f(p, lr, **kwargs)`. It gets the parameter, and by name the parameter's state and
+      hyperparameters. A dict that it returns updates the state; a tensor is ignored.
+
+    The decorators in `update` declare what an update keeps, and defaults of its hyperparameters.
+
+    `opt.state[p]` holds everything known about a parameter: its statistics, `count` (steps taken) and the flags `do_wd` and
+    `force_train`. Slabs are built from it at each step, so it may be changed at any time.
 
     Args:
         params: Tensors, groups of tensors, or torch's dicts (see `groups.as_groups`).
-        cbs: The updates, first in the order. An update is - for slabs: a callable whose first parameter is named
-            `slab` (see `stats` and `steppers`); - for one tensor: any other callable `f(p, lr, **kwargs)`. It gets
-            the parameter, its state and its hyper-parameters by name; a dict that it returns updates the parameter's
-            state (a tensor is ignored). The decorators in `update` declare what it keeps, and first values of
-            hyper-parameters.
-        stats: More updates, after `cbs`.
-        steps: More updates, after `stats`.
-        defaults: First values of hyper-parameters: lr=, mom=, ….
+        cbs: Updates, run first.
+        stats: Updates, run after `cbs`.
+        steps: Updates, run after `stats`.
+        train_bn: Parameters flagged `force_train` keep training in frozen groups.
+        defaults: Hyperparameters: lr=, mom=, …
+
+    Raises:
+        BadArgument: An update cannot be called as one, or a hyperparameter looks misspelt.
+        BadValue: There are no parameters, or complex ones.
+        OutOfRange: A hyperparameter is outside its range.
 
     Examples:
         >>> def step_down(p, lr, **kwargs):
@@ -44,6 +52,8 @@ class Optimizer(GroupedOptimizer):
         >>> w = torch.ones(2, requires_grad=True); w.sum().backward()
         >>> Optimizer([w], cbs=[step_down], lr=0.5).step(); w.tolist()
         [0.5, 0.5]
+
+        A new optimizer, the sign of the momentum, made from a known statistic and a new step:
 
         >>> from layered.optim.stats import average_grad
         >>> def sign_step(slab):
@@ -54,20 +64,20 @@ class Optimizer(GroupedOptimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         cbs: Iterable[Any] | Callable[..., Any] | None = None,
         *,
         stats: Iterable[Any] = (),
         steps: Iterable[Any] = (),
         train_bn: bool = True,
-        **defaults: Any,
+        **defaults: HyperValue,
     ) -> None:
         self.cbs = [*([cbs] if callable(cbs) else cbs or ()), *stats, *steps]
         self.updates: list[Update] = [as_update(cb) for cb in self.cbs]
-        self.keeps: Keeps = {name: begin for cb in self.cbs for name, begin in declared(cb, "keeps", {}).items()}
-        hypers = {name: value for cb in self.cbs for name, value in declared(cb, "defaults", {}).items()}
-        own_names = hypers.keys() | named_by(self.updates) | KNOWN_HYPERS
-        _refuse_misspelt({k: v for k, v in defaults.items() if k not in own_names}, hypers.keys() - defaults.keys())
+        self.keeps: Keeps = declarations(self.cbs, "keeps")
+        hypers = declarations(self.cbs, "defaults")
+        known_names = hypers.keys() | named_by(self.updates) | KNOWN_HYPERS
+        _refuse_misspelt({k: v for k, v in defaults.items() if k not in known_names}, hypers.keys() - defaults.keys())
         hypers |= defaults
         groups = as_groups(params, **hypers)
         super().__init__(groups, {name: discriminative(value, len(groups))[-1] for name, value in hypers.items()})
@@ -85,15 +95,16 @@ class Optimizer(GroupedOptimizer):
         """Update every parameter that has a gradient.
 
         Args:
-            closure: Called first, with gradients on; what it returns is returned.
+            closure: Called first, with gradients enabled; its value is returned.
 
         Raises:
-            BadValue: For a sparse gradient; then no parameter has changed.
+            BadValue: A gradient is sparse. No parameter has changed then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # pieces fit a CPU's cache, so that a step reads each number from memory once rather than once an update
         in_pieces = all(declared(update, "elementwise", False) for update in self.updates)
         cache = PIECE_BYTES * torch.get_num_threads()
         for slab in self.slabs():
@@ -127,17 +138,17 @@ class Optimizer(GroupedOptimizer):
         return slabs
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the hyper-parameters and the state of `state_dict`, which is copied.
+        """Restore hyperparameters and state from a copy of `state_dict`.
 
         Args:
-            state_dict: Of an optimizer made like this one, or of torch's SGD, Adam, AdamW or RAdam.
+            state_dict: Saved by an optimizer made like this one, or by torch's SGD, Adam, AdamW or RAdam.
 
         Raises:
-            BadValue: If it was made for other groups, parameters or statistics; then nothing is changed.
+            BadValue: It was saved with other groups, parameters or statistics. Nothing has changed then.
         """
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
             got = list(state_dict)[:5] if isinstance(state_dict, Mapping) else type(state_dict).__name__
-            raise BadValue("this is no optimizer's state", got=got, expected="a dict with state and param_groups")
+            raise BadValue("not the state of an optimizer", got=got, expected="a dict with state and param_groups")
         state_dict = from_torch(state_dict, self.keeps)
         saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
         sizes, saved_sizes = ([len(g["params"]) for g in groups] for groups in (self.param_groups, saved_groups))
@@ -146,20 +157,21 @@ class Optimizer(GroupedOptimizer):
         numbers = [number for group in saved_groups for number in group["params"]]
         held = [p for plist in self.param_lists for p in plist]
         state = {p: self._adapt(saved_state.get(n, {}), p, n) for p, n in zip(held, numbers, strict=True)}
-        for hyper, saved in zip(self.hypers, saved_groups, strict=True):
+        for hyper, saved in zip(self.hypers, saved_groups, strict=True):  # all checks come before the first change
             for name, old in hyper.items():
                 if isinstance(old, Real) and not isinstance(saved.get(name, old), (Real, Tensor)):
-                    raise _misfit(f"hyper-parameter '{name}'", type(saved[name]).__name__, "a number")
+                    raise _misfit(f"hyperparameter '{name}'", type(saved[name]).__name__, "a number")
         for hyper, saved in zip(self.hypers, saved_groups, strict=True):
             hyper.update({name: value for name, value in saved.items() if name not in hyper.hidden})
         self.state.clear()
         self.state.update({p: entry for p, entry in state.items() if entry})
 
     def _adapt(self, saved: Mapping[str, Any], p: Tensor, number: int) -> dict[str, Any]:
-        """A copy of a parameter's saved state, on its device, checked against what this optimizer keeps."""
+        """A copy of a parameter's saved state on the parameter's device, checked against what this optimizer keeps."""
         entry = {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in saved.items()}
         if not isinstance(entry.get("count", 0), (Real, Tensor)):
             raise _misfit(f"state of parameter {number}", f"'count' {type(entry['count']).__name__}", "a number")
+        # a parameter that never had a gradient has no statistics yet
         begun = entry.get("count") or not self.keeps.keys().isdisjoint(entry)
         for name, begin in self.keeps.items() if begun else ():
             first, value = begin(p.detach()), entry.get(name)
@@ -174,9 +186,9 @@ class Optimizer(GroupedOptimizer):
         return super().__getstate__() | own
 
 
-def _refuse_misspelt(strangers: Mapping[str, Any], unset: Set[str]) -> None:
-    """Refuse a name that no update is known to read if it is near a declared one that was not given, or holds updates."""
-    for name, value in strangers.items():
+def _refuse_misspelt(unread: Mapping[str, object], unset: Set[str]) -> None:
+    """Refuse a name that no update is known to read if it is close to a declared one that is unset, or holds updates."""
+    for name, value in unread.items():
         holds_updates = any(callable(one) for one in (value if isinstance(value, (list, tuple)) else [value]))
         if near := nearest(name, [*unset, *(("cbs", "stats", "steps") if holds_updates else ())], 1):
             raise BadArgument(
@@ -190,7 +202,7 @@ def _misfit(what: str, got: str, expected: str) -> BadValue:
         f"the saved {what} does not fit",
         got=got,
         expected=expected,
-        fix="make the model and the optimizer as they were when saved",
+        fix="build the model and the optimizer as they were when the state was saved",
     )
 
 

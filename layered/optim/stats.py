@@ -1,4 +1,4 @@
-"""Statistics: what an optimizer remembers about each parameter. Each is its formula, for a whole slab at once."""
+"""Statistics: what an optimizer remembers about each parameter. Each docstring is its formula, for a whole slab at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from layered.optim.update import Slab, elementwise, hyper_defaults, keeps
 def average_grad(slab: Slab, dampening: bool = False) -> None:
     """The running mean of the gradients.
 
-    grad_avg <- mom * grad_avg + grad                    as SGD's momentum is usually written
-    grad_avg <- mom * grad_avg + (1 - mom) * grad        if `dampening`: partial(average_grad, dampening=True)
+        grad_avg <- mom * grad_avg + grad                    as SGD's momentum is usually written
+        grad_avg <- mom * grad_avg + (1 - mom) * grad        with `dampening`
+
+    Args:
+        slab: The parameters to update.
+        dampening: Weight the gradient by 1 - mom, as Adam does: `partial(average_grad, dampening=True)`.
     """
     avg, mom = slab["grad_avg"], slab.hyper["mom"]
     if dampening:
@@ -31,8 +35,12 @@ def average_grad(slab: Slab, dampening: bool = False) -> None:
 def average_sqr_grad(slab: Slab, dampening: bool = True) -> None:
     """The running mean of the squared gradients.
 
-    sqr_avg <- sqr_mom * sqr_avg + (1 - sqr_mom) * grad^2
-    sqr_avg <- sqr_mom * sqr_avg + grad^2                if not `dampening`
+        sqr_avg <- sqr_mom * sqr_avg + (1 - sqr_mom) * grad^2
+        sqr_avg <- sqr_mom * sqr_avg + grad^2                without `dampening`
+
+    Args:
+        slab: The parameters to update.
+        dampening: Weight the square by 1 - sqr_mom.
     """
     sqr, sqr_mom = slab["sqr_avg"], slab.hyper["sqr_mom"]
     torch._foreach_mul_(sqr, sqr_mom)
@@ -40,17 +48,27 @@ def average_sqr_grad(slab: Slab, dampening: bool = True) -> None:
 
 
 def step_stat(slab: Slab) -> None:
-    """step <- which step this is, 1 at the first: `slab.count`, for steps of one tensor that name `step`."""
+    """step <- the number of this step, from 1 (`slab.count`), for per-tensor steps that take an argument `step`.
+
+    Args:
+        slab: The parameters to update.
+    """
     slab["step"] = [slab.count] * len(slab.params)
 
 
 @hyper_defaults(trust_coeff=0.02, wd=0.0, eps=1e-8)
 def larc_layer_lr(slab: Slab, clip: bool = True) -> None:
-    """A rate of its own for each tensor: the longer it is beside its gradient, the faster it may go.
+    """A learning rate for each tensor: the larger its norm relative to its gradient's, the higher the rate.
 
-    local_lr <- lr * trust_coeff * |param| / (|grad| + wd * |param| + eps)        at most lr, if `clip`
+        local_lr <- lr * trust_coeff * |param| / (|grad| + wd * |param| + eps)        at most lr, with `clip`
 
-    A tensor of zeros, which could never leave its place, gets lr (You et al. 2017, arXiv:1708.03888, equation 6).
+    A tensor of zeros gets lr; by the formula its rate would be 0, and it could never be trained.
+
+    Args:
+        slab: The parameters to update.
+        clip: Never exceed `lr`.
+
+    Source: You et al. 2017, arXiv:1708.03888, equation 6
     """
     h, wd = slab.hyper, slab.hyper["wd"] if slab.do_wd else 0
     length, grad_length = norms(slab.params), norms(slab.grads)
@@ -58,11 +76,15 @@ def larc_layer_lr(slab: Slab, clip: bool = True) -> None:
     local = local.where(length > 0, h["lr"])
     if clip:
         local = local.clamp(max=h["lr"])
-    slab["local_lr"] = [rate.clone() for rate in local]  # each with memory of its own, as it is saved alone
+    slab["local_lr"] = [rate.clone() for rate in local]  # cloned: saving a view would save the memory of all rates
 
 
 def norms(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    """The Euclidean length of each tensor, in float32 or wider; shape [tensors]."""
+    """The Euclidean norm of each tensor, in float32 or wider; shape [tensors].
+
+    Args:
+        tensors: At least one tensor; all of the same dtype.
+    """
     wide = torch.promote_types(tensors[0].dtype, torch.float32)
     return torch.stack(torch._foreach_norm(tensors, dtype=wide))
 
@@ -70,7 +92,14 @@ def norms(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
 def debias(mom: float, damp: float, step: int) -> float:
     """The sum of the weights in a running mean, avg <- mom * avg + damp * value, after `step` steps from zero.
 
-    A mean divided by it is right from the first step on (Kingma & Ba 2014, arXiv:1412.6980, section 3).
+    Dividing the mean by it makes the mean unbiased from the first step on.
+
+    Args:
+        mom: Weight of the old mean.
+        damp: Weight of the new value.
+        step: Number of steps taken.
+
+    Source: Kingma & Ba 2014, arXiv:1412.6980, section 3
 
     Examples:
         >>> debias(0.9, 0.1, step=1), debias(0.5, 1, step=3)

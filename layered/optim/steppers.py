@@ -1,4 +1,4 @@
-"""Steps: how gradients and statistics change the parameters. Each is its formula, for a whole slab at once."""
+"""Steps: how gradients and statistics change the parameters. Each docstring is its formula, for a whole slab at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from layered.optim.update import Slab, elementwise, hyper_defaults, keeps
 @elementwise
 @hyper_defaults(wd=0.0)
 def weight_decay(slab: Slab) -> None:
-    """param <- param * (1 - lr * wd): decay apart from the gradient (Loshchilov & Hutter 2017, arXiv:1711.05101)."""
+    """param <- param * (1 - lr * wd): decay decoupled from the gradient.
+
+    Args:
+        slab: The parameters to update.
+
+    Source: Loshchilov & Hutter 2017, arXiv:1711.05101
+    """
     if slab.do_wd and slab.hyper["wd"] != 0:
         torch._foreach_mul_(slab.params, 1 - slab.hyper["lr"] * slab.hyper["wd"])
 
@@ -21,27 +27,44 @@ def weight_decay(slab: Slab) -> None:
 @elementwise
 @hyper_defaults(wd=0.0)
 def l2_reg(slab: Slab) -> None:
-    """grad <- grad + wd * param: as if the loss held wd / 2 * |param|^2. Comes before statistics; changes the grads."""
+    """grad <- grad + wd * param: as if the loss included wd / 2 * |param|^2.
+
+    Must come before the statistics, which are to see the changed gradients.
+
+    Args:
+        slab: The parameters to update.
+    """
     if slab.do_wd and slab.hyper["wd"] != 0:
         torch._foreach_add_(slab.grads, slab.params, alpha=slab.hyper["wd"])
 
 
 @elementwise
 def sgd_step(slab: Slab) -> None:
-    """param <- param - lr * grad"""
+    """param <- param - lr * grad
+
+    Args:
+        slab: The parameters to update.
+    """
     torch._foreach_add_(slab.params, slab.grads, alpha=-slab.hyper["lr"])
 
 
 @elementwise
 def momentum_step(slab: Slab) -> None:
-    """param <- param - lr * grad_avg"""
+    """param <- param - lr * grad_avg
+
+    Args:
+        slab: The parameters to update.
+    """
     torch._foreach_add_(slab.params, slab["grad_avg"], alpha=-slab.hyper["lr"])
 
 
 @elementwise
 @hyper_defaults(eps=1e-8)
 def rms_prop_step(slab: Slab) -> None:
-    """param <- param - lr * grad / (sqrt(sqr_avg) + eps), with grad_avg in grad's place where that is kept
+    """param <- param - lr * grad / (sqrt(sqr_avg) + eps), with grad_avg in place of grad where it is kept
+
+    Args:
+        slab: The parameters to update.
 
     Source: Tieleman & Hinton 2012, Coursera lecture 6.5
     """
@@ -55,8 +78,13 @@ def rms_prop_step(slab: Slab) -> None:
 def adam_step(slab: Slab) -> None:
     """param <- param - lr * (grad_avg / bias) / (sqrt(sqr_avg / sqr_bias) + eps)
 
-    with bias = 1 - mom^t, sqr_bias = 1 - sqr_mom^t, t = slab.count; both sides of the fraction times sqrt(sqr_bias),
-    which saves a pass (Kingma & Ba 2014, arXiv:1412.6980, section 2).
+    with bias = 1 - mom^t, sqr_bias = 1 - sqr_mom^t, t = slab.count. The code multiplies both sides of the fraction by
+    sqrt(sqr_bias), which saves a pass over the tensors.
+
+    Args:
+        slab: The parameters to update.
+
+    Source: Kingma & Ba 2014, arXiv:1412.6980, section 2
     """
     (bias, sqr_bias), h = biases(slab), slab.hyper
     scale = torch._foreach_sqrt(slab["sqr_avg"])
@@ -72,14 +100,17 @@ def radam_step(slab: Slab) -> None:
 
     with bias and sqr_bias as in `adam_step`, t = slab.count, and
 
-    rho_inf = 2 / (1 - sqr_mom) - 1
-    rho     = rho_inf - 2 * t * sqr_mom^t / sqr_bias
-    rect    = sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        rho_inf = 2 / (1 - sqr_mom) - 1
+        rho     = rho_inf - 2 * t * sqr_mom^t / sqr_bias
+        rect    = sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
 
-    `beta`, if not 0, passes the denominator (sqrt(sqr_avg) + eps) / sqrt(sqr_bias) through softplus with this beta.
+    A `beta` other than 0 passes the denominator (sqrt(sqr_avg) + eps) / sqrt(sqr_bias) through softplus with this beta.
 
-    Source: Liu et al. 2019, arXiv:1908.03265, algorithm 2, with 5 for its 4, as its authors' code and torch have it;
-    softplus: Tong et al. 2019, arXiv:1908.00700
+    Args:
+        slab: The parameters to update.
+
+    Source: Liu et al. 2019, arXiv:1908.03265, algorithm 2, with the threshold 5 of its authors' code and of torch instead of
+    4; softplus: Tong et al. 2019, arXiv:1908.00700
     """
     (bias, sqr_bias), h, t = biases(slab), slab.hyper, slab.count
     rho_inf = 2 / (1 - h["sqr_mom"]) - 1
@@ -101,7 +132,12 @@ def qhadam_step(slab: Slab) -> None:
     """param <- param - lr * ((1 - nu_1) * grad   + nu_1 * grad_avg / bias)
                      / (sqrt((1 - nu_2) * grad^2 + nu_2 * sqr_avg / sqr_bias) + eps)
 
-    with bias and sqr_bias as in `adam_step` (Ma & Yarats 2018, arXiv:1810.06801, section 4).
+    with bias and sqr_bias as in `adam_step`.
+
+    Args:
+        slab: The parameters to update.
+
+    Source: Ma & Yarats 2018, arXiv:1810.06801, section 4
     """
     (bias, sqr_bias), h = biases(slab), slab.hyper
     top = torch._foreach_mul(slab["grad_avg"], h["nu_1"] / bias)
@@ -120,6 +156,9 @@ def lion_step(slab: Slab) -> None:
     """param <- param - lr * sign(mom * grad_avg + (1 - mom) * grad)
     grad_avg <- avg_mom * grad_avg + (1 - avg_mom) * grad
 
+    Args:
+        slab: The parameters to update.
+
     Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2
     """
     h = slab.hyper
@@ -130,7 +169,11 @@ def lion_step(slab: Slab) -> None:
 
 
 def larc_step(slab: Slab) -> None:
-    """param <- param - local_lr * grad, with grad_avg in grad's place where that is kept; local_lr: `larc_layer_lr`"""
+    """param <- param - local_lr * grad, with local_lr from `larc_layer_lr`, and grad_avg in place of grad where it is kept
+
+    Args:
+        slab: The parameters to update.
+    """
     torch._foreach_sub_(slab.params, torch._foreach_mul(grad_or_avg(slab), slab["local_lr"]))
 
 
@@ -138,10 +181,13 @@ def larc_step(slab: Slab) -> None:
 def lamb_step(slab: Slab) -> None:
     """param <- param - lr * trust * step
 
-    step  = (grad_avg / bias) / (sqrt(sqr_avg / sqr_bias) + eps)        with bias and sqr_bias as in `adam_step`
-    trust = |param| / |step|, at most 10; 1 where either is 0
+        step  = (grad_avg / bias) / (sqrt(sqr_avg / sqr_bias) + eps)        with bias and sqr_bias as in `adam_step`
+        trust = |param| / |step|, at most 10; 1 where either is 0
 
-    Source: You et al. 2019, arXiv:1904.00962, algorithm 2, with decay apart from the step
+    Args:
+        slab: The parameters to update.
+
+    Source: You et al. 2019, arXiv:1904.00962, algorithm 2, with decoupled decay
     """
     (bias, sqr_bias), h = biases(slab), slab.hyper
     scale = torch._foreach_sqrt(slab["sqr_avg"])
@@ -158,9 +204,14 @@ def lamb_step(slab: Slab) -> None:
 @keeps(slow_weights=torch.clone)
 @hyper_defaults(k=6, alpha=0.5)
 def lookahead_step(slab: Slab) -> None:
-    """At every k-th step: slow <- slow + alpha * (param - slow); param <- slow. Comes last.
+    """At every k-th step: slow <- slow + alpha * (param - slow); param <- slow. Must be the last step.
 
-    slow begins as the parameters before the first step (Zhang et al. 2019, arXiv:1907.08610, algorithm 1).
+    `slow` starts as the parameters before the first step.
+
+    Args:
+        slab: The parameters to update.
+
+    Source: Zhang et al. 2019, arXiv:1907.08610, algorithm 1
     """
     if slab.count % slab.hyper["k"] == 0:
         torch._foreach_lerp_(slab["slow_weights"], slab.params, slab.hyper["alpha"])
@@ -168,12 +219,20 @@ def lookahead_step(slab: Slab) -> None:
 
 
 def biases(slab: Slab) -> tuple[float, float]:
-    """How much of their weight `grad_avg` and `sqr_avg` hold by now: 1 - mom^t and 1 - sqr_mom^t (see `debias`)."""
+    """1 - mom^t and 1 - sqr_mom^t: the total weight in `grad_avg` and `sqr_avg` after t = slab.count steps (see `debias`).
+
+    Args:
+        slab: The parameters to update.
+    """
     mom, sqr_mom = slab.hyper["mom"], slab.hyper["sqr_mom"]
     return debias(mom, 1 - mom, slab.count), debias(sqr_mom, 1 - sqr_mom, slab.count)
 
 
 def grad_or_avg(slab: Slab) -> list[Tensor]:
-    """The running means of the gradients where they are kept, else the gradients."""
+    """The running means of the gradients where they are kept, otherwise the gradients.
+
+    Args:
+        slab: The parameters to update.
+    """
     kept = all("grad_avg" in state for state in slab.states)
     return slab["grad_avg"] if kept else slab.grads

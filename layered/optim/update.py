@@ -1,4 +1,8 @@
-"""An update: a statistic or a step of an optimizer. What it declares about itself, and what is accepted as one."""
+"""Updates, and the slabs they work on.
+
+An update is a statistic or a step of an optimizer. This module has what updates see (`Slab`), what they declare about
+themselves (`keeps`, `hyper_defaults`, `elementwise`) and which functions are accepted as one (`as_update`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from torch import Tensor
 from layered.foundation import BadArgument, nearest, unknown_name
 
 PIECE_BYTES = 1 << 20
-"""Bytes of parameters in a piece, per CPU thread: small enough for every update of a step to find it in the cache."""
+"""Bytes of parameters in a piece, per CPU thread: small enough to stay in the cache through all updates of a step."""
 
 
 @dataclass(slots=True)
@@ -21,13 +25,13 @@ class Slab:
     """Parameters of one group that share device, dtype, step count and flags; all lists are in the same order.
 
     Args:
-        hyper: The group's hyper-parameters: `slab.hyper["lr"]`.
-        count: Which step of these parameters this is: 1 at the first.
+        hyper: The hyperparameters of the group: `slab.hyper["lr"]`.
+        count: Number of this step for these parameters, from 1.
         do_wd: Whether weight decay applies to them.
         params: The parameters, to be changed in place.
         grads: Their gradients.
-        states: Their entries of the optimizer's `state`; `slab["grad_avg"]` lists one statistic of all, and may be
-            set.
+        states: Their entries in the optimizer's `state`. `slab["grad_avg"]` lists one statistic of all parameters, and can
+            be assigned to.
     """
 
     hyper: Mapping[str, Any]
@@ -42,19 +46,30 @@ class Slab:
             return [state[name] for state in self.states]
         except KeyError:
             known = set[str]().union(*self.states)
-            raise unknown_name("statistic", name, known, fix="put the one that keeps it before this step") from None
+            raise unknown_name("statistic", name, known, fix="put the update that keeps it before this step") from None
 
-    def __setitem__(self, name: str, values: Sequence[Any]) -> None:
+    def __setitem__(self, name: str, values: Sequence[object]) -> None:
         for state, value in zip(self.states, values, strict=True):
             state[name] = value
 
     def add(self, param: Tensor, grad: Tensor, state: dict[str, Any]) -> None:
+        """Append a parameter.
+
+        Args:
+            param: The parameter.
+            grad: Its gradient.
+            state: Its entry in the optimizer's `state`.
+        """
         self.params.append(param)
         self.grads.append(grad)
         self.states.append(state)
 
     def pieces(self, size: int) -> Iterator[Slab]:
-        """The same slab as a run of smaller ones, each with about `size` numbers in (views of) its parameters."""
+        """Split the slab into smaller ones.
+
+        Args:
+            size: Approximate number of elements in the parameters of a piece. Pieces of larger parameters are views.
+        """
         if sum(param.numel() for param in self.params) <= size:
             yield self
             return
@@ -77,7 +92,7 @@ Part = tuple[Tensor, Tensor, dict[str, Any]]
 
 
 def _parts(param: Tensor, grad: Tensor, state: dict[str, Any], size: int) -> Iterator[Part]:
-    """A large parameter, and all that belongs to it, as views of some rows each."""
+    """A large parameter, with its gradient and statistics, as views of a few rows each."""
     count = -(-param.numel() // size)
     stats = {name: value.chunk(count) for name, value in state.items() if isinstance(value, Tensor)}
     for i, (rows, grad_rows) in enumerate(zip(param.chunk(count), grad.chunk(count), strict=True)):
@@ -85,17 +100,21 @@ def _parts(param: Tensor, grad: Tensor, state: dict[str, Any], size: int) -> Ite
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 Update: TypeAlias = Callable[[Slab], Any]
 
 Keeps: TypeAlias = dict[str, Callable[[Tensor], Tensor]]
-"""Names of what an update keeps for each parameter, and how each begins, given the parameter."""
+"""What an update keeps for each parameter: by name, the function that makes the initial value from the parameter."""
 
 
 def elementwise(update: F) -> F:
-    """Promise that each number of an update depends only on the numbers in the same place; a decorator.
+    """Decorator: promise that each element of an update depends only on the elements at the same position.
 
-    An optimizer made of such updates alone is fed pieces that fit a CPU's cache. An update without this promise (one
-    that takes norms of whole tensors, or puts something else than tensors into the state) always sees whole slabs.
+    An optimizer made only of such updates is run on pieces that fit a CPU's cache. An update without this promise (one that
+    takes norms of whole tensors, or keeps anything but tensors) always sees whole slabs.
+
+    Args:
+        update: A function of a slab.
 
     Examples:
         >>> @elementwise
@@ -105,8 +124,11 @@ def elementwise(update: F) -> F:
     return _declare(elementwise=True)(update)
 
 
-def keeps(**begin: Callable[[Tensor], Tensor]) -> Callable[[F], F]:
-    """What an update keeps for each parameter, and how it begins, given the parameter; a decorator.
+def keeps(**initial: Callable[[Tensor], Tensor]) -> Callable[[F], F]:
+    """Decorator: declare what an update keeps for each parameter.
+
+    Args:
+        initial: For each name, a function that makes the initial value from the parameter.
 
     Examples:
         >>> import torch
@@ -114,11 +136,14 @@ def keeps(**begin: Callable[[Tensor], Tensor]) -> Callable[[F], F]:
         ... def largest_grad(slab):
         ...     torch._foreach_maximum_(slab["largest"], torch._foreach_abs(slab.grads))
     """
-    return _declare(keeps=begin)
+    return _declare(keeps=initial)
 
 
 def hyper_defaults(**values: float) -> Callable[[F], F]:
-    """Hyper-parameters that an update reads, with the values they have if the optimizer is given none; a decorator.
+    """Decorator: declare hyperparameters that an update reads.
+
+    Args:
+        values: For each name, the value used if the optimizer is given none.
 
     Examples:
         >>> @hyper_defaults(power=2)
@@ -129,7 +154,7 @@ def hyper_defaults(**values: float) -> Callable[[F], F]:
     return _declare(defaults=values)
 
 
-def _declare(**attributes: Any) -> Callable[[F], F]:
+def _declare(**attributes: object) -> Callable[[F], F]:
     def mark(update: F) -> F:
         vars(update).update(attributes)
         return update
@@ -137,15 +162,36 @@ def _declare(**attributes: Any) -> Callable[[F], F]:
     return mark
 
 
-def declared(update: Any, name: str, otherwise: Any) -> Any:
-    """What an update, or the function inside a partial, declares under `name`."""
+def declared(update: object, name: str, default: T) -> T:
+    """What an update, or the function inside a partial, declares.
+
+    Args:
+        update: A function of a slab, or an object with `keeps` and `update`.
+        name: Of the declaration.
+        default: Returned if there is none.
+    """
     while not hasattr(update, name) and isinstance(update, partial):
         update = update.func
-    return getattr(update, name, otherwise)
+    found: T = getattr(update, name, default)
+    return found
+
+
+def declarations(updates: Iterable[object], name: str) -> dict[str, Any]:
+    """What several updates declare by name, merged; the last one wins.
+
+    Args:
+        updates: Functions of a slab, or objects with `keeps` and `update`.
+        name: Of the declaration: "keeps" or "defaults".
+    """
+    return {key: value for update in updates for key, value in declared(update, name, dict[str, Any]()).items()}
 
 
 class PerTensor:
-    """A step written for one tensor, `f(p, lr, **kwargs)`, run over a slab."""
+    """Runs a step written for one tensor over a slab.
+
+    Args:
+        step: Called as `step(p, lr, **kwargs)`.
+    """
 
     def __init__(self, step: Callable[..., Any]) -> None:
         self.step = step
@@ -162,10 +208,10 @@ class PerTensor:
             known = {**state, **hyper}
             for name in self.needed - known.keys():
                 raise unknown_name(
-                    f"statistic or hyper-parameter for the step '{_name(self.step)}'",
+                    f"statistic or hyperparameter for the step '{_name(self.step)}'",
                     name,
                     known,
-                    fix=f"give the optimizer a value, {name}=..., or put what computes it before this step",
+                    fix=f"pass the optimizer a value, {name}=..., or put the update that computes it before this step",
                 )
             if self.wanted is not None:
                 known = {name: value for name, value in known.items() if name in self.wanted}
@@ -174,15 +220,20 @@ class PerTensor:
                 state.update(new)
             elif new is not None and not isinstance(new, Tensor):
                 raise BadArgument(
-                    f"the step '{_name(self.step)}' returned no state", got=type(new), expected="a dict, or None"
+                    f"the step '{_name(self.step)}' returned an invalid state",
+                    got=type(new),
+                    expected="a dict, or None",
                 )
 
 
-def as_update(given: Any) -> Update:
+def as_update(given: object) -> Update:
     """`given` as a function of a slab.
 
+    Args:
+        given: A function of a slab or of one tensor, or an object with `keeps` and such a function `update`.
+
     Raises:
-        BadArgument: For what can be no update, or names its arguments so that it would be misunderstood.
+        BadArgument: It cannot be called as an update, or its argument names suggest that it would be misunderstood.
     """
     if hasattr(given, "update") and hasattr(given, "keeps"):
         given = given.update
@@ -192,31 +243,36 @@ def as_update(given: Any) -> Update:
         names = list(inspect.signature(given).parameters.values())
     except ValueError as error:
         raise BadArgument(
-            f"'{_name(given)}' does not say what it takes", fix="lambda p, **kwargs: ..., or a def, around it"
+            f"the arguments of '{_name(given)}' cannot be inspected", fix="wrap it in lambda p, **kwargs: ..., or a def"
         ) from error
     first = names[0].name if names else ""
+    # a first parameter called nearly "slab" is a typo; without this check it would be taken for a step of one tensor
     if first != "slab" and (not names or nearest(first, ["slab"]) or names[0].kind is inspect.Parameter.KEYWORD_ONLY):
         raise BadArgument(
-            f"the step '{_name(given)}' has no place for the parameters",
+            f"the step '{_name(given)}' does not take the parameters",
             got=f"{_name(given)}({', '.join(p.name for p in names)})",
             expected="step(slab), or step(p, lr, **kwargs) for one tensor",
         )
     for extra in names[1:] if first == "slab" else ():
         if extra.default is extra.empty and extra.kind in (extra.POSITIONAL_OR_KEYWORD, extra.KEYWORD_ONLY):
             raise BadArgument(
-                f"the step '{_name(given)}' takes more than the slab",
+                f"the step '{_name(given)}' requires more than the slab",
                 got=f"an argument '{extra.name}' without a default",
-                fix=f"slab.hyper['{extra.name}'] is the hyper-parameter, slab['{extra.name}'] the statistic",
+                fix=f"slab.hyper['{extra.name}'] is the hyperparameter, slab['{extra.name}'] the statistic",
             )
     return given if first == "slab" else PerTensor(given)
 
 
 def named_by(updates: Iterable[Update]) -> set[str]:
-    """What the steps for one tensor among `updates` take by name."""
+    """The names of the arguments that the per-tensor steps among `updates` take.
+
+    Args:
+        updates: Functions of a slab.
+    """
     return {name for update in updates if isinstance(update, PerTensor) for name in update.names}
 
 
-def _name(step: Any) -> str:
+def _name(step: object) -> str:
     while isinstance(step, partial):
         step = step.func
     return getattr(step, "__name__", None) or type(step).__name__

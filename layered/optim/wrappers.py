@@ -1,4 +1,4 @@
-"""Any torch optimizer, with groups that freeze and hyper-parameters under the names used here."""
+"""Torch's own optimizers: wrapped, so that they freeze and schedule like ours, and their saved states translated."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue
-from layered.optim.groups import GroupedOptimizer, as_groups
+from layered.optim.groups import GroupedOptimizer, Params, as_groups
 from layered.optim.hypers import Hypers, RenamedHypers, pytorch_hp_map
 
 
 class OptimWrapper(GroupedOptimizer):
-    """A torch optimizer that can be frozen, given rates per group and scheduled like ours.
+    """One of torch's optimizers (or any that follows its interface) with frozen groups, discriminative rates and schedules.
 
-    Flags `do_wd` are kept but not obeyed: a torch optimizer decays all parameters of a group alike.
+    Flags `do_wd` are kept but have no effect: torch's optimizers decay all parameters of a group alike.
 
     Args:
-        params: As for `Optimizer`; not needed when `opt` is built already.
-        opt: A torch optimizer, or its class, or a function `opt(groups, **kwargs)` that makes one.
-        hp_map: Torch's names of hyper-parameters to ours.
-        convert_groups: False: hand `params` to `opt` as they are.
-        kwargs: For `opt`, under its own names.
+        params: As for `Optimizer`; omit it when `opt` is built already.
+        opt: A torch optimizer, its class, or a function `opt(groups, **kwargs)` that makes one.
+        hp_map: Its names of hyperparameters to those used here; `pytorch_hp_map` by default.
+        convert_groups: False passes `params` to `opt` unchanged.
+        kwargs: Passed to `opt`, under its own names.
+
+    Raises:
+        BadArgument: Parameters are given with a built optimizer, or missing without one.
 
     Examples:
         >>> w = torch.nn.Linear(1, 1)
@@ -35,7 +38,7 @@ class OptimWrapper(GroupedOptimizer):
 
     def __init__(
         self,
-        params: Any = None,
+        params: Params | None = None,
         opt: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
         hp_map: Mapping[str, str] | None = None,
         convert_groups: bool = True,
@@ -47,10 +50,12 @@ class OptimWrapper(GroupedOptimizer):
                 got=f"params={type(params).__name__}, opt={opt!r}",
                 fix="OptimWrapper(params, torch.optim.AdamW, lr=1e-3) or OptimWrapper(opt=built)",
             )
-        self._begun: dict[Tensor, Any] = {}  # the state that some optimizers have before their first step, and need
+        self._begun: dict[
+            Tensor, Any
+        ] = {}  # some optimizers fill their state when built; `clear_state` must restore that
         if not isinstance(opt, torch.optim.Optimizer):
             lr = {"lr": kwargs.pop("lr")} if convert_groups and "lr" in kwargs else {}
-            opt = opt(as_groups(params, **lr) if convert_groups else params, **kwargs)
+            opt = opt(as_groups(params, **lr) if convert_groups and params is not None else params, **kwargs)
             self._begun = {p: deepcopy(state) for p, state in opt.state.items()}
         self.opt = opt
         self.hp_map = pytorch_hp_map if hp_map is None else hp_map
@@ -76,7 +81,11 @@ class OptimWrapper(GroupedOptimizer):
         return self._flags.setdefault(param, {})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of the torch optimizer."""
+        """One step of the torch optimizer.
+
+        Args:
+            closure: Passed on, for optimizers that evaluate the loss several times.
+        """
         return self.opt.step() if closure is None else self.opt.step(closure)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -90,12 +99,12 @@ class OptimWrapper(GroupedOptimizer):
         self.state.update({p: deepcopy(state) for p, state in self._begun.items()})
 
     def train(self) -> None:
-        """For optimizers with two kinds of weights, as the schedule-free ones have; nothing for the others."""
+        """Switch to the weights to train with: schedule-free optimizers have two kinds; for others this does nothing."""
         if hasattr(self.opt, "train"):
             self.opt.train()
 
     def eval(self) -> None:
-        """For optimizers with two kinds of weights, as the schedule-free ones have; nothing for the others."""
+        """Switch to the weights to predict with: schedule-free optimizers have two kinds; for others this does nothing."""
         if hasattr(self.opt, "eval"):
             self.opt.eval()
 
@@ -115,42 +124,44 @@ class OptimWrapper(GroupedOptimizer):
         return f"OptimWrapper({self.opt!r})"
 
 
+# Torch's names of statistics, and the variants of its optimizers that the recipes here do not have.
 NAMES = {"step": "count", "exp_avg": "grad_avg", "exp_avg_sq": "sqr_avg", "momentum_buffer": "grad_avg"}
 VARIANTS = ("amsgrad", "nesterov", "maximize", "dampening")
 
 
 def from_torch(state_dict: Mapping[str, Any], kept: Iterable[str]) -> Mapping[str, Any]:
-    """The state of torch's SGD, Adam, AdamW or RAdam as one of ours; one that is ours already is returned as it is.
+    """The state of torch's SGD, Adam, AdamW or RAdam as the state of an `Optimizer`; any other state unchanged.
 
     Args:
-        kept: Names of the statistics that it is for.
+        state_dict: With "state" and "param_groups".
+        kept: Names of the statistics of the optimizer that will load it.
 
     Raises:
-        BadValue: For what has no counterpart among them.
+        BadValue: The state contains what has no counterpart among them.
     """
     groups = state_dict["param_groups"]
-    if not any("weight_decay" in group for group in groups):
+    if not any("weight_decay" in group for group in groups):  # our groups call it "wd"
         return state_dict
     for name in VARIANTS:
         if any(group.get(name) for group in groups):
             raise _no_counterpart(f"'{name}'")
     state = {}
     for number, entry in state_dict["state"].items():
-        ours = {NAMES.get(name, name): value for name, value in entry.items() if value is not None}
-        for name in ours.keys() - {"count", *kept}:
+        renamed = {NAMES.get(name, name): value for name, value in entry.items() if value is not None}
+        for name in renamed.keys() - {"count", *kept}:
             raise _no_counterpart(f"'{name}' of parameter {number}")
-        if "count" in ours:
-            ours["count"] = int(ours["count"])
-        state[number] = ours
-    renamed = [
+        if "count" in renamed:
+            renamed["count"] = int(renamed["count"])
+        state[number] = renamed
+    renamed_groups = [
         {name: group[name] for name in Hypers.hidden if name in group} | dict(RenamedHypers(group)) for group in groups
     ]
-    return {"state": state, "param_groups": renamed}
+    return {"state": state, "param_groups": renamed_groups}
 
 
 def _no_counterpart(what: str) -> BadValue:
     return BadValue(
         f"{what} in the state of a torch optimizer has no counterpart here",
-        expected="the state of torch.optim's SGD, Adam, AdamW or RAdam, for the recipe of that name",
-        fix="OptimWrapper(params, the torch optimizer) goes on as it was",
+        expected="the state of torch.optim's SGD, Adam, AdamW or RAdam, loaded into the recipe of that name",
+        fix="continue with OptimWrapper(params, torch.optim....) of that optimizer",
     )

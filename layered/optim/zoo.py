@@ -1,16 +1,16 @@
-"""Optimizers by name: each a recipe of statistics and steps, in the order in which they run.
+"""Optimizers by name: each is a recipe of statistics and steps, in the order in which they run.
 
-All take `params` (tensors, or groups of them: see `groups.as_groups`), `lr` (a number, a slice or one per group: see
-`groups.discriminative`) and `wd`, which shrinks the parameters themselves (`decouple_wd=True`) or is added to the
-gradients times the parameters, as torch's SGD and Adam do it.
+All take `params` (tensors, or groups of them: see `groups.as_groups`), `lr` (a number, a slice or one for each group: see
+`groups.discriminative`) and `wd`, which shrinks the parameters themselves (`decouple_wd=True`) or adds wd * param to the
+gradients, as torch's SGD and Adam do.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from layered.foundation import BadArgument, OutOfRange, checked
+from layered.optim.groups import HyperValue, Params
 from layered.optim.optimizer import Optimizer
 from layered.optim.stats import average_grad, average_sqr_grad, larc_layer_lr
 from layered.optim.steppers import (
@@ -33,13 +33,24 @@ mean_grad = partial(average_grad, dampening=True)
 
 
 def decay(decoupled: bool) -> Update:
-    """The step that decays: of the parameters themselves, or through the gradients."""
+    """The decay step: of the parameters themselves, or through the gradients.
+
+    Args:
+        decoupled: Of the parameters themselves.
+    """
     return weight_decay if decoupled else l2_reg
 
 
 @checked
-def SGD(params: Any, lr: Any, mom: float = 0.0, wd: float = 0.0, decouple_wd: bool = True) -> Optimizer:
-    """Gradient descent, with momentum (grad_avg <- mom * grad_avg + grad) if `mom` is not 0.
+def SGD(params: Params, lr: HyperValue, mom: float = 0.0, wd: float = 0.0, decouple_wd: bool = True) -> Optimizer:
+    """Gradient descent, with momentum (grad_avg <- mom * grad_avg + grad) unless `mom` is 0.
+
+    Args:
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: Momentum.
+        wd: Weight decay.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
 
     Examples:
         >>> import torch; w = torch.ones(1, requires_grad=True); w.sum().backward()
@@ -52,15 +63,27 @@ def SGD(params: Any, lr: Any, mom: float = 0.0, wd: float = 0.0, decouple_wd: bo
 
 @checked
 def RMSProp(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.0,
     sqr_mom: float = 0.99,
     eps: float = 1e-8,
     wd: float = 0.0,
     decouple_wd: bool = True,
 ) -> Optimizer:
-    """Gradients over the root of their mean square (Tieleman & Hinton 2012), with momentum if `mom` is not 0."""
+    """Gradients divided by the root of their mean square, with momentum unless `mom` is 0.
+
+    Args:
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: Momentum.
+        sqr_mom: Weight of the old mean square at each step.
+        eps: Added to the denominator.
+        wd: Weight decay.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+
+    Source: Tieleman & Hinton 2012, Coursera lecture 6.5
+    """
     stats = [average_grad, average_sqr_grad] if mom else [average_sqr_grad]
     updates = [decay(decouple_wd), *stats, rms_prop_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
@@ -68,19 +91,24 @@ def RMSProp(
 
 @checked
 def Adam(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.9,
     sqr_mom: float = 0.99,
     eps: float = 1e-5,
     wd: float = 0.01,
     decouple_wd: bool = True,
 ) -> Optimizer:
-    """Adam with decoupled weight decay, the default everywhere.
+    """Adam with decoupled weight decay: the default optimizer of every learner.
 
     Args:
-        mom: The papers' beta1 and beta2.
-        sqr_mom: The papers' beta1 and beta2.
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: The paper's beta1.
+        sqr_mom: The paper's beta2.
+        eps: Added to the denominator.
+        wd: Weight decay.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
 
     Source: Kingma & Ba 2014, arXiv:1412.6980; Loshchilov & Hutter 2017, arXiv:1711.05101
     """
@@ -93,8 +121,8 @@ AdamW = Adam
 
 @checked
 def RAdam(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.9,
     sqr_mom: float = 0.99,
     eps: float = 1e-5,
@@ -102,12 +130,19 @@ def RAdam(
     beta: float = 0.0,
     decouple_wd: bool = True,
 ) -> Optimizer:
-    """Adam that starts as SGD, until its mean square has seen enough to be trusted (Liu et al. 2019, arXiv:1908.03265).
+    """Adam that starts as SGD, until its mean square has seen enough gradients to be reliable.
 
     Args:
-        mom: The paper's beta1 and beta2.
-        sqr_mom: The paper's beta1 and beta2.
-        beta: Not 0: the denominator goes through softplus with this beta (Tong et al. 2019, arXiv:1908.00700).
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: The paper's beta1.
+        sqr_mom: The paper's beta2.
+        eps: Added to the denominator.
+        wd: Weight decay.
+        beta: Unless 0, the denominator goes through softplus with this beta (Tong et al. 2019, arXiv:1908.00700).
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+
+    Source: Liu et al. 2019, arXiv:1908.03265
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, radam_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd, beta=beta)
@@ -115,8 +150,8 @@ def RAdam(
 
 @checked
 def QHAdam(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.999,
     sqr_mom: float = 0.999,
     nu_1: float = 0.7,
@@ -125,13 +160,20 @@ def QHAdam(
     wd: float = 0.0,
     decouple_wd: bool = True,
 ) -> Optimizer:
-    """Adam with the gradient of the moment mixed into both means (Ma & Yarats 2018, arXiv:1810.06801).
+    """Adam with the current gradient mixed into both means.
 
     Args:
-        mom: The paper's beta1 and beta2.
-        sqr_mom: The paper's beta1 and beta2.
-        nu_1: How much of each mean there is in the mix; both 1: Adam.
-        nu_2: How much of each mean there is in the mix; both 1: Adam.
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: The paper's beta1.
+        sqr_mom: The paper's beta2.
+        nu_1: Share of the mean of the gradients in the mix; 1 is Adam.
+        nu_2: Share of the mean of their squares in the mix; 1 is Adam.
+        eps: Added to the denominator.
+        wd: Weight decay.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+
+    Source: Ma & Yarats 2018, arXiv:1810.06801
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, qhadam_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, nu_1=nu_1, nu_2=nu_2, eps=eps, wd=wd)
@@ -139,8 +181,8 @@ def QHAdam(
 
 @checked
 def Larc(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.9,
     clip: bool = True,
     trust_coeff: float = 0.02,
@@ -148,11 +190,19 @@ def Larc(
     wd: float = 0.0,
     decouple_wd: bool = True,
 ) -> Optimizer:
-    """SGD with a rate of its own for each tensor (You et al. 2017, arXiv:1708.03888), with momentum if `mom` is not 0.
+    """SGD with a learning rate for each tensor, and with momentum unless `mom` is 0.
 
     Args:
-        clip: True: no rate goes beyond `lr` (LARC); False: `lr` only scales them (LARS).
-        trust_coeff: A step's length over its tensor's, for lr = 1 and without momentum.
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: Momentum.
+        clip: True: no rate exceeds `lr` (LARC); False: `lr` only scales the rates (LARS).
+        trust_coeff: Norm of a step relative to that of its tensor, at lr = 1 and without momentum.
+        eps: Added to the denominator of the rate.
+        wd: Weight decay.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+
+    Source: You et al. 2017, arXiv:1708.03888
     """
     stats = [average_grad] if mom else []
     updates = [decay(decouple_wd), *stats, partial(larc_layer_lr, clip=clip), larc_step]
@@ -161,19 +211,26 @@ def Larc(
 
 @checked
 def Lamb(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.9,
     sqr_mom: float = 0.99,
     eps: float = 1e-5,
     wd: float = 0.0,
     decouple_wd: bool = True,
 ) -> Optimizer:
-    """Adam whose step is as long, for each tensor, as `lr` times the tensor (You et al. 2019, arXiv:1904.00962).
+    """Adam with the step of each tensor scaled to `lr` times the tensor's norm.
 
     Args:
-        mom: The paper's beta1 and beta2.
-        sqr_mom: The paper's beta1 and beta2.
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: The paper's beta1.
+        sqr_mom: The paper's beta2.
+        eps: Added to the denominator.
+        wd: Weight decay.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+
+    Source: You et al. 2019, arXiv:1904.00962
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, lamb_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
@@ -181,32 +238,41 @@ def Lamb(
 
 @checked
 def Lion(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.9,
     avg_mom: float = 0.99,
     wd: float = 0.0,
     decouple_wd: bool = True,
 ) -> Optimizer:
-    """Steps of the same size for all numbers, in the direction of a mean's sign (Chen et al. 2023, arXiv:2302.06675).
+    """Steps of equal size in every component, in the direction of the sign of a running mean.
 
     Args:
-        lr: 3 to 10 times smaller than Adam's; `wd` as much larger.
-        mom: The paper's beta1, for the direction, and beta2, for the mean that is kept.
-        avg_mom: The paper's beta1, for the direction, and beta2, for the mean that is kept.
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate, 3 to 10 times smaller than Adam's.
+        mom: The paper's beta1, for the direction.
+        avg_mom: The paper's beta2, for the running mean that is kept.
+        wd: Weight decay, 3 to 10 times larger than Adam's.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+
+    Source: Chen et al. 2023, arXiv:2302.06675
     """
     return Optimizer(params, [decay(decouple_wd), lion_step], lr=lr, mom=mom, avg_mom=avg_mom, wd=wd)
 
 
 class Lookahead(Optimizer):
-    """An optimizer whose parameters are drawn back, every `k` steps, to slow weights (see `lookahead_step`).
+    """An optimizer whose parameters are pulled back to slow weights every `k` steps (see `lookahead_step`).
 
-    A parameter's steps are counted on their own, so one without gradients now and then is drawn back later.
+    Steps are counted for each parameter, so one that sometimes has no gradient is pulled back later than the others.
 
     Args:
-        opt: An `Optimizer`; the new one goes on from its state and takes its place.
-        k: How often, and how far the slow weights go towards the fast: hyper-parameters like the others.
-        alpha: How often, and how far the slow weights go towards the fast: hyper-parameters like the others.
+        opt: The optimizer to wrap. The new one takes over its state and replaces it.
+        k: Steps between two pulls; a hyperparameter like any other.
+        alpha: How far the slow weights move towards the fast ones, in [0, 1]; a hyperparameter like any other.
+
+    Raises:
+        BadArgument: `opt` is not an `Optimizer`.
+        OutOfRange: `k` is below 1.
 
     Examples:
         >>> import torch; w = torch.zeros(1, requires_grad=True)
@@ -220,24 +286,25 @@ class Lookahead(Optimizer):
     def __init__(self, opt: Optimizer, k: int = 6, alpha: float = 0.5) -> None:
         if not isinstance(opt, Optimizer):
             raise BadArgument(
-                "Lookahead is put around an optimizer of statistics and steps",
+                "Lookahead wraps an optimizer made of statistics and steps",
                 got=type(opt).__name__,
                 expected="an Optimizer such as RAdam(params, lr=1e-3)",
             )
         if k < 1:
-            raise OutOfRange("Lookahead draws back every k steps", got=f"k={k}", expected="k >= 1")
+            raise OutOfRange("Lookahead cannot pull back at this interval", got=f"k={k}", expected="k >= 1")
         hypers = opt.defaults | {"k": k, "alpha": alpha}
         super().__init__(opt.param_groups, [*opt.cbs, lookahead_step], train_bn=opt.train_bn, **hypers)
         self.frozen_idx = opt.frozen_idx
         for p, state in opt.state.items():
+            # after its first step a parameter no longer gets initial values for what the steps keep
             begun = {"slow_weights": p.detach().clone()} if "count" in state else {}
             self.state[p] = state | begun
 
 
 @checked
 def ranger(
-    params: Any,
-    lr: Any,
+    params: Params,
+    lr: HyperValue,
     mom: float = 0.95,
     wd: float = 0.01,
     eps: float = 1e-6,
@@ -247,5 +314,18 @@ def ranger(
     beta: float = 0.0,
     decouple_wd: bool = True,
 ) -> Lookahead:
-    """`Lookahead` around `RAdam`."""
+    """`Lookahead` around `RAdam`.
+
+    Args:
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group.
+        mom: The paper's beta1.
+        wd: Weight decay.
+        eps: Added to the denominator.
+        k: Steps between two pulls of `Lookahead`.
+        alpha: How far the slow weights move towards the fast ones.
+        sqr_mom: The paper's beta2.
+        beta: Unless 0, the denominator goes through softplus with this beta.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+    """
     return Lookahead(RAdam(params, lr, mom, sqr_mom, eps, wd, beta, decouple_wd), k, alpha)

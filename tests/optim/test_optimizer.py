@@ -250,7 +250,7 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(other, problem):
     "stranger", [nn.Linear(2, 2).state_dict(), {}, None, 3], ids=["model", "empty", "none", "number"]
 )
 def test_what_is_no_optimizer_s_state_is_refused(stranger):
-    with pytest.raises(BadValue, match="no optimizer's state"):
+    with pytest.raises(BadValue, match="not the state of an optimizer"):
         SGD(weights((2,)), lr=0.1).load_state_dict(stranger)
 
 

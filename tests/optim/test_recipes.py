@@ -332,7 +332,7 @@ def test_a_misspelt_keyword_is_refused_with_the_name_that_was_meant(recipe):
 @each_recipe
 @pytest.mark.parametrize("lr", [None, "0.1", [None]])
 def test_a_rate_that_is_no_number_is_refused(recipe, lr):
-    with pytest.raises(ValueError, match="lr is no number"):
+    with pytest.raises(ValueError, match="lr is not a number"):
         recipe(weights(), lr)
 
 

@@ -116,14 +116,14 @@ def two(slab, lr):
 @pytest.mark.parametrize(
     ("update", "problem"),
     [
-        (no_parameters, "no place for the parameters"),
-        (misspelt, "no place for the parameters"),
-        (by_keyword, "no place for the parameters"),
-        (two, "takes more than the slab"),
+        (no_parameters, "does not take the parameters"),
+        (misspelt, "does not take the parameters"),
+        (by_keyword, "does not take the parameters"),
+        (two, "requires more than the slab"),
         (3, "statistics and steps"),
         ("sgd_step", "statistics and steps"),
         (dict, "statistics and steps"),
-        (torch.relu, "does not say what it takes"),
+        (torch.relu, "cannot be inspected"),
     ],
     ids=str,
 )

@@ -321,7 +321,7 @@ def test_lookahead_refuses_a_misspelt_argument_and_no_steps():
     opt = SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     with pytest.raises(BadArgument, match="alfa"):
         Lookahead(opt, alfa=0.3)
-    with pytest.raises(OutOfRange, match="every k steps"):
+    with pytest.raises(OutOfRange, match="at this interval"):
         Lookahead(opt, k=0)
 
 
