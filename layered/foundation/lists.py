@@ -6,16 +6,27 @@ import functools
 import itertools
 import operator
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence, Sized
+from typing import Any, Literal, SupportsIndex, TypeVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar as TypeVarWithDefault
+
+from layered.foundation.types import Array, is_frame
+
+T = TypeVarWithDefault("T", default=Any)  # so that a bare `L` in an annotation is an `L` of anything
+R = TypeVar("R")
+U = TypeVar("U")
 
 
-def coll_repr(c: Any, max_n: int = 10) -> str:
-    """The length of `c` and its first `max_n` items.
+def coll_repr(c: Collection[object], max_n: int = 10) -> str:
+    """The length of a collection and its first items, as `L` prints itself.
+
+    Args:
+        c: The collection.
+        max_n: The most items to show.
 
     Examples:
         >>> coll_repr([1, 2, 3], 2)
@@ -25,23 +36,28 @@ def coll_repr(c: Any, max_n: int = 10) -> str:
     return f"(#{len(c)}) [{shown}{'...' if len(c) > max_n else ''}]"
 
 
-def _is_scalar_like(o: Any) -> bool:
-    """What counts as one item when wrapped: text, mappings, arrays, tensors, frames, and all that cannot be iterated."""
+def _is_one_item(o: object) -> bool:
+    """Whether `L(o)` holds `o` itself: text, mappings, arrays, tensors, frames, and whatever cannot be iterated over."""
     return isinstance(o, (str, bytes, Mapping)) or hasattr(o, "__array__") or not isinstance(o, Iterable)
 
 
-def _by_name(key: Any) -> Any:
+def _as_key(key: str | int | Callable[[Any], Any]) -> Callable[[Any], Any]:
     if isinstance(key, str):
         return operator.attrgetter(key)
     return operator.itemgetter(key) if isinstance(key, int) else key
 
 
-class L(MutableSequence[Any]):
-    """A list of anything: `None` is empty, a scalar (or an array, a text, a mapping) is one item, an iterable its items.
+class L(MutableSequence[T]):
+    """A list of anything that also takes lists and masks as indices, and whose methods return new `L`s.
+
+    `None` gives an empty list; a scalar, a string, a mapping, an array or a tensor becomes the only item; any other
+    iterable gives its items.
 
     Args:
-        use_list: True: list the items of an array too; None: keep the given collection itself.
-        match: Repeat one item to this collection's length.
+        items: What to hold.
+        rest: More items: `L(1, 2, 3)`.
+        use_list: True: list the items of an array or a string too; None: hold the given collection itself, without copying.
+        match: Repeat a single item to the length of this collection.
 
     Examples:
         >>> l = L(range(5)); l[[0, 2]], l[[True, False, True, False, True]]
@@ -50,195 +66,270 @@ class L(MutableSequence[Any]):
         (#3) [4,6,8]
     """
 
-    def __init__(self, items: Any = None, *rest: Any, use_list: bool | None = False, match: Any = None) -> None:
+    items: Any  # a list, or with `use_list=None` whatever collection was given, such as a frame
+
+    @overload
+    def __init__(
+        self: L[Any], items: None = None, *, use_list: bool | None = False, match: Sized | None = None
+    ) -> None: ...
+    @overload
+    def __init__(self: L[str], items: str, *, use_list: bool | None = False, match: Sized | None = None) -> None: ...
+    @overload
+    def __init__(
+        self: L[Any],
+        items: Mapping[Any, Any] | Array | Tensor,
+        *,
+        use_list: bool | None = False,
+        match: Sized | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(self, items: Iterable[T], *, use_list: bool | None = False, match: Sized | None = None) -> None: ...
+    @overload
+    def __init__(
+        self: L[Any], items: object, *rest: object, use_list: bool | None = False, match: Sized | None = None
+    ) -> None: ...
+    def __init__(
+        self, items: object = None, *rest: object, use_list: bool | None = False, match: Sized | None = None
+    ) -> None:
         if rest:
             items = (items, *rest)
         if items is None:
-            self.items: Any = []
+            self.items = []
         elif use_list is None:
             self.items = items
+        elif use_list or not _is_one_item(items):
+            self.items = list(items)  # type: ignore[call-overload]  # the TypeError of `list` says what is wrong
         else:
-            self.items = list(items) if use_list or not _is_scalar_like(items) else [items]
+            self.items = [items]
         if match is not None and len(self.items) == 1 and len(match) != 1:
             self.items = self.items * len(match)
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.items.iloc.__getitem__, range(len(self))) if hasattr(self.items, "iloc") else iter(self.items)
+    def __iter__(self) -> Iterator[T]:
+        return map(self.items.iloc.__getitem__, range(len(self))) if is_frame(self.items) else iter(self.items)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: Tensor) -> Any: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> L[T]: ...
+    @overload
+    def __getitem__(self, index: Iterable[object]) -> L[T]: ...
+    def __getitem__(self, index: object) -> Any:
         if isinstance(index, (int, np.integer)) or (isinstance(index, Tensor) and index.ndim == 0):
-            return self.items.iloc[int(index)] if hasattr(self.items, "iloc") else self.items[int(index)]
+            return self.items.iloc[int(index)] if is_frame(self.items) else self.items[int(index)]
         if isinstance(index, slice):
             return L(self.items[index], use_list=None)
         return L([self[i] for i in mask2idxs(index)], use_list=True)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: SupportsIndex | slice | Iterable[object], value: object) -> None:
         if isinstance(index, (int, slice)):
             self.items[index] = value
             return
         positions = mask2idxs(index)
-        values = [value] * len(positions) if _is_scalar_like(value) else value
+        values = value if isinstance(value, Iterable) and not _is_one_item(value) else [value] * len(positions)
         for i, v in zip(positions, values, strict=True):
             self.items[i] = v
 
-    def __delitem__(self, index: Any) -> None:
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
         del self.items[index]
 
-    def insert(self, index: int, value: Any) -> None:
+    def insert(self, index: int, value: T) -> None:
+        """Insert `value` before position `index`."""
         self.items.insert(index, value)
 
     def __repr__(self) -> str:
         return coll_repr(self)
 
-    def __eq__(self, other: object) -> Any:
+    def __eq__(self, other: object) -> bool:
         if isinstance(other, (str, bytes)) or not isinstance(other, Iterable):
             return False
         other = list(other)
         return len(self) == len(other) and all(bool(np.all(a == b)) for a, b in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]  # lists cannot be keys
+    __hash__ = None  # type: ignore[assignment]  # mutable, so not a key
 
-    def __add__(self, other: Any) -> L:
+    def __add__(self, other: object) -> L[Any]:
         return L([*self, *L(other)], use_list=True)
 
-    def __radd__(self, other: Any) -> L:
+    def __radd__(self, other: object) -> L[Any]:
         return L([*L(other), *self], use_list=True)
 
-    def __mul__(self, n: int) -> L:
+    def __mul__(self, n: int) -> L[T]:
         return L(list(self) * n, use_list=True)
 
-    def __invert__(self) -> L:
+    def __invert__(self) -> L[bool]:
         return self.map(operator.not_)
 
-    def map(self, f: Any, *args: Any, **kwargs: Any) -> L:
-        """`f` of every item; `f` may be a format text, a mapping or a list to look up in."""
-        if isinstance(f, str):
-            f = f.format
-        elif not callable(f):
-            f = f.__getitem__
-        return L([f(o, *args, **kwargs) for o in self], use_list=True)
-
-    def filter(self, f: Callable[[Any], Any] = bool, negate: bool = False) -> L:
-        """The items for which `f` holds (does not, with `negate`)."""
-        return L([o for o in self if bool(f(o)) != negate], use_list=True)
-
-    def argwhere(self, f: Callable[[Any], Any], negate: bool = False) -> L:
-        """The positions of the items for which `f` holds."""
-        return L([i for i, o in enumerate(self) if bool(f(o)) != negate], use_list=True)
-
-    def sorted(self, key: Any = None, reverse: bool = False) -> L:
-        """Sorted by a function, an attribute's name or an item's number."""
-        return L(sorted(self, key=_by_name(key), reverse=reverse), use_list=True)
-
-    def unique(self, sort: bool = False, bidir: bool = False, start: Any = None) -> Any:
-        """Each item once, in the order of first appearance (sorted, with `sort`).
+    @overload
+    def map(self, f: str, *args: object, **kwargs: object) -> L[str]: ...
+    @overload
+    def map(self, f: Callable[..., R], *args: object, **kwargs: object) -> L[R]: ...
+    @overload
+    def map(self, f: Mapping[Any, R] | Sequence[R]) -> L[R]: ...
+    def map(self, f: object, *args: object, **kwargs: object) -> L[Any]:
+        """Apply `f` to every item.
 
         Args:
-            bidir: Also return the position of each.
-            start: Items that come first.
+            f: A function, a format string ("{:.2f}"), or a mapping or list to look items up in.
+            args: Further positional arguments of `f`.
+            kwargs: Further keyword arguments of `f`.
         """
-        found = list(dict.fromkeys([*L(start), *self]))
-        res = L(sorted(found) if sort else found, use_list=True)
+        if isinstance(f, str):
+            function: Callable[..., Any] = f.format
+        elif callable(f):
+            function = f
+        else:
+            table: Any = f
+            function = table.__getitem__
+        return L([function(o, *args, **kwargs) for o in self], use_list=True)
+
+    def filter(self, f: Callable[[T], object] = bool, negate: bool = False) -> L[T]:
+        """The items for which `f` is true (false, with `negate`)."""
+        return L([o for o in self if bool(f(o)) != negate], use_list=True)
+
+    def argwhere(self, f: Callable[[T], object], negate: bool = False) -> L[int]:
+        """The positions of the items for which `f` is true (false, with `negate`)."""
+        return L([i for i, o in enumerate(self) if bool(f(o)) != negate], use_list=True)
+
+    def sorted(self, key: str | int | Callable[[T], Any] | None = None, reverse: bool = False) -> L[T]:
+        """The items in order.
+
+        Args:
+            key: What to sort by: a function of an item, the name of an attribute, or the index of an element.
+            reverse: Largest first.
+        """
+        in_order: list[T] = sorted(self, key=None if key is None else _as_key(key), reverse=reverse)  # type: ignore[type-var, arg-type]  # items must compare
+        return L(in_order, use_list=True)
+
+    @overload
+    def unique(self, sort: bool = False, bidir: Literal[False] = False, start: object = None) -> L[T]: ...
+    @overload
+    def unique(
+        self, sort: bool = False, *, bidir: Literal[True], start: object = None
+    ) -> tuple[L[T], dict[T, int]]: ...
+    def unique(self, sort: bool = False, bidir: bool = False, start: object = None) -> L[T] | tuple[L[T], dict[T, int]]:
+        """Each item once, in order of first appearance.
+
+        Args:
+            sort: Sort them.
+            bidir: Also return the position of each, as a dict.
+            start: Items to begin with.
+        """
+        found = L(dict.fromkeys([*L(start), *self]), use_list=True)
+        res: L[T] = found.sorted() if sort else found
         return (res, res.val2idx()) if bidir else res
 
-    def val2idx(self) -> dict[Any, int]:
+    def val2idx(self) -> dict[T, int]:
         """Each item's position."""
         return {v: i for i, v in enumerate(self)}
 
-    def groupby(self, key: Any, val: Any = None) -> dict[Any, L]:
-        """Key → the items (or their `val`) that have it; both functions, attributes' names or items' numbers."""
-        key, val = _by_name(key), (lambda o: o) if val is None else _by_name(val)
-        groups: dict[Any, L] = {}
+    def groupby(
+        self, key: str | int | Callable[[T], Any], val: str | int | Callable[[T], Any] | None = None
+    ) -> dict[Any, L[Any]]:
+        """Collect the items that share a key.
+
+        Args:
+            key: What to group by: a function of an item, the name of an attribute, or the index of an element.
+            val: What to collect of each item, given likewise; by default the item itself.
+        """
+        get_key, get_value = _as_key(key), None if val is None else _as_key(val)
+        groups: dict[Any, L[Any]] = {}
         for o in self:
-            groups.setdefault(key(o), L()).append(val(o))
+            groups.setdefault(get_key(o), L()).append(o if get_value is None else get_value(o))
         return groups
 
-    def itemgot(self, *indices: Any) -> L:
-        """`o[i]` of every item, one index after the other."""
-        res = self
+    def itemgot(self, *indices: object) -> L[Any]:
+        """`o[i]` of every item `o`, for each index `i` in turn."""
+        res: L[Any] = self
         for i in indices:
             res = res.map(operator.itemgetter(i))
         return res
 
-    def attrgot(self, name: str, default: Any = None) -> L:
-        """The attribute (or key) `name` of every item."""
+    def attrgot(self, name: str, default: object = None) -> L[Any]:
+        """The attribute (of mappings, the key) `name` of every item, or `default`."""
         return self.map(lambda o: o.get(name, default) if isinstance(o, Mapping) else getattr(o, name, default))
 
-    def enumerate(self) -> L:
+    def enumerate(self) -> L[tuple[int, T]]:
         """(position, item) pairs."""
         return L(list(enumerate(self)), use_list=True)
 
-    def renumerate(self) -> L:
+    def renumerate(self) -> L[tuple[T, int]]:
         """(item, position) pairs."""
         return L([(o, i) for i, o in enumerate(self)], use_list=True)
 
-    def zip(self) -> L:
-        """Transpose: the first of all items, the second of all, …"""
-        return L(list(zip(*self, strict=False)), use_list=True)
+    def zip(self) -> L[tuple[Any, ...]]:
+        """Transpose: the first elements of all items, then the second, and so on."""
+        rows: Any = self
+        return L(list(zip(*rows, strict=False)), use_list=True)
 
-    def zipwith(self, *rest: Any) -> L:
-        """Pairs with the items of other collections."""
+    def zipwith(self, *rest: Iterable[Any]) -> L[tuple[Any, ...]]:
+        """Tuples of each item with those of other collections, as long as the shortest."""
         return L(list(zip(self, *rest, strict=False)), use_list=True)
 
-    def starmap(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> L:
-        """`f(*item)` of every item."""
-        return L([f(*o, *args, **kwargs) for o in self], use_list=True)
+    def starmap(self, f: Callable[..., R], *args: object, **kwargs: object) -> L[R]:
+        """`f(*item, *args, **kwargs)` of every item."""
+        rows: Any = self
+        return L([f(*o, *args, **kwargs) for o in rows], use_list=True)
 
     map_zip = starmap
 
-    def map_dict(self, f: Callable[[Any], Any]) -> dict[Any, Any]:
+    def map_dict(self, f: Callable[[T], R]) -> dict[T, R]:
         """Item → `f(item)`."""
         return {o: f(o) for o in self}
 
-    def flatmap(self, f: Callable[[Any], Iterable[Any]]) -> L:
-        """All items of `f(item)` of every item."""
-        return self.map(f).concat()
+    def flatmap(self, f: Callable[[T], Iterable[R]]) -> L[R]:
+        """The elements of `f(item)` for every item, in one list."""
+        return L([o for item in self for o in f(item)], use_list=True)
 
-    def first(self, f: Callable[[Any], Any] | None = None) -> Any:
-        """The first item (for which `f` holds), or None."""
+    def first(self, f: Callable[[T], object] | None = None) -> T | None:
+        """The first item (for which `f` is true), or None."""
         return next((o for o in self if f is None or f(o)), None)
 
-    def last(self, f: Callable[[Any], Any] | None = None) -> Any:
-        """The last item (for which `f` holds), or None."""
+    def last(self, f: Callable[[T], object] | None = None) -> T | None:
+        """The last item (for which `f` is true), or None."""
         return next((o for o in reversed(list(self)) if f is None or f(o)), None)
 
-    def argfirst(self, f: Callable[[Any], Any]) -> int | None:
-        """The position of the first item for which `f` holds, or None."""
+    def argfirst(self, f: Callable[[T], object]) -> int | None:
+        """The position of the first item for which `f` is true, or None."""
         return next((i for i, o in enumerate(self) if f(o)), None)
 
-    def cycle(self) -> Iterator[Any]:
-        """The items again and again."""
+    def cycle(self) -> Iterator[T]:
+        """The items over and over, without end."""
         return itertools.cycle(self)
 
-    def setattrs(self, name: str, value: Any) -> None:
+    def setattrs(self, name: str, value: object) -> None:
         """Set an attribute of every item."""
         for o in self:
             setattr(o, name, value)
 
-    def concat(self) -> L:
-        """The items of all items."""
-        return L([o for items in self for o in items], use_list=True)
+    def concat(self) -> L[Any]:
+        """The elements of all items, in one list."""
+        rows: Any = self
+        return L([o for items in rows for o in items], use_list=True)
 
-    def copy(self) -> L:
+    def copy(self) -> L[T]:
         """A new list of the same items."""
         return L(list(self), use_list=True)
 
-    def shuffle(self) -> L:
-        """The items in a random order (Python's global generator), as a new list."""
+    def shuffle(self) -> L[T]:
+        """The items in a random order (by Python's global generator), as a new list."""
         items = list(self)
         random.shuffle(items)
         return L(items, use_list=True)
 
     def sum(self) -> Any:
+        """The items added up; 0 if there are none."""
         return self.reduce(operator.add) if len(self) else 0
 
     def product(self) -> Any:
+        """The items multiplied; 1 if there are none."""
         return self.reduce(operator.mul, 1)
 
-    def tensored(self) -> L:
+    def tensored(self) -> L[Tensor]:
         """Every item as a tensor."""
         return self.map(torch.as_tensor)
 
@@ -247,38 +338,41 @@ class L(MutableSequence[Any]):
         return torch.stack(list(self.tensored()), dim)
 
     def cat(self, dim: int = 0) -> Tensor:
-        """The items, tensors, one after the other along axis `dim`."""
+        """The items, tensors, concatenated along axis `dim`."""
         return torch.cat(list(self.tensored()), dim)
 
-    def reduce(self, f: Callable[[Any, Any], Any], *initial: Any) -> Any:
-        """Fold with `f` from the left."""
+    def reduce(self, f: Callable[[Any, Any], Any], *initial: object) -> Any:
+        """Fold the items with `f` from the left, starting from `initial` if given."""
         return functools.reduce(f, self, *initial)
 
     @classmethod
-    def range(cls, start: Any, stop: int | None = None, step: int = 1) -> L:
-        """The numbers of `range`; of a collection, its positions."""
-        start = start if isinstance(start, int) else len(start)
-        return cls(range(start) if stop is None else range(start, stop, step), use_list=True)
+    def range(cls, start: int | Sized, stop: int | None = None, step: int = 1) -> L[int]:
+        """The integers of the built-in `range`; for a collection, its positions."""
+        first = start if isinstance(start, int) else len(start)
+        return cls(range(first) if stop is None else range(first, stop, step), use_list=True)
 
     @classmethod
-    def split(cls, text: str, sep: str | None = None, maxsplit: int = -1) -> L:
+    def split(cls, text: str, sep: str | None = None, maxsplit: int = -1) -> L[str]:
         """The words of a text, or its parts between `sep`."""
         return cls(text.split(sep, maxsplit), use_list=True)
 
     @classmethod
-    def splitlines(cls, text: str) -> L:
+    def splitlines(cls, text: str) -> L[str]:
         """The lines of a text."""
         return cls(text.splitlines(), use_list=True)
 
 
-def mask2idxs(mask: Any) -> list[int]:
-    """Positions from a list of positions or of booleans.
+def mask2idxs(mask: object) -> list[int]:
+    """Positions from a list, array or tensor of positions or of booleans.
+
+    Args:
+        mask: Positions, or one boolean per item.
 
     Examples:
         >>> mask2idxs([False, True, True]), mask2idxs([3, 1])
         ([1, 2], [3, 1])
     """
-    values = mask.tolist() if hasattr(mask, "tolist") else list(mask)
+    values: list[Any] = mask.tolist() if hasattr(mask, "tolist") else list(mask)  # type: ignore[call-overload]  # of an iterable
     if values and isinstance(values[0], (bool, np.bool_)):
         return [i for i, keep in enumerate(values) if keep]
     return [int(i) for i in values]
