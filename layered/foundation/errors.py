@@ -1,4 +1,4 @@
-"""Every error a user can meet: what went wrong, what was got, what was expected, and how to mend it.
+"""The errors of the library, and what words their messages: the problem, what was given, what was expected, how to fix it.
 
 Each class also subclasses the built-in exception that people catch, so `except ValueError` keeps working.
 """
@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from layered.foundation.types import is_frame
+
 
 class LayeredError(Exception):
     """Base of all errors of the library.
 
-    The four parts are attributes too, so code need not parse the message.
+    The four parts are attributes too, so that code need not parse the message.
 
     Args:
-        problem: One line: what is wrong, with the names and values at hand.
-        got: What came in.
-        expected: What would have been right.
+        problem: One line: what is wrong, with the names and values involved.
+        got: What was given.
+        expected: What would have been accepted.
         fix: What to type instead.
 
     Examples:
@@ -48,20 +50,12 @@ def _rebuild(kind: type[LayeredError], problem: str, got: object, expected: obje
     return kind(problem, got=got, expected=expected, fix=fix)
 
 
-def warn(message: str) -> None:
-    """Warn of something, at the line of the user's code that led to it."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "layered":
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)
-
-
 class BadArgument(LayeredError, TypeError):
-    """A call with an argument that does not exist or has the wrong type."""
+    """An argument that does not exist or has the wrong type."""
 
 
 class BadValue(LayeredError, ValueError):
-    """An argument of the right type whose value makes no sense here."""
+    """An argument of the right type with an invalid value."""
 
 
 class OutOfRange(BadValue):
@@ -69,27 +63,27 @@ class OutOfRange(BadValue):
 
 
 class UnknownName(LayeredError, KeyError):
-    """A name that stands in no registry."""
+    """A name that is not registered."""
 
 
 class NotFoundPath(LayeredError, FileNotFoundError):
-    """A file or folder that is not there."""
+    """A file or folder that does not exist."""
 
 
 class MissingDependency(LayeredError, ImportError):
-    """An optional package that is needed now and is not installed."""
+    """An optional package that is needed and not installed."""
 
 
 class EmptySource(LayeredError, ValueError):
-    """A source of data without a single item."""
+    """A data source without any items."""
 
 
 class EmptySplit(LayeredError, ValueError):
-    """A splitter produced a split with no items in it."""
+    """A splitter produced a split without any items."""
 
 
 class BadItem(LayeredError, RuntimeError):
-    """One item could not be made; the message names the stage and the item, the cause is chained."""
+    """An item that could not be processed; the message names the stage and the item, and the cause is chained."""
 
 
 class BadImage(BadItem, OSError):
@@ -107,68 +101,117 @@ class MixedSizes(LayeredError, ValueError):
 
 
 class UnknownLabel(LayeredError, KeyError):
-    """A label that the vocabulary, fitted on the training items, does not hold."""
+    """A label that is missing from the vocabulary, which is fitted on the training items."""
 
 
 class AmbiguousDispatch(LayeredError, TypeError):
-    """Two overloads that fit equally well."""
+    """Two overloads that match a type equally well."""
 
 
 class BadEvent(LayeredError, AttributeError):
-    """A callback method or event name that the loop will never fire."""
+    """A callback method or event that the loop never fires."""
 
 
 class CannotTrain(LayeredError, RuntimeError):
-    """A fit that cannot start or go on: no loss, no optimizer, no data, or parts that do not fit together."""
+    """A fit that cannot start or continue: no loss, no optimizer, no data, or parts that do not match."""
 
 
 class BadFile(LayeredError, ValueError):
-    """A file that is truncated, edited or not what its name says."""
+    """A file that is truncated, altered or of another kind than its name says."""
 
 
 class NewerFormat(BadFile):
-    """A file written by a newer version of the format than this library reads."""
+    """A file in a newer version of the format than this library reads."""
 
 
 class UnsafeFile(BadFile):
-    """A file that could only be read by running code from it."""
+    """A file that could only be read by running code from it, or an archive that would write outside its folder."""
 
 
 class NotExportable(LayeredError, TypeError):
-    """A part of a learner that cannot be written down as data."""
+    """A part of a learner that cannot be stored as data."""
 
 
 class CannotSave(LayeredError, OSError):
-    """A file that could not be written; whatever stood there before still stands."""
+    """A file that could not be written; the previous one, if any, is intact."""
 
 
 class CannotRestore(LayeredError, RuntimeError):
-    """A checkpoint that does not restore everything it should."""
+    """A checkpoint or weights file that does not restore everything it should."""
 
 
 class Offline(LayeredError, ConnectionError):
-    """The network is needed and is not there, or is switched off by LAYERED_OFFLINE."""
+    """The network is needed, but is unavailable or switched off by LAYERED_OFFLINE."""
+
+
+class NoSuchAttribute(AttributeError):
+    """An attribute that neither an object nor what it passes lookups on to has; the message suggests the nearest name.
+
+    The name is searched for when the message is read: `hasattr` raises this error too, and must stay cheap.
+
+    Args:
+        name: The attribute that was asked for.
+        owners: The object that was asked, then those it passes lookups on to.
+    """
+
+    def __init__(self, name: str, *owners: object) -> None:
+        super().__init__(name)
+        self.missing, self.owners = name, owners
+
+    def __str__(self) -> str:
+        kinds = [type(owner).__name__ for owner in self.owners]
+        problem = f"neither {kinds[0]} nor its {' nor its '.join(kinds[1:])} has '{self.missing}'"
+        near = nearest(self.missing, {name for o in self.owners for name in dir(o) if not name.startswith("_")}, 1)
+        return problem + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's code that led here, however deep in the library that is noticed.
+
+    Args:
+        message: What to warn of.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "layered":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def failed(error: Exception, stage: str) -> LayeredError:
-    """`error` as it is told to the user: which stage it stopped, in which step, and why. Ours keep their class.
+    """The error to show for one that stopped a stage: it names the stage and, from the notes of `error`, the step.
 
     Args:
-        stage: What was being done, with the item: "making item 3 ('a.png')".
+        error: What was raised. A `LayeredError` keeps its class; anything else becomes a `BadItem`.
+        stage: What was being done to which item: "making item 3 ('a.png')".
     """
-    steps = [note for note in getattr(error, "__notes__", []) if note.startswith("in ")]
+    steps = [note for note in notes(error) if note.startswith("in ")]
     stage = ", ".join([stage, *steps[:1]])
     if isinstance(error, LayeredError):
         return type(error)(f"{error.problem}, when {stage}", got=error.got, expected=error.expected, fix=error.fix)
     return BadItem(
         f"failed {stage}",
         got=f"{type(error).__name__}: {error}",
-        fix="run that step on that item by hand; the cause stands above",
+        fix="run that step on that item by hand; the cause is shown above",
     )
 
 
+def notes(error: BaseException) -> list[str]:
+    """What was added to an exception with `add_note`; before the first note it lacks the attribute.
+
+    Args:
+        error: Any exception.
+    """
+    found: list[str] = getattr(error, "__notes__", [])
+    return found
+
+
 def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """The `count` names most like `name`, best first.
+    """The names most similar to `name`, best first; those that differ too much are left out.
+
+    Args:
+        name: What was typed.
+        names: What exists.
+        count: The most names to return.
 
     Examples:
         >>> nearest("resnt18", ["resnet18", "resnet34", "vgg16"], 1)
@@ -178,7 +221,14 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
 
 
 def unknown_name(what: str, name: str, names: Iterable[str], *, fix: str | None = None) -> UnknownName:
-    """The error for a `name` that is no `what`, with the nearest of `names` (or all of a few) as the fix."""
+    """The error for a name that does not exist, suggesting the nearest ones that do.
+
+    Args:
+        what: What is looked up, for the message: "transform".
+        name: The name that was asked for.
+        names: Those that exist; up to twelve are listed.
+        fix: What to do if none is similar.
+    """
     known = sorted(names)
     near = nearest(name, known)
     hint = "did you mean " + " or ".join(f"'{n}'" for n in near) + "?" if near else fix
@@ -190,10 +240,15 @@ def unknown_name(what: str, name: str, names: Iterable[str], *, fix: str | None 
 
 
 def refuse_unknown(given: Mapping[str, object] | Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuse keyword arguments that `where` does not know, naming the nearest that it does.
+    """Refuse keyword arguments that a function does not have, suggesting the nearest that it has.
+
+    Args:
+        given: The keywords of the call.
+        known: The keywords that exist.
+        where: What was called, for the message: "Learner".
 
     Raises:
-        BadArgument: (a TypeError) for the first unknown name.
+        BadArgument: A keyword is unknown; it is also a TypeError.
     """
     names = sorted(known)
     for name in given:
@@ -206,37 +261,24 @@ def refuse_unknown(given: Mapping[str, object] | Iterable[str], known: Iterable[
             )
 
 
-class NoSuchAttribute(AttributeError):
-    """Names who was asked, and the nearest name that one of them has. That is looked for when the message is read, not when
-    `hasattr` only asks.
-    """
+def describe(o: object) -> str:
+    """An object in a few words, for messages: its type, and its shape, size or text.
 
-    def __init__(self, name: str, *owners: Any) -> None:
-        super().__init__(name)
-        self.missing, self.owners = name, owners
-
-    def __str__(self) -> str:
-        kinds = [type(owner).__name__ for owner in self.owners]
-        problem = f"neither {kinds[0]} nor its {' nor its '.join(kinds[1:])} has '{self.missing}'"
-        near = nearest(self.missing, {name for o in self.owners for name in dir(o) if not name.startswith("_")}, 1)
-        return problem + (f"; did you mean '{near[0]}'?" if near else "")
-
-
-def describe(o: Any) -> str:
-    """What `o` is, in a few words: its type, and its shape, size or text.
+    Args:
+        o: Anything; the first four elements of a tuple or list are described in turn.
 
     Examples:
         >>> describe((1, "a"))
         "(int 1, str 'a')"
     """
-    if type(o) in (tuple, list):
+    if type(o) is tuple or type(o) is list:
         shown = ", ".join(describe(element) for element in o[:4])
         brackets = "()" if type(o) is tuple else "[]"
         return f"{brackets[0]}{shown}{', …' if len(o) > 4 else ''}{brackets[1]}"
     kind = type(o).__name__
     if isinstance(o, np.generic):
         return f"{kind} {o}"
-    if hasattr(o, "iloc") and getattr(o, "ndim", None) == 1:
+    if is_frame(o) and getattr(o, "ndim", None) == 1:
         cells = ", ".join(f"{name}={value!r}" for name, value in o.iloc[:3].to_dict().items())
         return f"row {cells}{', …' if len(o) > 3 else ''}"
     if hasattr(o, "shape"):
@@ -245,5 +287,5 @@ def describe(o: Any) -> str:
     if hasattr(o, "size") and isinstance(o.size, tuple):
         return f"{kind} {'×'.join(map(str, o.size))}"
     text = repr(o)
-    text = text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"  # of a path, the end says most
+    text = text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"  # the end of a path says most
     return text if text.startswith(f"{kind}(") else f"{kind} {text}"

@@ -1,36 +1,52 @@
-"""Nested tuples, lists, mappings and dataclasses of tensors, taken as one thing."""
+"""Trees: nested tuples, lists, mappings and dataclasses whose leaves are tensors or anything else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from layered.foundation.lists import L
+from layered.foundation.types import Device, is_named_tuple
+
+T = TypeVar("T")
 
 
-def map_tree(f: Callable[[Any], Any], tree: Any) -> Any:
-    """`f` of every leaf; tuples, named tuples, lists, mappings and dataclasses keep their class."""
+def map_tree(f: Callable[[Any], Any], tree: object) -> Any:
+    """A tree of the same shape with `f` of every leaf; tuples, lists, mappings and dataclasses keep their class.
+
+    Args:
+        f: What to do with a leaf.
+        tree: A tree; anything that is not a container is a leaf.
+
+    Examples:
+        >>> map_tree(str, {"a": (1, [2])})
+        {'a': ('1', ['2'])}
+    """
     if isinstance(tree, Tensor):
         return f(tree)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+    if is_named_tuple(tree):
         return type(tree)(*(map_tree(f, o) for o in tree))
     if isinstance(tree, (tuple, list, L)):
         return type(tree)(map_tree(f, o) for o in tree)
     if isinstance(tree, Mapping):
         items = {k: map_tree(f, v) for k, v in tree.items()}
-        return items if type(tree) is dict else type(tree)(items)  # type: ignore[call-arg]  # UserDict and its kin
+        return items if type(tree) is dict else type(tree)(items)  # type: ignore[call-arg]  # such as UserDict
     if is_dataclass(tree) and not isinstance(tree, type):
         return replace(tree, **{o.name: map_tree(f, getattr(tree, o.name)) for o in fields(tree) if o.init})
     return f(tree)
 
 
-def leaves(tree: Any) -> Iterator[Any]:
-    """Every leaf, from left to right."""
+def leaves(tree: object) -> Iterator[Any]:
+    """Every leaf, from left to right.
+
+    Args:
+        tree: A tree; anything that is not a container is a leaf.
+    """
     if isinstance(tree, Tensor):
         yield tree
         return
@@ -45,13 +61,22 @@ def leaves(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def tensors_of(tree: Any) -> Iterator[Tensor]:
-    """Every tensor of the tree."""
+def tensors_of(tree: object) -> Iterator[Tensor]:
+    """Every tensor in a tree, from left to right.
+
+    Args:
+        tree: A tree.
+    """
     return (o for o in leaves(tree) if isinstance(o, Tensor))
 
 
-def find_bs(tree: Any) -> int:
-    """The number of rows of a batch: the length of its first tensor (or array)."""
+def find_bs(tree: object) -> int:
+    """The batch size: the length of the first tensor or array that has an axis; 1 if there is none.
+
+    Args:
+        tree: A batch.
+    """
+    # Nearly every batch is a tuple of tensors: no generator for those.
     if type(tree) is tuple and tree and isinstance(tree[0], Tensor) and tree[0].ndim:
         return tree[0].shape[0]
     for o in leaves(tree):
@@ -60,37 +85,67 @@ def find_bs(tree: Any) -> int:
     return 1
 
 
-def find_device(tree: Any) -> torch.device:
-    """The device of the first tensor."""
+def find_device(tree: object) -> torch.device:
+    """The device of the first tensor; the CPU if there is none.
+
+    Args:
+        tree: A tree.
+    """
     return next((o.device for o in tensors_of(tree)), torch.device("cpu"))
 
 
-def to_device(tree: Any, device: torch.device | str | int | None = None, non_blocking: bool = False) -> Any:
-    """Every tensor on `device` (the default device, if None); anything else as it is."""
+def to_device(tree: T, device: Device | None = None, non_blocking: bool = False) -> T:
+    """The tree with every tensor on `device`; other leaves are left as they are.
+
+    Args:
+        tree: A tree.
+        device: Where to; the default device if None.
+        non_blocking: Do not wait for copies from pinned memory to the GPU.
+    """
     target = torch.device(device) if device is not None else default_device()
-    return map_tree(
-        lambda o: o.to(target, non_blocking=non_blocking) if isinstance(o, Tensor) and o.device != target else o, tree
-    )
+
+    def move(o: object) -> object:
+        return o.to(target, non_blocking=non_blocking) if isinstance(o, Tensor) and o.device != target else o
+
+    moved: T = map_tree(move, tree)
+    return moved
 
 
-def to_cpu(tree: Any) -> Any:
-    """Every tensor in main memory."""
+def to_cpu(tree: T) -> T:
+    """The tree with every tensor in main memory.
+
+    Args:
+        tree: A tree.
+    """
     return to_device(tree, "cpu")
 
 
-def to_detach(tree: Any, cpu: bool = True) -> Any:
-    """Every tensor without its history, in main memory unless `cpu=False`."""
-    detached = map_tree(lambda o: o.detach() if isinstance(o, Tensor) else o, tree)
+def to_detach(tree: T, cpu: bool = True) -> T:
+    """The tree with every tensor cut off from the graph that computed it.
+
+    Args:
+        tree: A tree.
+        cpu: Also move the tensors to main memory.
+    """
+    detached: T = map_tree(lambda o: o.detach() if isinstance(o, Tensor) else o, tree)
     return to_cpu(detached) if cpu else detached
 
 
-def to_np(tree: Any) -> Any:
-    """Every tensor as a NumPy array."""
+def to_np(tree: object) -> Any:
+    """The tree with every tensor as a NumPy array.
+
+    Args:
+        tree: A tree.
+    """
     return map_tree(lambda o: o.detach().cpu().numpy() if isinstance(o, Tensor) else o, tree)
 
 
 def default_device(use: bool | None = None) -> torch.device:
-    """Where batches and models go: CUDA, then MPS, then the CPU; `use=False` asks for the CPU."""
+    """Where batches and models go by default: CUDA where there is one, else MPS, else the CPU.
+
+    Args:
+        use: False asks for the CPU.
+    """
     if use is False:
         return torch.device("cpu")
     if torch.cuda.is_available():
