@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar as TypeVarWithDefault
 
-from layered.foundation.types import Array, is_frame
+from layered.foundation.types import Array, is_array_like, is_frame
 
 T = TypeVarWithDefault("T", default=Any)  # so that a bare `L` in an annotation is an `L` of anything
 R = TypeVar("R")
@@ -38,7 +38,7 @@ def coll_repr(c: Collection[object], max_n: int = 10) -> str:
 
 def _is_one_item(o: object) -> bool:
     """Whether `L(o)` holds `o` itself: text, mappings, arrays, tensors, frames, and whatever cannot be iterated over."""
-    return isinstance(o, (str, bytes, Mapping)) or hasattr(o, "__array__") or not isinstance(o, Iterable)
+    return isinstance(o, (str, bytes, Mapping)) or is_array_like(o) or not isinstance(o, Iterable)
 
 
 def _as_key(key: str | int | Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -42,6 +42,19 @@ def is_frame(o: object) -> TypeGuard[Frame]:
     return hasattr(o, "iloc")
 
 
+def is_array_like(o: object) -> bool:
+    """Whether `o` turns into a NumPy array by itself, as arrays, tensors, Series and frames do.
+
+    Args:
+        o: Anything.
+
+    Examples:
+        >>> is_array_like(torch.ones(2)), is_array_like([1.0, 1.0])
+        (True, False)
+    """
+    return hasattr(o, "__array__")
+
+
 def is_named_tuple(o: object) -> TypeGuard[tuple[Any, ...]]:
     """Whether `o` is a named tuple, whose class takes one argument per field where `tuple` takes an iterable.
 
