@@ -69,9 +69,17 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.data.adapters import (
+    Dataset as Dataset,
+    Loader as Loader,
+    Stateful as Stateful,
+    as_dataset as as_dataset,
+    length_of as length_of,
+)
 from layered.data.block import own_copies as own_copies
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
-from layered.data.loader import arguments_of as arguments_of
+from layered.data.data_loaders import as_loaders as as_loaders
+from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
 from layered.data.samplers import Weights as Weights
 from layered.data.subset import as_splits as as_splits
 from layered.data.tfmd_lists import plain_function as plain_function

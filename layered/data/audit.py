@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.fingerprints import CannotCompare, Positions, Prints, Raw, Target, group_keys, raw_split
+from layered.data.adapters import Positions, Prints, Raw, Target
+from layered.data.fingerprints import CannotCompare, group_keys, raw_split
 from layered.foundation import BadArgument, BadValue, LayeredError, aligned, checked, key_of, lazy, seeded
 
 pd = lazy("pandas")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import TensorDataset
 
+from layered.data.adapters import as_dataset
 from layered.data.collate import fa_collate, fa_convert
 from layered.data.samplers import TicketBatch
 from layered.foundation import (
@@ -163,14 +164,12 @@ class BatchMaker:
 
         None without that, and where it fails: then they are made one by one, for an error that names the item.
         """
-        own = self.dataset
-        while isinstance(own, Subset):
-            own = own.dataset
-        if not (hasattr(own, "__getitems__") and self.indexed and self._all_default("create_item", "do_item")):
+        fetch = as_dataset(self.dataset).fetch
+        if fetch is None or not (self.indexed and self._all_default("create_item", "do_item")):
             return None
         with batch_tickets(plan, 0, True):
             try:
-                return list(self.dataset.__getitems__(items))
+                return list(fetch(items))
             except Exception:
                 return None
 
@@ -183,9 +182,7 @@ class BatchMaker:
             raise failed(error, f"transforming {self._name_of(i)}") from error
 
     def _name_of(self, i: Any) -> str:
-        if hasattr(self.dataset, "describe_item"):
-            return str(self.dataset.describe_item(i))
-        return f"item {i}" if self.indexed else describe(i)
+        return as_dataset(self.dataset).describe_item(i) if self.indexed else describe(i)
 
     @property
     def _items_are_foreign(self) -> bool:

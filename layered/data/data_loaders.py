@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 
+from layered.data.adapters import as_dataset
 from layered.data.audit import check
 from layered.data.in_memory import Arrays
-from layered.data.loader import DataLoader, arguments_of
+from layered.data.loader import DataLoader, arguments_of, as_loader
 from layered.data.samplers import Weights
 from layered.data.splitters import RandomSplitter
-from layered.data.subset import as_splits
+from layered.data.subset import as_splits, is_indexed
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation import (
     BadArgument,
     BadValue,
+    CannotTrain,
     NoSuchAttribute,
     Path,
     Pipeline,
@@ -33,6 +35,7 @@ from layered.foundation import (
 )
 
 Device = torch.device | str
+D = TypeVar("D", bound=DataLoader)
 
 
 class DataLoaders:
@@ -46,10 +49,15 @@ class DataLoaders:
         device: Where all loaders send their batches.
     """
 
+    vocab: Any  # of the training loader, as all attributes that `DataLoaders` lacks
+    c: int
+    bs: int | None
+
     def __init__(self, *loaders: Any, path: str | os.PathLike[str] = ".", device: Device | None = None) -> None:
         if not loaders:
             raise BadValue("DataLoaders needs at least a training loader")
-        self.loaders, self.path = list(loaders), Path(path)
+        self.loaders: list[Any] = list(loaders)
+        self.path = Path(path)
         self._device: torch.device | None = None
         if device is not None:
             self.to(device)
@@ -85,12 +93,17 @@ class DataLoaders:
         """The data set of the validation loader."""
         return self.valid.dataset
 
+    @property
+    def n_inp(self) -> int | None:
+        """How many leading parts of a batch are inputs; None if unknown."""
+        return as_loader(self.train).n_inp
+
     # -- where batches go
 
     @property
     def device(self) -> torch.device | None:
         """Where batches go."""
-        return getattr(self.train, "device", None) or self._device
+        return as_loader(self.train).device or self._device
 
     def to(self, device: Device) -> Self:
         """Send the batches of all loaders to `device`. (Those of other makes are moved by the learner, to its model.)"""
@@ -114,7 +127,7 @@ class DataLoaders:
 
     def one_batch(self) -> Any:
         """One training batch; nothing moves on. Of a loader that is not ours, its first."""
-        if hasattr(self.train, "one_batch"):
+        if isinstance(self.train, DataLoader):
             return self.train.one_batch()
         if isinstance(self.train, Iterator):
             raise BadValue(
@@ -126,7 +139,7 @@ class DataLoaders:
 
     def show_batch(self, b: Any = None, max_n: int = 9, **kwargs: Any) -> Any:
         """Show a training batch: see `TfmdDL.show_batch`."""
-        return _ours(self.train, "show_batch").show_batch(b, max_n=max_n, **kwargs)
+        return _ours(self.train, "show_batch", TfmdDL).show_batch(b, max_n=max_n, **kwargs)
 
     # -- loaders like these
 
@@ -134,7 +147,7 @@ class DataLoaders:
 
     def new_empty(self) -> DataLoaders:
         """The same loaders without items."""
-        empty = [_ours(dl, "new_empty").new(_empty(dl.dataset)) for dl in self.loaders]
+        empty = [_ours(dl, "new_empty", DataLoader).new(as_dataset(dl.dataset).new_empty()) for dl in self.loaders]
         return DataLoaders(*empty, path=self.path, device=self.device)
 
     def add_tfms(self, tfms: Any, event: str, loaders: Sequence[int] | None = None) -> None:
@@ -159,20 +172,10 @@ class DataLoaders:
             items: Anything the inputs are made of: paths, images, rows, ….
             with_labels: Make the targets too.
         """
-        valid = _ours(self.loaders[min(1, len(self.loaders) - 1)], "test_dl")
-        dataset = valid.dataset
-        if hasattr(dataset, "test_set"):
-            listed = (
-                items
-                if hasattr(items, "__getitem__")
-                and hasattr(items, "__len__")
-                and not isinstance(items, (str, bytes, dict))
-                else [items]
-            )
-            labels = {"with_labels": True} if with_labels else {}
-            dataset = dataset.test_set(listed, rm_type_tfms, **labels)
-        else:
-            dataset = items
+        valid = _ours(self.loaders[min(1, len(self.loaders) - 1)], "test_dl", DataLoader)
+        listed = items if is_indexed(items) and not isinstance(items, (str, bytes, dict)) else [items]
+        dataset = as_dataset(valid.dataset).test_set(listed, rm_type_tfms, with_labels)
+        dataset = items if dataset is None else dataset
         return valid.new(dataset, bs=bs or valid.bs, shuffle=False, drop_last=False, **kwargs)
 
     # -- from data
@@ -294,19 +297,66 @@ class DataLoaders:
         """`dblock.dataloaders(source, path=path, …)`."""
         return dblock.dataloaders(source, path=path, **kwargs)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "loaders":
-            raise AttributeError(name)
-        try:
-            return getattr(self.loaders[0], name)
-        except AttributeError as error:
-            owners = [self, self.loaders[0], getattr(self.loaders[0], "dataset", None)]
-            raise NoSuchAttribute(name, *(o for o in owners if o is not None)) from error
+    if not TYPE_CHECKING:  # so that a misspelt attribute is refused before anything runs
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or name == "loaders":
+                raise AttributeError(name)
+            try:
+                return getattr(self.loaders[0], name)
+            except AttributeError as error:
+                owners = [self, self.loaders[0], as_loader(self.loaders[0]).dataset]
+                raise NoSuchAttribute(name, *(o for o in owners if o is not None)) from error
 
 
-def _ours(loader: Any, verb: str) -> Any:
+class ForeignLoaders(DataLoaders):
+    """The adapter of an object of another library with a training and a validation loader.
+
+    Args:
+        given: An object with `train` and `valid`, where `valid` may be None. What it has beside them stays within reach.
+    """
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        loaders = [given.train] if given.valid is None else [given.train, given.valid]
+        super().__init__(*loaders, path=getattr(given, "path", None) or ".")
+        self._device = getattr(given, "device", None)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or name == "given":
+                raise AttributeError(name)
+            return getattr(self.given, name) if hasattr(self.given, name) else super().__getattr__(name)
+
+
+def as_loaders(dls: object) -> DataLoaders:
+    """Loaders of any make as `DataLoaders`.
+
+    Args:
+        dls: `DataLoaders`; an object with `loaders`, or with `train` and `valid`; or a tuple (train, valid) of any
+            loaders. `valid` may be None.
+
+    Raises:
+        CannotTrain: `dls` is none of these.
+    """
+    if isinstance(dls, DataLoaders):
+        return dls
+    if isinstance(dls, tuple) and 1 <= len(dls) <= 2:
+        return DataLoaders(*(loader for i, loader in enumerate(dls) if i == 0 or loader is not None))
+    if hasattr(dls, "train") and hasattr(dls, "valid"):
+        return ForeignLoaders(dls)
+    raise CannotTrain(
+        "expected loaders to train with",
+        got=type(dls).__name__,
+        expected="DataLoaders, an object with .train and .valid, or a tuple (train, valid) of any loaders",
+        fix="pass (train_loader, None) to train without validation",
+    )
+
+
+def _ours(loader: object, verb: str, kind: type[D]) -> D:
     """The loader, if it is one of this library."""
-    if not hasattr(loader, "new"):
+    if not isinstance(loader, kind):
         raise BadArgument(
             f"{verb} needs a loader that knows its transforms",
             got=f"a {type(loader).__module__}.{type(loader).__name__}",
@@ -315,13 +365,9 @@ def _ours(loader: Any, verb: str) -> Any:
     return loader
 
 
-def _empty(dataset: Any) -> Any:
-    return dataset.new_empty() if hasattr(dataset, "new_empty") else []
-
-
-def _check_one_batch(dataset: Any, settings: Mapping[str, Any]) -> None:
+def _check_one_batch(dataset: object, settings: Mapping[str, Any]) -> None:
     """Raise BadValue where not even one full batch can be made."""
-    if not settings["drop_last"] or not hasattr(dataset, "__len__"):
+    if not settings["drop_last"] or not isinstance(dataset, Sized):
         return
     limits = (settings.get("n"), settings.get("partial_n"))
     count, bs = min([len(dataset), *(n for n in limits if n is not None)]), settings["bs"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from layered.data.adapters import Column, Dataset
 from layered.data.data_loaders import DataLoaders
 from layered.data.encodings import Categorize, CategoryMap, distinct, list_some, unknown_labels
 from layered.data.samplers import Weights
@@ -80,7 +81,7 @@ def _missing(tl: TfmdLists, encode: Categorize, split: int = 0) -> BadValue:
     )
 
 
-class Datasets:
+class Datasets(Dataset):
     """Samples as tuples: one `TfmdLists` a column, over the same items.
 
     Args:
@@ -117,7 +118,7 @@ class Datasets:
                 for column, name in zip(columns, names, strict=True)
             ]
         self.tls = list(tls)
-        self.n_inp = default_n_inp(len(self.tls), n_inp)
+        self.n_inp: int = default_n_inp(len(self.tls), n_inp)
         self.dl_type = dl_type
 
     def __len__(self) -> int:
@@ -141,6 +142,23 @@ class Datasets:
         return res
 
     @property
+    def columns(self) -> Sequence[TfmdLists]:
+        """The columns, as `tls`."""
+        return self.tls
+
+    def with_columns(self, columns: Sequence[Column]) -> Datasets:
+        """The same samples of other columns."""
+        return self._with([column for column in columns if isinstance(column, TfmdLists)])
+
+    def as_split(self, split_idx: int) -> Datasets:
+        """The same samples, made as another split makes them."""
+        return self._with([tl.as_split(split_idx) for tl in self.tls])
+
+    def class_labels(self) -> np.ndarray[Any, Any] | None:
+        """The first target of each sample, without making inputs; None without targets."""
+        return np.asarray([np.asarray(o) for o in self.tls[self.n_inp]]) if len(self.tls) > self.n_inp else None
+
+    @property
     def items(self) -> Any:
         """The items before any transform."""
         return self.tls[0].items
@@ -150,8 +168,10 @@ class Datasets:
         """The positions of each split."""
         return self.tls[0].splits
 
+    starts_workers = True
+
     @property
-    def split_idx(self) -> int | None:
+    def split_idx(self) -> int | None:  # type: ignore[override]  # the columns keep it
         """Which split this is: 0 training, 1 validation, None all."""
         return self.tls[0].split_idx
 

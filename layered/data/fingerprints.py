@@ -6,7 +6,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,97 +14,52 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset as TorchSubset, TensorDataset
 
+from layered.data.adapters import Column, Positions, Prints, Raw, Target, as_dataset
 from layered.data.encodings import Categorize, EncodedMultiCategorize, RegressionSetup
-from layered.data.subset import Subset, pick
+from layered.data.loader import DataLoader, as_loader
+from layered.data.subset import Subset, is_frame, is_indexed, pick
 from layered.foundation import L, Pipeline, lazy, unknown_name
 
 pd = lazy("pandas")
 
-Positions = np.ndarray[Any, np.dtype[np.int64]]
-Prints = np.ndarray[Any, np.dtype[np.int64]]
 CHUNK = 1 << 16  # rows of tensors, or bytes of a file, at a time
 
 
-@dataclass
-class Target:
-    """One target column.
-
-    Args:
-        kind: "category", "multicategory", "regression", or None where the values themselves must tell.
-        values: The values at some positions, before they are encoded.
-        vocab: The classes that a model is made for, where they are known.
-        has_na: A missing label is a class of its own.
-    """
-
-    name: str
-    kind: str | None
-    values: Callable[[Positions], Any]
-    vocab: Sequence[Any] | None = None
-    has_na: bool = False
-
-
-@dataclass
-class Raw:
-    """What can be read of one split. A data set with a method `raw_split` that returns one says it itself.
-
-    Reading runs the getters and labellers of the user, so the caller sets the global generators aside.
-
-    Args:
-        count: How many items there are; None where nobody knows.
-        rough: Numbers of the inputs at some positions: equal for equal inputs, and cheap.
-        exact: The same, different for different inputs; None where `rough` is.
-        named: What item i is called in a message.
-        items: The items before any transform.
-        unchecked: What cannot be read, and why.
-    """
-
-    count: int | None = None
-    rough: Callable[[Positions], Prints] | None = None
-    exact: Callable[[Positions], Prints] | None = None
-    named: Callable[[int], str] = "item {}".format
-    items: Any = None
-    targets: list[Target] = field(default_factory=list)
-    unchecked: list[str] = field(default_factory=list)
-
-
-def raw_split(loader: Any) -> Raw:
-    """What can be read of the data set of a loader, ours or not."""
-    dataset = getattr(loader, "dataset", None)
-    raw = _raw(dataset)
-    limit = getattr(loader, "n", None)
-    if raw.count is not None and isinstance(limit, int):
+def raw_split(loader: Iterable[Any]) -> Raw:
+    """What can be read of the data set of a loader of any make."""
+    raw = _raw(as_loader(loader).dataset)
+    limit = loader.n if isinstance(loader, DataLoader) else None
+    if raw.count is not None and limit is not None:
         raw.count = min(raw.count, limit)
     return raw
 
 
-def _raw(dataset: Any) -> Raw:
-    if hasattr(dataset, "raw_split"):
-        return dataset.raw_split()  # type: ignore[no-any-return]
-    if hasattr(dataset, "tls"):
-        return _of_columns(dataset.tls, dataset.n_inp)
-    if hasattr(dataset, "tfms") and hasattr(dataset, "describe_item"):
-        return _of_columns([dataset], 1)
+def _raw(dataset: object) -> Raw:
+    declared = as_dataset(dataset)
+    if (raw := declared.raw_split()) is not None:
+        return raw
+    if declared.columns:
+        return _of_columns(declared.columns, declared.n_inp or 1)
     if type(dataset) is TorchSubset:
         return _at(_raw(dataset.dataset), np.asarray(dataset.indices, np.int64))
-    if getattr(type(dataset), "rows_are_tensors", False):
-        return _of_rows(dataset.tensors, dataset.n_inp)
     if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
-        return _of_tensors(dataset.tensors, getattr(dataset, "n_inp", None))
+        return _of_tensors(dataset.tensors, declared.n_inp)
+    if (tensors := declared.row_tensors()) is not None:
+        return _of_rows(tensors, declared.n_inp or 1)
     if isinstance(dataset, (Tensor, np.ndarray)) and dataset.dtype != object:
         return _of_tensors([torch.as_tensor(dataset)])
     if isinstance(dataset, (list, tuple, L)):
         return _of_list(dataset)
-    count = len(dataset) if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") else None
-    what = (
-        "there is no data set" if dataset is None else f"a {type(dataset).__name__} makes its items by code of its own"
-    )
+    kind = type(dataset).__name__
+    what = "there is no data set" if dataset is None else f"a {kind} makes its items with its own code"
+    count = len(dataset) if is_indexed(dataset) else None
     return Raw(count, unchecked=[f"{what}, so inputs and targets cannot be read without it"])
 
 
 # -- columns of items through pipelines
 
 
-def _of_columns(columns: Sequence[Any], n_inp: int) -> Raw:
+def _of_columns(columns: Sequence[Column], n_inp: int) -> Raw:
     first, items = columns[0], columns[0].items
     frame = _frame_of(items)
     raw = Raw(len(first), items=items, named=lambda i: _shown(pick(items, i), i))
@@ -130,7 +85,7 @@ def _of_columns(columns: Sequence[Any], n_inp: int) -> Raw:
     return raw
 
 
-def _target(tl: Any, at: int | None) -> Target:
+def _target(tl: Column, at: int | None) -> Target:
     step = None if at is None else tl.tfms[at]
     steps = len(tl.tfms) if at is None else at
     vocab = step.vocab if isinstance(step, Categorize) else None
@@ -143,14 +98,14 @@ def _target(tl: Any, at: int | None) -> Target:
 
     return Target(
         tl.name,
-        None if step is None else step.target_kind,
+        step.target_kind if isinstance(step, (Categorize, RegressionSetup)) else None,
         values,
         vocab,
         has_na=isinstance(step, Categorize) and step.add_na,
     )
 
 
-def _through(tl: Any, steps: int, positions: Positions) -> Iterator[Any]:
+def _through(tl: Column, steps: int, positions: Positions) -> Iterator[Any]:
     """The items of a column behind its first `steps` transforms."""
     cut = copy.copy(tl)
     cut.tfms = Pipeline(split_idx=tl.split_idx)
@@ -158,11 +113,11 @@ def _through(tl: Any, steps: int, positions: Positions) -> Iterator[Any]:
     return iter(cut) if len(positions) == len(tl) else (cut[int(i)] for i in positions)
 
 
-def _frame_of(items: Any) -> tuple[Any, Positions] | None:
+def _frame_of(items: object) -> tuple[Any, Positions] | None:
     """The DataFrame that items are rows of, and which."""
-    if isinstance(items, Subset) and hasattr(items.all_items, "iloc"):
+    if isinstance(items, Subset) and is_frame(items.all_items):
         return items.all_items, items.positions
-    return (items, np.arange(len(items))) if hasattr(items, "iloc") else None
+    return (items, np.arange(len(items))) if is_frame(items) else None
 
 
 def group_keys(raw: Raw, groups: str | Callable[[Any], Any]) -> Iterable[Any]:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from layered.data.adapters import Dataset, as_dataset
 from layered.data.samplers import TicketBatch
 from layered.foundation import BadValue, tensor
 
 TAKEN_AT_ONCE = 2**18  # bytes
 
 
-class Arrays(TensorDataset):
+class Arrays(TensorDataset, Dataset):
     """Inputs and targets as tensors in memory, with a row for each item.
 
     Args:
@@ -35,7 +36,7 @@ class Arrays(TensorDataset):
 
     def __init__(self, inputs: Any, targets: Any = (), names: tuple[str, str] = ("x", "y")) -> None:
         sides = [as_tensors(side, name) for side, name in zip((inputs, targets), names, strict=True)]
-        self.n_inp = len(sides[0])
+        self.n_inp: int = len(sides[0])
         together = [*sides[0], *sides[1]]
         lengths = [len(t) for t in together]
         if len(set(lengths)) > 1:
@@ -46,6 +47,15 @@ class Arrays(TensorDataset):
                 expected="a row for each item in all of them",
             )
         super().__init__(*together)
+
+    def row_tensors(self) -> tuple[Tensor, ...] | None:
+        """Its tensors, unless a subclass may make samples in its own way."""
+        return self.tensors if type(self) is Arrays else None
+
+    def class_labels(self) -> np.ndarray[Any, Any]:
+        """The last target of each item."""
+        labels: np.ndarray[Any, Any] = self.tensors[-1].numpy(force=True)
+        return labels
 
     def rows(self, positions: Any) -> Self:
         """Some of the items."""
@@ -90,10 +100,10 @@ def as_tensors(side: Any, name: str) -> list[Tensor]:
     return tensors
 
 
-def row_taker(dataset: Any) -> Callable[[Any], Any] | None:
+def row_taker(dataset: object) -> Callable[[Any], Any] | None:
     """A function from positions to a batch of these rows of tensors or arrays in memory; None for any other data set."""
-    if type(dataset) in (TensorDataset, Arrays) or getattr(type(dataset), "rows_are_tensors", False):
-        tensors = dataset.tensors
+    tensors = as_dataset(dataset).row_tensors()
+    if tensors is not None:
         return lambda rows: tuple(t.index_select(0, _index(rows, t)) for t in tensors)
     if type(dataset) is Tensor and dataset.ndim:
         return lambda rows: dataset.index_select(0, _index(rows, dataset))

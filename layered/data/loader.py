@@ -12,13 +12,14 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from layered.data.adapters import Dataset, ForeignLoader, Loader, as_dataset, length_of
 from layered.data.batch_maker import BatchMaker, MadeBatch, SkipItemException, batch_tickets
 from layered.data.in_memory import row_numbers, row_taker, take_rows
 from layered.data.passes import Passes
@@ -34,7 +35,7 @@ from layered.data.samplers import (
     plan_batches,
     pull,
 )
-from layered.data.streams import Stream, shuffled, size_of
+from layered.data.streams import Stream, shuffled
 from layered.data.transfer import on_device
 from layered.data.workers import IN_PARENT, IN_WORKER, Workers
 from layered.foundation import (
@@ -95,6 +96,9 @@ class DataLoader(BatchMaker, Passes):
         [tensor([1, 2]), tensor([3, 4]), tensor([5])]
     """
 
+    vocab: Any  # of the data set, as all attributes that the loader lacks
+    c: int
+
     def __init__(
         self,
         dataset: Any = None,
@@ -137,7 +141,7 @@ class DataLoader(BatchMaker, Passes):
     def _use(self, dataset: Any, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
         """Make batches of this data set from now on."""
         can_be_indexed = dataset is None or hasattr(dataset, "__getitem__")
-        if not can_be_indexed and not hasattr(dataset, "__iter__"):
+        if not can_be_indexed and not isinstance(dataset, Iterable):
             raise BadArgument(
                 "these are no data to make batches of",
                 got=f"a {type(dataset).__name__}, {dataset!r}"[:200],
@@ -145,7 +149,7 @@ class DataLoader(BatchMaker, Passes):
             )
         self.dataset = dataset
         self.indexed = can_be_indexed and not isinstance(dataset, IterableDataset) if indexed is None else indexed
-        size = size_of(dataset)
+        size = length_of(dataset)
         self.n = size if n is None else n if size is None else min(n, size)
         self._limit = None if n is None else self.n  # what a stream says of its length is no limit
         self.chooser: Chooser | None = None
@@ -157,6 +161,44 @@ class DataLoader(BatchMaker, Passes):
                     fix="shuffle=True" if self.indexed else "a data set that can be indexed",
                 )
             self.chooser = chooser_of(dataset, weights, n)
+
+    # -- what a loop asks, beside `device` and the position
+
+    @property
+    def _declared(self) -> Dataset:
+        """The data set, with an answer to everything that a loader asks."""
+        return as_dataset(self.dataset)
+
+    @property
+    def n_inp(self) -> int | None:
+        """How many leading parts of a batch are inputs, as the data set says; None if it does not."""
+        return self._declared.n_inp
+
+    @property
+    def length(self) -> int | None:
+        """The number of batches of a pass; None for a stream without a length."""
+        return None if self.epoch_size is None else len(self)
+
+    @property
+    def is_exhaustible(self) -> bool:
+        """False: a new pass can always be started."""
+        return False
+
+    @property
+    def keeps_position(self) -> bool:
+        """True: `state_dict` says where a pass stands."""
+        return True
+
+    @property
+    def samplers(self) -> list[object]:
+        """None: the order is its own."""
+        return []
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The generator that the data set keeps for itself, if it has one; all else is drawn by key."""
+        generator = getattr(self.dataset, "generator", None)
+        return [generator] if isinstance(generator, torch.Generator) else []
 
     # -- how much there is
 
@@ -375,16 +417,23 @@ class DataLoader(BatchMaker, Passes):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workers": Workers()}
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "dataset":
-            raise AttributeError(name)
-        try:
-            return getattr(self.dataset, name)
-        except AttributeError as error:
-            raise NoSuchAttribute(name, self, self.dataset) from error
+    if not TYPE_CHECKING:  # so that a misspelt attribute is refused before anything runs
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or name == "dataset":
+                raise AttributeError(name)
+            try:
+                return getattr(self.dataset, name)
+            except AttributeError as error:
+                raise NoSuchAttribute(name, self, self.dataset) from error
 
     def __dir__(self) -> Iterable[str]:
         return {*super().__dir__(), *dir(self.dataset)}
+
+
+def as_loader(loader: Iterable[Any]) -> Loader:
+    """`loader` itself if it is a `DataLoader`, else an adapter that answers what a loop asks."""
+    return loader if isinstance(loader, DataLoader) else ForeignLoader(loader)
 
 
 def arguments_of(kind: type[DataLoader]) -> set[str]:

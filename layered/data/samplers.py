@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
+from layered.data.adapters import as_dataset
 from layered.foundation import BadArgument, BadValue, L, key_of, permutation, sample_keys, seeded
 
 Chunks = Iterator[tuple[int, Any]]  # the number of a global batch, and its items
@@ -265,13 +265,8 @@ def labels_of(dataset: Any) -> Positions:
     Raises:
         BadArgument: Where the data set does not say, or has no single label an item.
     """
-    if isinstance(dataset, TensorDataset):
-        labels = dataset.tensors[-1].numpy(force=True)
-    elif hasattr(dataset, "tls") and len(dataset.tls) > dataset.n_inp:
-        labels = np.asarray([np.asarray(label) for label in dataset.tls[dataset.n_inp]])
-    elif not hasattr(dataset, "tls") and hasattr(dataset, "targets"):
-        labels = np.asarray(dataset.targets)
-    else:
+    labels = as_dataset(dataset).class_labels()
+    if labels is None:
         raise BadArgument(
             "the classes of the items are not known, so they cannot be balanced",
             got=f"a data set of type {type(dataset).__name__}",

@@ -78,11 +78,3 @@ def shuffled(items: Iterable[Any], size: int, key: int) -> Iterator[Any]:
         yield drawn
     for place in permutation(len(held), key).tolist():
         yield held[place]
-
-
-def size_of(dataset: Any) -> int | None:
-    """How many items a data set has; None where it does not say."""
-    try:
-        return len(dataset)
-    except (TypeError, NotImplementedError):
-        return None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from layered.foundation import BadArgument, BadValue, EmptySource, L, mask2idxs, warn
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLIT_NAMES = ("training", "validation")
 
@@ -29,7 +32,7 @@ class Subset(Sequence[Any]):
         return Subset(self.all_items, chosen)
 
     def __iter__(self) -> Iterator[Any]:
-        if hasattr(self.all_items, "iloc"):
+        if is_frame(self.all_items):
             return (self.all_items.iloc[i] for i in self.positions)
         return map(self.all_items.__getitem__, self.positions.tolist())
 
@@ -37,14 +40,24 @@ class Subset(Sequence[Any]):
         return repr(L(list(self), use_list=True))
 
 
+def is_frame(o: object) -> TypeGuard[pd.DataFrame]:
+    """Whether `o` is a table whose rows are read by `iloc`: a DataFrame, or a Series."""
+    return hasattr(o, "iloc")
+
+
+def is_indexed(o: object) -> TypeGuard[Sequence[Any]]:
+    """Whether `o` has a length and indexing."""
+    return isinstance(o, Sized) and hasattr(o, "__getitem__")
+
+
 def pick(items: Any, i: int) -> Any:
     """Item `i` of a collection; of a DataFrame, its row number `i`."""
-    return items.iloc[i] if hasattr(items, "iloc") else items[i]
+    return items.iloc[i] if is_frame(items) else items[i]
 
 
 def walk(items: Any) -> Iterator[Any]:
     """All items in order; of a DataFrame its rows."""
-    is_plain = hasattr(items, "__iter__") and not hasattr(items, "iloc")
+    is_plain = isinstance(items, Iterable) and not is_frame(items)
     return iter(items) if is_plain else (pick(items, i) for i in range(len(items)))
 
 
@@ -71,9 +84,10 @@ def as_items(source: Any) -> Any:
             expected="a list, a DataFrame, …",
             fix="pd.DataFrame(source) for columns of one length, list(source.items()) for pairs",
         )
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
-        is_frame = hasattr(source, "to_pandas") and not (len(source) and isinstance(source[0], Mapping))
-        return source.to_pandas() if is_frame else source
+    if is_indexed(source):
+        to_pandas = getattr(source, "to_pandas", None)
+        has_mappings = to_pandas is not None and len(source) and isinstance(source[0], Mapping)
+        return source if to_pandas is None or has_mappings else to_pandas()
     if not isinstance(source, Iterable):
         raise BadArgument(
             "the items cannot be listed", got=type(source).__name__, expected="a list, a DataFrame, a data set, …"
@@ -131,7 +145,7 @@ def positions_of(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
             "the splits are a function, not positions", got=repr(splits), fix="call it: splits = splitter(items)"
         )
     parts = list(splits) if isinstance(splits, Iterable) else []
-    if not parts or not all(hasattr(part, "__len__") for part in parts):
+    if not parts or not all(isinstance(part, Sized) for part in parts):
         raise BadArgument(
             "the splits are not a list for each side",
             got=repr(splits)[:200],

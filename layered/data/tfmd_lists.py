@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.data.adapters import Column, Dataset, Raw
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import SkipItemException
 from layered.data.subset import SPLIT_NAMES, Subset, as_items, as_splits, pick, walk
@@ -29,7 +30,7 @@ from layered.foundation import (
 )
 
 
-class TfmdLists:
+class TfmdLists(Dataset):
     """Items through a pipeline, on demand.
 
     Args:
@@ -93,6 +94,34 @@ class TfmdLists:
     def items(self) -> Any:
         """The items before any transform: all, or those of this subset."""
         return self._all_items if self._positions is None else Subset(self._all_items, self._positions)
+
+    @property
+    def all_items(self) -> Any:
+        """The items of all splits, before any transform."""
+        return self._all_items
+
+    def with_all_items(self, items: Any) -> TfmdLists:
+        """The same column over another container of the same items."""
+        res = copy.copy(self)
+        res._all_items = items
+        return res
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """Itself, the only column."""
+        return [self]
+
+    def with_columns(self, columns: Sequence[Column]) -> TfmdLists:
+        """The only one of `columns`."""
+        (column,) = columns
+        assert isinstance(column, TfmdLists)
+        return column
+
+    def as_split(self, split_idx: int) -> TfmdLists:
+        """The same items, made as another split makes them."""
+        res = copy.copy(self)
+        res.split_idx = split_idx
+        return res
 
     @property
     def split_idx(self) -> int | None:
@@ -222,7 +251,7 @@ class TfmdLists:
         """What the pipeline makes of an item given at prediction time: see `infer_idx`."""
         return self.test_set([item])[0]
 
-    def test_set(self, items: Any, rm_tfms: int | None = None) -> TfmdLists:
+    def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> TfmdLists:
         """Other items through the same pipeline, as validation items.
 
         Args:

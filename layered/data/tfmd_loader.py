@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from layered.data.adapters import as_dataset
 from layered.data.loader import DataLoader
 from layered.data.samplers import Part, Weights
 from layered.data.workers import default_workers
@@ -39,15 +40,15 @@ class TfmdDL(DataLoader):
         after_batch: Any = None,
         **kwargs: Any,
     ) -> None:
-        split_idx = getattr(dataset, "split_idx", None)
+        declared = as_dataset(dataset)
         self._inferred_n_inp: int | None = None
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers or 0, **kwargs)
-        self.after_item = Pipeline(after_item, split_idx)  # type: ignore[method-assign,assignment]  # stages are slots
-        self.before_batch = Pipeline(before_batch, split_idx)  # type: ignore[method-assign,assignment]
-        self.after_batch = Pipeline(after_batch, split_idx)  # type: ignore[method-assign,assignment]
+        self.after_item = Pipeline(after_item, declared.split_idx)  # type: ignore[method-assign,assignment]  # stages are slots
+        self.before_batch = Pipeline(before_batch, declared.split_idx)  # type: ignore[method-assign,assignment]
+        self.after_batch = Pipeline(after_batch, declared.split_idx)  # type: ignore[method-assign,assignment]
         if num_workers is None:
             self.workers_by_default = True
-            self.num_workers = default_workers() if hasattr(dataset, "tls") else 0
+            self.num_workers = default_workers() if declared.starts_workers else 0
         if do_setup:
             for slot in _SLOTS:
                 if verbose and len(getattr(self, slot)):
@@ -57,7 +58,7 @@ class TfmdDL(DataLoader):
     @property
     def n_inp(self) -> int:
         """How many leading elements of a batch are inputs: what the data set says, else all but the last."""
-        declared = getattr(self.dataset, "n_inp", None)
+        declared = self._declared.n_inp
         if declared is not None:
             return int(declared)
         if self._inferred_n_inp is None:
@@ -71,7 +72,7 @@ class TfmdDL(DataLoader):
             return super().new(dataset, cls, **changes)
         slots = {name: changes.pop(name) for name in _SLOTS if name in changes}
         res = super().new(dataset, **changes)
-        split_idx = getattr(res.dataset, "split_idx", None)
+        split_idx = res._declared.split_idx
         for name in _SLOTS:
             pipeline = Pipeline(slots[name], split_idx) if name in slots else getattr(res, name).for_split(split_idx)
             setattr(res, name, pipeline)
@@ -90,7 +91,7 @@ class TfmdDL(DataLoader):
 
     def _decode_item(self, sample: Any, full: bool) -> Any:
         item = self.after_item.decode(sample)  # type: ignore[attr-defined]  # a pipeline
-        return self.dataset.decode(item, full=full) if hasattr(self.dataset, "decode") else item
+        return self._declared.decode(item, full=full)
 
     def show_batch(
         self,
@@ -144,7 +145,7 @@ class TfmdDL(DataLoader):
     def decode_results(self, b: Any, out: Any, max_n: int = 9) -> L:
         """The first `max_n` decisions `out` about batch `b`, decoded as its targets are; each a tuple."""
         outs, targets = out if isinstance(out, tuple) else (out,), b[self.n_inp :]
-        if [o.ndim for o in outs] == [getattr(t, "ndim", None) for t in targets]:
+        if [o.ndim for o in outs] == [t.ndim if isinstance(t, torch.Tensor) else None for t in targets]:
             outs = tuple(map(retype, outs, targets))
         return self.decode_batch((*b[: self.n_inp], *outs), max_n).map(lambda o: tuple(o[self.n_inp :]))
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader as TorchDataLoader
 
+from layered.data.adapters import as_dataset
 from layered.data.batch_maker import MadeBatch
 from layered.data.collate import pack, unpack
 from layered.data.samplers import TicketBatch
@@ -58,19 +59,14 @@ def packed(dataset: Any) -> Any:
     """The same data set, with a long list of strings or paths that it makes its items of packed."""
     if type(dataset) is list:
         return _packed_list(dataset)
-    columns = getattr(dataset, "tls", [dataset])
-    lists = {id(items): items for items in (getattr(tl, "_all_items", None) for tl in columns) if type(items) is list}
-    packs = {key: _packed_list(items) for key, items in lists.items()}
+    columns = as_dataset(dataset).columns
+    lists = {id(column.all_items): column.all_items for column in columns if type(column.all_items) is list}
+    packs = {key: _packed_list(items) for key, items in lists.items()}  # columns share their items, and then the pack
     if all(type(pack) is list for pack in packs.values()):
         return dataset
-    copies = [copy.copy(tl) for tl in columns]
-    for tl in copies:
-        tl._all_items = packs.get(id(tl._all_items), tl._all_items)
-    if not hasattr(dataset, "tls"):
-        return copies[0]
-    res = copy.copy(dataset)
-    res.tls = copies
-    return res
+    return dataset.with_columns(
+        [column.with_all_items(packs.get(id(column.all_items), column.all_items)) for column in columns]
+    )
 
 
 def _packed_list(items: list[Any]) -> Any:
@@ -193,7 +189,7 @@ def _work_of(loader: Any) -> list[Any]:
     progress = ("consumed", "present")
     work = [value for name, value in vars(loader).items() if not name.startswith("_") and name not in progress]
     stages = [getattr(loader, name) for name in IN_WORKER]
-    stages += [column.tfms for column in getattr(loader.dataset, "tls", ())]
+    stages += [column.tfms for column in as_dataset(loader.dataset).columns]
     for stage in stages:
         for step in stage.fs if isinstance(stage, Pipeline) else [getattr(stage, "__func__", stage)]:
             work += [step, *getattr(step, "__dict__", {}).values()]

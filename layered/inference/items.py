@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader as TorchDataLoader, SequentialSampler, default_collate
 
-from layered.data import DataLoader, TfmdDL
+from layered.data import DataLoader, TfmdDL, as_dataset
 from layered.foundation import CannotTrain, describe, find_bs
 from layered.inference.predict import in_order, loader_of
 from layered.loop import Loop
@@ -21,14 +20,7 @@ def as_split(dl: TfmdDL, split_idx: int, **changes: Any) -> Any:
     Args:
         changes: As for `DataLoader.new`.
     """
-    dataset = copy.copy(dl.dataset)
-    for tl in (columns := [copy.copy(tl) for tl in getattr(dataset, "tls", [])]):
-        tl.split_idx = split_idx
-    if columns:
-        dataset.tls = columns
-    else:
-        dataset.split_idx = split_idx
-    return dl.new(dataset, drop_last=False, n=dl.n, **changes)
+    return dl.new(as_dataset(dl.dataset).as_split(split_idx), drop_last=False, n=dl.n, **changes)
 
 
 def steady_loader(loop: Loop, ds_idx: int, dl: Any = None) -> Any:
@@ -36,7 +28,7 @@ def steady_loader(loop: Loop, ds_idx: int, dl: Any = None) -> Any:
     the data set: not shuffled, and without the augmentation of training. Loaders of another make that cannot be told
     so stay as they are."""
     dl = loader_of(loop, ds_idx) if dl is None else dl
-    if isinstance(dl, TfmdDL) and getattr(dl.dataset, "split_idx", None) == 0:
+    if isinstance(dl, TfmdDL) and as_dataset(dl.dataset).split_idx == 0:
         dl = as_split(dl, 1)
     dl, _ = in_order(loop, ds_idx, dl, reorder=True, natural=True)
     return dl.new(share=(0, 1)) if isinstance(dl, DataLoader) else dl
