@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.adapters import Column, Dataset, Raw
+from layered.data.adapters import Column, Dataset
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import SkipItemException
 from layered.data.subset import SPLIT_NAMES, Subset, as_items, as_splits, pick, walk
