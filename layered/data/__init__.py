@@ -70,7 +70,7 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.data.adapters import (
-    Dataset as Dataset,
+    DatasetBase as DatasetBase,
     Loader as Loader,
     Stateful as Stateful,
     as_dataset as as_dataset,

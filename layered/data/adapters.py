@@ -21,7 +21,7 @@ from layered.foundation import Pipeline
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Prints = np.ndarray[Any, np.dtype[np.int64]]
-T = TypeVar("T", bound="Dataset")
+T = TypeVar("T", bound="DatasetBase")
 
 
 # -- what a check reads of a split
@@ -101,7 +101,7 @@ class Column(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-class Dataset:
+class DatasetBase:
     """What a loader asks of its data set, with an answer for each question; subclasses override what they know.
 
     Any object with indexing or iteration is a data set: see `as_dataset`. Its attributes and methods of these names
@@ -164,7 +164,7 @@ class Dataset:
         return None
 
 
-class ForeignDataset(Dataset):
+class ForeignDataset(DatasetBase):
     """A data set of another library, or none at all: lists, tensors, torch's and torchvision's data sets."""
 
     def __init__(self, dataset: object) -> None:
@@ -215,9 +215,9 @@ class ForeignDataset(Dataset):
         return self.dataset.raw_split() if hasattr(self.dataset, "raw_split") else None
 
 
-def as_dataset(dataset: object) -> Dataset:
+def as_dataset(dataset: object) -> DatasetBase:
     """`dataset` itself if it declares what a loader asks, else an adapter that answers for it."""
-    return dataset if isinstance(dataset, Dataset) else ForeignDataset(dataset)
+    return dataset if isinstance(dataset, DatasetBase) else ForeignDataset(dataset)
 
 
 # -- loaders

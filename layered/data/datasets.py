@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.data.adapters import Column, Dataset
+from layered.data.adapters import Column, DatasetBase
 from layered.data.data_loaders import DataLoaders
 from layered.data.encodings import Categorize, CategoryMap, distinct, list_some, unknown_labels
 from layered.data.samplers import Weights
@@ -81,7 +81,7 @@ def _missing(tl: TfmdLists, encode: Categorize, split: int = 0) -> BadValue:
     )
 
 
-class Datasets(Dataset):
+class Datasets(DatasetBase):
     """Samples as tuples: one `TfmdLists` a column, over the same items.
 
     Args:

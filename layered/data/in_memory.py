@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from layered.data.adapters import Dataset, as_dataset
+from layered.data.adapters import DatasetBase, as_dataset
 from layered.data.samplers import TicketBatch
 from layered.foundation import BadValue, tensor
 
 TAKEN_AT_ONCE = 2**18  # bytes
 
 
-class Arrays(TensorDataset, Dataset):
+class Arrays(TensorDataset, DatasetBase):
     """Inputs and targets as tensors in memory, with a row for each item.
 
     Args:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from layered.data.adapters import Dataset, ForeignLoader, Loader, as_dataset, length_of
+from layered.data.adapters import DatasetBase, ForeignLoader, Loader, as_dataset, length_of
 from layered.data.batch_maker import BatchMaker, MadeBatch, SkipItemException, batch_tickets
 from layered.data.in_memory import row_numbers, row_taker, take_rows
 from layered.data.passes import Passes
@@ -165,7 +165,7 @@ class DataLoader(BatchMaker, Passes):
     # -- what a loop asks, beside `device` and the position
 
     @property
-    def _declared(self) -> Dataset:
+    def _declared(self) -> DatasetBase:
         """The data set, with an answer to everything that a loader asks."""
         return as_dataset(self.dataset)
 

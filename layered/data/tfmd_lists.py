@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.adapters import Column, Dataset
+from layered.data.adapters import Column, DatasetBase
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import SkipItemException
 from layered.data.subset import SPLIT_NAMES, Subset, as_items, as_splits, pick, walk
@@ -30,7 +30,7 @@ from layered.foundation import (
 )
 
 
-class TfmdLists(Dataset):
+class TfmdLists(DatasetBase):
     """Items through a pipeline, on demand.
 
     Args:
