@@ -44,8 +44,9 @@ class GradientAccumulation(Callback):
         learn = self.learn
         self.rows, self.learned, self.stepped = mean_rows(learn), 0, False
         self.full = self.count + self.rows >= self.n_acc or learn.iter + 1 == learn.n_iter
-        if not self.full and hasattr(learn.model, "no_sync"):
-            self._unsynced.enter_context(learn.model.no_sync())
+        model: Any = learn.model
+        if not self.full and hasattr(model, "no_sync"):
+            self._unsynced.enter_context(model.no_sync())
 
     def after_loss(self) -> None:
         learn = self.learn

@@ -248,7 +248,7 @@ class GradientStats(Callback):
             return
         named = {name: p for name, p in self.model.named_parameters() if p.grad is not None}
         if named:
-            grads = torch._foreach_norm([p.grad for p in named.values()])
+            grads = torch._foreach_norm([p.grad for p in named.values() if p.grad is not None])
             params = torch._foreach_norm([p.detach() for p in named.values()])
             pairs = dict(zip(named, zip(grads, params, strict=True), strict=True))
             none = torch.full_like(grads[0], -1.0)

@@ -82,6 +82,7 @@ class MixHandler(Callback):
         if not self.mixes_loss:
             return
         if np.ndim(self.lam) == 0:
+            assert learn.loss_func is not None
             learn.loss_grad = self._blend(learn.loss_grad, learn.loss_func(learn.pred, self.partners))
         else:
             rows = len(self.partners)

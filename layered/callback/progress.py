@@ -8,7 +8,7 @@ from typing import Any
 
 from layered.callback.screens import Lines, screen_for
 from layered.foundation import in_notebook, is_quiet, lazy, noop
-from layered.loop import Callback
+from layered.loop import Callback, Recorder
 
 display = lazy("IPython.display")
 figures = lazy("matplotlib.figure")
@@ -116,7 +116,7 @@ class ShowGraphCallback(Callback):
             return
         self.figure.clear()
         ax = self.figure.add_subplot()
-        learn.recorder.plot_loss(skip_start=0, ax=ax)
+        learn.callbacks[Recorder].plot_loss(skip_start=0, ax=ax)
         ax.set_xlim(0, max(learn.n_epoch * (learn.recorder.iters[-1] // len(learn.recorder.iters)), 1))
         if not in_notebook() or is_quiet() or learn.logger is noop:
             return

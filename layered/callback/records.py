@@ -16,7 +16,7 @@ from layered.callback.logging import columns_of
 from layered.callback.provenance import describe_run, plain
 from layered.files import append_line, commit
 from layered.foundation import BadFile, CannotSave, NotFoundPath, lazy, rank_and_world, text_table
-from layered.loop import TERMINATED, Callback, Checkpoint
+from layered.loop import TERMINATED, Callback, Checkpoint, Recorder
 
 pd = lazy("pandas")
 
@@ -108,12 +108,12 @@ class RunRecord(Callback):
         """Write what has come since: epochs, also those whose last events others have cut short, and checkpoints."""
         if not self.is_open:
             return
-        recorder = vars(self.learn).get("recorder")
+        recorder = self.learn.callbacks.get(Recorder)
         done = [] if recorder is None else list(zip(recorder.epochs, recorder.values, recorder.iters, strict=True))
         for epoch, values, batches in done[self.rows :]:
             if epoch not in self.known:
                 named = dict(zip(columns_of(self.learn)[1:], values, strict=False))
-                lr = recorder.lrs[batches - 1] if batches else None
+                lr = recorder.lrs[batches - 1] if recorder and batches else None
                 seconds = time.monotonic() - self.epoch_began if epoch == self.learn.epoch else None
                 self._write("epoch", epoch=epoch, values=named, lr=lr, batches=batches, seconds=seconds)
         self.rows = len(done)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.foundation import BadFile, CannotTrain, OutOfRange, map_tree, tensors_of, to_detach
-from layered.loop import Callback, CancelBatchException, unwrapped
+from layered.loop import Callback, CancelBatchException, Resettable, unwrapped
 
 
 class _CarriedState(Callback):
@@ -54,13 +54,17 @@ class ModelResetter(_CarriedState):
         return [name for name, value in vars(module).items() if name not in _OF_EVERY_MODULE and _is_carried(value)]
 
     def before_train(self) -> None:
-        self.learn.model.reset()
+        self._reset()
 
     def before_validate(self) -> None:
-        self.learn.model.reset()
+        self._reset()
 
     def after_fit(self) -> None:
-        self.learn.model.reset()
+        self._reset()
+
+    def _reset(self) -> None:
+        model: Any = self.learn.model
+        model.reset()
 
 
 class RNNCallback(Callback):
@@ -169,7 +173,7 @@ class TruncatedBPTT(_CarriedState):
                 fix="name the attribute that does: TruncatedBPTT(steps, state=…)",
             )
         length = self._length()
-        if hasattr(learn.model, "reset"):
+        if isinstance(learn.model, Resettable):
             learn.model.reset()
         whole, self.losses = (learn.xb, learn.yb), []
         for start in range(0, length, self.steps):
@@ -195,7 +199,8 @@ class TruncatedBPTT(_CarriedState):
         learn = self.learn
         if self.losses:
             self._note()
-            learn.loss = sum(loss * rows for loss, rows in self.losses) / sum(rows for _, rows in self.losses)
+            total: Any = sum(loss * rows for loss, rows in self.losses)
+            learn.loss = total / sum(rows for _, rows in self.losses)
             self.losses = []
 
     def _length(self) -> int:

@@ -96,7 +96,7 @@ class SAM(Callback):
         learn.loss_grad = loss_of(learn.loss_func, learn.pred, learn.yb, learn.training)
         learn.loss = learn.loss_grad.detach()
         learn.emit("after_loss")
-        learn.loss_grad.backward()
+        torch.autograd.backward(learn.loss_grad)
 
     def _autocast(self) -> AbstractContextManager[object]:
         precision = next((cb for cb in self.learn.cbs if isinstance(cb, MixedPrecision)), None)

@@ -68,7 +68,7 @@ def overfit(loop: Loop, num_it: int = 100, lr: Any = None, cbs: Any = None) -> l
         old, batch = loop.dls, next(iter(train))
         n_inp = getattr(train, "n_inp", None) or getattr(old, "n_inp", None)
         device = getattr(old, "device", None)
-        loop.dls = SimpleNamespace(train=[batch] * num_it, valid=None, n_inp=n_inp, device=device)
+        loop.dls = SimpleNamespace(train=[batch] * num_it, valid=None, n_inp=n_inp, device=device)  # type: ignore[assignment]
         loop.fit(1, lr, cbs=[*callbacks_of(cbs), keep])
     values: list[float] = torch.stack(losses).tolist()
     print(f"{num_it} steps on one batch: loss {values[0]:.4g} -> {values[-1]:.4g}")

@@ -281,6 +281,7 @@ class FetchPredsCallback(Callback):
         learn = self.learn
         if learn.nested or learn.peeking or not learn.fitting:
             return
+        assert isinstance(learn, Loop)
         with learn.removed_cbs([cb for cb in learn.cbs if getattr(type(cb), "remove_on_fetch", False)]):
             self.preds = get_preds(
                 learn, self.ds_idx, self.given, self.with_input, self.with_decoded,

@@ -24,7 +24,7 @@ from layered.foundation import (
     tensors_of,
     text_table,
 )
-from layered.loop import Callback, CancelFitException, Checkpoint, Loop, iter_once, length_of
+from layered.loop import Callback, CancelFitException, Checkpoint, Loop, Optimizers, iter_once, length_of
 
 plt: Any = lazy("matplotlib.pyplot")
 
@@ -191,12 +191,13 @@ class _Clock(Callback):
     def after_step(self) -> None:
         if not self.memory:
             params = list(self.model.parameters())
+            opts = self.opt.opts.values() if isinstance(self.opt, Optimizers) else [self.opt]
             known = {t.untyped_storage().data_ptr() for t in (*params, *tensors_of(self.batch))}
             self.memory = {
                 "parameters": _bytes(params),
                 "buffers": _bytes(self.model.buffers()),
                 "gradients": _bytes(p.grad for p in params if p.grad is not None),
-                "optimizer state": _bytes(t for state in self.opt.state.values() for t in tensors_of(state)),
+                "optimizer state": _bytes(t for opt in opts for state in opt.state.values() for t in tensors_of(state)),
                 "batch": _bytes(tensors_of(self.batch)),
                 "activations": sum(size for address, size in self.saved.items() if address not in known),
             }

@@ -39,13 +39,19 @@ from layered.loop.batches import (
     split_batch as split_batch,
 )
 from layered.loop.callback import callbacks_of as callbacks_of
-from layered.loop.essentials import modes_of as modes_of, set_modes as set_modes
+from layered.loop.essentials import (
+    Resettable as Resettable,
+    modes_of as modes_of,
+    set_modes as set_modes,
+)
 from layered.loop.events import STEP as STEP, VALIDATE as VALIDATE
+from layered.loop.listeners import Cbs as Cbs, Listener as Listener
 from layered.loop.loop import ESSENTIAL_CALLBACKS as ESSENTIAL_CALLBACKS, Loop as Loop
-from layered.loop.optimizers import Optimizers as Optimizers, spread as spread
+from layered.loop.optimizers import OptFunc as OptFunc, Optimizers as Optimizers, Rate as Rate, spread as spread
 from layered.loop.processes import any_process as any_process, mean_rows as mean_rows, unwrapped as unwrapped
 from layered.loop.recorder import format_time as format_time
 from layered.loop.resume.checkpoint import TERMINATED as TERMINATED
+from layered.loop.resume.finding import Resuming as Resuming
 from layered.loop.resume.snapshot import pack_callback as pack_callback
 from layered.loop.resume.weights import SUFFIX as SUFFIX
-from layered.loop.state import STATE_FIELDS as STATE_FIELDS
+from layered.loop.state import STATE_FIELDS as STATE_FIELDS, AbstractLoop as AbstractLoop, State as State

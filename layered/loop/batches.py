@@ -159,7 +159,7 @@ def loss_of(loss_func: Callable[..., Any] | None, pred: Any, yb: tuple[Any, ...]
     return loss
 
 
-def reported(loss: Any) -> Tensor | None:
+def reported(loss: object) -> Any:
     """A copy of a loss without its history; None stays None.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from types import FunctionType, MethodType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,18 +16,28 @@ from torch import Tensor, nn
 
 from layered.foundation import BadFile, CannotTrain, snake_case, warn
 from layered.loop.events import check_event, check_method
-from layered.loop.state import STATE_FIELDS, State
+from layered.loop.listeners import Cbs, Handler
+from layered.loop.state import STATE_FIELDS, AbstractLoop, State
 
 HIDDEN = ("_learn", "_as_made", "_event_functions")  # attributes of a callback that are no state of its own
 MARKED = 1000  # items of a collection, and bytes of an array, that `mark` looks at
 
 
-def is_constant(value: Any) -> bool:
+@runtime_checkable
+class Stateful(Protocol):
+    """An object that keeps its own state: a model, an optimizer, a sampler, …"""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Any, /) -> object: ...
+
+
+def is_constant(value: object) -> bool:
     """Whether a value cannot change in place."""
     return value is None or isinstance(value, (bool, int, float, complex, str, bytes, type, FunctionType))
 
 
-def mark(value: Any, depth: int = 3, inside: bool = False) -> Any:
+def mark(value: object, depth: int = 3, inside: bool = False) -> Any:
     """A summary of a value by which to see whether it has changed in place: of its numbers, texts, tensors and collections.
 
     Of an object of another kind, which object it is, and a summary of its attributes; `inside` those, which object alone.
@@ -42,7 +52,7 @@ def mark(value: Any, depth: int = 3, inside: bool = False) -> Any:
         return len(value), tuple(mark(part, depth - 1, inside) for part in islice(value, MARKED))
     if depth and isinstance(value, Mapping):
         return len(value), tuple((mark(k, 0), mark(v, depth - 1, inside)) for k, v in islice(value.items(), MARKED))
-    if inside or isinstance(value, State) or hasattr(value, "load_state_dict"):
+    if inside or isinstance(value, (State, Stateful)):
         return id(value)
     return id(value), mark(getattr(value, "__dict__", None), depth, inside=True)
 
@@ -50,39 +60,51 @@ def mark(value: Any, depth: int = 3, inside: bool = False) -> Any:
 _CONTENTS = ((str,), (Mapping,), (set, frozenset), (list, tuple, deque, Tensor, np.ndarray))
 
 
-def check_state(cb: Any, name: Any, value: Any) -> None:
-    """Refuse a name that is no attribute to set, and another kind of content than a collection or a text that is there.
+def check_state(cb: Callback, name: str, value: object) -> None:
+    """Refuse a name that cannot be set, and a collection or text where the callback has another kind of content.
 
     Raises:
-        BadFile: A file that is truncated, edited or not what its name says.
+        BadFile: For either.
     """
-    there = getattr(type(cb), name, None) if isinstance(name, str) else None
-    is_of_class = callable(there) or isinstance(there, property)
+    declared = getattr(type(cb), name, None)
+    is_of_class = callable(declared) or isinstance(declared, property)
     old = vars(cb).get(name)
     is_number = isinstance(old, (int, float)) and isinstance(value, (Mapping, set, frozenset))
     kind = next((kinds for kinds in _CONTENTS if isinstance(old, kinds)), None)
-    fits = kind is None or value is None or isinstance(value, kind) or hasattr(old, "load_state_dict")
-    if not isinstance(name, str) or not name.isidentifier() or name in HIDDEN or is_of_class or is_number or not fits:
+    fits = kind is None or value is None or isinstance(value, kind) or isinstance(old, Stateful)
+    if not name.isidentifier() or name in HIDDEN or is_of_class or is_number or not fits:
         raise BadFile(
             f"the file has a state that {type(cb).__name__} cannot have",
             got=f"{name} of type {type(value).__name__}"[:200],
         )
 
 
-def put_back(old: Any, new: Any) -> Any:
-    """`new`; but a parameter that is there stays, and gets the values: a model or an optimizer has it too."""
+def put_back(old: object, new: object) -> object:
+    """`new`; but an existing parameter stays and gets the values, because a model or an optimizer holds it too."""
     if isinstance(old, nn.Parameter) and isinstance(new, Tensor) and old.shape == new.shape:
         with torch.no_grad():
             old.copy_(new)
         return old
-    if type(old) is type(new) and isinstance(new, (list, tuple)) and len(old) == len(new):
+    if (
+        isinstance(old, (list, tuple))
+        and isinstance(new, (list, tuple))
+        and type(old) is type(new)
+        and len(old) == len(new)
+    ):
         return type(new)(map(put_back, old, new))
-    if type(old) is type(new) is dict:
+    if isinstance(old, dict) and isinstance(new, dict) and type(old) is type(new) is dict:
         return {name: put_back(old.get(name), value) for name, value in new.items()}
     return new
 
 
-class Callback:
+# To a type checker a callback has the fields of the state, which `__getattr__` reads from its loop.
+if TYPE_CHECKING:
+    _Reads = State
+else:
+    _Reads = object
+
+
+class Callback(_Reads):
     """Something that happens at certain events of the training loop.
 
     Subclass it and name methods after events (`Event` lists them), or pass functions of one argument, the
@@ -113,7 +135,7 @@ class Callback:
     run_valid: bool = True
     transient: ClassVar[tuple[str, ...]] = ()
 
-    _learn: weakref.ref[Any] | None = None
+    _learn: weakref.ref[AbstractLoop] | None = None
     _event_functions: Mapping[str, Callable[..., Any]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -129,8 +151,8 @@ class Callback:
             self._event_functions = event_functions
 
     @property
-    def learn(self) -> Any:
-        """The loop (a `Learner`, mostly) that this callback hears. Held weakly, so callbacks keep no model alive."""
+    def learn(self) -> AbstractLoop:
+        """The loop (mostly a `Learner`) that this callback listens to. Held weakly, so callbacks keep no model alive."""
         learn = None if self._learn is None else self._learn()
         if learn is None:
             raise CannotTrain(
@@ -140,10 +162,18 @@ class Callback:
         return learn
 
     @learn.setter
-    def learn(self, learn: Any) -> None:
-        object.__setattr__(self, "_learn", None if learn is None else weakref.ref(learn))
+    def learn(self, learn: AbstractLoop | None) -> None:
+        self.bind(learn)
+
+    def bind(self, loop: AbstractLoop | None) -> None:
+        """Listen to `loop`; None lets go of it."""
+        object.__setattr__(self, "_learn", None if loop is None else weakref.ref(loop))
         if "_as_made" not in vars(self):
             self.__dict__["_as_made"] = {name: (value, mark(value)) for name, value in vars(self).items()}
+
+    def matches(self, wanted: object) -> bool:
+        """Whether `remove_cbs(wanted)` means this callback: it, or its class."""
+        return self is wanted or (isinstance(wanted, type) and isinstance(self, wanted))
 
     @property
     def name(self) -> str:
@@ -151,7 +181,7 @@ class Callback:
         stem = type(self).__name__.removesuffix("Callback") or "Callback"
         return snake_case(stem)
 
-    def handler(self, event: str) -> Callable[[], Any] | None:
+    def handler(self, event: str) -> Handler | None:
         """What to call at `event`, or None if this callback does not hear it."""
         if event in self._event_functions:
             return MethodType(self._event_functions[event], self)
@@ -168,7 +198,7 @@ class Callback:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of this callback: attributes that changed since it was made, without `transient`."""
         return {
-            name: value.state_dict() if hasattr(value, "load_state_dict") else value
+            name: value.state_dict() if isinstance(value, Stateful) else value
             for name, value in vars(self).items()
             if self._lasts(name) and not (is_constant(value) and self.unchanged(name))
         }
@@ -181,14 +211,14 @@ class Callback:
             BadFile: Before anything changes, for what cannot be the state of this callback.
         """
         for name, value in state.items():
-            check_state(self, name, value)
+            check_state(self, name if isinstance(name, str) else "", value)
         if type(self).state_dict is Callback.state_dict:
             for name, (value, _) in vars(self).get("_as_made", {}).items():
                 if name not in state and self._lasts(name) and is_constant(value):
                     object.__setattr__(self, name, value)
         for name, value in state.items():
-            old: Any = vars(self).get(name)
-            if hasattr(old, "load_state_dict"):
+            old = vars(self).get(name)
+            if isinstance(old, Stateful):
                 old.load_state_dict(value)
             else:
                 object.__setattr__(self, name, put_back(old, value))
@@ -202,21 +232,23 @@ class Callback:
         made, value = vars(self).get("_as_made", {}), vars(self).get(name)
         return name in made and made[name][0] is value and (is_constant(value) or made[name][1] == mark(value))
 
-    def __getattr__(self, name: str) -> Any:
-        learn = None if name.startswith("__") or self._learn is None else self._learn()
-        try:
-            return getattr(learn, name) if learn is not None else object.__getattribute__(self, name)
-        except AttributeError:
-            where = f"{type(self).__name__!r} object" + (" and its learner have" if learn is not None else " has")
-            raise AttributeError(f"{where} no attribute {name!r}", name=name, obj=self) from None
+    if not TYPE_CHECKING:  # with these a checker would accept every name
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in STATE_FIELDS and self._learn is not None:
-            warn(
-                f"{type(self).__name__} sets its own '{name}', which hides the learner's: to change what the loop "
-                f"uses write self.learn.{name} = …"
-            )
-        object.__setattr__(self, name, value)
+        def __getattr__(self, name: str) -> Any:
+            learn = None if name.startswith("__") or self._learn is None else self._learn()
+            try:
+                return getattr(learn, name) if learn is not None else object.__getattribute__(self, name)
+            except AttributeError:
+                where = f"{type(self).__name__!r} object" + (" and its learner have" if learn is not None else " has")
+                raise AttributeError(f"{where} no attribute {name!r}", name=name, obj=self) from None
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name in STATE_FIELDS and self._learn is not None:
+                warn(
+                    f"{type(self).__name__} sets its own '{name}', which hides the learner's: to change what the loop "
+                    f"uses write self.learn.{name} = …"
+                )
+            object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in HIDDEN[:2]}
@@ -225,7 +257,7 @@ class Callback:
         return type(self).__name__
 
 
-def callbacks_of(cbs: Any) -> list[Callback]:
+def callbacks_of(cbs: Cbs) -> list[Callback]:
     """Callbacks from what `cbs=` accepts: None, an instance, a class (instantiated), or any collection of these.
 
     Examples:
@@ -241,8 +273,26 @@ def callbacks_of(cbs: Any) -> list[Callback]:
     if isinstance(cbs, Iterable):
         return [cb for part in cbs for cb in callbacks_of(part)]
     raise CannotTrain(
-        "this is no callback",
+        "not a callback",
         got=repr(cbs),
         expected="a Callback, a Callback class, or a list of these",
         fix="for a plain function use @learn.on('after_batch')",
     )
+
+
+L = TypeVar("L", bound=AbstractLoop)
+
+
+def add_cbs(loop: L, cbs: Cbs) -> L:
+    """Add callbacks: instances, classes, or a list of these.
+
+    Each is also an attribute, `learn.recorder`, unless the learner has something else of that name.
+    """
+    loop.callbacks.add(callbacks_of(cbs))
+    return loop
+
+
+def remove_cbs(loop: L, cbs: object) -> L:
+    """Remove callbacks: instances, classes (every instance), functions given to `on`, or a list of these."""
+    loop.callbacks.remove(loop.callbacks.matching(cbs))
+    return loop

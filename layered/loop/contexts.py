@@ -1,4 +1,4 @@
-"""What a `with` changes about a loop for a while, and how a fit ends."""
+"""Context managers of the loop: what changes for the length of a `with`, and how a fit ends."""
 
 from __future__ import annotations
 
@@ -8,185 +8,232 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TypeVar
 
 from layered.foundation import BadValue, CannotTrain, describe, names_of, noop
 from layered.loop.callback import callbacks_of
 from layered.loop.essentials import modes_of, set_modes
-from layered.loop.listeners import Listeners
-from layered.loop.state import PASS_FIELDS
+from layered.loop.events import CancelBatchException
+from layered.loop.listeners import Cbs
+from layered.loop.optimizers import Optimizers
+from layered.loop.state import PASS_FIELDS, AbstractLoop
 
-
-class Contexts(Listeners):
-    """The `with` blocks of a loop."""
-
-    _entered: Any = None  # the block of `with learn:`, while inside
-
-    @contextmanager
-    def added_cbs(self, cbs: Any) -> Iterator[Self]:
-        """These callbacks too, inside the `with`."""
-        added = callbacks_of(cbs)
-        try:
-            yield self.add_cbs(added)
-        finally:
-            self.remove_cbs(added)
-
-    @contextmanager
-    def removed_cbs(self, cbs: Any) -> Iterator[Self]:
-        """Without these callbacks (instances or classes) inside the `with`."""
-        before, removed = list(self.cbs), self._matching(cbs)
-        try:
-            yield self.remove_cbs(removed)
-        finally:
-            self.add_cbs(removed)
-            self.cbs.sort(key=lambda cb: before.index(cb) if cb in before else len(before))
-            self._listen()
-
-    @contextmanager
-    def no_logging(self) -> Iterator[Self]:
-        """No line for each epoch inside the `with`."""
-        with _replaced(self, "logger", noop):
-            yield self
-
-    @contextmanager
-    def no_mbar(self) -> Iterator[Self]:
-        """No bar over the epochs inside the `with`."""
-        with _replaced(self, "create_mbar", False):
-            yield self
-
-    @contextmanager
-    def no_bar(self) -> Iterator[Self]:
-        """No progress bar inside the `with`; the lines stay."""
-        with self.removed_cbs([cb for cb in self.cbs if cb.name == "progress"]):
-            yield self
-
-    @contextmanager
-    def loss_not_reduced(self) -> Iterator[Self]:
-        """The loss of every item in place of their mean, inside the `with`.
-
-        Raises:
-            BadValue: For a loss without a `reduction`, as attribute or argument.
-        """
-        loss_func = self.loss_func
-        if hasattr(loss_func, "reduction"):
-            with _replaced(loss_func, "reduction", "none"):
-                yield self
-        elif inspect.isroutine(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
-            with _replaced(self, "loss_func", partial(loss_func, reduction="none")):
-                yield self
-        else:
-            raise BadValue(
-                "this loss cannot be taken item by item", got=repr(loss_func), fix="a loss with a `reduction`"
-            )
-
-    def __enter__(self) -> Self:
-        """`with learn:` fires before_fit and before_epoch, and at its end after_epoch and after_fit: for passes by hand."""
-        if self._entered is not None:
-            raise CannotTrain("`with learn:` does not nest")
-        self._entered = self._as_epoch()
-        try:
-            self._entered.__enter__()
-        except BaseException:
-            self._entered = None
-            raise
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> Any:
-        entered, self._entered = self._entered, None
-        return entered.__exit__(kind, error, traceback)
-
-    @contextmanager
-    def validation_context(self, cbs: Any = None, inner: bool = False) -> Iterator[Self]:
-        """Silent, with `cbs` added, and between the events around an epoch (unless `inner`, or inside a fit)."""
-        with self.no_logging(), self.no_mbar(), self.added_cbs(cbs):
-            if inner or self.fitting or self._entered is not None:
-                with self._set_aside():
-                    yield self
-            else:
-                with self._as_epoch():
-                    yield self
-
-    @contextmanager
-    def _as_epoch(self) -> Iterator[None]:
-        with self._guarded():
-            self.emit("before_fit")
-            self.emit("before_epoch")
-            yield
-            self.emit("after_epoch")
-            self.emit("after_fit")
-
-    @contextmanager
-    def _set_aside(self) -> Iterator[None]:
-        """What the fit around is doing is put aside, and back afterwards."""
-        kept = {name: getattr(self, name) for name in (*PASS_FIELDS, "loss", "nested")}
-        modes = modes_of(self.model)
-        self.nested = True
-        try:
-            yield
-        finally:
-            vars(self).update(kept)
-            set_modes(modes)
-            if self.training and self.opt is not None:
-                self.opt.train()
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """A fit that counts among those of this loop if it comes to its end: one that fails can be called again, to go on."""
-        self.fit_ordinal += 1
-        try:
-            yield
-        except BaseException:
-            self.fit_ordinal -= 1
-            raise
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """However the body ends, `on_end` is heard and nothing of the fit is left over; its exception is raised."""
-        grave: BaseException | None = None
-        try:
-            yield
-        except BaseException as error:
-            self.error = error
-            if self.batch is not None:
-                error.add_note(self._place())
-            for name in ("on_error", "on_end"):
-                for another in self._emit_to_all(name):
-                    error.add_note(f"then a callback failed in {name}: {another!r}")
-                    if isinstance(error, SystemExit) or not isinstance(another, Exception):  # notes are not shown then
-                        grave = grave or another
-            if grave is not None:
-                raise grave from error
-            raise
-        else:
-            for another in self._emit_to_all("on_end"):
-                raise another
-        finally:
-            if self.fitting and self.opt is not None:
-                self.opt.zero_grad()
-            for cb in (cb for cb in self.cbs if not cb.run):
-                cb.run = True
-            for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "_saved"):
-                self.__dict__.pop(name, None)
-
-    def _emit_to_all(self, name: str) -> list[BaseException]:
-        """Tell every callback of an event, also those after one that fails; returns what failed."""
-        failures: list[BaseException] = []
-        for cb, handler, _ in self._heard[name]:
-            if cb.run:
-                try:
-                    handler()
-                except BaseException as error:
-                    failures.append(error)
-        return failures
-
-    def _place(self) -> str:
-        """Where in the fit things stand: the pass, the batch, and what the batch is."""
-        what = f"epoch {self.epoch}, {'training' if self.training else 'validation'}"
-        return f"in batch {self.iter} of {what}: inputs {describe(self.xb)}, targets {describe(self.yb)}"
+L = TypeVar("L", bound=AbstractLoop)
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def added_cbs(loop: L, cbs: Cbs) -> Iterator[L]:
+    """With these callbacks too, inside the `with`."""
+    added = callbacks_of(cbs)
+    try:
+        yield loop.add_cbs(added)
+    finally:
+        loop.remove_cbs(added)
+
+
+@contextmanager
+def removed_cbs(loop: L, cbs: object) -> Iterator[L]:
+    """Without these callbacks (instances or classes) inside the `with`."""
+    before, removed = list(loop.cbs), loop.callbacks.matching(cbs)
+    try:
+        yield loop.remove_cbs(removed)
+    finally:
+        loop.add_cbs(removed)
+        loop.cbs.sort(key=lambda cb: before.index(cb) if cb in before else len(before))
+        loop.callbacks.refresh()
+
+
+@contextmanager
+def no_logging(loop: L) -> Iterator[L]:
+    """No line for each epoch inside the `with`."""
+    with _replaced(loop, "logger", noop):
+        yield loop
+
+
+@contextmanager
+def no_mbar(loop: L) -> Iterator[L]:
+    """No bar over the epochs inside the `with`."""
+    with _replaced(loop, "create_mbar", False):
+        yield loop
+
+
+@contextmanager
+def no_bar(loop: L) -> Iterator[L]:
+    """No progress bar inside the `with`; the lines stay."""
+    with removed_cbs(loop, [cb for cb in loop.cbs if cb.name == "progress"]):
+        yield loop
+
+
+@contextmanager
+def loss_not_reduced(loop: L) -> Iterator[L]:
+    """Per-sample losses in place of their mean, inside the `with`.
+
+    Raises:
+        BadValue: For a loss without a `reduction`, as attribute or argument.
+    """
+    loss_func = loop.loss_func
+    if hasattr(loss_func, "reduction"):
+        with _replaced(loss_func, "reduction", "none"):
+            yield loop
+    elif inspect.isroutine(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
+        with _replaced(loop, "loss_func", partial(loss_func, reduction="none")):
+            yield loop
+    else:
+        raise BadValue(
+            "this loss function cannot give per-sample losses", got=repr(loss_func), fix="use a loss with a `reduction`"
+        )
+
+
+@contextmanager
+def validation_context(loop: L, cbs: Cbs = None, inner: bool = False) -> Iterator[L]:
+    """Silent, with `cbs` added, and between the events around an epoch (unless `inner`, or inside a fit).
+
+    Args:
+        cbs: Callbacks of this validation only.
+        inner: The events around an epoch have fired already.
+    """
+    is_inside = inner or loop.fitting or loop.entered is not None
+    around = set_aside if is_inside else as_epoch
+    with no_logging(loop), no_mbar(loop), added_cbs(loop, cbs), around(loop):
+        yield loop
+
+
+def enter(loop: L) -> L:
+    """`with learn:` fires before_fit and before_epoch, and at its end after_epoch and after_fit: for passes by hand."""
+    if loop.entered is not None:
+        raise CannotTrain("`with learn:` does not nest")
+    loop.entered = as_epoch(loop)
+    try:
+        loop.entered.__enter__()
+    except BaseException:
+        loop.entered = None
+        raise
+    return loop
+
+
+def leave(
+    loop: AbstractLoop, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+) -> bool | None:
+    """The end of `with learn:`, however its body ended."""
+    assert loop.entered is not None
+    entered, loop.entered = loop.entered, None
+    return entered.__exit__(kind, error, traceback)
+
+
+@contextmanager
+def as_epoch(loop: AbstractLoop) -> Iterator[None]:
+    """Between the events around an epoch of a fit."""
+    with guarded(loop):
+        loop.emit("before_fit")
+        loop.emit("before_epoch")
+        yield
+        loop.emit("after_epoch")
+        loop.emit("after_fit")
+
+
+@contextmanager
+def set_aside(loop: AbstractLoop) -> Iterator[None]:
+    """Set aside the pass of a surrounding fit, and restore it afterwards."""
+    kept = {name: getattr(loop, name) for name in (*PASS_FIELDS, "loss", "nested")}
+    modes = modes_of(loop.model)
+    loop.nested = True
+    try:
+        yield
+    finally:
+        vars(loop).update(kept)
+        set_modes(modes)
+        if loop.training and loop.opt is not None:
+            loop.opt.train()
+
+
+@contextmanager
+def one_optimizer(loop: AbstractLoop, name: str) -> Iterator[None]:
+    """With one of several optimizers as `loop.opt`: only its parameters get gradients and are stepped.
+
+    A `CancelBatchException` ends its turn, not the batch.
+
+    Raises:
+        BadValue: Where the loop has a single optimizer.
+    """
+    opts = loop.opt
+    if not isinstance(opts, Optimizers):
+        raise BadValue(
+            "there is a single optimizer, which has no name",
+            got=f"minimize(loss, '{name}')",
+            fix=f"minimize(loss), or opt_func={{'{name}': Adam, …}}",
+        )
+    loop.opt = opts[name]
+    loop.learning = [p for plist in loop.opt.param_lists for p in plist if p.requires_grad]
+    try:
+        yield
+    except CancelBatchException:
+        pass
+    finally:
+        loop.opt, loop.learning = opts, None
+
+
+@contextmanager
+def counted(loop: AbstractLoop) -> Iterator[None]:
+    """Count this fit among those of the loop, unless it fails: a fit that failed may be called again, to resume."""
+    loop.fit_ordinal += 1
+    try:
+        yield
+    except BaseException:
+        loop.fit_ordinal -= 1
+        raise
+
+
+@contextmanager
+def guarded(loop: AbstractLoop) -> Iterator[None]:
+    """However the body ends, `on_end` fires and nothing of the fit is left over; its exception is raised."""
+    fatal: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        loop.error = error
+        if loop.batch is not None:
+            error.add_note(_position(loop))
+        for name in ("on_error", "on_end"):
+            for another in _emit_to_all(loop, name):
+                error.add_note(f"then a callback failed in {name}: {another!r}")
+                # Python shows no notes of a SystemExit, and an exit or interrupt must not become a note.
+                if isinstance(error, SystemExit) or not isinstance(another, Exception):
+                    fatal = fatal or another
+        if fatal is not None:
+            raise fatal from error
+        raise
+    else:
+        for another in _emit_to_all(loop, "on_end"):
+            raise another
+    finally:
+        if loop.fitting and loop.opt is not None:
+            loop.opt.zero_grad()
+        for cb in (cb for cb in loop.cbs if not cb.run):
+            cb.run = True
+        for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "_saved"):
+            vars(loop).pop(name, None)
+
+
+def _emit_to_all(loop: AbstractLoop, name: str) -> list[BaseException]:
+    """Fire an event for every callback, also for those after one that fails; returns the failures."""
+    failures: list[BaseException] = []
+    for cb, handler, _ in loop.callbacks.handlers[name]:
+        if cb.run:
+            try:
+                handler()
+            except BaseException as error:
+                failures.append(error)
+    return failures
+
+
+def _position(loop: AbstractLoop) -> str:
+    """Where the fit stands: the pass, the batch, and the shapes of the batch."""
+    pass_ = f"epoch {loop.epoch}, {'training' if loop.training else 'validation'}"
+    return f"in batch {loop.iter} of {pass_}: inputs {describe(loop.xb)}, targets {describe(loop.yb)}"
+
+
+@contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
     old = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -201,14 +248,14 @@ class ShortTraceback:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
         if error is None or traceback is None:
             return
         frames = [traceback]
         while (after := frames[-1].tb_next) is not None and after.tb_frame.f_code.co_filename.startswith(_LOOP_FOLDER):
             frames.append(after)
-        told = [frame for frame in frames if frame.tb_frame.f_code.co_name not in ("within", "emit")] or frames
-        for frame in (told[-1], told[0]) if len(told) > 1 else told:
+        shown = [frame for frame in frames if frame.tb_frame.f_code.co_name not in ("within", "emit")] or frames
+        for frame in (shown[-1], shown[0]) if len(shown) > 1 else shown:
             after = TracebackType(after, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
         error.__traceback__ = after
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from layered.foundation import BadValue
 
@@ -26,6 +26,14 @@ class Moment(NamedTuple):
     seconds: float = 0.0
 
 
+class Clock(Protocol):
+    """What durations read of a loop."""
+
+    fit_began: Moment
+    train_iter: int
+    epochs_done: int
+
+
 @dataclass(frozen=True, slots=True)
 class Duration:
     """So many "batches" (of training), "epochs", "seconds", or "times" that an event is heard.
@@ -39,7 +47,7 @@ class Duration:
     unit: str
 
     @classmethod
-    def of(cls, given: Any) -> Duration:
+    def of(cls, given: object) -> Duration:
         """A duration from what users write: "500 batches", "2 epochs", "10s", "30 min", "1.5 h", or a whole number of times.
 
         Raises:
@@ -64,7 +72,7 @@ class Duration:
     def __str__(self) -> str:
         return f"{self.count:g} {self.unit}"
 
-    def passed(self, loop: Any, times: int) -> float:
+    def passed(self, loop: Clock, times: int) -> float:
         """How much of the unit is over since the fit began; of "times", `times`."""
         if self.unit == "times":
             return times
@@ -94,14 +102,15 @@ class Every:
         self._began: Moment | None = None
         self._done = 0
 
-    def due(self, loop: Any) -> bool:
+    def due(self, loop: Clock) -> bool:
         """Whether another duration is over; to be asked once each time that the event is heard."""
         self.heard += 1
         count, unit = self.duration.count, self.duration.unit
         if unit == "times":
             return self.heard % count == 0
         if self._began is not loop.fit_began:
-            self._began, already = loop.fit_began, 0 if unit == "seconds" else getattr(loop.fit_began, unit)
+            self._began = loop.fit_began
+            already = {"batches": self._began.batches, "epochs": self._began.epochs}.get(unit, 0)
             self._done = int(already // count)
         before, self._done = self._done, int(self.duration.passed(loop, 0) // count)
         return self._done > before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,24 @@ from torch import Tensor, nn
 from layered.foundation import BadArgument, nearest, plain_tree
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every, Moment
-from layered.loop.events import CancelEpochException
+from layered.loop.events import CancelEpochException, check_event
+from layered.loop.state import AbstractLoop
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A loss with tensors of its own, such as class weights."""
+
+    def to(self, device: Any, /) -> object: ...
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """A model that carries a state from batch to batch, such as a recurrent one."""
+
+    def reset(self) -> object: ...
 
 
 class TrainEvalCallback(Callback):
@@ -31,9 +48,9 @@ class TrainEvalCallback(Callback):
         device = getattr(learn.dls, "device", None)
         if device is not None:
             learn.model.to(device)
-            if isinstance(learn.loss_func, nn.Module) or hasattr(learn.loss_func, "to"):
+            if isinstance(learn.loss_func, Movable):
                 learn.loss_func.to(device)
-        if hasattr(learn.model, "reset"):
+        if isinstance(learn.model, Resettable):
             learn.model.reset()
 
     def before_train(self) -> None:
@@ -96,7 +113,7 @@ class CastToTensor(Callback):
             learn.yb = plain_tree(learn.yb)
 
 
-def _is_plain(parts: Any) -> bool:
+def _is_plain(parts: object) -> bool:
     """Whether these are plain tensors already, as from most loaders; said without a walk through the tree."""
     return type(parts) is tuple and all(type(part) is Tensor for part in parts)
 
@@ -136,7 +153,7 @@ class FunctionCallback(Callback):
         once: bool = False,
         before: int | str | Duration | None = None,
         after: int | str | Duration | None = None,
-        when: Callable[[Any], Any] | None = None,
+        when: Callable[[Any], object] | None = None,
         order: float = 0,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -157,17 +174,20 @@ class FunctionCallback(Callback):
             self.remove()
         self.function(*([learn] if self.takes_learner else []), *self.args, **self.kwargs)
 
-    def _in_time(self, learn: Any) -> bool:
+    def _in_time(self, learn: AbstractLoop) -> bool:
         earlier = self.every.heard - 1
         return (self.after is None or self.after.passed(learn, earlier) >= self.after.count) and (
             self.before is None or self.before.passed(learn, earlier) < self.before.count
         )
 
     def remove(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         learn = None if self._learn is None else self._learn()
         if learn is not None:
-            learn.remove_cb(self)
+            learn.remove_cbs([self])
+
+    def matches(self, wanted: object) -> bool:
+        return super().matches(wanted) or self.function == wanted
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +197,83 @@ class FunctionCallback(Callback):
 
     def __repr__(self) -> str:
         return getattr(self.function, "__name__", type(self.function).__name__) + "()"
+
+
+@overload
+def on(
+    loop: AbstractLoop, event: str, function: None = None, *, every: int | str | Duration = 1, once: bool = False,
+    before: int | str | Duration | None = None, after: int | str | Duration | None = None,
+    when: Callable[[Any], object] | None = None, order: float = 0, args: Sequence[Any] = (), **kwargs: Any,
+) -> Callable[[F], F]: ...  # fmt: skip
+
+
+@overload
+def on(
+    loop: AbstractLoop, event: str, function: Callable[..., Any], *, every: int | str | Duration = 1, once: bool = False,
+    before: int | str | Duration | None = None, after: int | str | Duration | None = None,
+    when: Callable[[Any], object] | None = None, order: float = 0, args: Sequence[Any] = (), **kwargs: Any,
+) -> FunctionCallback: ...  # fmt: skip
+
+
+def on(
+    loop: AbstractLoop,
+    event: str,
+    function: Callable[..., Any] | None = None,
+    *,
+    every: int | str | Duration = 1,
+    once: bool = False,
+    before: int | str | Duration | None = None,
+    after: int | str | Duration | None = None,
+    when: Callable[[Any], object] | None = None,
+    order: float = 0,
+    args: Sequence[Any] = (),
+    **kwargs: Any,
+) -> Any:
+    """Call a plain function at an event: `function(learn)`, or `function()` if it takes nothing.
+
+        @learn.on("after_batch", every="100 batches")
+        def show(learn): print(learn.train_iter, learn.loss)
+
+        handle = learn.on("after_epoch", show)      # handle.remove() ends it; so does `with learn.on(…):`
+
+    Args:
+        event: The name of an event: see `Event`.
+        function: What to call; without it, `on` is a decorator.
+        every: How often: "100 batches", "2 epochs", "30 s", or a whole number: every so many times that the event fires.
+        once: Call it only the first time that it is due.
+        before: Stop once this much of the fit is over; a whole number: only the first so many times.
+        after: Start once this much of the fit is over; a whole number skips the first so many times.
+        when: A function of the learner, asked each time that the other conditions hold.
+        order: Its place among the callbacks; the recorder has 50.
+        args: Passed to the function after the learner.
+        kwargs: Passed to the function by name.
+
+    Returns:
+        A handle, or as a decorator the function itself.
+
+    Raises:
+        BadEvent: For an unknown event.
+        BadValue: For an invalid duration.
+        BadArgument: If the function cannot be called with these arguments.
+    """
+    check_event(event, f"on('{event}')")
+    for duration in (every, before, after):
+        if duration is not None:
+            Duration.of(duration)
+
+    def add(function: Callable[..., Any]) -> FunctionCallback:
+        handle = FunctionCallback(
+            event, function, every=every, once=once, before=before, after=after, when=when, order=order,
+            args=args, kwargs=kwargs,
+        )  # fmt: skip
+        loop.add_cbs(handle)
+        return handle
+
+    def decorate(function: F) -> F:
+        add(function)
+        return function
+
+    return decorate if function is None else add(function)
 
 
 def _takes_learner(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

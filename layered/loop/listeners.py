@@ -1,177 +1,136 @@
-"""Who hears a loop: its callbacks, looked up once."""
+"""Event dispatch: which callbacks run at which event, looked up once whenever the callbacks change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Self
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from layered.loop.callback import Callback, callbacks_of
-from layered.loop.durations import Duration
-from layered.loop.essentials import FunctionCallback
+from layered.foundation import CannotTrain
 from layered.loop.events import INNER_EVENTS, check_event, event_names
-from layered.loop.state import State
-from layered.loop.trace import Trace, show_training_loop
 
-Heard = tuple[tuple[Callback, Callable[[], Any], bool], ...]
+C = TypeVar("C")
+Handler: TypeAlias = Callable[[], object]
 
 
-class Listeners(State):
-    """State that tells its callbacks about events. `learn.cbs` lists them in the order they were added."""
+class Listener(Protocol):
+    """What a loop needs of a callback: `Callback` has all of it."""
 
-    _trace: Trace | None = None
+    run: bool
+    run_train: bool
+    run_valid: bool
 
-    def __init__(self) -> None:
-        self.cbs: list[Callback] = []
-        self._listen()
+    @property
+    def order(self) -> float: ...
 
-    def emit(self, name: str) -> None:
-        """Call whoever hears the event `name`, in ascending `order`.
+    @property
+    def name(self) -> str: ...
+
+    def bind(self, loop: Any) -> None: ...
+
+    def matches(self, wanted: object) -> bool: ...
+
+    def handler(self, event: str) -> Handler | None: ...
+
+    def unchanged(self, name: str) -> bool: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+Cbs: TypeAlias = "Listener | type[Listener] | Iterable[Cbs] | None"
+"""What `cbs=` accepts: callbacks, callback classes, or any nesting of collections of these."""
+
+
+class Listeners:
+    """The callbacks of a loop, in the order they were added: `learn.callbacks`.
+
+    `learn.callbacks[Recorder]` is the callback of that class, typed; `get` gives None where there is none.
+
+    Args:
+        loop: What the callbacks are bound to. Held weakly, so that a loop that is dropped is freed at once.
+    """
+
+    def __init__(self, loop: object) -> None:
+        self._loop = weakref.ref(loop)
+        self.all: list[Listener] = []
+        self.wrap: Callable[[str, Listener, Handler], Handler] | None = None  # how a trace watches handlers
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look up who listens to what, so that an event nobody listens to costs one look into a dict."""
+        ordered = self.ordered()
+        self.handlers: dict[str, tuple[tuple[Listener, Handler, bool], ...]] = {
+            event: tuple(
+                (cb, handler if self.wrap is None else self.wrap(event, cb, handler), event in INNER_EVENTS)
+                for cb in ordered
+                if (handler := cb.handler(event)) is not None
+            )
+            for event in event_names()
+        }
+
+    def declared(self, event: str) -> tuple[tuple[Listener, Handler, bool], ...]:
+        """Who listens to an event that was declared after the last `refresh`.
 
         Raises:
             BadEvent: For a name that is neither in `Event` nor declared.
         """
-        heard = self._heard.get(name)
-        if heard is None:
-            check_event(name, f"emit('{name}')")
-            self._listen()
-            heard = self._heard[name]
-        for cb, handler, inner in heard:
-            if cb.run and (not inner or (cb.run_train if self.training else cb.run_valid)):
-                handler()
+        check_event(event, f"emit('{event}')")
+        self.refresh()
+        return self.handlers[event]
 
-    def _listen(self) -> None:
-        """Look up who hears what, so that an event nobody hears costs nothing."""
-        cbs = self.ordered_cbs()
-        self._heard: dict[str, Heard] = {
-            name: tuple((cb, self._watched(name, cb, h), name in INNER_EVENTS) for cb in cbs if (h := cb.handler(name)))
-            for name in event_names()
-        }
+    def ordered(self, event: str | None = None) -> list[Listener]:
+        """The callbacks (that listen to `event`, if given) in the order in which they run."""
+        return sorted((cb for cb in self.all if event is None or cb.handler(event)), key=lambda cb: cb.order)
 
-    def _watched(self, event: str, cb: Callback, handler: Callable[[], Any]) -> Callable[[], Any]:
-        return handler if self._trace is None else self._trace.watched(self, event, repr(cb), handler)
+    def add(self, cbs: Iterable[Listener]) -> None:
+        """Add callbacks; each is also an attribute of the loop, unless that has something else of its name."""
+        loop = self._loop()
+        for cb in cbs:
+            cb.bind(loop)
+            self.all.append(cb)
+            held = getattr(loop, cb.name, cb)
+            if any(held is one for one in self.all):
+                setattr(loop, cb.name, cb)
+        self.refresh()
 
-    def ordered_cbs(self, event: str | None = None) -> list[Callback]:
-        """The callbacks (that hear `event`, if given) in the order in which they hear it."""
-        return sorted((cb for cb in self.cbs if event is None or cb.handler(event)), key=lambda cb: cb.order)
+    def remove(self, cbs: Iterable[Listener]) -> None:
+        """Remove callbacks; where one hid another of its name, that is the loop's attribute again."""
+        loop = self._loop()
+        for cb in list(cbs):
+            self.all.remove(cb)
+            cb.bind(None)
+            if vars(loop).get(cb.name) is cb:
+                delattr(loop, cb.name)
+                for other in (other for other in self.all if other.name == cb.name):
+                    setattr(loop, cb.name, other)
+        self.refresh()
 
-    def add_cbs(self, cbs: Any) -> Self:
-        """Add callbacks: instances, classes, or a list of these.
+    def matching(self, wanted: object) -> list[Listener]:
+        """Those named by `wanted`: instances, classes (every instance), functions given to `on`, or a list of these."""
+        names = list(wanted) if isinstance(wanted, Sequence) else [wanted]
+        return [cb for cb in self.all if any(cb.matches(name) for name in names)]
 
-        Each is also an attribute, `learn.recorder`, unless the learner has something else of that name.
-        """
-        for cb in callbacks_of(cbs):
-            cb.learn = self
-            self.cbs.append(cb)
-            if isinstance(getattr(self, cb.name, cb), Callback):
-                setattr(self, cb.name, cb)
-        self._listen()
-        return self
+    def get(self, kind: type[C]) -> C | None:
+        """The first callback of a class, or None."""
+        return next((cb for cb in self.all if isinstance(cb, kind)), None)
 
-    def add_cb(self, cb: Any) -> Self:
-        """Add one callback, an instance or a class."""
-        return self.add_cbs(cb)
-
-    def remove_cbs(self, cbs: Any) -> Self:
-        """Remove callbacks, named as instances, as classes (every instance), or as functions given to `on`."""
-        for cb in self._matching(cbs):
-            self.cbs.remove(cb)
-            cb.learn = None
-            if self.__dict__.get(cb.name) is cb:
-                delattr(self, cb.name)
-                for other in (other for other in self.cbs if other.name == cb.name):
-                    setattr(self, cb.name, other)
-        self._listen()
-        return self
-
-    def remove_cb(self, cb: Any) -> Self:
-        """Remove one callback: the instance, every instance of a class, or a function given to `on`."""
-        return self.remove_cbs([cb])
-
-    def _matching(self, cbs: Any) -> list[Callback]:
-        wanted = list(cbs) if isinstance(cbs, Sequence) else [cbs]
-        return [
-            cb
-            for cb in self.cbs
-            if any(
-                cb is w or (isinstance(w, type) and isinstance(cb, w)) or vars(cb).get("function", cb) == w
-                for w in wanted
+    def __getitem__(self, kind: type[C]) -> C:
+        cb = self.get(kind)
+        if cb is None:
+            raise CannotTrain(
+                f"the learner has no {kind.__name__}",
+                got=f"callbacks {self.all}",
+                fix=f"add one: Learner(…, cbs=[{kind.__name__}(…)])",
             )
-        ]
+        return cb
 
-    def on(
-        self,
-        event: str,
-        function: Callable[..., Any] | None = None,
-        *,
-        every: int | str | Duration = 1,
-        once: bool = False,
-        before: int | str | Duration | None = None,
-        after: int | str | Duration | None = None,
-        when: Callable[[Any], Any] | None = None,
-        order: float = 0,
-        args: Sequence[Any] = (),
-        **kwargs: Any,
-    ) -> Any:
-        """Call a plain function at an event: `function(learn)`, or `function()` if it takes nothing.
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self.all)
 
-            @learn.on("after_batch", every="100 batches")
-            def show(learn): print(learn.train_iter, learn.loss)
+    def __len__(self) -> int:
+        return len(self.all)
 
-            handle = learn.on("after_epoch", show)      # handle.remove() ends it; so does `with learn.on(…):`
-
-        Args:
-            every: How often: "100 batches", "2 epochs", "30 s", or a whole number of times that the event is heard.
-            once: The first time that it is due, and no more.
-            before: No more once so much of the fit is over; a whole number: only so many first times.
-            after: Not before so much of the fit is over; a whole number leaves out so many first times.
-            when: Asked with the learner each time that the rest agrees.
-            order: Among the callbacks; the recorder has 50.
-            args: For the function, after the learner.
-            kwargs: For the function, after the learner.
-
-        Returns:
-            A handle, or as a decorator the function itself.
-
-        Raises:
-            BadEvent: Before anything changes.
-            BadValue: Before anything changes.
-            BadArgument: Before anything changes.
-        """
-        check_event(event, f"on('{event}')")
-        for duration in (every, before, after):
-            if duration is not None:
-                Duration.of(duration)
-
-        def add(function: Callable[..., Any]) -> FunctionCallback:
-            handle = FunctionCallback(
-                event, function, every=every, once=once, before=before, after=after, when=when, order=order,
-                args=args, kwargs=kwargs,
-            )  # fmt: skip
-            self.add_cbs(handle)
-            return handle
-
-        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-            add(function)
-            return function
-
-        return decorate if function is None else add(function)
-
-    @contextmanager
-    def trace(self) -> Iterator[Trace]:
-        """Write down who changes what inside the `with`; it costs time there, and nothing elsewhere.
-
-        with learn.trace() as trace:
-            learn.fit(1)
-        print(trace)
-        """
-        outer, self._trace = self._trace, Trace(self)
-        self._listen()
-        try:
-            yield self._trace
-        finally:
-            self._trace.close()
-            self._trace = outer
-            self._listen()
-
-    show_training_loop = show_training_loop
+    def __repr__(self) -> str:
+        return f"Listeners({self.all})"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from layered.data import DataLoader
 from layered.foundation import Path, checked, find_device, noop, rank_and_world, to_detach, to_device, warn
@@ -22,16 +23,33 @@ from layered.loop.batches import (
     split_batch,
     valid_of,
 )
-from layered.loop.callback import Callback, callbacks_of
-from layered.loop.contexts import Contexts, ShortTraceback
-from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback
+from layered.loop.callback import Callback, add_cbs, callbacks_of, remove_cbs
+from layered.loop.contexts import (
+    ShortTraceback,
+    added_cbs,
+    counted,
+    enter,
+    guarded,
+    leave,
+    loss_not_reduced,
+    no_bar,
+    no_logging,
+    no_mbar,
+    one_optimizer,
+    removed_cbs,
+    validation_context,
+)
+from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback, on
 from layered.loop.events import BACKWARD, BATCH, EPOCH, FIT, STEP, TRAIN, VALIDATE, Phase
-from layered.loop.optimizers import create_opt, lr_of, minimize_with
+from layered.loop.listeners import Cbs, Listeners
+from layered.loop.optimizers import OptFunc, Rate, create_opt, lr_of
 from layered.loop.processes import callbacks_of_processes, unwrapped
 from layered.loop.recorder import Recorder
-from layered.loop.resume.checkpoint import checkpoints_of, folder_of
-from layered.loop.resume.finding import find_saved
+from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, folder_of
+from layered.loop.resume.finding import Resuming, find_saved
 from layered.loop.resume.weights import load_weights, save_weights
+from layered.loop.state import AbstractLoop
+from layered.loop.trace import show_training_loop, trace
 from layered.metrics import MetricSet
 from layered.nn import default_loss
 from layered.optim import Adam, trainable_params
@@ -39,7 +57,7 @@ from layered.optim import Adam, trainable_params
 ESSENTIAL_CALLBACKS: tuple[type[Callback], ...] = (TrainEvalCallback, Recorder, CastToTensor)
 
 
-class Loop(Contexts):
+class Loop(AbstractLoop):
     """Trains `model` on `dls`. What happens when is in `Event`; what changes meanwhile is in `State`.
 
     Args:
@@ -62,31 +80,29 @@ class Loop(Contexts):
         seed: What shuffling and augmentation of our loaders depend on; None leaves theirs.
     """
 
-    _saved: Any = None  # the checkpoint that this fit goes on from, until it has been restored
-
     @checked
     def __init__(
         self,
         dls: Any,
         model: nn.Module,
         loss_func: Callable[..., Any] | None = None,
-        opt_func: Any = Adam,
+        opt_func: OptFunc | Mapping[str, OptFunc] = Adam,
         lr: float | slice = 1e-3,
         splitter: Callable[[nn.Module], Any] = trainable_params,
-        cbs: Any = None,
-        metrics: Any = None,
-        path: Any = None,
-        model_dir: Any = "models",
+        cbs: Cbs = None,
+        metrics: object = None,
+        path: str | os.PathLike[str] | None = None,
+        model_dir: str | os.PathLike[str] = "models",
         wd: float | None = None,
         wd_bn_bias: bool = False,
         train_bn: bool = True,
         moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
-        default_cbs: bool | Sequence[Any] = True,
+        default_cbs: bool | Cbs = True,
         *,
-        step: Callable[[Any, Any], Any] | None = None,
+        step: Callable[..., Any] | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__()
+        self.callbacks = Listeners(self)
         self.dls, self.model = loaders_of(dls), model
         self.loss_func = loss_func if loss_func is not None else default_loss(self.dls)
         self.opt_func, self.splitter, self.step = opt_func, splitter, step
@@ -97,10 +113,11 @@ class Loop(Contexts):
         for dl in (self.dls.train, valid_of(self.dls)) if seed is not None else ():
             if isinstance(dl, DataLoader):
                 dl.seed = seed
-        self.add_cbs(self.default_callbacks() if default_cbs is True else default_cbs or None).add_cbs(cbs)
+        chosen = self.default_callbacks() if default_cbs is True else None if default_cbs is False else default_cbs
+        self.add_cbs(chosen).add_cbs(cbs)
         self.emit("after_create")
 
-    def default_callbacks(self) -> Sequence[Any]:
+    def default_callbacks(self) -> Cbs:
         """What `default_cbs=True` adds."""
         return ESSENTIAL_CALLBACKS
 
@@ -110,15 +127,15 @@ class Loop(Contexts):
     def fit(
         self,
         n_epoch: int,
-        lr: Any = None,
+        lr: Rate | None = None,
         wd: float | None = None,
-        cbs: Any = None,
+        cbs: Cbs = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
         *,
         n_iter: int | None = None,
-        resume: Any = None,
-        checkpoint: Any = None,
+        resume: Resuming = None,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     ) -> None:
         """Train for `n_epoch` passes over the training loader, validating after each.
 
@@ -140,11 +157,11 @@ class Loop(Contexts):
             CannotRestore: Before anything changes.
         """
         check_fit(n_epoch, start_epoch, n_iter, self.dls.train)
-        cbs = [*callbacks_of(cbs), *([SkipToEpoch(start_epoch)] if start_epoch else [])]
-        arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(cbs)}
+        added = [*callbacks_of(cbs), *([SkipToEpoch(start_epoch)] if start_epoch else [])]
+        arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(added)}
         arguments["batches"] = length_of(self.dls.train) if n_iter is None else n_iter
-        cbs += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
-        saved = find_saved(resume, folder_of([*cbs, *self.cbs]), self.fit_ordinal + 1, arguments)
+        added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
+        saved = find_saved(resume, folder_of([*added, *self.cbs]), self.fit_ordinal + 1, arguments)
         if saved is not None and saved.ordinal > self.fit_ordinal + 1:
             self.fit_ordinal += 1
             warn(
@@ -152,7 +169,7 @@ class Loop(Contexts):
                 f"{saved.file} the learner is as it was made"
             )
             return
-        with self.added_cbs(cbs):
+        with added_cbs(self, added):
             if self.opt is None or reset_opt:
                 self.create_opt()
             if saved is not None:
@@ -164,7 +181,7 @@ class Loop(Contexts):
                 self.opt.set_hypers(wd=wd)
             self.n_epoch, self.epoch_length, self.fit_arguments, self._saved = n_epoch, n_iter, arguments, saved
             self.fitting = True
-            with self._counted(), self._guarded(), ShortTraceback():
+            with counted(self), guarded(self), ShortTraceback():
                 if saved is not None and saved.finished and saved.epoch >= n_epoch:
                     saved.restore(self)
                 else:
@@ -201,14 +218,14 @@ class Loop(Contexts):
         if self.batch is None:
             raise no_batch(self.epoch, self.epoch_length)
 
-    def one_validation(self, dl: Any) -> None:
+    def one_validation(self, dl: Iterable[Any]) -> None:
         """One pass over `dl` without gradients."""
         self.begin_pass(dl, training=False)
         set_epoch(dl, self.epochs_started, "valid")
         with torch.no_grad(), ShortTraceback():
             self.within(VALIDATE, self.all_batches)
 
-    def begin_pass(self, dl: Any, *, training: bool) -> None:
+    def begin_pass(self, dl: Iterable[Any], *, training: bool) -> None:
         """Set the fields of a pass over `dl`, before its first event."""
         self.dl, self.training, self.iter, self.batch = dl, training, 0, None
         self.n_iter = self.epoch_length if training and self.epoch_length is not None else length_of(dl)
@@ -244,7 +261,7 @@ class Loop(Contexts):
         elif loss is not None:
             self.loss = reported(loss)
 
-    def minimize(self, loss: Any, opt: str | None = None) -> Any:
+    def minimize(self, loss: Tensor, opt: str | None = None) -> Tensor:
         """Learn from a loss: its gradient and a step of the optimizer, with their events. Outside training, only note it.
 
         Args:
@@ -254,7 +271,9 @@ class Loop(Contexts):
             The loss as reported, without its history; None if there is none.
         """
         if opt is not None:
-            return minimize_with(self, opt, loss)
+            with one_optimizer(self, opt):
+                self.minimize(loss)
+            return self.loss
         self.has_learned, self.loss_grad = True, loss
         self.loss = reported(loss)
         self.emit("after_loss")
@@ -268,7 +287,7 @@ class Loop(Contexts):
         return self.loss_grad.requires_grad or any(p.requires_grad for p in self.model.parameters())
 
     def _backward(self) -> None:
-        self.loss_grad.backward(inputs=self.learning)
+        torch.autograd.backward(self.loss_grad, inputs=self.learning)
 
     def within(self, phase: Phase, body: Callable[[], Any]) -> None:
         """`before_<phase>`, the body, `after_<phase>`; the phase's own Cancel exception cuts it short."""
@@ -278,6 +297,36 @@ class Loop(Contexts):
         except phase.cancel:
             self.emit(phase.after_cancel)
         self.emit(phase.after)
+
+    def emit(self, name: str) -> None:
+        """Call whoever listens to the event `name`, in ascending `order`.
+
+        Raises:
+            BadEvent: For a name that is neither in `Event` nor declared.
+        """
+        heard = self.callbacks.handlers.get(name)
+        if heard is None:
+            heard = self.callbacks.declared(name)
+        for cb, handler, inner in heard:
+            if cb.run and (not inner or (cb.run_train if self.training else cb.run_valid)):
+                handler()
+
+    # Callbacks, and what changes for the length of a `with`.
+
+    add_cb = add_cbs = add_cbs
+    remove_cb = remove_cbs = remove_cbs
+    added_cbs = added_cbs
+    removed_cbs = removed_cbs
+    on = on
+    trace = trace
+    show_training_loop = show_training_loop
+    no_logging = no_logging
+    no_mbar = no_mbar
+    no_bar = no_bar
+    loss_not_reduced = loss_not_reduced
+    validation_context = validation_context
+    __enter__ = enter
+    __exit__ = leave
 
     # What a fit stands on.
 
@@ -290,40 +339,22 @@ class Loop(Contexts):
         return self.metric_set.metrics
 
     @metrics.setter
-    def metrics(self, metrics: Any) -> None:
+    def metrics(self, metrics: object) -> None:
         self.metric_set = MetricSet(metrics)
 
     def create_opt(self) -> None:
         """A fresh optimizer (or several) over the splitter's groups; norm layers and biases as the settings say."""
-        self.opt = create_opt(self)
+        self.opt = create_opt(
+            self.model, self.opt_func, self.lr, self.splitter, wd_bn_bias=self.wd_bn_bias, train_bn=self.train_bn
+        )
 
     @checked
-    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Any = None) -> list[Any] | None:
+    def validate(self, ds_idx: int = 1, dl: Iterable[Any] | None = None, cbs: Cbs = None) -> list[Any] | None:
         """The loss and the metrics over a loader: `dl`, or the `ds_idx`-th of the loaders (1 is validation)."""
         with self.validation_context(cbs):
             self.one_validation(self.dls[ds_idx] if dl is None else dl)
         return self.final_record
 
-    def save(self, file: Any, with_opt: bool = True) -> Path:
-        """Write the weights (and the optimizer's state) to `path/model_dir/file.layered`; returns that path.
-
-        Raises:
-            CannotSave: What stood there before still stands.
-        """
-        return save_weights(self, file, with_opt)
-
-    def load(self, file: Any, with_opt: bool = True, strict: bool = True, device: Any = None) -> Self:
-        """Read weights written by `save`, or a `.pth` or `.safetensors` file of anybody's.
-
-        Args:
-            strict: Every weight of the model must be in the file, and no other.
-
-        Raises:
-            BadFile: With the names that differ; the model is then unchanged.
-            UnsafeFile: With the names that differ; the model is then unchanged.
-            CannotRestore: With the names that differ; the model is then unchanged.
-        """
-        load_weights(self, file, with_opt, strict, device)
-        return self
-
+    save = save_weights
+    load = load_weights
     to_detach = staticmethod(to_detach)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from layered.foundation import BadValue, CannotTrain, unknown_name
-from layered.loop.events import CancelBatchException
-from layered.optim import GroupedOptimizer, OptimWrapper, discriminative, force_train, mark_no_decay
+from layered.optim import GroupedOptimizer, Optimizer, OptimWrapper, discriminative, force_train, mark_no_decay
+
+OptFunc: TypeAlias = Callable[..., torch.optim.Optimizer]
+Rate: TypeAlias = float | slice | Mapping[str, float | slice]
+"""A learning rate: a number, a slice over the parameter groups, or a dict of these by optimizer."""
 
 
 class Optimizers:
@@ -51,12 +56,12 @@ class Optimizers:
     def frozen_idx(self) -> dict[str, int]:
         return {name: opt.frozen_idx for name, opt in self.opts.items()}
 
-    def set_hyper(self, name: str, value: Any) -> None:
+    def set_hyper(self, name: str, value: object) -> None:
         """Set one hyper-parameter of all groups; `value` as in `spread`."""
         for hyper, one in zip(self.hypers, spread(self, value), strict=True):
             hyper[name] = one
 
-    def set_hypers(self, **values: Any) -> None:
+    def set_hypers(self, **values: object) -> None:
         """Set several: `opt.set_hypers(lr={"gen": 1e-4, "critic": 4e-4}, wd=0.01)`."""
         for name, value in values.items():
             self.set_hyper(name, value)
@@ -116,46 +121,71 @@ class Optimizers:
         return f"Optimizers({self.opts})"
 
 
-def recipe_of(opt: Any) -> Any:
-    """What an optimizer does, as plain data: by which it is seen whether a saved state is of one like it."""
+def recipe_of(opt: torch.optim.Optimizer | Optimizers) -> dict[str, Any]:
+    """What an optimizer does, as plain data: a saved state fits an optimizer of the same recipe."""
     if isinstance(opt, Optimizers):
         return {name: recipe_of(one) for name, one in opt.opts.items()}
-    inner = getattr(opt, "opt", opt)  # what a wrapper holds
-    steps = [getattr(step, "func", step) for step in getattr(inner, "cbs", ())]
+    inner = opt.opt if isinstance(opt, OptimWrapper) else opt
+    steps = (
+        [step.func if isinstance(step, partial) else step for step in inner.cbs] if isinstance(inner, Optimizer) else []
+    )
     return {
         "kind": type(inner).__qualname__,
-        "steps": [getattr(step, "__qualname__", type(step).__qualname__) for step in steps],
+        "steps": [
+            (step if inspect.isroutine(step) or isinstance(step, type) else type(step)).__qualname__ for step in steps
+        ],
         "hypers": {name: repr(value) for name, value in inner.defaults.items() if name != "lr"},
         "sizes": [len(group["params"]) for group in inner.param_groups],
     }
 
 
-def spread(opt: Any, value: Any) -> list[Any]:
+def spread(opt: GroupedOptimizer | Optimizers, value: object) -> list[Any]:
     """One value for each parameter group of `opt`: as in `discriminative`, or a dict by optimizer where there are several.
 
     Raises:
-        BadValue: Where a dict leaves one out.
+        BadValue: Where a dict leaves an optimizer out, or names one that does not exist.
     """
     if not isinstance(value, Mapping):
         return discriminative(value, len(opt.hypers))
-    names = set(opt) if isinstance(opt, Optimizers) else set()
-    if set(value) != names:
+    opts = opt.opts if isinstance(opt, Optimizers) else {}
+    if set(value) != set(opts):
         raise BadValue(
-            "the values are of other optimizers", got=", ".join(value), expected=", ".join(names) or "a number"
+            "the values do not name the optimizers", got=", ".join(value), expected=", ".join(opts) or "a number"
         )
-    return [one for name in opt for one in discriminative(value[name], len(opt[name].hypers))]
+    return [one for name in opts for one in discriminative(value[name], len(opts[name].hypers))]
 
 
-def create_opt(loop: Any) -> Any:
+def create_opt(
+    model: nn.Module,
+    opt_func: OptFunc | Mapping[str, OptFunc],
+    lr: Rate,
+    splitter: Callable[[nn.Module], Any],
+    *,
+    wd_bn_bias: bool,
+    train_bn: bool,
+) -> GroupedOptimizer | Optimizers:
     """A fresh optimizer over the splitter's groups; norm layers and biases as `wd_bn_bias` and `train_bn` say.
 
     Where `opt_func` is a dict, one for each part of the model that it names.
     """
-    if not isinstance(loop.opt_func, Mapping):
-        return _optimizer(loop, loop.model, loop.opt_func, loop.lr)
-    parts = {name: _part(loop.model, name) for name in loop.opt_func}
+
+    def make(part: nn.Module, opt_func: OptFunc, lr: Rate) -> GroupedOptimizer:
+        groups = list(splitter(part)) or [[]]
+        maker = opt_func.func if isinstance(opt_func, partial) else opt_func
+        is_torchs = isinstance(maker, type) and not issubclass(maker, GroupedOptimizer)
+        opt = OptimWrapper(groups, opt=opt_func, lr=lr) if is_torchs else opt_func(groups, lr=lr)
+        assert isinstance(opt, GroupedOptimizer)
+        if not wd_bn_bias:
+            mark_no_decay(opt, part)
+        if train_bn:
+            force_train(opt, part)
+        return opt
+
+    if not isinstance(opt_func, Mapping):
+        return make(model, opt_func, lr)
+    parts = {name: _part(model, name) for name in opt_func}
     covered = {p for part in parts.values() for p in part.parameters()}
-    left = [name for name, p in loop.model.named_parameters() if p.requires_grad and p not in covered]
+    left = [name for name, p in model.named_parameters() if p.requires_grad and p not in covered]
     if left:
         raise CannotTrain(
             "some parameters of the model belong to no optimizer",
@@ -163,9 +193,8 @@ def create_opt(loop: Any) -> Any:
             expected=f"parameters of {', '.join(parts)}",
             fix="name their part in opt_func too, or freeze them: part.requires_grad_(False)",
         )
-    return Optimizers(
-        {name: _optimizer(loop, part, loop.opt_func[name], loop.lr[name]) for name, part in parts.items()}
-    )
+    rates = lr if isinstance(lr, Mapping) else dict.fromkeys(parts, lr)
+    return Optimizers({name: make(part, opt_func[name], rates[name]) for name, part in parts.items()})
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:
@@ -175,43 +204,12 @@ def _part(model: nn.Module, name: str) -> nn.Module:
         raise unknown_name("part of the model", name, (n for n, _ in model.named_children())) from None
 
 
-def _optimizer(loop: Any, model: nn.Module, opt_func: Callable[..., Any], lr: Any) -> GroupedOptimizer:
-    groups = list(loop.splitter(model)) or [[]]
-    maker = getattr(opt_func, "func", opt_func)
-    is_torchs = isinstance(maker, type) and not issubclass(maker, GroupedOptimizer)
-    make = partial(OptimWrapper, opt=opt_func) if is_torchs else opt_func
-    opt: GroupedOptimizer = make(groups, lr=lr)
-    if not loop.wd_bn_bias:
-        mark_no_decay(opt, model)
-    if loop.train_bn:
-        force_train(opt, model)
-    return opt
-
-
-def lr_of(opt_func: Any, lr: Any) -> Any:
+def lr_of(opt_func: OptFunc | Mapping[str, OptFunc], lr: float | slice) -> Rate:
     """The rate that a partial of an optimizer holds, else `lr`; of a dict of them, one each by name."""
     if isinstance(opt_func, Mapping):
-        return {name: lr_of(one, lr) for name, one in opt_func.items()}
-    return getattr(opt_func, "keywords", {}).get("lr", lr)
+        return {name: _held_lr(one, lr) for name, one in opt_func.items()}
+    return _held_lr(opt_func, lr)
 
 
-def minimize_with(loop: Any, name: str, loss: Any) -> Any:
-    """`loop.minimize(loss)` with one of several optimizers: only its parameters get gradients and are stepped.
-
-    Meanwhile `loop.opt` is that optimizer, and a `CancelBatchException` ends its turn, not the batch.
-    """
-    if not isinstance(loop.opt, Optimizers):
-        raise BadValue(
-            "there is one optimizer, which has no name",
-            got=f"minimize(loss, '{name}')",
-            fix=f"minimize(loss), or opt_func={{'{name}': Adam, …}}",
-        )
-    all_of_them, loop.opt = loop.opt, loop.opt[name]
-    loop.learning = [p for plist in loop.opt.param_lists for p in plist if p.requires_grad]
-    try:
-        loop.minimize(loss)
-    except CancelBatchException:
-        pass
-    finally:
-        loop.opt, loop.learning = all_of_them, None
-    return loop.loss
+def _held_lr(opt_func: OptFunc, lr: float | slice) -> float | slice:
+    return opt_func.keywords.get("lr", lr) if isinstance(opt_func, partial) else lr

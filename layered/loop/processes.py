@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
@@ -11,7 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 from layered.data import DataLoader
 from layered.foundation import BadValue, find_bs, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
+from layered.loop.state import AbstractLoop
 from layered.metrics import Metric, unique_parts
+
+T = TypeVar("T")
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -19,10 +23,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def gathered(value: Any) -> list[Any]:
+def gathered(value: T) -> list[T]:
     """`value` of every process, in their order. All of them must ask."""
     _, world = rank_and_world()
-    values: list[Any] = [value] * world
+    values = [value] * world
     if world > 1:
         distributed.all_gather_object(values, to_cpu(value))
     return values
@@ -41,7 +45,7 @@ def any_process(flag: bool) -> bool:
     return bool(votes)
 
 
-def merge_metrics(metrics: Any) -> None:
+def merge_metrics(metrics: Iterable[Metric]) -> None:
     """Give the metrics of this process what those of the others have seen, in the order of the processes.
 
     Raises:
@@ -94,7 +98,7 @@ class SharedFit(Callback):
             self.learn.logger, self.old_logger = self.old_logger, None
 
 
-def mean_rows(loop: Any) -> float:
+def mean_rows(loop: AbstractLoop) -> float:
     """The rows of the batch at hand: the mean over all processes, where the loader shares batches out itself."""
     dl, i = loop.dl, loop.iter
     if not isinstance(dl, DataLoader) or dl.world == 1 or dl.n is None or dl.bs is None:

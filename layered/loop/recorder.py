@@ -207,7 +207,7 @@ class Recorder(Callback):
         return self._losses
 
     @property
-    def smooth_loss(self) -> float:
+    def smooth_loss(self) -> float:  # type: ignore[override]  # hides the loop's, which is a tensor
         """The smooth loss after the last training batch; nan before the first."""
         return self.losses[-1] if self._count else math.nan
 

@@ -1,16 +1,48 @@
-"""Everything that changes during a fit, in one typed place."""
+"""Everything that changes during a fit, in one typed place, and what a callback may do with a loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from layered.data import DataLoaders
 from layered.foundation import Path
 from layered.loop.durations import Moment
+from layered.loop.events import Phase
+from layered.loop.listeners import Cbs, Listener, Listeners
+from layered.loop.optimizers import OptFunc, Optimizers, Rate
+from layered.metrics import MetricSet
+from layered.optim import GroupedOptimizer
+
+_NOT_YET: Any = None  # the value of a field before a fit has set it
+
+
+class History(Protocol):
+    """What the recorder keeps of a fit; see `Recorder`, which documents each field."""
+
+    metric_names: list[str]
+    hps: dict[str, list[float]]
+    lrs: list[float]
+    iters: list[int]
+    epochs: list[int]
+    values: list[list[Any]]
+    log: list[Any]
+
+    @property
+    def losses(self) -> list[float]: ...
+
+    @property
+    def smooth_loss(self) -> float: ...
+
+    @property
+    def history(self) -> list[dict[str, Any]]: ...
 
 
 class State:
@@ -20,16 +52,16 @@ class State:
     """
 
     # what is trained, and how
-    dls: Any
+    dls: DataLoaders
     model: nn.Module
     loss_func: Callable[..., Any] | None
-    opt_func: Any
-    opt: Any = None
+    opt_func: OptFunc | Mapping[str, OptFunc]
+    opt: GroupedOptimizer | Optimizers = _NOT_YET
     path: Path
 
     # where the fit stands
     n_epoch: int = 1
-    epoch_length: int | None = None  # batches in a training pass, where the fit was told
+    epoch_length: int | None = None  # batches in a training pass, if `fit(n_iter=)` set it
     epoch: int = 0  # of this fit, from 0
     train_iter: int = 0  # training batches done in this fit
     epochs_done: int = 0  # epochs of this fit that are over
@@ -38,14 +70,14 @@ class State:
     epochs_started: int = 0  # training passes ever started by this loop; the key of what loaders draw
     fit_ordinal: int = 0  # fits ever called on this loop
     fit_arguments: Mapping[str, Any] = MappingProxyType({})  # what this fit was called with, for checkpoints
-    restored: Any = None  # what the last fit that went on from a checkpoint has restored, as a table
+    restored: Any = None  # what the last resumed fit restored from its checkpoint, as a table
     fitting: bool = False  # inside `fit`; False while only validating or predicting
-    error: BaseException | None = None  # the exception that ends the fit, while `on_error` and `on_end` are heard
+    error: BaseException | None = None  # the exception that ends the fit, during `on_error` and `on_end`
 
     peeking: bool = False  # a mock fit: loaders draw what training will not see
     nested: bool = False  # a validation pass inside a fit, between two of its batches
 
-    # the pass and the batch at hand
+    # the current pass and batch
     dl: Any = None
     n_inp: int | None = None  # how many parts of a batch are inputs; None is all but the last
     moves_to: torch.device | None = None  # where its batches are sent; None for a loader that does it itself
@@ -56,15 +88,16 @@ class State:
     xb: Any = ()  # inputs: a tuple passed by position, or a dict passed by name
     yb: tuple[Any, ...] = ()  # targets
     pred: Any = None
-    loss_grad: Any = None  # what is differentiated
+    loss_grad: Tensor = _NOT_YET  # what is differentiated
     has_learned: bool = False  # `minimize` has been called for this batch
     learning: list[Tensor] | None = None  # the parameters that a backward pass gives gradients; None for all
-    loss: Any = None  # what is reported; stays after the fit
+    loss: Tensor = _NOT_YET  # what is reported; stays after the fit
 
     # what is shown
-    logger: Callable[[list[Any]], None] | None = print
+    logger: Callable[[list[Any]], object] = print
     create_mbar: bool = True
     final_record: list[Any] | None = None  # the losses and metrics of the last epoch or validation
+    recorder: History
 
     @property
     def x(self) -> Any:
@@ -79,13 +112,12 @@ class State:
     @property
     def smooth_loss(self) -> Tensor:
         """The training loss, exponentially smoothed (a number on the CPU; reading it waits for the device)."""
-        recorder = vars(self).get("recorder")
-        if recorder is None:
-            raise AttributeError("there is no smooth loss without a Recorder", name="smooth_loss", obj=self)
-        return torch.tensor(recorder.smooth_loss)
+        if "recorder" not in vars(self):
+            raise AttributeError("smooth_loss needs a Recorder", name="smooth_loss", obj=self)
+        return torch.tensor(self.recorder.smooth_loss)
 
 
-def _single(parts: Any) -> Any:
+def _single(parts: object) -> Any:
     if not isinstance(parts, tuple):
         return parts
     if not parts:
@@ -93,10 +125,86 @@ def _single(parts: Any) -> Any:
     return parts[0] if len(parts) == 1 else parts
 
 
-STATE_FIELDS = frozenset(State.__annotations__) | {"x", "y", "smooth_loss"}
+STATE_FIELDS = frozenset(State.__annotations__) - {"recorder"} | {"x", "y", "smooth_loss"}
 
 PASS_FIELDS = (
     "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "batch", "xb", "yb", "pred", "loss_grad", "has_learned",
     "learning",
 )  # fmt: skip
-"""The fields of the pass at hand: back at their defaults once it is over."""
+"""The fields of the current pass: back at their defaults once it is over."""
+
+
+class AbstractLoop(State, ABC):
+    """`self.learn` of a callback: the state, the settings, and what a callback may ask of the loop. `Loop` implements it."""
+
+    callbacks: Listeners
+    entered: AbstractContextManager[None] | None = None  # the block of `with learn:`, while inside
+    lr: Rate
+    splitter: Callable[[nn.Module], Any]
+    step: Callable[[Any, Any], Any] | None
+    metric_set: MetricSet
+    wd: float | None
+    wd_bn_bias: bool
+    train_bn: bool
+    moms: tuple[float, float, float] | None
+    model_dir: str | os.PathLike[str]
+    _saved: Any = None
+
+    @property
+    def cbs(self) -> list[Listener]:
+        """The callbacks, in the order they were added."""
+        return self.callbacks.all
+
+    def ordered_cbs(self, event: str | None = None) -> list[Listener]:
+        """The callbacks (that listen to `event`, if given) in the order in which they run."""
+        return self.callbacks.ordered(event)
+
+    @abstractmethod
+    def add_cbs(self, cbs: Cbs) -> Self:
+        """Add callbacks: instances, classes, or a list of these."""
+
+    @abstractmethod
+    def remove_cbs(self, cbs: object) -> Self:
+        """Remove callbacks: instances, classes (every instance), functions given to `on`, or a list of these."""
+
+    @abstractmethod
+    def emit(self, name: str) -> None:
+        """Call whoever listens to the event `name`."""
+
+    @abstractmethod
+    def within(self, phase: Phase, body: Callable[[], object]) -> None:
+        """`before_<phase>`, the body, `after_<phase>`."""
+
+    @abstractmethod
+    def minimize(self, loss: Tensor, opt: str | None = None) -> Tensor:
+        """Learn from a loss: its gradient and a step of the optimizer."""
+
+    @abstractmethod
+    def do_batch(self) -> None:
+        """What happens between the first and the last event of a batch."""
+
+    @abstractmethod
+    def one_batch(self, i: int, b: Any) -> None:
+        """Batch `b`, the `i`-th of this pass."""
+
+    @abstractmethod
+    def create_opt(self) -> None:
+        """A fresh optimizer."""
+
+    @abstractmethod
+    def validate(self, ds_idx: int = 1, dl: Iterable[Any] | None = None, cbs: Cbs = None) -> list[Any] | None:
+        """The loss and the metrics over a loader."""
+
+    @abstractmethod
+    def save(self, file: str | os.PathLike[str], with_opt: bool = True) -> Path:
+        """Write the weights."""
+
+    @abstractmethod
+    def load(
+        self,
+        file: str | os.PathLike[str],
+        with_opt: bool = True,
+        strict: bool = True,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """Read weights written by `save`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from layered.foundation import aligned, describe, tensors_of
 from layered.loop.events import Event, event_names
+from layered.loop.listeners import Handler, Listener
+from layered.loop.state import AbstractLoop, State
 
 THE_LOOP = "the loop"
 SHORT = 32  # characters of a value in a table
@@ -35,15 +38,16 @@ class Trace:
     the event that is heard next.
 
     Examples:
-        >>> from layered.loop.callback import Callback
-        >>> from layered.loop.listeners import Listeners
-        >>> loop = Listeners().add_cbs(Callback(before_fit=lambda cb: setattr(cb.learn, "n_epoch", 5)))
+        >>> from torch import nn
+        >>> from layered.loop import Callback, Loop
+        >>> change = Callback(before_fit=lambda cb: setattr(cb.learn, "n_epoch", 5))
+        >>> loop = Loop(([], None), nn.Linear(1, 1), default_cbs=False, cbs=change)
         >>> with loop.trace() as trace: loop.emit("before_fit")
         >>> [(row.event, row.writer, row.name, row.old, row.new) for row in trace]
         [('before_fit', 'Callback', 'n_epoch', '1', '5')]
     """
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: State) -> None:
         self._changes: dict[tuple[str, str, str], Change] = {}
         self._seen = _snapshot(loop)
 
@@ -52,7 +56,7 @@ class Trace:
         """Every change, in the order in which they were first seen."""
         return list(self._changes.values())
 
-    def watched(self, loop: Any, event: str, writer: str, handler: Callable[[], Any]) -> Callable[[], None]:
+    def watched(self, loop: State, event: str, writer: str, handler: Handler) -> Handler:
         """`handler`, with a look at the loop before and after."""
 
         def handle() -> None:
@@ -64,7 +68,7 @@ class Trace:
 
         return handle
 
-    def _look(self, loop: Any, event: str, writer: str) -> None:
+    def _look(self, loop: State, event: str, writer: str) -> None:
         old, self._seen = self._seen, _snapshot(loop)
         for name in [*self._seen, *(name for name in old if name not in self._seen)]:
             default = (getattr(type(loop), name), None) if hasattr(type(loop), name) else _UNSET
@@ -94,12 +98,12 @@ class Trace:
 _UNSET: tuple[Any, Any] = (None, None)
 
 
-def _snapshot(loop: Any) -> dict[str, tuple[Any, Any]]:
+def _snapshot(loop: State) -> dict[str, tuple[Any, Any]]:
     """What there is to change, by name: the value, and a mark that moves when it is written in place."""
     seen = {
         name: (value, _marks(value))
         for name, value in vars(loop).items()
-        if not name.startswith("_") and name not in ("cbs", "model", "opt", "dls")
+        if not name.startswith("_") and name not in ("callbacks", "model", "opt", "dls")
     }
     model, opt = vars(loop).get("model"), vars(loop).get("opt")
     if model is not None:
@@ -117,7 +121,7 @@ def _snapshot(loop: Any) -> dict[str, tuple[Any, Any]]:
     return seen
 
 
-def _marks(value: Any) -> Any:
+def _marks(value: object) -> Any:
     if not isinstance(value, (Tensor, tuple, list, Mapping)):
         return None
     return tuple(t._version for t in tensors_of(value) if not t.is_inference())
@@ -144,11 +148,34 @@ def _short(seen: tuple[Any, Any]) -> str:
 _DEPTHS = {"fit": 0, "epoch": 1, "train": 2, "validate": 2, "batch": 3, "pred": 4, "loss": 4, "backward": 4, "step": 4}
 
 
-def show_training_loop(loop: Any) -> None:
+@contextmanager
+def trace(loop: AbstractLoop) -> Iterator[Trace]:
+    """Record who changes what inside the `with`; it costs time there, and nothing elsewhere.
+
+    with learn.trace() as trace:
+        learn.fit(1)
+    print(trace)
+    """
+    listeners, seen = loop.callbacks, Trace(loop)
+
+    def watched(event: str, cb: Listener, handler: Handler) -> Handler:
+        return seen.watched(loop, event, repr(cb), handler)
+
+    outer, listeners.wrap = listeners.wrap, watched
+    listeners.refresh()
+    try:
+        yield seen
+    finally:
+        seen.close()
+        listeners.wrap = outer
+        listeners.refresh()
+
+
+def show_training_loop(loop: AbstractLoop) -> None:
     """Print the events of the loop in their order, each with the callbacks that hear it, in theirs."""
     usual = [name for name in Event if not name.startswith(("after_cancel", "on_", "after_create"))]
     for name in event_names():
-        heard = [repr(cb) for cb in loop.ordered_cbs(name)]
+        heard = [repr(cb) for cb in loop.callbacks.ordered(name)]
         if heard or name in usual:
             depth = _DEPTHS.get(name.rpartition("_")[2], 0) if name in list(Event) else 0
             print(f"{'  ' * depth + name:<31}{', '.join(heard)}".rstrip())

@@ -119,7 +119,7 @@ class Learner(Loop):
         device = find_device(list(self.model.parameters()))
         batch = plain_tree(batch if device is None else to_device(batch, device))
         xb, _ = split_batch(batch, getattr(self.dls, "n_inp", None), self.model)
-        groups = self.opt.param_lists if self.opt is not None else self.splitter(self.model)
+        groups: Any = self.opt.param_lists if self.opt is not None else self.splitter(self.model)
         groups = [groups] if all(isinstance(group, Tensor) for group in groups) else groups
         if isinstance(xb, dict):
             return module_summary(self.model, groups=groups, **xb)

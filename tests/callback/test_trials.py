@@ -24,7 +24,7 @@ def learner(**args):
 def remains(learn):
     torch_state, attributes = (
         torch.get_rng_state(),
-        {k: v for k, v in vars(learn).items() if k not in ("_heard", "cbs")},
+        {k: v for k, v in vars(learn).items() if k not in ("callbacks",)},
     )
     return (
         copy.deepcopy(dict(learn.model.state_dict())),

@@ -86,7 +86,7 @@ def test_what_cbs_accepts():
     assert callbacks_of(None) == []
     assert callbacks_of([a, A, (Callback(),)])[0] is a
     assert len(callbacks_of([a, A, (Callback(),)])) == 3
-    with pytest.raises(CannotTrain, match="no callback"):
+    with pytest.raises(CannotTrain, match="not a callback"):
         callbacks_of(3)
 
 

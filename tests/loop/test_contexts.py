@@ -82,7 +82,7 @@ def test_the_loss_of_every_item_is_there_inside_and_their_mean_outside(loss_func
 
 def test_a_loss_without_reduction_is_refused():
     with (
-        pytest.raises(BadValue, match="item by item"),
+        pytest.raises(BadValue, match="per-sample losses"),
         learner(loss_func=lambda p, y: (p - y).mean()).loss_not_reduced(),
     ):
         pass

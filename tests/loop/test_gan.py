@@ -147,7 +147,7 @@ def test_rates_are_set_for_each_or_for_all():
     assert [hyper["lr"] for hyper in learn.opt.hypers] == [0.3, 0.3]
     learn.opt.set_hypers(lr={"gen": 0.1, "critic": 0.2}, wd=0.01)
     assert [(hyper["lr"], hyper["wd"]) for hyper in learn.opt.hypers] == [(0.1, 0.01), (0.2, 0.01)]
-    with pytest.raises(BadValue, match="other optimizers"):
+    with pytest.raises(BadValue, match="do not name the optimizers"):
         learn.opt.set_hypers(lr={"gen": 0.1})
 
 
@@ -183,7 +183,7 @@ def test_what_does_not_fit_together_is_named(tmp_path):
     one = silent(
         Loop((points(1), None), nn.Linear(2, 1), step=lambda learn, b: learn.minimize(learn.model(*b).sum(), "gen"))
     )
-    with pytest.raises(BadValue, match="one optimizer"):
+    with pytest.raises(BadValue, match="single optimizer"):
         one.fit(1)
     misnamed = silent(a_gan(points()))
     misnamed.step = lambda learn, batch: learn.minimize(learn.model["gen"](torch.randn(2, 4)).sum(), "generator")

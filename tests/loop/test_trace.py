@@ -65,14 +65,14 @@ def test_without_changes_there_are_no_rows():
 def test_tracing_changes_nothing_and_ends_with_its_block():
     plain, traced = learner(cbs=Double), learner(cbs=Double)
     traced.model.load_state_dict(plain.model.state_dict())
-    handlers = traced._heard
+    handlers = traced.callbacks.handlers
     with traced.trace() as trace, traced.trace() as inner:
         traced.fit(1)
     plain.fit(1)
     assert torch.equal(plain.model.weight, traced.model.weight)
     assert not trace.rows
     assert inner.rows
-    assert {name: [h for _, h, _ in heard] for name, heard in traced._heard.items()} == {
+    assert {name: [h for _, h, _ in heard] for name, heard in traced.callbacks.handlers.items()} == {
         name: [h for _, h, _ in heard] for name, heard in handlers.items()
     }
     count = len(inner)

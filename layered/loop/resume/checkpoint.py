@@ -19,6 +19,7 @@ from layered.foundation import BadValue, rank_and_world, warn
 from layered.loop.batches import samplers_of
 from layered.loop.callback import Callback, mark
 from layered.loop.durations import Duration, Every
+from layered.loop.listeners import Listener
 from layered.loop.optimizers import recipe_of
 from layered.loop.processes import any_process, unwrapped
 from layered.loop.resume.finding import MARK, checkpoint_files, ended_fit, number_of
@@ -139,7 +140,7 @@ class Checkpoint(Callback):
         if self.learn.fitting and is_main and not is_heard:
             self.old_handler = signal.signal(signal.SIGTERM, self._terminate) or signal.SIG_DFL
 
-    def _terminate(self, *_: Any) -> None:
+    def _terminate(self, *_: object) -> None:
         self.is_terminated = True
 
     def _warn_of_later(self) -> None:
@@ -265,13 +266,13 @@ class Checkpoint(Callback):
         return f"Checkpoint('{self.folder}', every='{self.every.duration}', keep={self.keep})"
 
 
-def checkpoints_of(checkpoint: Any) -> list[Callback]:
+def checkpoints_of(checkpoint: Checkpoint | str | os.PathLike[str] | None) -> list[Callback]:
     """What `checkpoint=` accepts, as callbacks: None, a `Checkpoint`, or the folder for one."""
     if checkpoint is None:
         return []
     return [checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)]
 
 
-def folder_of(cbs: Iterable[Callback]) -> pathlib.Path | None:
+def folder_of(cbs: Iterable[Listener]) -> pathlib.Path | None:
     """Where the checkpoints among these callbacks are written."""
     return next((cb.folder for cb in cbs if isinstance(cb, Checkpoint)), None)

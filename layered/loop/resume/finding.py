@@ -7,10 +7,13 @@ import pathlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, warn
 from layered.loop.resume.restoring import Resume, Saved
+
+Resuming: TypeAlias = "str | os.PathLike[str] | Resume | None"
+"""What `resume=` accepts."""
 
 MARK = ".layered-run"  # what a folder has that once held a checkpoint
 _NAME = re.compile(r"checkpoint-(\d+)(?:-fit(\d+))?", re.ASCII)
@@ -34,7 +37,9 @@ def ended_fit(file: pathlib.Path) -> int | None:
     return int(found[2]) if found and found[2] else None
 
 
-def find_saved(resume: Any, folder: pathlib.Path | None, ordinal: int, arguments: Mapping[str, Any]) -> Saved | None:
+def find_saved(
+    resume: Resuming, folder: pathlib.Path | None, ordinal: int, arguments: Mapping[str, Any]
+) -> Saved | None:
     """The checkpoint that fit number `ordinal` goes on from, or that says a later fit has begun; None to start.
 
     Args:

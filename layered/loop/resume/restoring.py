@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -15,10 +16,14 @@ from layered.files import exactly, read_archive, unpack
 from layered.foundation import BadFile, CannotRestore, listify, rank_and_world, text_table
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
+from layered.loop.listeners import Listener
 from layered.loop.optimizers import recipe_of
 from layered.loop.processes import unwrapped
 from layered.loop.resume.snapshot import put_back_buffers, put_back_random_states
 from layered.loop.resume.weights import check_fits
+from layered.loop.state import AbstractLoop
+
+T = TypeVar("T")
 
 COUNTERS = {"epoch": int, "train_iter": int, "pct_train": float, "epochs_started": int}  # of a loop
 GRADS, BUFFERS = "model.grads", "model.buffers"  # among the states of a process
@@ -37,7 +42,7 @@ class Resume:
             "callbacks.ema", "optimizer", "arguments.n_epoch", ….
     """
 
-    def __init__(self, place: Any = "auto", allow: str | Iterable[str] = ()) -> None:
+    def __init__(self, place: str | os.PathLike[str] = "auto", allow: str | Iterable[str] = ()) -> None:
         self.place, self.allow = place, tuple(listify(allow))
 
     def __repr__(self) -> str:
@@ -100,7 +105,7 @@ class Saved:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise BadFile(f"{file} does not have the form of a checkpoint") from error
 
-    def check(self, loop: Any) -> None:
+    def check(self, loop: AbstractLoop) -> None:
         """See that everything in the file has its place in `loop`, and the other way round; nothing changes here.
 
         Raises:
@@ -108,7 +113,7 @@ class Saved:
         """
         self._with_sense(self._check, loop)
 
-    def restore(self, loop: Any) -> None:
+    def restore(self, loop: AbstractLoop) -> None:
         """Put everything back as it was when the file was written; `check` has seen that it has its place.
 
         Raises:
@@ -116,7 +121,7 @@ class Saved:
         """
         self._with_sense(self._restore, loop)
 
-    def _with_sense(self, step: Callable[[Any], Any], loop: Any) -> Any:
+    def _with_sense(self, step: Callable[[AbstractLoop], T], loop: AbstractLoop) -> T:
         try:
             return step(loop)
         except (BadFile, CannotRestore):
@@ -128,7 +133,7 @@ class Saved:
                 fix="make the learner as it was, or start anew with resume=None",
             ) from error
 
-    def _check(self, loop: Any) -> None:
+    def _check(self, loop: AbstractLoop) -> None:
         rows = [self._model(loop), self._optimizer(loop), *self._random(loop), self._loader(loop)]
         rows += [*self._processes(), *self._callbacks(loop)]
         lost = [(part, how) for part, done, how in rows if not done]
@@ -150,7 +155,7 @@ class Saved:
             return "the end of the fit"
         return f"epoch {self.epoch}, batch {self.batch}"
 
-    def _model(self, loop: Any) -> tuple[str, bool, str]:
+    def _model(self, loop: AbstractLoop) -> tuple[str, bool, str]:
         own_loss = loop.loss_func.state_dict() if isinstance(loop.loss_func, nn.Module) else {}
         for own, kept in ((unwrapped(loop.model).state_dict(), "model"), (own_loss, "loss_func")):
             try:
@@ -165,7 +170,7 @@ class Saved:
                 ) from None
         return "model", True, f"{len(self.state['model'])} tensors, {len(self.state['grads'])} gradients"
 
-    def _optimizer(self, loop: Any) -> tuple[str, bool, str]:
+    def _optimizer(self, loop: AbstractLoop) -> tuple[str, bool, str]:
         here, then = recipe_of(loop.opt), self.state.get("opt_recipe")
         is_same = then is None or _is_like(then, here)
         return (
@@ -174,7 +179,7 @@ class Saved:
             type(loop.opt).__name__ if is_same else f"of {_brief(then)}, and here is {_brief(here)}",
         )
 
-    def _random(self, loop: Any) -> list[tuple[str, bool, str]]:
+    def _random(self, loop: AbstractLoop) -> list[tuple[str, bool, str]]:
         if rank_and_world()[0] >= self.processes:
             return [("random", True, "of this process, as they are")]
         kinds = self.state["random"]
@@ -190,7 +195,7 @@ class Saved:
             return []
         return [("processes", world == self.processes, f"written by {self.processes}, {world} go on")]
 
-    def _loader(self, loop: Any) -> tuple[str, bool, str]:
+    def _loader(self, loop: AbstractLoop) -> tuple[str, bool, str]:
         has_place = hasattr(loop.dls.train, "load_state_dict")
         train = loop.dls.train
         if (
@@ -213,7 +218,7 @@ class Saved:
             return "loader", True, f"takes {self.batch} batches again"
         return "loader", has_place, "position" if has_place else "the file has a position, this loader takes none"
 
-    def _callbacks(self, loop: Any) -> Iterator[tuple[str, bool, str]]:
+    def _callbacks(self, loop: AbstractLoop) -> Iterator[tuple[str, bool, str]]:
         cbs = named(loop.cbs)
         for name, state in self.callbacks.items():
             if state:
@@ -224,7 +229,7 @@ class Saved:
             if name not in self.callbacks and cbs[name].state_dict():
                 yield f"callbacks.{name}", False, "it was not there then"
 
-    def _restore(self, loop: Any) -> None:
+    def _restore(self, loop: AbstractLoop) -> None:
         state, model = self.state, unwrapped(loop.model)
         parameters = dict(model.named_parameters())
         grads = {
@@ -244,7 +249,7 @@ class Saved:
             setattr(loop, name, value)
         loop.epochs_done = self.epoch
         loop.fit_began = Moment(loop.train_iter, self.epoch, time.monotonic())
-        if state["loss_func"]:
+        if isinstance(loop.loss_func, nn.Module) and state["loss_func"]:
             loop.loss_func.load_state_dict(state["loss_func"])
         model.load_state_dict(state["model"])
         put_back_buffers(model, state.get("buffers", {}))
@@ -257,16 +262,15 @@ class Saved:
                 pass
         self._restore_random(loop, "random")
 
-    def remaining(self, loop: Any) -> Iterator[Any]:
+    def remaining(self, loop: AbstractLoop) -> Iterator[Any]:
         """The batches of the interrupted pass that were not taken yet; loaders without `load_state_dict` replay.
 
         Raises:
             CannotRestore: For a position of another loader.
         """
-        batches: Iterator[Any] = self._with_sense(self._remaining, loop)
-        return batches
+        return self._with_sense(self._remaining, loop)
 
-    def _remaining(self, loop: Any) -> Iterator[Any]:
+    def _remaining(self, loop: AbstractLoop) -> Iterator[Any]:
         loader = loop.dl
         if self.state["loader"] is not None and "loader" not in self.lost:
             loader.load_state_dict(self.state["loader"])
@@ -281,28 +285,29 @@ class Saved:
         self._restore_random(loop, "random")
         return batches
 
-    def _restore_random(self, loop: Any, name: str) -> None:
+    def _restore_random(self, loop: AbstractLoop, name: str) -> None:
         """Put back the random states of this process; one that was not there then keeps its own."""
         if rank_and_world()[0] < self.processes:
             put_back_random_states(loop, {k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     """A whole number from 0 on, as a file says it."""
-    if exactly(int, value) < 0:
-        raise ValueError(f"a count of {value}")
-    return int(value)
+    count: int = exactly(int, value)
+    if count < 0:
+        raise ValueError(f"a count of {count}")
+    return count
 
 
-def _is_like(then: Any, here: Any) -> bool:
+def _is_like(saved: object, current: object) -> bool:
     """Whether two recipes are the same, in all that both tell: another release of torch may have more options."""
-    if isinstance(then, dict) and isinstance(here, dict):
-        is_several = "kind" not in here and then.keys() != here.keys()
-        return not is_several and all(_is_like(then[name], here[name]) for name in then.keys() & here.keys())
-    return bool(then == here)
+    if isinstance(saved, dict) and isinstance(current, dict):
+        is_several = "kind" not in current and saved.keys() != current.keys()
+        return not is_several and all(_is_like(saved[name], current[name]) for name in saved.keys() & current.keys())
+    return bool(saved == current)
 
 
-def _brief(recipe: Any) -> str:
+def _brief(recipe: Mapping[str, Any]) -> str:
     if "kind" not in recipe:
         return "; ".join(f"{name}: {_brief(one)}" for name, one in recipe.items())
     hypers = [f"{name}={value}" for name, value in recipe["hypers"].items()]
@@ -314,9 +319,9 @@ def prefix_of(rank: int) -> str:
     return f"process{rank}/"
 
 
-def named(cbs: Iterable[Any]) -> dict[str, Any]:
+def named(cbs: Iterable[Listener]) -> dict[str, Listener]:
     """Callbacks by name; a second one of a name is `name#2`."""
-    res: dict[str, Any] = {}
+    res: dict[str, Listener] = {}
     for cb in cbs:
         count = sum(1 for other in res.values() if other.name == cb.name)
         res[cb.name if not count else f"{cb.name}#{count + 1}"] = cb

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from layered.files import pack
 from layered.foundation import CannotSave, get_random_states, rank_and_world, set_random_states
 from layered.loop.batches import generators_of
-from layered.loop.callback import Callback
+from layered.loop.listeners import Listener
 from layered.loop.processes import gathered
+from layered.loop.state import AbstractLoop
 
 Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `pack` returns, and the tensors that it refers to
 
@@ -29,13 +30,13 @@ _CHANGING = (
 )  # in place, where nobody sees it
 
 
-def _changes(value: Any) -> bool:
+def _changes(value: object) -> bool:
     """Whether a value can change in place, so that what it was made with no longer tells what it is."""
     dataclass = getattr(value, "__dataclass_params__", None)
     return isinstance(value, _CHANGING) or (dataclass is not None and not dataclass.frozen)
 
 
-def pack_callback(cb: Callback, where: str) -> Packed:
+def pack_callback(cb: Listener, where: str) -> Packed:
     """The state of a callback; what it was made with and cannot be written is left out."""
     res: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
@@ -75,19 +76,19 @@ def put_back_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
             setattr(model.get_submodule(parent), leaf, buffer.to(old))
 
 
-def random_states(loop: Any) -> dict[str, Any]:
+def random_states(loop: AbstractLoop) -> dict[str, Any]:
     """The states of the global generators, and of those that the loaders have to themselves."""
     return {**get_random_states(), "loader": [generator.get_state() for generator in generators_of(loop.dls)]}
 
 
-def put_back_random_states(loop: Any, states: Mapping[str, Any]) -> None:
+def put_back_random_states(loop: AbstractLoop, states: Mapping[str, Any]) -> None:
     """Put back what `random_states` gave."""
     set_random_states({**get_random_states(), **states})
     for generator, state in zip(generators_of(loop.dls), states.get("loader", ()), strict=False):
         generator.set_state(state)
 
 
-def states_of_others(parts: Mapping[str, Packed], random_states: Any) -> list[Packed]:
+def states_of_others(parts: Mapping[str, Packed], random_states: object) -> list[Packed]:
     """Of each process but the first: its random states, and which of its `parts` are not as those of the first.
 
     All processes must ask.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,13 +12,27 @@ from torch import Tensor
 from layered.files import pack, read_archive, read_weights, unpack, write_archive
 from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, rank_and_world, warn
 from layered.loop.processes import unwrapped
+from layered.loop.state import AbstractLoop
+
+L = TypeVar("L", bound=AbstractLoop)
 
 SUFFIX = ".layered"
 _SUFFIXES = (SUFFIX, ".pth", ".safetensors")
 
 
-def save_weights(loop: Any, file: Any, with_opt: bool) -> Path:
-    """Write the model's weights, and the optimizer's state if it has one, to `path/model_dir/file.layered`; one process does."""
+def save_weights(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: bool = True) -> Path:
+    """Write the weights (and the optimizer's state) to `path/model_dir/file.layered`; of several processes the first does.
+
+    Args:
+        file: A name, with or without its suffix, or a path.
+        with_opt: Write the optimizer's state too, if there is an optimizer.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CannotSave: If it cannot be written; an older file of that name then still stands.
+    """
     path = Path(loop.path / loop.model_dir / file)
     if not path.name.endswith(SUFFIX):
         path = path.with_name(path.name + SUFFIX)
@@ -31,8 +45,27 @@ def save_weights(loop: Any, file: Any, with_opt: bool) -> Path:
     return path
 
 
-def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any) -> None:
-    """Put the weights of a file into the loop's model; the loop is unchanged unless all of them fit."""
+def load_weights(
+    loop: L,
+    file: str | os.PathLike[str],
+    with_opt: bool = True,
+    strict: bool = True,
+    device: torch.device | str | None = None,
+) -> L:
+    """Read weights written by `save`, or any `.pth` or `.safetensors` file; the model is unchanged unless all of them fit.
+
+    Args:
+        file: A name in `path/model_dir`, or a path, with or without its suffix.
+        with_opt: Read the optimizer's state too, if the file has one.
+        strict: Every weight of the model must be in the file, and no other.
+        device: Where to move the model first.
+
+    Raises:
+        BadFile: If the file is damaged.
+        UnsafeFile: If it holds more than weights.
+        CannotRestore: If names or shapes differ; the error lists them.
+        NotFoundPath: If there is no such file.
+    """
     path = _find(loop, file)
     weights, opt_state = _read(path)
     check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
@@ -50,9 +83,10 @@ def load_weights(loop: Any, file: Any, with_opt: bool, strict: bool, device: Any
                 fix="load(…, with_opt=False) loads the weights alone",
             ) from error
     unwrapped(loop.model).load_state_dict(weights, strict=strict)
+    return loop
 
 
-def _find(loop: Any, file: Any) -> Path:
+def _find(loop: AbstractLoop, file: object) -> Path:
     if not isinstance(file, (str, os.PathLike)):
         raise BadArgument("weights are loaded from a file", got=repr(file), expected="its name or path")
     folder = loop.path / loop.model_dir
