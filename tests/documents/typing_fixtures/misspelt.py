@@ -4,9 +4,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from layered.loop import CancelBatchExcepton  # no: CancelBatchException
 from layered.data import DataLoader, DataLoaders
-from layered.loop import Callback, Checkpoint, Event, Recorder
+from layered.loop import (
+    Callback,
+    Checkpoint,
+    Event,
+    Recorder,
+)
 from layered.metrics import accuracy
 from layered.optim import Adam, Optimizer
 from layered.training import Learner
