@@ -42,7 +42,7 @@ from layered.loop.contexts import (
 from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback, on
 from layered.loop.events import BACKWARD, BATCH, EPOCH, FIT, STEP, TRAIN, VALIDATE, Phase
 from layered.loop.listeners import Cbs, Listeners
-from layered.loop.optimizers import OptFunc, Rate, create_opt, lr_of
+from layered.loop.optimizers import OptFunc, Rate, create_opt, lr_of, set_spread
 from layered.loop.processes import callbacks_of_processes, unwrapped
 from layered.loop.recorder import Recorder
 from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, folder_of
@@ -176,7 +176,7 @@ class Loop(AbstractLoop):
                 saved.check(self)
                 if self.logger is not noop and rank_and_world()[0] == 0:
                     print(f"going on from {saved.file}: {saved.where}")
-            self.opt.set_hypers(lr=self.lr if lr is None else lr)
+            set_spread(self.opt, "lr", self.lr if lr is None else lr)
             if (wd := self.wd if wd is None else wd) is not None:
                 self.opt.set_hypers(wd=wd)
             self.n_epoch, self.epoch_length, self.fit_arguments, self._saved = n_epoch, n_iter, arguments, saved

@@ -12,10 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation import BadValue, CannotTrain, unknown_name
-from layered.optim import GroupedOptimizer, Optimizer, OptimWrapper, discriminative, force_train, mark_no_decay
+from layered.optim import (
+    GroupedOptimizer,
+    HyperValue,
+    Optimizer,
+    OptimWrapper,
+    discriminative,
+    force_train,
+    mark_no_decay,
+)
 
 OptFunc: TypeAlias = Callable[..., torch.optim.Optimizer]
-Rate: TypeAlias = float | slice | Mapping[str, float | slice]
+Rate: TypeAlias = HyperValue | Mapping[str, HyperValue]
 """A learning rate: a number, a slice over the parameter groups, or a dict of these by optimizer."""
 
 
@@ -56,12 +64,11 @@ class Optimizers:
     def frozen_idx(self) -> dict[str, int]:
         return {name: opt.frozen_idx for name, opt in self.opts.items()}
 
-    def set_hyper(self, name: str, value: object) -> None:
+    def set_hyper(self, name: str, value: Rate) -> None:
         """Set one hyper-parameter of all groups; `value` as in `spread`."""
-        for hyper, one in zip(self.hypers, spread(self, value), strict=True):
-            hyper[name] = one
+        set_spread(self, name, value)
 
-    def set_hypers(self, **values: object) -> None:
+    def set_hypers(self, **values: Rate) -> None:
         """Set several: `opt.set_hypers(lr={"gen": 1e-4, "critic": 4e-4}, wd=0.01)`."""
         for name, value in values.items():
             self.set_hyper(name, value)
@@ -139,7 +146,7 @@ def recipe_of(opt: torch.optim.Optimizer | Optimizers) -> dict[str, Any]:
     }
 
 
-def spread(opt: GroupedOptimizer | Optimizers, value: object) -> list[Any]:
+def spread(opt: GroupedOptimizer | Optimizers, value: Rate) -> list[float]:
     """One value for each parameter group of `opt`: as in `discriminative`, or a dict by optimizer where there are several.
 
     Raises:
@@ -153,6 +160,12 @@ def spread(opt: GroupedOptimizer | Optimizers, value: object) -> list[Any]:
             "the values do not name the optimizers", got=", ".join(value), expected=", ".join(opts) or "a number"
         )
     return [one for name in opts for one in discriminative(value[name], len(opts[name].hypers))]
+
+
+def set_spread(opt: GroupedOptimizer | Optimizers, name: str, value: Rate) -> None:
+    """Set one hyper-parameter of all groups to what `spread` makes of `value`."""
+    for hyper, one in zip(opt.hypers, spread(opt, value), strict=True):
+        hyper[name] = one
 
 
 def create_opt(
@@ -204,7 +217,7 @@ def _part(model: nn.Module, name: str) -> nn.Module:
         raise unknown_name("part of the model", name, (n for n, _ in model.named_children())) from None
 
 
-def lr_of(opt_func: OptFunc | Mapping[str, OptFunc], lr: float | slice) -> Rate:
+def lr_of(opt_func: OptFunc | Mapping[str, OptFunc], lr: float | slice) -> float | slice | Mapping[str, float | slice]:
     """The rate that a partial of an optimizer holds, else `lr`; of a dict of them, one each by name."""
     if isinstance(opt_func, Mapping):
         return {name: _held_lr(one, lr) for name, one in opt_func.items()}

@@ -17,7 +17,7 @@ from layered.foundation import Path
 from layered.loop.durations import Moment
 from layered.loop.events import Phase
 from layered.loop.listeners import Cbs, Listener, Listeners
-from layered.loop.optimizers import OptFunc, Optimizers, Rate
+from layered.loop.optimizers import OptFunc, Optimizers
 from layered.metrics import MetricSet
 from layered.optim import GroupedOptimizer
 
@@ -139,7 +139,7 @@ class AbstractLoop(State, ABC):
 
     callbacks: Listeners
     entered: AbstractContextManager[None] | None = None  # the block of `with learn:`, while inside
-    lr: Rate
+    lr: float | slice | Mapping[str, float | slice]
     splitter: Callable[[nn.Module], Any]
     step: Callable[[Any, Any], Any] | None
     metric_set: MetricSet

@@ -67,6 +67,7 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.optim.groups import (
     GroupedOptimizer as GroupedOptimizer,
+    HyperValue as HyperValue,
     discriminative as discriminative,
     force_train as force_train,
     mark_no_decay as mark_no_decay,
