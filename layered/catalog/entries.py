@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -12,7 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from layered.foundation import BadValue, refuse_unknown, unknown_name
+from layered.foundation import BadValue, lazy, refuse_unknown, unknown_name
+
+tomllib = lazy("tomllib")  # only reading an entry needs it
 
 _FORMS: dict[str, tuple[set[str], ...]] = {
     "bundled": ({"file", "sha256", "size"},),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from layered.foundation import EmptySource, ItemTransform, L, NotFoundPath, Path, Transform, listify, transforms
+from layered.foundation import EmptySource, ItemTransform, L, NotFoundPath, Path, Transform, lazy, listify, transforms
+
+mimetypes = lazy("mimetypes")
 
 
 @lru_cache(maxsize=8)

@@ -13,9 +13,6 @@ def star(namespace: Mapping[str, Any]) -> list[str]:
         ['lion']
     """
     package = namespace["__name__"]
-
-    def is_public(name: str, value: object) -> bool:
-        is_submodule = isinstance(value, ModuleType) and value.__name__ == f"{package}.{name}"
-        return not name.startswith("_") and name != "TYPE_CHECKING" and not is_submodule
-
-    return sorted(name for name, value in namespace.items() if is_public(name, value))
+    public = {name for name in namespace if name[0] != "_"} - {"TYPE_CHECKING"}
+    modules = [name for name in public if isinstance(namespace[name], ModuleType)]
+    return sorted(public.difference(name for name in modules if namespace[name].__name__ == f"{package}.{name}"))

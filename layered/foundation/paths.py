@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from layered.foundation.lists import L
+from layered.foundation.optional import lazy
+
+mimetypes = lazy("mimetypes")
 
 
 class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class of this system

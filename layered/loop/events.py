@@ -120,7 +120,7 @@ def check_event(name: str, where: str) -> None:
 
 def check_method(name: str, where: str) -> None:
     """Refuse a callback's method `name` that looks like an event and is none: `after_bacth`, `befor_fit`."""
-    if name.startswith("_"):
+    if name in _declared or name.startswith("_"):
         return
     looks = name.startswith(("before_", "after_"))
     if looks or difflib.get_close_matches(name, _declared, n=1, cutoff=0.85):

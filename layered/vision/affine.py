@@ -35,10 +35,10 @@ def flip_mat(x: Tensor, p: float = 0.5, draw: Draw = None, batch: bool = False) 
     return affine_mat(side, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-_TURNS = affine_mat(*torch.tensor([
-    [1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, 1, 0], [1, 0, 0, 0, -1, 0], [-1, 0, 0, 0, -1, 0],
-    [0, 1, 0, 1, 0, 0], [0, -1, 0, 1, 0, 0], [0, 1, 0, -1, 0, 0], [0, -1, 0, -1, 0, 0],
-]).T)  # fmt: skip
+_TURNS = torch.tensor([
+    [1.0, 0, 0, 0, 1, 0, 0, 0, 1], [-1, 0, 0, 0, 1, 0, 0, 0, 1], [1, 0, 0, 0, -1, 0, 0, 0, 1], [-1, 0, 0, 0, -1, 0, 0, 0, 1],
+    [0, 1, 0, 1, 0, 0, 0, 0, 1], [0, -1, 0, 1, 0, 0, 0, 0, 1], [0, 1, 0, -1, 0, 0, 0, 0, 1], [0, -1, 0, -1, 0, 0, 0, 0, 1],
+]).reshape(8, 3, 3)  # fmt: skip
 
 
 def dihedral_mat(x: Tensor, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
