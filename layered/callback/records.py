@@ -15,7 +15,7 @@ from typing import Any
 from layered.callback.logging import columns_of
 from layered.callback.provenance import describe_run, plain
 from layered.files import append_line, commit
-from layered.foundation import BadFile, CannotSave, NotFoundPath, lazy, rank_and_world, text_table
+from layered.foundation import BadFile, CannotSave, NotFoundPath, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder
 
 pd = lazy("pandas")
@@ -166,7 +166,7 @@ def _reason(error: BaseException | None, cancelled_by: str) -> tuple[str, str | 
     return "error", f"{type(error).__name__}: {error}"
 
 
-class Record:
+class Record(Report):
     """What `read_record` has read. Printed, it is a table with a line for each fit.
 
     Args:
@@ -192,23 +192,28 @@ class Record:
         ]
         return pd.DataFrame(rows, columns=None if rows else [*named[0], *named[1]])
 
-    def __repr__(self) -> str:
+    def records(self) -> list[dict[str, Any]]:
         rows = []
         for fit in dict.fromkeys(e["fit"] for e in self.final):
-            here = [e for e in self.final if e["fit"] == fit]
-            epochs = [e for e in here if e["event"] == "epoch"]
-            last = (
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in epochs[-1]["values"].items()}
-                if epochs
-                else {}
+            events = [e for e in self.final if e["fit"] == fit]
+            epochs = [e for e in events if e["event"] == "epoch"]
+            values = epochs[-1]["values"] if epochs else {}
+            last = ", ".join(f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in values.items())
+            end = next((e for e in events if e["event"] == "end"), {"reason": "killed, or still running"})
+            rows.append(
+                {
+                    "fit": fit,
+                    "attempts": events[-1]["attempt"],
+                    "epochs": len(epochs),
+                    "last": last,
+                    "checkpoints": sum(e["event"] == "checkpoint" for e in events),
+                    "end": " ".join(str(end[k]) for k in ("reason", "by", "error") if end.get(k)),
+                }
             )
-            end = next((e for e in here if e["event"] == "end"), {"reason": "killed, or still running"})
-            how = " ".join(str(end[k]) for k in ("reason", "by", "error") if end.get(k))
-            saved = sum(e["event"] == "checkpoint" for e in here)
-            values = ", ".join(f"{name} {value}" for name, value in last.items())
-            rows.append([fit, here[-1]["attempt"], len(epochs), values, saved, how])
-        header = ["fit", "attempts", "epochs", "last", "checkpoints", "end"]
-        return "\n".join([f"the record of {self.folder}", *text_table(header, rows)])
+        return rows
+
+    def heading(self) -> str:
+        return f"the record of {self.folder}"
 
 
 def read_record(folder: str | os.PathLike[str]) -> Record:

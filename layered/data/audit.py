@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass
 from itertools import chain, combinations, islice
 from typing import Any
 
@@ -15,88 +14,49 @@ from torch import Tensor
 
 from layered.data.adapters import Positions, Prints, Raw, Target
 from layered.data.fingerprints import CannotCompare, group_keys, raw_split
-from layered.foundation import BadArgument, BadValue, LayeredError, aligned, checked, key_of, lazy, seeded
-
-pd = lazy("pandas")
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    Finding,
+    LayeredError,
+    Report,
+    checked,
+    is_interactive,
+    key_of,
+    seeded,
+)
 
 IMBALANCE = 20  # items of the largest class for one of the smallest, from which on it is worth a warning
 SHOWN = 3  # examples of a finding
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing about the data.
+@dataclass(frozen=True, repr=False)
+class Check(Report):
+    """What `dls.check()` found: a table, and the findings below it.
 
     Args:
-        level: "error": results would be wrong or training fail; "warning": look at it; "info".
-        split: The split, or both: "train, valid".
-        what: One line.
-        examples: Some of the items, labels or groups.
-        fix: What to do.
-    """
-
-    level: str
-    split: str
-    what: str
-    examples: tuple[str, ...] = ()
-    fix: str = ""
-
-    def __str__(self) -> str:
-        shown = f"; e.g. {'; '.join(self.examples)}" if self.examples else ""
-        fix = f"\n         fix  {self.fix}" if self.fix else ""
-        return f"{self.level:<8} {self.split}: {self.what}{shown}{fix}"
-
-
-@dataclass(frozen=True)
-class Check:
-    """What `dls.check()` found; prints as a table with the findings below.
-
-    Args:
-        rows: A dict for each split and target: split, items, repeats (items that stand in it again), target, missing,
+        rows: A dict for each split and target: split, items, repeats (items that occur in it more than once), target, missing,
             classes, smallest, largest (items of a class), low, high (of numbers); None where that is not known.
         findings: Errors first.
     """
 
     rows: list[dict[str, Any]]
-    findings: list[Finding] = field(default_factory=list)
+    findings: Sequence[Finding] = ()
 
     @property
     def ok(self) -> bool:
         """Whether there is no error among the findings."""
         return all(finding.level != "error" for finding in self.findings)
 
-    def to_frame(self) -> Any:
-        """The rows as a DataFrame."""
-        return pd.DataFrame(self.rows)
+    def records(self) -> list[dict[str, Any]]:
+        return self.rows
 
-    def _table(self) -> list[list[str]]:
-        names = [name for name in self.rows[0] if any(row[name] is not None for row in self.rows)]
-        return [names, *([_cell(row[name]) for name in names] for row in self.rows)]
-
-    def __str__(self) -> str:
-        return "\n".join([*aligned(self._table()), *(map(str, self.findings) if self.findings else ["nothing found"])])
-
-    def __repr__(self) -> str:
-        levels = Counter(finding.level for finding in self.findings)
-        return f"Check(ok={self.ok}, {', '.join(f'{n} {level}' for level, n in levels.items()) or 'nothing found'})"
-
-    def _repr_html_(self) -> str:
-        def row(cells: Iterable[str], tag: str = "td") -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        head, *body = self._table()
-        found = (
-            row((f.level, f.split, f"{f.what}{': ' * bool(f.examples)}{'; '.join(f.examples)}", f.fix))
-            for f in self.findings
-        )
-        tables = (row(head, "th") + "".join(map(row, body)), "".join(found) or row(["nothing found"]))
-        return "".join(f"<table>{table}</table>" for table in tables)
+    def notes(self) -> Sequence[str]:
+        return super().notes() or ["nothing found"]
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+def _finding(check: str, level: str, split: str, seen: str, examples: Iterable[str] = (), fix: str = "") -> Finding:
+    return Finding(check, level == "info", seen, fix, level, split, tuple(islice(examples, SHOWN)))
 
 
 @checked
@@ -118,7 +78,7 @@ def check(
             None: for all. Files are read only where another has the same size.
         groups: What must not stand in two splits, such as the patient: a column of the items, or a function of an
             item.
-        show: Print the findings.
+        show: Print the report. At a prompt and in a notebook, which show the value, nothing is printed.
 
     Raises:
         BadValue: For a `sample` below 1.
@@ -131,9 +91,12 @@ def check(
         >>> x, y = torch.arange(12.0).reshape(6, 2), torch.tensor([0, 1, 0, 1, 0, 1])
         >>> dls = DataLoaders.from_dsets(TensorDataset(x[:4], y[:4]), TensorDataset(x[3:], y[3:]), bs=2)
         >>> check(dls).ok
+        ==================================================================
         split  items  repeats  target  missing  classes  smallest  largest
+        ==================================================================
         train  4      0        target  0        2        2         2
         valid  3      0        target  0        2        1         2
+        ==================================================================
         error    train, valid: 1 of 3 items of valid is in train too; e.g. item 0 = item 3
                  fix  drop the copies, or split so that equal items stay together
         False
@@ -146,7 +109,7 @@ def check(
     with seeded(key_of(torch.initial_seed(), "check")):  # labellers of the user may draw
         splits = dict(zip(names, map(raw_split, dls), strict=True))
         findings = [
-            Finding("info", name, text, fix="a DataBlock, tables and tensors can be checked")
+            _finding("data set", "info", name, text, fix="a DataBlock, tables and tensors can be checked")
             for name, raw in splits.items()
             for text in raw.unchecked
         ]
@@ -156,7 +119,7 @@ def check(
         rows = _check_targets(splits, repeats, findings)
     order = ("error", "warning", "info")
     result = Check(rows, sorted(findings, key=lambda finding: order.index(finding.level)))
-    if show:
+    if show and not is_interactive():  # there, the value is shown
         print(result)
     return result
 
@@ -177,7 +140,7 @@ def _compare(splits: dict[str, Raw], sample: int | None, findings: list[Finding]
             prints[name] = raw.rough(looked[name])
         except (CannotCompare, LayeredError) as error:
             problem = error.problem if isinstance(error, LayeredError) else str(error)
-            findings.append(Finding("info", name, f"the inputs are not compared: {problem}"))
+            findings.append(_finding("inputs", "info", name, f"the inputs are not compared: {problem}"))
     rough = dict(prints)
     for name, mine in rough.items():
         if (exact := splits[name].exact) is not None:
@@ -195,7 +158,7 @@ def _compare(splits: dict[str, Raw], sample: int | None, findings: list[Finding]
                 shown.append(f"{splits[b].named(int(looked[b][i]))} = {splits[a].named(int(twin))}")
             what = f"{len(leaked):,} of {len(second):,} items of {b} {'is' if len(leaked) == 1 else 'are'} in {a} too"
             fix = "drop the copies, or split so that equal items stay together"
-            findings.append(Finding("error", f"{a}, {b}", what, tuple(shown), fix))
+            findings.append(_finding("inputs", "error", f"{a}, {b}", what, shown, fix))
     repeats: dict[str, int | None] = {}
     for name, mine in prints.items() if sample is None else ():
         _, start, counts = np.unique(mine, return_index=True, return_counts=True)
@@ -206,7 +169,7 @@ def _compare(splits: dict[str, Raw], sample: int | None, findings: list[Finding]
             ]
             what = f"{repeats[name]:,} of {len(mine):,} items stand in it before"
             findings.append(
-                Finding("info", name, what, tuple(shown[:SHOWN]), "drop them if they were not repeated on purpose")
+                _finding("inputs", "info", name, what, shown, "drop them if they were not repeated on purpose")
             )
     return repeats
 
@@ -226,7 +189,7 @@ def _compare_groups(splits: dict[str, Raw], groups: Any, findings: list[Finding]
         if both := sorted(first & second, key=str):
             what = f"{len(both):,} of {len(second):,} groups of {b} are in {a} too"
             fix = "split by group: GroupSplitter(groups)"
-            findings.append(Finding("error", f"{a}, {b}", what, tuple(map(str, both[:SHOWN])), fix))
+            findings.append(_finding("groups", "error", f"{a}, {b}", what, map(str, both), fix))
 
 
 # -- targets
@@ -285,9 +248,11 @@ def _read(target: Target, count: int, split: str, findings: list[Finding]) -> _V
         return _either(values, count)
     except LayeredError as error:
         fix = str(error.fix) if error.fix is not None else "look at that item"
-        findings.append(Finding("error", split, f"the {target.name} cannot be read: {error.problem}", fix=fix))
+        findings.append(
+            _finding(target.name, "error", split, f"the {target.name} cannot be read: {error.problem}", fix=fix)
+        )
     except (TypeError, ValueError) as error:
-        findings.append(Finding("info", split, f"the {target.name} is not checked: {error}"))
+        findings.append(_finding(target.name, "info", split, f"the {target.name} is not checked: {error}"))
     return None
 
 
@@ -345,7 +310,7 @@ def _judge(
     target: Target, values: _Values, train: _Values | None, split: str, is_train: bool, findings: list[Finding]
 ) -> None:
     def say(level: str, what: str, labels: Iterable[Any] = (), fix: str = "") -> None:
-        findings.append(Finding(level, split, what, tuple(map(repr, islice(labels, SHOWN))), fix))
+        findings.append(_finding(target.name, level, split, what, map(repr, labels), fix))
 
     if values.missing and not target.has_na:
         what = (

@@ -80,6 +80,7 @@ from layered.foundation.dispatch import verb as verb
 from layered.foundation.display import (
     aligned as aligned,
     in_notebook as in_notebook,
+    is_interactive as is_interactive,
     is_quiet as is_quiet,
     is_watched as is_watched,
     short_bytes as short_bytes,
@@ -133,6 +134,14 @@ from layered.foundation.registry import (
     loader_kinds as loader_kinds,
     losses as losses,
     modules as modules,
+)
+from layered.foundation.report import (
+    Finding as Finding,
+    Report as Report,
+    Table as Table,
+    facts_html as facts_html,
+    facts_text as facts_text,
+    html_table as html_table,
 )
 from layered.foundation.seeds import (
     Tickets as Tickets,

@@ -144,6 +144,12 @@ def in_notebook() -> bool:
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
+def is_interactive() -> bool:
+    """Whether a prompt or a notebook shows the values of what is typed, so that printing them too would show them twice."""
+    ipython = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
+
+
 def is_watched() -> bool:
     """Whether somebody looks on: standard output is a terminal or a notebook's, and LAYERED_QUIET is not set."""
     return not is_quiet() and (in_notebook() or sys.stdout.isatty())

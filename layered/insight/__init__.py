@@ -1,13 +1,14 @@
-"""What a model has learned and how a run is doing: interpretation, saliency, diagnosis, profiles."""
+"""What a model has learned and how training is going: interpretation, saliency, diagnosis, profiles."""
 
 from typing import TYPE_CHECKING
 
+from layered.foundation import Finding as Finding
 from layered.foundation.faces import star as _star
 from layered.insight.confusion import (
     ClassificationInterpretation as ClassificationInterpretation,
     SegmentationInterpretation as SegmentationInterpretation,
 )
-from layered.insight.doctor import Diagnosis as Diagnosis, Finding as Finding
+from layered.insight.doctor import Diagnosis as Diagnosis
 from layered.insight.interpret import (
     Interpretation as Interpretation,
     RegressionInterpretation as RegressionInterpretation,

@@ -1,8 +1,8 @@
-"""Which classes are taken for which: of items, and of pixels."""
+"""Confusion matrices: which classes a model takes for which, for items and for pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,30 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, checked, describe, lazy, text_table
+from layered.foundation import BadValue, Report, Table, checked, describe, lazy
 from layered.inference import review, steady_loader
 from layered.insight.interpret import Interpretation
 from layered.loop import Loop
 from layered.metrics import known_targets, refuse_strange
+from layered.nn import BaseLoss
 
 plt = lazy("matplotlib.pyplot")
 sk_metrics = lazy("sklearn.metrics")
 
 Matrix = np.ndarray[Any, np.dtype[Any]]
 
-READABLE = 60  # so many classes can have names and numbers in a drawing
+READABLE = 60  # names and numbers of more classes than this would overlap in a drawing
 
 
 class ConfusionInterpretation(Interpretation):
-    """What interpretations with a confusion matrix share."""
+    """Base of the interpretations that have a confusion matrix."""
 
     def confusion_matrix(self) -> Matrix:
-        """How often each class (row) was taken for each class (column): int64 [class, class]."""
+        """How often each class (row) was predicted as each class (column): int64 [class, class]."""
         raise NotImplementedError
 
     @property
     def vocab(self) -> list[Any]:
-        """The names of the classes; their numbers where there are no names."""
+        """The names of the classes; empty if they have none."""
         vocab = getattr(self.dl, "vocab", None)
         return [] if vocab is None else list(vocab)
 
@@ -48,11 +49,14 @@ class ConfusionInterpretation(Interpretation):
         norm_dec: int = 2,
         plot_txt: bool = True,
         **figure: Any,
-    ) -> Any:
-        """Draw the confusion matrix and return its figure.
+    ) -> None:
+        """Draw the confusion matrix.
 
         Args:
-            normalize: Shares of each actual class, with `norm_dec` decimals, in place of counts.
+            normalize: Show fractions of each actual class in place of counts.
+            title: Title of the figure.
+            cmap: Name of a matplotlib colour map.
+            norm_dec: Decimals of the fractions.
             plot_txt: Write the numbers into the cells; left out, like the names, where there are more than 60
                 classes.
             figure: For matplotlib's figure: `figsize`, `dpi`.
@@ -76,11 +80,14 @@ class ConfusionInterpretation(Interpretation):
                 color = "white" if value > middle else "black"
                 ax.text(column, row, text, ha="center", va="center", color=color)
         fig.tight_layout()
-        return fig
 
     @checked
     def most_confused(self, min_val: int = 1) -> list[tuple[Any, Any, int]]:
-        """(actual, predicted, how often), most frequent first, for mistakes made at least `min_val` times."""
+        """The mistakes made at least `min_val` times, most frequent first: (actual, predicted, count).
+
+        Args:
+            min_val: Smallest count that is listed.
+        """
         rows, columns, counts = self._pairs()
         mistakes = (rows != columns) & (counts >= max(min_val, 1))
         rows, columns, counts = rows[mistakes], columns[mistakes], counts[mistakes]
@@ -89,44 +96,45 @@ class ConfusionInterpretation(Interpretation):
         return [(names[rows[i]], names[columns[i]], int(counts[i])) for i in order]
 
     def _pairs(self) -> tuple[Matrix, Matrix, Matrix]:
-        """Actual class, predicted class and count of the pairs that occur, by class."""
+        """Actual class, predicted class and count of each pair that occurs, in the order of the classes."""
         matrix = self.confusion_matrix()
         rows, columns = matrix.nonzero()
         return rows, columns, matrix[rows, columns]
 
 
 class ClassificationInterpretation(ConfusionInterpretation):
-    """Which classes are taken for which.
+    """Which classes a model takes for which.
 
-    Where an item has several labels, each label has a matrix of its own, `label_matrices`.
+    If items have several labels, there is a matrix for each label: `label_matrices`.
     """
 
     def confusion_matrix(self) -> Matrix:
-        """How many items of each class (row) were taken for each class (column): int64 [class, class].
+        """How many items of each class (row) were predicted as each class (column): int64 [class, class].
 
         Raises:
-            BadValue: Where items have several labels, several targets, or no classes.
+            BadValue: If items have several labels, several targets, or no classes.
         """
         actual, predicted, count = self._classes()
         matrix: Matrix = torch.bincount(actual * count + predicted, minlength=count * count).numpy()
         return matrix.reshape(count, count)
 
     def label_matrices(self) -> Matrix:
-        """Of items with several labels, for each label [[absent and not predicted, absent and predicted],
-        [there and not predicted, there and predicted]]: int64 [label, 2, 2].
+        """For items with several labels, a matrix for each label: int64 [label, 2, 2].
+
+        A row for items without the label and one for items with it; a column for not predicted and one for predicted.
 
         Raises:
-            BadValue: Where an item has one class.
+            BadValue: If each item has one class.
         """
         if not self._has_several_labels():
             raise BadValue("each item has one class", fix="confusion_matrix()")
-        there, said = self.targs.long(), self.decoded.long()
-        cells = torch.arange(there.shape[1]) * 4 + there * 2 + said
-        matrices: Matrix = torch.bincount(cells.flatten(), minlength=4 * there.shape[1]).numpy()
+        actual, predicted = self.targs.long(), self.decoded.long()
+        cells = torch.arange(actual.shape[1]) * 4 + actual * 2 + predicted
+        matrices: Matrix = torch.bincount(cells.flatten(), minlength=4 * actual.shape[1]).numpy()
         return matrices.reshape(-1, 2, 2)
 
     def print_classification_report(self) -> None:
-        """scikit-learn's report: precision, recall and F1 of each class or label."""
+        """Print scikit-learn's report: precision, recall and F1 of each class or label."""
         if self._has_several_labels():
             actual, predicted, count = self.targs.long(), self.decoded.long(), self.targs.shape[1]
         else:
@@ -149,23 +157,23 @@ class ClassificationInterpretation(ConfusionInterpretation):
         return both and targs.ndim == 2 and targs.shape[1] > 1 and decoded.dtype is torch.bool
 
     def _classes(self) -> tuple[Tensor, Tensor, int]:
-        """Actual and predicted classes, int64 [item] each, and how many classes there are."""
+        """Actual and predicted classes, int64 [item] each, and the number of classes."""
         targs, decoded = self.targs, self.decoded
         if self._has_several_labels():
             raise BadValue(
-                "an item has several labels, so none is taken for another",
+                "items with several labels have no confusion matrix",
                 fix="label_matrices(), print_classification_report()",
             )
         if isinstance(targs, tuple) or isinstance(decoded, tuple):
             raise BadValue(
-                "there are several targets, and a confusion matrix is of one",
+                "a confusion matrix is of one target, and there are several",
                 got=f"targets {describe(targs)}, decisions {describe(decoded)}",
                 fix="ClassificationInterpretation(learn, dl, preds[0], targs[0], decoded[0], losses)",
             )
         both = isinstance(targs, Tensor) and isinstance(decoded, Tensor)
         if not both or decoded.is_floating_point() or targs.numel() != decoded.numel():
             raise BadValue(
-                "the decisions are no classes to compare with the targets",
+                "the decisions are not classes to compare with the targets",
                 got=f"decisions {describe(decoded)}, targets {describe(targs)}",
                 expected="an index for each item in both",
                 fix="a loss_func that decodes, such as CrossEntropyLossFlat; RegressionInterpretation for numbers; "
@@ -181,10 +189,10 @@ class ClassificationInterpretation(ConfusionInterpretation):
 
 
 class SegmentationInterpretation(ConfusionInterpretation):
-    """Which pixels a model gets right and wrong; of all items only losses and counts of pixels are kept.
+    """Which pixels a model gets right and wrong; only losses and counts of pixels are kept.
 
     Attributes:
-        matrix: Int64 [class, class]: how many pixels of each class (row) were taken for each class (column).
+        matrix: int64 [class, class]: how many pixels of each class (row) were predicted as each class (column).
     """
 
     matrix: Matrix
@@ -195,54 +203,74 @@ class SegmentationInterpretation(ConfusionInterpretation):
         cls,
         learn: Loop,
         ds_idx: int = 1,
-        dl: Any = None,
+        dl: Iterable[Any] | None = None,
         act: Callable[[Any], Any] | None = None,
         keep_preds: bool = False,
         ignore_index: int | None = None,
     ) -> Self:
-        """Predict the learner's loader `ds_idx` (1 is validation, 0 training), or `dl`, once.
+        """Predict every item of a loader once.
 
         Args:
+            learn: The learner.
+            ds_idx: Which of the learner's loaders: 1 is validation, 0 training.
+            dl: Any other loader.
+            act: In place of the loss's activation; called with the model's output for each batch.
+            keep_preds: Whether to keep the predictions, if they are at most one row of numbers per item.
             ignore_index: Pixels with this target do not count; by default those that the loss ignores.
+
+        Raises:
+            EmptySource: If the loader has no batches.
+            BadValue: If the decisions are not classes of the pixels of the targets.
         """
-        dl = steady_loader(learn, ds_idx, dl)
-        loss = getattr(learn.loss_func, "func", learn.loss_func)
+        loader = steady_loader(learn, ds_idx, dl)
+        loss = learn.loss_func.func if isinstance(learn.loss_func, BaseLoss) else learn.loss_func
         ignored = getattr(loss, "ignore_index", None) if ignore_index is None else ignore_index
-        counts = PixelCounts(len(getattr(dl, "vocab", None) or ()), ignored)
-        interp = cls(learn, dl, **review(learn, dl, act=act, keep_preds=keep_preds, watch=counts.add), act=act)
+        counts = PixelCounts(len(getattr(loader, "vocab", None) or ()), ignored)
+        columns = review(learn, loader, act=act, keep_preds=keep_preds, watch=counts.add)
+        interp = cls(learn, loader, **columns, act=act)
         interp.matrix = counts.matrix()
         return interp
 
     def confusion_matrix(self) -> Matrix:
-        """How many pixels of each class (row) were taken for each class (column): int64 [class, class]."""
+        """How many pixels of each class (row) were predicted as each class (column): int64 [class, class]."""
         return self.matrix.copy()
 
     def scores(self) -> PixelScores:
-        """Accuracy, overlap and Dice of each class; prints as a table."""
+        """Accuracy, overlap and Dice of each class."""
         return PixelScores(self.matrix, self._names(len(self.matrix)))
 
 
 class PixelCounts:
-    """Counts pairs of actual and predicted class over batches of masks.
+    """Counts pairs of actual and predicted class, over batches of masks.
 
     Args:
-        classes: How many there are at least; 0 if not known.
+        classes: Least number of classes; 0 if not known.
+        ignore_index: Pixels with this target do not count; None counts all.
     """
 
     def __init__(self, classes: int, ignore_index: int | None) -> None:
         self.classes, self.ignore_index = classes, ignore_index
         self.counts: Any = 0
 
-    def add(self, preds: Any, targs: Any, decoded: Any) -> None:
-        """Count a batch: int [batch, height, width] each.
+    def add(self, preds: object, targs: object, decoded: object) -> None:
+        """Count the pixels of a batch.
+
+        Args:
+            preds: Scores [batch, class, height, width], or anything else.
+            targs: int [batch, height, width].
+            decoded: int [batch, height, width].
 
         Raises:
-            BadValue: For decisions that are no classes of the same pixels.
+            BadValue: If the decisions are not classes of the same pixels as the targets.
         """
-        both = isinstance(targs, Tensor) and isinstance(decoded, Tensor)
-        if not both or decoded.is_floating_point() or decoded.numel() != targs.numel():
+        if (
+            not isinstance(targs, Tensor)
+            or not isinstance(decoded, Tensor)
+            or decoded.is_floating_point()
+            or decoded.numel() != targs.numel()
+        ):
             raise BadValue(
-                "the decisions are no classes of the pixels of the targets",
+                "the decisions are not classes of the same pixels as the targets",
                 got=f"decisions {describe(decoded)}, targets {describe(targs)}",
                 expected="[batch, height, width] of class numbers in both",
                 fix="loss_func=CrossEntropyLossFlat(axis=1), and a model whose masks are as large as the targets",
@@ -251,26 +279,30 @@ class PixelCounts:
             scored = preds.shape[1] if isinstance(preds, Tensor) and preds.ndim == targs.ndim + 1 else 0
             self.classes = max(self.classes, scored, 2)
         known = known_targets(targs.flatten(), self.classes, self.ignore_index)
-        rows = self.classes + 2  # the last two: targets that are no class, and what is ignored
+        rows = self.classes + 2  # the last two count invalid targets, and ignored ones
         cells = known * self.classes + decoded.flatten()
         self.counts = self.counts + torch.bincount(cells, minlength=rows * self.classes).view(rows, self.classes)
 
     def matrix(self) -> Matrix:
-        """int64 [class, class]; raises BadValue if there were targets that are no class."""
+        """The counts of actual (row) and predicted (column) class: int64 [class, class].
+
+        Raises:
+            BadValue: If there were invalid targets.
+        """
         refuse_strange(self.counts[-2].sum(), self.classes)
         matrix: Matrix = self.counts[:-2].cpu().numpy()
         return matrix
 
 
-@dataclass(frozen=True)
-class PixelScores:
-    """How well each class of a confusion matrix is found; prints as a table.
+@dataclass(frozen=True, repr=False)
+class PixelScores(Report):
+    """How well each class of a confusion matrix is found.
 
     Scores are float64 [class] in [0, 1], nan for a class that does not occur.
 
     Args:
-        matrix: Int64 [class, class], actual classes as rows.
-        names: Of the classes.
+        matrix: int64 [class, class], actual classes as rows.
+        names: Names of the classes.
 
     Examples:
         >>> PixelScores(np.array([[6, 2], [0, 2]]), ["ground", "road"])
@@ -289,41 +321,45 @@ class PixelScores:
 
     @property
     def pixels(self) -> Matrix:
-        """How many pixels of each class there are."""
+        """The number of pixels of each class."""
         return self.matrix.sum(1)  # type: ignore[no-any-return]
 
     @property
     def overall(self) -> float:
-        """The share of all pixels that are right."""
+        """The fraction of all pixels that are right."""
         return float(self.matrix.trace() / max(1, self.matrix.sum()))
 
     @property
     def accuracy(self) -> Matrix:
-        """The share of the pixels of each class that was found."""
+        """The fraction of the pixels of each class that is found."""
         return _share(self.matrix.diagonal(), self.pixels)
 
     @property
     def iou(self) -> Matrix:
-        """The pixels of both masks over those of either."""
+        """Intersection over union: the pixels in both masks over those in either."""
         hits = self.matrix.diagonal()
         return _share(hits, self.pixels + self.matrix.sum(0) - hits)
 
     @property
     def dice(self) -> Matrix:
-        """Twice the pixels of both masks over the pixels of each."""
+        """Twice the pixels in both masks over the sum of the pixels in each."""
         return _share(2 * self.matrix.diagonal(), self.pixels + self.matrix.sum(0))
 
-    def __str__(self) -> str:
+    def records(self) -> list[dict[str, Any]]:
+        columns = zip(self.names, self.pixels, self.accuracy, self.iou, self.dice, strict=True)
+        return [dict(zip(("class", "pixels", "accuracy", "iou", "dice"), row, strict=True)) for row in columns]
+
+    def tables(self) -> Sequence[Table]:
         columns = self.accuracy, self.iou, self.dice
         means = [column[~np.isnan(column)].mean() if self.pixels.any() else np.nan for column in columns]
         rows = [
             (name, pixels, *(f"{score:.3f}" for score in scores))
             for name, pixels, *scores in [*zip(self.names, self.pixels, *columns, strict=True), ("mean", "", *means)]
         ]
-        lines = text_table(("class", "pixels", "accuracy", "IoU", "Dice"), rows)
-        return "\n".join([*lines, f"{100 * self.overall:.1f} % of {self.pixels.sum()} pixels are right"])
+        return [(("class", "pixels", "accuracy", "IoU", "Dice"), rows)]
 
-    __repr__ = __str__
+    def notes(self) -> Sequence[str]:
+        return [f"{100 * self.overall:.1f} % of {self.pixels.sum()} pixels are right"]
 
 
 def _share(part: Matrix, whole: Matrix) -> Matrix:

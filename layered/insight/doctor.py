@@ -1,62 +1,58 @@
-"""Questions to ask of a model before training it for long: each is a short mock fit, and nothing changes."""
+"""Checks of a model before it is trained for long: each is a short mock fit, after which everything is as it was."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader as TorchDataLoader
 
-from layered.foundation import checked, text_table, unknown_name
+from layered.data import DataLoader
+from layered.foundation import Finding, Report, Table, checked, function_name, unknown_name
 from layered.insight.profile import mock_fit, profile
 from layered.loop import Callback, CancelFitException, Loop
-from layered.nn import Hooks
+from layered.nn import BaseLoss, Hooks
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)  # those that can be zero for good
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)  # layers whose units can stay at zero for good
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The answer to one question.
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Report):
+    """What `doctor` found: a table of the checks, with advice below it; true if nothing is wrong.
 
     Args:
-        ok: Nothing is wrong.
-        seen: What was measured.
-        fix: What to try, where something is wrong.
+        findings: One for each check. `diagnosis["gradients"]` is that of one check.
     """
 
-    check: str
-    ok: bool
-    seen: str
-    fix: str = ""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """All findings; prints as a table, true if all is well."""
-
-    findings: list[Finding]
+    findings: Sequence[Finding]
 
     @property
     def ok(self) -> bool:
-        """Whether every check found nothing wrong."""
+        """Whether no check found anything wrong."""
         return all(finding.ok for finding in self.findings)
 
     def __bool__(self) -> bool:
         return self.ok
 
     def __getitem__(self, check: str) -> Finding:
-        return next(finding for finding in self.findings if finding.check == check)
+        found = {finding.check: finding for finding in self.findings}
+        if check not in found:
+            raise unknown_name("check", check, found)
+        return found[check]
 
-    def __str__(self) -> str:
+    def records(self) -> list[dict[str, Any]]:
+        return [asdict(finding) for finding in self.findings]
+
+    def tables(self) -> Sequence[Table]:
         rows = [(f.check, "fine" if f.ok else "LOOK", f.seen) for f in self.findings]
-        fixes = [f"{f.check}: {f.fix}" for f in self.findings if not f.ok]
-        return "\n".join([*text_table(("check", "is", "seen"), rows), *fixes])
+        return [(("check", "is", "seen"), rows)]
 
-    __repr__ = __str__
+    def notes(self) -> Sequence[str]:
+        return [f"{f.check}: {f.fix}" for f in self.findings if not f.ok]
 
 
 Check = Callable[[Loop], Finding]
@@ -64,17 +60,19 @@ Check = Callable[[Loop], Finding]
 
 @checked
 def doctor(learn: Loop, checks: Iterable[str | Check] | None = None) -> Diagnosis:
-    """Ask whether the first loss, the units, the gradients, the loader and the learning rate look right, and whether the
-    model can learn one batch by heart; each question is a short mock fit, after which everything is as it was.
+    """Check the first loss, the units, the gradients, the loader and the learning rate, and whether one batch can be memorised.
+
+    Each check is a short mock fit, after which everything is as it was.
 
     Args:
+        learn: The learner to examine.
         checks: Names of `CHECKS`, or functions of the learner that return a `Finding`; all of `CHECKS` if None.
 
     Returns:
         A `Diagnosis`: print it, or ask for `.ok`.
 
     Raises:
-        UnknownName: For a check that there is not.
+        UnknownName: If there is no check of that name.
 
     Examples:
         >>> from layered.testing.tiny import synth_learner
@@ -88,7 +86,7 @@ def doctor(learn: Loop, checks: Iterable[str | Check] | None = None) -> Diagnosi
     return Diagnosis([(CHECKS[check] if isinstance(check, str) else check)(learn) for check in wanted])
 
 
-def train_a_little(learn: Loop, steps: int, cb: Callback | None = None, lr: Any = None) -> list[float]:
+def train_a_little(learn: Loop, steps: int, cb: Callback | None = None, lr: float | None = None) -> list[float]:
     """The losses of the first `steps` batches of a mock fit, over as many epochs as that takes."""
     losses: list[Tensor] = []
 
@@ -103,21 +101,21 @@ def train_a_little(learn: Loop, steps: int, cb: Callback | None = None, lr: Any 
     return [float(loss) for loss in losses]
 
 
-def train_on_one_batch(learn: Loop, steps: int, lr: Any = None) -> tuple[float, float]:
-    """The first loss, and the mean of the last three, of a mock fit that sees the first batch again and again."""
+def train_on_one_batch(learn: Loop, steps: int, lr: float | None = None) -> tuple[float, float]:
+    """The first loss, and the mean of the last three, of a mock fit that sees the first batch over and over."""
     kept: list[Any] = []
 
-    def same(_: Callback) -> None:
+    def repeat(_: Callback) -> None:
         if not kept:
             kept.append((learn.xb, learn.yb))
         learn.xb, learn.yb = kept[0]
 
-    losses = train_a_little(learn, steps, Callback(before_batch=same), lr)
+    losses = train_a_little(learn, steps, Callback(before_batch=repeat), lr)
     return losses[0], sum(losses[-3:]) / 3
 
 
 def check_initial_loss(learn: Loop) -> Finding:
-    """The first loss is not much worse than that of a constant guess: equal chances for classes, the mean for numbers."""
+    """The first loss is not much worse than that of a constant guess: equal probabilities of classes, or the mean number."""
     seen: dict[str, Any] = {}
 
     def note(_: Callback) -> None:
@@ -138,15 +136,15 @@ def check_initial_loss(learn: Loop) -> Finding:
     return Finding(name, loss <= 10 * chance + 1e-3, text, fix)
 
 
-def _constant_guess(loss_func: Any, pred: Tensor, target: Tensor) -> Tensor:
-    of_classes = getattr(loss_func, "y_int", False) or not target.is_floating_point()
-    if of_classes or "logits" in f"{type(loss_func).__name__}{getattr(loss_func, '__name__', '')}".lower():
+def _constant_guess(loss_func: Callable[..., Any], pred: Tensor, target: Tensor) -> Tensor:
+    is_of_classes = not target.is_floating_point() or (isinstance(loss_func, BaseLoss) and loss_func.y_int)
+    if is_of_classes or "logits" in function_name(loss_func).lower():  # logits of 0 are equal probabilities
         return torch.zeros_like(pred)
     return torch.full_like(pred, float(target.float().mean()))
 
 
 def check_dead_units(learn: Loop) -> Finding:
-    """Fewer than half of the units behind each ReLU are zero for every item of three batches."""
+    """Fewer than half of the units after each ReLU are zero for every sample of three batches."""
     layers = {name: m for name, m in learn.model.named_modules() if isinstance(m, ACTIVATIONS)}
     alive: dict[str, Tensor] = {}
     hooks = Hooks(layers.values(), lambda module, input, output: output)
@@ -161,17 +159,15 @@ def check_dead_units(learn: Loop) -> Finding:
         train_a_little(learn, 3, Callback(after_pred=note))
     shares = {name: 1 - float(units.float().mean()) for name, units in alive.items()}
     if not shares:
-        return Finding("dead units", True, "no layer that can die")
+        return Finding("dead units", True, "no layer whose units can die")
     worst = max(shares, key=lambda name: shares[name])
     text = f"at most {100 * shares[worst]:.0f} % of a layer's units ('{worst}')"
-    fix = (
-        f"look at the biases and the initialisation in front of '{worst}', lower the learning rate, or use a leaky ReLU"
-    )
+    fix = f"check the biases and the initialisation before '{worst}', lower the learning rate, or use a leaky ReLU"
     return Finding("dead units", shares[worst] < 0.5, text, fix)
 
 
 def check_gradients(learn: Loop) -> Finding:
-    """Every trained parameter gets a gradient; none is infinite, much larger than its parameters, or next to nothing."""
+    """Every trained parameter gets a finite gradient, neither much larger than its parameters nor close to zero."""
     sizes: dict[str, tuple[float, float]] = {}  # root mean square of gradient and parameter
 
     def note(_: Callback) -> None:
@@ -198,22 +194,25 @@ def check_gradients(learn: Loop) -> Finding:
     text = f"sizes from {weights[least]:.2g} ('{least}') to {weights[largest]:.2g} ('{largest}')"
     total = math.sqrt(sum(g**2 for g, _ in sizes.values()) / sum(p**2 for _, p in sizes.values() if p) or 0.0)
     if weights[least] <= 1e-6 * weights[largest]:
-        fix = f"'{least}' hardly learns: is it used? Normalise between the layers, or use another activation"
+        fix = f"'{least}' hardly learns: check that it is used; normalise between layers, or change the activation"
         return Finding(name, False, text, fix)
-    return Finding(name, total < 1e3, text, "the gradients dwarf the parameters: scale inputs and targets, or clip")
+    return Finding(
+        name, total < 1e3, text, "the gradients dwarf the parameters: scale inputs and targets, or clip gradients"
+    )
 
 
 def check_loader(learn: Loop) -> Finding:
-    """Less than half of the time of a step is a wait for data."""
+    """Less than half of the time of a batch is spent waiting for data."""
     seen = profile(learn, n_batches=8, warm_up=2)
-    text = f"{100 * seen.share('data'):.0f} % of {seen.total * 1e3:.3g} ms a batch is a wait for data"
-    workers = getattr(learn.dls.train, "num_workers", 0)
-    fix = f"num_workers={workers or 0} now: use more; make smaller files; move transforms from items to batches"
+    text = f"{100 * seen.share('data'):.0f} % of {seen.total * 1e3:.3g} ms a batch is spent waiting for data"
+    loader = learn.dls.train
+    workers = loader.num_workers if isinstance(loader, (DataLoader, TorchDataLoader)) else 0
+    fix = f"use more than num_workers={workers}, smaller files, or batch transforms in place of item transforms"
     return Finding("loader", seen.share("data") < 0.5, text, fix)
 
 
 def check_learning_rate(learn: Loop) -> Finding:
-    """On one batch, twenty steps at the learner's rate lower the loss; where they hardly do, a larger rate does no better."""
+    """Twenty steps on one batch at the learner's rate lower the loss; if they hardly do, a larger rate does no better."""
     name, lr = "learning rate", learn.lr.stop if isinstance(learn.lr, slice) else learn.lr
     if isinstance(lr, Mapping):
         return Finding(name, True, "not checked: there are several optimizers")
@@ -231,7 +230,9 @@ def check_one_batch(learn: Loop) -> Finding:
     """A hundred steps on one batch at least halve its loss."""
     first, last = train_on_one_batch(learn, 100)
     text = f"loss {first:.3g} → {last:.3g} in 100 steps on one batch"
-    fix = "check that inputs and labels belong together, that inputs differ, that nothing is detached or frozen, and the rate"
+    fix = (
+        "check that labels match inputs, that inputs differ, that nothing is detached or frozen, and the learning rate"
+    )
     return Finding("one batch", last < 0.5 * first, text, fix)
 
 

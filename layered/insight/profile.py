@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,17 +16,20 @@ from layered.callback import put_back
 from layered.foundation import (
     BadValue,
     CannotTrain,
+    Report,
+    Table,
     checked,
     find_device,
     lazy,
-    noop,
     short_bytes,
     tensors_of,
-    text_table,
 )
 from layered.loop import Callback, CancelFitException, Checkpoint, Loop, Optimizers, iter_once, length_of
 
-plt: Any = lazy("matplotlib.pyplot")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+plt = lazy("matplotlib.pyplot")
 
 STAGES = ("data", "transfer", "forward", "loss", "backward", "step", "callbacks", "loop")
 ENDS_WITH = {  # the event that ends a stage
@@ -39,69 +42,79 @@ ENDS_WITH = {  # the event that ends a stage
 }
 
 
-@dataclass
-class Profile:
-    """What `profile` measured; prints as a table.
+@dataclass(repr=False)
+class Profile(Report):
+    """What `profile` measured: one table of times and one of memory. `to_frame()` has the times.
 
     Args:
-        seconds: Of each stage, for one batch on average.
-        memory: Bytes of parameters, buffers, gradients, the optimizer's state, a batch, the activations that the
-            backward pass needs, and on a GPU the peak of all.
-        batches: How many were measured.
+        seconds: Mean seconds per batch of each stage.
+        memory: Bytes of the parameters, buffers, gradients, optimizer state, one batch, and activations kept for the backward
+            pass; on a GPU also the peak of everything allocated.
+        batches: Number of batches measured.
+        listeners: Mean seconds per batch spent in the callbacks of each event.
     """
 
     seconds: dict[str, float]
     memory: dict[str, int]
     batches: int
-    listeners: dict[str, float] = field(default_factory=dict)  # seconds a batch in the callbacks of each event
+    listeners: dict[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
-        """Seconds a batch."""
+        """Mean seconds per batch."""
         return sum(self.seconds.values())
 
     def share(self, stage: str) -> float:
-        """What part of a batch's time goes to `stage`, in [0, 1]."""
+        """The fraction of a batch's time that `stage` takes, in [0, 1]."""
         return self.seconds[stage] / self.total
 
-    def __str__(self) -> str:
-        rows = [(stage, f"{t * 1e3:.3f}", f"{100 * self.share(stage):.1f} %") for stage, t in self.seconds.items()]
+    def records(self) -> list[dict[str, Any]]:
+        return [{"stage": stage, "seconds": t, "share": self.share(stage)} for stage, t in self.seconds.items()]
+
+    def tables(self) -> Sequence[Table]:
+        def row(name: str, seconds: float) -> tuple[str, str, str]:
+            return name, f"{seconds * 1e3:.3f}", f"{100 * seconds / self.total:.1f} %"
+
+        rows = [row(stage, seconds) for stage, seconds in self.seconds.items()]
         slow = {name: t for name, t in self.listeners.items() if t > 0.05 * self.seconds["callbacks"]}
         after = list(self.seconds).index("callbacks") + 1
-        rows[after:after] = [
-            (f"  {name}", f"{t * 1e3:.3f}", f"{100 * t / self.total:.1f} %") for name, t in slow.items()
-        ]
+        rows[after:after] = [row(f"  {name}", seconds) for name, seconds in slow.items()]
         rows.append(("total", f"{self.total * 1e3:.3f}", f"{self.batches} batches"))
-        sizes = [(what, short_bytes(size)) for what, size in self.memory.items()]
-        times = text_table(("stage", "ms a batch", "share"), rows)
-        return "\n".join([*times, "", *text_table(("memory", "size"), sizes)])
+        sizes = [(part, short_bytes(size)) for part, size in self.memory.items()]
+        return [(("stage", "ms a batch", "share"), rows), (("memory", "size"), sizes)]
 
-    __repr__ = __str__
+    def plot(self, ax: Axes | None = None) -> None:
+        """Draw the stages as bars.
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the stages as bars; returns the axes."""
+        Args:
+            ax: Where to draw; by default a new figure.
+        """
         ax = plt.subplots(figsize=(7, 3))[1] if ax is None else ax
         stages = list(self.seconds)[::-1]
         bars = ax.barh(stages, [self.seconds[s] * 1e3 for s in stages])
         ax.bar_label(bars, [f"{100 * self.share(s):.0f} %" for s in stages], padding=3)
         ax.set_xlabel("milliseconds a batch")
         ax.margins(x=0.12)
-        return ax
 
 
 @checked
 def profile(learn: Loop, n_batches: int = 20, warm_up: int = 3) -> Profile:
-    """Measure where the time and the memory of a training step go, in a mock fit; afterwards everything is as it was.
+    """Measure where the time and the memory of training go, in a mock fit after which everything is as it was.
 
-    "data" is the wait for the loader (the transforms of a batch included), "transfer" the way to the device, "step" the
-    optimizer and clearing the gradients, "loop" what is left. On a GPU each stage is waited for, so that its time is its own.
+    "data" is waiting for the loader (batch transforms included), "transfer" moving the batch to the device, "step" the
+    optimizer and clearing gradients, "loop" the rest. On a GPU, the clock waits for each stage to finish.
 
     Args:
-        n_batches: How many batches are measured, as far as an epoch has so many.
-        warm_up: How many come before, unmeasured.
+        learn: The learner to measure.
+        n_batches: Number of batches to measure; fewer if an epoch is shorter.
+        warm_up: Number of batches to run first, unmeasured.
 
     Returns:
         A `Profile`: print it, or plot it.
+
+    Raises:
+        BadValue: If there is nothing to measure.
+        CannotTrain: If the training data are a generator, which measuring would use up.
 
     Examples:
         >>> from layered.testing.tiny import synth_learner
@@ -109,7 +122,11 @@ def profile(learn: Loop, n_batches: int = 20, warm_up: int = 3) -> Profile:
         4
     """
     if n_batches < 1 or warm_up < 0:
-        raise BadValue("profile wants batches to measure", got=f"n_batches={n_batches}, warm_up={warm_up}")
+        raise BadValue(
+            "profile needs at least one batch to measure",
+            got=f"n_batches={n_batches}, warm_up={warm_up}",
+            expected="n_batches from 1, warm_up from 0",
+        )
     if iter_once(learn.dls.train):
         raise CannotTrain("profile would use up a generator", fix="train on a list or a DataLoader")
     available = length_of(learn.dls.train) or warm_up + n_batches
@@ -121,7 +138,7 @@ def profile(learn: Loop, n_batches: int = 20, warm_up: int = 3) -> Profile:
 
 @contextmanager
 def mock_fit(learn: Loop, *cbs: Callback) -> Iterator[None]:
-    """A fit inside is silent, has these callbacks too, and leaves nothing changed behind."""
+    """Context in which a fit is silent, has these callbacks too, writes no checkpoints, and leaves nothing changed."""
     with ExitStack() as stack:
         for context in (put_back(learn), learn.no_logging(), learn.no_mbar(), learn.no_bar()):
             stack.enter_context(context)
@@ -131,7 +148,7 @@ def mock_fit(learn: Loop, *cbs: Callback) -> Iterator[None]:
 
 
 class _Clock(Callback):
-    """Reads the time between the stages of each batch, and the sizes of what is in memory."""
+    """Measures the time between the stages of each batch, and the sizes of tensors in memory."""
 
     order = 1000
 
@@ -141,15 +158,14 @@ class _Clock(Callback):
         self.seconds, self.listeners = dict.fromkeys(STAGES, 0.0), defaultdict[str, float](float)
         self.memory: dict[str, int] = {}
         self.measured = 0
-        self.saved: dict[int, int] = {}  # bytes of what the backward pass needs, by address
+        self.saved: dict[int, int] = {}  # bytes of the storages that the backward pass needs, by address
         device = find_device(list(learn.model.parameters()))
         self.on_gpu = device is not None and device.type == "cuda"
-        self.wait: Callable[[], Any] = torch.cuda.synchronize if self.on_gpu else noop
         self.last = perf_counter()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """While the context lasts, the learner's batches and events are timed."""
+        """Context in which the learner's batches and events are timed: its methods are shadowed by attributes of the object."""
         learn: Any = self.learn
         emit, one_batch = learn.emit, learn.one_batch
 
@@ -158,7 +174,7 @@ class _Clock(Callback):
             emit(name)
             self.listeners[name] += self.mark("callbacks")
 
-        def timed_batch(i: int, b: Any) -> None:
+        def timed_batch(i: int, b: object) -> None:
             self.mark("data")
             one_batch(i, b)
             self.mark("loop")
@@ -173,19 +189,20 @@ class _Clock(Callback):
             del learn.emit, learn.one_batch
 
     def note_saved(self, tensor: Tensor) -> Tensor:
-        """Count what autograd keeps of the first batch."""
+        """Count what autograd keeps for the first batch."""
         if not self.memory:
             storage = tensor.untyped_storage()
             self.saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     def mark(self, stage: str) -> float:
-        """The time since the last mark belongs to `stage`."""
-        self.wait()
+        """Add the time since the last mark to `stage`, and return it."""
+        if self.on_gpu:  # kernels run asynchronously: without waiting, their time would fall into a later stage
+            torch.cuda.synchronize()
         now = perf_counter()
         spent = now - self.last
         self.seconds[stage] += spent
-        self.last = perf_counter()
+        self.last = perf_counter()  # read anew, so that the bookkeeping above is in no stage
         return spent
 
     def after_step(self) -> None:
@@ -215,7 +232,7 @@ class _Clock(Callback):
         raise CancelFitException
 
     def result(self) -> Profile:
-        """What was seen, for one batch."""
+        """The means over the measured batches."""
         count = self.measured
         if self.on_gpu:
             self.memory["peak"] = torch.cuda.max_memory_allocated()
@@ -224,5 +241,5 @@ class _Clock(Callback):
         return Profile({s: t / count for s, t in self.seconds.items()}, self.memory, self.measured, listeners)
 
 
-def _bytes(tensors: Any) -> int:
+def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)

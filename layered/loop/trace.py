@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
-from layered.foundation import aligned, describe, tensors_of
+from layered.foundation import Report, Table, describe, tensors_of
 from layered.loop.events import Event, event_names
 from layered.loop.listeners import Handler, Listener
 from layered.loop.state import AbstractLoop, State
@@ -30,7 +30,7 @@ class Change:
     count: int = 1
 
 
-class Trace:
+class Trace(Report):
     """The changes of a learner while `with learn.trace() as trace:` runs: print it, iterate over it, or take `rows`.
 
     Seen are attributes of the learner that are set, its tensors that are written in place, hyper-parameters (`opt.lr`), the
@@ -90,9 +90,12 @@ class Trace:
     def __len__(self) -> int:
         return len(self._changes)
 
-    def __repr__(self) -> str:
+    def records(self) -> list[dict[str, Any]]:
+        return [asdict(change) for change in self.rows]
+
+    def tables(self) -> Sequence[Table]:
         rows = [(c.event, c.writer, c.name, c.old, c.new, c.count) for c in self.rows]
-        return "\n".join(aligned([("event", "who", "what", "old", "new", "times"), *rows]))
+        return [(("event", "who", "what", "old", "new", "times"), rows)]
 
 
 _UNSET: tuple[Any, Any] = (None, None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation import lazy, leaves, plain_tree, short_count, tensors_of, text_table
+from layered.foundation import Report, Table, lazy, leaves, plain_tree, short_count, tensors_of
 from layered.nn.hooks import Hook, undisturbed
 
 flop_counter: Any = lazy("torch.utils.flop_counter")
@@ -29,8 +29,8 @@ class Row:
     group: int | None  # the parameter group that its parameters are in; None without
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Report):
     """What `module_summary` found; prints as a table.
 
     Args:
@@ -50,27 +50,31 @@ class Summary:
         """Floating-point operations of the forward pass of this batch, as far as they are counted."""
         return sum(row.flops for row in self.rows)
 
-    def __str__(self) -> str:
-        table: list[tuple[str, ...]] = [("Layer (type)", "Output shape", "Param #", "Trainable", "FLOPs", "Group")]
+    def records(self) -> list[dict[str, Any]]:
+        return [asdict(row) for row in self.rows]
+
+    def heading(self) -> str:
+        return f"{self.model} (input shape: {', '.join(map(_size, self.input_shapes))})"
+
+    def tables(self) -> Sequence[Table]:
+        table: list[tuple[str, ...]] = []
         for row in self.rows:
             counted = ("", "") if row.trainable is None else (f"{row.params:,}", str(row.trainable))
             layer = f"{row.name} ({row.kind})" if row.name else row.kind
             cost = short_count(row.flops) if row.flops else ""
             group = "" if row.group is None else str(row.group)
             table.append((layer, ", ".join(map(_size, row.shapes)), *counted, cost, group))
+        header = ("Layer (type)", "Output shape", "Param #", "Trainable", "FLOPs", "Group")
         width = 6 if self.num_groups else 5
-        return "\n".join(
-            [
-                f"{self.model} (input shape: {', '.join(map(_size, self.input_shapes))})",
-                *text_table(table[0][:width], [line[:width] for line in table[1:]]),
-                f"Total params:         {self.total_params:,}",
-                f"Trainable params:     {self.trainable_params:,}",
-                f"Non-trainable params: {self.total_params - self.trainable_params:,}",
-                f"Forward FLOPs:        {short_count(self.total_flops)}",
-            ]
-        )
+        return [(header[:width], [line[:width] for line in table])]
 
-    __repr__ = __str__
+    def notes(self) -> Sequence[str]:
+        return [
+            f"Total params:         {self.total_params:,}",
+            f"Trainable params:     {self.trainable_params:,}",
+            f"Non-trainable params: {self.total_params - self.trainable_params:,}",
+            f"Forward FLOPs:        {short_count(self.total_flops)}",
+        ]
 
 
 def module_summary(model: nn.Module, *xb: Any, groups: Sequence[Sequence[Tensor]] = (), **named: Any) -> Summary:

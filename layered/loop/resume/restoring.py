@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from layered.files import exactly, read_archive, unpack
-from layered.foundation import BadFile, CannotRestore, listify, rank_and_world, text_table
+from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
 from layered.loop.listeners import Listener
@@ -49,7 +49,7 @@ class Resume:
         return f"Resume({str(self.place)!r}, allow={list(self.allow)})"
 
 
-class Restored:
+class Restored(Report):
     """What was restored of a checkpoint, and how: `learn.restored` after a fit has gone on.
 
     Args:
@@ -63,9 +63,15 @@ class Restored:
         self.file, self.where, self.rows = saved.file, saved.where, rows
         self.epoch_and_batch = saved.epoch, saved.batch
 
-    def __repr__(self) -> str:
-        told = [(part, "yes" if done else "no", how) for part, done, how in self.rows]
-        return "\n".join([f"going on from {self.file}: {self.where}", *text_table(["part", "restored", "how"], told)])
+    def records(self) -> list[dict[str, Any]]:
+        return [{"part": part, "restored": done, "how": how} for part, done, how in self.rows]
+
+    def heading(self) -> str:
+        return f"going on from {self.file}: {self.where}"
+
+    def tables(self) -> Sequence[Table]:
+        rows = [(part, "yes" if done else "no", how) for part, done, how in self.rows]
+        return [(("part", "restored", "how"), rows)]
 
 
 class Saved:
