@@ -1,4 +1,4 @@
-"""Where in an image a model sees what it says: class activation maps from gradients."""
+"""Where in an image a model finds evidence for a class: class activation maps from gradients."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layered.data import DataLoaders, TfmdDL
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -37,27 +38,29 @@ def grad_cam(
     target: Target = None,
     upsample: bool = False,
 ) -> Tensor:
-    """How much each place of an image speaks for a class: Grad-CAM, ReLU(Σ_c w_c A_c), divided by its maximum.
+    """How much each place of an image counts in favour of a class: Grad-CAM, ReLU(Σ_c w_c A_c), divided by its maximum.
 
-    A is the map of features [channel, height, width] that `layer` puts out for the image, w_c the mean over the map of the
-    gradient of the class's score (before softmax) with respect to channel c. A map of zeros: nothing speaks for the class.
+    A is the feature map [channel, height, width] that `layer` gives for the image, and w_c the mean over the map of the
+    gradient of the class's score (before softmax) with respect to channel c. In a map of zeros, nothing counts in favour.
 
-    The model runs in evaluation mode; modes, gradients, hooks, buffers and random generators are as before after it.
+    The model runs in evaluation mode; modes, gradients, hooks, buffers and random generators are restored.
 
     Args:
-        x: Float [batch, channel, height, width], as the model sees it, normalised.
-        layer: A module of the model, or its name; by default the last one that puts out a map of more than one place.
-        target: The class: its number, one number for each image, or with a learner its label; by default that with
-            the largest score, of each image its own. A single output is its own class.
-        upsample: As large as the image, bilinear, in place of the size of the map.
+        learn_or_model: A learner, or a model alone.
+        x: float [batch, channel, height, width], normalised, as the model gets it.
+        layer: A module of the model, or its name; by default the last whose output is a feature map of more than one place.
+        target: The class: its number, one number for each image, or with a learner its label; by default the class with the
+            largest score, separately for each image. A single output is its own class.
+        upsample: Resize the map to the size of the image, bilinearly.
 
     Returns:
-        Float [batch, height, width] in [0, 1], on the model's device.
+        float [batch, height, width] in [0, 1], on the model's device.
 
     Raises:
-        BadValue: Where there is no such map, as in a vision transformer, or no scores [batch, class].
+        BadValue: If there is no feature map, as in a vision transformer, or the scores are not [batch, class].
+        UnknownName: If the model has no such layer, or the data no such label.
 
-    Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2
+    Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2.
 
     Examples:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
@@ -73,7 +76,7 @@ def grad_cam(
             scores = _class_scores(model(x))
         if not features or not isinstance(features[-1], Tensor) or features[-1].ndim != 4:
             raise BadValue(
-                "the layer puts out no map of features",
+                "the output of the layer is not a feature map",
                 got=describe(features[-1]) if features else "nothing: the model does not use it",
                 expected="[batch, channel, height, width]",
                 fix="a layer of the convolutional part",
@@ -93,7 +96,7 @@ def grad_cam(
 
 @contextmanager
 def _not_compiled(model: nn.Module) -> Iterator[None]:
-    """Inside, the model runs as it is written: compiled code does not hear hooks."""
+    """Context in which the model runs uncompiled, because compiled code does not call hooks."""
     compiled, model._compiled_call_impl = model._compiled_call_impl, None
     try:
         yield
@@ -103,16 +106,17 @@ def _not_compiled(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _cut_at(module: nn.Module) -> Iterator[list[Any]]:
-    """Inside, what `module` puts out starts a new graph: only what comes after it is recorded. The list gets the outputs."""
+    """Context in which the output of `module` starts a new graph, so that only later layers are recorded; yields its outputs."""
     outputs: list[Any] = []
 
-    def start(_: nn.Module, inputs: Any, output: Any) -> Any:
+    def start(_: nn.Module, inputs: object, output: object) -> Tensor | None:
         if not isinstance(output, Tensor):
             outputs.append(output)
             return None
-        outputs.append(output.detach().requires_grad_())
+        cut = output.detach().requires_grad_()
+        outputs.append(cut)
         torch.set_grad_enabled(True)  # until the end of `undisturbed`
-        return outputs[-1].clone()  # which later layers may change in place
+        return cut.clone()  # a copy, because later layers may change their input in place
 
     hook = module.register_forward_hook(start)
     try:
@@ -122,7 +126,7 @@ def _cut_at(module: nn.Module) -> Iterator[list[Any]]:
 
 
 def last_map(model: nn.Module, x: Tensor) -> nn.Module:
-    """The last module, in the order they end, that puts out a map of features with more than one place.
+    """The last module to finish whose output is a feature map of more than one place.
 
     Raises:
         BadValue: If there is none, or if the model goes on with tokens [batch, token, channel] after it.
@@ -147,16 +151,19 @@ def last_map(model: nn.Module, x: Tensor) -> nn.Module:
             tokens = shape
     if last is None or tokens is not None:
         raise BadValue(
-            f"{type(model).__name__} has no map of features to look at",
-            got=f"tokens {list(tokens)}, as vision transformers have them" if tokens else "no output with four axes",
+            f"{type(model).__name__} has no feature map",
+            got=f"tokens {list(tokens)}, as in a vision transformer" if tokens else "no output with four axes",
             expected="a convolutional model: [batch, channel, height, width] until it is pooled",
-            fix="layer=…, a module that puts out a map, if there is one",
+            fix="layer=…, a module whose output is a feature map, if there is one",
         )
     return last
 
 
 def channels_first(maps: Tensor, x: Tensor) -> Tensor:
-    """Maps of features as [batch, channel, height, width]: height and width are the neighbours shaped most like image `x`."""
+    """Feature maps as [batch, channel, height, width], also of a model that works channels last.
+
+    Height and width are the adjacent axes whose ratio is closest to that of image `x`.
+    """
     return maps.movedim(-1, 1) if _is_channels_last(maps.shape, x) else maps
 
 
@@ -170,10 +177,10 @@ def _place_axes_sizes(shape: torch.Size, x: Tensor) -> tuple[int, int]:
     return (shape[1], shape[2]) if _is_channels_last(shape, x) else (shape[2], shape[3])
 
 
-def _images(x: Any, model: nn.Module) -> Tensor:
+def _images(x: object, model: nn.Module) -> Tensor:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim != 4 or not x.numel():
         raise BadValue(
-            "grad_cam takes a batch of images as the model sees it",
+            "grad_cam takes a batch of images as the model gets it",
             got=describe(x),
             expected="float [batch, channel, height, width]",
             fix="x[None] for a single image; show_grad_cam(learn, item) for a path or an image",
@@ -195,28 +202,28 @@ def _named_module(model: nn.Module, layer: nn.Module | str) -> nn.Module:
     return layer
 
 
-def _class_scores(output: Any) -> Tensor:
+def _class_scores(output: object) -> Tensor:
     scores = scores_of(output)
     if isinstance(scores, Tensor) and scores.ndim == 1:
         scores = scores[:, None]
     if not isinstance(scores, Tensor) or scores.ndim != 2:
         raise BadValue(
-            "grad_cam needs a model that gives an image one score for each class",
+            "grad_cam needs a model with one score for each class of an image",
             got=f"an output {describe(output)}",
             expected="[batch, class]",
         )
     return scores
 
 
-def _class_indices(target: Target, scores: Tensor, learn: Any) -> Tensor:
+def _class_indices(target: Target, scores: Tensor, learn: Loop | nn.Module) -> Tensor:
     """The class of each image: int64 [batch]."""
     count = scores.shape[1]
     if target is None:
         return scores.argmax(1)
     if isinstance(target, str):
-        vocab = [str(label) for label in getattr(getattr(learn, "dls", None), "vocab", None) or ()]
+        vocab = [str(label) for label in _vocab(learn) or ()]
         if not vocab:
-            raise BadValue("the classes have no names here", got=target, fix="target=… the number of the class")
+            raise BadValue("the names of the classes are not known", got=target, fix="target=… the number of the class")
         if target not in vocab:
             raise unknown_name("class", target, vocab)
         target = vocab.index(target)
@@ -229,15 +236,20 @@ def _class_indices(target: Target, scores: Tensor, learn: Any) -> Tensor:
         raise BadValue(
             "target is the number of a class, or one for each image",
             got=target,
-            expected=f"whole numbers from 0 to {count - 1}, one or {len(scores)} of them",
+            expected=f"1 or {len(scores)} whole numbers from 0 to {count - 1}",
         )
     return plain(classes).long().flatten().expand(len(scores))  # type: ignore[no-any-return]
+
+
+def _vocab(learn: Loop | nn.Module) -> Sequence[object] | None:
+    """The names of the classes, from the learner's loaders, if they have any."""
+    return getattr(learn.dls, "vocab", None) if isinstance(learn, Loop) else None
 
 
 @checked
 def show_grad_cam(
     learn: Loop,
-    items: Any,
+    items: object,
     layer: nn.Module | str | None = None,
     target: Target = None,
     alpha: float = 0.8,
@@ -246,24 +258,27 @@ def show_grad_cam(
     nrows: int | None = None,
     ncols: int | None = None,
     figsize: tuple[float, float] | None = None,
-) -> Sequence[Any]:
-    """Draw images, and over each what `grad_cam` says of it; the title is the class, and its probability.
+) -> None:
+    """Draw images with the map of `grad_cam` over each; the title is the class and its probability.
 
     Args:
-        items: What `predict` takes: a path, an image, bytes; or a list of such.
+        learn: The learner.
+        items: What `predict` takes: a path, an image or bytes; or a list of these.
         layer: As for `grad_cam`.
         target: As for `grad_cam`.
-        alpha: How much the map covers the image where it is 1; where it is 0 the image is as it is.
-
-    Returns:
-        The axes.
+        alpha: Opacity of the map where it is 1; where it is 0, it is transparent.
+        cmap: Name of a matplotlib colour map.
+        ctxs: Axes to draw on, one for each item; by default those of a new figure.
+        nrows: Rows of the new figure.
+        ncols: Columns of the new figure.
+        figsize: Width and height of the new figure, in inches.
 
     Raises:
-        CannotTrain: For loaders that do not know how an item becomes a batch.
+        CannotTrain: If the loaders do not know how an item becomes a batch.
     """
-    if not hasattr(learn.dls, "test_dl") or not hasattr(learn.dls.train, "decode_batch"):
+    if not isinstance(learn.dls, DataLoaders) or not isinstance(learn.dls.train, TfmdDL):
         raise CannotTrain(
-            "these loaders do not say how an item becomes a batch",
+            "these loaders do not know how an item becomes a batch",
             got=f"loaders of type {type(learn.dls.train).__name__}",
             fix="build the loaders with a DataBlock, or use grad_cam(model, x)",
         )
@@ -278,9 +293,8 @@ def show_grad_cam(
         scores, shares = _class_scores(output), _class_scores(activation_of(learn)(output))
     classes = _class_indices(target, scores, learn)
     ctxs = ctxs or get_grid(len(items), nrows, ncols, figsize)
-    vocab = getattr(learn.dls, "vocab", None)
+    vocab = _vocab(learn)
     for image, cam, i, row, ctx in zip(images, maps, classes.tolist(), shares, ctxs, strict=True):
         name = vocab[i] if vocab is not None and len(vocab) == scores.shape[1] else i
         show_image(image[0], ctx=ctx)
         show_image(cam, ctx=ctx, title=f"{name} {float(row[i]):.2f}", alpha=alpha * cam, cmap=cmap, vmin=0, vmax=1)
-    return ctxs

@@ -254,7 +254,7 @@ def test_several_targets_come_as_tuples_and_are_all_named(pictures):
     assert title.startswith(f"{learn.dls.vocab[int(interp.targs[0][0])]}, {interp.targs[1][0]:.4g}\n")
     interp.plot_top_losses(1)
     plt.close("all")
-    with pytest.raises(BadValue, match="several targets"):
+    with pytest.raises(BadValue, match="one target, and there are several"):
         interp.confusion_matrix()
 
 
@@ -277,7 +277,8 @@ def test_residuals_are_predictions_minus_targets():
     learn.loss_func = lambda pred, y, reduction="mean": F.mse_loss(pred[:, 0], y, reduction=reduction)
     interp = RegressionInterpretation.from_learner(learn)
     assert_close(interp.residuals, (learn.model(X)[:, 0] - X.sum(1)).detach()[:, None])
-    fig = interp.plot_residuals()
+    interp.plot_residuals()
+    fig = plt.gcf()
     assert_close(fig.axes[0].collections[0].get_offsets()[:, 0].data, X.sum(1).numpy(), check_dtype=False)
     assert f"mean {interp.residuals.mean():.3g}" in fig.axes[1].get_title()
     plt.close("all")

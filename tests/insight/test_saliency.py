@@ -162,7 +162,7 @@ def test_the_map_lies_on_the_object():
 def test_models_without_a_map_are_named():
     with pytest.raises(BadValue, match=r"tokens \[1, 5, 768\]"):
         grad_cam(vit_b_32(image_size=64), torch.rand(1, 3, 64, 64))
-    with pytest.raises(BadValue, match="no map of features"):
+    with pytest.raises(BadValue, match="has no feature map"):
         grad_cam(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), torch.rand(2, 3, 1, 1))
     with pytest.raises(BadValue, match="one score for each class"):
         grad_cam(nn.Conv2d(3, 2, 1), X)
@@ -180,7 +180,7 @@ def test_layers_and_classes_that_do_not_exist_are_named():
         grad_cam(model, X, "0.3")
     with pytest.raises(BadArgument, match="layer is a module"):
         grad_cam(model, X, nn.Conv2d(3, 8, 3))
-    with pytest.raises(BadValue, match="puts out no map"):
+    with pytest.raises(BadValue, match="is not a feature map"):
         grad_cam(model, X, "4")
     for target in (5, -1, 1.5, [0, 1]):
         with pytest.raises(BadValue, match="from 0 to 4"):
@@ -195,12 +195,14 @@ def test_a_learner_knows_the_labels_and_draws_the_map_over_the_image(learn, dls)
     assert_close(learn.grad_cam(batch, target="red"), grad_cam(learn.model, batch, target=2))
     with pytest.raises(UnknownName, match="did you mean 'green'"):
         learn.grad_cam(batch, target="gren")
-    axes = learn.show_grad_cam(items)
+    learn.show_grad_cam(items)
+    axes = plt.gcf().axes[: len(items)]
     preds = learn.get_preds(dl=dls.test_dl(items))[0]
     assert [ax.get_title() for ax in axes] == [f"{dls.vocab[int(row.argmax())]} {row.max():.2f}" for row in preds]
     shown = np.stack([ax.images[1].get_array() for ax in axes])
     assert_close(torch.tensor(shown), learn.grad_cam(batch, upsample=True))
-    (ax,) = show_grad_cam(learn, items[0], target="blue")
+    show_grad_cam(learn, items[0], target="blue")
+    (ax,) = plt.gcf().axes
     assert ax.get_title() == f"blue {preds[0, 0]:.2f}"
     plt.close("all")
 

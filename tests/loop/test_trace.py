@@ -52,7 +52,7 @@ def test_a_trace_names_event_writer_attribute_and_how_often():
     assert found(trace, writer="the loop", name="weights", event="after_step")
     assert found(trace, writer="TrainEvalCallback", name="model.training", event="before_validate")[0].new == "False"
     assert not found(trace, writer="Recorder", name="loss")
-    assert len(str(trace).splitlines()) == len(trace) + 1
+    assert len(str(trace).splitlines()) == len(trace) + 4
 
 
 def test_without_changes_there_are_no_rows():
