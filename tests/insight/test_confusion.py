@@ -89,7 +89,8 @@ def test_classes_that_are_never_seen_or_never_predicted_have_their_place():
     assert (interp.confusion_matrix() == confusion_matrix([0, 2, 2], [2, 2, 0], labels=range(4))).all()
     assert interp.most_confused() == [(3, 7, 1), (7, 3, 1)]
     assert interp.most_confused(2) == []
-    labels = [t.get_text() for t in interp.plot_confusion_matrix().axes[0].get_xticklabels()]
+    interp.plot_confusion_matrix()
+    labels = [t.get_text() for t in plt.gcf().axes[0].get_xticklabels()]
     assert labels == ["3", "5", "7", "9"]
     plt.close("all")
 
