@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ class SkipItemException(Exception):
 MadeBatch = tuple[Any, TicketBatch, list[str]]  # a collated batch, the plan of what is in it, the items left out
 
 
-class BatchMaker:
-    """Makes batches: `create_item` → `after_item` for each item, then `before_batch` → `create_batch` → `retain`.
+class Stages:
+    """The stages of making a batch: `create_item` → `after_item` for each item, then `before_batch` → `create_batch` → `retain`.
 
     `do_item` and `do_batch` are these two halves. Any of them can be overridden, given or assigned.
     """
@@ -80,8 +81,8 @@ class BatchMaker:
         except (SkipItemException, LayeredError):
             raise
         except Exception as error:
-            raise failed(error, f"making {self._name_of(i)}") from error
-        return self._transformed(item, i)
+            raise failed(error, f"making {self.item_name(i)}") from error
+        return self.transformed(item, i)
 
     def do_batch(self, samples: Any) -> Any:
         """One batch of samples; of an item, where items are batches already."""
@@ -119,80 +120,20 @@ class BatchMaker:
                 continue
             yield item
 
-    # -- one batch of a plan
-
-    def make_batch(self, plan: TicketBatch) -> MadeBatch:
-        """A collated batch (None if nothing is left of it), the plan of what is in it, and the items left out."""
-        items = plan.listed()
-        samples, kept, bad = self._samples(plan, items)
-        plan = plan.only(kept)
-        if not samples:
-            return None, plan, bad
-        foreign = is_foreign(self.before_batch) or is_foreign(self.create_batch) or is_foreign(self.retain)
-        try:
-            with batch_tickets(plan, 1, foreign):
-                return self.do_batch(samples[0] if self.prebatched else samples), plan, bad
-        except Exception as error:
-            rows = kept[:3]
-            if isinstance(error, MixedSizes) and error.rows:
-                rows = [kept[row] for row in error.rows]
-            names = " and ".join(self._name_of(items[row]) for row in rows)
-            raise failed(error, f"collating {names}{' and others' if len(kept) > len(rows) > 2 else ''}") from error
-
-    def _samples(self, plan: TicketBatch, items: list[Any]) -> tuple[list[Any], list[int], list[str]]:
-        """The samples of a batch, each drawn under its ticket; the rows they stand in; and the items left out."""
-        samples, kept, bad = [], [], []
-        foreign, fetched = self._items_are_foreign, self._fetch(plan, items)
-        with seeded(plan.batch_key) if foreign else nullcontext():
-            for row, (i, key) in enumerate(zip(items, plan.keys.tolist(), strict=True)):
-                if foreign:
-                    reseed(key)
-                try:
-                    with drawing(Tickets(key)):
-                        samples.append(self.do_item(i) if fetched is None else self._transformed(fetched[row], i))
-                    kept.append(row)
-                except SkipItemException:
-                    continue
-                except Exception as error:
-                    if self.on_bad != "skip":
-                        raise
-                    bad.append(_in_a_line(error))
-        return samples, kept, bad
-
-    def _fetch(self, plan: TicketBatch, items: list[Any]) -> list[Any] | None:
-        """The items in one call, of a data set that offers it (`__getitems__`); what it draws depends on the batch.
-
-        None without that, and where it fails: then they are made one by one, for an error that names the item.
-        """
-        fetch = as_dataset(self.dataset).fetch
-        if fetch is None or not (self.indexed and self._all_default("create_item", "do_item")):
-            return None
-        with batch_tickets(plan, 0, True):
-            try:
-                return list(fetch(items))
-            except Exception:
-                return None
-
-    def _transformed(self, item: Any, i: Any) -> Any:
+    def transformed(self, item: Any, i: Any) -> Any:
+        """Item `i` after `after_item`; a failure names it."""
         try:
             return self.after_item(item)
         except SkipItemException:
             raise
         except Exception as error:
-            raise failed(error, f"transforming {self._name_of(i)}") from error
+            raise failed(error, f"transforming {self.item_name(i)}") from error
 
-    def _name_of(self, i: Any) -> str:
+    def item_name(self, i: Any) -> str:
+        """Item `i` in a message."""
         return as_dataset(self.dataset).describe_item(i) if self.indexed else describe(i)
 
-    @property
-    def _items_are_foreign(self) -> bool:
-        """Whether making an item runs code that is not ours, and may draw from a global generator."""
-        dataset = self.dataset
-        plain = isinstance(dataset, (np.ndarray, Tensor, TensorDataset)) or dataset is None
-        stages = (self.create_item, self.after_item, self.do_item)
-        return (not plain and is_foreign(dataset)) or any(map(is_foreign, stages))
-
-    def _all_default(self, *stages: str) -> bool:
+    def all_default(self, *stages: str) -> bool:
         """Whether all these stages are as they were first defined, or pipelines without steps."""
         return all(map(self._is_default, stages))
 
@@ -201,7 +142,94 @@ class BatchMaker:
         if isinstance(stage, Pipeline):
             return len(stage) == 0
         first = next(vars(kind)[name] for kind in reversed(type(self).__mro__) if name in vars(kind))
-        return getattr(stage, "__func__", None) is first
+        return isinstance(stage, MethodType) and stage.__func__ is first
+
+
+class BatchMaker:
+    """Makes the batches of a plan by the stages of a loader, in this process or in a worker.
+
+    Args:
+        stages: The loader, or a copy of it over another data set or for a worker.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        self.stages = stages
+
+    def make(self, plan: TicketBatch) -> MadeBatch:
+        """A collated batch (None if nothing is left of it), the plan of what is in it, and the items left out."""
+        stages, items = self.stages, plan.listed()
+        samples, kept, bad = self._samples(plan, items)
+        plan = plan.only(kept)
+        if not samples:
+            return None, plan, bad
+        foreign = any(map(is_foreign, (stages.before_batch, stages.create_batch, stages.retain)))
+        try:
+            with batch_tickets(plan, 1, foreign):
+                return stages.do_batch(samples[0] if stages.prebatched else samples), plan, bad
+        except Exception as error:
+            rows = kept[:3]
+            if isinstance(error, MixedSizes) and error.rows:
+                rows = [kept[row] for row in error.rows]
+            names = " and ".join(stages.item_name(items[row]) for row in rows)
+            raise failed(error, f"collating {names}{' and others' if len(kept) > len(rows) > 2 else ''}") from error
+
+    def make_one(self) -> Any:
+        """A batch of item 0 alone, for a prediction. No generator is seeded, so threads may predict at the same time."""
+        stages = self.stages
+        if not stages.all_default("create_batches"):
+            return next(iter(stages.create_batches([0])))
+        fetch = self._fetch
+        sample = stages.do_item(0) if fetch is None else stages.transformed(fetch([0])[0], 0)
+        return stages.do_batch(sample if stages.prebatched else [sample])
+
+    def _samples(self, plan: TicketBatch, items: list[Any]) -> tuple[list[Any], list[int], list[str]]:
+        """The samples of a batch, each drawn under its ticket; the rows they stand in; and the items left out."""
+        samples, kept, bad = [], [], []
+        stages, foreign = self.stages, self._items_are_foreign
+        fetched = self._fetched(plan, items)
+        with seeded(plan.batch_key) if foreign else nullcontext():
+            for row, (i, key) in enumerate(zip(items, plan.keys.tolist(), strict=True)):
+                if foreign:
+                    reseed(key)
+                try:
+                    with drawing(Tickets(key)):
+                        samples.append(stages.do_item(i) if fetched is None else stages.transformed(fetched[row], i))
+                    kept.append(row)
+                except SkipItemException:
+                    continue
+                except Exception as error:
+                    if stages.on_bad != "skip":
+                        raise
+                    bad.append(_in_a_line(error))
+        return samples, kept, bad
+
+    @property
+    def _fetch(self) -> Callable[[list[Any]], list[Any]] | None:
+        """What makes several items in one call, unless a stage makes items in its own way."""
+        fetch = as_dataset(self.stages.dataset).fetch if self.stages.indexed else None
+        return fetch if fetch is not None and self.stages.all_default("create_item", "do_item") else None
+
+    def _fetched(self, plan: TicketBatch, items: list[Any]) -> list[Any] | None:
+        """The items in one call, if the data set offers that (`__getitems__`); what it draws depends on the batch.
+
+        None without that, and where it fails: the items are then made one by one, for an error that names the item.
+        """
+        fetch = self._fetch
+        if fetch is None:
+            return None
+        with batch_tickets(plan, 0, True):
+            try:
+                return list(fetch(items))
+            except Exception:
+                return None
+
+    @property
+    def _items_are_foreign(self) -> bool:
+        """Whether making an item runs code from outside this library, which may draw from a global generator."""
+        stages, dataset = self.stages, self.stages.dataset
+        is_plain = isinstance(dataset, (np.ndarray, Tensor, TensorDataset)) or dataset is None
+        makers = (stages.create_item, stages.after_item, stages.do_item)
+        return (not is_plain and is_foreign(dataset)) or any(map(is_foreign, makers))
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from layered.data.adapters import DatasetBase, ForeignLoader, Loader, as_dataset, length_of
-from layered.data.batch_maker import BatchMaker, MadeBatch, SkipItemException, batch_tickets
+from layered.data.batch_maker import BatchMaker, MadeBatch, SkipItemException, Stages, batch_tickets
 from layered.data.in_memory import row_numbers, row_taker, take_rows
-from layered.data.passes import Passes
+from layered.data.position import Position
 from layered.data.samplers import (
     Chooser,
     EpochKey,
@@ -64,7 +64,7 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-class DataLoader(BatchMaker, Passes):
+class DataLoader(Stages):
     """Batches of `dataset`, an epoch each time it is iterated over.
 
     num_workers processes that make batches; 0 makes them here. (Rows of tensors in memory are always taken here. The items
@@ -129,14 +129,14 @@ class DataLoader(BatchMaker, Passes):
         self.num_workers, self.pin_memory, self.timeout = num_workers, pin_memory, timeout
         self.persistent_workers, self.multiprocessing_context = persistent_workers, multiprocessing_context
         self.device = None if device is None else torch.device(device)
-        self.seed, self.shuffle_buffer, self.share = seed, shuffle_buffer, share
+        self.shuffle_buffer, self.share = shuffle_buffer, share
+        self.position = Position(seed)
         self._use(dataset, n, indexed, weights)
         for name, function in stages.items():
             setattr(self, name, function)
         self.workers_by_default = False
         self._workers = Workers()
         self._stream: Stream | None = None  # what `dataset` is, if it is one and was iterated over
-        self._from_the_start()
 
     def _use(self, dataset: Any, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
         """Make batches of this data set from now on."""
@@ -200,6 +200,56 @@ class DataLoader(BatchMaker, Passes):
         generator = getattr(self.dataset, "generator", None)
         return [generator] if isinstance(generator, torch.Generator) else []
 
+    # -- where it stands
+
+    @property
+    def seed(self) -> int | None:
+        """What all passes draw with; None: `torch.initial_seed()`, read when a pass starts."""
+        return self.position.seed
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        self.position.seed = seed
+
+    @property
+    def present(self) -> TicketBatch | None:
+        """The plan of the batch taken last: which items are in it."""
+        return self.position.present
+
+    def set_epoch(self, epoch: int, purpose: str = "train") -> None:
+        """Fix what the next pass draws with: the same epoch and purpose give the same batches."""
+        self.position.set_epoch(epoch, purpose)
+
+    def randomize(self) -> None:
+        """Move on to the next epoch's order and draws, without a pass."""
+        self.set_epoch(self.position.next_pass().epoch + 1, self.position.purpose)
+
+    @contextmanager
+    def peeking(self) -> Iterator[Self]:
+        """Passes made inside look at the data without moving anything on: the next epoch is as if they had not been."""
+        kept, self.position = self.position, self.position.peek()
+        try:
+            yield self
+        finally:
+            kept.peeks = self.position.peeks
+            self.position = kept
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands: seed, purpose and epoch of the pass that runs, and how many batches were taken; between
+        passes, of the next one. Of a stream that has a `state_dict`, where it stood after those batches."""
+        return self.position.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass continue from where `state` was taken: the same epoch, from the batch after those consumed.
+
+        Args:
+            state: What `state_dict` returned.
+
+        Raises:
+            BadValue: `state` is not the position of a loader; nothing changes.
+        """
+        self.position.load_state_dict(state)
+
     # -- how much there is
 
     @property
@@ -261,12 +311,13 @@ class DataLoader(BatchMaker, Passes):
 
     @property
     def _order_key(self) -> int:
-        return key_of((self._running or self._next_epoch()).key, "order")
+        return key_of(self.position.order_key.key, "order")
 
     # -- one pass
 
     def __iter__(self) -> Iterator[Any]:
-        epoch = self._begin()
+        position = self.position
+        epoch = position.begin()
         self.before_iter()
         states: dict[int, Any] = {}
         foreign = is_foreign(self.after_batch)
@@ -274,9 +325,9 @@ class DataLoader(BatchMaker, Passes):
         is_done, made = self._batches(epoch, states)
         for batch, plan, bad in made if is_done else on_device(made, self.device, self.pins):
             left_out += bad
-            self.consumed += 1
-            self.present = plan
-            self._stream_state = states.pop(plan.number, None)
+            position.consumed += 1
+            position.present = plan
+            position.stream_state = states.pop(plan.number, None)
             if batch is None:
                 continue
             if not is_done:
@@ -287,7 +338,7 @@ class DataLoader(BatchMaker, Passes):
             shown = "\n  ".join(left_out[:10])
             count = "1 item" if len(left_out) == 1 else f"{len(left_out)} items"
             warn(f"{count} could not be made, left out:\n  {shown}")
-        self._end()
+        position.end()
         self.after_iter()
 
     def _batches(self, epoch: EpochKey, states: dict[int, Any]) -> tuple[bool, Iterable[MadeBatch]]:
@@ -296,9 +347,9 @@ class DataLoader(BatchMaker, Passes):
         Args:
             states: Gets where a stream that can say so stood after each batch.
         """
-        if not self._all_default("create_batches"):
+        if not self.all_default("create_batches"):
             return False, self._batches_of_override(epoch)
-        take = row_taker(self.dataset) if self.indexed and self.bs and self._all_default(*_ITEM_STAGES) else None
+        take = row_taker(self.dataset) if self.indexed and self.bs and self.all_default(*_ITEM_STAGES) else None
         plan = self._plan(epoch, states, take is not None)
         if take is not None:
             tensors = getattr(self.dataset, "tensors", ())
@@ -306,11 +357,11 @@ class DataLoader(BatchMaker, Passes):
             return bool(tensors) and is_there and self._is_default("after_batch"), take_rows(take, plan)
         if self.num_workers and (made := self._workers.batches(self, plan)) is not None:
             return False, made
-        return False, map(self.make_batch, plan)
+        return False, map(self.batch_maker().make, plan)
 
     def _plan(self, epoch: EpochKey, states: dict[int, Any], in_memory: bool) -> Iterator[TicketBatch]:
         """What is in each batch of a pass, from the first that is due."""
-        share, start = self._share, self.consumed
+        share, start = self._share, self.position.consumed
         stages = self.get_idxs, self.shuffle_fn, self.sample
         foreign = any(map(is_foreign, stages)) or (not self.indexed and is_foreign(self.dataset))
         with seeded(key_of(epoch.key, "order")) if foreign else nullcontext():
@@ -327,14 +378,14 @@ class DataLoader(BatchMaker, Passes):
             if state is not None:
                 states[number] = state()
 
-        first = start if self._stream_state is not None else 0
+        first = start if self.position.stream_state is not None else 0
         chunks = pull(order, share, epoch.key if foreign else None, first, pulled)
         return plan_batches(itertools.islice(chunks, start - first, None), epoch.key, share)
 
     def _batches_of_override(self, epoch: EpochKey) -> Iterator[MadeBatch]:
         """Batches of a `create_batches` that is not ours: each is drawn under a key of its own, and replayed to go on."""
         _, rank, world, _ = self._share
-        start, batches = self.consumed, iter(self.create_batches(self.sample()))
+        start, batches = self.position.consumed, iter(self.create_batches(self.sample()))
         for number in itertools.count():
             key = key_of(epoch.key, "made", number)
             with drawing(Tickets(key)), seeded(key):
@@ -353,13 +404,14 @@ class DataLoader(BatchMaker, Passes):
         return self._stream
 
     def _stream_items(self) -> Iterator[Any]:
-        epoch = self._running or self._next_epoch()
+        position = self.position
+        epoch = position.order_key
         if self.shuffle:  # what stands in the buffer is in no state of the stream, so a pass is replayed to go on
             items = self._source.items(epoch)
             return itertools.islice(shuffled(items, self.shuffle_buffer, self._order_key), self._limit)
-        taken = 0 if self._stream_state is None else self.consumed * self._share.rows
+        taken = 0 if position.stream_state is None else position.consumed * self._share.rows
         limit = None if self._limit is None else max(0, self._limit - taken)
-        return self._source.items(epoch, self._stream_state, limit)
+        return self._source.items(epoch, position.stream_state, limit)
 
     # -- looking, moving, copying
 
@@ -369,8 +421,7 @@ class DataLoader(BatchMaker, Passes):
             _ = self._source  # shared with the copy, which keeps what it takes off an iterator
         here = copy.copy(self)
         here.num_workers = 0
-        self._peeks += 1
-        here._peeks = self._peeks
+        self.position.peeks = here.position.peeks = self.position.peeks + 1
         with here.peeking():
             for batch in here:
                 return batch
@@ -398,6 +449,7 @@ class DataLoader(BatchMaker, Passes):
         refuse_unknown(changes, (*STAGES, *_SETTINGS), f"{type(self).__name__}.new")
         if cls is not None and cls is not type(self):
             own = {name: value for name, value in vars(self).items() if name in (*_SETTINGS, *STAGES)}
+            own["seed"] = self.seed
             if dataset is not None:
                 del own["n"]
             return cls(self.dataset if dataset is None else dataset, **{**own, **changes})
@@ -411,11 +463,33 @@ class DataLoader(BatchMaker, Passes):
         res._use(dataset if is_other else self.dataset, n, None if is_other else self.indexed, weights)
         if not is_other and weights is None:
             res.chooser = self.chooser
-        res._from_the_start()
+        res.position = Position(res.seed)
         return res
 
+    def batch_maker(self, dataset: object = None) -> BatchMaker:
+        """What makes the batches of this loader, by its stages as they are now.
+
+        Args:
+            dataset: Make them of another data set.
+        """
+        return BatchMaker(self if dataset is None else self._over(dataset))
+
+    def _over(self, dataset: object) -> Self:
+        """The same stages over another data set, to make batches with; not a loader of its own."""
+        res = object.__new__(type(self))
+        res.__dict__.update(self.__dict__, dataset=dataset)
+        return res
+
+    def for_workers(self, dataset: object) -> BatchMaker:
+        """What workers get: the stages that run there, and `dataset`."""
+        stages = DataLoader._over(self, dataset)  # pipelines keep their split, also for a stream, whose items come alone
+        for name in (*IN_PARENT, "position", "_workers", "_stream"):
+            stages.__dict__.pop(name, None)
+        return BatchMaker(stages)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_workers": Workers()}
+        own = {"_workers": Workers(), "position": copy.copy(self.position)} if "position" in self.__dict__ else {}
+        return {**self.__dict__, **own}  # a copy moves on by itself; stages on their way to workers have neither
 
     if not TYPE_CHECKING:  # so that a misspelt attribute is refused before anything runs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -76,6 +76,13 @@ class TfmdDL(DataLoader):
         for name in _SLOTS:
             pipeline = Pipeline(slots[name], split_idx) if name in slots else getattr(res, name).for_split(split_idx)
             setattr(res, name, pipeline)
+        return res
+
+    def _over(self, dataset: object) -> Self:
+        res, split_idx = super()._over(dataset), as_dataset(dataset).split_idx
+        if split_idx != self.after_item.split_idx:  # type: ignore[attr-defined]  # a pipeline
+            for name in _SLOTS:
+                setattr(res, name, getattr(res, name).for_split(split_idx))
         return res
 
     def decode(self, b: Any) -> Any:

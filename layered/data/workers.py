@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data.adapters import as_dataset
-from layered.data.batch_maker import MadeBatch
+from layered.data.batch_maker import BatchMaker, MadeBatch
 from layered.data.collate import pack, unpack
 from layered.data.samplers import TicketBatch
 from layered.foundation import BadValue, Failure, Pipeline, noop, num_cpus, warn
@@ -95,20 +95,21 @@ class Plan:
 
 
 class WorkerSide:
-    """The part of a loader that runs in workers: plans in, packed batches out."""
+    """What torch's loader sends to workers: plans in, packed batches out.
 
-    def __init__(self, loader: Any, dataset: Any) -> None:
-        self.loader = copy.copy(loader)
-        for stage in IN_PARENT:
-            self.loader.__dict__.pop(stage, None)
-        self.loader.dataset = dataset if loader.indexed else None  # the items of a stream come with the plans
+    Args:
+        maker: The stages that run in workers, and the data set.
+    """
+
+    def __init__(self, maker: BatchMaker) -> None:
+        self.maker = maker
 
     def __len__(self) -> int:
-        return self.loader.n or 0
+        return 0  # torch asks, but the plan alone says how many batches there are
 
     def __getitem__(self, plan: TicketBatch) -> Any:
         try:
-            batch, *rest = self.loader.make_batch(plan)
+            batch, *rest = self.maker.make(plan)
         except Exception as error:
             return Failure(error)
         return (pack(batch), *rest)
@@ -132,8 +133,10 @@ class Workers:
         work = _work_of(loader)
         has_changed = len(work) != len(self._work) or any(a is not b for a, b in zip(work, self._work, strict=True))
         if has_changed:
-            self._work, self._torch_loader, self._dataset = work, None, packed(loader.dataset)
-            self._cannot = None if start_method(loader) == "fork" else unsendable(WorkerSide(loader, self._dataset))
+            self._work, self._torch_loader = work, None
+            self._dataset = packed(loader.dataset) if loader.indexed else None  # a stream's items come with the plans
+            side = WorkerSide(loader.for_workers(self._dataset))
+            self._cannot = None if start_method(loader) == "fork" else unsendable(side)
             if self._cannot is not None and loader.workers_by_default:
                 warn(f"batches are made without workers, since {self._cannot}")
         if self._cannot is not None:
@@ -170,7 +173,7 @@ def _started(torch_loader: TorchDataLoader[Any]) -> Iterator[Any]:
 
 def _torch_loader(loader: Any, dataset: Any) -> TorchDataLoader[Any]:
     return TorchDataLoader(
-        WorkerSide(loader, dataset),  # type: ignore[arg-type]  # anything with __getitem__ will do
+        WorkerSide(loader.for_workers(dataset)),  # type: ignore[arg-type]  # anything with __getitem__ will do
         batch_size=None,
         sampler=Plan(),
         num_workers=loader.num_workers,
@@ -186,8 +189,7 @@ def _torch_loader(loader: Any, dataset: Any) -> TorchDataLoader[Any]:
 
 def _work_of(loader: Any) -> list[Any]:
     """What workers were started with: if any of it is another object now, they work on something that has changed."""
-    progress = ("consumed", "present")
-    work = [value for name, value in vars(loader).items() if not name.startswith("_") and name not in progress]
+    work = [value for name, value in vars(loader).items() if not name.startswith("_") and name != "position"]
     stages = [getattr(loader, name) for name in IN_WORKER]
     stages += [column.tfms for column in as_dataset(loader.dataset).columns]
     for stage in stages:
@@ -207,7 +209,7 @@ def unsendable(side: WorkerSide) -> str | None:
     try:
         pickle.dumps(side)
     except Exception as error:
-        for name, value in side.loader.__getstate__().items():
+        for name, value in vars(side.maker.stages).items():
             try:
                 pickle.dumps(value)
             except Exception as own_error:
@@ -236,7 +238,7 @@ def start_worker(worker: int) -> None:
     gc.freeze()  # the collector leaves the parent's objects alone: looking at them would copy their memory
     info = torch.utils.data.get_worker_info()
     assert info is not None
-    info.dataset.loader.wif()  # type: ignore[attr-defined]  # a WorkerSide
+    info.dataset.maker.stages.wif()  # type: ignore[attr-defined]  # a WorkerSide
 
 
 def _end_after(parent: BaseProcess) -> None:

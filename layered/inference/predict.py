@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, RandomSampler
 
-from layered.data import DataLoader
+from layered.data import DataLoader, TfmdDL, as_dataset, as_loader, as_loaders
 from layered.foundation import (
     BadValue,
     CannotTrain,
@@ -34,7 +34,7 @@ from layered.foundation import (
     to_device,
 )
 from layered.inference.gathering import GatherPredsCallback, reordered
-from layered.loop import VALIDATE, Callback, Loop, callbacks_of, modes_of, set_epoch, set_modes
+from layered.loop import VALIDATE, Callback, Loop, callbacks_of, modes_of, set_epoch, set_modes, split_batch
 from layered.nn import CrossEntropyLossFlat, default_loss
 
 _END = object()
@@ -301,24 +301,25 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
     Raises:
         BadItem: Where no batch, or no prediction, can be made of the item; ours keep their class.
     """
-    dl = list(getattr(loop.dls, "loaders", [loop.dls.train]))[:2][-1]
-    dataset: Any = getattr(dl, "dataset", None)
-    if not hasattr(dataset, "test_set"):
+    dl = as_loaders(loop.dls).loaders[:2][-1]
+    dataset = as_dataset(as_loader(dl).dataset)
+    items = dataset.test_set([item], rm_type_tfms) if isinstance(dl, TfmdDL) else None
+    if items is None:
         raise CannotTrain(
             "predict needs to know how an item becomes a batch, and these loaders do not say",
-            got=f"a data set of type {type(dataset).__name__}",
+            got=f"a data set of type {type(as_loader(dl).dataset).__name__}",
             fix="build the loaders with a DataBlock, or use get_preds(dl=[(x,)])",
         )
-    items = dataset.test_set([item], rm_type_tfms)
-    sample = items.__getitems__([0])[0] if hasattr(items, "__getitems__") else items[0]  # a table's [0] is a column
     try:
-        batch = dl.create_batch(dl.before_batch([dl.after_item(sample if isinstance(sample, tuple) else (sample,))]))
-        batch = dl.after_batch(to_device(batch, model_device(loop)))
+        maker = dl.batch_maker(items)
+        batch = maker.stages.after_batch(to_device(maker.make_one(), model_device(loop)))
+        inputs, _ = split_batch(batch, len(batch) if isinstance(batch, (tuple, list)) else None, loop.model)
         with evaluating(loop), torch.inference_mode():
-            output = loop.model(*plain_tree(batch))
+            inputs = plain_tree(inputs)
+            output = loop.model(**inputs) if isinstance(inputs, dict) else loop.model(*inputs)
             probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
         target = decode_target(dl, decision)
-        shown = [_single(decode_input(dl, batch))] if with_input else []
+        shown = [_single(decode_input(dl, batch if isinstance(batch, tuple) else (batch,)))] if with_input else []
     except Exception as error:
         raise failed(error, f"predicting one item ({describe(item)})") from error
     return (*shown, target, decision, probabilities)

@@ -635,6 +635,6 @@ def test_what_is_no_data_is_refused_at_once():
 def test_a_position_that_makes_no_sense_is_refused_and_changes_nothing(name, value):
     dl = DataLoader(list(range(9)), bs=2, shuffle=True, seed=1)
     before = dl.state_dict()
-    with pytest.raises(BadValue, match="no position"):
+    with pytest.raises(BadValue, match="not a position"):
         dl.load_state_dict({**before, name: value})
     assert dl.state_dict() == before

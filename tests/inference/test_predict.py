@@ -1,6 +1,7 @@
 """Predictions: whole loaders in the order of their items, and single items from anything that an image is made of."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset
 
-from layered.foundation import BadItem, BadValue, CannotTrain, EmptySource, get_random_states
+from layered.data import Datasets, TfmdDL, TfmdLists
+from layered.foundation import (
+    BadItem,
+    BadValue,
+    CannotTrain,
+    EmptySource,
+    ItemTransform,
+    Pipeline,
+    get_random_states,
+)
 from layered.vision.all import Category, CrossEntropyLossFlat, DataLoaders, Learner, PILImage
 
 
@@ -284,3 +294,56 @@ def test_show_results_draws_targets_and_predictions(learn):
         assert len(title.split("\n")) == 2
         assert set(title.split("\n")) <= set(learn.dls.vocab)
     matplotlib.pyplot.close("all")
+
+
+def halved(batch):
+    return tuple(part / 2 for part in batch)
+
+
+# stage → what a loader does there; each changes the number that the model is given
+OWN_STAGES = {
+    "create_item": lambda dl, i: (dl.dataset[i][0] + 1,),
+    "do_item": lambda dl, i: (dl.dataset[i][0] + 2,),
+    "create_batch": lambda dl, samples: (torch.stack([sample[0] for sample in samples]) * 3,),
+    "retain": lambda dl, batch, samples: halved(batch),
+    "do_batch": lambda dl, samples: halved(dl.create_batch(samples)),
+    "create_batches": lambda dl, samples: ((dl.dataset[i][0][None] + 4,) for i in samples),
+    "after_item": lambda dl, sample: (sample[0] + 5,),
+    "before_batch": lambda dl, samples: [(sample[0] + 6,) for sample in samples],
+    "after_batch": lambda dl, batch: halved(batch),
+}
+SLOTS = ("after_item", "before_batch", "after_batch")
+
+
+@pytest.mark.parametrize("stage", OWN_STAGES)
+@pytest.mark.parametrize("splits", [[[0, 1], [2, 3]], [[0, 1, 2, 3]]], ids=["validation", "training only"])
+def test_a_prediction_goes_through_each_stage_of_the_loader(stage, splits):
+    dsets = Datasets([1.0, 2.0, 3.0, 4.0], [[torch.tensor], [torch.tensor]], splits=splits)
+    kind = type("Own", (TfmdDL,), {stage: OWN_STAGES[stage]})
+    dls = dsets.dataloaders(bs=2, dl_type=kind, num_workers=0, device="cpu")
+    for dl in dls if stage in SLOTS else ():
+        setattr(dl, stage, Pipeline([ItemTransform(partial(OWN_STAGES[stage], dl))]))
+    learn = Learner(dls, nn.Identity(), loss_func=nn.MSELoss())
+    wanted = {"create_item": 9.0, "do_item": 10.0, "create_batch": 24.0, "create_batches": 12.0}
+    wanted |= {"after_item": 13.0, "before_batch": 14.0}
+    assert learn.predict(8.0)[2].item() == wanted.get(stage, 4.0)
+    assert learn.get_preds(dl=dls.test_dl([8.0]))[0].item() == wanted.get(stage, 4.0)
+
+
+def test_a_single_column_is_predicted_from_as_a_whole_batch_of_it():
+    dls = TfmdLists([1.0, 2.0, 3.0, 4.0], torch.tensor, splits=[[0, 1], [2, 3]]).dataloaders(bs=2, device="cpu")
+    learn = Learner(dls, nn.Identity(), loss_func=nn.MSELoss())
+    shown, *_, output = learn.predict(8.0, with_input=True)
+    assert shown.item() == output.item() == 8.0
+
+
+def test_the_inputs_of_a_batch_with_names_are_passed_by_name():
+    class Double(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    dsets = Datasets([1.0, 2.0, 3.0, 4.0], [[torch.tensor], [torch.tensor]], splits=[[0, 1], [2, 3]])
+    named = type("Named", (TfmdDL,), {"create_batch": lambda dl, s: {"x": torch.stack([sample[0] for sample in s])}})
+    dls = dsets.dataloaders(bs=2, dl_type=named, num_workers=0, device="cpu")
+    learn = Learner(dls, Double(), loss_func=lambda pred, *targets: pred.sum())
+    assert learn.predict(8.0)[2].item() == 16.0

@@ -1,0 +1,90 @@
+"""Where a loader stands: which pass over the data comes next, and how far the current one is."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from layered.data.samplers import EpochKey, TicketBatch
+from layered.foundation import BadValue
+
+
+class Position:
+    """The passes of a loader, each with a key of its own that decides order and draws.
+
+    Args:
+        seed: What all passes draw with; None: `torch.initial_seed()`, read when a pass starts.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+        self.epoch, self.purpose, self.epoch_is_set = -1, "train", False
+        self.start = 0  # batches of the next pass that are skipped, since they were taken before it was interrupted
+        self.consumed = 0  # batches taken of the current pass
+        self.peeks = 0  # looks that leave no trace; each draws differently
+        self.running: EpochKey | None = None
+        self.present: TicketBatch | None = None  # the plan of the batch taken last: which items are in it
+        self.stream_state: Any = None  # where a stateful stream stood after the batches consumed
+
+    def next_pass(self) -> EpochKey:
+        """The key of the pass that comes next."""
+        seed = self.seed if self.seed is not None else torch.initial_seed()
+        return EpochKey(seed, self.purpose, self.epoch if self.epoch_is_set else self.epoch + 1)
+
+    @property
+    def order_key(self) -> EpochKey:
+        """The key of the current pass; between passes, of the next one."""
+        return self.running or self.next_pass()
+
+    def begin(self) -> EpochKey:
+        """Start the next pass; returns its key."""
+        self.running = self.next_pass()
+        self.epoch, self.epoch_is_set = self.running.epoch, False
+        self.consumed, self.start = self.start, 0
+        if not self.consumed:
+            self.stream_state = None
+        return self.running
+
+    def end(self) -> None:
+        """The current pass is complete."""
+        self.running, self.consumed, self.stream_state = None, 0, None
+
+    def set_epoch(self, epoch: int, purpose: str = "train") -> None:
+        """Fix what the next pass draws with."""
+        self.epoch, self.purpose, self.epoch_is_set = epoch, purpose, True
+
+    def peek(self) -> Position:
+        """A position for looks at the data, from which this one does not move."""
+        self.peeks += 1
+        look = copy.copy(self)
+        look.seed = self.next_pass().seed  # also where the global generators are reseeded meanwhile
+        look.set_epoch(self.peeks, "peek")
+        look.start, look.stream_state = 0, None
+        return look
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seed, purpose and epoch of the current pass and the number of batches taken; between passes, of the next one."""
+        stream = {} if self.stream_state is None else {"stream": self.stream_state}
+        if self.running is None:
+            return {**self.next_pass()._asdict(), "consumed": self.start, **stream}
+        return {**self.running._asdict(), "consumed": self.consumed, **stream}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass continue from where `state` was taken.
+
+        Raises:
+            BadValue: `state` is not the position of a loader; nothing changes.
+        """
+        counts = all(isinstance(state[name], int) and state[name] >= 0 for name in ("epoch", "consumed"))
+        if not counts or not isinstance(state["seed"], int) or not isinstance(state["purpose"], str):
+            raise BadValue(
+                "not a position of a loader",
+                got=f"{state!s:.100}",
+                expected="what its state_dict() returned",
+                fix="load the state of the same loader",
+            )
+        self.seed, self.running = state["seed"], None
+        self.set_epoch(state["epoch"], state["purpose"])
+        self.start, self.stream_state = state["consumed"], state.get("stream")
