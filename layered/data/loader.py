@@ -482,7 +482,9 @@ class DataLoader(Stages):
 
     def for_workers(self, dataset: object) -> BatchMaker:
         """What workers get: the stages that run there, and `dataset`."""
-        stages = DataLoader._over(self, dataset)  # pipelines keep their split, also for a stream, whose items come alone
+        stages = DataLoader._over(
+            self, dataset
+        )  # pipelines keep their split, also for a stream, whose items come alone
         for name in (*IN_PARENT, "position", "_workers", "_stream"):
             stages.__dict__.pop(name, None)
         return BatchMaker(stages)
