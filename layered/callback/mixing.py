@@ -99,7 +99,7 @@ class MixHandler(Callback):
     def _target(self) -> Tensor:
         yb = self.learn.yb
         if len(yb) == 1 and isinstance(yb[0], Tensor):
-            return plain(yb[0])  # type: ignore[no-any-return]  # a tensor stays one
+            return plain(yb[0])
         name = type(self).__name__
         raise CannotTrain(
             f"{name} mixes inputs together with one target",

@@ -1,6 +1,6 @@
-"""Code picked by type: one table for the overloads of a transform, one for verbs such as `show_batch`.
+"""Code chosen by type: the overloads of a transform, and verbs such as `show_batch`.
 
-Types are read from annotations when they are first needed, and every choice is cached by concrete type: a call is a look-up.
+Types are read from annotations when first needed, and every choice is cached by concrete type: a call is one lookup.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from torch import Tensor
 
@@ -20,14 +20,27 @@ _EMPTY = inspect.Parameter.empty
 
 
 def annotation(function: Callable[..., Any], name: str) -> Any:
-    """What `name` ("return" for the result) is annotated with in `function`, evaluated; `Parameter.empty` if nothing."""
+    """The evaluated annotation of a parameter.
+
+    Args:
+        function: The function; one that `functools.wraps` wraps is looked through.
+        name: The parameter, or "return".
+
+    Returns:
+        The annotation, or `inspect.Parameter.empty` if there is none.
+
+    Raises:
+        BadArgument: It names something that does not exist at run time.
+    """
     function = inspect.unwrap(function)
-    note = getattr(function, "__annotations__", {}).get(name, _EMPTY)
+    function = function.__func__ if isinstance(function, types.MethodType) else function
+    note = inspect.get_annotations(function).get(name, _EMPTY)
     if not isinstance(note, str):
         return note
-    cells = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+    # A class defined in a function is found among the function's variables, if the overload uses it there too.
+    known = (function.__globals__, dict(inspect.getclosurevars(function).nonlocals)) if _is_def(function) else ({}, {})
     try:
-        return eval(note, getattr(function, "__globals__", {}), dict(cells))  # the annotation of code that runs already
+        return eval(note, *known)  # not data from outside: the source code of a function that was already imported
     except NameError as error:
         raise BadArgument(
             f"the annotation '{note}' of {function.__qualname__} cannot be resolved",
@@ -36,8 +49,18 @@ def annotation(function: Callable[..., Any], name: str) -> Any:
         ) from error
 
 
+def _is_def(function: object) -> TypeGuard[types.FunctionType]:
+    """Whether `function` was written with `def` or `lambda`: built-ins and callable objects are not overloads."""
+    return isinstance(function, types.FunctionType)
+
+
 def first_types(function: Callable[..., Any], position: int) -> tuple[type, ...]:
-    """The types that parameter number `position` of `function` accepts; `object` where it has no annotation."""
+    """The types that a parameter accepts; `object` if it has no annotation.
+
+    Args:
+        function: The function.
+        position: The number of the parameter, from 0.
+    """
     try:
         names = list(inspect.signature(function).parameters)
     except ValueError:  # builtins without a signature
@@ -47,8 +70,12 @@ def first_types(function: Callable[..., Any], position: int) -> tuple[type, ...]
     return as_types(annotation(function, names[position]))
 
 
-def as_types(note: Any) -> tuple[type, ...]:
-    """The classes of an annotation: of a union all, of a generic its origin."""
+def as_types(note: object) -> tuple[type, ...]:
+    """The classes that an annotation stands for: all members of a union, the origin of a generic.
+
+    Args:
+        note: The evaluated annotation; `object` stands for what is not a class.
+    """
     if note is _EMPTY or note is Any:
         return (object,)
     if note is None:
@@ -65,10 +92,14 @@ def as_types(note: Any) -> tuple[type, ...]:
 
 
 def most_specific(kind: type, known: Iterable[type]) -> type | None:
-    """The type of `known` that fits `kind` best: nearest in its inheritance, then the narrowest abstract type.
+    """The best match for a type: the nearest of its base classes, else the narrowest abstract type.
+
+    Args:
+        kind: The type of an argument.
+        known: The types to choose from.
 
     Raises:
-        AmbiguousDispatch: If two abstract types fit equally well.
+        AmbiguousDispatch: Two abstract types match equally well.
     """
     fitting = [t for t in known if issubclass(kind, t)]
     if not fitting:
@@ -80,15 +111,19 @@ def most_specific(kind: type, known: Iterable[type]) -> type | None:
     if len(narrow) > 1:
         names = " and ".join(t.__name__ for t in narrow)
         raise AmbiguousDispatch(
-            f"{kind.__name__} fits {names} equally well", fix=f"add an overload for {kind.__name__} itself"
+            f"{kind.__name__} matches {names} equally well", fix=f"add an overload for {kind.__name__} itself"
         )
     return narrow[0]
 
 
 class Verb:
-    """A function with one body for each pair of types of its first two arguments: most specific first, then second.
+    """A function with several bodies, chosen by the types of its first two arguments.
 
-    Called with a type it has no body for, it raises TypeError. `verb.register` adds a body; so does `@typedispatch`.
+    The most specific match of the first argument decides, then that of the second. `register` and `@typedispatch` add
+    a body. A call with types that no body takes raises BadArgument, a TypeError.
+
+    Args:
+        name: The name of the function.
     """
 
     def __init__(self, name: str) -> None:
@@ -97,7 +132,7 @@ class Verb:
         self._cache: dict[tuple[type, type], Callable[..., Any]] = {}
 
     def register(self, function: Callable[..., Any]) -> Verb:
-        """Add a body for the annotated types of the first two parameters of `function`."""
+        """Add `function` as the body for the types that its first two parameters are annotated with."""
         for first in first_types(function, 0):
             row = self._table.setdefault(first, {})
             for second in first_types(function, 1):
@@ -121,11 +156,11 @@ class Verb:
                 self._cache[first, second] = body
         return body
 
-    def __call__(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, x: object, y: object = None, *args: object, **kwargs: object) -> Any:
         body = self.find(type(x), type(y))
         if body is None:
             raise BadArgument(
-                f"{self.name} does not know how to handle {type(x).__name__} with {type(y).__name__}",
+                f"{self.name} is not defined for {type(x).__name__} with {type(y).__name__}",
                 fix=f"@typedispatch def {self.name}(x: {type(x).__name__}, y: {type(y).__name__}, ...)",
             )
         return body(x, y, *args, **kwargs)
@@ -138,12 +173,19 @@ _verbs: dict[str, Verb] = {}
 
 
 def verb(name: str) -> Verb:
-    """The one verb of that name, made on first use."""
+    """The verb of that name, created on first use.
+
+    Args:
+        name: The name of the function.
+    """
     return _verbs.setdefault(name, Verb(name))
 
 
 def typedispatch(function: Callable[..., Any]) -> Verb:
-    """Add `function` as a body of the verb of its name, for the types of its first two parameters.
+    """Decorator: add a body to the verb of the function's name.
+
+    Args:
+        function: The body; the annotations of its first two parameters say what it is for.
 
     Examples:
         >>> @typedispatch
@@ -166,23 +208,28 @@ class Kernel(NamedTuple):
 
     function: Callable[..., Any]
     takes_plain: bool
-    returns: Any  # a class to cast to, None to leave the result alone, Tensor to give back the input's meaning
+    returns: Any  # a class to cast to, None to leave the result alone, Tensor to restore the input's meaning
 
-    def finish(self, out: Any, x: Any) -> Any:
-        """The result `out` of this kernel for `x`, as its return annotation says."""
+    def finish(self, out: object, x: object) -> Any:
+        """Cast the result for `x` as the return annotation says."""
         if self.returns is None or out is None:
             return out
         if self.returns is Tensor:
             return retype(out, x)
         if isinstance(out, self.returns):
             return out
-        is_tensor = isinstance(out, Tensor) and issubclass(self.returns, Tensor)
-        return out.as_subclass(self.returns) if is_tensor else self.returns(out)
+        if isinstance(out, Tensor) and issubclass(self.returns, Tensor):
+            return out.as_subclass(self.returns)
+        return self.returns(out)
 
 
 def make_kernel(function: Callable[..., Any]) -> Kernel:
-    """Read from the name and the annotations of `function` how it is to be called."""
-    inside = getattr(function, "__name__", "").startswith(("encode_", "decode_"))
+    """Read from a function's name and annotations how to call it.
+
+    Args:
+        function: The overload; one named `encode_<type>` or `decode_<type>` takes a plain tensor.
+    """
+    inside = _is_def(function) and function.__name__.startswith(("encode_", "decode_"))
     note = annotation(function, "return")
     if note is None:
         return Kernel(function, inside, None)
@@ -192,34 +239,34 @@ def make_kernel(function: Callable[..., Any]) -> Kernel:
 
 
 class _Body(dict[str, Any]):
-    """The namespace of a class body, which keeps every `def encodes`."""
+    """The namespace of a class body, which keeps every `def encodes`: a dict would keep only the last."""
 
     def __init__(self) -> None:
         super().__init__()
         self.overloads: Overloads = {verb: [] for verb in VERBS}
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: object) -> None:
         for verb, prefix in VERBS.items():
             if callable(value) and (name == verb or name.startswith(prefix)):
                 self.overloads[verb] += [(name, function) for function in self._all_of(value)]
         super().__setitem__(name, value)
 
     def _all_of(self, function: Callable[..., Any]) -> list[Callable[..., Any]]:
-        """`decodes = encodes` means every `encodes` so far, though Python knows the last one only."""
-        verb = getattr(function, "__name__", "")
+        """`decodes = encodes` means every `encodes` so far, of which Python passes on only the last."""
+        verb = function.__name__ if _is_def(function) else ""
         repeated = [f for name, f in self.overloads.get(verb, ()) if name == verb]
         return repeated if function in repeated else [function]
 
 
 class OverloadMeta(type):
-    """Collects overloads; `@SomeTransform` above a function named `encodes` adds one to the class."""
+    """Collects the overloads in a class body; `@SomeTransform` above a function named `encodes` adds one later."""
 
     _own: Overloads
     _tables: dict[str, dict[type, Callable[..., Any]]]
     _kernels: dict[tuple[str, type], Kernel | None]
 
     @classmethod
-    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **kwargs: Any) -> _Body:
+    def __prepare__(mcs, name: str, bases: tuple[type, ...], /, **kwargs: object) -> _Body:
         return _Body()
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: _Body) -> Any:
@@ -227,10 +274,9 @@ class OverloadMeta(type):
         cls._own, cls._tables, cls._kernels = body.overloads, {}, {}
         return cls
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        name = getattr(args[0], "__name__", None) if len(args) == 1 and not kwargs else None
-        if name in VERBS and callable(args[0]):
-            cls._add(name, args[0])
+    def __call__(cls, *args: object, **kwargs: object) -> Any:
+        if len(args) == 1 and not kwargs and _is_def(args[0]) and args[0].__name__ in VERBS:
+            cls._add(args[0].__name__, args[0])
             return args[0]
         return super().__call__(*args, **kwargs)
 
@@ -244,9 +290,9 @@ class OverloadMeta(type):
             todo.extend(kind.__subclasses__())
 
     def overloads(cls, verb: str) -> dict[type, Callable[..., Any]]:
-        """Type → overload, those of derived classes and later lines replacing earlier ones.
+        """Type → overload; those of derived classes and of later lines replace earlier ones.
 
-        An overload with a name of its own, `encode_image`, is replaced by any other of that name, as methods are.
+        An overload that has a name of its own, such as `encode_image`, is overridden by name too, as methods are.
         """
         if verb not in cls._tables:
             table: dict[type, Callable[..., Any]] = {}
@@ -258,7 +304,7 @@ class OverloadMeta(type):
         return cls._tables[verb]
 
     def kernel(cls, verb: str, kind: type) -> Kernel | None:
-        """The overload for things of type `kind`; None where they pass through."""
+        """The overload for objects of type `kind`; None if they pass through unchanged."""
         key = verb, kind
         try:
             return cls._kernels[key]

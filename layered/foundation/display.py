@@ -1,4 +1,7 @@
-"""Pictures and titles: drawn with matplotlib, which is imported when the first one is drawn."""
+"""What a person sees: whether anybody is watching, text in columns, and pictures drawn with matplotlib.
+
+matplotlib is imported when the first picture is drawn.
+"""
 
 from __future__ import annotations
 
@@ -6,139 +9,28 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from layered.foundation.optional import lazy
+from layered.foundation.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 plt = lazy("matplotlib.pyplot")
 
 
-def subplots(
-    nrows: int = 1,
-    ncols: int = 1,
-    figsize: tuple[float, float] | None = None,
-    imsize: float = 3,
-    suptitle: str | None = None,
-    **kwargs: Any,
-) -> tuple[Any, np.ndarray[Any, Any]]:
-    """A figure and its axes, always as an array.
-
-    Args:
-        imsize: Inches for each picture, where `figsize` (width, height) is not given.
-    """
-    if figsize is None:
-        figsize = (ncols * imsize, nrows * imsize * (1.08 if suptitle else 1.0))
-    figure, axes = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
-    if suptitle is not None:
-        figure.suptitle(suptitle)
-    return figure, np.atleast_1d(axes)
-
-
-def get_grid(
-    n: int,
-    nrows: int | None = None,
-    ncols: int | None = None,
-    figsize: tuple[float, float] | None = None,
-    double: bool = False,
-    title: str | None = None,
-    **kwargs: Any,
-) -> list[Any]:
-    """`n` axes in a grid that is about as high as wide; unused ones are switched off.
-
-    Args:
-        double: Pairs of axes side by side: 2 * n of them.
-    """
-    if nrows is None:
-        nrows = math.ceil(n / ncols) if ncols else max(1, int(math.sqrt(n)))
-    ncols = ncols or math.ceil(n / nrows)
-    columns = ncols * 2 if double else ncols
-    count = n * 2 if double else n
-    _, axes = subplots(nrows, columns, figsize=figsize, suptitle=title, **kwargs)
-    flat = list(axes.flatten())
-    for ax in flat[count:]:
-        ax.set_axis_off()
-    return flat[:count]
-
-
-def _pixels(image: Any) -> np.ndarray[Any, Any]:
-    if isinstance(image, Tensor):
-        image = image.detach().cpu()
-        image = image.float().numpy() if image.is_floating_point() else image.numpy()
-    array = np.asarray(image)
-    if array.ndim == 3 and array.shape[0] < 5:
-        array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim == 3 and array.shape[-1] == 2:
-        array = array.mean(-1)
-    if array.dtype.kind == "f" and array.ndim == 3:
-        array = array.clip(0, 1)
-    return array
-
-
-def show_image(
-    im: Any,
-    ax: Any = None,
-    figsize: tuple[float, float] | None = None,
-    title: object = None,
-    ctx: Any = None,
-    **kwargs: Any,
-) -> Any:
-    """Draw a tensor, array or image ([channel, height, width], or channels last) and return its axes.
-
-    Args:
-        figsize: Inches (width, height); by default by its size in pixels, 1 to 5 inches.
-    """
-    ax = ax if ax is not None else ctx
-    pixels = _pixels(im)
-    if ax is None:
-        size = figsize or tuple(float(np.clip(n // 32, 1, 5)) for n in (pixels.shape[1], pixels.shape[0]))
-        _, ax = plt.subplots(figsize=size)
-    ax.imshow(pixels, **kwargs)
-    if title is not None:
-        ax.set_title(str(title))
-    ax.axis("off")
-    return ax
-
-
-def show_titled_image(o: tuple[Any, Any], **kwargs: Any) -> Any:
-    """Draw the image `o[0]` with `o[1]` as its title."""
-    return show_image(o[0], title=str(o[1]), **kwargs)
-
-
-def show_images(
-    ims: Sequence[Any],
-    nrows: int = 1,
-    ncols: int | None = None,
-    titles: Sequence[object] | None = None,
-    **kwargs: Any,
-) -> list[Any]:
-    """Draw all images in rows, each with its title, and return their axes."""
-    axes = get_grid(len(ims), nrows, ncols or math.ceil(len(ims) / nrows), **kwargs)
-    for ax, im, title in zip(axes, ims, titles or [None] * len(ims), strict=True):
-        show_image(im, ax=ax, title=title)
-    return axes
-
-
-def show_title(o: object, ctx: Any = None, color: str = "black", **kwargs: Any) -> Any:
-    """Set `o` as the title of axes `ctx`, a second one on a line below; without axes, print it."""
-    if ctx is None:
-        print(o)
-    elif hasattr(ctx, "set_title"):
-        ctx.set_title(f"{ctx.title.get_text()}\n{o}" if ctx.title.get_text() else str(o), color=color)
-    return ctx
-
-
 def is_quiet() -> bool:
-    """Whether nothing shall be shown: the environment variable LAYERED_QUIET is set."""
+    """Whether bars and tables are switched off by the environment variable LAYERED_QUIET."""
     return bool(os.environ.get("LAYERED_QUIET"))
 
 
 def in_notebook() -> bool:
-    """Whether this code runs in the kernel of a notebook."""
+    """Whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return type(shell).__name__ == "ZMQInteractiveShell"
@@ -151,12 +43,17 @@ def is_interactive() -> bool:
 
 
 def is_watched() -> bool:
-    """Whether somebody looks on: standard output is a terminal or a notebook's, and LAYERED_QUIET is not set."""
+    """Whether a person is likely to see the output: it goes to a terminal or notebook, and LAYERED_QUIET is not set."""
     return not is_quiet() and (in_notebook() or sys.stdout.isatty())
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rule: str = "=") -> list[str]:
-    """The lines of a table whose columns are as wide as their longest cell, with a rule around the header.
+    """The lines of a table with columns as wide as their longest cell and rules around the header.
+
+    Args:
+        header: The names of the columns.
+        rows: The cells of each row.
+        rule: The character that rules are made of.
 
     Examples:
         >>> print("\\n".join(text_table(["stage", "ms"], [["data", 1.5], ["step", 12]])))
@@ -174,7 +71,10 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rule: st
 
 
 def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
-    """Rows as lines whose columns stand below each other.
+    """Rows as lines with aligned columns.
+
+    Args:
+        rows: The cells of each row.
 
     Examples:
         >>> aligned([["a", 1], ["long", 2]])
@@ -190,7 +90,10 @@ def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
 
 
 def short_count(count: float) -> str:
-    """A number with a unit in place of its last digits.
+    """A large number, rounded to three digits with a decimal unit.
+
+    Args:
+        count: The number.
 
     Examples:
         >>> short_count(512), short_count(6912), short_count(3_460_000_000)
@@ -203,7 +106,10 @@ def short_count(count: float) -> str:
 
 
 def short_bytes(count: float) -> str:
-    """A number of bytes, in binary units.
+    """A number of bytes in binary units.
+
+    Args:
+        count: The number of bytes.
 
     Examples:
         >>> short_bytes(100), short_bytes(5 * 2**20)
@@ -213,3 +119,159 @@ def short_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f} B"
+
+
+def subplots(
+    nrows: int = 1,
+    ncols: int = 1,
+    figsize: tuple[float, float] | None = None,
+    imsize: float = 3,
+    suptitle: str | None = None,
+    **kwargs: Any,
+) -> tuple[Figure, Array]:
+    """A figure and its axes, always as an array.
+
+    Args:
+        nrows: Rows of axes.
+        ncols: Columns of axes.
+        figsize: Inches (width, height) of the figure.
+        imsize: Inches per picture, if `figsize` is not given.
+        suptitle: A title above all.
+        kwargs: Passed on to `matplotlib.pyplot.subplots`.
+    """
+    if figsize is None:
+        figsize = (ncols * imsize, nrows * imsize * (1.08 if suptitle else 1.0))
+    figure, axes = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
+    if suptitle is not None:
+        figure.suptitle(suptitle)
+    return figure, np.atleast_1d(axes)
+
+
+def get_grid(
+    n: int,
+    nrows: int | None = None,
+    ncols: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    double: bool = False,
+    title: str | None = None,
+    **kwargs: Any,
+) -> list[Axes]:
+    """Axes in a grid that is about as high as it is wide; those that are left over are switched off.
+
+    Args:
+        n: The number of axes.
+        nrows: Rows, if not as many as columns.
+        ncols: Columns.
+        figsize: Inches (width, height) of the figure.
+        double: Pairs of axes side by side: `2 * n` of them.
+        title: A title above all.
+        kwargs: Passed on to `subplots`.
+    """
+    if nrows is None:
+        nrows = math.ceil(n / ncols) if ncols else max(1, int(math.sqrt(n)))
+    ncols = ncols or math.ceil(n / nrows)
+    columns = ncols * 2 if double else ncols
+    count = n * 2 if double else n
+    _, axes = subplots(nrows, columns, figsize=figsize, suptitle=title, **kwargs)
+    flat = list(axes.flatten())
+    for ax in flat[count:]:
+        ax.set_axis_off()
+    return flat[:count]
+
+
+def _pixels(image: object) -> Array:
+    """What `imshow` draws: channels last, a single channel without an axis, floats in [0, 1]."""
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = image.float().numpy() if image.is_floating_point() else image.numpy()
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[0] < 5:
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim == 3 and array.shape[-1] == 2:
+        array = array.mean(-1)
+    if array.dtype.kind == "f" and array.ndim == 3:
+        array = array.clip(0, 1)
+    return array
+
+
+def show_image(
+    im: object,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: object = None,
+    ctx: Axes | None = None,
+    **kwargs: Any,
+) -> Axes:
+    """Draw an image and return its axes.
+
+    Args:
+        im: A tensor or array [channel, height, width], [height, width, channel] or [height, width], or an image of PIL.
+        ax: Where to draw; new axes by default.
+        figsize: Inches (width, height) of new axes; by default 1 to 5, by the size in pixels.
+        title: A title.
+        ctx: The same as `ax`, under the name that `show` methods use.
+        kwargs: Passed on to `imshow`.
+    """
+    ax = ax if ax is not None else ctx
+    pixels = _pixels(im)
+    if ax is None:
+        size = figsize or tuple(float(np.clip(n // 32, 1, 5)) for n in (pixels.shape[1], pixels.shape[0]))
+        _, ax = plt.subplots(figsize=size)
+    ax.imshow(pixels, **kwargs)
+    if title is not None:
+        ax.set_title(str(title))
+    ax.axis("off")
+    return ax
+
+
+def show_titled_image(o: tuple[object, object], **kwargs: Any) -> Axes:
+    """Draw an image with a title and return its axes.
+
+    Args:
+        o: The image and the title.
+        kwargs: Passed on to `show_image`.
+    """
+    return show_image(o[0], title=str(o[1]), **kwargs)
+
+
+def show_images(
+    ims: Sequence[object],
+    nrows: int = 1,
+    ncols: int | None = None,
+    titles: Sequence[object] | None = None,
+    **kwargs: Any,
+) -> list[Axes]:
+    """Draw images in a grid and return their axes.
+
+    Args:
+        ims: The images.
+        nrows: Rows of the grid.
+        ncols: Columns; by default as many as needed.
+        titles: A title for each.
+        kwargs: Passed on to `get_grid`.
+    """
+    axes = get_grid(len(ims), nrows, ncols or math.ceil(len(ims) / nrows), **kwargs)
+    for ax, im, title in zip(axes, ims, titles or [None] * len(ims), strict=True):
+        show_image(im, ax=ax, title=title)
+    return axes
+
+
+def show_title(o: object, ctx: Axes | None = None, color: str = "black", **kwargs: object) -> Axes | None:
+    """Set a title on axes, below the one they have; without axes, print it.
+
+    Args:
+        o: The title.
+        ctx: The axes.
+        color: Of the text.
+        kwargs: Ignored: what the other elements of a sample are shown with.
+
+    Returns:
+        `ctx`.
+    """
+    if ctx is None:
+        print(o)
+    elif hasattr(ctx, "set_title"):  # a context of another kind shows no title
+        ctx.set_title(f"{ctx.title.get_text()}\n{o}" if ctx.title.get_text() else str(o), color=color)
+    return ctx

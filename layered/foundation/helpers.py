@@ -1,4 +1,4 @@
-"""Small functions under the names that course material uses."""
+"""Small functions under the names that courses use."""
 
 from __future__ import annotations
 
@@ -6,33 +6,67 @@ import inspect
 import itertools
 import operator
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
+
+from layered.foundation.types import is_array_like
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., object])
 
-defaults = SimpleNamespace()
+
+class _Defaults(SimpleNamespace):
+    """Settings of the process: `defaults.cpus` and whatever packages and users add."""
+
+    cpus: int | None = None
 
 
-def noop(x: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """`x`, unchanged."""
+defaults = _Defaults()
+"""What calls without that argument use: `cpus` (workers of `parallel`) and `callbacks` (of every new `Learner`)."""
+
+
+@overload
+def noop() -> None: ...
+@overload
+def noop(x: T, *args: object, **kwargs: object) -> T: ...
+def noop(x: object = None, *args: object, **kwargs: object) -> object:
+    """Return `x`, unchanged.
+
+    Args:
+        x: Anything.
+        args: Ignored.
+        kwargs: Ignored.
+    """
     return x
 
 
-def true(*args: Any, **kwargs: Any) -> bool:
-    """True, whatever it is given."""
+def true(*args: object, **kwargs: object) -> bool:
+    """Return True, whatever the arguments.
+
+    Args:
+        args: Ignored.
+        kwargs: Ignored.
+    """
     return True
 
 
 def ifnone(a: T | None, b: T) -> T:
-    """`b` if `a` is None, else `a`."""
+    """`b` if `a` is None, else `a`.
+
+    Args:
+        a: A value, or None.
+        b: What stands in for None.
+    """
     return b if a is None else a
 
 
-def first(x: Iterable[Any], f: Callable[[Any], Any] | None = None) -> Any:
-    """The first item of `x` (for which `f` holds), or None.
+def first(x: Iterable[T], f: Callable[[T], object] | None = None) -> T | None:
+    """The first item, or the first for which `f` is true; None if there is none.
+
+    Args:
+        x: The items.
+        f: What to look for.
 
     Examples:
         >>> first([1, 2, 3], lambda n: n > 1)
@@ -41,8 +75,11 @@ def first(x: Iterable[Any], f: Callable[[Any], Any] | None = None) -> Any:
     return next((o for o in x if f is None or f(o)), None)
 
 
-def range_of(x: Any) -> list[int]:
-    """The positions of a collection, or of a number of items.
+def range_of(x: int | Sized) -> list[int]:
+    """The positions of the items of a collection.
+
+    Args:
+        x: A collection, or its length.
 
     Examples:
         >>> range_of("abc")
@@ -51,35 +88,44 @@ def range_of(x: Any) -> list[int]:
     return list(range(x if isinstance(x, int) else len(x)))
 
 
-def listify(o: Any) -> list[Any]:
-    """A list of `o`: empty for None, its items for a list-like, else `[o]`."""
+def listify(o: object) -> list[Any]:
+    """Make a list: empty for None, the items of an iterable, `[o]` for anything else.
+
+    Args:
+        o: Anything. Strings, arrays, tensors and mappings count as one item.
+    """
     if o is None:
         return []
-    if isinstance(o, (str, bytes)) or hasattr(o, "__array__"):
+    if isinstance(o, (str, bytes)) or is_array_like(o):
         return [o]
     return list(o) if isinstance(o, Iterable) and not hasattr(o, "keys") else [o]
 
 
 def using_attr(f: Callable[[Any], Any], attr: str) -> Callable[[Any], Any]:
-    """A function of an object that applies `f` to its attribute `attr`.
+    """Turn a function of an attribute into one of the object that has it.
+
+    Args:
+        f: What to call with the attribute.
+        attr: The name of the attribute.
 
     Examples:
         >>> using_attr(str.upper, "name")(SimpleNamespace(name="a"))
         'A'
     """
 
-    def on_attribute(o: Any) -> Any:
+    def on_attribute(o: object) -> Any:
         return f(getattr(o, attr))
 
     return on_attribute
 
 
-def store_attr(names: str | None = None, self: Any = None, **attrs: Any) -> None:
-    """Keep the arguments of the function that calls it as attributes of its `self`: all of them, or those in `names`.
+def store_attr(names: str | None = None, self: object = None, **attrs: object) -> None:
+    """Store the arguments of the calling method as attributes of its `self`.
 
     Args:
-        names: "a, b"; by default all parameters.
-        attrs: Others to keep, by name.
+        names: Which to store, separated by commas: "a, b"; by default all.
+        self: The object to store them on; by default the first argument of the caller.
+        attrs: Other attributes to set.
 
     Examples:
         >>> class Point:
@@ -99,7 +145,7 @@ def store_attr(names: str | None = None, self: Any = None, **attrs: Any) -> None
 
 
 class GetAttr:
-    """Looks up attributes that it does not have in the attribute named by `_default`.
+    """Passes lookups of attributes that it lacks on to the object in the attribute that `_default` names.
 
     Examples:
         >>> class Box(GetAttr):
@@ -156,7 +202,7 @@ def delegates(to: Callable[..., object] | None = None, keep: bool = False, but: 
 
 
 class _Inf:
-    """Iterators that never end, new ones each time they are named.
+    """Endless iterators; each access gives a new one.
 
     Examples:
         >>> list(zip("ab", Inf.count)), list(zip("ab", Inf.zeros))
@@ -172,8 +218,11 @@ class _Inf:
 Inf = _Inf()
 
 
-def explode_types(o: Any) -> Any:
-    """The types inside nested tuples, lists and mappings.
+def explode_types(o: object) -> Any:
+    """The types in nested tuples, lists and mappings.
+
+    Args:
+        o: Anything.
 
     Examples:
         >>> explode_types((1, ["a"]))
@@ -189,31 +238,35 @@ def explode_types(o: Any) -> Any:
 class fastuple(tuple[Any, ...]):
     """A tuple with elementwise arithmetic, used for sizes and samples.
 
+    Args:
+        x: The elements, or the first of them.
+        rest: Further elements.
+
     Examples:
         >>> fastuple(2, 3) * 2, fastuple((4, 6)) // (2, 3)
         ((4, 6), (2, 2))
     """
 
-    def __new__(cls, x: Any = None, *rest: Any) -> fastuple:
+    def __new__(cls, x: object = None, *rest: object) -> fastuple:
         if rest:
             return super().__new__(cls, (x, *rest))
         return super().__new__(cls, () if x is None else x if isinstance(x, Iterable) else (x,))
 
-    def _each(self, other: Any, f: Callable[[Any, Any], Any]) -> fastuple:
+    def _each(self, other: object, f: Callable[[Any, Any], Any]) -> fastuple:
         others = other if isinstance(other, (tuple, list)) else (other,) * len(self)
         return type(self)([f(a, b) for a, b in zip(self, others, strict=True)])
 
-    def __mul__(self, other: Any) -> fastuple:
+    def __mul__(self, other: object) -> fastuple:
         return self._each(other, operator.mul)
 
-    def __add__(self, other: Any) -> fastuple:
+    def __add__(self, other: object) -> fastuple:
         return self._each(other, operator.add)
 
-    def __sub__(self, other: Any) -> fastuple:
+    def __sub__(self, other: object) -> fastuple:
         return self._each(other, operator.sub)
 
-    def __truediv__(self, other: Any) -> fastuple:
+    def __truediv__(self, other: object) -> fastuple:
         return self._each(other, operator.truediv)
 
-    def __floordiv__(self, other: Any) -> fastuple:
+    def __floordiv__(self, other: object) -> fastuple:
         return self._each(other, operator.floordiv)

@@ -1,22 +1,27 @@
-"""Names for things that files may mention: a file names a kind, only the library or the caller says what it is."""
+"""What it takes to store an object as data: a name that its class is registered under, and its constructor's arguments.
+
+A file only names a kind; what the name means is decided by the registries here, which the library and its user fill.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from layered.foundation.errors import BadValue, CannotTrain, nearest, refuse_unknown, unknown_name
+from layered.foundation.names import function_name
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Registry(Generic[T]):
-    """A two-way table between names and objects.
+    """A two-way table of names and objects.
 
     Args:
-        what: What it holds, in words, for messages: "transform", "model builder".
+        what: What it holds, for messages: "transform", "model builder".
 
     Examples:
         >>> colours = Registry[int]("colour")
@@ -31,10 +36,10 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
 
     def add(self, name: str, item: T) -> T:
-        """Put `item` under `name`; the same pair twice is fine, another item under a taken name is an error.
+        """Register `item` under `name` and return it.
 
-        A redefinition of the same function or class (the same module and qualified name, as when a notebook
-        cell runs again) replaces the old one.
+        A function or class that is defined again (the same module and qualified name, as when a notebook cell is run
+        twice) replaces the old one; any other item under a taken name raises BadValue.
         """
         old = self._items.get(name)
         if old is not None and old is not item and _origin(old) != _origin(item):
@@ -47,22 +52,25 @@ class Registry(Generic[T]):
         self._items[name] = item
         return item
 
-    def register(self, name: str | None = None) -> Callable[[Any], Any]:
-        """Decorator form of `add`; the default name is the object's own `__name__`."""
+    def register(self, name: str | None = None) -> Callable[[D], D]:
+        """`add` as a decorator; the default name is the `__name__` of what is decorated."""
 
-        def add(item: Any) -> Any:
-            return self.add(name or item.__name__, item)
+        def add(item: D) -> D:
+            self.add(
+                name or function_name(item), cast(T, item)
+            )  # `D` is a `T`, which cannot be said of a type variable
+            return item
 
         return add
 
     def get(self, name: str) -> T:
-        """The item under `name`; raises UnknownName with the nearest names."""
+        """The item of that name; raises UnknownName, with the nearest names, if there is none."""
         if name in self._items:
             return self._items[name]
         raise unknown_name(self.what, name, self._items)
 
     def name_of(self, item: object) -> str | None:
-        """The name under which `item` stands, or None."""
+        """The name that `item` is registered under, or None."""
         for name, known in self._items.items():
             if known is item or (callable(item) and known == item):
                 return name
@@ -75,12 +83,14 @@ class Registry(Generic[T]):
         return iter(self._items)
 
     def names(self) -> list[str]:
+        """All names, sorted."""
         return sorted(self._items)
 
 
 def _origin(item: object) -> tuple[str, str]:
-    kind = item if hasattr(item, "__qualname__") else type(item)
-    return str(getattr(kind, "__module__", "")), str(getattr(kind, "__qualname__", repr(item)))
+    """Where an item, or else its class, was defined: two functions of one origin are versions of the same code."""
+    kind: Any = item if hasattr(item, "__qualname__") else type(item)
+    return str(kind.__module__), str(kind.__qualname__)
 
 
 functions: Registry[Callable[..., Any]] = Registry("registered function")
@@ -88,40 +98,19 @@ transforms: Registry[type] = Registry("transform")
 losses: Registry[type] = Registry("loss")
 modules: Registry[type] = Registry("module")
 builders: Registry[Callable[..., Any]] = Registry("model builder")
-loader_kinds: Registry[Any] = Registry("kind of loader")  # those that describe their data themselves
+loader_kinds: Registry[Any] = Registry("kind of loader")  # whose data describe themselves
 learner_kinds: Registry[Any] = Registry("kind of learner")
 
 
-default_losses: Registry[Callable[..., Callable[..., Any]]] = Registry("kind of target with a default loss")
+class Recorded:
+    """Base of classes whose instances remember their constructor's arguments, as `init_args`.
 
-
-def default_loss_for(kind: str | None, **details: Any) -> Callable[..., Any]:
-    """A new loss for targets of this kind.
+    Only the outermost call is recorded, not those of base classes inside it. Arguments are stored without copying, so
+    later changes in place show. An unknown keyword raises BadArgument with the nearest name.
 
     Args:
-        kind: "category", "multicategory", "regression" or "mask", as filled by `layered.nn.losses`;
-            `default_losses.add("ranking", RankingLoss)` adds another.
-        details: Passed to the loss's constructor.
-
-    Raises:
-        CannotTrain: If no loss is known for the kind.
-    """
-    if kind in default_losses:
-        return default_losses.get(str(kind))(**details)
-    near = nearest(kind, default_losses) if kind else []
-    raise CannotTrain(
-        "no default loss is known for these targets",
-        got=f"targets of kind {kind!r}",
-        expected="one of the kinds " + ", ".join(default_losses.names()) if default_losses.names() else None,
-        fix=f"use the kind '{near[0]}', or pass loss_func=" if near else "pass loss_func=",
-    )
-
-
-class Recorded:
-    """Base of classes whose instances know their constructor arguments as `init_args`.
-
-    Only the call that the user wrote is recorded, not those of base classes inside it. Arguments are kept as they
-    are, not copied: one that is changed in place later shows the change. An unknown keyword is refused with the nearest.
+        args: Recorded.
+        kwargs: Recorded, once their names are checked against the signature of `__init__`.
 
     Examples:
         >>> class Scale(Recorded):
@@ -134,7 +123,7 @@ class Recorded:
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         if kwargs:
             _check_keywords(cls, kwargs)
         self = super().__new__(cls)
@@ -143,7 +132,7 @@ class Recorded:
 
     @property
     def init_args(self) -> dict[str, Any]:
-        """Parameter name → value, defaults included; `*args` stands as a tuple, `**kwargs` as a dict."""
+        """Parameter name → value, defaults included; `*args` is a tuple, `**kwargs` a dict."""
         args, kwargs = self._given
         bound = constructor_signature(type(self)).bind(*args, **kwargs)
         bound.apply_defaults()
@@ -151,10 +140,10 @@ class Recorded:
 
     @classmethod
     def from_init_args(cls, init_args: Mapping[str, Any]) -> Self:
-        """Build an instance from what `init_args` gave, or from the part of it that differs from the defaults.
+        """Create an instance from `init_args`, or from those of them that differ from the defaults.
 
         Raises:
-            BadArgument: For a name that the constructor does not have.
+            BadArgument: A name is not a parameter of the constructor.
         """
         signature = constructor_signature(cls)
         refuse_unknown(init_args, signature.parameters, cls.__name__)
@@ -170,9 +159,38 @@ def _check_keywords(cls: type, given: Mapping[str, Any]) -> None:
 
 
 def constructor_signature(cls: type) -> inspect.Signature:
-    """The parameters of `cls.__init__`, without `self`; none where the class defines no constructor."""
+    """The signature of a class's constructor without `self`; empty for a class that does not define one.
+
+    Args:
+        cls: The class.
+    """
     constructor = cls.__init__  # type: ignore[misc]
     if constructor is object.__init__:
         return inspect.Signature()
     signature = inspect.signature(constructor)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+default_losses: Registry[Callable[..., Callable[..., Any]]] = Registry("kind of target with a default loss")
+
+
+def default_loss_for(kind: str | None, **details: object) -> Callable[..., Any]:
+    """Create the default loss for a kind of target.
+
+    Args:
+        kind: "category", "multicategory", "regression" or "mask", which `layered.nn.losses` registers;
+            `default_losses.add("ranking", RankingLoss)` adds another.
+        details: Passed on to the constructor of the loss.
+
+    Raises:
+        CannotTrain: The kind has no default loss.
+    """
+    if kind in default_losses:
+        return default_losses.get(str(kind))(**details)
+    near = nearest(kind, default_losses) if kind else []
+    raise CannotTrain(
+        "these targets have no default loss",
+        got=f"targets of kind {kind!r}",
+        expected="one of the kinds " + ", ".join(default_losses.names()) if default_losses.names() else None,
+        fix=f"use the kind '{near[0]}', or pass loss_func=" if near else "pass loss_func=",
+    )

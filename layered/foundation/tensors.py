@@ -1,13 +1,13 @@
 """Tensors with a meaning: a `TensorImage` is shown, cropped and stored as an image.
 
-Meaning lives at the edges: transforms and display pick their code by type. Kernels and models see plain tensors.
+The meaning matters at the edges, where transforms and display choose their code by type; models see plain tensors.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,12 +17,22 @@ from layered.foundation.display import show_image, show_title
 from layered.foundation.errors import BadValue, OutOfRange
 from layered.foundation.registry import Registry
 from layered.foundation.tree import leaves, map_tree
+from layered.foundation.types import Array, is_array_like
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+T = TypeVar("T")
 S = TypeVar("S", bound="TensorBase")
 
 
-def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
-    """A tensor from numbers, lists, arrays, images, Series or frames; float64 becomes float32.
+def tensor(x: object, *rest: object, **kwargs: Any) -> Tensor:
+    """A tensor from numbers, lists, arrays, images, Series or frames; float64 becomes float32, unless `dtype` is given.
+
+    Args:
+        x: The data, or the first number; a tensor is not copied.
+        rest: Further numbers.
+        kwargs: Options of `torch.tensor`, such as `dtype` and `device`.
 
     Examples:
         >>> tensor(1, 2, 3), tensor([1.5]).dtype
@@ -32,10 +42,12 @@ def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
         x = (x, *rest)
     if isinstance(x, Tensor):
         res = x
-    elif isinstance(x, np.ndarray) or hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
-        array = np.ascontiguousarray(np.asarray(x)) if np.ndim(x) else np.asarray(x)
+    elif isinstance(x, np.ndarray) or is_array_like(x) or hasattr(type(x), "__array_interface__"):
+        # The class is asked, not the object: PIL's property encodes all pixels each time it is read.
+        array: Array = np.asarray(x)
+        array = np.ascontiguousarray(array) if array.ndim else array  # it makes an axis for a single number
         if array.dtype == np.uint16:
-            array = array.astype(np.float32)
+            array = array.astype(np.float32)  # torch can do little with uint16
         res = torch.as_tensor(array if array.flags.writeable else array.copy(), **kwargs)
     elif isinstance(x, (list, tuple)) and x and isinstance(x[0], (Tensor, np.ndarray)):
         res = torch.stack([tensor(o) for o in x])
@@ -44,22 +56,22 @@ def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
     return res.float() if res.dtype is torch.float64 and "dtype" not in kwargs else res
 
 
-def pca(x: Any, k: int = 2) -> Tensor:
-    """The first `k` principal components of rows of numbers: where each row lies along the directions in which they vary most.
+def pca(x: object, k: int = 2) -> Tensor:
+    """The first `k` principal components: each row's coordinates along the directions in which the rows vary most.
 
     Args:
-        x: [row, number], of what `tensor` takes.
-        k: How many, from 1 to the smaller of rows and numbers.
+        x: A table of numbers [row, number], in any form that `tensor` takes.
+        k: The number of components, from 1 to the smaller of rows and columns.
 
     Returns:
-        A plain float tensor [row, k] around 0, the component with the largest variance first; a component may come
-            out with its sign turned.
+        A plain float tensor [row, k], centred at 0, components in order of decreasing variance; the sign of a
+            component is arbitrary.
 
     Raises:
-        BadValue: For what is no table of finite numbers.
-        OutOfRange: For another `k`.
+        BadValue: `x` is not a table of finite numbers.
+        OutOfRange: `k` is not in that range.
 
-    Source: Pearson 1901; the right singular vectors of the centred rows
+    Source: Pearson 1901; computed from the right singular vectors of the centred rows.
 
     Examples:
         >>> pca([[1.0, 1.0], [4.0, 5.0], [7.0, 9.0]], 1).abs().round().tolist()
@@ -69,35 +81,52 @@ def pca(x: Any, k: int = 2) -> Tensor:
     rows = rows if rows.dtype is torch.float64 else rows.float()
     if rows.ndim != 2 or not rows.isfinite().all():
         raise BadValue(
-            "principal components are of rows of finite numbers", got=tuple(rows.shape), expected="[row, number]"
+            "pca needs a table of finite numbers", got=tuple(rows.shape), expected="[row, number], without nan or inf"
         )
     if not 1 <= k <= min(rows.shape):
-        raise OutOfRange("k is a number of components", got=k, expected=f"from 1 to {min(rows.shape)}")
+        raise OutOfRange("invalid number of components", got=f"k={k}", expected=f"from 1 to {min(rows.shape)}")
     centred = rows - rows.mean(0)
     directions: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh[:k]
     return centred @ directions.T
 
 
-def plain(x: Any) -> Any:
-    """The same data as a plain `torch.Tensor`; anything else unchanged."""
+@overload
+def plain(x: Tensor) -> Tensor: ...
+@overload
+def plain(x: T) -> T: ...
+def plain(x: object) -> object:
+    """The same data as a plain `torch.Tensor`; anything that is not a tensor with a meaning is returned as it is.
+
+    Args:
+        x: Anything.
+    """
     return x.as_subclass(Tensor) if isinstance(x, TensorBase) else x
 
 
-def plain_tree(tree: Any) -> Any:
-    """`plain` on every tensor of nested tuples, lists and mappings."""
+def plain_tree(tree: object) -> Any:
+    """The tree with every tensor plain.
+
+    Args:
+        tree: Nested tuples, lists and mappings.
+    """
     return map_tree(plain, tree)
 
 
-def retype(new: Any, like: Any) -> Any:
-    """`new` with the meaning of `like`: its class, and what it carries besides numbers."""
+def retype(new: object, like: object) -> Any:
+    """Give a result back the meaning of its input: the class, and the attributes of a tensor.
+
+    Args:
+        new: The result. Its class is changed only to a subclass of it, and never to `bool`.
+        like: The input.
+    """
     if isinstance(new, Tensor) and isinstance(like, TensorBase):
         if type(new) is type(like) or not issubclass(type(like), type(new)):
             return new
         return _mark(new, type(like), like.__dict__)
-    kind = type(like)
+    kind: Any = type(like)
     if type(new) is kind or not issubclass(kind, type(new)) or kind is bool:
         return new
-    recast = getattr(kind, "recast", None)
+    recast = getattr(kind, "recast", None)  # images of PIL: their constructor takes no image
     if recast is not None:
         return recast(new)
     return kind(new) if isinstance(new, (str, int, float, tuple, list)) else new
@@ -114,22 +143,26 @@ class TensorBase(Tensor):
     """A tensor whose class is its meaning; class and attributes survive operations, copies and pickling.
 
     Args:
-        x: Anything `tensor` takes.
-        meta: Attributes that travel with it.
+        x: Anything that `tensor` takes.
+        meta: Attributes to carry along.
 
     Examples:
         >>> TensorImage([[1, 2]]) + 1
         TensorImage([[2, 3]])
     """
 
-    def __new__(cls: type[S], x: Any, **meta: Any) -> S:
+    def __new__(cls: type[S], x: object, **meta: object) -> S:
         return _mark(tensor(x), cls, {**(x.__dict__ if isinstance(x, TensorBase) else {}), **meta})
 
-    def __init__(self, x: Any, **meta: Any) -> None: ...
+    def __init__(self, x: object, **meta: object) -> None: ...  # instead of that of Tensor, which takes no meta
 
     @classmethod
     def __torch_function__(
-        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        cls,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
             out = func(*args, **(kwargs or {}))
@@ -145,14 +178,15 @@ class TensorBase(Tensor):
     def __deepcopy__(self: S, memo: dict[int, Any]) -> S:
         if id(self) not in memo:
             memo[id(self)] = _mark(copy.deepcopy(self.as_plain(), memo), type(self), copy.deepcopy(self.__dict__, memo))
-        return memo[id(self)]  # type: ignore[no-any-return]  # what stands there is the copy
+        return memo[id(self)]  # type: ignore[no-any-return]  # the copy that was stored under this id
 
 
-def _mark_all(out: Any, like: TensorBase) -> Any:
+def _mark_all(out: object, like: TensorBase) -> Any:
     if isinstance(out, Tensor):
         return _mark(out, type(like), like.__dict__) if type(out) is Tensor else out
     if isinstance(out, (tuple, list)):
-        return type(out)([_mark_all(o, like) for o in out])  # also what `max` returns
+        kind: Any = type(out)  # also the structseq that `max` returns, which takes one iterable
+        return kind([_mark_all(o, like) for o in out])
     return out
 
 
@@ -160,12 +194,12 @@ image_methods: Registry[Callable[..., Any]] = Registry("image method")
 
 
 class _ImageMethod:
-    """A method whose code the vision floor puts into `image_methods`."""
+    """A method of images whose code `layered.vision` registers in `image_methods`."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, image: Any, owner: type) -> Any:
+    def __get__(self, image: TensorBase | None, owner: type) -> Any:
         if image is None:
             return self
         if self.name not in image_methods:
@@ -185,7 +219,7 @@ class TensorImageBase(TensorBase):
     warp = _ImageMethod()
     affine_coord = _ImageMethod()
 
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
         """Draw it on axes `ctx` (new ones by default) and return them."""
         return show_image(self, ctx=ctx, **{**self.show_args, **kwargs})
 
@@ -207,14 +241,14 @@ class TensorImageBW(TensorImage):
 
 
 class TensorMask(TensorImageBase):
-    """A class for each pixel: integers [..., height, width]."""
+    """The class of each pixel: integers [..., height, width]."""
 
     show_args: ClassVar[dict[str, Any]] = {"alpha": 0.5, "cmap": "tab20", "interpolation": "nearest"}
 
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
         """Draw it on axes `ctx` (new ones by default) and return them.
 
-        A class has the same of twenty colours in every mask, unless `cmap`, `vmin` or `vmax` say otherwise.
+        A class has the same one of twenty colours in every mask, unless `cmap`, `vmin` or `vmax` is given.
         """
         if kwargs.keys() & {"cmap", "vmin", "vmax"}:
             return super().show(ctx, **kwargs)
@@ -226,18 +260,19 @@ class TensorCategory(TensorBase):
 
 
 class TensorMultiCategory(TensorCategory):
-    """Several classes at once: 0 and 1 for each of the vocabulary, [..., class]."""
+    """Several classes at once: a 0 or 1 for each class of the vocabulary, [..., class]."""
 
 
 class _Titled:
-    """A value that is shown as the title of what it belongs to."""
+    """A value that is shown as the title of the picture it belongs to."""
 
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes | None:
+        """Set it as the title of axes `ctx`, or print it, and return the axes."""
         return show_title(str(self), ctx=ctx, **kwargs)
 
 
 class TitledInt(_Titled, int):
-    """A whole number that is shown as a title."""
+    """An integer that is shown as a title."""
 
 
 class TitledFloat(_Titled, float):
@@ -245,7 +280,7 @@ class TitledFloat(_Titled, float):
 
 
 class TitledStr(_Titled, str):
-    """A text that is shown as a title."""
+    """A string that is shown as a title."""
 
     def truncate(self, words: int) -> TitledStr:
         """The first `words` words."""
@@ -255,5 +290,6 @@ class TitledStr(_Titled, str):
 class TitledTensorScalar(TensorBase):
     """A number in a tensor that is shown as a title."""
 
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes | None:
+        """Set it as the title of axes `ctx`, or print it, and return the axes."""
         return show_title(f"{self.item():.4g}", ctx=ctx, **kwargs)

@@ -1,12 +1,11 @@
-"""Reversible transforms that pick their code by type, and undo it.
+"""Transforms: reversible steps that choose their code by type.
 
     class Negate(Transform):
         def encodes(self, x: TensorImage): return 1 - x
         def decodes(self, x: TensorImage): return 1 - x
 
-`encodes`, `decodes` and `setups` may be written once or, with other annotations, many times. Inside the library each
-overload has its own name, `encode_<type>`; such a kernel is given a plain tensor and returns one, and the boundary puts
-the meaning back.
+`encodes`, `decodes` and `setups` may be defined once or, with different annotations, several times. Inside the library
+each overload has its own name, `encode_<type>`; it takes and returns a plain tensor, and `Transform` restores the type.
 """
 
 from __future__ import annotations
@@ -17,21 +16,26 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex
 
 from torch import Tensor
 
 from layered.foundation import seeds
 from layered.foundation.dispatch import Kernel, OverloadMeta, first_types, make_kernel
 from layered.foundation.errors import BadArgument
+from layered.foundation.names import function_name
 from layered.foundation.registry import Recorded, constructor_signature
 from layered.foundation.tensors import TensorBase
 
-_PURE = {"builtins", "operator", "pathlib", "_operator"}
+_PURE = {"builtins", "operator", "pathlib", "_operator"}  # modules of Python whose functions draw no random numbers
 
 
-def is_foreign(function: Any) -> bool:
-    """Whether `function` is code that is not ours and may draw from a global generator."""
+def is_foreign(function: object) -> bool:
+    """Whether code from outside the library runs, which may draw random numbers from a global generator.
+
+    Args:
+        function: A function, a transform, a pipeline or a dataset; what has an attribute `is_foreign` answers by that.
+    """
     if isinstance(function, functools.partial):
         return is_foreign(function.func)
     if hasattr(function, "is_foreign"):
@@ -44,18 +48,18 @@ def _is_foreign_module(name: str) -> bool:
 
 
 class Transform(Recorded, metaclass=OverloadMeta):
-    """A step that can be undone, with code picked by the type of what it is given.
+    """A step that can be undone, with code chosen by the type of its input.
 
-    Tuples are taken element by element; elements whose type has no overload pass through untouched; named tuples are
-    one element. The result takes the input's type back, unless the overload's return annotation says otherwise
-    (`-> None`: as it is).
+    It is applied to each element of a tuple; a named tuple counts as one element. An element whose type has no overload
+    passes through unchanged. The result gets the input's type, unless the overload has another return annotation
+    (`-> None` leaves the result alone).
 
     Args:
         enc: Plain functions to encode and decode with, in place of methods; the annotation of `enc`'s first parameter
             says what it applies to (everything, if it has none).
         dec: Plain functions to encode and decode with, in place of methods; the annotation of `enc`'s first parameter
             says what it applies to (everything, if it has none).
-        split_idx: 0: training items only, 1: validation items only, None: both.
+        split_idx: The split that it is applied to: 0 training, 1 validation, None both.
         order: Where it stands in a `Pipeline`: smaller first.
 
     Examples:
@@ -71,7 +75,7 @@ class Transform(Recorded, metaclass=OverloadMeta):
     fits: ClassVar[tuple[str, ...]] = ()
     enc: Callable[..., Any] | None = None
     dec: Callable[..., Any] | None = None
-    _wrapped: dict[str, tuple[tuple[type, ...], Kernel]]  # verb → what a plain function takes, and how it is called
+    _wrapped: dict[str, tuple[tuple[type, ...], Kernel]]  # verb → the types a plain function takes, and its kernel
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class Transform(Recorded, metaclass=OverloadMeta):
         if enc is not None:
             self.enc, self.dec = enc, dec
             self._wrapped = {verb: _wrap(f) for verb, f in (("encodes", enc), ("decodes", dec)) if f is not None}
-            self.order = getattr(enc, "order", self.order)
+            self.order = getattr(enc, "order", self.order)  # functions may carry one
         if split_idx is not None:
             self.split_idx = split_idx
         if order is not None:
@@ -91,43 +95,43 @@ class Transform(Recorded, metaclass=OverloadMeta):
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return getattr(self.enc, "__name__", type(self).__name__)
 
     @property
     def is_foreign(self) -> bool:
-        """Whether code that is not of this library runs inside: such code is seeded by the ticket of its item."""
+        """Whether code from outside the library runs inside; global generators are then seeded by the ticket of the item."""
         if self.enc is not None:
             return is_foreign(self.enc)
         functions = type(self).overloads("encodes").values()
         return _is_foreign_module(type(self).__module__) or any(is_foreign(f) for f in functions)
 
-    def __call__(self, x: Any, split_idx: int | None = None) -> Any:
+    def __call__(self, x: object, split_idx: int | None = None) -> Any:
         if self.split_idx is not None and split_idx != self.split_idx:
             return x
         return self._each("encodes", x)
 
-    def decode(self, x: Any, split_idx: int | None = None) -> Any:
-        """Undo the transform, as far as it can be undone."""
+    def decode(self, x: object, split_idx: int | None = None) -> Any:
+        """Undo the transform as far as possible."""
         if self.split_idx is not None and split_idx != self.split_idx:
             return x
         return self._each("decodes", x)
 
     def setup(self, items: Any = None, train_setup: bool = False) -> None:
-        """Fit to `items`, to the training items alone where `train_setup` (or the class) says so."""
+        """Fit to `items`, or to the training items alone if `train_setup` (or else the class attribute) says so."""
         train_setup = train_setup if self.train_setup is None else self.train_setup
         source = items.train if train_setup and hasattr(items, "train") else items
         kernel = type(self).kernel("setups", type(source))
         if kernel is not None:
             kernel.function(self, source)
 
-    def _each(self, verb: str, x: Any) -> Any:
+    def _each(self, verb: str, x: object) -> Any:
         if isinstance(x, tuple) and not hasattr(x, "_fields"):
             elements = [self._each(verb, element) for element in x]
             return tuple(elements) if type(x) is tuple else type(x)(elements)
         return self._one(verb, x)
 
-    def _one(self, verb: str, x: Any) -> Any:
+    def _one(self, verb: str, x: object) -> Any:
         if self.enc is not None:
             types, wrapped = self._wrapped.get(verb, ((), None))
             return wrapped.finish(wrapped.function(x), x) if wrapped and isinstance(x, types) else x
@@ -138,14 +142,14 @@ class Transform(Recorded, metaclass=OverloadMeta):
         return kernel.finish(kernel.function(self, value), x)
 
     def draw(self, low: float = 0.0, high: float = 1.0) -> float:
-        """One number uniform in [low, high), from the ticket of the current sample (or, in a batch transform, batch)."""
+        """A number uniform in [low, high), from the ticket of the current sample (in a batch transform, of the batch)."""
         return seeds.draw(low, high)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """A decorated function is pickled as functions are: as the name under which it stands in its module."""
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickle a decorated function as functions are pickled: by its module and name."""
         module, name = getattr(self.enc, "__module__", ""), getattr(self.enc, "__name__", "")
-        stands_there = getattr(sys.modules.get(module), name, None) is self
-        return (_at, (module, name)) if stands_there else super().__reduce_ex__(protocol)
+        is_bound_there = getattr(sys.modules.get(module), name, None) is self
+        return (_at, (module, name)) if is_bound_there else super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         if self.enc is not None:
@@ -162,7 +166,7 @@ def _at(module: str, name: str) -> Any:
 
 def _wrap(function: Callable[..., Any]) -> tuple[tuple[type, ...], Kernel]:
     if not callable(function):
-        raise BadArgument("a transform is made of a function", got=repr(function))
+        raise BadArgument("a transform needs a function", got=repr(function))
     _check_takes_one(function)
     if isinstance(function, type):
         return (object,), Kernel(function, False, None)
@@ -177,42 +181,44 @@ def _check_takes_one(function: Callable[..., Any]) -> None:
     try:
         signature.bind(None)
     except TypeError as error:
-        name = getattr(function, "__name__", repr(function))
+        name = function_name(function)
         raise BadArgument(
-            f"the function of a transform is given one item, which {name}{signature} does not take",
+            f"a transform calls its function with one item, which {name}{signature} does not accept",
             got=str(error),
             expected=f"def {name if name.isidentifier() else 'f'}(item): ...",
-            fix="give it one parameter, and defaults or functools.partial for the others",
+            fix="give it one required parameter; fix the others by defaults or functools.partial",
         ) from error
 
 
 class ItemTransform(Transform):
-    """A transform that is given the whole tuple, not its elements."""
+    """A transform that is applied to a tuple as a whole, not to its elements."""
 
-    def _each(self, verb: str, x: Any) -> Any:
+    def _each(self, verb: str, x: object) -> Any:
         out = self._one(verb, x)
         return type(x)(out) if type(out) is tuple and isinstance(x, tuple) and not hasattr(x, "_fields") else out
 
 
 class InplaceTransform(Transform):
-    """A transform that changes its input and returns it."""
+    """A transform that changes its input in place and returns it."""
 
-    def _one(self, verb: str, x: Any) -> Any:
+    def _one(self, verb: str, x: object) -> Any:
         super()._one(verb, x)
         return x
 
 
 class DisplayedTransform(Transform):
-    """A transform whose repr shows its arguments, as all of this library's do."""
+    """A transform whose repr shows its arguments; here, all do. Kept for code that derives from it."""
 
 
 class RandTransform(Transform):
-    """A random transform: `before_call` draws once, so that all elements of a tuple are treated alike.
+    """A random transform: `before_call` draws once per call, so that all elements of a tuple are treated alike.
 
-    Draws come from the ticket of the sample; a call works on a copy, so calls from several threads do not mix.
+    Draws come from the ticket of the sample. A call works on a copy of the transform, so threads do not interfere.
 
     Args:
-        p: The share of calls that apply it.
+        p: The probability that a call applies it.
+        split_idx: The split that it is applied to; by default 0, training.
+        order: Where it stands in a `Pipeline`: smaller first.
     """
 
     split_idx: int | None = 0
@@ -221,11 +227,11 @@ class RandTransform(Transform):
         super().__init__(split_idx=split_idx, order=order)
         self.p, self.do = p, True
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         """Draw what this call needs; `self.do = False` skips it."""
         self.do = self.p >= 1.0 or self.draw() < self.p
 
-    def __call__(self, x: Any, split_idx: int | None = None) -> Any:
+    def __call__(self, x: object, split_idx: int | None = None) -> Any:
         if self.split_idx is not None and split_idx != self.split_idx:
             return x
         call = copy.copy(self)
@@ -233,24 +239,31 @@ class RandTransform(Transform):
         return call._each("encodes", x) if call.do else x
 
 
-def mk_transform(f: Any) -> Transform:
-    """A transform of `f`: itself, an instance of it if it is a class, or a plain function wrapped."""
+def mk_transform(f: object) -> Transform:
+    """Make a transform.
+
+    Args:
+        f: A transform, a class of transforms, or a function to wrap.
+    """
     if isinstance(f, type) and issubclass(f, Transform):
         return made(f)
-    return f if isinstance(f, Transform) else Transform(f)
+    return f if isinstance(f, Transform) else Transform(f)  # type: ignore[arg-type]  # refused there if not callable
 
 
 def made(kind: type[Transform]) -> Transform:
-    """An instance of a class that was given in place of one: `Resize` for `Resize(224)`.
+    """Instantiate a class of transforms that was passed in place of an instance.
+
+    Args:
+        kind: The class.
 
     Raises:
-        BadArgument: For a class that cannot do without arguments.
+        BadArgument: Its constructor has required arguments.
     """
     try:
         constructor_signature(kind).bind()
     except TypeError as error:
         raise BadArgument(
-            f"{kind.__name__} is a class, and needs arguments to become a transform",
+            f"{kind.__name__} is a class and needs arguments to become a transform",
             got=str(error),
             expected=f"{kind.__name__}{constructor_signature(kind)}",
             fix=f"call it: {kind.__name__}(...)",

@@ -186,7 +186,7 @@ def _images(x: object, model: nn.Module) -> Tensor:
             fix="x[None] for a single image; show_grad_cam(learn, item) for a path or an image",
         )
     device = next((p.device for p in model.parameters()), x.device)
-    return plain(x).detach().to(device)  # type: ignore[no-any-return]
+    return plain(x).detach().to(device)
 
 
 def _named_module(model: nn.Module, layer: nn.Module | str) -> nn.Module:
@@ -238,7 +238,7 @@ def _class_indices(target: Target, scores: Tensor, learn: Loop | nn.Module) -> T
             got=target,
             expected=f"1 or {len(scores)} whole numbers from 0 to {count - 1}",
         )
-    return plain(classes).long().flatten().expand(len(scores))  # type: ignore[no-any-return]
+    return plain(classes).long().flatten().expand(len(scores))
 
 
 def _vocab(learn: Loop | nn.Module) -> Sequence[object] | None:
