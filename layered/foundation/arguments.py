@@ -16,7 +16,11 @@ R = TypeVar("R")
 
 @cache
 def names_of(function: Callable[..., Any]) -> frozenset[str]:
-    """The names of the parameters that `function` takes by keyword."""
+    """The names of the parameters that can be passed by keyword.
+
+    Args:
+        function: A function, a method or a class.
+    """
     parameters = inspect.signature(function).parameters.values()
     by_keyword = (p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
     return frozenset(by_keyword) - {"self", "cls"}
@@ -24,6 +28,9 @@ def names_of(function: Callable[..., Any]) -> frozenset[str]:
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: unknown keywords raise BadArgument (a TypeError) with the nearest name, before anything runs.
+
+    Args:
+        function: What is decorated; its signature says which keywords exist.
 
     Examples:
         >>> @checked

@@ -1,12 +1,17 @@
-"""What a star import takes from a package, computed from the imports that its `__init__` lists."""
+"""`__all__` of a package, computed from the imports in its `__init__`, so that each name is written once."""
 
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
 
-def star(namespace: Mapping[str, Any]) -> list[str]:
-    """The public names of a module's `globals()` so far, for its `__all__`: without its own submodules.
+def star(namespace: Mapping[str, object]) -> list[str]:
+    """The names that a package has imported so far, for its `__all__`.
+
+    Names with an underscore, `TYPE_CHECKING` and the package's own submodules, which importing from them binds, are left
+    out.
+
+    Args:
+        namespace: The `globals()` of the package.
 
     Examples:
         >>> star({"__name__": "zoo", "lion": 1, "_keeper": 2})

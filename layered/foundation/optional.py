@@ -1,4 +1,4 @@
-"""The one door for optional and heavy packages: nothing is imported before it is used."""
+"""Optional and heavy packages: imported on first use, and here only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from layered.foundation.errors import MissingDependency
 
 
 def require(name: str, *, extra: str, why: str) -> Any:
-    """Import the external package `name`, or say which extra brings it.
+    """Import an optional package, or say how to install it.
 
     Args:
-        extra: The extra of the distribution that installs it.
+        name: The package.
+        extra: The extra of this library that installs it.
         why: What needs it, for the message: "the model 'swin_tiny'".
 
     Raises:
-        MissingDependency: If it is not installed; a package that is there but broken raises its own error.
+        MissingDependency: It is not installed. A package that is installed but broken raises its own error.
     """
     try:
         return importlib.import_module(name)
@@ -30,7 +31,7 @@ def require(name: str, *, extra: str, why: str) -> Any:
 
 
 class _LazyModule(ModuleType):
-    """Stands for a module until somebody asks it for a name."""
+    """Stands in for a module and imports it when an attribute is read."""
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(importlib.import_module(self.__name__), attribute)
@@ -43,7 +44,10 @@ class _LazyModule(ModuleType):
 
 
 def lazy(name: str) -> Any:
-    """A stand-in for module `name` that imports it on first attribute access.
+    """A stand-in for a module that imports it when an attribute is first read.
+
+    Args:
+        name: The full name of the module.
 
     Examples:
         >>> lazy("math").sqrt(9.0)

@@ -1,4 +1,4 @@
-"""One function of many items, run by several processes or threads; and failures that travel between processes."""
+"""Several processes: one function of many items, failures that travel between processes, and the rank of this one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -17,18 +17,25 @@ from layered.foundation.display import is_watched
 from layered.foundation.errors import BadArgument, BadItem, BadValue, OutOfRange, failed
 from layered.foundation.helpers import defaults
 from layered.foundation.lists import L
+from layered.foundation.names import function_name
 from layered.foundation.optional import lazy
 
 fastprogress = lazy("fastprogress.fastprogress")
 
+R = TypeVar("R")
+
 
 def num_cpus() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Failure:
-    """An exception on its way from a worker to the parent."""
+    """An exception on its way from a worker to the parent, with the traceback as text.
+
+    Args:
+        error: What was raised. One that cannot be pickled is replaced by a `BadItem` with its message.
+    """
 
     def __init__(self, error: Exception) -> None:
         self.trace = "".join(traceback.format_exception(error))
@@ -38,64 +45,69 @@ class Failure:
             self.error = BadItem(f"a worker failed: {type(error).__name__}: {error}")
 
     def reraise(self) -> None:
-        """Raise it here; its cause is the trace from there."""
+        """Raise it in the parent; its cause shows the traceback of the worker."""
         self.error.__cause__ = RuntimeError(f"in a worker:\n{self.trace}")
         raise self.error
 
 
 def parallel(
-    f: Callable[..., Any],
-    items: Iterable[Any],
-    *args: Any,
+    f: Callable[..., R],
+    items: Iterable[object],
+    *args: object,
     n_workers: int | None = None,
     progress: bool | None = None,
     method: str | None = None,
     threadpool: bool = False,
     timeout: float | None = None,
     chunksize: int = 1,
-    **kwargs: Any,
-) -> L:
-    """`f(item, *args, **kwargs)` of every item, in the order of the items.
+    **kwargs: object,
+) -> L[R]:
+    """Compute `f(item, *args, **kwargs)` for every item, in several processes; results are in the order of the items.
 
-    threadpool use threads, for work that waits for files or the network
-
-    Each process computes with one thread. Forked ones begin with the same random state: draw from a generator of the item's own.
+    Each process computes with one thread. Forked processes start with the same random state: seed a generator per item.
 
     Args:
-        n_workers: By default `defaults.cpus` if you have set it, else the cores of this process; 0 does all of it
-            here.
-        progress: Show a bar; by default where somebody is looking.
-        method: How processes are started: "fork", "spawn" or "forkserver"; by default as Python does.
-        timeout: Seconds for all of it; what is being done then is waited for.
+        f: What to compute.
+        items: The items.
+        args: Further positional arguments of `f`.
+        n_workers: The number of processes; by default `defaults.cpus`, if set, else the cores of this process. 0 computes
+            in this process.
+        progress: Show a bar; by default if a person is watching.
+        method: How processes are started: "fork", "spawn" or "forkserver"; by default Python's choice.
+        threadpool: Use threads, for work that waits for files or the network.
+        timeout: Seconds for all items together; items in progress are still waited for.
         chunksize: Items that a process gets at a time: more for many small ones.
+        kwargs: Further keyword arguments of `f`.
 
     Raises:
-        BadItem: `f` raised an error that is not a `LayeredError`; names the item, and the rest is not started.
+        BadItem: `f` raised an error that is not a `LayeredError`; it names the item. Remaining items are not started.
         BadValue: `f` cannot be sent to processes that are not forked.
 
     Examples:
         >>> parallel(round, [1.26, 2.71], 1, n_workers=2, threadpool=True)
         (#2) [1.3,2.7]
     """
-    items, name = _items(f, items), getattr(f, "__qualname__", type(f).__name__)
-    workers = min(_count(n_workers), len(items))
+    listed = _items(f, items)
+    workers = min(_count(n_workers), len(listed))
     if method is not None and method not in multiprocessing.get_all_start_methods():
-        raise BadValue("unknown method", got=repr(method), expected=", ".join(multiprocessing.get_all_start_methods()))
-    call, done = _Call(f, args, kwargs), []
+        raise BadValue(
+            "unknown start method", got=repr(method), expected=", ".join(multiprocessing.get_all_start_methods())
+        )
+    call, done = _Call(f, args, kwargs), list[R]()
     pool: Executor | None = None
     if workers:
         pool = ThreadPoolExecutor(workers) if threadpool else _processes(workers, call, method)
     try:
         if pool is None:
-            results: Iterator[Any] = map(call, items)
+            results: Iterator[Any] = map(call, listed)
         else:
-            results = pool.map(call if threadpool else _do, items, timeout=timeout, chunksize=chunksize)
+            results = pool.map(call if threadpool else _do, listed, timeout=timeout, chunksize=chunksize)
         is_shown = is_watched() if progress is None else progress
-        for item in fastprogress.progress_bar(items, leave=False) if is_shown else items:
+        for item in fastprogress.progress_bar(listed, leave=False) if is_shown else listed:
             try:
                 done.append(_opened(next(results)))
             except Exception as error:
-                raise failed(error, f"running {name} on item {len(done)} ({item!r:.100})") from error
+                raise failed(error, f"running {function_name(f)} on item {len(done)} ({item!r:.100})") from error
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
@@ -103,39 +115,39 @@ def parallel(
 
 
 class _Call:
-    """What is done with each item."""
+    """A function with the arguments that are the same for every item."""
 
-    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, f: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self.f, self.args, self.kwargs = f, args, kwargs
 
-    def __call__(self, item: Any) -> Any:
+    def __call__(self, item: object) -> Any:
         return self.f(item, *self.args, **self.kwargs)
 
 
-_call: _Call  # in a process of a pool: what it is there for
+_call: _Call  # set in each process of a pool: what the process computes
 
 
 def _begin(call: _Call) -> None:
     global _call
-    torch.set_num_threads(1)  # a forked process must not use the threads of its parent
+    torch.set_num_threads(1)  # torch's thread pool does not survive a fork, and the cores are already taken
     _call = call
 
 
-def _do(item: Any) -> Any:
+def _do(item: object) -> Any:
     try:
         return _call(item)
     except Exception as error:
         return Failure(error)
 
 
-def _opened(result: Any) -> Any:
+def _opened(result: object) -> Any:
     if isinstance(result, Failure):
         result.reraise()
     return result
 
 
 def _processes(workers: int, call: _Call, method: str | None) -> Executor:
-    """A pool; forked processes find `call` in their memory, others are sent it."""
+    """A pool whose forked processes find `call` in their memory; to others it is sent."""
     context = multiprocessing.get_context(method)
     if context.get_start_method() != "fork":
         try:
@@ -149,25 +161,25 @@ def _processes(workers: int, call: _Call, method: str | None) -> Executor:
     return ProcessPoolExecutor(workers, context, _begin, (call,))
 
 
-def _items(f: Any, items: Any) -> list[Any]:
+def _items(f: object, items: object) -> list[Any]:
     if not callable(f) or not isinstance(items, Iterable):
         raise BadArgument(
-            "parallel takes a function, then items",
+            "parallel needs a function, then items",
             got=f"{type(f).__name__}, {type(items).__name__}",
             expected="parallel(f, items)",
         )
     return list(items)
 
 
-def _count(n_workers: Any) -> int:
-    count = getattr(defaults, "cpus", num_cpus()) if n_workers is None else n_workers
+def _count(n_workers: int | None) -> int:
+    count = n_workers if n_workers is not None else num_cpus() if defaults.cpus is None else defaults.cpus
     if not isinstance(count, int) or count < 0:
-        raise OutOfRange("n_workers is a number of processes or threads", got=repr(count), expected="an integer >= 0")
+        raise OutOfRange("invalid number of workers", got=f"n_workers={count!r}", expected="an integer >= 0")
     return count
 
 
 def rank_and_world() -> tuple[int, int]:
-    """The number of this process, and how many there are; (0, 1) without `torch.distributed`.
+    """The rank of this process and the world size; (0, 1) without `torch.distributed`.
 
     Examples:
         >>> rank_and_world()

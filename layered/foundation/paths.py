@@ -1,37 +1,37 @@
-"""`Path`: the standard library's, with `ls` and a short repr."""
+"""`Path`: that of the standard library, with `ls` and a short repr."""
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from layered.foundation.lists import L
 from layered.foundation.optional import lazy
+from layered.foundation.types import StrPath
 
 mimetypes = lazy("mimetypes")
 
 
-class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class of this system
+class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class for this operating system
     """A path with `ls`; everything else is `pathlib.Path`.
 
     Attributes:
-        BASE_PATH: Set it to show paths relative to it.
+        BASE_PATH: If set, paths below it are shown relative to it.
     """
 
-    BASE_PATH: ClassVar[os.PathLike[str] | str | None] = None
+    BASE_PATH: ClassVar[StrPath | None] = None
 
     def ls(
         self,
         n_max: int | None = None,
         file_type: str | None = None,
         file_exts: str | Iterable[str] | None = None,
-    ) -> L:
-        """What is in the folder, sorted by name.
+    ) -> L[Path]:
+        """The contents of the folder, sorted by name.
 
         Args:
-            n_max: At most so many.
+            n_max: The most paths to return.
             file_type: Only files of this MIME type: "image".
             file_exts: Only files with these suffixes: ".png".
         """

@@ -1,11 +1,12 @@
-"""Randomness has a key: every draw of the data path is a function of who draws, not of who drew before.
+"""Keyed randomness: a draw of the data path depends on what it is for, not on the draws before it.
 
-A *ticket* carries the key of a sample: (run seed, purpose, epoch, position in the epoch's order), hashed. The n-th draw under
-a ticket hashes the key with n, so it is the same in any worker, process, order or resumed run. A batch carries a ticket a row.
-Nothing here reads or moves a global generator, except where it says so (`set_seed`, `seeded`, `no_random`).
+A *ticket* holds the key of a sample, a hash of (run seed, purpose, epoch, position in the epoch's order). The n-th draw
+under a ticket is a hash of that key and n, so it is the same in every worker and process, in any order, and in a resumed
+run. A batch holds one key per row. Global generators are neither read nor advanced, except by the functions whose
+docstring says so (`set_seed`, `reseed`, `seeded`, `no_random`).
 
-The hash is splitmix64's finaliser (Steele, Lea & Flood 2014): the same bits from Python integers and from int64 tensors
-on any device.
+The hash is the finaliser of splitmix64 (Steele, Lea & Flood 2014). It gives the same bits for Python integers as for
+int64 tensors on any device, so that samples (drawn on the CPU) and batches (drawn on the GPU) share one definition.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.foundation.types import Device
+
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
-_UNIT = 2.0**-24  # 24 bits make a uniform float32 exactly
+_UNIT = 2.0**-24  # 24 random bits times this are exact in float32
 
 
 def _signed(value: int) -> int:
@@ -41,6 +44,7 @@ def _mix(value: int) -> int:
 
 
 def _mix_tensor(value: Tensor) -> Tensor:
+    # int64 wraps around as uint64 does, but `>>` copies the sign bit: the masks clear what it shifted in.
     value = (value ^ ((value >> 30) & ((1 << 34) - 1))) * _signed(_FIRST)
     value = (value ^ ((value >> 27) & ((1 << 37) - 1))) * _signed(_SECOND)
     return value ^ ((value >> 31) & ((1 << 33) - 1))
@@ -52,7 +56,10 @@ def _word(text: str) -> int:
 
 
 def key_of(*parts: int | str) -> int:
-    """One 64-bit key (signed) from numbers and words, in order.
+    """One signed 64-bit key from integers and strings; their order matters.
+
+    Args:
+        parts: What the key stands for.
 
     Examples:
         >>> key_of(42, "train", 0) == key_of(42, "train", 0), key_of(42, "train", 0) == key_of(42, "train", 1)
@@ -65,20 +72,25 @@ def key_of(*parts: int | str) -> int:
 
 
 def sample_keys(key: int, positions: Tensor) -> Tensor:
-    """One key for each position (int64 [n]) of an epoch's order."""
+    """The keys of samples: int64 [n].
+
+    Args:
+        key: The key of the epoch.
+        positions: Their positions in the epoch's order: int64 [n].
+    """
     return _mix_tensor((positions + 1) * _signed(_GOLDEN) + key)
 
 
 class Tickets:
-    """What a sample or a batch draws with.
+    """The keys that a sample or a batch draws with, and the count of its draws.
 
     Args:
-        keys: Int for one sample, int64 [batch] for a batch: one key a row.
-        batch_key: The key for what a whole batch shares; the sample's own key for one sample.
-        stage: What draws: item transforms (0), `before_batch` (1) and `after_batch` (2) draw apart under one key.
+        keys: An integer for one sample; int64 [batch], one key per row, for a batch.
+        batch_key: The key for what a whole batch shares; by default that of the sample, or of the first row.
+        stage: What draws: item transforms (0), `before_batch` (1) or `after_batch` (2); their draws are independent.
 
     Attributes:
-        drawn: How many draws were made under it, counted from a number that the stage has to itself.
+        drawn: The number of draws so far, counted from a different start in each stage.
     """
 
     __slots__ = ("batch_key", "drawn", "keys")
@@ -88,7 +100,7 @@ class Tickets:
         self.batch_key = batch_key if batch_key is not None else keys if isinstance(keys, int) else int(keys[0])
 
     def number(self) -> int:
-        """The offset of the next draw."""
+        """The offset of the next draw from the key."""
         self.drawn += 1
         return self.drawn * _GOLDEN
 
@@ -98,13 +110,17 @@ _by_hand = itertools.count()
 
 
 def current_tickets() -> Tickets:
-    """The tickets of what is being made now; by hand, outside any loader, a fresh key from a counter."""
+    """The tickets of what is being made; outside of any loader, new ones from a counter."""
     return _current.get() or Tickets(key_of(torch.initial_seed(), "by hand", next(_by_hand)))
 
 
 @contextmanager
 def drawing(tickets: Tickets) -> Iterator[Tickets]:
-    """Everything drawn inside belongs to `tickets`."""
+    """Context manager: draws inside use `tickets`.
+
+    Args:
+        tickets: The tickets of the sample or batch that is being made.
+    """
     token = _current.set(tickets)
     try:
         yield tickets
@@ -113,7 +129,11 @@ def drawing(tickets: Tickets) -> Iterator[Tickets]:
 
 
 def draw(low: float = 0.0, high: float = 1.0) -> float:
-    """One number uniform in [low, high) for the current sample (or one for the whole batch).
+    """A number uniform in [low, high) for the current sample, or one for the whole batch.
+
+    Args:
+        low: The smallest possible value.
+        high: The upper limit, which is not reached.
 
     Examples:
         >>> with drawing(Tickets(key_of(42, "doc"))):
@@ -132,13 +152,18 @@ def draw_batch(
     high: float = 1.0,
     *,
     size: tuple[int, ...] = (),
-    device: torch.device | str | None = None,
+    device: Device | None = None,
     same: bool = False,
 ) -> Tensor:
-    """Uniform numbers in [low, high), one row for each sample of the current batch: float32 [count, *size].
+    """Numbers uniform in [low, high), one row for each sample of the current batch: float32 [count, *size].
 
     Args:
-        same: One row for the whole batch, repeated.
+        count: The batch size.
+        low: The smallest possible value.
+        high: The upper limit, which is not reached.
+        size: The shape of a row.
+        device: Where to draw; by default where the keys are.
+        same: Draw one row and repeat it for the whole batch.
     """
     tickets = current_tickets()
     if same:
@@ -156,21 +181,31 @@ def draw_batch(
     return (low + (high - low) * unit).expand(count, columns).reshape(count, *size)
 
 
-def draw_generator(device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator seeded by the next draw of the current tickets, for what is not uniform (Beta, permutations)."""
+def draw_generator(device: Device = "cpu") -> torch.Generator:
+    """A generator seeded by the next draw of the current tickets, for other distributions (Beta) and permutations.
+
+    Args:
+        device: Where the generator draws.
+    """
     tickets = current_tickets()
     return torch.Generator(device).manual_seed(_signed(_mix(tickets.batch_key + tickets.number())))
 
 
 def permutation(count: int, key: int) -> Tensor:
-    """The numbers 0 … count-1 in an order that depends on `key` alone: int64 [count]."""
+    """The numbers 0 … count-1 in an order that depends only on the key: int64 [count].
+
+    Args:
+        count: How many.
+        key: The key, such as one of `key_of`.
+    """
     return torch.randperm(count, generator=torch.Generator().manual_seed(key))
 
 
 def set_seed(seed: int, reproducible: bool = False) -> None:
-    """Seed Python's, NumPy's and torch's global generators; every run seed of this library derives from torch's.
+    """Seed the global generators of Python, NumPy and torch; run seeds of the library derive from torch's.
 
     Args:
+        seed: The seed.
         reproducible: Also ask cuDNN for deterministic kernels.
     """
     random.seed(seed)
@@ -182,7 +217,7 @@ def set_seed(seed: int, reproducible: bool = False) -> None:
 
 
 def get_random_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's global generators."""
+    """The states of the global generators of Python, NumPy and torch, including CUDA's if it is in use."""
     states = {"random": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states["cuda"] = torch.cuda.get_rng_state_all()
@@ -190,7 +225,11 @@ def get_random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Put back what `get_random_states` returned."""
+    """Restore the global generators.
+
+    Args:
+        states: What `get_random_states` returned.
+    """
     random.setstate(states["random"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
@@ -199,7 +238,11 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 
 def reseed(key: int) -> None:
-    """Start Python's, NumPy's and torch's generators from `key`; for use inside `seeded`, which puts them back."""
+    """Seed the global generators; for use inside `seeded`, which restores them.
+
+    Args:
+        key: The seed, of 64 bits.
+    """
     random.seed(key)
     np.random.seed([key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF])
     torch.default_generator.manual_seed(key)
@@ -209,9 +252,12 @@ def reseed(key: int) -> None:
 
 @contextmanager
 def seeded(key: int) -> Iterator[None]:
-    """Python's, NumPy's and torch's generators start from `key` inside, and are put back after.
+    """Context manager: the global generators are seeded inside and restored afterwards.
 
-    For code that is not ours and draws from them: it then depends on its ticket alone.
+    Code from outside the library that draws from them thus depends only on its ticket.
+
+    Args:
+        key: The seed, of 64 bits.
     """
     states = get_random_states()
     reseed(key)
@@ -223,7 +269,12 @@ def seeded(key: int) -> Iterator[None]:
 
 @contextmanager
 def no_random(seed: int = 42, reproducible: bool = True) -> Iterator[None]:
-    """Global generators start from `seed` inside, and are put back after; cuDNN's flags too."""
+    """Context manager: the global generators are seeded inside; they and the flags of cuDNN are restored afterwards.
+
+    Args:
+        seed: The seed.
+        reproducible: Also ask cuDNN for deterministic kernels.
+    """
     states, flags = get_random_states(), (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
     set_seed(seed, reproducible)
     try:

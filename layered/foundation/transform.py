@@ -186,7 +186,7 @@ def _check_takes_one(function: Callable[..., Any]) -> None:
             f"a transform calls its function with one item, which {name}{signature} does not accept",
             got=str(error),
             expected=f"def {name if name.isidentifier() else 'f'}(item): ...",
-            fix="give it one required parameter; fix the others by defaults or functools.partial",
+            fix="give it one parameter; set the others by defaults or functools.partial",
         ) from error
 
 

@@ -135,7 +135,7 @@ MISTAKES = {
     "get_items fails": Mistake(
         lambda p, w: load(block(get_items=lambda source: source["train"])),
         ("getting the items of [int 0", "list indices"),
-        "the cause stands above",
+        "the cause is shown above",
         RuntimeError,
         TypeError,
     ),

@@ -122,7 +122,7 @@ def test_a_verb_looks_at_the_first_argument_and_then_at_the_second():
 def test_a_verb_that_knows_no_body_says_what_to_write():
     v = Verb("paint")
     v.register(_paint_dog)
-    with pytest.raises(TypeError, match=r"paint does not know how to handle Animal with int") as caught:
+    with pytest.raises(TypeError, match=r"paint is not defined for Animal with int") as caught:
         v(Animal(), 1)
     assert "def paint(x: Animal, y: int" in caught.value.fix
 

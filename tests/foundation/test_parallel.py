@@ -129,5 +129,5 @@ def test_wrong_arguments_are_refused_before_anything_is_begun():
         parallel([1], inverse)
     with pytest.raises(BadArgument):
         parallel(inverse, None)
-    with pytest.raises(BadValue, match="unknown method"):
+    with pytest.raises(BadValue, match="unknown start method"):
         parallel(inverse, [1], method="frok")

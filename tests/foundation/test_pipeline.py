@@ -73,7 +73,7 @@ def test_an_unknown_attribute_is_looked_up_in_the_members():
     assert pipeline.mean == 3
     assert pipeline.add_mean is pipeline[0]
     assert isinstance(pipeline.times, Times)
-    with pytest.raises(AttributeError, match=r"no step of .* has the attribute 'vocab'"):
+    with pytest.raises(AttributeError, match=r"no step of .* has an attribute 'vocab'"):
         _ = pipeline.vocab
 
 

@@ -95,7 +95,7 @@ def test_builtins_and_classes_can_be_transforms(function, given, wanted):
 
 
 def test_what_is_no_function_is_refused():
-    with pytest.raises(BadArgument, match="made of a function"):
+    with pytest.raises(BadArgument, match="needs a function"):
         Transform(3)
 
 
