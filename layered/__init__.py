@@ -1,25 +1,25 @@
 """`layered`: deep learning in a few lines, and every line can be taken apart.
 
-The house, from the ground up; imports only look down:
+The packages from the ground up; each imports only from those above it in this list:
 
     foundation                 errors, tensors with a meaning, transforms, keyed randomness, display
     files                      reading and writing files as data
-    catalog                    data sets by name
-    optim  nn  metrics  data   optimizers as statistics and steps; layers and losses; metrics; data blocks and loaders
+    catalog  optim  nn         data sets by name; optimizers as statistics and steps; layers and losses
+    metrics  data              metrics by state; data blocks, datasets and loaders
     loop                       the training loop, its events and its state, checkpoints
-    callback  integrations     what hooks into the loop; adapters to other libraries
+    callback  integrations     what acts during a fit; adapters to other libraries
     inference                  predictions
     insight                    what a model has learned, and how a run is doing
     training                   the Learner: training verbs, export, loading
-    basics                     all of the above under one name
+    basics                     all of the above in one namespace
     vision                     images: blocks, augmentation, models, `vision_learner`
     tabular                    tables: procs, models, `tabular_learner`
     collab                     ratings: models, `collab_learner`, recommendations
     testing  compat  cli       contracts for extenders, habits of other libraries, the command line
 
 Start with `from layered.vision.all import *`, or import what you need from its package: `from layered.optim import Adam`.
-After `import layered`, the packages and the names used most are there as `layered.vision`, `layered.Learner`; each is
-imported when it is first used.
+`import layered` alone also offers the packages and the most common names, as `layered.vision` and `layered.Learner`; each
+is imported when it is first used.
 """
 
 from importlib import import_module as _import_module
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from layered.version import __version__ as __version__
 
+# Editors and type checkers read these imports; at run time, `__getattr__` below imports on first use.
 if TYPE_CHECKING:
     from layered import (
         basics as basics,
@@ -112,10 +113,13 @@ else:
 
     def __getattr__(name):
         if name in _PACKAGES:
-            return _import_module(f"layered.{name}")
+            return _import_module(f"layered.{name}")  # which also binds it here
         if name in _PACKAGE_OF:
-            return getattr(_import_module(f"layered.{_PACKAGE_OF[name]}"), name)
-        raise AttributeError(f"module 'layered' has no attribute '{name}'")
+            found = globals()[name] = getattr(_import_module(f"layered.{_PACKAGE_OF[name]}"), name)
+            return found
+        from sys import modules  # Python suggests the nearest name of `obj`, from its `dir`
+
+        raise AttributeError(f"module 'layered' has no attribute '{name}'", name=name, obj=modules[__name__])
 
     def __dir__():
         return sorted({*globals(), *_PACKAGES, *_PACKAGE_OF})

@@ -19,5 +19,5 @@ def star(namespace: Mapping[str, object]) -> list[str]:
     """
     package = namespace["__name__"]
     public = {name for name in namespace if name[0] != "_"} - {"TYPE_CHECKING"}
-    modules = [name for name in public if isinstance(namespace[name], ModuleType)]
-    return sorted(public.difference(name for name in modules if namespace[name].__name__ == f"{package}.{name}"))
+    modules = {name: value for name in public if isinstance(value := namespace[name], ModuleType)}
+    return sorted(public.difference(name for name, module in modules.items() if module.__name__ == f"{package}.{name}"))

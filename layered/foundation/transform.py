@@ -26,6 +26,7 @@ from layered.foundation.errors import BadArgument
 from layered.foundation.names import function_name
 from layered.foundation.registry import Recorded, constructor_signature
 from layered.foundation.tensors import TensorBase
+from layered.foundation.types import is_named_tuple
 
 _PURE = {"builtins", "operator", "pathlib", "_operator"}  # modules of Python whose functions draw no random numbers
 
@@ -195,7 +196,7 @@ class ItemTransform(Transform):
 
     def _each(self, verb: str, x: object) -> Any:
         out = self._one(verb, x)
-        return type(x)(out) if type(out) is tuple and isinstance(x, tuple) and not hasattr(x, "_fields") else out
+        return type(x)(out) if type(out) is tuple and isinstance(x, tuple) and not is_named_tuple(x) else out
 
 
 class InplaceTransform(Transform):
