@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import isfunction
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import CannotTrain, OutOfRange, key_of, names_of, plain, retype
+from layered.foundation import CannotTrain, OutOfRange, key_of, plain, retype
 from layered.loop import Callback
+from layered.nn import NoneReduce
 
 
 def reduce_loss(loss: Tensor, reduction: str = "mean") -> Tensor:
@@ -85,12 +85,10 @@ class MixHandler(Callback):
             assert learn.loss_func is not None
             learn.loss_grad = self._blend(learn.loss_grad, learn.loss_func(learn.pred, self.partners))
         else:
-            rows = len(self.partners)
-            own, other = (
-                item_loss(learn.loss_func, learn.pred, y).reshape(rows, -1) for y in (learn.yb[0], self.partners)
-            )
-            mixed = self._blend(own, other)
-            learn.loss_grad = reduce_loss(mixed, getattr(learn.loss_func, "reduction", "mean"))
+            rows, context = len(self.partners), NoneReduce(learn.loss_func)
+            with context as unreduced:
+                own, other = (unreduced(learn.pred, y).reshape(rows, -1) for y in (learn.yb[0], self.partners))
+            learn.loss_grad = reduce_loss(self._blend(own, other), context.reduction)
         learn.loss = learn.loss_grad.detach().clone()
 
     def after_batch(self) -> None:
@@ -132,26 +130,6 @@ class MixHandler(Callback):
 
 def _rows(x: Tensor, order: Tensor) -> Tensor:
     return x[order.to(x.device, non_blocking=True)]
-
-
-def item_loss(loss_func: Any, pred: Any, target: Tensor) -> Tensor:
-    """The loss before it is reduced to one number.
-
-    Raises:
-        CannotTrain: For a loss without a `reduction`.
-    """
-    reduction = getattr(loss_func, "reduction", None)
-    if reduction is not None:
-        loss_func.reduction = "none"
-        try:
-            return loss_func(pred, target)  # type: ignore[no-any-return]
-        finally:
-            loss_func.reduction = reduction
-    if isfunction(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
-        return loss_func(pred, target, reduction="none")  # type: ignore[no-any-return]
-    raise CannotTrain(
-        "this loss cannot be taken sample by sample", got=repr(loss_func), fix="use a loss with a `reduction`"
-    )
 
 
 class MixUp(MixHandler):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from layered.foundation import in_notebook, is_quiet, is_watched, lazy
 from layered.loop import format_time
 
 display = lazy("IPython.display")
+fastprogress = lazy("fastprogress.fastprogress")
 
 
 def shown(value: Any) -> str:
@@ -55,37 +55,29 @@ class Lines:
 
 
 class Terminal(Lines):
-    """A table as text, and below it a bar that redraws its own line."""
+    """A table as text, and below it a bar that redraws its own line, as wide as the terminal allows."""
 
     has_bar = True
-
-    WIDTH = 40  # characters of the bar
+    bar: Any = None  # of the pass that runs
 
     def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
         super().__init__(columns, n_epoch)
-        self.total, self.began, self.drawn = 0, 0.0, 0
-        self.full = "█" if _can_show("█") else "#"
         self._write_row(columns)
 
     def begin(self, total: int) -> None:
-        self.total, self.began = total, time.perf_counter()
-        self.update(0, "")
+        self.bar = fastprogress.ConsoleProgressBar(range(total), total, leave=False)
+        self.bar.prefix = f"Epoch {self.epoch + 1}/{self.n_epoch} :"
+        self.bar.update(0)
 
     def update(self, done: int, comment: str) -> None:
-        filled = round(done / self.total * self.WIDTH)
-        bar = self.full * filled + "-" * (self.WIDTH - filled)
-        self._draw(f"Epoch {self.epoch + 1}/{self.n_epoch} |{bar}| {progress(done, self.total, self.began, comment)}")
-
-    def _draw(self, text: str) -> None:
-        sys.stdout.write(f"\r{text:<{self.drawn}}")
-        sys.stdout.flush()
-        self.drawn = len(text)
+        self.bar.comment = comment
+        self.bar.update(done)
 
     def end(self) -> None:
-        self._draw("")
-        sys.stdout.write("\r")
+        self.bar.on_iter_end()  # erases it
+        self.bar = None
 
-    def row(self, values: Sequence[Any]) -> None:
+    def row(self, values: Sequence[object]) -> None:
         self._write_row([shown(value) for value in values])
 
     def _write_row(self, cells: Sequence[str]) -> None:
@@ -93,8 +85,8 @@ class Terminal(Lines):
         print("".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)).rstrip(), flush=True)
 
     def close(self, *, failed: bool) -> None:
-        if failed and self.drawn:
-            print()
+        if failed and self.bar is not None:
+            print()  # the bar of the failed pass stays above the traceback
 
 
 class Notebook(Lines):
@@ -151,11 +143,3 @@ def screen_for(columns: Sequence[str], n_epoch: int, with_bar: bool) -> Lines:
     if not with_bar or not is_watched():
         return Lines(columns, n_epoch)
     return Notebook(columns, n_epoch) if in_notebook() else Terminal(columns, n_epoch)
-
-
-def _can_show(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from layered.foundation import BadValue, CannotSave, Path, leaves, map_tree, noop, plain_tree, to_detach
 from layered.loop import Callback
-from layered.nn import NoneReduce
+from layered.nn import per_sample_loss
 
 
 class GatherPredsCallback(Callback):
@@ -77,7 +77,7 @@ class GatherPredsCallback(Callback):
         if self.decode is not None:
             self.decoded.add(self.decode(learn.pred))
         if self.with_loss:
-            self.losses.add(item_losses(learn.loss_func, learn.pred, learn.yb))
+            self.losses.add(per_sample_loss(learn.loss_func, learn.pred, targets_of(learn)))
 
     def all_tensors(self) -> tuple[Any, ...]:
         """`([inputs,] preds, targets [, decoded] [, losses])` as one each, and let go of; None for what there is none of."""
@@ -212,13 +212,13 @@ class ArrayFile:
         self.temp.unlink(missing_ok=True)
 
 
-def item_losses(loss_func: Any, pred: Any, targets: Sequence[Any]) -> Tensor:
-    """The loss of every item of a batch: float [batch]."""
-    if not targets:
+def targets_of(learn: Any) -> tuple[Any, ...]:
+    """The targets of the current batch; for a model that takes `labels` and computes its loss itself, the labels."""
+    if not learn.yb and isinstance(learn.xb, Mapping) and "labels" in learn.xb:
+        return (learn.xb["labels"],)
+    if not learn.yb:
         raise BadValue("there are no targets to compute losses from", fix="test_dl(items, with_labels=True)")
-    with NoneReduce(loss_func) as each:
-        losses: Tensor = each(pred, *targets)
-    return losses.reshape(len(targets[0]), -1).mean(1)
+    return tuple(learn.yb)
 
 
 def concat(batches: list[Any], dim: int = 0) -> Any:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.foundation import BadValue, map_tree, plain_tree, tensors_of
-from layered.inference.gathering import KeptColumn, item_losses
+from layered.foundation import BadValue, plain_tree, tensors_of
+from layered.inference.gathering import KeptColumn, targets_of
 from layered.inference.predict import decoder_of, no_batch, scores_of
 from layered.loop import Callback, Loop
-from layered.nn import NoneReduce
+from layered.nn import per_sample_loss
 
 COLUMNS = ("preds", "targs", "decoded", "losses")
 
@@ -51,7 +50,10 @@ class Review(Callback):
     def after_loss(self) -> None:
         learn = self.learn
         targets = targets_of(learn)
-        losses = losses_of_items(learn.loss_func, learn.pred, targets)
+        if learn.loss_func is None:
+            losses = logit_losses(learn.pred, targets)
+        else:
+            losses = per_sample_loss(learn.loss_func, learn.pred, targets, one_by_one=True)
         preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)  # type: ignore[misc]
         decoded = as_decisions(plain_tree(scores_of(self.decode(learn.pred))), targs)
         if self.watch is not None:
@@ -84,43 +86,20 @@ def is_small(values: Any) -> bool:
     return all(t.ndim <= 2 for t in tensors_of(values))
 
 
-def targets_of(learn: Any) -> tuple[Any, ...]:
-    """The targets of the current batch; of a model that is given its `labels` and computes the loss itself, these."""
-    if not learn.yb and isinstance(learn.xb, Mapping) and "labels" in learn.xb:
-        return (learn.xb["labels"],)
-    if not learn.yb:
-        raise BadValue("there are no targets to compute losses from", fix="test_dl(items, with_labels=True)")
-    return tuple(learn.yb)
-
-
-def losses_of_items(loss_func: Any, output: Any, targets: tuple[Any, ...]) -> Tensor:
-    """The loss of every item of a batch, float [batch]; a loss that cannot but reduce is asked item by item.
-
-    Without a `loss_func` (the model computes its loss itself) it is the cross-entropy of the `logits`.
+def logit_losses(output: Any, targets: tuple[Any, ...]) -> Tensor:
+    """The cross-entropy of each sample, from the `logits` of a model that computes its loss itself.
 
     Raises:
-        BadValue: Where there is neither.
+        BadValue: The output has no logits, or they do not match the targets.
     """
-    if loss_func is None:
-        scores = scores_of(output)
-        if not isinstance(scores, Tensor) or scores.ndim != 2 or targets[0].shape != scores.shape[:1]:
-            raise BadValue(
-                "the model computes its loss itself, and only of whole batches",
-                expected="logits [batch, class] and labels [batch]",
-                fix="give the learner a loss_func with a `reduction`",
-            )
-        return F.cross_entropy(scores.float(), targets[0].long(), reduction="none")
-    try:
-        NoneReduce(loss_func)
-    except BadValue:
-        each = [
-            loss_func(
-                *map_tree(lambda t, i=i: t[i : i + 1] if isinstance(t, Tensor) and t.ndim else t, (output, *targets))  # type: ignore[misc]
-            )
-            for i in range(len(targets[0]))
-        ]
-        return torch.stack([loss.detach().float().mean() for loss in each])
-    return item_losses(loss_func, output, targets)
+    scores = scores_of(output)
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or targets[0].shape != scores.shape[:1]:
+        raise BadValue(
+            "the model computes its loss itself, and only of whole batches",
+            expected="logits [batch, class] and labels [batch]",
+            fix="give the learner a loss_func with a `reduction`",
+        )
+    return F.cross_entropy(scores.float(), targets[0].long(), reduction="none")
 
 
 def as_decisions(decoded: Any, targets: Any) -> Any:

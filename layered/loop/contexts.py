@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from layered.foundation import BadValue, CannotTrain, describe, names_of, noop
+from layered.foundation import BadValue, CannotTrain, describe, noop
 from layered.loop.callback import callbacks_of
 from layered.loop.essentials import modes_of, set_modes
 from layered.loop.events import CancelBatchException
 from layered.loop.listeners import Cbs
 from layered.loop.optimizers import Optimizers
 from layered.loop.state import PASS_FIELDS, AbstractLoop
+from layered.nn import NoneReduce
 
 L = TypeVar("L", bound=AbstractLoop)
 
@@ -71,17 +70,8 @@ def loss_not_reduced(loop: L) -> Iterator[L]:
     Raises:
         BadValue: For a loss without a `reduction`, as attribute or argument.
     """
-    loss_func = loop.loss_func
-    if hasattr(loss_func, "reduction"):
-        with _replaced(loss_func, "reduction", "none"):
-            yield loop
-    elif inspect.isroutine(loss_func) and "reduction" in names_of(loss_func):  # such as F.cross_entropy
-        with _replaced(loop, "loss_func", partial(loss_func, reduction="none")):
-            yield loop
-    else:
-        raise BadValue(
-            "this loss function cannot give per-sample losses", got=repr(loss_func), fix="use a loss with a `reduction`"
-        )
+    with NoneReduce(loop.loss_func) as unreduced, _replaced(loop, "loss_func", unreduced):
+        yield loop
 
 
 @contextmanager

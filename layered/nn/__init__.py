@@ -120,7 +120,7 @@ from layered.nn.describe import (
     weightless as weightless,
 )
 from layered.nn.hooks import undisturbed as undisturbed
-from layered.nn.losses import default_loss as default_loss
+from layered.nn.losses import default_loss as default_loss, per_sample_loss as per_sample_loss
 from layered.nn.summary import Summary as Summary
 from layered.nn.surgery import (
     adapt_first_layer as adapt_first_layer,

@@ -84,15 +84,27 @@ def test_a_terminal_shows_nothing_but_the_table_once_bars_are_gone(monkeypatch):
     assert all(len(line.split()) == 4 for line in lines)
 
 
-def test_a_screen_that_cannot_show_blocks_gets_hashes(monkeypatch):
-    class Ascii(Screen):
-        encoding = "ascii"
+def test_a_screen_that_cannot_show_blocks_gets_letters(monkeypatch):
+    class Ascii(io.TextIOWrapper):
+        def isatty(self):
+            return True
 
-    monkeypatch.setattr(sys, "stdout", screen := Ascii())
+    monkeypatch.setattr(sys, "stdout", Ascii(written := io.BytesIO(), encoding="ascii"))
     monkeypatch.setattr("layered.callback.progress.REDRAW_EVERY", 0.0)
     learner().fit(1)
-    assert "###" in screen.getvalue()
-    assert screen.getvalue().isascii()
+    sys.stdout.flush()
+    assert b"XXX" in written.getvalue()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_bar_fits_the_terminal(monkeypatch, columns):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setattr("layered.callback.progress.REDRAW_EVERY", 0.0)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    learner().fit(1)
+    drawn = re.split(r"[\r\n]", screen.getvalue())
+    assert any("100.00%" in line for line in drawn)
+    assert all(len(line) < columns for line in drawn)
 
 
 def test_an_error_leaves_the_bar_on_a_line_of_its_own(monkeypatch):

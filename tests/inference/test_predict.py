@@ -242,7 +242,7 @@ def test_a_plain_loss_of_torch_decides_too_but_does_not_activate(learn, loss_fun
 
 def test_a_loss_that_cannot_be_taken_item_by_item_is_named(learn):
     learn.loss_func = lambda pred, targ: pred.sum()
-    with pytest.raises(BadValue, match="item by item"):
+    with pytest.raises(BadValue, match="per sample"):
         learn.get_preds(with_loss=True)
 
 

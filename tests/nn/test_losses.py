@@ -1,5 +1,6 @@
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from layered.nn import (
     LabelSmoothingCrossEntropyFlat,
     MSELossFlat,
     NoneReduce,
+    per_sample_loss,
 )
 
 
@@ -259,5 +261,46 @@ def test_none_reduce_gives_the_loss_of_each_row_and_restores(loss):
 
 
 def test_none_reduce_refuses_a_loss_without_a_reduction():
-    with pytest.raises(BadValue, match="item by item"):
+    with pytest.raises(BadValue, match="per sample"):
         NoneReduce(lambda pred, target: (pred - target).abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("loss", "reference"),
+    [
+        (nn.CrossEntropyLoss(), F.cross_entropy),
+        (CrossEntropyLossFlat(reduction="sum"), F.cross_entropy),
+        (F.cross_entropy, F.cross_entropy),
+        (partial(F.cross_entropy, reduction="sum"), F.cross_entropy),
+        (nn.MSELoss(), F.mse_loss),
+        (BCEWithLogitsLossFlat(), F.binary_cross_entropy_with_logits),
+    ],
+    ids=str,
+)
+def test_the_loss_of_each_sample_is_torchs_unreduced_mean_over_the_other_axes(gen, loss, reference):
+    x = torch.randn(4, 3, generator=gen)
+    y = torch.tensor([0, 2, 1, 0]) if reference is F.cross_entropy else torch.rand(4, 3, generator=gen)
+    before = getattr(loss, "reduction", None)
+    assert_close(per_sample_loss(loss, x, (y,)), reference(x, y, reduction="none").reshape(4, -1).mean(1))
+    assert getattr(loss, "reduction", None) == before
+
+
+@pytest.mark.parametrize("default", ["mean", "sum"])
+def test_none_reduce_knows_how_the_loss_reduces(default):
+    def loss(pred, target, reduction=default):
+        return F.mse_loss(pred, target, reduction=reduction)
+
+    assert NoneReduce(loss).reduction == NoneReduce(nn.MSELoss(reduction=default)).reduction == default
+
+
+def test_a_loss_that_can_only_reduce_is_called_for_each_sample_if_asked(gen):
+    def loss(pred, target):
+        return F.cross_entropy(pred["logits"], target) + 1
+
+    x, y = torch.randn(4, 3, generator=gen), torch.tensor([0, 2, 1, 0])
+    assert_close(
+        per_sample_loss(loss, {"logits": x}, [y], one_by_one=True), F.cross_entropy(x, y, reduction="none") + 1
+    )
+    for refused in (loss, None, torch.add):
+        with pytest.raises(BadValue, match="per sample"):
+            per_sample_loss(refused, {"logits": x}, [y])
