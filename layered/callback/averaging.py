@@ -1,4 +1,4 @@
-"""Averages of the weights that training passes through: often better than the last ones."""
+"""Averages of the weights that training passes through: often better than the last weights."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from layered.loop import Callback, iter_once, modes_of, set_epoch, set_modes, sp
 class WeightAverage(Callback):
     """Base of the callbacks that keep an average of the weights, and of batch norm's running statistics.
 
-    `with learn.<name>.averaged():` borrows the average after a fit. A fit that fails leaves the last weights. The average
-    is part of checkpoints, and begins anew with each fit.
+    `with learn.<name>.averaged():` borrows the average after a fit. A fit that fails leaves the last weights. The average is
+    part of checkpoints, and starts anew with each fit.
 
     Args:
-        validate: Validation passes of the fit use the average, and so does what is saved after an epoch.
-        keep: The model ends the fit with the average, which `save` and `export` then write; False leaves it the last
-            weights.
+        validate: Validation passes of the fit use the average, and so does whatever is saved after an epoch.
+        keep: The fit ends with the average in the model, and `save` and `export` write it; False leaves the last weights.
     """
 
-    order = 90  # after what looks at an epoch and saves it (60 to 65), before checkpoints
+    order = 90  # after the callbacks that judge and save an epoch (60 to 65), before checkpoints
     transient = ("_active", "_swapped", "_stepped", "_until_validated")
 
     def __init__(self, validate: bool, keep: bool) -> None:
         self.validate, self.keep = validate, keep
         self.averages: dict[str, Tensor] = {}
-        self.count = 0  # weights that went into the average
+        self.count = 0  # how many weights the average is of
         self._active = self._swapped = self._stepped = self._until_validated = False
 
     def before_fit(self) -> None:
@@ -42,7 +41,11 @@ class WeightAverage(Callback):
             self._active, self._stepped, self.averages, self.count = not learn.peeking, False, {}, 0
 
     def add(self, share: float) -> None:
-        """average <- average + share * (weights - average); the first weights are the average."""
+        """average <- average + share * (weights - average); the first weights are the average.
+
+        Args:
+            share: Weight of the new weights, in [0, 1].
+        """
         weights = _weights(self.learn.model)
         if self.count == 0:
             self.averages = {name: own.clone() for name, own in weights.items()}
@@ -51,16 +54,16 @@ class WeightAverage(Callback):
         self.count += 1
 
     def settle(self) -> None:
-        """What has to be done when the average has come into the model."""
+        """Called when the average has been put into the model, for what else it needs there."""
 
     def swap(self) -> None:
-        """Exchange the model's weights with the average.
+        """Exchange the model's weights and the average.
 
         Raises:
-            CannotTrain: If there is no average yet.
+            CannotTrain: There is no average yet.
         """
         if not self.averages:
-            raise CannotTrain("there is no average of weights yet", fix="fit with this callback first")
+            raise CannotTrain("no weights have been averaged yet", fix="fit with this callback first")
         for name, own in _weights(self.learn.model).items():
             kept = own.clone()
             own.copy_(self.averages[name])
@@ -69,7 +72,7 @@ class WeightAverage(Callback):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The model has the average inside, and its own weights again afterwards."""
+        """Context manager: the model has the average inside, and its own weights afterwards."""
         self.swap()
         try:
             self.settle()
@@ -118,7 +121,7 @@ class WeightAverage(Callback):
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """What is averaged, by name: parameters and buffers that are floats, without their history."""
+    """What is averaged, by name: parameters and floating-point buffers, detached."""
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach() for name, tensor in named if tensor.is_floating_point()}
 
@@ -126,20 +129,21 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 class EMACallback(WeightAverage):
     """Keeps an exponential moving average of the weights: average <- decay * average + (1 - decay) * weights.
 
+    `with learn.ema.averaged():` borrows the average after a fit.
+
     Args:
-        decay: Share of the old average at each optimizer step.
-        warmup: A smaller decay at first: min(decay, (1 + n) / (10 + n)) at step n, so that the first weights fade
-            sooner.
+        decay: Weight of the old average at each optimizer step.
+        warmup: Start with a smaller decay, min(decay, (1 + n) / (10 + n)) at step n, so that the first weights fade sooner.
         validate: Validation passes of the fit use the average.
-        keep: The model ends the fit with the average; `with learn.ema.averaged():` borrows it otherwise.
+        keep: The fit ends with the average in the model.
 
     Raises:
-        OutOfRange: For a `decay` outside [0, 1].
+        OutOfRange: `decay` is outside [0, 1].
     """
 
     def __init__(self, decay: float = 0.999, warmup: bool = True, validate: bool = True, keep: bool = True) -> None:
         if not 0 <= decay <= 1:
-            raise OutOfRange("decay is a share", got=decay, expected="a number in [0, 1]")
+            raise OutOfRange("decay must be a fraction", got=decay, expected="a number in [0, 1]")
         super().__init__(validate, keep)
         self.decay, self.warmup = decay, warmup
 
@@ -155,25 +159,26 @@ class EMACallback(WeightAverage):
             self.add(1 - decay)
             self._stepped = False
 
-    after_train = after_batch  # a step may come after the last batch
+    after_train = after_batch  # gradient accumulation may step after the last batch
 
 
 class SWACallback(WeightAverage):
     """Stochastic weight averaging: the plain mean of the weights at the ends of the last epochs.
 
-    Running statistics of batch norm are computed anew for the average, over the training data.
+    The running statistics of batch norm are recomputed for the average, over the training data.
+    `with learn.swa.averaged():` borrows the average after a fit.
 
     Args:
         start: Averaging begins with the epoch at this fraction of the fit, in [0, 1).
-        every: "1 epoch", or "50 batches": how often weights are added.
-        lr: A constant rate while averaging, in place of any schedule; the schedule's own if None.
+        every: How often weights are added: "1 epoch" or "50 batches".
+        lr: A constant learning rate while averaging, instead of any schedule's; None keeps the schedule's.
         validate: Validation passes use the average; each then costs a pass over the training data.
-        keep: The model ends the fit with the average; `with learn.swa.averaged():` borrows it otherwise.
+        keep: The fit ends with the average in the model.
 
     Raises:
-        OutOfRange: A number outside its range.
-        BadValue: An argument of the right type whose value makes no sense here.
-        CannotTrain: When the fit begins, with batch norm and a generator to train on.
+        OutOfRange: `start` is outside [0, 1).
+        BadValue: `every` is not a number of epochs or batches.
+        CannotTrain: When a fit begins: the model has batch norm, and the training data is a generator.
 
     Source: Izmailov et al. 2018, arXiv:1803.05407
     """
@@ -187,7 +192,7 @@ class SWACallback(WeightAverage):
         keep: bool = True,
     ) -> None:
         if not 0 <= start < 1:
-            raise OutOfRange("start is a fraction of the fit", got=start, expected="a number in [0, 1)")
+            raise OutOfRange("start must be a fraction of the fit", got=start, expected="a number in [0, 1)")
         super().__init__(validate, keep)
         self.start, self.every, self.lr = start, every, lr
         self.number, self.unit = epochs_or_batches(every)
@@ -196,7 +201,7 @@ class SWACallback(WeightAverage):
         super().before_fit()
         if self._active and iter_once(self.learn.dls.train) and _learning_norms(self.learn.model):
             raise CannotTrain(
-                "batch norm's statistics need another pass over the training data, and a generator lasts for one",
+                "batch norm's statistics need another pass over the training data, and a generator gives only one",
                 fix="train on a list or a DataLoader",
             )
 
@@ -225,9 +230,12 @@ class SWACallback(WeightAverage):
 
 
 def update_batch_norm(loop: Any) -> None:
-    """Compute the running statistics of the batch norm layers that learn anew, as the mean over the training batches.
+    """Recompute the running statistics of trainable batch norm layers, as their mean over the training batches.
 
-    Everything but these layers is in evaluation mode meanwhile. Draws of the loader are keyed and nothing moves on.
+    All other layers are in evaluation mode meanwhile. The loader's draws are keyed, so its position does not change.
+
+    Args:
+        loop: The loop, with model and training data.
     """
     model, train = loop.model, loop.dls.train
     layers = _learning_norms(model)
@@ -240,7 +248,7 @@ def update_batch_norm(loop: Any) -> None:
     model.eval()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None
+        layer.momentum = None  # torch then keeps a plain mean over the batches
         layer.train()
     try:
         with torch.no_grad(), looking, seeded(key_of("batch norm", loop.epochs_started)):

@@ -1,4 +1,4 @@
-"""Dropout that goes on in validation: many predictions of one model, and how much they differ."""
+"""Dropout that stays on in validation: several predictions of one model, whose spread measures uncertainty."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from layered.loop import Callback
 
 
 class MCDropoutCallback(Callback):
-    """Dropout stays on in validation and prediction passes; everything else is in evaluation mode.
+    """Keeps dropout on in validation and prediction passes; everything else is in evaluation mode.
 
-    `get_preds(cbs=MCDropoutCallback())` several times gives samples of the predictions, whose spread is a measure of
-    uncertainty. Dropout layers are torch's, and any class with "Dropout" in its name.
+    Calling `get_preds(cbs=MCDropoutCallback())` several times gives samples of the predictions, whose spread measures
+    uncertainty. Dropout layers are torch's, and those of any class with "Dropout" in its name.
 
     Source: Gal & Ghahramani 2016, arXiv:1506.02142
     """

@@ -1,4 +1,4 @@
-"""What learns when: parameter groups that are unfrozen one after the other, batch norm that stays as it was trained."""
+"""What trains when: parameter groups that are unfrozen one after the other, batch norm that stays as it was trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ bn_types = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def set_bn_eval(m: nn.Module, use_eval: bool = True) -> None:
-    """Batch norm layers of `m` whose weights do not learn: evaluation mode, or training mode with `use_eval=False`.
+    """Switch the batch norm layers whose weights are frozen.
+
+    Args:
+        m: A model.
+        use_eval: To evaluation mode; False to training mode.
 
     Examples:
         >>> layer = nn.BatchNorm1d(2).requires_grad_(False)
@@ -29,13 +33,12 @@ def set_bn_eval(m: nn.Module, use_eval: bool = True) -> None:
 
 
 class BnFreeze(Callback):
-    """Batch norm layers in frozen parameter groups stay as they are: neither statistics nor weights move.
+    """Keeps batch norm layers in frozen parameter groups as they are: neither statistics nor weights change.
 
-    It does so also where `train_bn=True` (the default) lets their weights learn. Parameters that no group holds count as
-    frozen.
+    This also holds where `train_bn=True` (the default) would train their weights. Parameters in no group count as frozen.
 
     Args:
-        all_layers: All batch norm layers, wherever they are.
+        all_layers: Freeze all batch norm layers, whatever their group.
     """
 
     order = -5
@@ -43,7 +46,7 @@ class BnFreeze(Callback):
 
     def __init__(self, all_layers: bool = False) -> None:
         self.all_layers = all_layers
-        self.held: list[Tensor] = []  # the weights that would learn and are kept from it
+        self.held: list[Tensor] = []  # weights that would train, and are frozen for the fit
 
     def before_train(self) -> None:
         self._release()
@@ -69,10 +72,13 @@ class BnFreeze(Callback):
 
 
 def epochs_or_batches(every: str) -> tuple[int, str]:
-    """How many of which.
+    """Parse a number of epochs or batches.
+
+    Args:
+        every: Such as "1 epoch" or "50 batches".
 
     Raises:
-        BadValue: For anything but epochs and batches.
+        BadValue: It is in another unit.
 
     Examples:
         >>> epochs_or_batches("50 batches")
@@ -80,17 +86,22 @@ def epochs_or_batches(every: str) -> tuple[int, str]:
     """
     duration = Duration.of(every)
     if duration.unit not in ("epochs", "batches"):
-        raise BadValue("every counts epochs or batches", got=repr(every), expected="'1 epoch' or '50 batches'")
+        raise BadValue(
+            "every must be a number of epochs or batches", got=repr(every), expected="'1 epoch' or '50 batches'"
+        )
     return int(duration.count), duration.unit
 
 
 class GradualUnfreezing(Callback):
-    """Begins with the last parameter group alone and unfreezes one more every so often.
+    """Starts with only the last parameter group and unfreezes one more at regular intervals.
 
-    When the fit ends, groups are frozen as they were before it.
+    When the fit ends, groups are frozen as they were before it. Each unfreezing clears the optimizer's statistics.
 
     Args:
-        every: "1 epoch", "50 batches"; each unfreezing clears the optimizer's statistics.
+        every: The interval: "1 epoch" or "50 batches".
+
+    Raises:
+        BadValue: `every` is in another unit.
 
     Source: Howard & Ruder 2018, arXiv:1801.06146, section 3.3
     """
@@ -108,7 +119,7 @@ class GradualUnfreezing(Callback):
             self.frozen_before = learn.opt.frozen_idx
             if all(len(opt.param_lists) == 1 for opt in _each(learn.opt)):
                 warn(
-                    "GradualUnfreezing has nothing to unfreeze: there is one parameter group. Give the learner a splitter."
+                    "GradualUnfreezing has nothing to unfreeze: there is only one parameter group. Give the learner a splitter."
                 )
 
     def before_epoch(self) -> None:
@@ -138,5 +149,5 @@ class GradualUnfreezing(Callback):
 
 
 def _each(opt: Any) -> list[GroupedOptimizer]:
-    """The optimizers of a loop, one or several."""
+    """The optimizers of a loop: one or several."""
     return list(opt.opts.values()) if isinstance(opt, Optimizers) else [opt]

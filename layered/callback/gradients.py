@@ -1,4 +1,4 @@
-"""What happens to gradients between the backward pass and the step: gathered over batches, clipped."""
+"""What happens to gradients between the backward pass and the step: accumulation over batches, and clipping."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from layered.loop import STEP, Callback, CancelBatchException, CancelStepExcepti
 
 
 class GradientAccumulation(Callback):
-    """Steps once for every `n_acc` samples (not batches): a large batch on a small device.
+    """Steps once for every `n_acc` samples (not batches): the effect of a large batch on a small device.
 
-    The gradient of a step is that of the mean loss over all samples gathered for it, also where batches differ in
-    size and where an epoch ends before `n_acc` are together (the last step of an epoch takes what there is).
-    Assumes a loss that is a mean over samples. Under `DistributedDataParallel` gradients travel once for each step.
+    The gradient of a step is that of the mean loss over all samples accumulated for it, even if batches differ in size or an
+    epoch ends early: the last step of an epoch takes the samples that are left. Assumes a loss that is a mean over samples.
+    Under `DistributedDataParallel` gradients are synchronised once for each step.
+
+    Args:
+        n_acc: Number of samples.
 
     Raises:
-        OutOfRange: For `n_acc` below 1.
+        BadArgument: `n_acc` is not a whole number.
+        OutOfRange: `n_acc` is below 1.
     """
 
     order = 6
@@ -29,11 +33,11 @@ class GradientAccumulation(Callback):
 
     def __init__(self, n_acc: int = 32) -> None:
         if not isinstance(n_acc, int) or isinstance(n_acc, bool):
-            raise BadArgument("n_acc is a number of samples", got=repr(n_acc), expected="a whole number from 1")
+            raise BadArgument("n_acc must be a number of samples", got=repr(n_acc), expected="a whole number from 1")
         if n_acc < 1:
-            raise OutOfRange("n_acc is a number of samples", got=n_acc, expected="at least 1")
-        self.n_acc, self.count = n_acc, 0.0  # samples gathered before the batch at hand
-        self.rows = self.learned = 0.0  # of the batch at hand, and those whose gradient was taken
+            raise OutOfRange("n_acc must be a number of samples", got=n_acc, expected="at least 1")
+        self.n_acc, self.count = n_acc, 0.0  # samples accumulated before this batch
+        self.rows = self.learned = 0.0  # samples of this batch, and those of them that had a backward pass
         self.full = self.stepped = False
         self._unsynced = ExitStack()
 
@@ -74,9 +78,9 @@ class GradientAccumulation(Callback):
         self.learned, self.stepped = 0, False
 
     def after_train(self) -> None:
-        """Step with the samples of a group that the end of the epoch has cut short without notice."""
+        """Step with the samples that are left if the pass ended before its last batch, for example by cancelling."""
         learn = self.learn
-        self.after_batch()  # which a pass that was cut short may have left out
+        self.after_batch()  # a pass that was cancelled may have skipped it
         if self.count:
             if hasattr(learn.model, "no_sync"):
                 _average_over_processes(learn.model)
@@ -90,7 +94,11 @@ class GradientAccumulation(Callback):
 
 
 def with_gradient(opt: Any) -> list[Any]:
-    """The parameters of an optimizer that have a gradient."""
+    """The parameters of an optimizer that have a gradient.
+
+    Args:
+        opt: One optimizer, or several in one.
+    """
     return [p for group in opt.param_groups for p in group["params"] if p.grad is not None]
 
 
@@ -102,24 +110,24 @@ def _average_over_processes(model: nn.Module) -> None:
 
 
 class GradientClip(Callback):
-    """Scales the gradient down so that its norm is at most `max_norm`; after unscaling, before the step.
+    """Scales the gradient down so that its norm is at most `max_norm`: after unscaling, before the step.
 
-    Where there are several optimizers, the norm is that of the parameters of the one that steps.
-
-    A gradient that is not finite stays as it is: scaling would spread its NaN over all parameters.
+    With several optimizers, the norm is that of the parameters of the one that steps. A gradient that is not finite is left
+    alone: scaling would spread its NaN to all parameters.
 
     Args:
+        max_norm: The largest norm.
         norm_type: Order of the norm: 2, or `float("inf")` for the largest component.
 
     Raises:
-        OutOfRange: For a `max_norm` that is not above 0.
+        OutOfRange: `max_norm` is not above 0.
     """
 
     order = 11
 
     def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0) -> None:
         if not max_norm > 0:
-            raise OutOfRange("max_norm is the largest norm of the gradient", got=max_norm, expected="more than 0")
+            raise OutOfRange("max_norm must be positive", got=max_norm, expected="more than 0")
         self.max_norm, self.norm_type = max_norm, norm_type
 
     def before_step(self) -> None:

@@ -1,4 +1,4 @@
-"""Watching a model learn: what its layers put out, and what its gradients are."""
+"""Watching a model learn: the outputs of its layers and the norms of its gradients."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from layered.nn import Hooks, flatten_model, has_params
 
 plt: Any = lazy("matplotlib.pyplot")
 
-SETTLE_EVERY = 1024  # batches whose numbers are kept apart at most
+SETTLE_EVERY = 1024  # batches whose rows are kept apart before they are joined into one tensor
 
 
 class HookCallback(Callback):
-    """Hooks on layers while a fit lasts: override `hook(module, input, output)`; `self.hooks.stored` is what it returned.
-
-    remove_end take the hooks off after the fit
-    is_forward False: gradients after the backward pass
+    """Registers hooks on layers during a fit: override `hook(module, input, output)`; `self.hooks.stored` has its results.
 
     Args:
-        modules: Which layers; all leaves of the model that have parameters if None (or all leaves,
-            `include_paramless`).
-        every: Hook only each so many-th training batch; None: every batch.
-        detach: What is handed to `hook` has no history, and is in main memory.
-        cpu: What is handed to `hook` has no history, and is in main memory.
+        modules: The layers; by default all leaves of the model that have parameters.
+        every: Hook only every so many training batches; None hooks every batch.
+        remove_end: Remove the hooks after the fit.
+        is_forward: Hook the forward pass; False hooks the backward pass, and passes gradients.
+        detach: Detach what is passed to `hook`.
+        cpu: Move what is passed to `hook` to main memory.
+        include_paramless: Hook leaves without parameters too.
+        hook: Called instead of the method.
+
+    Raises:
+        BadValue: `every` is below 1.
 
     Examples:
         >>> class Shapes(HookCallback):
@@ -54,19 +57,25 @@ class HookCallback(Callback):
     ) -> None:
         super().__init__()
         if every is not None and every < 1:
-            raise BadValue("every counts training batches", got=every, expected="a whole number from 1, or None")
+            raise BadValue("every must be a number of batches", got=every, expected="a whole number from 1, or None")
         self.modules, self.every, self.remove_end = modules, every, remove_end
         self.is_forward, self.detach, self.cpu, self.include_paramless = is_forward, detach, cpu, include_paramless
         if hook is not None:
             self.hook = hook  # type: ignore[method-assign,assignment]
 
     def hook(self, module: nn.Module, input: Any, output: Any) -> Any:
-        """What to keep of one run of one layer."""
+        """What to keep of one call of one layer.
+
+        Args:
+            module: The layer.
+            input: Its inputs; backward, the gradients of the inputs.
+            output: Its outputs; backward, the gradients of the outputs.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no hook(module, input, output)")
 
     @property
     def due(self) -> bool:
-        """Whether this is a training batch to look at."""
+        """Whether to look at this batch."""
         return bool(self.training) and (self.every is None or self.train_iter % self.every == 0)
 
     def before_fit(self) -> None:
@@ -100,7 +109,7 @@ class HookCallback(Callback):
 
 
 class BatchRows:
-    """A tensor for each batch, all of one shape, in few tensors: a checkpoint after many batches stays cheap."""
+    """A tensor for each batch, all of one shape, stored in few tensors, so that a checkpoint after many batches stays cheap."""
 
     def __init__(self) -> None:
         self._whole = torch.empty(0)
@@ -135,10 +144,10 @@ class BatchRows:
 class ActivationStats(HookCallback):
     """Mean, standard deviation and share of near-zero outputs of each layer in each training batch.
 
-    every, modules, …   as for `HookCallback`
-
     Args:
-        with_hist: A histogram too: 40 bins from 0 to 10.
+        with_hist: Keep a histogram too: 40 bins from 0 to 10.
+        cpu: Move outputs to main memory before the statistics are computed.
+        hook_args: The other arguments of `HookCallback`.
 
     Examples:
         >>> ActivationStats(with_hist=True).stats
@@ -180,11 +189,22 @@ class ActivationStats(HookCallback):
         return {"hist": x[3:]} if self.with_hist else {}
 
     def layer_stats(self, idx: int) -> L:
-        """Means, standard deviations and shares of near-zero outputs of layer `idx`, each a list over batches."""
+        """Means, standard deviations and shares of near-zero outputs of a layer, each a list over batches.
+
+        Args:
+            idx: Index of the layer.
+        """
         return L(self._of(idx)[:3].tolist())
 
     def hist(self, idx: int) -> Tensor:
-        """The histograms of layer `idx`, as log(1 + count), [bin, batch]; the bin of the largest outputs first."""
+        """The histograms of a layer, as log(1 + count): [bin, batch], with the bin of the largest outputs first.
+
+        Args:
+            idx: Index of the layer.
+
+        Raises:
+            CannotTrain: No histograms were kept.
+        """
         if not self.with_hist:
             raise CannotTrain("no histograms were kept", fix="ActivationStats(with_hist=True)")
         return self._of(idx)[3:].flip(0).log1p()
@@ -192,14 +212,18 @@ class ActivationStats(HookCallback):
     def _of(self, idx: int) -> Tensor:
         """[3 + bins, batch]"""
         if not self._kept:
-            raise CannotTrain("there are no statistics yet", fix="fit first; statistics are of training batches")
+            raise CannotTrain("no statistics were kept yet", fix="fit first; statistics are of training batches")
         count = self._kept.whole.shape[1]
         if not -count <= idx < count:
-            raise BadValue("there is no such layer", got=idx, expected=f"one of {count} layers")
+            raise BadValue("layer index out of range", got=idx, expected=f"one of {count} layers")
         return self._kept.whole[:, idx].T.cpu()
 
     def plot_layer_stats(self, idx: int) -> Any:
-        """Plot `layer_stats(idx)` side by side; returns the axes."""
+        """Plot `layer_stats(idx)` side by side; returns the axes.
+
+        Args:
+            idx: Index of the layer.
+        """
         _, axes = plt.subplots(1, 3, figsize=(12, 3))
         titles = ("mean", "standard deviation", "share near zero")
         for ax, values, title in zip(axes, self.layer_stats(idx), titles, strict=True):
@@ -209,7 +233,13 @@ class ActivationStats(HookCallback):
         return axes
 
     def color_dim(self, idx: int, figsize: tuple[float, float] = (10, 5), ax: Any = None) -> Any:
-        """Plot the histograms of layer `idx` as colours, a column for each batch; returns the axes."""
+        """Plot the histograms of a layer as colours, a column for each batch; returns the axes.
+
+        Args:
+            idx: Index of the layer.
+            figsize: Size of a new figure, in inches.
+            ax: Axes to draw on, instead of a new figure.
+        """
         ax = plt.subplots(figsize=figsize)[1] if ax is None else ax
         ax.imshow(self.hist(idx), aspect="auto")
         ax.set_axis_off()
@@ -217,12 +247,15 @@ class ActivationStats(HookCallback):
 
 
 class GradientStats(Callback):
-    """The norm of each parameter's gradient, and what share of the parameter's norm it is, before each optimizer step.
+    """The norm of each parameter's gradient, and its ratio to the parameter's norm, before each optimizer step.
 
-    `norms[i][name]` and `ratios[i][name]` are numbers (of type float) of the i-th batch looked at.
+    `norms[i][name]` and `ratios[i][name]` are floats, of the i-th batch looked at.
 
     Args:
-        every: Look at each so many-th training batch only.
+        every: Look only at every so many training batches.
+
+    Raises:
+        BadValue: `every` is below 1.
 
     Examples:
         >>> GradientStats().norms
@@ -234,10 +267,10 @@ class GradientStats(Callback):
     def __init__(self, every: int = 1) -> None:
         super().__init__()
         if every < 1:
-            raise BadValue("every counts training batches", got=every, expected="a whole number from 1")
+            raise BadValue("every must be a number of batches", got=every, expected="a whole number from 1")
         self.every = every
         self._names: list[str] = []
-        # [batch, 2, parameter]: of gradients, of parameters; below 0 where there is no gradient
+        # [batch, 2, parameter]: norms of gradients and of parameters; -1 stands for a missing gradient
         self._norms = BatchRows()
 
     def before_fit(self) -> None:
@@ -262,11 +295,11 @@ class GradientStats(Callback):
 
     @property
     def ratios(self) -> list[dict[str, float]]:
-        """The norm of each gradient over that of its parameter, for each batch; 0 for a parameter that is 0."""
+        """The norm of each gradient divided by that of its parameter, for each batch; 0 for a parameter that is 0."""
         return self._by_name(lambda grads, params: (grads / params).nan_to_num(0.0, 0.0, 0.0))
 
     def _by_name(self, number: Callable[[Tensor, Tensor], Tensor]) -> list[dict[str, float]]:
-        """For each batch, of those parameters that had a gradient: a number of the norms of both, [batch, parameter]."""
+        """For each batch, a number for each parameter that had a gradient, from the norms of both, [batch, parameter]."""
         if not len(self._norms):
             return []
         grads, params = self._norms.whole.cpu().unbind(1)
@@ -274,12 +307,22 @@ class GradientStats(Callback):
         return [{n: x for n, x, out in zip(self._names, *row, strict=True) if not out} for row in rows]
 
     def plot(self, what: str = "norms", top: int = 10, ax: Any = None) -> Any:
-        """Plot `norms` or `ratios` over batches, of the `top` parameters that have the largest; returns the axes."""
+        """Plot `norms` or `ratios` over batches; returns the axes.
+
+        Args:
+            what: "norms" or "ratios".
+            top: Plot only the parameters with the largest values, so many.
+            ax: Axes to draw on, instead of a new figure.
+
+        Raises:
+            BadValue: `what` is neither.
+            CannotTrain: No statistics were kept yet.
+        """
         if what not in ("norms", "ratios"):
-            raise BadValue("what to plot", got=what, expected="'norms' or 'ratios'")
+            raise BadValue("unknown statistic to plot", got=what, expected="'norms' or 'ratios'")
         rows = getattr(self, what)
         if not rows:
-            raise CannotTrain("there are no statistics yet", fix="fit first")
+            raise CannotTrain("no statistics were kept yet", fix="fit first")
         ax = plt.subplots(figsize=(8, 4))[1] if ax is None else ax
         largest = sorted({n for row in rows for n in row}, key=lambda n: -max(row.get(n, 0.0) for row in rows))[:top]
         for name in largest:

@@ -14,7 +14,7 @@ from layered.foundation import BadValue, Report, Table, checked, describe, lazy
 from layered.inference import review, steady_loader
 from layered.insight.interpret import Interpretation
 from layered.loop import Loop
-from layered.metrics import known_targets, refuse_strange
+from layered.metrics import known_targets, refuse_invalid_targets
 from layered.nn import BaseLoss
 
 plt = lazy("matplotlib.pyplot")
@@ -184,7 +184,7 @@ class ClassificationInterpretation(ConfusionInterpretation):
         if not self.vocab and isinstance(self.preds, Tensor) and self.preds.ndim == 2:
             count = max(count, self.preds.shape[1])
         count = max(count, int(actual.max()) + 1) if not self.vocab else count
-        refuse_strange(((actual < 0) | (actual >= count)).sum(), count)
+        refuse_invalid_targets(((actual < 0) | (actual >= count)).sum(), count)
         return actual, predicted, count
 
 
@@ -289,7 +289,7 @@ class PixelCounts:
         Raises:
             BadValue: If there were invalid targets.
         """
-        refuse_strange(self.counts[-2].sum(), self.classes)
+        refuse_invalid_targets(self.counts[-2].sum(), self.classes)
         matrix: Matrix = self.counts[:-2].cpu().numpy()
         return matrix
 

@@ -83,6 +83,6 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.metrics.adapted import Adapted as Adapted
-from layered.metrics.counts import known_targets as known_targets, refuse_strange as refuse_strange
+from layered.metrics.counts import known_targets as known_targets, refuse_invalid_targets as refuse_invalid_targets
 from layered.metrics.metric import unique_parts as unique_parts
 from layered.metrics.metric_set import MetricSet as MetricSet

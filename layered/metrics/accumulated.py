@@ -15,7 +15,7 @@ from layered.metrics.metric import Metric, function_name
 
 sp_optimize = lazy("scipy.optimize")
 
-SETTLE_EVERY = 256  # batches kept on their device at most, before they are moved to main memory in one go
+SETTLE_EVERY = 256  # batches kept on their device before they move to main memory together
 
 
 class ActivationType:
@@ -25,13 +25,13 @@ class ActivationType:
 
 
 class Kept(Metric):
-    """Base of metrics that keep what `prepare` makes of each batch, and hand all of it to `whole` in the end.
+    """Base of metrics that keep a pass: `prepare` says what to keep of each batch, `whole` computes the value.
 
-    What is kept is moved to main memory every 256 batches, so that `update` hardly ever waits for the device.
-    NaN among the predictions makes the value nan, with a warning.
+    What is kept moves to main memory every 256 batches, so that `update` hardly ever waits for the device. NaN among the
+    predictions makes the value nan, with a warning.
 
     Attributes:
-        ignore_index: Places whose target is this number are left out; there is one target a row then.
+        ignore_index: Samples whose target is this number are left out; this needs one target for each sample.
     """
 
     state = ("preds", "targs")
@@ -40,11 +40,21 @@ class Kept(Metric):
     ignore_index: int | None = None
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
-        """What to keep of one batch."""
+        """What to keep of one batch.
+
+        Args:
+            pred: The predictions.
+            targ: The targets.
+        """
         return floats(pred), targ
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
-        """The value, from all that was kept, on the CPU."""
+        """The value.
+
+        Args:
+            pred: All that was kept of the predictions, on the CPU.
+            targ: All that was kept of the targets, on the CPU.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs whole(self, pred, targ)")
 
     def update(self, pred: Tensor, targ: Tensor) -> None:
@@ -55,16 +65,16 @@ class Kept(Metric):
         pred, targ = _joined(self.preds), _joined(self.targs)
         if self.ignore_index is not None:
             if targ.ndim > 1:
-                raise BadValue("ignore_index needs one target a row", got=f"targets {list(targ.shape)} in all")
+                raise BadValue("ignore_index needs one target a row", got=f"targets of shape {list(targ.shape)}")
             pred, targ = pred[targ != self.ignore_index], targ[targ != self.ignore_index]
-        if pred.is_floating_point() and (strange := int(pred.isnan().sum())):
-            warn(f"metric '{self.name}' is nan: {strange} of {pred.numel()} predictions are NaN")
+        if pred.is_floating_point() and (invalid := int(pred.isnan().sum())):
+            warn(f"metric '{self.name}' is nan: {invalid} of {pred.numel()} predictions are NaN")
             return math.nan
         return self.whole(pred, targ)
 
 
 def _with(kept: tuple[Tensor, ...], new: Tensor) -> tuple[Tensor, ...]:
-    """`kept` and a copy of `new`; now and then all of it as one tensor in main memory."""
+    """`kept` and a copy of `new`; every so often all of it as one tensor in main memory."""
     kept = (*kept, new.clone())
     return kept if len(kept) < SETTLE_EVERY else (_joined(kept),)
 
@@ -74,20 +84,24 @@ def _joined(kept: tuple[Tensor, ...]) -> Tensor:
 
 
 class AccumMetric(Kept):
-    """A function of the predictions and targets of the whole pass; both stand on the CPU when it is called.
+    """A function of the predictions and targets of the whole pass, both on the CPU.
 
-    Predictions in half precision are made float32. With `to_np`, NaN among them makes the value nan, with a warning.
+    Predictions in half precision become float32. NaN among them makes the value nan, with a warning.
 
     Args:
-        func: Function of (predictions, targets), of (targets, predictions) with `invert_arg`.
-        dim_argmax: Take the index of the largest along this axis.
+        func: A function of (predictions, targets).
+        dim_argmax: Take the index of the largest value along this axis.
         activation: An `ActivationType`, applied along `dim_argmax` or the last axis.
-        thresh: True where a prediction is at least this.
-        to_np: Hand NumPy arrays to the function.
-        flatten: Hand vectors to the function.
-        name: Its name in tables; the function's by default.
-        ignore_index: Places with this target are left out.
+        thresh: Make predictions True where they are at least this.
+        to_np: Pass NumPy arrays to the function.
+        invert_arg: Call the function as (targets, predictions).
+        flatten: Pass vectors to the function.
+        name: The name in tables; the function's by default.
+        ignore_index: Samples with this target are left out.
         kwargs: Passed to the function.
+
+    Raises:
+        BadValue: `activation` is unknown.
 
     Examples:
         >>> AccumMetric(lambda p, t: (p - t).abs().max(), name="worst")(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 1.0]))
@@ -106,10 +120,10 @@ class AccumMetric(Kept):
         name: str | None = None,
         *,
         ignore_index: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         if activation not in _ACTIVATIONS:
-            raise BadValue(f"there is no activation {activation!r}", expected="one of " + ", ".join(_ACTIVATIONS))
+            raise BadValue("unknown activation", got=repr(activation), expected="one of " + ", ".join(_ACTIVATIONS))
         self.func, self.dim_argmax, self.activation, self.thresh = func, dim_argmax, activation, thresh
         self.to_np, self.invert_arg, self.flatten, self.kwargs = to_np, invert_arg, flatten, kwargs
         self.ignore_index = ignore_index
@@ -149,13 +163,14 @@ def skm_to_fastai(
     activation: str | None = None,
     **kwargs: Any,
 ) -> AccumMetric:
-    """A metric of a function of scikit-learn's form: `func(targets, predictions)`, both NumPy vectors.
+    """A metric made of a function in scikit-learn's form: `func(targets, predictions)`, both NumPy vectors.
 
     Args:
-        is_class: Predictions are scores of classes on `axis`, and the function wants classes; with False it gets the
-            numbers.
-        thresh: The function wants yes or no: True where the (sigmoid of the) prediction is at least this.
-        activation: An `ActivationType`; by default the sigmoid with `thresh` for classes, else none.
+        func: The function.
+        is_class: Predictions are scores of classes, and the function takes classes; False passes the numbers on.
+        thresh: The function takes decisions: True where the (sigmoid of the) prediction is at least this.
+        axis: The class axis of the predictions.
+        activation: An `ActivationType`; by default the sigmoid with `thresh` for classes, otherwise none.
         kwargs: Passed to `AccumMetric` (`flatten=False` for several labels) and on to the function.
 
     Examples:
@@ -200,12 +215,17 @@ def optim_metric(
 ) -> AccumMetric:
     """A metric that is the best value of `f(predictions, targets, argname=x)` for x within `bounds`.
 
-    x is sought over the whole pass. The search (Brent 1973, chapter 5) finds a local optimum where there are several.
+    x is chosen for the whole pass. The search finds a local optimum if there are several.
 
     Args:
-        tol: How close to the best x to come.
-        do_neg: The best is the largest; with False the smallest.
-        get_x: Give (value, x).
+        f: A function of predictions, targets and x.
+        argname: The name of the argument x.
+        bounds: The smallest and the largest x.
+        tol: Tolerance of x.
+        do_neg: The best is the largest value; False for the smallest.
+        get_x: The metric's value is (value, x).
+
+    Source: Brent 1973, chapter 5
 
     Examples:
         >>> def closeness(p, t, shift): return -((p + shift - t) ** 2).mean()

@@ -1,11 +1,11 @@
-"""Metric objects that are not ours: torchmetrics', a user's own, and scikit-learn's scorers."""
+"""Foreign metric objects: torchmetrics', a user's, and scikit-learn's scorers."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 from collections.abc import Callable, Hashable
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 import torch
@@ -14,15 +14,18 @@ from torch import Tensor
 from layered.foundation import BadArgument, lazy, snake_case
 from layered.metrics.accumulated import Kept
 from layered.metrics.inputs import floats, mismatch
-from layered.metrics.metric import Metric, function_name
+from layered.metrics.metric import Metric, Predicted, function_name
 
 sk_base = lazy("sklearn.base")
 
 
 class Adapted(Metric):
-    """An object with `reset()`, `update(pred, targ)` or `accumulate(learn)`, and `compute()` or `value`.
+    """A metric object with `reset()`, `update(pred, targ)` or `accumulate(learn)`, and `compute()` or `value`.
 
-    That of a learner is a copy. torchmetrics' merge what several processes have seen by themselves.
+    A learner gets a copy of the object. Those of torchmetrics merge what several processes have seen by themselves.
+
+    Args:
+        metric: The object.
     """
 
     def __init__(self, metric: Any) -> None:
@@ -32,8 +35,12 @@ class Adapted(Metric):
         )
 
     @staticmethod
-    def fits(metric: Any) -> bool:
-        """Whether `metric` has the methods of one."""
+    def fits(metric: object) -> bool:
+        """Whether an object has these methods.
+
+        Args:
+            metric: Any object.
+        """
         names = set(dir(metric))
         return "reset" in names and bool(names & {"update", "accumulate"}) and bool(names & {"compute", "value"})
 
@@ -46,10 +53,10 @@ class Adapted(Metric):
             self.metric.to(pred.device)
         self._seen = True
         if not hasattr(self.metric, "update"):
-            raise BadArgument(f"{self.name} takes in batches with accumulate(learn) alone", fix="give it to a learner")
+            raise BadArgument(f"{self.name} only takes batches by accumulate(learn)", fix="pass it to a learner")
         self.metric.update(pred, *targ)
 
-    def accumulate(self, learn: Any) -> None:
+    def accumulate(self, learn: Predicted) -> None:
         if hasattr(self.metric, "accumulate"):
             self._seen = True
             self.metric.accumulate(learn)
@@ -74,13 +81,14 @@ class Adapted(Metric):
 
 
 class ScorerMetric(Kept):
-    """A scorer of scikit-learn's form: `scorer(estimator, X, targets)`, as `make_scorer` and `get_scorer` give.
+    """A scorer in scikit-learn's form: `scorer(estimator, X, targets)`, as returned by `make_scorer` and `get_scorer`.
 
-    Logits of several classes become classes and probabilities (softmax), those of several labels yes or no (sigmoid, 0.5)
-    and probabilities; anything else is a regression. Loss-like scorers are negative, as scikit-learn has it.
+    Logits of several classes become classes and probabilities (softmax), those of several labels become decisions (at 0.5) and
+    probabilities (sigmoid); anything else is a regression. Scorers of losses are negative, as in scikit-learn.
 
     Args:
-        name: Its name in tables; by default that of the function behind it.
+        scorer: The scorer.
+        name: The name in tables; by default that of the function behind it.
 
     Examples:
         >>> from sklearn.metrics import get_scorer
@@ -92,11 +100,15 @@ class ScorerMetric(Kept):
         self.scorer, self._name = scorer, name or function_name(getattr(scorer, "_score_func", scorer))
 
     @staticmethod
-    def fits(scorer: Any) -> bool:
-        """Whether the first arguments of `scorer` are an estimator and X."""
+    def fits(scorer: object) -> TypeGuard[Callable[..., Any]]:
+        """Whether the first arguments of an object are named `estimator` and `X`.
+
+        Args:
+            scorer: Any object.
+        """
         try:
-            return list(inspect.signature(scorer).parameters)[:2] == ["estimator", "X"]
-        except (TypeError, ValueError):  # no callable, or one that does not tell
+            return callable(scorer) and list(inspect.signature(scorer).parameters)[:2] == ["estimator", "X"]
+        except (TypeError, ValueError):  # its signature cannot be inspected
             return False
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +120,7 @@ class ScorerMetric(Kept):
         return (pred.flatten() if pred.numel() == targ.numel() == len(targ) else pred), targ
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
-        pred = pred.double()  # probabilities that sum to 1 as closely as scikit-learn checks
+        pred = pred.double()  # scikit-learn checks that probabilities sum to 1 more closely than float32 allows
         yes_or_no, is_class = bool(((targ == 0) | (targ == 1)).all()), True
         if pred.ndim == 2 and targ.ndim == 1:
             probs, classes = pred.softmax(1), np.arange(pred.shape[1])
@@ -124,16 +136,16 @@ class ScorerMetric(Kept):
         return float(self.scorer(estimator, pred.numpy(), (targ.int() if is_class else targ).numpy()))
 
 
-def _estimator(mixin: Any, decided: Tensor, probs: Tensor | None = None, classes: Any = None) -> Any:
-    """An estimator of scikit-learn's form that has predicted already."""
+def _estimator(mixin: Any, decided: Tensor, probs: Tensor | None = None, classes: object = None) -> Any:
+    """A fitted estimator in scikit-learn's form that returns predictions made already."""
 
     class Predicted(mixin, sk_base.BaseEstimator):  # type: ignore[misc, name-defined]  # loaded on first use
         classes_ = classes
 
-        def predict(self, X: Any) -> Any:
+        def predict(self, X: object) -> Any:
             return decided.numpy()
 
-        def predict_proba(self, X: Any) -> Any:
+        def predict_proba(self, X: object) -> Any:
             return None if probs is None else probs.numpy()
 
     return Predicted()

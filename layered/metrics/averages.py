@@ -1,4 +1,4 @@
-"""Means over a pass, by their sums: of functions of each batch, of losses, and of what a loss keeps."""
+"""Means over a pass, computed from sums: of functions of each batch, of the loss, and of what a loss keeps."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from torch import Tensor
 
 from layered.foundation import BadArgument
 from layered.metrics.inputs import rows_of, wide
-from layered.metrics.metric import Metric, function_name
+from layered.metrics.metric import Metric, Predicted, function_name
 
 P = ParamSpec("P")
 Sums = tuple[Tensor, "Tensor | int"]
 
 
 def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
-    """Decorator: a function that gives a sum and a count becomes the one that gives their mean.
+    """Decorator: turn a function that returns a sum and a count into one that returns their mean.
 
-    A metric made of it adds up sums and counts, so its value is that of the whole pass however the batches were cut,
-    also where what counts differs from batch to batch (ignored targets, the foreground of a mask).
+    A metric made of it adds up sums and counts, so its value is that of the whole pass however the batches were cut, even
+    where what counts differs from batch to batch (ignored targets, the foreground of a mask).
+
+    Args:
+        sums: A function of predictions and targets that returns (sum, count).
 
     Examples:
         >>> @mean_of
@@ -39,7 +42,7 @@ def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
         return total / count
 
     sums.__qualname__ = f"{sums.__qualname__}.sums"  # where pickle finds it
-    mean.sums = sums  # type: ignore[attr-defined]  # a mark for AvgMetric
+    mean.sums = sums  # type: ignore[attr-defined]  # for AvgMetric
     mean.__signature__ = signature(sums).replace(return_annotation=Tensor)  # type: ignore[attr-defined]
     return mean
 
@@ -51,8 +54,13 @@ class Mean(Metric):
     total: Any
     count: Any
 
-    def add(self, total: Any, count: Any) -> None:
-        """One more sum and count. Whole numbers stay so; others are kept in float64 where the device has it."""
+    def add(self, total: Tensor | float, count: Tensor | float) -> None:
+        """Add a sum and a count. Whole numbers stay whole; others are kept in float64 where the device has it.
+
+        Args:
+            total: The sum over the batch.
+            count: What it is divided by.
+        """
         if isinstance(total, Tensor) and isinstance(self.total, Tensor):
             self.total = self.total + (total.detach() if total.requires_grad else total)
         else:
@@ -63,19 +71,19 @@ class Mean(Metric):
         return wide(self.total) / self.count if isinstance(self.total, Tensor) or self.count else math.nan
 
 
-def _is_whole(x: Any) -> bool:
+def _is_whole(x: object) -> bool:
     return isinstance(x, Tensor) and x.dtype == torch.int64
 
 
 class AvgMetric(Mean):
-    """The mean of a function of each batch, weighted by the batch's number of samples.
+    """The mean of a function of each batch, weighted by the number of samples of the batch.
 
-    This is the function of the whole set for anything that is itself a mean over samples: accuracy, mean squared error.
-    For anything else (F1, a root, a rank correlation) it is an approximation that changes with the batch size; use a
-    metric by state, or `AccumMetric`. Functions decorated with `mean_of` are exact, whatever they count.
+    This equals the function of the whole set for anything that is itself a mean over samples: accuracy, mean squared error.
+    For anything else (F1, a root, a rank correlation) it is an approximation that depends on the batch size; use a metric by
+    state, or `AccumMetric`. Functions decorated with `mean_of` are exact, whatever they count.
 
     Args:
-        func: Function of (predictions, targets) → a number.
+        func: A function of predictions and targets that returns a number.
     """
 
     def __init__(self, func: Callable[..., Any]) -> None:
@@ -88,10 +96,7 @@ class AvgMetric(Mean):
             count = rows_of(targ or pred)
             total = self.func(pred, *targ) * count
         if isinstance(self.total, Tensor) and isinstance(total, Tensor) and not total.requires_grad:
-            self.total, self.count = (
-                self.total + total,
-                self.count + count,
-            )  # what `add` does, half a microsecond sooner
+            self.total, self.count = self.total + total, self.count + count  # as `add` does, 0.5 µs faster
         else:
             self.add(total, count)
 
@@ -104,7 +109,7 @@ class AvgMetric(Mean):
         self._name = name
 
 
-def _sums_of(func: Any) -> Callable[..., Sums] | None:
+def _sums_of(func: Callable[..., Any]) -> Callable[..., Sums] | None:
     if isinstance(func, partial):
         inner = _sums_of(func.func)
         return None if inner is None else partial(inner, *func.args, **func.keywords)
@@ -112,11 +117,11 @@ def _sums_of(func: Any) -> Callable[..., Sums] | None:
 
 
 class AvgLoss(Mean):
-    """The mean of the learner's loss, weighted by each batch's number of samples."""
+    """The mean of the learner's loss, weighted by the number of samples of each batch."""
 
     _name = "loss"
 
-    def accumulate(self, learn: Any) -> None:
+    def accumulate(self, learn: Predicted) -> None:
         rows = rows_of(learn.yb or learn.xb)
         self.add(learn.loss.mean() * rows, rows)
 
@@ -124,7 +129,10 @@ class AvgLoss(Mean):
 class AvgSmoothLoss(Metric):
     """The learner's loss smoothed over batches: beta * old + (1 - beta) * new, divided by 1 - beta^count.
 
-    Merged with that of another process, it is the mean of both.
+    Merging takes the mean of both, weighted by their counts.
+
+    Args:
+        beta: Weight of the old average, in [0, 1).
     """
 
     state = ("average", "count")
@@ -135,15 +143,15 @@ class AvgSmoothLoss(Metric):
     def __init__(self, beta: float = 0.98) -> None:
         self.beta = beta
 
-    def accumulate(self, learn: Any) -> None:
+    def accumulate(self, learn: Predicted) -> None:
         self.average = self.beta * self.average + (1 - self.beta) * wide(learn.loss.mean())
         self.count += 1
 
     def merge(self, other: Metric) -> None:
         if isinstance(other, AvgSmoothLoss) and other.count:
-            ours, theirs = ((m.count, m.compute() if m.count else 0.0) for m in (self, other))
-            self.count = max(ours[0], theirs[0])
-            mean = (ours[0] * ours[1] + theirs[0] * theirs[1]) / (ours[0] + theirs[0])
+            mean = self.compute() if self.count else 0.0
+            mean = (self.count * mean + other.count * other.compute()) / (self.count + other.count)
+            self.count = max(self.count, other.count)
             self.average = mean * (1 - self.beta**self.count)
 
     def compute(self) -> Any:
@@ -151,21 +159,24 @@ class AvgSmoothLoss(Metric):
 
 
 class LossMetric(Mean):
-    """The mean of a number that the loss keeps as an attribute, weighted by each batch's number of samples.
+    """The mean of a number that the loss keeps as an attribute, weighted by the number of samples of each batch.
 
     Args:
-        attr: The name of the attribute of `learn.loss_func`.
-        nm: Its name in tables; `attr` by default.
+        attr: The attribute of `learn.loss_func`.
+        nm: The name in tables; `attr` by default.
+
+    Raises:
+        BadArgument: When a batch is added: the loss has no such attribute.
     """
 
     def __init__(self, attr: str, nm: str | None = None) -> None:
         self.attr, self._name = attr, nm or attr
 
-    def accumulate(self, learn: Any) -> None:
+    def accumulate(self, learn: Predicted) -> None:
         rows = rows_of(learn.yb or learn.xb)
         if not hasattr(learn.loss_func, self.attr):
             raise BadArgument(
-                f"the loss keeps no '{self.attr}'",
+                f"the loss has no attribute '{self.attr}'",
                 got=type(learn.loss_func).__name__,
                 fix=f"set self.{self.attr} where the loss is computed",
             )
@@ -176,8 +187,8 @@ def LossMetrics(attrs: str | Iterable[str], nms: str | Iterable[str] | None = No
     """A `LossMetric` for each of several attributes.
 
     Args:
-        attrs: Lists, or names with commas in between: "content,style".
-        nms: Lists, or names with commas in between: "content,style".
+        attrs: The attributes: a list, or names separated by commas, "content,style".
+        nms: The names in tables, likewise; the attributes by default.
 
     Examples:
         >>> [m.name for m in LossMetrics("content,style")]
@@ -193,20 +204,21 @@ def _split(names: str | Iterable[str]) -> list[str]:
 
 
 class ValueMetric(Metric):
-    """A number that something else keeps: `func()`, read at the end of each pass.
+    """A number that is kept elsewhere, read at the end of each pass.
 
     Args:
-        metric_name: Its name in tables; the function's by default.
+        func: Called without arguments; returns the number.
+        metric_name: The name in tables; the function's by default.
     """
 
     def __init__(self, func: Callable[[], Any], metric_name: str | None = None) -> None:
         self.func, self._name = func, metric_name or function_name(func)
 
-    def accumulate(self, learn: Any) -> None:
-        """Nothing to take in."""
+    def accumulate(self, learn: Predicted) -> None:
+        """Nothing to add."""
 
     def update(self, pred: Any, *targ: Any) -> None:
-        """Nothing to take in."""
+        """Nothing to add."""
 
     def compute(self) -> Any:
         return self.func()

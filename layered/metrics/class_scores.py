@@ -1,6 +1,6 @@
-"""Scores of one class out of several, from counts: precision, recall and their kin.
+"""Scores where one of several classes is predicted, computed from counts: precision, recall and related scores.
 
-Names, values and arguments are scikit-learn's; what is undefined (nothing predicted, nothing there) counts as 0.
+Names, values and arguments are scikit-learn's; what is undefined (nothing predicted, no targets) counts as 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ AVERAGES = ("binary", "macro", "micro", "weighted", "auto", None)
 
 
 class CountScore(Expression):
-    """Base of scores that follow from a table of counts; a derived class gives `of_counts`."""
+    """Base of scores that are computed from a table of counts; a subclass defines `of_counts`.
+
+    Args:
+        counts: The table, such as `ClassCounts`.
+        name: The name in tables.
+    """
 
     def __init__(self, counts: Metric, name: str | None = None) -> None:
         super().__init__(operator.pos, (counts,), name or self._name)
@@ -32,32 +37,42 @@ class CountScore(Expression):
         return self.of_counts(*wide(self.operands[0].compute()))
 
     def of_counts(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Any:
-        """The value, from how often each class was hit, predicted and there: float64 [class]."""
+        """The value.
+
+        Args:
+            hits: How often each class was predicted rightly: float64 [class].
+            predicted: How often it was predicted.
+            actual: How often it was the target.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs of_counts(self, hits, predicted, actual)")
 
 
 class AveragedScore(CountScore):
-    """Base of scores that each class has for itself; a derived class gives `score`.
+    """Base of scores that each class has for itself; a subclass defines `score`.
 
     `metric[1]` is the value of class 1, whatever the average.
 
     Args:
+        counts: The table, such as `ClassCounts`.
         labels: The classes to average over; by default those that occur in targets or predictions.
-        pos_label: The class that counts as positive, where `average="binary"`.
-        average: "binary"; "macro", the mean over classes; "weighted", the mean weighted by how often each class is
-            the target; "micro", over all decisions; "auto", binary for two classes and macro for more; None, a value
-            for each of `labels` (by default for every class of the predictions).
+        pos_label: The positive class, with `average="binary"`.
+        average: "binary"; "macro", the mean over classes; "weighted", the mean weighted by how often each class is the target;
+            "micro", over all decisions; "auto", binary for two classes and macro for more; None, a value for each of `labels`
+            (by default for every class of the predictions).
+
+    Raises:
+        BadValue: `average` is unknown; when the value is read, a class is out of range.
 
     Examples:
         >>> class Bias(AveragedScore):
-        ...     "How much more often a class is predicted than there."
+        ...     "How much more often a class is predicted than it is the target."
         ...     def score(self, hits, predicted, actual):
         ...         return predicted / actual
         >>> Bias(ClassCounts(), average=None)(torch.eye(2)[[0, 0, 1]], torch.tensor([0, 1, 1]))
         tensor([2.0000, 0.5000], dtype=torch.float64)
     """
 
-    over_all: ClassVar[bool] = False  # average over classes that occur nowhere, too
+    over_all: ClassVar[bool] = False  # average also over classes that never occur
 
     def __init__(
         self,
@@ -68,8 +83,8 @@ class AveragedScore(CountScore):
     ) -> None:
         if average not in AVERAGES:
             expected = "binary, macro, micro, weighted, auto or None"
-            fix = "skm_to_fastai, with flatten=False and the average" if average == "samples" else None
-            raise BadValue(f"there is no average {average!r}", expected=expected, fix=fix)
+            fix = "use skm_to_fastai, with flatten=False and the average" if average == "samples" else None
+            raise BadValue("unknown average", got=repr(average), expected=expected, fix=fix)
         super().__init__(counts)
         self.labels, self.pos_label, self.average = labels, pos_label, average
 
@@ -94,37 +109,51 @@ class AveragedScore(CountScore):
 
     def _check_labels(self, labels: Sequence[int], classes: int) -> None:
         if missing := [label for label in labels if not 0 <= label < classes]:
-            raise BadValue(f"there is no class {missing[0]}", expected=f"0 … {classes - 1}")
+            raise BadValue(f"class {missing[0]} is out of range", expected=f"0 … {classes - 1}")
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
-        """The value of each class, from how often it was hit, predicted and there."""
+        """The value of each class.
+
+        Args:
+            hits: How often each class was predicted rightly: float64 [class].
+            predicted: How often it was predicted.
+            actual: How often it was the target.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs score(self, hits, predicted, actual)")
 
-    def __getitem__(self, index: Any) -> Expression:
+    def __getitem__(self, index: object) -> Expression:
         each = copy.copy(self)
         each.average = None
         return Expression(operator.getitem, (each, index), f"{self.name}[{index}]")
 
 
-def ratio(top: Tensor, bottom: Tensor, otherwise: float = 0.0) -> Tensor:
-    """`top / bottom`, and `otherwise` where that is 0 / 0.
+def ratio(top: Tensor, bottom: Tensor, undefined: float = 0.0) -> Tensor:
+    """`top / bottom`, and `undefined` where that is 0 / 0.
+
+    Args:
+        top: Numerators.
+        bottom: Denominators.
+        undefined: The value of 0 / 0.
 
     Examples:
         >>> ratio(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.0]))
         tensor([0.5000, 0.0000])
     """
-    return torch.where(bottom > 0, top / bottom, otherwise)
+    return torch.where(bottom > 0, top / bottom, undefined)
 
 
 class ClassScore(AveragedScore):
-    """Base of averaged scores of one class out of several: `AveragedScore` over `ClassCounts`.
+    """Base of averaged scores of one of several classes: `AveragedScore` over `ClassCounts`.
 
     Args:
-        axis: The axis of the classes in the predictions.
-        ignore_index: Targets with this index do not count.
+        axis: The class axis of the predictions.
+        labels: The classes to average over; by default those that occur in targets or predictions.
+        pos_label: The positive class, with `average="binary"`.
+        average: See `AveragedScore`.
+        ignore_index: Targets of this value do not count.
 
     Raises:
-        BadValue: For `average="binary"` with more than two classes; when read, for targets that are no class.
+        BadValue: `average="binary"` with more than two classes; when the value is read, targets are out of range.
     """
 
     @checked
@@ -141,7 +170,7 @@ class ClassScore(AveragedScore):
 
 
 class Precision(ClassScore):
-    """Of what was taken for a class, the share that is of it.
+    """Of the samples predicted as a class, the share that is of it. Arguments as for `ClassScore`.
 
     Examples:
         >>> Precision()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
@@ -155,7 +184,7 @@ class Precision(ClassScore):
 
 
 class Recall(ClassScore):
-    """Of what is of a class, the share that was taken for it."""
+    """Of the samples of a class, the share that was predicted as it. Arguments as for `ClassScore`."""
 
     _name = "recall_score"
 
@@ -164,7 +193,7 @@ class Recall(ClassScore):
 
 
 class Jaccard(ClassScore):
-    """Of what is of a class or was taken for it, the share that is both."""
+    """Of the samples that are of a class or were predicted as it, the share that is both. Arguments as for `ClassScore`."""
 
     _name = "jaccard_score"
 
@@ -173,7 +202,15 @@ class Jaccard(ClassScore):
 
 
 class FBeta(ClassScore):
-    """The weighted harmonic mean of precision and recall; recall counts `beta` times as much.
+    """The weighted harmonic mean of precision and recall.
+
+    Args:
+        beta: Weight of recall relative to precision.
+        axis: The class axis of the predictions.
+        labels: The classes to average over; by default those that occur in targets or predictions.
+        pos_label: The positive class, with `average="binary"`.
+        average: See `AveragedScore`.
+        ignore_index: Targets of this value do not count.
 
     Source: van Rijsbergen 1979, chapter 7
     """
@@ -199,7 +236,7 @@ class FBeta(ClassScore):
 
 
 class F1Score(ClassScore):
-    """The harmonic mean of precision and recall.
+    """The harmonic mean of precision and recall. Arguments as for `ClassScore`.
 
     Examples:
         >>> F1Score()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
@@ -213,7 +250,14 @@ class F1Score(ClassScore):
 
 
 def f_beta(beta: float, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
-    """The F-score of each class."""
+    """The F-score of each class.
+
+    Args:
+        beta: Weight of recall relative to precision.
+        hits: How often each class was predicted rightly.
+        predicted: How often it was predicted.
+        actual: How often it was the target.
+    """
     return ratio((1 + beta**2) * hits, beta**2 * actual + predicted)
 
 
@@ -221,7 +265,9 @@ class BalancedAccuracy(CountScore):
     """The mean recall over the classes that occur in the targets.
 
     Args:
-        adjusted: 0 for guessing, 1 for all right.
+        axis: The class axis of the predictions.
+        adjusted: Rescale so that guessing gives 0 and perfect predictions 1.
+        ignore_index: Targets of this value do not count.
     """
 
     _name = "balanced_accuracy_score"
@@ -232,14 +278,19 @@ class BalancedAccuracy(CountScore):
         self.adjusted = adjusted
 
     def of_counts(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Any:
-        there = actual > 0
-        recall = (hits[there] / actual[there]).mean()
-        chance = 1 / there.sum()
+        occurs = actual > 0
+        recall = (hits[occurs] / actual[occurs]).mean()
+        chance = 1 / occurs.sum()
         return (recall - chance) / (1 - chance) if self.adjusted else recall
 
 
 class HammingLoss(CountScore):
-    """The share of wrong classes."""
+    """The share of wrong classes.
+
+    Args:
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
+    """
 
     _name = "hamming_loss"
 
@@ -253,6 +304,10 @@ class HammingLoss(CountScore):
 
 class MatthewsCorrCoef(CountScore):
     """The correlation of predicted and true classes, in [-1, 1]; 0 where either is always the same class.
+
+    Args:
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
 
     Source: Gorodkin 2004, for more than two classes
     """
@@ -268,18 +323,30 @@ class MatthewsCorrCoef(CountScore):
 
 
 def matthews(hits: Tensor, predicted: Tensor, actual: Tensor, total: Tensor) -> Tensor:
-    """Matthews' correlation, from how often each class was hit, predicted and there."""
+    """Matthews' correlation coefficient.
+
+    Args:
+        hits: How often each class was predicted rightly.
+        predicted: How often it was predicted.
+        actual: How often it was the target.
+        total: Number of samples.
+    """
     together = hits.sum() * total - predicted @ actual
     apart = (total**2 - predicted @ predicted) * (total**2 - actual @ actual)
     return ratio(together, apart.sqrt())
 
 
 class CohenKappa(CountScore):
-    """How much more often predictions and targets agree than by chance: 1 is always, 0 as by chance.
+    """How much more often predictions and targets agree than by chance: 1 is always, 0 as often as by chance.
 
     Args:
+        axis: The class axis of the predictions.
         labels: The classes that count; by default all.
-        weights: None; "linear" or "quadratic" for classes that are grades, where near misses count less.
+        weights: None; "linear" or "quadratic" for ordered classes, where near misses count less.
+        ignore_index: Targets of this value do not count.
+
+    Raises:
+        BadValue: `weights` is unknown.
 
     Source: Cohen 1960
     """
@@ -296,7 +363,7 @@ class CohenKappa(CountScore):
         ignore_index: int | None = None,
     ) -> None:
         if weights not in (None, "linear", "quadratic"):
-            raise BadValue(f"there are no weights {weights!r}", expected="linear, quadratic or None")
+            raise BadValue("unknown weights", got=repr(weights), expected="linear, quadratic or None")
         super().__init__(ConfusionCounts(axis, ignore_index))
         self.labels, self.weights = labels, weights
 

@@ -1,4 +1,4 @@
-"""How often the class is right: functions, each the mean over what counts."""
+"""How often the predicted class is right: functions, each the mean over what counts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from layered.metrics.inputs import best_and_target, flatten_check, floats, misma
 
 @mean_of
 def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
-    """The share of rows whose largest score stands at the target.
+    """The share of samples whose highest score is that of the target.
 
     Args:
         inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest.
         targ: Class indices [...].
-        ignore_index: Targets with this index do not count.
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
 
     Returns:
         A number in [0, 1].
 
     Raises:
-        BadValue: If there is not one target a row.
+        BadValue: There is not one target for each sample.
 
     Examples:
         >>> import torch
@@ -36,7 +37,13 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | N
 
 @mean_of
 def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
-    """The share of rows whose largest score stands elsewhere: `1 - accuracy`.
+    """The share of samples whose highest score is not that of the target: `1 - accuracy`.
+
+    Args:
+        inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest.
+        targ: Class indices [...].
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
 
     Examples:
         >>> import torch
@@ -50,10 +57,17 @@ def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int |
 
 @mean_of
 def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
-    """The share of rows whose target is among the `k` largest scores.
+    """The share of samples whose target is among the `k` highest scores.
+
+    Args:
+        inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest.
+        targ: Class indices [...].
+        k: How many of the scores count.
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
 
     Raises:
-        BadValue: If there are fewer than `k` classes.
+        BadValue: There are fewer than `k` classes.
 
     Examples:
         >>> import torch
@@ -63,7 +77,7 @@ def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ign
     inp, targ = plain(inp), plain(targ)
     if not 0 < k <= inp.shape[axis]:
         raise BadValue(
-            f"the {k} best classes were asked for", got=f"{inp.shape[axis]} classes", fix="partial(top_k_accuracy, k=2)"
+            f"cannot take the {k} best classes", got=f"{inp.shape[axis]} classes", fix="partial(top_k_accuracy, k=2)"
         )
     best = inp.topk(k, dim=axis).indices.movedim(axis, -1).reshape(-1, k)
     if len(best) != targ.numel():
@@ -77,11 +91,14 @@ def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ign
 def accuracy_multi(
     inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool = True, *, ignore_index: int | None = None
 ) -> Sums:
-    """The share of right yes-or-no answers, over all rows and classes.
+    """The share of right decisions, over all samples and classes.
 
     Args:
         inp: Logits, or probabilities with `sigmoid=False`, of the same shape as `targ`.
-        thresh: Yes where the probability is above it.
+        targ: 1 where the class applies, otherwise 0.
+        thresh: A class is predicted where its probability is above this.
+        sigmoid: `inp` are logits.
+        ignore_index: Targets of this value do not count.
 
     Examples:
         >>> import torch
@@ -98,12 +115,14 @@ def accuracy_multi(
 def foreground_acc(
     inp: Tensor, targ: Tensor, bkg_idx: int = 0, axis: int = 1, *, ignore_index: int | None = None
 ) -> Sums:
-    """The share of the pixels outside the background whose class is right; nan where all is background.
+    """The share of the pixels outside the background whose class is right; nan if all is background.
 
     Args:
         inp: Scores [batch, class, ...] with the classes on `axis`.
         targ: Class indices [batch, ...].
-        bkg_idx: The class that is background.
+        bkg_idx: The class of the background.
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
 
     Examples:
         >>> import torch

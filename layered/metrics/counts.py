@@ -1,7 +1,7 @@
-"""What scores of classes are computed from: how often each class was hit, predicted and there.
+"""The counts behind scores of classes: how often each class was predicted, was the target, and was both (hits).
 
-These small tables do not grow with the data, are right however it was cut into batches, and are shared: several scores of
-one learner with the same settings keep one table, updated once a batch.
+These small tables do not grow with the data, are right however it was cut into batches, and are shared: several scores of one
+learner with the same settings keep one table, updated once for each batch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ def tally(index: Tensor, length: int) -> Tensor:
 
     Unlike `bincount` it never waits for the device.
 
+    Args:
+        index: Indices, int64.
+        length: Number of counts; all indices must be below it.
+
     Examples:
         >>> tally(torch.tensor([[0, 2, 2], [1, 1, 1]]), 3)
         tensor([[1, 0, 2],
@@ -32,24 +36,19 @@ def tally(index: Tensor, length: int) -> Tensor:
 
 
 class ClassCounts(Metric):
-    """How often each class was hit, predicted and there, where one class out of several is predicted.
+    """Hits, predictions and targets of each class, where one of several classes is predicted: int64 [3, class].
 
     Args:
-        axis: The axis of the classes in the predictions.
-        ignore_index: Targets with this index do not count.
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
         two: Refuse predictions of more than two classes.
 
-    Attributes:
-        hits: The tables, float64 [class].
-        predicted: The tables, float64 [class].
-        actual: The tables, float64 [class].
-
     Raises:
-        BadValue: For predictions without scores for two classes or more; when read, for targets that are no class.
+        BadValue: Predictions have no scores for at least two classes; when the value is read, targets are out of range.
     """
 
     state = ("counts",)
-    counts: Any  # int64 [3, classes + 2]; the last columns: targets that are no class, and what is ignored
+    counts: Any  # int64 [3, classes + 2]; the last columns count invalid and ignored targets
 
     def __init__(self, axis: int = -1, ignore_index: int | None = None, two: bool = False) -> None:
         self.axis, self.ignore_index, self.two = axis, ignore_index, two
@@ -67,17 +66,17 @@ class ClassCounts(Metric):
         self.counts = self.counts + tally(torch.stack([hit, best, known]).flatten(1), classes + 2)
 
     def compute(self) -> Any:
-        refuse_strange(self.counts[2, -2], classes=self.counts.shape[1] - 2)
+        refuse_invalid_targets(self.counts[2, -2], classes=self.counts.shape[1] - 2)
         return self.counts[:, :-2]
 
 
 class LabelCounts(Metric):
-    """How often each label was hit, predicted and there, where any number of labels is predicted.
+    """Hits, predictions and targets of each label, where any number of labels is predicted: int64 [3, label].
 
     Args:
         thresh: A label is predicted where its probability is at least this.
         sigmoid: Predictions are logits.
-        ignore_index: Targets that are this number do not count, label by label.
+        ignore_index: Targets of this value do not count, label by label.
 
     Attributes:
         cells: How many decisions were counted.
@@ -95,13 +94,14 @@ class LabelCounts(Metric):
 
     def update(self, pred: Tensor, targ: Tensor) -> None:
         pred, targ = label_columns(pred, targ)
-        there = targ > 0
-        taken = (pred.sigmoid() if self.sigmoid else pred) >= self.thresh
+        is_target = targ > 0
+        is_predicted = (pred.sigmoid() if self.sigmoid else pred) >= self.thresh
         cells: Tensor | int = pred.numel()
         if self.ignore_index is not None:
             counts = targ != self.ignore_index
-            there, taken, cells = there & counts, taken & counts, counts.sum()
-        self.counts = self.counts + torch.stack([(there & taken).sum(0), taken.sum(0), there.sum(0)])
+            is_target, is_predicted, cells = is_target & counts, is_predicted & counts, counts.sum()
+        hits = is_target & is_predicted
+        self.counts = self.counts + torch.stack([hits.sum(0), is_predicted.sum(0), is_target.sum(0)])
         self.cells = self.cells + cells
 
     def compute(self) -> Any:
@@ -109,11 +109,11 @@ class LabelCounts(Metric):
 
 
 class ConfusionCounts(Metric):
-    """How often each class (row) was taken for each other (column): float64 [class, class].
+    """How often samples of each class (row) were predicted as each class (column): float64 [class, class].
 
     Args:
-        axis: As for `ClassCounts`.
-        ignore_index: As for `ClassCounts`.
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
 
     Examples:
         >>> ConfusionCounts()(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1])).tolist()
@@ -121,7 +121,7 @@ class ConfusionCounts(Metric):
     """
 
     state = ("matrix",)
-    matrix: Any  # int64 [classes + 2, classes]; the last rows: targets that are no class, and what is ignored
+    matrix: Any  # int64 [classes + 2, classes]; the last rows count invalid and ignored targets
 
     def __init__(self, axis: int = -1, ignore_index: int | None = None) -> None:
         self.axis, self.ignore_index = axis, ignore_index
@@ -136,48 +136,76 @@ class ConfusionCounts(Metric):
         self.matrix = self.matrix + tally((known * classes + best).flatten(), (classes + 2) * classes).view(-1, classes)
 
     def compute(self) -> Any:
-        refuse_strange(self.matrix[-2].sum(), classes=self.matrix.shape[1])
+        refuse_invalid_targets(self.matrix[-2].sum(), classes=self.matrix.shape[1])
         return wide(self.matrix[:-2])
 
 
 def known_targets(targ: Tensor, classes: int, ignore_index: int | None) -> Tensor:
-    """Class indices, with `classes` for what is no class, and `classes + 1` for what is ignored."""
+    """Class indices, with `classes` in place of invalid ones and `classes + 1` in place of ignored ones.
+
+    Args:
+        targ: Class indices.
+        classes: Number of classes.
+        ignore_index: The targets to ignore.
+    """
     targ = targ.long()
     known = torch.where((targ >= 0) & (targ < classes), targ, classes)
     return known if ignore_index is None else torch.where(targ == ignore_index, classes + 1, known)
 
 
-def refuse_strange(count: Tensor, classes: int) -> None:
-    """Raise BadValue if any targets were no class."""
+def refuse_invalid_targets(count: Tensor, classes: int) -> None:
+    """Raise an error if any targets were invalid.
+
+    Args:
+        count: How many were.
+        classes: Number of classes.
+
+    Raises:
+        BadValue: `count` is not 0.
+    """
     if count:
         raise BadValue(
-            f"{int(count)} targets are no class",
+            f"{int(count)} targets are not valid classes",
             expected=f"0 … {classes - 1}",
-            fix="ignore_index=255 (or what stands for 'no class' in your targets)",
+            fix="ignore_index=255 (or whatever marks 'no class' in your targets)",
         )
 
 
 def scored_classes(pred: Tensor, axis: int, two: bool = False) -> int:
-    """The number of classes on `axis`; raises BadValue where there are no scores to choose from, or too many for `two`."""
+    """The number of classes on `axis`.
+
+    Args:
+        pred: The predictions.
+        axis: The class axis.
+        two: Refuse more than two classes.
+
+    Raises:
+        BadValue: There are no scores of at least two classes, or too many for `two`.
+    """
     if not pred.is_floating_point() or pred.ndim <= max(axis, -1 - axis, 1) or pred.shape[axis] < 2:
         raise BadValue(
-            "a score for each class is needed",
+            "predictions need a score for each class",
             got=f"predictions {shown(pred)}",
-            expected=f"floats with two classes or more on axis {axis}",
-            fix="give the model's raw outputs; for one yes-or-no output use F1ScoreMulti and its like",
+            expected=f"floats with at least two classes on axis {axis}",
+            fix="pass the model's raw outputs; for a single binary output use F1ScoreMulti or similar",
         )
     classes = pred.shape[axis]
     if two and classes > 2:
         raise BadValue(
             "average='binary' is for two classes",
             got=f"{classes} classes, in predictions {shown(pred)}",
-            fix="average='macro', or 'micro', 'weighted', None",
+            fix="average='macro', 'micro', 'weighted' or None",
         )
     return classes
 
 
 def label_columns(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores and targets of several labels as [row, label]; labels stand on axis 1, a single one may have no axis."""
+    """Scores and targets of several labels as [sample, label].
+
+    Args:
+        pred: Scores, with the labels on axis 1; the axis of a single label may be missing.
+        targ: Targets of the same shape.
+    """
     pred, targ = floats(plain(pred)), plain(targ)
     if pred.numel() != targ.numel() or (pred.shape != targ.shape and max(pred.ndim, targ.ndim) > 2):
         raise mismatch(pred, targ)

@@ -1,17 +1,26 @@
-"""What metrics do to predictions and targets first: the same number of elements, and enough precision."""
+"""What metrics do with predictions and targets first: check that they match, and compute in enough precision."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from layered.foundation import BadValue, find_bs, plain
 
+T = TypeVar("T")
+
 
 def flatten_check(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as plain vectors; raises BadValue if they do not have the same number of elements.
+    """Both as plain vectors.
+
+    Args:
+        pred: The predictions.
+        targ: The targets.
+
+    Raises:
+        BadValue: They differ in the number of elements.
 
     Examples:
         >>> flatten_check(torch.zeros(2, 1), torch.ones(2))
@@ -24,10 +33,15 @@ def flatten_check(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def best_and_target(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """The class with the largest score, and the target in the same shape (an axis of size 1 may be missing in either).
+    """The class with the highest score, and the target in the same shape.
+
+    Args:
+        pred: Scores, with the classes on `axis`.
+        targ: Class indices; an axis of size 1 may be missing here or in the predictions.
+        axis: The class axis.
 
     Raises:
-        BadValue: If there is not one target for each place in the predictions without `axis`.
+        BadValue: There is not one target for each position of the predictions without `axis`.
     """
     pred, targ = plain(pred), plain(targ)
     best = pred.argmax(dim=axis)
@@ -39,31 +53,55 @@ def best_and_target(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Tensor,
 
 
 def numbers(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as vectors of floats of at least 32 bits; sums in half precision would round, or overflow."""
+    """Both as vectors of floats of at least 32 bits, because sums in half precision round and overflow.
+
+    Args:
+        pred: The predictions.
+        targ: The targets.
+    """
     pred, targ = flatten_check(pred, targ)
     return floats(pred), floats(targ)
 
 
 def floats(x: Tensor) -> Tensor:
-    """`x` in float32, or float64 if it is that already."""
+    """`x` as float32; float64 stays.
+
+    Args:
+        x: Any tensor.
+    """
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def wide(x: Any) -> Any:
-    """A tensor without history, in float64 where its device has it, so that long sums stay exact; numbers as they are."""
+@overload
+def wide(x: Tensor) -> Tensor: ...
+@overload
+def wide(x: T) -> T: ...
+def wide(x: object) -> object:
+    """A detached tensor, in float64 where its device has it, so that long sums stay exact; other values unchanged.
+
+    Args:
+        x: A tensor or a number.
+    """
     if not isinstance(x, Tensor):
         return x
     return plain(x).detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
-def rows_of(batch: Any) -> int:
-    """The number of samples of a batch."""
+def rows_of(batch: object) -> int:
+    """The number of samples of a batch.
+
+    Args:
+        batch: A tensor, or several in a tuple.
+    """
     first = batch[0] if isinstance(batch, tuple) and batch else batch
     return len(first) if isinstance(first, Tensor) and first.ndim else find_bs(batch)
 
 
-def shown(batch: Any) -> str:
+def shown(batch: object) -> str:
     """The type and shape of what a metric was given: "float32 [64, 10]".
+
+    Args:
+        batch: A tensor, another object, or a tuple of these.
 
     Examples:
         >>> shown((torch.zeros(2, 3), [1]))
@@ -77,18 +115,26 @@ def shown(batch: Any) -> str:
 
 
 def mismatch(pred: Tensor, targ: Tensor, axis: int | None = None) -> BadValue:
-    """The error for predictions and targets that do not fit each other; `axis` is that of the classes, if there are any."""
+    """The error for predictions and targets that do not match.
+
+    Args:
+        pred: The predictions.
+        targ: The targets.
+        axis: The class axis, if the predictions have one.
+    """
     if axis is None and pred.ndim == 2 and targ.numel() == len(pred):
-        fix = "for one class out of several use accuracy, F1Score(average='macro') and their like; else give the model one output"
+        fix = "for one of several classes use accuracy, F1Score(average='macro') or similar; otherwise give the model one output"
     elif axis is None:
         fix = "check the number of outputs of the model (n_out)"
     elif pred.shape == targ.shape:
-        fix = "targets with a number for each class need a metric for several labels (accuracy_multi, F1ScoreMulti)"
+        fix = "targets with a number for each class need a multi-label metric (accuracy_multi, F1ScoreMulti)"
     else:
-        fix = f"check that the classes stand on axis {axis} of the predictions (`axis=`)"
+        fix = f"check that the class axis of the predictions is {axis} (`axis=`)"
     return BadValue(
-        "predictions and targets do not fit each other",
+        "predictions and targets do not match",
         got=f"predictions {shown(pred)}, targets {shown(targ)}",
-        expected="as many elements in both" if axis is None else f"a target for each place, without axis {axis}",
+        expected="the same number of elements in both"
+        if axis is None
+        else f"one target for each position without axis {axis}",
         fix=fix,
     )

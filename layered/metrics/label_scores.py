@@ -1,12 +1,6 @@
-"""Scores of predictions that say yes or no to each of several labels.
+"""Scores where each of several labels is predicted or not, computed from counts.
 
-thresh, sigmoid   a label is predicted where the (sigmoid of the) prediction is at least `thresh`
-labels            those to average over; by default all
-average           "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions;
-                  None, a value for each
-ignore_index      targets that are this number do not count, label by label
-
-Predictions and targets are [row, label]. Names and values are scikit-learn's; what is undefined counts as 0.
+Predictions and targets are [sample, label]. Names and values are scikit-learn's; what is undefined counts as 0.
 """
 
 from __future__ import annotations
@@ -24,7 +18,16 @@ from layered.metrics.inputs import wide
 
 
 class LabelScore(AveragedScore):
-    """Base of averaged scores of several labels: `AveragedScore` over `LabelCounts`; arguments as said above."""
+    """Base of averaged scores of several labels: `AveragedScore` over `LabelCounts`.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        labels: The labels to average over; by default all.
+        average: "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions; None, a
+            value for each.
+        ignore_index: Targets of this value do not count, label by label.
+    """
 
     over_all = True
 
@@ -42,7 +45,7 @@ class LabelScore(AveragedScore):
 
 
 class PrecisionMulti(LabelScore):
-    """Of the rows that a label was predicted for, the share that have it.
+    """Of the samples that a label was predicted for, the share that has it. Arguments as for `LabelScore`.
 
     Examples:
         >>> PrecisionMulti()(torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
@@ -56,7 +59,7 @@ class PrecisionMulti(LabelScore):
 
 
 class RecallMulti(LabelScore):
-    """Of the rows that have a label, the share that it was predicted for."""
+    """Of the samples that have a label, the share that it was predicted for. Arguments as for `LabelScore`."""
 
     _name = "recall_score"
 
@@ -65,7 +68,7 @@ class RecallMulti(LabelScore):
 
 
 class JaccardMulti(LabelScore):
-    """Of the rows that have a label or were given it, the share where both are so."""
+    """Of the samples that have a label or were predicted to, the share where both holds. Arguments as for `LabelScore`."""
 
     _name = "jaccard_score"
 
@@ -74,7 +77,17 @@ class JaccardMulti(LabelScore):
 
 
 class FBetaMulti(LabelScore):
-    """The weighted harmonic mean of precision and recall; recall counts `beta` times as much."""
+    """The weighted harmonic mean of precision and recall.
+
+    Args:
+        beta: Weight of recall relative to precision.
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        labels: The labels to average over; by default all.
+        average: "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions; None, a
+            value for each.
+        ignore_index: Targets of this value do not count, label by label.
+    """
 
     _name = "fbeta_score"
 
@@ -97,7 +110,7 @@ class FBetaMulti(LabelScore):
 
 
 class F1ScoreMulti(LabelScore):
-    """The harmonic mean of precision and recall."""
+    """The harmonic mean of precision and recall. Arguments as for `LabelScore`."""
 
     _name = "f1_score"
 
@@ -106,13 +119,27 @@ class F1ScoreMulti(LabelScore):
 
 
 class _AllDecisions(CountScore):
+    """Base of scores over all decisions.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        ignore_index: Targets of this value do not count, label by label.
+    """
+
     @checked
     def __init__(self, thresh: float = 0.5, sigmoid: bool = True, *, ignore_index: int | None = None) -> None:
         super().__init__(LabelCounts(thresh, sigmoid, ignore_index))
 
 
 class HammingLossMulti(_AllDecisions):
-    """The share of wrong decisions, over all rows and labels."""
+    """The share of wrong decisions, over all samples and labels.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        ignore_index: Targets of this value do not count, label by label.
+    """
 
     _name = "hamming_loss"
 
@@ -121,7 +148,13 @@ class HammingLossMulti(_AllDecisions):
 
 
 class MatthewsCorrCoefMulti(_AllDecisions):
-    """The correlation of predicted and true decisions, over all rows and labels; 0 where either is always the same."""
+    """The correlation of predicted and true decisions, over all samples and labels; 0 where either is always the same.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        ignore_index: Targets of this value do not count, label by label.
+    """
 
     _name = "matthews_corrcoef"
 

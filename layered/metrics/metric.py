@@ -10,17 +10,17 @@
         def compute(self):
             return self.right / self.seen
 
-Sums do not depend on how the data were cut into batches, or shared out over processes. They stay on the device of the batch:
-`update` never waits for it, reading `value` does.
+Sums depend neither on how the data was cut into batches nor on how it was shared among processes. They stay on the device
+of the batch: `update` never waits for it, reading `value` does.
 """
 
 from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -29,20 +29,34 @@ from layered.foundation import BadArgument, LayeredError, snake_case
 from layered.metrics.inputs import shown, wide
 
 
+class Predicted(Protocol):
+    """What metrics read of a learner: the batch that it has just predicted."""
+
+    @property
+    def xb(self) -> Any: ...
+    @property
+    def yb(self) -> tuple[Any, ...]: ...
+    @property
+    def pred(self) -> Any: ...
+    @property
+    def loss(self) -> Any: ...
+    @property
+    def loss_func(self) -> Any: ...
+
+
 class Metric:
     """One number about all predictions of a pass.
 
-    A derived class gives `update` and `compute`. The older way, `accumulate(learn)` with `value` and `reset`, works too.
+    A subclass defines `update` and `compute`. The older way, `accumulate(learn)` with `value` and `reset`, works too.
     Arithmetic, indexing and torch's functions make new metrics: `2 * p * r / (p + r)`, `torch.sqrt(m)`.
-    Called with all predictions and targets, a metric gives their value and stays as it is.
+    Calling a metric with all predictions and targets returns their value and leaves the metric unchanged.
 
     Attributes:
-        state: Names of attributes that start at 0 (or at what the class sets them to, as `()`), and that are joined
-            with `+` when two metrics are merged.
+        state: Names of attributes that start at 0 (or at what the class sets them to, such as `()`), and are joined with `+`
+            when two metrics are merged.
 
     Raises:
-        BadArgument: When a class is made whose `state` is no tuple of names, or starts at something that could
-            change.
+        BadArgument: When a subclass is defined whose `state` is not a tuple of names, or starts at a mutable value.
 
     Examples:
         >>> class Bias(Metric):
@@ -63,7 +77,7 @@ class Metric:
         super().__init_subclass__()
         names = cls.__dict__.get("state", ())
         if isinstance(names, str):
-            raise BadArgument(f"{cls.__name__}.state is a tuple of names", got=names, fix=f"state = ({names!r},)")
+            raise BadArgument(f"{cls.__name__}.state must be a tuple of names", got=names, fix=f"state = ({names!r},)")
         for name in names:
             if not hasattr(cls, name):
                 setattr(cls, name, 0)
@@ -71,7 +85,7 @@ class Metric:
                 raise BadArgument(
                     f"{cls.__name__}.{name} would be shared by all metrics of the class",
                     got=type(getattr(cls, name)).__name__,
-                    fix="let sums start at 0 (0 + tensor is a tensor), and collections at ()",
+                    fix="start sums at 0 (0 + tensor is a tensor), and collections at ()",
                 )
 
     def reset(self) -> None:
@@ -80,11 +94,20 @@ class Metric:
             self.__dict__.pop(name, None)
 
     def update(self, pred: Any, *targ: Any) -> None:
-        """Take in the predictions and the targets of one batch."""
+        """Add one batch.
+
+        Args:
+            pred: The predictions of the batch.
+            targ: Its targets.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs update(self, pred, targ), or accumulate(self, learn)")
 
-    def accumulate(self, learn: Any) -> None:
-        """Take in the batch that a learner has just predicted."""
+    def accumulate(self, learn: Predicted) -> None:
+        """Add the batch that a learner has just predicted.
+
+        Args:
+            learn: The learner.
+        """
         self.update(learn.pred, *learn.yb)
 
     def compute(self) -> Any:
@@ -93,17 +116,17 @@ class Metric:
 
     @property
     def value(self) -> Any:
-        """The value as a float (a tensor, where it is more than one number); None before the first batch."""
+        """The value as a float (a tensor if it is more than one number); None before the first batch."""
         return _as_number(self.compute()) if self.has_data else None
 
     @property
     def has_data(self) -> bool:
-        """Whether anything came in since the last `reset`."""
+        """Whether a batch was added since the last `reset`."""
         return not self.state or any(name in self.__dict__ for name in self.state)
 
     @property
     def name(self) -> str:
-        """What it is called in tables: the class's name in snake case without "Metric", unless set."""
+        """The name in tables: the class's in snake case without "Metric", unless set."""
         return self._name or snake_case(type(self).__name__.removesuffix("Metric") or "metric")
 
     @name.setter
@@ -111,38 +134,47 @@ class Metric:
         self._name = name
 
     def merge(self, other: Metric) -> None:
-        """Add what `other`, a metric of the same settings, has seen (in another process, or over other batches)."""
+        """Add what another metric has seen: in another process, or over other batches.
+
+        Args:
+            other: A metric with the same settings.
+        """
         if not self.state:
-            raise NotImplementedError(f"{type(self).__name__} names no `state`, so it needs merge(self, other)")
+            raise NotImplementedError(f"{type(self).__name__} declares no `state`, so it needs merge(self, other)")
         for name in self.state if other.has_data else ():
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if isinstance(ours, Tensor) and isinstance(theirs, Tensor):
-                theirs = theirs.to(ours.device)
-            setattr(self, name, ours + theirs)
+            mine, added = getattr(self, name), getattr(other, name)
+            if isinstance(mine, Tensor) and isinstance(added, Tensor):
+                added = added.to(mine.device)
+            setattr(self, name, mine + added)
 
     def clone(self) -> Self:
-        """A metric of the same settings that has seen nothing."""
+        """A metric with the same settings that has seen nothing."""
         return self.copied({})
 
     def copied(self, memo: dict[Hashable, Metric]) -> Self:
-        """A clone, in which parts that were shared are shared again; `memo` holds those that are cloned already."""
+        """A clone whose shared parts are shared again.
+
+        Args:
+            memo: The clones made so far, by identity.
+        """
         key = self.identity()
         if key not in memo:
             memo[key] = self._fresh(memo)
         return memo[key]  # type: ignore[return-value]  # the clone of self, or of its equal
 
     def identity(self) -> Hashable:
-        """Metrics of the same identity in one learner are one: itself, unless a class knows when two count the same."""
+        """What tells metrics apart in one learner; a subclass that knows when two of them count the same lets them be equal."""
         return id(self)
 
     def _fresh(self, memo: dict[Hashable, Metric]) -> Self:
+        # a metric with a `reset` of its own may keep mutable state in other attributes: those must not be shared
         by_state = type(self).reset is Metric.reset
         new = copy.copy(self) if by_state else copy.deepcopy(self)
         new.reset()
         return new
 
     def parts(self) -> Iterator[Metric]:
-        """The metrics that take in batches: itself, or those that an expression is made of."""
+        """The metrics that batches are added to: itself, or the parts of an expression."""
         yield self
 
     def __call__(self, pred: Any, *targ: Any) -> Any:
@@ -159,37 +191,43 @@ class Metric:
         return f"{type(self).__name__}({self.name})"
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Expression:
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Expression:
         return _applied(partial(func, **kwargs) if kwargs else func, func.__name__, *args)
 
-    def __add__(self, other: Any) -> Expression:
+    def __add__(self, other: object) -> Expression:
         return _binary(operator.add, self, other)
 
-    def __radd__(self, other: Any) -> Expression:
+    def __radd__(self, other: object) -> Expression:
         return _binary(operator.add, other, self)
 
-    def __sub__(self, other: Any) -> Expression:
+    def __sub__(self, other: object) -> Expression:
         return _binary(operator.sub, self, other)
 
-    def __rsub__(self, other: Any) -> Expression:
+    def __rsub__(self, other: object) -> Expression:
         return _binary(operator.sub, other, self)
 
-    def __mul__(self, other: Any) -> Expression:
+    def __mul__(self, other: object) -> Expression:
         return _binary(operator.mul, self, other)
 
-    def __rmul__(self, other: Any) -> Expression:
+    def __rmul__(self, other: object) -> Expression:
         return _binary(operator.mul, other, self)
 
-    def __truediv__(self, other: Any) -> Expression:
+    def __truediv__(self, other: object) -> Expression:
         return _binary(operator.truediv, self, other)
 
-    def __rtruediv__(self, other: Any) -> Expression:
+    def __rtruediv__(self, other: object) -> Expression:
         return _binary(operator.truediv, other, self)
 
-    def __pow__(self, other: Any) -> Expression:
+    def __pow__(self, other: object) -> Expression:
         return _binary(operator.pow, self, other)
 
-    def __rpow__(self, other: Any) -> Expression:
+    def __rpow__(self, other: object) -> Expression:
         return _binary(operator.pow, other, self)
 
     def __neg__(self) -> Expression:
@@ -198,20 +236,22 @@ class Metric:
     def __abs__(self) -> Expression:
         return _applied(operator.abs, "abs", self)
 
-    def __getitem__(self, index: Any) -> Expression:
+    def __getitem__(self, index: object) -> Expression:
         return Expression(operator.getitem, (self, index), f"{_text(self)}[{index}]")
 
-    __iter__ = None  # indexing works without end, so iterating would not stop
+    __iter__ = None  # any index is accepted, so Python's fallback iteration by index would never stop
 
 
 class Expression(Metric):
-    """A metric computed from others; a part that stands in it twice takes in each batch once.
+    """A metric computed from others; a part that occurs twice gets each batch once.
 
     Divisions by zero give inf or nan, as for tensors. Set `name` for a shorter one.
 
     Args:
-        func: Function of the values of `operands` (tensors in float64), and of those that are no metrics.
-        binds: How strongly its sign binds, for parentheses in longer names.
+        func: Called with the values of `operands` (as tensors in float64).
+        operands: Metrics, and other values, which are passed unchanged.
+        name: The name in tables.
+        binds: Precedence of its operator, for parentheses in longer names.
     """
 
     def __init__(self, func: Callable[..., Any], operands: Sequence[Any], name: str | None, binds: int = 9) -> None:
@@ -238,13 +278,13 @@ class Expression(Metric):
         for part in unique_parts([self]):
             part.update(pred, *targ)
 
-    def accumulate(self, learn: Any) -> None:
+    def accumulate(self, learn: Predicted) -> None:
         for part in unique_parts([self]):
             part.accumulate(learn)
 
     def merge(self, other: Metric) -> None:
-        for ours, theirs in zip(unique_parts([self]), unique_parts([other]), strict=True):
-            ours.merge(theirs)
+        for part, added in zip(unique_parts([self]), unique_parts([other]), strict=True):
+            part.merge(added)
 
     @property
     def has_data(self) -> bool:
@@ -260,12 +300,22 @@ class Expression(Metric):
 
 
 def unique_parts(metrics: Iterable[Metric]) -> list[Metric]:
-    """What takes in batches for these metrics, each once."""
+    """The metrics that batches have to be added to, each once.
+
+    Args:
+        metrics: Metrics that may share parts.
+    """
     return list({id(part): part for m in metrics for part in m.parts()}.values())
 
 
-def say_where(error: Exception, name: str, *given: Any) -> None:
-    """Add to an error which metric it stopped, and the predictions and targets that were given, if any were."""
+def say_where(error: Exception, name: str, *given: object) -> None:
+    """Add to an error the name of the metric that raised it.
+
+    Args:
+        error: The error.
+        name: Of the metric.
+        given: The predictions and targets, if it was raised by a batch.
+    """
     if isinstance(error, LayeredError):
         error.problem = f"metric '{name}': {error.problem}"
     elif given:
@@ -277,8 +327,12 @@ def say_where(error: Exception, name: str, *given: Any) -> None:
         error.add_note(f"in metric '{name}', computing its value")
 
 
-def function_name(func: Any) -> str:
-    """The name of a function, also inside `partial`; of other callables, their class's in snake case."""
+def function_name(func: object) -> str:
+    """The name of a function, also inside `partial`; for other callables, their class's in snake case.
+
+    Args:
+        func: What a metric calls.
+    """
     while isinstance(func, partial):
         func = func.func
     return str(getattr(func, "__name__", None) or snake_case(type(func).__name__))
@@ -290,29 +344,29 @@ _SIGNS: dict[Callable[..., Any], str] = {
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 3}
 
 
-def _binary(func: Callable[..., Any], a: Any, b: Any) -> Expression:
+def _binary(func: Callable[..., Any], a: object, b: object) -> Expression:
     sign = _SIGNS[func]
     binds = _BINDS[sign]
     left, right = (binds + 1, binds) if sign == "**" else (binds, binds + 1)
     return Expression(func, (a, b), f"{_text(a, left)} {sign} {_text(b, right)}", binds)
 
 
-def _applied(func: Callable[..., Any], name: str, *args: Any) -> Expression:
+def _applied(func: Callable[..., Any], name: str, *args: object) -> Expression:
     return Expression(func, args, f"{name}({', '.join(_text(o, 0) for o in args)})")
 
 
-def _text(operand: Any, binds: int = 9) -> str:
+def _text(operand: object, binds: int = 9) -> str:
     if not isinstance(operand, Metric):
         return str(operand)
     return f"({operand.name})" if isinstance(operand, Expression) and operand.binds < binds else operand.name
 
 
-def _operand(operand: Any) -> Any:
+def _operand(operand: object) -> object:
     if not isinstance(operand, Metric):
         return operand
     value = operand.value
     return wide(value) if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
-def _as_number(value: Any) -> Any:
+def _as_number(value: object) -> object:
     return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value

@@ -1,11 +1,14 @@
-"""The metrics of one learner: from whatever a user gives, in copies of its own, fed once a batch."""
+"""The metrics of a learner: registered names, what a user may pass as a metric, and the set that is updated with each batch."""
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
+
+from torch import nn
 
 from layered.foundation import BadArgument, Registry, lazy, unknown_name
 from layered.metrics import (
@@ -18,7 +21,7 @@ from layered.metrics import (
 )
 from layered.metrics.adapted import Adapted, ScorerMetric
 from layered.metrics.averages import AvgMetric
-from layered.metrics.metric import Metric, say_where, unique_parts
+from layered.metrics.metric import Metric, Predicted, function_name, say_where, unique_parts
 from layered.metrics.text import CorpusBLEUMetric, Perplexity
 
 sk_metrics = lazy("sklearn.metrics")
@@ -27,9 +30,11 @@ metric_names: Registry[Callable[[], Metric]] = Registry("metric")
 
 
 def register_metric(name: str, make: Callable[[], Metric]) -> None:
-    """Let `name` stand for the metric that `make()` gives: a class, or a function without arguments.
+    """Let a name stand for a metric: after `register_metric("worst_class", make)` a learner takes `metrics="worst_class"`.
 
-    After `register_metric("worst_class", make)` a learner takes `metrics="worst_class"`, as it takes "accuracy":
+    Args:
+        name: The name.
+        make: Called without arguments; returns a new metric. A class, or a function.
 
     Examples:
         >>> import torch
@@ -40,7 +45,10 @@ def register_metric(name: str, make: Callable[[], Metric]) -> None:
 
 
 def metric_named(name: str) -> Metric:
-    """A new metric of that name.
+    """A new metric, by its registered name or the name of one of scikit-learn's scorers.
+
+    Args:
+        name: The name.
 
     Raises:
         UnknownName: With the nearest names.
@@ -129,13 +137,16 @@ for _name, _same in _AS_IN_TABLES.items():
     register_metric(_name, metric_names.get(_same))
 
 
-def mk_metric(m: Any) -> Metric:
-    """A metric of `m`: a `Metric`, its class, a function of (predictions, targets), a name, a torchmetrics object, a scorer.
+def mk_metric(m: object) -> Metric:
+    """Make a `Metric` of anything that is accepted as one.
 
-    Names are those of `layered.metrics.metric_set`, and of scikit-learn's scorers.
+    Args:
+        m: A `Metric` or its class, a function of (predictions, targets), a registered name or that of one of scikit-learn's
+            scorers, a scorer, or a metric of torchmetrics.
 
     Raises:
-        BadArgument: For anything else, and UnknownName for an unknown name.
+        BadArgument: It is none of these.
+        UnknownName: The name is unknown.
 
     Examples:
         >>> from layered.metrics.classification import accuracy
@@ -153,27 +164,29 @@ def mk_metric(m: Any) -> Metric:
     if ScorerMetric.fits(m):
         return ScorerMetric(m)
     if callable(m):
-        if (getattr(m, "__module__", None) or "").startswith("sklearn."):
+        module = inspect.getmodule(m)
+        if module is not None and module.__name__.startswith("sklearn."):
+            name = function_name(m)
             raise BadArgument(
-                f"scikit-learn's '{m.__name__}' takes targets first, and decisions or probabilities of all rows at once",
-                fix=f"skm_to_fastai({m.__name__}), for probabilities with is_class=False and an activation",
+                f"scikit-learn's '{name}' takes targets first, and decisions or probabilities of all samples at once",
+                fix=f"skm_to_fastai({name}); for probabilities with is_class=False and an activation",
             )
         return AvgMetric(m)
     raise BadArgument(
         "this cannot be used as a metric",
         got=repr(m),
-        expected="a function of (predictions, targets), a Metric or its class, a name, a scorer, or a torchmetrics metric",
+        expected="a function of (predictions, targets), a Metric or its class, a name, a scorer, or a metric of torchmetrics",
     )
 
 
 class MetricSet:
-    """Several metrics of one learner: own copies of what was given, and parts that they share updated once a batch.
+    """The metrics of one learner: copies of what was passed, whose shared parts are updated once for each batch.
 
     Args:
-        metrics: What `mk_metric` takes, or a list of it; a mapping gives names.
+        metrics: What `mk_metric` takes, or a list of these; a mapping gives names.
 
     Attributes:
-        names: Of each metric; one that stands there already gets a number.
+        names: The name of each metric; repeated names get a number.
 
     Examples:
         >>> from layered.metrics.class_scores import Precision, Recall
@@ -181,7 +194,7 @@ class MetricSet:
         ['accuracy', 'p', 'r']
     """
 
-    def __init__(self, metrics: Any = None) -> None:
+    def __init__(self, metrics: object = None) -> None:
         memo: dict[Hashable, Metric] = {}
         made = list(_made(metrics))
         self._given = [name for name, _ in made]
@@ -194,7 +207,12 @@ class MetricSet:
             part.reset()
 
     def update(self, pred: Any, *targ: Any) -> None:
-        """Take in one batch."""
+        """Add one batch.
+
+        Args:
+            pred: The predictions of the batch.
+            targ: Its targets.
+        """
         part = None
         try:
             for part in self._parts:
@@ -203,8 +221,12 @@ class MetricSet:
             say_where(error, self._owners(part), pred, *targ)
             raise
 
-    def accumulate(self, learn: Any) -> None:
-        """Take in the batch that a learner has just predicted."""
+    def accumulate(self, learn: Predicted) -> None:
+        """Add the batch that a learner has just predicted.
+
+        Args:
+            learn: The learner.
+        """
         part = None
         try:
             for part in self._parts:
@@ -248,9 +270,9 @@ class MetricSet:
         return iter(self.metrics)
 
 
-def _made(metrics: Any, name: str | None = None) -> Iterator[tuple[str | None, Metric]]:
-    """A metric of each of `metrics`, with its name if it was given one."""
-    if isinstance(metrics, Mapping) or (hasattr(metrics, "keys") and hasattr(metrics, "items")):
+def _made(metrics: object, name: str | None = None) -> Iterator[tuple[str | None, Metric]]:
+    """A metric for each of `metrics`, with its name if it was given one."""
+    if isinstance(metrics, (Mapping, nn.ModuleDict)):
         for key, value in metrics.items():
             yield from _made(value, str(key))
     elif isinstance(metrics, Iterable) and not isinstance(metrics, (str, type)) and not Adapted.fits(metrics):

@@ -1,8 +1,8 @@
-"""Scores of probabilities: how well they rank, and how honest they are.
+"""Scores of probabilities: how well they rank, and how well they are calibrated.
 
-Where one class out of several is predicted, predictions are logits with the classes on `axis`; a single logit a row
-stands for the second of two classes. Numbers are scikit-learn's. A class that never occurs as a
-target has no ranking: the value is nan then, with scikit-learn's warning.
+Where one of several classes is predicted, predictions are logits with the classes on `axis`; a single logit for each sample
+is that of the second of two classes. Values are scikit-learn's. A class that never occurs as a target cannot be ranked: the
+value is nan then, with scikit-learn's warning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ sk_metrics = lazy("sklearn.metrics")
 
 
 def class_probabilities(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """Probabilities as [row, class] in float32 or more, and targets as [row]; a single logit gives two classes.
+    """Probabilities as [sample, class] in float32 or wider, and targets as [sample].
+
+    Args:
+        pred: Logits; a single one for each sample gives two classes.
+        targ: Class indices.
+        axis: The class axis of the predictions.
 
     Examples:
         >>> class_probabilities(torch.tensor([[0.0]]), torch.tensor([1]))
@@ -37,19 +42,34 @@ def class_probabilities(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Ten
 
 
 def only_two(probs: Tensor, what: str) -> Tensor:
-    """`probs`, if they are of two classes; else BadValue."""
+    """`probs`, if they are of two classes.
+
+    Args:
+        probs: Probabilities [sample, class].
+        what: The metric's name, for the message.
+
+    Raises:
+        BadValue: There are more than two classes.
+    """
     if probs.shape[1] != 2:
-        raise BadValue(f"{what} is for two classes", got=f"probabilities of {probs.shape[1]}", fix="use RocAuc()")
+        raise BadValue(
+            f"{what} is for two classes", got=f"probabilities of {probs.shape[1]} classes", fix="use RocAuc()"
+        )
     return probs
 
 
 class RocAuc(Kept):
-    """The area under the ROC curve: how often a row of a class is ranked above a row of another.
+    """The area under the ROC curve: how often a sample of a class is ranked above one of another class.
 
     Args:
-        average: "macro", "weighted", "micro" (`multi_class="ovr"` only); None, a value for each class.
-        max_fpr: For two classes: the part of the curve up to this rate of false positives, standardised.
-        multi_class: "ovr", each class against the rest; "ovo", each pair of classes.
+        axis: The class axis of the predictions.
+        average: "macro", "weighted", "micro" (only with `multi_class="ovr"`), or None for a value for each class.
+        max_fpr: For two classes: the part of the curve up to this false positive rate, standardised.
+        multi_class: "ovr", each class against the rest; "ovo", each pair of classes; "raise" refuses more than two.
+        ignore_index: Targets of this value do not count.
+
+    Raises:
+        BadValue: `multi_class` is unknown.
 
     Source: Hand & Till 2001, for "ovo"
 
@@ -71,7 +91,7 @@ class RocAuc(Kept):
         ignore_index: int | None = None,
     ) -> None:
         if multi_class not in ("ovr", "ovo", "raise"):
-            raise BadValue(f"there is no way {multi_class!r} to compare classes", expected="ovr or ovo")
+            raise BadValue("unknown multi_class", got=repr(multi_class), expected="'ovr' or 'ovo'")
         self.axis, self.average, self.max_fpr, self.multi_class = axis, average, max_fpr, multi_class
         self.ignore_index = ignore_index
 
@@ -93,7 +113,7 @@ class RocAuc(Kept):
 
 
 class RocAucBinary(RocAuc):
-    """The area under the ROC curve for two classes."""
+    """The area under the ROC curve for two classes. Arguments as for `RocAuc`."""
 
     @checked
     def __init__(
@@ -109,10 +129,13 @@ class RocAucBinary(RocAuc):
 
 
 class APScoreBinary(Kept):
-    """Average precision for two classes: the precision at each rank of a positive, averaged.
+    """Average precision for two classes: the mean of the precision at the rank of each positive sample.
 
     Args:
-        pos_label: The class that counts as positive; its probability is what ranks.
+        axis: The class axis of the predictions.
+        average: Accepted for compatibility.
+        pos_label: The positive class, whose probability ranks the samples.
+        ignore_index: Targets of this value do not count.
 
     Examples:
         >>> APScoreBinary()(torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0, 1]))
@@ -136,7 +159,7 @@ class APScoreBinary(Kept):
 
 
 class _LabelRanking(Kept):
-    """Keeps the probability of each label, and whether it is there."""
+    """Base of metrics that keep the probability of each label, and whether it applies."""
 
     @checked
     def __init__(self, sigmoid: bool = True, average: str | None = "macro") -> None:
@@ -148,10 +171,11 @@ class _LabelRanking(Kept):
 
 
 class RocAucMulti(_LabelRanking):
-    """The area under the ROC curve of each of several labels, averaged ("macro", "micro", "weighted", "samples", None).
+    """The area under the ROC curve of each of several labels, averaged.
 
-    Attributes:
+    Args:
         sigmoid: Predictions are logits.
+        average: "macro", "micro", "weighted", "samples", or None for a value for each label.
     """
 
     _name = "roc_auc_score"
@@ -161,10 +185,11 @@ class RocAucMulti(_LabelRanking):
 
 
 class APScoreMulti(_LabelRanking):
-    """Average precision of each of several labels, averaged ("macro", "micro", "weighted", "samples", None).
+    """Average precision of each of several labels, averaged.
 
-    Attributes:
+    Args:
         sigmoid: Predictions are logits.
+        average: "macro", "micro", "weighted", "samples", or None for a value for each label.
     """
 
     _name = "average_precision_score"
@@ -174,9 +199,13 @@ class APScoreMulti(_LabelRanking):
 
 
 class BrierScore(Mean):
-    """The mean squared distance of the probabilities from what came true; 0 is best.
+    """The mean squared distance of the probabilities from the outcome; 0 is best.
 
-    Two classes: of the probability of one class, in [0, 1]. More: summed over the classes, in [0, 2].
+    For two classes, of the probability of one of them: in [0, 1]. For more, summed over the classes: in [0, 2].
+
+    Args:
+        axis: The class axis of the predictions.
+        ignore_index: Targets of this value do not count.
 
     Source: Brier 1950
     """
@@ -197,11 +226,12 @@ class BrierScore(Mean):
 
 
 class BrierScoreMulti(Mean):
-    """The mean squared distance of the probability of each label from what came true, over all rows and labels.
+    """The mean squared distance of the probability of each label from the outcome, over all samples and labels.
 
     Args:
-        thresh: None, the probabilities count; else the decisions that are "yes" at this probability.
+        thresh: None uses the probabilities; a number uses the decisions made at this probability.
         sigmoid: Predictions are logits.
+        ignore_index: Targets of this value do not count, label by label.
     """
 
     _name = "brier_score_loss"

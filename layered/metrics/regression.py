@@ -1,4 +1,4 @@
-"""How far predicted numbers are from the true ones. Predictions [batch, 1] and targets [batch] fit each other."""
+"""How far predicted numbers are from the true ones. Predictions may be [batch, 1] where targets are [batch]."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ sp_stats = lazy("scipy.stats")
 def mse(inp: Tensor, targ: Tensor) -> Sums:
     """Mean squared error, in squared units of the target.
 
+    Args:
+        inp: The predictions.
+        targ: The targets.
+
     Examples:
         >>> mse(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
         tensor(2.)
@@ -33,14 +37,24 @@ def mse(inp: Tensor, targ: Tensor) -> Sums:
 
 @mean_of
 def mae(inp: Tensor, targ: Tensor) -> Sums:
-    """Mean absolute error, in units of the target."""
+    """Mean absolute error, in units of the target.
+
+    Args:
+        inp: The predictions.
+        targ: The targets.
+    """
     inp, targ = numbers(inp, targ)
     return F.l1_loss(inp, targ, reduction="sum"), len(targ)
 
 
 @mean_of
 def msle(inp: Tensor, targ: Tensor) -> Sums:
-    """Mean squared error of log(1 + x); both must be above -1."""
+    """Mean squared error of log(1 + x).
+
+    Args:
+        inp: The predictions, above -1.
+        targ: The targets, above -1.
+    """
     inp, targ = numbers(inp, targ)
     return F.mse_loss(inp.log1p(), targ.log1p(), reduction="sum"), len(targ)
 
@@ -49,7 +63,8 @@ class RootMeanSquare(Mean):
     """The root of the mean square, over the whole pass, of a function of predictions and targets.
 
     Args:
-        error: Function of two vectors → a vector.
+        error: A function of two vectors that returns a vector.
+        name: The name in tables; the function's by default.
     """
 
     def __init__(self, error: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> None:
@@ -76,17 +91,16 @@ exp_rmspe = RootMeanSquare(_relative_difference_of_exp, "exp_rmspe")
 
 
 class Moments(Metric):
-    """Base of metrics that follow from the means and the spreads of two numbers a row.
+    """Base of metrics computed from the means and the covariance of two numbers for each sample.
 
     Sums are kept around the running mean, so large offsets do not cost precision.
 
     Attributes:
-        pair: Of predictions and targets: the two numbers, float64 [2, row].
-        count: Rows; means [2]; sums of products of distances from the means [2, 2].
-        mean: Rows; means [2]; sums of products of distances from the means [2, 2].
-        spread: Rows; means [2]; sums of products of distances from the means [2, 2].
+        count: Number of samples.
+        mean: The means, float64 [2].
+        spread: The sums of products of deviations from the means, float64 [2, 2].
 
-    Source: Chan, Golub & LeVeque 1983, for joining the means and spreads of two parts
+    Source: Chan, Golub & LeVeque 1983, for merging the means and spreads of two parts
     """
 
     state = ("count", "mean", "spread")
@@ -95,7 +109,12 @@ class Moments(Metric):
     spread: Any
 
     def pair(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
-        """The two numbers of each row."""
+        """The two numbers of each sample.
+
+        Args:
+            pred: The predictions, float64.
+            targ: The targets, float64.
+        """
         return pred, targ
 
     def update(self, pred: Tensor, targ: Tensor) -> None:
@@ -127,14 +146,14 @@ class _Explained(Moments):
     def explained(self, unexplained: Tensor) -> Any:
         if self.count < 2:
             return math.nan
-        constant = (unexplained == 0).to(unexplained.dtype)  # targets without variance: 1 if all are hit, else 0
+        constant = (unexplained == 0).to(unexplained.dtype)  # constant targets: 1 if predicted exactly, otherwise 0
         return torch.where(self.spread[1, 1] > 0, 1 - unexplained / self.spread[1, 1], constant)
 
 
 class R2Score(_Explained):
-    """The share of the targets' variance that the predictions explain: 1 is perfect, 0 is as good as the mean.
+    """The share of the targets' variance that the predictions explain: 1 is perfect, 0 is as good as predicting the mean.
 
-    nan for a single row. Several numbers a row count as so many rows.
+    nan for a single sample. Several numbers for each sample count like as many samples.
 
     Examples:
         >>> round(R2Score()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 6.0])), 6)
@@ -148,7 +167,7 @@ class R2Score(_Explained):
 
 
 class ExplainedVariance(_Explained):
-    """As `R2Score`, but a constant error costs nothing."""
+    """Like `R2Score`, but a constant error costs nothing."""
 
     _name = "explained_variance_score"
 
@@ -157,7 +176,7 @@ class ExplainedVariance(_Explained):
 
 
 class PearsonCorrCoef(Moments):
-    """How close to a line predictions and targets lie, in [-1, 1]; nan where either is constant.
+    """The linear correlation of predictions and targets, in [-1, 1]; nan where either is constant.
 
     Examples:
         >>> round(PearsonCorrCoef()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, 2.0, 1.0])), 6)
@@ -173,7 +192,7 @@ class PearsonCorrCoef(Moments):
 
 
 class SpearmanCorrCoef(Kept):
-    """How well the order of the predictions is that of the targets, in [-1, 1]; nan where either is constant.
+    """The correlation of the ranks of predictions and targets, in [-1, 1]; nan where either is constant.
 
     Examples:
         >>> SpearmanCorrCoef()(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([1, 4, 5]))

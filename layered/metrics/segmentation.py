@@ -1,6 +1,6 @@
-"""How well two masks cover each other: scores of the class of each pixel, with the classes on axis 1.
+"""How well two masks overlap: scores of the class of each pixel, with the classes on axis 1.
 
-Both masks empty is no overlap to speak of: the value is nan.
+If both masks are empty, the value is nan.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def _jaccard(hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
 
 
 class Dice(_Overlap):
-    """Twice the pixels that both masks cover, over the pixels of each, for the second of two classes.
+    """Twice the overlap of both masks, divided by the sum of their sizes, for the second of two classes.
 
-    Attributes:
-        axis: The axis of the classes in the predictions [batch, class, height, width].
+    Args:
+        axis: The class axis of the predictions [batch, class, height, width].
         ignore_index: Pixels with this target do not count.
 
     Raises:
-        BadValue: For predictions of more than two classes.
+        BadValue: Predictions are of more than two classes.
 
     Source: Dice 1945
 
@@ -57,8 +57,10 @@ class Dice(_Overlap):
 class DiceMulti(_OverlapMulti):
     """`Dice` of each class that occurs in targets or predictions, averaged; `DiceMulti()[1]` is that of class 1.
 
-    Attributes:
+    Args:
+        axis: The class axis of the predictions [batch, class, height, width].
         average: "macro", the mean over classes; "micro"; "weighted"; None, a value for each class.
+        ignore_index: Pixels with this target do not count.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -66,7 +68,11 @@ class DiceMulti(_OverlapMulti):
 
 
 class JaccardCoeff(_Overlap):
-    """The pixels that both masks cover, over those that either covers, for the second of two classes.
+    """The overlap of both masks, divided by their union, for the second of two classes.
+
+    Args:
+        axis: The class axis of the predictions [batch, class, height, width].
+        ignore_index: Pixels with this target do not count.
 
     Source: Jaccard 1901
     """
@@ -76,10 +82,14 @@ class JaccardCoeff(_Overlap):
 
 
 class JaccardCoeffMulti(_OverlapMulti):
-    """`JaccardCoeff` of each class that occurs in targets or predictions, averaged (mean intersection over union).
+    """`JaccardCoeff` of each class that occurs in targets or predictions, averaged: mean intersection over union.
 
-    Attributes:
-        average: As for `DiceMulti`; `JaccardCoeffMulti()[1]` is the value of class 1.
+    `JaccardCoeffMulti()[1]` is the value of class 1.
+
+    Args:
+        axis: The class axis of the predictions [batch, class, height, width].
+        average: "macro", the mean over classes; "micro"; "weighted"; None, a value for each class.
+        ignore_index: Pixels with this target do not count.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:

@@ -15,16 +15,17 @@ from layered.foundation import checked, plain
 from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean
 from layered.metrics.inputs import floats, mismatch
+from layered.metrics.metric import Predicted
 
 
 class Perplexity(Mean):
-    """e to the mean loss of a token: among how many equally likely tokens the model hesitates.
+    """e to the power of the mean loss of a token: the number of equally likely tokens among which the model hesitates.
 
-    With a learner it is made of the loss that was computed anyway, which must be the mean over the tokens that count.
-    Given predictions (logits) and targets, it computes the cross-entropy.
+    In a learner it uses the loss that was computed anyway, which must be the mean over the tokens that count. Called with
+    predictions (logits) and targets, it computes the cross-entropy.
 
     Args:
-        axis: The axis of the tokens' scores, where predictions are given by hand.
+        axis: The axis of the tokens' scores, used when called with predictions.
         ignore_index: Targets that do not count; use the loss's.
 
     Examples:
@@ -36,7 +37,7 @@ class Perplexity(Mean):
     def __init__(self, axis: int = -1, ignore_index: int = -100) -> None:
         self.axis, self.ignore_index = axis, ignore_index
 
-    def accumulate(self, learn: Any) -> None:
+    def accumulate(self, learn: Predicted) -> None:
         count = (learn.yb[0] != self.ignore_index).count_nonzero()
         self.add(torch.where(count > 0, learn.loss.mean() * count, 0.0), count)
 
@@ -56,13 +57,13 @@ perplexity = Perplexity()
 
 
 class CorpusBLEUMetric(Kept):
-    """How many of the runs of 1 to 4 tokens of the predicted texts stand in the true ones, over the whole corpus.
+    """How many of the runs of 1 to 4 tokens in the predicted texts occur in the true ones, over the whole corpus.
 
-    The geometric mean of the four shares, in [0, 1]. A position is predicted for each of the targets, so texts are equally
-    long, and there is no penalty for brevity.
+    The geometric mean of the four shares, in [0, 1]. One token is predicted for each target, so predicted and true texts have
+    the same length, and there is no brevity penalty.
 
     Args:
-        vocab_sz: Taken for compatibility; tokens of any size are counted.
+        vocab_sz: Accepted for compatibility; vocabularies of any size are counted.
         axis: The axis of the tokens' scores in the predictions [text, position, token].
         ignore_index: Positions with this target are left out of both texts.
 
@@ -91,16 +92,16 @@ class CorpusBLEUMetric(Kept):
         same, runs = [0] * 4, [0] * 4
         for guess, truth in _texts(pred, targ, self.left_out):
             for n in range(4):
-                ours, theirs = _runs(guess, n + 1), _runs(truth, n + 1)
-                same[n] += (ours & theirs).total()
-                runs[n] += ours.total()
+                found, wanted = _runs(guess, n + 1), _runs(truth, n + 1)
+                same[n] += (found & wanted).total()
+                runs[n] += found.total()
         if not min(same):
             return 0.0 if max(runs) else math.nan
         shares = sum(math.log(hit / seen) for hit, seen in zip(same, runs, strict=True))
         return math.exp(shares / 4)
 
 
-_END = -1
+_END = -1  # no token: ends each text in the vector that holds them all
 
 
 def _texts(pred: Tensor, targ: Tensor, left_out: int | None) -> Iterable[tuple[list[int], list[int]]]:

@@ -51,7 +51,7 @@ def test_parts_of_the_loss_are_averaged():
         metrics.accumulate(learn)
     assert metrics.names == ["d", "h"]
     assert metrics.values == pytest.approx([4.0, 1.0])
-    with pytest.raises(BadArgument, match="keeps no 'third'"):
+    with pytest.raises(BadArgument, match="no attribute 'third'"):
         fed(LossMetric("third"), learners())
     with pytest.raises(ValueError, match="zip"):
         LossMetrics("a,b", "c")

@@ -102,7 +102,7 @@ def test_ready_made_metrics_are_not_shared_by_learners():
 
 def test_errors_name_the_metrics_that_were_fed(whole):
     metrics = MetricSet([accuracy, Precision(), {"mine": Recall()}])
-    with pytest.raises(BadValue, match="metric 'accuracy': predictions and targets do not fit"):
+    with pytest.raises(BadValue, match="metric 'accuracy': predictions and targets do not match"):
         metrics.update(whole[0], whole[1][:5])
     with pytest.raises(BadValue, match="metric 'precision_score, mine'"):
         MetricSet([Precision(), {"mine": Recall()}]).update(torch.zeros(3, 4), torch.zeros(3))
@@ -115,7 +115,7 @@ def test_errors_name_the_metrics_that_were_fed(whole):
 def test_an_error_in_a_value_names_the_metric(whole):
     metrics = MetricSet({"mine": Precision(average="macro")})
     metrics.update(whole[0], torch.full((11,), 9))
-    with pytest.raises(BadValue, match="metric 'mine': 11 targets are no class") as caught:
+    with pytest.raises(BadValue, match="metric 'mine': 11 targets are not valid classes") as caught:
         _ = metrics.values
     assert "ignore_index" in caught.value.fix
 
