@@ -82,11 +82,7 @@ def test_the_loss_of_every_item_is_there_inside_and_their_mean_outside(loss_func
 
 def test_a_loss_without_reduction_is_refused():
     with (
-<<<<<<< HEAD
-        pytest.raises(BadValue, match="per-sample losses"),
-=======
         pytest.raises(BadValue, match="per sample"),
->>>>>>> 12fae63 (One per-sample loss instead of five; in a terminal fastprogress draws the bar, which fits its width)
         learner(loss_func=lambda p, y: (p - y).mean()).loss_not_reduced(),
     ):
         pass
