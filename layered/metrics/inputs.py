@@ -127,9 +127,9 @@ def mismatch(pred: Tensor, targ: Tensor, axis: int | None = None) -> BadValue:
     elif axis is None:
         fix = "check the number of outputs of the model (n_out)"
     elif pred.shape == targ.shape:
-        fix = "targets with a number for each class need a multi-label metric (accuracy_multi, F1ScoreMulti)"
+        fix = "targets with a number for each class need a metric for several labels (accuracy_multi, F1ScoreMulti)"
     else:
-        fix = f"check that the class axis of the predictions is {axis} (`axis=`)"
+        fix = f"check that the classes are on axis {axis} of the predictions (`axis=`)"
     return BadValue(
         "predictions and targets do not match",
         got=f"predictions {shown(pred)}, targets {shown(targ)}",

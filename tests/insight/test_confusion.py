@@ -112,9 +112,9 @@ def test_thousands_of_classes_need_no_more_than_their_pairs():
 
 
 def test_targets_and_decisions_that_are_no_classes_are_named():
-    with pytest.raises(BadValue, match="1 targets are no class"):
+    with pytest.raises(BadValue, match="1 targets are not valid classes"):
         wrong([0, -100], [0, 1], dl=Vocab("ab")).confusion_matrix()
-    with pytest.raises(BadValue, match="1 targets are no class"):
+    with pytest.raises(BadValue, match="1 targets are not valid classes"):
         wrong([0, 2], [0, 1], dl=Vocab("ab")).confusion_matrix()
     with pytest.raises(BadValue, match="not classes to compare"):
         wrong([0.5, 1.5], [0.25, 1.0]).confusion_matrix()
@@ -212,7 +212,7 @@ def test_the_scores_of_classes_are_scikit_learns(segments):
 def test_another_class_may_be_ignored_and_one_that_is_none_is_named(segments):
     interp = SegmentationInterpretation.from_learner(segments, ignore_index=9)
     assert interp.matrix.sum() == SegmentationInterpretation.from_learner(segments).matrix.sum() == 6 * 16 * 19
-    with pytest.raises(BadValue, match=f"{6 * 16} targets are no class"):
+    with pytest.raises(BadValue, match=f"{6 * 16} targets are not valid classes"):
         SegmentationInterpretation.from_learner(segments, ignore_index=255)
 
 
