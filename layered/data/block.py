@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from layered.data.conversions import ToTensor
 from layered.data.data_loaders import DataLoaders
-from layered.data.datasets import Datasets, default_n_inp
+from layered.data.datasets import Datasets, column_names, default_n_inp
 from layered.data.encodings import (
     Categorize,
     EncodedMultiCategorize,
@@ -35,7 +36,10 @@ from layered.foundation import (
     checked,
     describe,
     drawing,
+    facts_html,
+    facts_text,
     failed,
+    function_name,
     key_of,
     listify,
     made,
@@ -121,6 +125,12 @@ class TransformBlock:
         self.item_tfms = [ToTensor, *listify(item_tfms)]
         self.batch_tfms = listify(batch_tfms)
         self.dl_type, self.dls_kwargs = dl_type, dls_kwargs or {}
+
+    def __repr__(self) -> str:
+        own = {"type_tfms": self.type_tfms, "item_tfms": self.item_tfms[1:], "batch_tfms": self.batch_tfms}
+        given = [f"{name}=[{', '.join(map(_brief, tfms))}]" for name, tfms in own.items() if tfms]
+        given += [f"dl_type={self.dl_type.__name__}"] if self.dl_type is not None else []
+        return f"{type(self).__name__}({', '.join(given)})"
 
 
 def CategoryBlock(
@@ -293,6 +303,21 @@ class DataBlock:
         """The transforms for the slots of loaders, as copies: fitting them leaves this description as it is."""
         return {"after_item": own_copies(self.item_tfms), "after_batch": own_copies(self.batch_tfms)}
 
+    def _facts(self) -> tuple[str, dict[str, object]]:
+        columns = zip(column_names(len(self.blocks), self.n_inp), self.getters, self.blocks, strict=True)
+        facts: dict[str, object] = {} if self.get_items is None else {"source": _brief(self.get_items)}
+        for name, getter, block in columns:
+            facts[name] = _in_order([*_steps(getter), *block.type_tfms]) or "the item itself"
+        facts["splitter"] = _brief(self.splitter if self.splitter is not None else RandomSplitter())
+        slots = {"item_tfms": self.item_tfms, "batch_tfms": self.batch_tfms}
+        return type(self).__name__, facts | {name: _in_order(tfms) for name, tfms in slots.items() if tfms}
+
+    def __repr__(self) -> str:
+        return facts_text(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_html(*self._facts())
+
     def summary(self, source: Any, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
         """Build a batch of `bs` items step by step and print what each step does; a failure stands where it happens."""
         explain(self, source, bs=bs, show_batch=show_batch, **kwargs)
@@ -309,7 +334,7 @@ def _items_of(source: Any, get_items: Callable[[Any], Any] | None) -> Any:
         raise failed(error, f"getting the items of {describe(source)}") from error
     if items is None:
         raise BadArgument(
-            f"{_name_of(get_items)} gave no items, when getting the items of {describe(source)}",
+            f"{_brief(get_items)} returned no items, when getting the items of {describe(source)}",
             got="None",
             expected="a list, a DataFrame, …",
             fix="return the items at its end",
@@ -320,7 +345,7 @@ def _items_of(source: Any, get_items: Callable[[Any], Any] | None) -> Any:
 def check_items(items: Any, source: Any, get_items: Any) -> None:
     """Raise EmptySource if there is no item."""
     if len(items) == 0:
-        maker = f"{_name_of(get_items)} of " if get_items is not None else ""
+        maker = f"{_brief(get_items)} of " if get_items is not None else ""
         raise EmptySource(
             f"there are no items in {maker}{describe(source)}",
             got="0 items",
@@ -343,8 +368,13 @@ def check_classes(dsets: Datasets) -> None:
             )
 
 
-def _name_of(function: Any) -> str:
-    return getattr(function, "__name__", None) or repr(function)
+def _brief(tfm: object) -> str:
+    """A transform, or what becomes one, in a `repr`."""
+    return function_name(tfm) if isinstance(tfm, type) or inspect.isroutine(tfm) else repr(tfm)
+
+
+def _in_order(tfms: Iterable[object]) -> str:
+    return " → ".join(map(_brief, tfms))
 
 
 def _as_block(block: Any) -> TransformBlock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -11,6 +11,7 @@ import torch
 
 from layered.data.adapters import as_dataset
 from layered.data.audit import check
+from layered.data.encodings import list_some
 from layered.data.in_memory import Arrays
 from layered.data.loader import DataLoader, arguments_of, as_loader
 from layered.data.samplers import Weights
@@ -21,10 +22,13 @@ from layered.foundation import (
     BadArgument,
     BadValue,
     CannotTrain,
+    L,
     NoSuchAttribute,
     Path,
     Pipeline,
     default_device,
+    facts_html,
+    facts_text,
     first,
     key_of,
     listify,
@@ -140,6 +144,20 @@ class DataLoaders:
     def show_batch(self, b: Any = None, max_n: int = 9, **kwargs: Any) -> Any:
         """Show a training batch: see `TfmdDL.show_batch`."""
         return _ours(self.train, "show_batch", TfmdDL).show_batch(b, max_n=max_n, **kwargs)
+
+    def _facts(self) -> tuple[str, dict[str, object]]:
+        names = ("train", "valid", *(f"split {i}" for i in range(2, len(self))))
+        facts: dict[str, object] = dict(zip(names, map(_in_words, self.loaders), strict=False))
+        vocab = getattr(self, "vocab", None)
+        if isinstance(vocab, Sequence) and not isinstance(vocab, L):  # an L holds the vocabularies of several targets
+            facts["classes"] = f"{len(vocab)}: {list_some(vocab)}"
+        return type(self).__name__, {**facts, "path": self.path}
+
+    def __repr__(self) -> str:
+        return facts_text(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_html(*self._facts())
 
     # -- loaders like these
 
@@ -352,6 +370,13 @@ def as_loaders(dls: object) -> DataLoaders:
         expected="DataLoaders, an object with .train and .valid, or a tuple (train, valid) of any loaders",
         fix="pass (train_loader, None) to train without validation",
     )
+
+
+def _in_words(loader: Iterable[Any]) -> str:
+    if isinstance(loader, DataLoader):
+        return loader.in_words()
+    length = as_loader(loader).length
+    return f"{type(loader).__name__}{'' if length is None else f' of {length} batches'}"
 
 
 def _ours(loader: object, verb: str, kind: type[D]) -> D:

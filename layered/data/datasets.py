@@ -16,7 +16,18 @@ from layered.data.samplers import Weights
 from layered.data.subset import SPLIT_NAMES, as_items, as_splits
 from layered.data.tfmd_lists import TfmdLists, set_aside_random
 from layered.data.tfmd_loader import PartialDL
-from layered.foundation import BadValue, L, Pipeline, default_loss_for, default_losses, listify, warn
+from layered.foundation import (
+    BadValue,
+    L,
+    Pipeline,
+    default_loss_for,
+    default_losses,
+    facts_html,
+    facts_text,
+    listify,
+    warn,
+    without_axes,
+)
 
 
 def settle_unseen(dsets: Any) -> None:
@@ -214,10 +225,11 @@ class Datasets(DatasetBase):
         return tuple(tl.decode(x, full=full) for x, tl in zip(o, self.tls, strict=False))
 
     def show(self, o: Sequence[Any], ctx: Any = None, **kwargs: Any) -> Any:
-        """Show each column of one sample on the same axes."""
+        """Show each column of one sample on the same axes, which are returned if `ctx` gave them."""
+        shown = ctx
         for x, tl in zip(o, self.tls, strict=False):
-            ctx = tl.show(x, ctx=ctx, **kwargs)
-        return ctx
+            shown = tl.tfms.show(x, ctx=shown, **kwargs)
+        return without_axes(shown, ctx)
 
     @property
     def vocab(self) -> Any:
@@ -279,8 +291,19 @@ class Datasets(DatasetBase):
         """The same, with `partial_n` of the training items an epoch, others each time."""
         return self.dataloaders(bs=bs, dl_type=PartialDL, dl_kwargs=[{"partial_n": partial_n}], **kwargs)
 
+    def _facts(self) -> tuple[str, dict[str, object]]:
+        names = [tl.name for tl in self.tls]
+        names = names if len(set(names)) == len(names) else column_names(len(names), self.n_inp)
+        facts: dict[str, object] = {
+            name: " → ".join(map(repr, tl.tfms)) or "the item itself" for name, tl in zip(names, self.tls, strict=True)
+        }
+        return f"{type(self).__name__} of {self.tls[0].size_text}", facts
+
     def __repr__(self) -> str:
-        return "\n".join(f"(#{len(self)}) column {i}: {tl.tfms!r}" for i, tl in enumerate(self.tls))
+        return facts_text(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_html(*self._facts())
 
 
 def default_n_inp(columns: int, n_inp: int | None = None) -> int:

@@ -44,6 +44,8 @@ from layered.foundation import (
     NoSuchAttribute,
     Tickets,
     drawing,
+    facts_html,
+    facts_text,
     is_foreign,
     key_of,
     names_of,
@@ -465,6 +467,31 @@ class DataLoader(Stages):
             res.chooser = self.chooser
         res.position = Position(res.seed)
         return res
+
+    def _facts(self) -> tuple[str, dict[str, object]]:
+        """The heading and the facts of its `repr`."""
+        dataset = self.dataset
+        kind = f" over {type(dataset).__name__}" if dataset is not None else ""
+        return f"{type(self).__name__}{kind}: {self.in_words()}", {}
+
+    def in_words(self) -> str:
+        """How much there is, and how it is loaded: "8 items in 2 batches of 4, shuffled, 2 workers, to cuda:0"."""
+        size = self.epoch_size
+        if size is None:
+            counts = f"a stream in batches of {self.bs}"
+        else:
+            batches = f"{len(self)} batch{'' if len(self) == 1 else 'es'}"
+            items = f"{size} item{'' if size == 1 else 's'}"
+            counts = f"{items} in {batches} of {self.bs}" if self.bs is not None else f"{batches}, as the items are"
+        workers = f"{self.num_workers} worker{'' if self.num_workers == 1 else 's'}" if self.num_workers else ""
+        device = f"to {self.device}" if self.device is not None else ""
+        return ", ".join(filter(None, [counts, "shuffled" if self.shuffle else "", workers, device]))
+
+    def __repr__(self) -> str:
+        return facts_text(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_html(*self._facts())
 
     def batch_maker(self, dataset: object = None) -> BatchMaker:
         """What makes the batches of this loader, by its stages as they are now.

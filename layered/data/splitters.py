@@ -9,6 +9,7 @@ import itertools
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from layered.foundation import (
     NotFoundPath,
     describe,
     failed,
+    function_name,
     key_of,
     lazy,
     permutation,
@@ -33,6 +35,28 @@ selection = lazy("sklearn.model_selection")
 
 Indices = Sequence[int] | np.ndarray[Any, Any]
 Splitter = Callable[[Any], tuple[Indices, Indices]]
+
+
+class Split:
+    """A splitter of this library: a function from items to positions whose `repr` says how it splits.
+
+    Args:
+        split: The function.
+        description: What made it: "RandomSplitter(valid_pct=0.2)".
+
+    Examples:
+        >>> RandomSplitter(0.1)
+        RandomSplitter(valid_pct=0.1)
+    """
+
+    def __init__(self, split: Splitter, description: str) -> None:
+        self.split, self.description = split, description
+
+    def __call__(self, items: Any) -> tuple[Indices, Indices]:
+        return self.split(items)
+
+    def __repr__(self) -> str:
+        return self.description
 
 
 def _shuffled(count: int, seed: int | None) -> np.ndarray[Any, Any]:
@@ -50,10 +74,10 @@ def split_items(splitter: Splitter, items: Any) -> list[np.ndarray[Any, Any]]:
     Raises:
         EmptySplit: Or BadValue where a position is not there or an item stands on two sides.
     """
-    asked = getattr(splitter, "description", getattr(splitter, "__name__", type(splitter).__name__))
-    if getattr(splitter, "__module__", "").startswith(__package__) and not hasattr(splitter, "description"):
+    asked = repr(splitter) if isinstance(splitter, Split) else function_name(splitter)
+    if isinstance(splitter, FunctionType) and splitter.__module__.startswith(__package__):
         raise BadArgument(
-            f"{asked} makes a splitter, and is none itself",
+            f"{asked} makes a splitter and is not one itself",
             got=f"splitter={asked}",
             expected="a function from items to positions",
             fix=f"call it: splitter={asked}()",
@@ -278,7 +302,6 @@ def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = No
     return named(split, f"RandomSubsetSplitter({train_sz}, {valid_sz})")
 
 
-def named(split: Any, text: str) -> Splitter:
-    """`split`, with a description of it for messages."""
-    split.description = text
-    return split  # type: ignore[no-any-return]  # a function that carries its description
+def named(split: Splitter, text: str) -> Splitter:
+    """`split` with a `repr`, for messages and notebooks."""
+    return Split(split, text)

@@ -27,6 +27,7 @@ from layered.foundation import (
     key_of,
     mask2idxs,
     seeded,
+    without_axes,
 )
 
 
@@ -233,8 +234,8 @@ class TfmdLists(DatasetBase):
         return self.tfms.decode(o, full=full)
 
     def show(self, o: Any, ctx: Any = None, **kwargs: Any) -> Any:
-        """Show one item, decoded as far as needed."""
-        return self.tfms.show(o, ctx=ctx, **kwargs)
+        """Show one item, decoded as far as needed; axes are returned if `ctx` gave them."""
+        return without_axes(self.tfms.show(o, ctx=ctx, **kwargs), ctx)
 
     # -- other items, at prediction time
 
@@ -289,8 +290,23 @@ class TfmdLists(DatasetBase):
         """Loaders over the splits: see `DataLoaders.from_splits`."""
         return DataLoaders.from_splits(self, bs=bs, **kwargs)
 
+    @property
+    def size_text(self) -> str:
+        """How many items there are, in words: "10 items: 8 training, 2 validation"."""
+        split = f"{SPLIT_NAMES[self.split_idx]} " if self.split_idx in (0, 1) else ""
+        count = f"{len(self)} {split}item{'' if len(self) == 1 else 's'}"
+        if self.splits is None or self._positions is not None:
+            return count
+        sizes = zip(
+            map(len, self.splits), [*SPLIT_NAMES, *(f"split {i}" for i in range(2, len(self.splits)))], strict=False
+        )
+        return f"{count}: {', '.join(f'{size} {name}' for size, name in sizes)}"
+
     def __repr__(self) -> str:
-        return f"TfmdLists of {len(self)} items, first {describe(self.items[0]) if len(self) else None}\n{self.tfms!r}"
+        first = f", first {describe(pick(self.items, 0))}" if len(self) else ""
+        return (
+            f"{type(self).__name__} of {self.size_text}{first}\n  {' → '.join(map(repr, self.tfms)) or 'no transforms'}"
+        )
 
 
 def set_aside_random(foreign: bool) -> AbstractContextManager[None]:

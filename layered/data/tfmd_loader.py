@@ -11,7 +11,7 @@ from layered.data.adapters import as_dataset
 from layered.data.loader import DataLoader
 from layered.data.samplers import Part, Weights
 from layered.data.workers import default_workers
-from layered.foundation import BadValue, L, Pipeline, map_tree, retype, seeded, verb
+from layered.foundation import BadValue, L, Pipeline, map_tree, retype, seeded, verb, without_axes
 
 _SLOTS = ("after_item", "before_batch", "after_batch")
 
@@ -122,7 +122,7 @@ class TfmdDL(DataLoader):
         x, y, samples = self._pre_show_batch(b, max_n)
         if not show:
             return x, y, samples
-        return verb("show_batch")(x, y, samples, ctxs=ctxs, max_n=max_n, **kwargs)
+        return without_axes(verb("show_batch")(x, y, samples, ctxs=ctxs, max_n=max_n, **kwargs), ctxs)
 
     def _same_item_batch(self, max_n: int) -> Any:
         same = self.new(bs=max_n, drop_last=False)
@@ -147,7 +147,7 @@ class TfmdDL(DataLoader):
         outs = self.decode_results(b, out, max_n)
         if not show:
             return x, y, samples, outs
-        return verb("show_results")(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs)
+        return without_axes(verb("show_results")(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs), ctxs)
 
     def decode_results(self, b: Any, out: Any, max_n: int = 9) -> L:
         """The first `max_n` decisions `out` about batch `b`, decoded as its targets are; each a tuple."""
@@ -156,9 +156,10 @@ class TfmdDL(DataLoader):
             outs = tuple(map(retype, outs, targets))
         return self.decode_batch((*b[: self.n_inp], *outs), max_n).map(lambda o: tuple(o[self.n_inp :]))
 
-    def __repr__(self) -> str:
-        slots = "\n".join(f"  {name}: {getattr(self, name)!r}" for name in _SLOTS)
-        return f"{type(self).__name__} of {self.n} items, bs={self.bs}, {self.num_workers} workers\n{slots}"
+    def _facts(self) -> tuple[str, dict[str, object]]:
+        title, _ = super()._facts()
+        slots = {name: " → ".join(map(repr, getattr(self, name))) for name in _SLOTS}
+        return title, {name: text for name, text in slots.items() if text}
 
 
 def batch_to_samples(b: Any, max_n: int = 10) -> L:

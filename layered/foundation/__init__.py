@@ -86,6 +86,7 @@ from layered.foundation.display import (
     short_bytes as short_bytes,
     short_count as short_count,
     text_table as text_table,
+    without_axes as without_axes,
 )
 from layered.foundation.errors import (
     BadArgument as BadArgument,

@@ -36,6 +36,17 @@ def in_notebook() -> bool:
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
+def without_axes(shown: Any, given: object = None) -> Any:
+    """What a showing verb returns: axes only to a caller who gave some, since a notebook would print them below the figure.
+
+    Args:
+        shown: What was drawn on, or anything else that a body of the verb returned.
+        given: The axes that the caller gave, if any.
+    """
+    first = shown[0] if isinstance(shown, list) and shown else shown
+    return None if given is None and hasattr(first, "set_title") else shown
+
+
 def is_interactive() -> bool:
     """Whether a prompt or a notebook shows the values of what is typed, so that printing them too would show them twice."""
     ipython = sys.modules.get("IPython")

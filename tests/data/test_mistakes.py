@@ -128,7 +128,7 @@ MISTAKES = {
     ),
     "get_items forgets to return": Mistake(
         lambda p, w: load(block(get_items=lambda source: None)),
-        ("gave no items", "getting the items of [int 0", "None"),
+        ("returned no items", "getting the items of [int 0", "None"),
         "return the items",
         TypeError,
     ),
