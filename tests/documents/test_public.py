@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import layered
+
+PACKAGES = [
+    module.name
+    for module in pkgutil.iter_modules(layered.__path__)
+    if module.ispkg and hasattr(importlib.import_module(f"layered.{module.name}"), "__all__")
+]
 FACADES = ("layered.basics", "layered.vision.all", "layered.tabular.all", "layered.collab.all")
+TABULAR = set(importlib.import_module("layered.tabular.all").__all__)  # which `layered.collab` brings too
+FACES = {package: importlib.import_module(f"layered.{package}") for package in PACKAGES}
 LIST = Path(__file__).with_name("public_names.txt")
 
 each_facade = pytest.mark.parametrize("name", FACADES)
@@ -32,6 +43,17 @@ def test_every_exported_name_is_there_once(name):
     facade = importlib.import_module(name)
     assert len(facade.__all__) == len(set(facade.__all__))
     assert [public for public in facade.__all__ if not hasattr(facade, public)] == []
+
+
+@each_facade
+def test_every_name_of_the_library_comes_from_the_face_of_one_package(name):
+    facade = importlib.import_module(name)
+    for public in facade.__all__:
+        item = getattr(facade, public)
+        homes = [package for package in PACKAGES if getattr(FACES[package], public, None) is item]
+        homes = [o for o in homes if public in FACES[o].__all__ and not (o == "collab" and public in TABULAR)]
+        is_own = not isinstance(item, ModuleType) and getattr(item, "__module__", "").startswith("layered.")
+        assert len(homes) == 1 or (not homes and not is_own), f"{public} is in {homes}"
 
 
 @each_facade
