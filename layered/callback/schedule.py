@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from layered.foundation import BadValue, CannotTrain, OutOfRange, checked, delegates, unknown_name
-from layered.loop import Callback, Checkpoint, Loop, Resume, callbacks_of, length_of, spread
+from layered.foundation import BadValue, CannotTrain, OutOfRange, StrPath, checked, delegates, unknown_name
+from layered.loop import Callback, Cbs, Checkpoint, Loop, Resuming, callbacks_of, length_of, spread
 from layered.optim import SchedCos, combine_scheds, combined_cos
 
 USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
@@ -135,12 +134,12 @@ class FitArgs(TypedDict, total=False):
     """What every fit takes by keyword; meanings and defaults are those of `Loop.fit`."""
 
     wd: float | None
-    cbs: Callback | type[Callback] | Sequence[Callback | type[Callback] | None] | None
+    cbs: Cbs
     reset_opt: bool
     start_epoch: int
     n_iter: int | None
-    resume: str | os.PathLike[str] | Resume | None
-    checkpoint: str | os.PathLike[str] | Checkpoint | None
+    resume: Resuming
+    checkpoint: Checkpoint | StrPath | None
 
 
 class OneCycleArgs(FitArgs, total=False):

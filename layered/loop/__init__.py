@@ -37,6 +37,7 @@ from layered.loop.batches import (
     loss_of as loss_of,
     set_epoch as set_epoch,
     split_batch as split_batch,
+    valid_of as valid_of,
 )
 from layered.loop.callback import callbacks_of as callbacks_of
 from layered.loop.essentials import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypedDict
 
@@ -24,10 +23,21 @@ from layered.callback import (
     to_fp32,
     uncompile,
 )
-from layered.foundation import defaults, find_device, plain_tree, to_device
+from layered.data import DataLoaders
+from layered.foundation import (
+    Device,
+    StrPath,
+    defaults,
+    facts_html,
+    facts_text,
+    find_device,
+    function_name,
+    plain_tree,
+    to_device,
+)
 from layered.inference import get_preds, predict, show_results, stream_preds, tta
 from layered.insight import doctor, grad_cam, profile, show_grad_cam
-from layered.loop import ESSENTIAL_CALLBACKS, Callback, Loop, Recorder, split_batch
+from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
 from layered.nn import Summary, module_summary
 from layered.training.export import export
 from layered.training.tuning import fine_tune, freeze_to
@@ -38,38 +48,56 @@ defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
 class LearnerArgs(TypedDict, total=False):
     """What every learner takes by keyword besides its data and its model; meanings and defaults are those of `Learner`.
 
-    A function that makes a learner says `**learner_args: Unpack[LearnerArgs]`, and `@delegates(Learner)` lists them.
+    A function that makes a learner takes `**learner_args: Unpack[LearnerArgs]`; `@delegates(Learner)` lists them for `help()`.
     """
 
     loss_func: Callable[..., Any] | None
-    opt_func: Callable[..., Any] | Mapping[str, Callable[..., Any]]
+    opt_func: OptFunc | Mapping[str, OptFunc]
     lr: float | slice
     splitter: Callable[[nn.Module], Any]
-    cbs: Callback | type[Callback] | Sequence[Callback | type[Callback] | None] | None
-    metrics: Callable[..., Any] | Sequence[Callable[..., Any]] | None
-    path: str | os.PathLike[str] | None
-    model_dir: str | os.PathLike[str]
+    cbs: Cbs
+    metrics: object
+    path: StrPath | None
+    model_dir: StrPath
     wd: float | None
     wd_bn_bias: bool
     train_bn: bool
     moms: tuple[float, float, float] | None
-    default_cbs: bool | Sequence[Callback | type[Callback]]
-    step: Callable[[Any, Any], Any] | None
+    default_cbs: bool | Cbs
+    step: Callable[..., Any] | None
     seed: int | None
 
 
 class Learner(Loop):
-    """A model, its data, a loss and an optimizer, with everything to train, look at, predict and export.
+    """A model, its data, a loss and an optimizer, with the verbs to train, inspect, predict and export.
 
-    The arguments are those of `Loop`. By default it has the callbacks of `defaults.callbacks`: the loop's own and the
+    The arguments are those of `Loop`. By default it has the callbacks in `defaults.callbacks`: those of the loop, and the
     progress bar.
+
+    - **Train**: `fit`, `fit_one_cycle`, `fit_flat_cos`, `fit_sgdr`, `fine_tune`; `freeze`, `unfreeze`, `freeze_to`;
+      `lr_find`, `dry_run`, `overfit`
+    - **Speed and precision**: `to`, `to_fp16`, `to_bf16`, `to_fp32`, `to_channelslast`, `to_contiguous`, `compile`,
+      `uncompile`
+    - **Validate and predict**: `validate`, `get_preds`, `stream_preds`, `tta`, `predict`
+    - **Look**: `summary`, `show_results`, `grad_cam`, `show_grad_cam`, `recorder.plot_loss`, `recorder.plot_metrics`,
+      `recorder.plot_sched`, `show_training_loop`
+    - **Diagnose**: `doctor`, `profile`, `trace`
+    - **Keep**: `save`, `load`, `export`; a fit is kept with `fit(checkpoint=, resume=)`
+    - **Extend**: `add_cb`, `add_cbs`, `remove_cb`, `remove_cbs`, `on`, and the contexts `added_cbs`, `removed_cbs`, `no_bar`,
+      `no_logging`
 
     Examples:
         >>> import torch; from torch import nn; from torch.utils.data import TensorDataset
-        >>> from layered.data.data_loaders import DataLoaders
+        >>> from layered.data import DataLoaders
         >>> x = torch.randn(64, 3); dls = DataLoaders.from_dsets(TensorDataset(x, x.sum(1)), TensorDataset(x, x.sum(1)), bs=16)
         >>> learn = Learner(dls, nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), loss_func=nn.MSELoss())
         >>> with learn.no_bar(), learn.no_logging(): learn.fit(1, lr=0.1)
+        >>> learn
+        Learner on cpu: Sequential with 4 parameters
+          data       train 4 batches, valid 4 batches
+          loss       MSELoss
+          optimizer  Adam, lr=0.001
+          callbacks  TrainEvalCallback, Recorder, CastToTensor, ProgressCallback
     """
 
     recorder: Recorder
@@ -102,19 +130,19 @@ class Learner(Loop):
     doctor = doctor
 
     def default_callbacks(self) -> Sequence[Any]:
-        """What `default_cbs=True` adds: `defaults.callbacks`."""
+        """The callbacks that `default_cbs=True` adds: `defaults.callbacks`."""
         return list(defaults.callbacks)
 
     def freeze(self) -> None:
-        """Let only the last parameter group learn."""
+        """Train only the last parameter group."""
         self.freeze_to(-1)
 
     def unfreeze(self) -> None:
-        """Let all parameter groups learn."""
+        """Train all parameter groups."""
         self.freeze_to(0)
 
     def summary(self) -> Summary:
-        """The model's layers with shapes, parameters, cost and parameter group, for one batch of the training data."""
+        """The layers of the model with shapes, parameters, cost and parameter group, for one training batch."""
         batch = self.dls.one_batch()
         device = find_device(list(self.model.parameters()))
         batch = plain_tree(batch if device is None else to_device(batch, device))
@@ -125,9 +153,41 @@ class Learner(Loop):
             return module_summary(self.model, groups=groups, **xb)
         return module_summary(self.model, *xb, groups=groups)
 
-    def to(self, device: Any) -> Self:
-        """Model and loaders on `device`."""
+    def to(self, device: Device) -> Self:
+        """Move the model and the loaders to `device`.
+
+        Args:
+            device: `"cuda"`, `torch.device("cpu")`, ….
+        """
         self.model.to(device)
-        if hasattr(self.dls, "to"):
+        if isinstance(self.dls, DataLoaders):
             self.dls.to(device)
         return self
+
+    def __repr__(self) -> str:
+        return facts_text(*self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_html(*self._facts())
+
+    def _facts(self) -> tuple[str, dict[str, str]]:
+        """What the learner consists of: a title, and a line for each part."""
+        parameters = list(self.model.parameters())
+        total, trained = (sum(p.numel() for p in ps) for ps in (parameters, [p for p in parameters if p.requires_grad]))
+        size = f"{total:,} parameters" + (f", {trained:,} of them trained" if trained < total else "")
+        loaders = {"train": self.dls.train, "valid": valid_of(self.dls)}
+        lengths = {name: length_of(dl) for name, dl in loaders.items() if dl is not None}
+        makers = self.opt_func if isinstance(self.opt_func, Mapping) else {"": self.opt_func}
+        optimizers = [
+            f"{name}: {function_name(make)}" if name else function_name(make) for name, make in makers.items()
+        ]
+        loss = "that of the model" if self.loss_func is None else function_name(self.loss_func)
+        return (
+            f"{type(self).__name__} on {find_device(parameters) or 'cpu'}: {type(self.model).__name__} with {size}",
+            {
+                "data": ", ".join(f"{name} {'?' if n is None else n} batches" for name, n in lengths.items()),
+                "loss": loss,
+                "optimizer": f"{', '.join(optimizers)}, lr={self.lr}",
+                "callbacks": ", ".join(type(cb).__name__ for cb in self.cbs) or "none",
+            },
+        )
