@@ -218,8 +218,8 @@ class ActivationStats(HookCallback):
             raise BadValue("layer index out of range", got=idx, expected=f"one of {count} layers")
         return self._kept.whole[:, idx].T.cpu()
 
-    def plot_layer_stats(self, idx: int) -> Any:
-        """Plot `layer_stats(idx)` side by side; returns the axes.
+    def plot_layer_stats(self, idx: int) -> None:
+        """Plot `layer_stats(idx)` side by side.
 
         Args:
             idx: Index of the layer.
@@ -230,10 +230,9 @@ class ActivationStats(HookCallback):
             ax.plot(values)
             ax.set_title(title)
             ax.set_xlabel("batch")
-        return axes
 
-    def color_dim(self, idx: int, figsize: tuple[float, float] = (10, 5), ax: Any = None) -> Any:
-        """Plot the histograms of a layer as colours, a column for each batch; returns the axes.
+    def color_dim(self, idx: int, figsize: tuple[float, float] = (10, 5), ax: Any = None) -> None:
+        """Plot the histograms of a layer as colours, a column for each batch.
 
         Args:
             idx: Index of the layer.
@@ -243,7 +242,6 @@ class ActivationStats(HookCallback):
         ax = plt.subplots(figsize=figsize)[1] if ax is None else ax
         ax.imshow(self.hist(idx), aspect="auto")
         ax.set_axis_off()
-        return ax
 
 
 class GradientStats(Callback):
@@ -306,8 +304,8 @@ class GradientStats(Callback):
         rows = zip(number(grads, params).tolist(), (grads < 0).tolist(), strict=True)
         return [{n: x for n, x, out in zip(self._names, *row, strict=True) if not out} for row in rows]
 
-    def plot(self, what: str = "norms", top: int = 10, ax: Any = None) -> Any:
-        """Plot `norms` or `ratios` over batches; returns the axes.
+    def plot(self, what: str = "norms", top: int = 10, ax: Any = None) -> None:
+        """Plot `norms` or `ratios` over batches.
 
         Args:
             what: "norms" or "ratios".
@@ -331,4 +329,3 @@ class GradientStats(Callback):
         ax.set_xlabel("batch")
         ax.set_ylabel("gradient norm" if what == "norms" else "gradient norm / parameter norm")
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-        return ax

@@ -20,6 +20,7 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
+import textwrap
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -29,7 +30,7 @@ from layered.catalog.disk import alone, saving, sha256_of
 from layered.catalog.download import check, download
 from layered.catalog.entries import Dataset, Source, datasets, index_folder
 from layered.catalog.unpack import copy_files, unpack
-from layered.foundation import BadFile, BadValue, NotFoundPath, Offline, UnknownName, paths, unknown_name
+from layered.foundation import BadFile, BadValue, NotFoundPath, Offline, UnknownName, html_table, paths, unknown_name
 
 FOLDERS = {"data": "data", "archive": "archive", "model": "models", "storage": "tmp"}
 _S3 = "https://s3.amazonaws.com/fast-ai-"
@@ -81,6 +82,15 @@ class _URLs:
 
     def __dir__(self) -> Iterable[str]:
         return [*super().__dir__(), *datasets()]
+
+    def __repr__(self) -> str:
+        names = textwrap.shorten(", ".join(datasets()), 320, placeholder=" …; dir(URLs) lists all")
+        lines = textwrap.wrap(names, 110, initial_indent="  ", subsequent_indent="  ")
+        return "\n".join([f"{len(datasets())} data sets, for untar_data(URLs.NAME):", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = [(name, entry.title, entry.licence) for name, entry in datasets().items()]
+        return html_table([("URLs.", "data set", "licence"), *rows], header=True)
 
     @staticmethod
     def path(url: str = ".", c_key: str = "archive") -> paths.Path:

@@ -382,7 +382,7 @@ def _single(parts: Any) -> Any:
 
 def show_results(
     loop: Loop, ds_idx: int = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **kwargs: Any
-) -> Any:
+) -> None:
     """Show items of a loader with their targets and predictions.
 
     Args:
@@ -402,4 +402,4 @@ def show_results(
         dl = dl.new(shuffle=shuffle, drop_last=False)
     batch = dl.one_batch()
     decoded = get_preds(loop, dl=[batch], with_decoded=True)[-1]
-    return dl.show_results(batch, decoded, max_n=max_n, **kwargs)
+    dl.show_results(batch, decoded, max_n=max_n, **kwargs)

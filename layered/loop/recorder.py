@@ -225,8 +225,8 @@ class Recorder(Callback):
 
     def plot_loss(
         self, skip_start: int = 5, with_valid: bool = True, log: bool = False, show_epochs: bool = False, ax: Any = None
-    ) -> Any:
-        """Plot the smooth training loss by batch, and the validation loss at the end of each epoch; returns the axes.
+    ) -> None:
+        """Plot the smooth training loss by batch, and the validation loss at the end of each epoch.
 
         Args:
             skip_start: Leave out the first batches.
@@ -248,10 +248,9 @@ class Recorder(Callback):
         ax.set_xlabel("batch")
         ax.set_ylabel("loss")
         ax.legend()
-        return ax
 
-    def plot_sched(self, keys: Any = None, figsize: tuple[float, float] | None = None) -> Any:
-        """Plot what a scheduled fit set, batch by batch: the hypers named in `keys`, or all; returns the figure.
+    def plot_sched(self, keys: Any = None, figsize: tuple[float, float] | None = None) -> None:
+        """Plot what a scheduled fit set, batch by batch: the hypers named in `keys`, or all.
 
         Raises:
             UnknownName: For a hyper that no schedule has set.
@@ -260,16 +259,16 @@ class Recorder(Callback):
         for name in names:
             if name not in self.hps:
                 raise unknown_name("scheduled hyper-parameter", name, self.hps, fix="fit with a schedule first")
-        return _plots({name: {"": (range(len(self.hps[name])), self.hps[name])} for name in names}, "batch", figsize)
+        _plots({name: {"": (range(len(self.hps[name])), self.hps[name])} for name in names}, "batch", figsize)
 
-    def plot_metrics(self, figsize: tuple[float, float] | None = None) -> Any:
-        """Plot the losses and each metric by epoch, training and validation together; returns the figure."""
+    def plot_metrics(self, figsize: tuple[float, float] | None = None) -> None:
+        """Plot the losses and each metric by epoch, training and validation together."""
         frame, plots = self.to_frame(), dict[str, Any]()
         for column in frame.columns:
             kind, name = column.split("_", 1) if column.startswith(("train_", "valid_")) else ("valid", column)
             points = frame[column].dropna()
             plots.setdefault(name, {})[kind] = points.index, points
-        return _plots(plots, "epoch", figsize)
+        _plots(plots, "epoch", figsize)
 
 
 def _keepers(part: Metric) -> list[Any]:
@@ -299,10 +298,10 @@ def _see_again(keeper: Any, seen: Mapping[str, Any]) -> None:
         setattr(keeper, name, value)
 
 
-def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> Any:
-    """A figure with a plot for each name, of one line for each label."""
+def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> None:
+    """Draw a figure with a plot for each name, of one line for each label."""
     count = max(len(plots), 1)
-    figure, axes = plt.subplots(1, count, figsize=figsize or (5 * count, 4), squeeze=False, layout="constrained")
+    _, axes = plt.subplots(1, count, figsize=figsize or (5 * count, 4), squeeze=False, layout="constrained")
     for (name, lines), ax in zip(plots.items(), axes[0], strict=False):
         for label, (x, y) in lines.items():
             ax.plot(x, y, label=label, marker="o" if len(x) == 1 else None)
@@ -311,7 +310,6 @@ def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: t
         ax.set_ylabel(name)
         if len(lines) > 1:
             ax.legend()
-    return figure
 
 
 def format_time(seconds: float) -> str:

@@ -161,10 +161,9 @@ def df_shrink(df: Any, skip: Sequence[Any] = (), obj2cat: bool = True, int2uint:
     return df.astype(df_shrink_dtypes(df, skip, obj2cat, int2uint))
 
 
-def show_frame(frame: Any) -> Any:
-    """Show a frame, as a table in a notebook, else as text; and give it back."""
+def show_frame(frame: Any) -> None:
+    """Show a frame: as a table in a notebook, else as text."""
     if in_notebook():
         display.display(display.HTML(frame.to_html()))
     else:
         print(frame.to_string())
-    return frame

@@ -13,17 +13,17 @@ show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_resul
 
 
 @show_batch.register
-def show_rows(x: Tabular, y: object, samples: Sequence[Any], ctxs: Any = None, max_n: int = 10) -> Any:
+def show_rows(x: Tabular, y: object, samples: Sequence[Any], ctxs: Any = None, max_n: int = 10) -> None:
     """The rows, decoded, as a table."""
-    return show_frame(x.all_cols[:max_n])
+    show_frame(x.all_cols[:max_n])
 
 
 @show_results.register
 def show_row_results(
     x: Tabular, y: object, samples: Sequence[Any], outs: Sequence[Any], ctxs: Any = None, max_n: int = 10
-) -> Any:
+) -> None:
     """The rows, decoded, with a column `<target>_pred` for each target."""
-    return show_frame(_with_predictions(x, outs)[:max_n])
+    show_frame(_with_predictions(x, outs)[:max_n])
 
 
 @plot_top_losses.register
@@ -35,9 +35,9 @@ def show_top_losses(
     raws: Any,
     losses: Sequence[Any],
     max_n: int = 10,
-) -> Any:
+) -> None:
     """The rows with the highest losses, each with its prediction and loss."""
-    return show_frame(_with_predictions(x, outs).assign(loss=[float(loss) for loss in losses])[:max_n])
+    show_frame(_with_predictions(x, outs).assign(loss=[float(loss) for loss in losses])[:max_n])
 
 
 def _with_predictions(x: Tabular, outs: Sequence[Any]) -> Any:

@@ -368,9 +368,9 @@ class Tabular(Table):
         frame = row.items if isinstance(row, Table) else as_frame(row)
         return self.with_rows(frame, is_processed=True).decode().items.iloc[0]
 
-    def show(self, max_n: int = 10, **kwargs: Any) -> Any:
-        """Show the first rows, decoded; returns them."""
-        return show_frame(self.iloc[:max_n].decode().all_cols if self.is_processed else self.all_cols[:max_n])
+    def show(self, max_n: int = 10, **kwargs: Any) -> None:
+        """Show the first rows, decoded."""
+        show_frame(self.iloc[:max_n].decode().all_cols if self.is_processed else self.all_cols[:max_n])
 
     def __repr__(self) -> str:
         columns = f"{len(self.cat_names)} categorical and {len(self.cont_names)} continuous columns"

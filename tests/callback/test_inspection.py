@@ -151,10 +151,15 @@ def test_gradient_norms_equal_those_by_hand():
 def test_plots_show_a_line_for_each_statistic():
     activations, gradients = ActivationStats(with_hist=True), GradientStats()
     learner(activations, gradients).fit(1)
-    assert [len(ax.lines[0].get_xdata()) for ax in activations.plot_layer_stats(-1)] == [4, 4, 4]
-    assert activations.color_dim(0).images[0].get_array().shape == (40, 4)
-    assert len(gradients.plot(top=3).lines) == 3
-    assert len(gradients.plot("ratios").lines) == 4
+    activations.plot_layer_stats(-1)
+    assert [len(ax.lines[0].get_xdata()) for ax in plt.gcf().axes] == [4, 4, 4]
+    activations.color_dim(0)
+    assert plt.gca().images[0].get_array().shape == (40, 4)
+    gradients.plot(top=3)
+    assert len(plt.gca().lines) == 3
+    gradients.plot("ratios")
+    assert len(plt.gca().lines) == 4
+    plt.close("all")
     with pytest.raises(BadValue, match="ratios"):
         gradients.plot("sizes")
 

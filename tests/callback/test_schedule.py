@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -83,7 +84,9 @@ def test_any_hyper_can_be_scheduled():
     learn = learner()
     learn.fit(2, cbs=ParamScheduler({"wd": SchedLin(0.0, 1.0)}))
     assert learn.recorder.hps["wd"] == pytest.approx([i / 10 for i in range(10)])
-    assert len(learn.recorder.plot_sched().axes) == 1
+    learn.recorder.plot_sched()
+    assert len(plt.gcf().axes) == 1
+    plt.close("all")
 
 
 def test_a_loader_without_length_needs_n_iter():

@@ -658,3 +658,10 @@ def test_importing_reads_nothing_and_opens_no_socket():
     env = {name: value for name, value in os.environ.items() if name != "LAYERED_HOME"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert json.loads(done.stdout) == []
+
+
+def test_the_urls_say_what_there_is():
+    lines = repr(URLs).splitlines()
+    assert len(lines) <= 5
+    assert lines[0].startswith(f"{len(datasets())} data sets")
+    assert all(f"<td>{name}</td>" in URLs._repr_html_() for name in datasets())

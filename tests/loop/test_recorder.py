@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -192,13 +193,16 @@ def agg():
 def test_schedules_and_metrics_are_plotted_by_name(agg):
     learn = learner(recorder=Recorder(train_metrics=True))
     learn.fit(2, cbs=ParamScheduler({"lr": lambda pos: 0.1 - 0.05 * pos, "mom": lambda pos: 0.9}))
-    axes = learn.recorder.plot_sched().axes
+    learn.recorder.plot_sched()
+    axes = plt.gcf().axes
     assert [ax.get_ylabel() for ax in axes] == ["lr", "mom"]
     assert axes[0].get_lines()[0].get_ydata() == pytest.approx(learn.recorder.hps["lr"])
-    assert len(learn.recorder.plot_sched("lr", figsize=(3, 2)).axes) == 1
+    learn.recorder.plot_sched("lr", figsize=(3, 2))
+    assert len(plt.gcf().axes) == 1
     with pytest.raises(UnknownName, match="mom"):
         learn.recorder.plot_sched("mon")
-    axes = learn.recorder.plot_metrics(figsize=(4, 2)).axes
+    learn.recorder.plot_metrics(figsize=(4, 2))
+    axes = plt.gcf().axes
     assert [ax.get_ylabel() for ax in axes] == ["loss", "mean_abs"]
     train, valid = axes[1].get_lines()
     assert list(train.get_ydata()) == [row[1] for row in learn.recorder.values]
@@ -215,8 +219,8 @@ def test_an_empty_recorder_plots_nothing_and_does_not_fail(agg):
 def test_plots_show_what_was_recorded(agg):
     learn = learner()
     learn.fit(3)
-    ax = learn.recorder.plot_loss(skip_start=2, show_epochs=True)
-    train, valid = ax.get_lines()[:2]
+    learn.recorder.plot_loss(skip_start=2, show_epochs=True)
+    train, valid = plt.gca().get_lines()[:2]
     assert list(train.get_xdata()) == list(range(2, 9))
     assert list(valid.get_ydata()) == [row[1] for row in learn.recorder.values]
 

@@ -212,6 +212,14 @@ def several():
     return people().assign(happy=lambda d: d.income % 2, score=lambda d: d.income / 1e6)
 
 
+@pytest.fixture
+def shown_frames(monkeypatch):
+    """The tables that are shown, in their order."""
+    frames = []
+    monkeypatch.setattr("layered.tabular.show.show_frame", frames.append)
+    return frames
+
+
 TASKS = {
     "numbers": (["score", "happy"], None, MSELossFlat),
     "labels": (["happy", "owns"], MultiCategoryBlock(encoded=True, vocab=["happy", "owns"]), BCEWithLogitsLossFlat),
@@ -221,7 +229,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_path, task, capsys):
+def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_path, task, shown_frames):
     y_names, y_block, loss = TASKS[task]
     df = several.assign(owns=lambda d: (d.rooms > 2).astype(int))
     to = TabularPandas(df, PROCS, CATS, CONTS, y_names, y_block, splits=RandomSplitter(seed=0)(df))
@@ -230,7 +238,8 @@ def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_
     assert isinstance(learn.loss_func, loss)
     preds, _, losses = learn.get_preds(with_loss=True)
     assert losses.mean().item() == pytest.approx(learn.validate()[0], rel=1e-3)
-    shown = learn.show_results(max_n=3, shuffle=False)
+    learn.show_results(max_n=3, shuffle=False)
+    shown = shown_frames[-1]
     assert {f"{name}_pred" for name in y_names} < set(shown.columns)
     row, _, output = learn.predict(df.iloc[to.valid.items.index[0]])
     again = load_learner(learn.export()).predict(df.iloc[to.valid.items.index[0]])
@@ -244,13 +253,15 @@ def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_
 # -- the rest of the learner
 
 
-def test_results_and_losses_are_shown_with_their_rows(learn, capsys):
-    shown = learn.show_results(max_n=5, shuffle=False)
+def test_results_and_losses_are_shown_with_their_rows(learn, shown_frames):
+    learn.show_results(max_n=5, shuffle=False)
+    shown = shown_frames[-1]
     decisions = learn.get_preds(with_decoded=True)[2][:5]
     assert shown.buys_pred.tolist() == [["no", "yes"][int(d)] for d in decisions]
     interp = ClassificationInterpretation.from_learner(learn)
     assert interp.confusion_matrix().sum() == 40
-    top = interp.plot_top_losses(3)
+    interp.plot_top_losses(3)
+    top = shown_frames[-1]
     assert_close(torch.tensor(top.loss.tolist()), interp.top_losses(3)[0].float(), check_dtype=False)
     learn.summary()
 

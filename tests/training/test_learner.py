@@ -1,6 +1,7 @@
 """The learner: the loop with its verbs, usable again whatever stopped a fit."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -127,3 +128,22 @@ def test_a_real_ctrl_c_with_workers_leaves_a_usable_learner(pictures, tmp_path):
         "True",
         "True 6",
     ]
+
+
+def test_a_learner_says_what_it_is_made_of_in_five_lines(learn):
+    lines = repr(learn).splitlines()
+    count = sum(p.numel() for p in learn.model.parameters())
+    assert lines[0].startswith(
+        f"Learner on {next(learn.model.parameters()).device}: Sequential with {count:,} parameters"
+    )
+    assert [line.split()[0] for line in lines[1:]] == ["data", "loss", "optimizer", "callbacks"]
+    assert f"train {len(learn.dls.train)} batches, valid {len(learn.dls.valid)} batches" in lines[1]
+    assert "ProgressCallback" in lines[4]
+    assert learn._repr_html_().count("<tr>") == 4
+
+
+def test_the_verbs_stand_in_groups_in_the_docstring():
+    listed = set(re.findall(r"`(\w+)`", Learner.__doc__))
+    verbs = {name for name, value in vars(Learner).items() if callable(value) and not name.startswith("_")}
+    assert verbs - listed == {"default_callbacks"}
+    assert all(hasattr(Learner, name) for name in listed if name not in ("Loop",))
