@@ -253,8 +253,8 @@ def show_images(
     ncols: int | None = None,
     titles: Sequence[object] | None = None,
     **kwargs: Any,
-) -> list[Axes]:
-    """Draw images in a grid and return their axes.
+) -> None:
+    """Draw images in a grid.
 
     Args:
         ims: The images.
@@ -266,7 +266,6 @@ def show_images(
     axes = get_grid(len(ims), nrows, ncols or math.ceil(len(ims) / nrows), **kwargs)
     for ax, im, title in zip(axes, ims, titles or [None] * len(ims), strict=True):
         show_image(im, ax=ax, title=title)
-    return axes
 
 
 def show_title(o: object, ctx: Axes | None = None, color: str = "black", **kwargs: object) -> Axes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypedDict
 
+import torch
 from torch import Tensor, nn
 
 from layered.callback import (
@@ -25,7 +26,6 @@ from layered.callback import (
 )
 from layered.data import DataLoaders
 from layered.foundation import (
-    Device,
     StrPath,
     defaults,
     facts_html,
@@ -153,7 +153,7 @@ class Learner(Loop):
             return module_summary(self.model, groups=groups, **xb)
         return module_summary(self.model, *xb, groups=groups)
 
-    def to(self, device: Device) -> Self:
+    def to(self, device: torch.device | str) -> Self:
         """Move the model and the loaders to `device`.
 
         Args:
