@@ -1,4 +1,4 @@
-"""Habits of other libraries, switched on by hand; importing this patches nothing."""
+"""Habits of other libraries that change other people's classes: off until a function here is called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from layered.foundation import pca
 
 
 def patch_tensors() -> None:
-    """Give every tensor the method `pca`, for code that says `x.pca(2)` in place of `pca(x, 2)`. Doing so again changes nothing.
+    """Add the method `pca` to every tensor, for code that calls `x.pca(2)` rather than `pca(x, 2)`.
 
     Examples:
         >>> patch_tensors()

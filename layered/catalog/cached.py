@@ -1,4 +1,4 @@
-"""What of the index is on this machine: where it stands, whether it is whole, and taking it away again."""
+"""Data sets on this machine: where they are, whether they are complete, and how to remove them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath
 
 @dataclass(frozen=True)
 class Place:
-    """Where a set stands.
+    """Where a data set is on this machine; None or empty where it is not.
 
     Args:
-        elsewhere: Its folder below one of `LAYERED_DATA`.
+        elsewhere: Its folder in one of those that `LAYERED_DATA` names.
         folder: Its unpacked folder in the cache.
         archives: Its downloaded archives.
-        packaged: A source that this machine has without the network.
+        packaged: A source in an installed package.
     """
 
     elsewhere: Path | None
@@ -34,11 +34,15 @@ class Place:
     def state(self) -> str:
         """One word: "elsewhere", "here", "archive", "package" or "no"."""
         states = {"elsewhere": self.elsewhere, "here": self.folder, "archive": self.archives, "package": self.packaged}
-        return next((name for name, there in states.items() if there), "no")
+        return next((name for name, found in states.items() if found), "no")
 
 
 def place_of(entry: Dataset) -> Place:
-    """Where a set of the index stands on this machine."""
+    """Find a data set on this machine.
+
+    Args:
+        entry: The entry of the index.
+    """
     folder = _cached(entry)
     return Place(
         overridden(entry),
@@ -49,17 +53,27 @@ def place_of(entry: Dataset) -> Place:
 
 
 def size_of(entry: Dataset) -> int | None:
-    """The size of the archive in bytes, as the entry says or as it lies here; None where nobody knows."""
+    """The size of the archive in bytes, by the entry or else by the downloaded file; None if unknown.
+
+    Args:
+        entry: The entry of the index.
+    """
     known = [source.size for source in entry.source if source.size is not None]
     return next(iter([*known, *(file.stat().st_size for file in _archives(entry) if file.is_file())]), None)
 
 
 def verify(entry: Dataset) -> list[str]:
-    """What was compared: the archives with what is recorded of them, and the unpacked folder with the archive.
+    """Compare archives with their recorded sha256, and the unpacked folder with its archive.
+
+    Args:
+        entry: The entry of the index.
+
+    Returns:
+        A line for each comparison.
 
     Raises:
-        NotFoundPath: Where nothing of the set is in the cache.
-        BadFile: For an archive that is not the recorded one, or a folder that lacks files or has them changed.
+        NotFoundPath: Nothing of the data set is in the cache.
+        BadFile: An archive differs from its record, or a folder lacks files or has changed ones.
     """
     folder, done = _cached(entry), []
     origin: Path | list[Path] | None = None
@@ -67,49 +81,55 @@ def verify(entry: Dataset) -> list[str]:
         if source.url is not None and (file := _archive(source)).is_file():
             is_known = source.sha256 is not None or record_of(file).exists()
             check(file, str(file), file, source.sha256, source.size)
-            done.append(f"{file} is the file that was recorded" if is_known else f"{file} is recorded from now on")
+            done.append(
+                f"{file} matches its recorded sha256" if is_known else f"the sha256 of {file} is recorded from now on"
+            )
             origin = origin or file
         elif folder.is_dir():
             origin = origin or at_hand(source)
     if not folder.is_dir() and not done:
         raise NotFoundPath(f"nothing of '{entry.name}' is in the cache", got=layered_home(), fix="fetch it")
     if folder.is_dir() and origin is None:
-        done.append(f"{folder} is here; without its archive nobody knows whether it is whole")
+        done.append(f"{folder} exists, but cannot be verified without its archive")
     elif folder.is_dir() and origin is not None:
         wrong = list(differences(origin, folder))
         if wrong:
             raise BadFile(
-                f"'{folder}' is not as it was unpacked",
+                f"'{folder}' differs from its archive",
                 got=f"{len(wrong)} files are missing or changed, first '{wrong[0]}'",
                 fix=f"untar_data(URLs.{entry.name}, force_download=True), or remove and fetch it",
             )
-        done.append(f"{folder} is whole")
+        done.append(f"{folder} matches its archive")
     return done
 
 
 def removable(entry: Dataset) -> list[Path]:
-    """The folder and the archives of a set in the cache.
+    """The files of a data set in the cache: its folder, archives and unfinished downloads.
+
+    Args:
+        entry: The entry of the index.
 
     Raises:
         BadValue: For what is not the cache's own: a folder of `LAYERED_DATA`, or a link to elsewhere.
         NotFoundPath: Where there is nothing.
     """
-    there = [path for path in (_cached(entry), *_leftovers(entry)) if path.exists() or path.is_symlink()]
-    if not there and (elsewhere := overridden(entry)) is not None:
-        raise BadValue(
-            f"'{elsewhere}' is no part of the cache", got="a folder of LAYERED_DATA", fix="remove it by hand"
-        )
-    if not there:
+    existing = [path for path in (_cached(entry), *_leftovers(entry)) if path.exists() or path.is_symlink()]
+    if not existing and (elsewhere := overridden(entry)) is not None:
+        raise BadValue(f"'{elsewhere}' is not in the cache", got="a folder of LAYERED_DATA", fix="remove it by hand")
+    if not existing:
         raise NotFoundPath(f"nothing of '{entry.name}' is in the cache", got=layered_home())
     home = layered_home().resolve()
-    for path in there:
+    for path in existing:
         if path.is_symlink() or home not in path.resolve().parents:
-            raise BadValue(f"'{path}' leads out of the cache", got=path.resolve(), fix="remove it by hand")
-    return there
+            raise BadValue(f"'{path}' points outside the cache", got=path.resolve(), fix="remove it by hand")
+    return existing
 
 
 def remove(entry: Dataset) -> list[Path]:
-    """Take away the unpacked folder, the archives and half downloads of a set; what was recorded of the archives stays.
+    """Remove a data set from the cache: its folder, archives and unfinished downloads. Recorded sha256 sums stay.
+
+    Args:
+        entry: The entry of the index.
 
     Raises:
         BadArgument: As `removable`.
@@ -119,17 +139,19 @@ def remove(entry: Dataset) -> list[Path]:
         What was removed.
     """
     with alone(_cached(entry)):
-        there = removable(entry)
-        for path in there:
+        existing = removable(entry)
+        for path in existing:
             with saving(path):
                 if path.is_dir():
-                    doomed = path.with_name(f".{path.name}.old")  # half a folder never counts as the set
+                    doomed = path.with_name(
+                        f".{path.name}.old"
+                    )  # a folder that is half removed must not pass for the data set
                     shutil.rmtree(doomed, ignore_errors=True)
                     path.rename(doomed)
                     shutil.rmtree(doomed)
                 else:
                     path.unlink()
-    return there
+    return existing
 
 
 def _cached(entry: Dataset) -> Path:

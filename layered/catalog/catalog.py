@@ -1,6 +1,6 @@
-"""Data sets by name: `untar_data(URLs.FASHION_TINY)` is a folder on this machine, fetched at the first call.
+"""Data sets by name: `untar_data(URLs.FASHION_TINY)` is a folder on this machine, fetched by the first call.
 
-What is known about each set stands in `datasets_index/<name>.toml`: title, licence, homepage, the name of the folder,
+Each data set is described in `datasets_index/<name>.toml`: title, licence, homepage, the name of the folder,
 and one or more sources of the same content, tried in order:
 
     bundled    an archive beside the entry
@@ -8,10 +8,10 @@ and one or more sources of the same content, tried in order:
     debian     plain files that a package of Debian installs
     https      the address of an archive
 
-Everything lands below `LAYERED_HOME` (default `~/.layered`): archives in `archive/`, unpacked folders in `data/`.
-`LAYERED_OFFLINE=1` switches the network off. An archive that is put in `archive/` by hand is as good as a download.
-`LAYERED_DATA` names folders that are looked through first for unpacked sets (`<folder>/oxford-iiit-pet`), such as a
-shared disk; nothing in them is ever written or removed.
+Everything is stored below `LAYERED_HOME` (default `~/.layered`): archives in `archive/`, unpacked folders in `data/`.
+`LAYERED_OFFLINE=1` switches the network off. An archive that you put in `archive/` by hand is as good as a download.
+`LAYERED_DATA` names folders, such as a shared disk, that are searched first for unpacked sets
+(`<folder>/oxford-iiit-pet`); nothing in them is ever written or removed.
 """
 
 from __future__ import annotations
@@ -30,26 +30,40 @@ from layered.catalog.disk import alone, saving, sha256_of
 from layered.catalog.download import check, download
 from layered.catalog.entries import Dataset, Source, datasets, index_folder
 from layered.catalog.unpack import copy_files, unpack
-from layered.foundation import BadFile, BadValue, NotFoundPath, Offline, UnknownName, html_table, paths, unknown_name
+from layered.foundation import (
+    BadFile,
+    BadValue,
+    NotFoundPath,
+    Offline,
+    StrPath,
+    UnknownName,
+    html_table,
+    paths,
+    unknown_name,
+)
 
 FOLDERS = {"data": "data", "archive": "archive", "model": "models", "storage": "tmp"}
 _S3 = "https://s3.amazonaws.com/fast-ai-"
 
 
 class UnknownDataset(UnknownName, AttributeError):
-    """A name that no entry of the index has."""
+    """A data set that is not in the index."""
 
 
-def layered_home(base: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of everything that is kept: `base`, or `LAYERED_HOME`, or `~/.layered`."""
+def layered_home(base: StrPath | None = None) -> Path:
+    """The folder below which data sets are stored.
+
+    Args:
+        base: By default `LAYERED_HOME`, or `~/.layered`.
+    """
     home = Path(base or os.environ.get("LAYERED_HOME") or "~/.layered")
     return home.expanduser().absolute()
 
 
 class _URLs:
-    """The index as attributes, each of them what `untar_data` takes. Reading the first one reads the index.
+    """The index as attributes, each an argument of `untar_data`. The index is read when the first one is.
 
-    The upper-case constants are the beginnings of addresses that published courses build theirs from.
+    The constants in upper case are the beginnings of addresses that published courses build theirs from.
 
     Examples:
         >>> URLs.FASHION_TINY
@@ -94,7 +108,7 @@ class _URLs:
 
     @staticmethod
     def path(url: str = ".", c_key: str = "archive") -> paths.Path:
-        """Where the download of `url` belongs; a bare name gives a folder of that name.
+        """Where the download of `url` is stored; a name without an address gives a folder of that name.
 
         Args:
             c_key: "archive", "data", "model" or "storage".
@@ -106,11 +120,11 @@ URLs = _URLs()
 
 
 def _unknown(name: str) -> UnknownDataset:
-    error = unknown_name("data set", name.upper(), datasets())
+    error = unknown_name("data set", name.upper(), datasets())  # names of the index are in upper case
     return UnknownDataset(f"there is no data set named '{name}'", expected=error.expected, fix=error.fix)
 
 
-def _folder(c_key: str, base: str | os.PathLike[str] | None = None) -> Path:
+def _folder(c_key: str, base: StrPath | None = None) -> Path:
     if c_key not in FOLDERS:
         raise unknown_name("kind of folder", c_key, FOLDERS)
     return layered_home(base) / FOLDERS[c_key]
@@ -118,35 +132,35 @@ def _folder(c_key: str, base: str | os.PathLike[str] | None = None) -> Path:
 
 def untar_data(
     url: str,
-    archive: str | os.PathLike[str] | None = None,
-    data: str | os.PathLike[str] | None = None,
+    archive: StrPath | None = None,
+    data: StrPath | None = None,
     c_key: str | None = None,
     force_download: bool = False,
-    base: str | os.PathLike[str] | None = None,
+    base: StrPath | None = None,
 ) -> paths.Path:
-    """The folder with the data of `url`, fetched and unpacked if it is not there yet.
+    """The folder with the data of `url`, which is fetched and unpacked if it does not exist yet.
 
     Args:
-        url: An attribute of `URLs`, a name of the index, or any https address of a zip or tar. The archive and folder
-            of an address outside the index stand below a folder named after its host, so that two addresses never
-            share one.
-        archive: Folder for the archive instead of `<home>/archive`.
-        data: Folder for the unpacked folder instead of `<home>/<c_key>`.
+        url: An attribute of `URLs`, a name in the index, or the https address of any zip or tar. The archive and folder
+            of an address outside the index are stored below a folder named after its host, so that two addresses never
+            share them.
+        archive: The folder for the archive, instead of `<home>/archive`.
+        data: The folder in which to unpack, instead of `<home>/<c_key>`.
         c_key: "data", "archive", "model" or "storage"; by default "model" for trained models, else "data".
-        force_download: Fetch and unpack again; what was there stays until the new is complete.
-        base: Home instead of `LAYERED_HOME`.
+        force_download: Fetch and unpack again; the existing folder stays until the new one is complete.
+        base: The home, instead of `LAYERED_HOME`.
 
     Returns:
-        The unpacked folder. If it is there, or in a folder of `LAYERED_DATA`, nothing else is looked at. Processes
-            that ask for the same data at the same time wait for the one that fetches it.
+        The unpacked folder. If it exists, there or in a folder of `LAYERED_DATA`, it is returned without further checks.
+            Processes that ask for the same data at the same time wait for the one that fetches it.
 
     Raises:
-        UnknownDataset: (nearest names).
-        Offline: The network is needed and is not there, or is switched off by LAYERED_OFFLINE.
-        NotFoundPath: A file or folder that is not there.
-        BadFile: For an archive that is damaged or not the one it should be.
-        UnsafeFile: For one that reaches outside its folder.
-        CannotSave: A file that could not be written; whatever stood there before still stands.
+        UnknownDataset: There is no entry of that name; the message has the nearest ones.
+        Offline: The network is unavailable, or switched off by LAYERED_OFFLINE.
+        NotFoundPath: The server, or an installed package, does not have the file.
+        BadFile: The archive is damaged or is not the published one.
+        UnsafeFile: The archive would write outside its folder.
+        CannotSave: The folder cannot be written.
     """
     entry, place = find_entry(url)
     if data is None and base is None and not force_download and (elsewhere := overridden(entry)):
@@ -162,7 +176,11 @@ def untar_data(
 
 
 def overridden(entry: Dataset) -> paths.Path | None:
-    """The folder of a set of the index below one of those that `LAYERED_DATA` names."""
+    """The folder of a data set in one of those that `LAYERED_DATA` names.
+
+    Args:
+        entry: The entry; one made for an address outside the index has no such folder.
+    """
     if entry.name in datasets():
         for folder in filter(None, os.environ.get("LAYERED_DATA", "").split(os.pathsep)):
             found = Path(folder).expanduser().absolute() / entry.folder
@@ -172,7 +190,15 @@ def overridden(entry: Dataset) -> paths.Path | None:
 
 
 def find_entry(url: str) -> tuple[Dataset, str]:
-    """The entry that `url` means, and the folder that keeps its files apart from those of other hosts."""
+    """The entry for a name or address, and the subfolder that keeps its files apart from those of other hosts.
+
+    Args:
+        url: The name of an entry, one of its addresses, or any other address of an archive.
+
+    Raises:
+        UnknownDataset: There is no entry of that name.
+        BadValue: The address does not end in the name of a file.
+    """
     for entry in datasets().values():
         if url == entry.name or any(url == source.url for source in entry.source):
             return entry, "."
@@ -181,7 +207,7 @@ def find_entry(url: str) -> tuple[Dataset, str]:
     parts = urlsplit(url)
     path = PurePosixPath(parts.path.lstrip("/"))
     if not parts.hostname or not path.name or ".." in path.parts:
-        raise BadValue(f"'{url}' names no file", expected="the https address of an archive")
+        raise BadValue(f"'{url}' does not name a file", expected="the https address of an archive")
     name = path.name.removesuffix(path.suffix).removesuffix(".tar")
     entry = Dataset(url, name, "unknown", homepage=url, folder=name, source=(Source("https", url=url),))
     host = parts.netloc.rpartition("@")[2].replace(":", "_")
@@ -206,10 +232,14 @@ def _find(entry: Dataset, archives: Path, force: bool) -> Path | list[Path]:
 
 
 def at_hand(source: Source) -> Path | list[Path] | None:
-    """What a source has on this machine without the network: an archive or plain files; None without its package.
+    """What a source provides without the network: an archive or plain files; None if its package is not installed.
+
+    Args:
+        source: The source.
 
     Raises:
-        NotFoundPath: For a package without the file, BadFile for an archive that is not the published one.
+        NotFoundPath: The package is installed without the file.
+        BadFile: The archive is not the published one.
     """
     if source.kind == "https":
         return None
@@ -226,16 +256,20 @@ def at_hand(source: Source) -> Path | list[Path] | None:
             return None
         found = [Path(str(package.locate_file(file))) for file in source.files or (str(source.file),)]
     if missing := [file for file in found if not file.exists()]:
-        raise NotFoundPath(f"there is no '{missing[0]}'", fix="install the package again")
+        raise NotFoundPath(f"'{missing[0]}' does not exist", fix="install the package again")
     if source.files is not None:
         return found
     if source.sha256 is not None and sha256_of(found[0]) != source.sha256:
-        raise BadFile(f"'{found[0]}' is not the file that was published", fix="install the package again")
+        raise BadFile(f"'{found[0]}' is not the published file", fix="install the package again")
     return found[0]
 
 
 def archive_name(url: str) -> str:
-    """What the archive of an address is called in the cache."""
+    """The name of an archive in the cache.
+
+    Args:
+        url: The address of the archive.
+    """
     return PurePosixPath(urlsplit(url).path).name
 
 
@@ -251,7 +285,7 @@ def _downloaded(source: Source, archives: Path, force: bool) -> Path:
 
 
 def _replace(target: Path, found: Path | list[Path]) -> None:
-    """Put what an archive or plain files hold in place as `target`; what stood there goes when the new is complete."""
+    """Make `target` from an archive or plain files; an existing folder is replaced once the new one is complete."""
     old, new = target.with_name(f".{target.name}.old"), target.with_name(f".{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
     if isinstance(found, Path):

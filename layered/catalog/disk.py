@@ -1,4 +1,4 @@
-"""The user's cache on disk: one process at a time, and a refusal to write that says what to do."""
+"""The cache on disk: one process at a time, and errors that say what to do when it cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from layered.foundation import CannotSave, LayeredError
 
 @contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """Whatever the disk refuses in here (read-only, full, no such drive) becomes a CannotSave that names `path`."""
+    """Context manager: an OSError inside (read-only, full, missing drive) becomes a CannotSave.
+
+    Args:
+        path: What is written, for the message.
+    """
     try:
         yield
     except LayeredError:
@@ -29,7 +33,13 @@ def saving(path: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Wait until no other process is in here for the same `path`; the system frees the lock of one that died."""
+    """Context manager: only one process at a time is inside for the same path; others wait.
+
+    The operating system releases the lock of a process that dies, so nobody waits for the dead.
+
+    Args:
+        path: What is guarded; the lock is a file beside it.
+    """
     with saving(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path.with_name(f".{path.name}.lock"), "w")  # noqa: SIM115  # closed by the `with` below
@@ -45,7 +55,7 @@ if sys.platform == "win32":
     def _wait_for(lock: IO[str]) -> None:
         while True:
             try:
-                return msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)  # gives up after ten seconds
+                return msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)  # raises after ten seconds
             except OSError:
                 continue
 
@@ -57,6 +67,10 @@ else:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
+    """The sha256 of a file in hexadecimal.
+
+    Args:
+        path: The file.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

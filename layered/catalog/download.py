@@ -1,4 +1,4 @@
-"""Downloading one file: what has come is kept, the next attempt goes on from there, and the sha256 decides."""
+"""Downloading a file: an interrupted download continues where it stopped, and the sha256 decides whether it is used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import urllib.request
 from collections.abc import Iterator
 from email.message import Message
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -20,41 +20,47 @@ from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath, Of
 
 fastprogress = lazy("fastprogress.fastprogress")
 
-CHUNK = 1 << 18  # bytes; what a broken connection can cost
-TIMEOUT = 30.0  # seconds without a single byte
+CHUNK = 1 << 18  # bytes; the most that a broken connection loses
+TIMEOUT = 30.0  # seconds without receiving anything
 
 
 def is_offline() -> bool:
-    """Whether LAYERED_OFFLINE switches the network off: any value but '' and '0'."""
+    """Whether LAYERED_OFFLINE switches the network off, by any value except '' and '0'."""
     return os.environ.get("LAYERED_OFFLINE", "") not in ("", "0")
 
 
 def hub_file(url: str) -> str:
-    """Where `torch.hub` keeps the weights that it downloads from `url`."""
+    """The file in which `torch.hub` caches the weights of an address.
+
+    Args:
+        url: The address.
+    """
     return os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(urlsplit(url).path))
 
 
 def download(url: str, file: Path, *, sha256: str | None = None, size: int | None = None) -> Path:
-    """Fetch `url` to `file`; `file` appears, or is replaced, only when all of it is here and checked.
+    """Fetch `url` to `file`; `file` appears, or is replaced, only when all of it has arrived and is checked.
 
-    What has arrived stands in `<file>.part`: a connection that breaks is taken up again as long as each attempt
-    brings something, and a later call goes on as well, if the server still has the same file. Proxies come from the
-    usual variables (https_proxy, no_proxy).
+    What has arrived is kept in `<file>.part`. A broken connection is resumed as long as each attempt brings something;
+    a later call resumes too, if the server still has the same file. Proxies are those of the usual variables
+    (https_proxy, no_proxy).
 
     Args:
-        sha256: What the file must have. Without it the first download writes what it saw to `<file>.sha256` (which
-            `sha256sum -c` reads), and every later download must bring the same.
-        size: Bytes, if known.
+        url: The address.
+        file: The file to write.
+        sha256: That of the file. Without it, the first download records its own in `<file>.sha256` (in the format of
+            `sha256sum -c`), which later downloads must match.
+        size: The number of bytes, if known.
 
     Returns:
         `file`.
 
     Raises:
-        Offline: If the network is not there, fails, or is switched off.
-        NotFoundPath: If the server has no such file.
-        BadFile: If it is not the file that was expected.
-        BadValue: For an address that is not https (http will do when `sha256` is given).
-        CannotSave: When the disk refuses.
+        Offline: The network is unavailable, fails, or is switched off.
+        NotFoundPath: The server does not have the file.
+        BadFile: It is not the expected file.
+        BadValue: The address is not https; http is accepted if `sha256` is given.
+        CannotSave: The file cannot be written.
     """
     by_hand = f"download it elsewhere and put it at '{file}'"
     if is_offline():
@@ -72,16 +78,18 @@ def download(url: str, file: Path, *, sha256: str | None = None, size: int | Non
         except LayeredError:
             raise
         except HTTPError as error:
-            if error.code == 416 and before:  # nothing follows what is here: it is of another file
+            if error.code == 416 and before:  # our part is longer than the file: it belongs to another version
                 part.remove()
                 continue
             if error.code in (404, 410):
-                raise NotFoundPath(f"the server has no '{url}'", got=f"HTTP {error.code}", fix=by_hand) from error
-            raise Offline(f"the server does not give '{url}'", got=f"HTTP {error.code}", fix=by_hand) from error
+                raise NotFoundPath(
+                    f"the server does not have '{url}'", got=f"HTTP {error.code}", fix=by_hand
+                ) from error
+            raise Offline(f"the server refuses '{url}'", got=f"HTTP {error.code}", fix=by_hand) from error
         except (OSError, HTTPException) as error:
             reason = error
         if part.size() <= before:
-            raise Offline(f"cannot download '{url}'", got=reason, fix=f"call again to go on, or {by_hand}")
+            raise Offline(f"cannot download '{url}'", got=reason, fix=f"call again to resume, or {by_hand}")
     try:
         check(part.path, url, file, sha256, size)
     except BadFile:
@@ -94,32 +102,46 @@ def download(url: str, file: Path, *, sha256: str | None = None, size: int | Non
 
 
 def check(found: Path, origin: str, file: Path, sha256: str | None, size: int | None) -> None:
-    """Refuse `found`, which came from `origin`, unless it is what is known about `file`.
+    """Check a file against its sha256 and size.
 
-    What is known is `sha256` and `size`, or else what `<file>.sha256` has recorded; if that is missing, it is written.
+    Without a published sha256, that of the first download counts, which is recorded in `<file>.sha256`.
+
+    Args:
+        found: The file to check.
+        origin: Where it came from, for messages.
+        file: What it is, or will be, called: its record is beside that.
+        sha256: The published sha256, if any.
+        size: The published size in bytes, if any.
+
+    Raises:
+        BadFile: It is another file.
     """
     record = record_of(file)
     if size is not None and found.stat().st_size != size:
-        raise BadFile(f"'{origin}' has another size than it should", got=found.stat().st_size, expected=size)
+        raise BadFile(f"'{origin}' has the wrong size", got=found.stat().st_size, expected=size)
     seen = sha256_of(found)
     recorded = record.read_text().split() if sha256 is None and record.exists() else []
     known = recorded[0] if recorded else sha256
     if known is None:
         commit(record, lambda out: out.write(f"{seen}  {file.name}\n".encode()))
     elif seen != known:
-        fix = "it is damaged or was changed; nothing of it was used"
+        fix = "it is damaged or was altered, and was not used"
         if sha256 is None:
             fix = f"if the publisher changed the file on purpose, delete '{record}'"
-        raise BadFile(f"'{origin}' is not the file that it should be", got=f"sha256 {seen}", expected=known, fix=fix)
+        raise BadFile(f"'{origin}' is not the expected file", got=f"sha256 {seen}", expected=known, fix=fix)
 
 
 def record_of(file: Path) -> Path:
-    """Where the sha256 of the first download of `file` is written down."""
+    """The file that records the sha256 of the first download.
+
+    Args:
+        file: The download.
+    """
     return file.with_name(file.name + ".sha256")
 
 
 class _Part:
-    """The beginning of a file, and the tag by which the server tells whether it is still the same file."""
+    """A download in progress: the bytes so far, and the tag that tells the server which version they are from."""
 
     def __init__(self, file: Path, is_checked: bool) -> None:
         self.file, self.is_checked = file, is_checked
@@ -135,7 +157,7 @@ class _Part:
             self.tag.unlink(missing_ok=True)
 
     def receive(self, url: str) -> bool:
-        """Append what is missing; False if the server stopped before the end it had announced."""
+        """Append what is missing; False if the connection ended before the announced length."""
         start = self.size() if self.is_checked or self.tag.exists() else 0
         headers = {"User-Agent": "layered", "Accept-Encoding": "identity"}
         if start:
@@ -161,12 +183,14 @@ class _Part:
     def _remember(self, headers: Message) -> None:
         etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
         self.tag.unlink(missing_ok=True)
-        if validator := etag if etag.startswith('"') else modified:  # a weak tag does not promise the same bytes
+        if (
+            validator := etag if etag.startswith('"') else modified
+        ):  # a weak tag (W/"…") does not promise identical bytes
             self.tag.write_text(validator)
 
 
 def _shown(response: HTTPResponse, length: int | None) -> Iterator[bytes]:
-    """The response in chunks, with a progress bar where somebody looks on and its length is known and worth one."""
+    """The response in chunks; with a progress bar if a person is watching and a known length takes a while."""
     chunks = iter(lambda: response.read(CHUNK), b"")
     if length is None or length < 32 * CHUNK or not is_watched():
         return chunks
@@ -174,13 +198,13 @@ def _shown(response: HTTPResponse, length: int | None) -> Iterator[bytes]:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never from a safe address to an unsafe one."""
+    """Follows redirects, but not from a secure address to an insecure one."""
 
     def __init__(self, is_checked: bool) -> None:
         self.is_checked = is_checked
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         _refuse_insecure(newurl, self.is_checked, f"download '{req.full_url}' by hand")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -191,7 +215,7 @@ def _refuse_insecure(url: str, is_checked: bool, otherwise: str) -> None:
     is_here = parts.hostname in ("127.0.0.1", "localhost", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and (is_checked or is_here)):
         raise BadValue(
-            f"'{url}' is not a safe address: anybody on the way could change the file",
+            f"'{url}' is not secure: the file could be altered on the way",
             expected="an https address",
             fix=f"use https, or {otherwise}",
         )

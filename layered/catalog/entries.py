@@ -25,16 +25,16 @@ _FORMS: dict[str, tuple[set[str], ...]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """One place where the content of a data set can be had.
+    """One place to get the content of a data set from.
 
     Args:
         kind: "bundled", "package", "debian" or "https".
         file: An archive; bundled: beside the entry; package: path inside site-packages.
-        files: Files and folders that are taken as they are; package: inside site-packages; debian: from the root.
-        distribution: Package, debian: its name in the registry.
-        url: Https: the address of an archive.
-        sha256: Of the archive, where they come from a file at hand.
-        size: Of the archive, where they come from a file at hand.
+        files: Files and folders that are copied as they are; package: inside site-packages; debian: from the root.
+        distribution: Of package and debian: its name in the registry.
+        url: Of https: the address of an archive.
+        sha256: Of the archive, if it was computed from the file itself.
+        size: Bytes of the archive, if they were counted on the file itself.
     """
 
     kind: str
@@ -54,9 +54,9 @@ class Source:
             expected = " or ".join(", ".join(sorted(form)) for form in forms)
             raise BadValue(f"a source of kind '{self.kind}' has the wrong fields", got=sorted(given), expected=expected)
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise BadValue("a sha256 is 64 hexadecimal digits in lower case", got=self.sha256)
+            raise BadValue("invalid sha256", got=self.sha256, expected="64 hexadecimal digits in lower case")
         if self.size is not None and not (type(self.size) is int and self.size > 0):
-            raise BadValue("the size of an archive is a whole number of bytes", got=repr(self.size))
+            raise BadValue("invalid size of an archive", got=repr(self.size), expected="a positive integer of bytes")
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,16 @@ class Dataset:
     """One entry of the index.
 
     Args:
+        name: Its name, an attribute of `URLs`.
+        title: What it is, in a few words.
         licence: Of the content, or "not stated".
-        folder: What the unpacked folder is called.
-        splits: Items by split, as published.
-        c_key: Which folder of the home it belongs in: "data", or "model".
-
-    Source: where the same content can be had, tried in this order
+        homepage: The address of its page.
+        folder: The name of the unpacked folder.
+        source: Where to get the content from; tried in this order.
+        citation: The publication to cite.
+        notes: Remarks.
+        splits: The number of items in each published split.
+        c_key: The folder of `LAYERED_HOME` it belongs in: "data" or "model".
     """
 
     name: str
@@ -85,7 +89,7 @@ class Dataset:
 
     @property
     def url(self) -> str:
-        """What stands for it in `URLs`: its first address, or its name if it has none."""
+        """Its value in `URLs`: its first address, or its name if it has none."""
         return next((source.url for source in self.source if source.url), self.name)
 
     @classmethod
@@ -93,9 +97,9 @@ class Dataset:
         """Read one entry.
 
         Raises:
-            BadArgument: For an unknown field.
-            BadValue: For one that is missing or makes no sense.
-            UnknownName: For one that is missing or makes no sense.
+            BadArgument: A field is unknown.
+            BadValue: A field is missing or has an invalid value.
+            UnknownName: The kind of a source or folder is unknown.
         """
         raw = tomllib.loads(text)
         refuse_unknown(raw, (f.name for f in fields(cls)), "an entry of the index")
@@ -112,29 +116,29 @@ class Dataset:
         return entry
 
     def check(self) -> None:
-        """Raise BadValue for a field of the wrong type, an empty one, or one that the cache could not use."""
+        """Raise BadValue for a field that is empty, has the wrong type, or cannot be used by the cache."""
         texts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.type == "str"}
         for name, text in texts.items():
             if not isinstance(text, str) or not (text.strip() or name in ("citation", "notes")):
-                raise BadValue(f"'{name}' of the entry '{self.name}' is no text", got=repr(text))
+                raise BadValue(f"'{name}' of the entry '{self.name}' is not a non-empty string", got=repr(text))
         if not re.fullmatch(r"[A-Za-z0-9_]+", self.name):
-            raise BadValue("the name of an entry is that of an attribute", got=self.name)
+            raise BadValue("invalid name of an entry", got=self.name, expected="letters, digits and _")
         if not re.fullmatch(r"\w[\w.-]*", self.folder):
-            raise BadValue(f"the folder of '{self.name}' is no plain name", got=self.folder)
+            raise BadValue(f"the folder of '{self.name}' is not a plain name", got=self.folder)
         if not self.homepage.startswith(("https://", "http://")):
-            raise BadValue(f"the homepage of '{self.name}' is no address", got=self.homepage)
+            raise BadValue(f"the homepage of '{self.name}' is not an address", got=self.homepage)
         if self.c_key not in ("data", "model"):
             raise unknown_name("kind of folder", self.c_key, ("data", "model"))
         if not self.source:
             raise BadValue(f"the entry '{self.name}' has no source")
         if wrong := {k: v for k, v in self.splits.items() if type(v) is not int or v < 1}:
-            raise BadValue(f"the splits of '{self.name}' are counts of items", got=wrong)
+            raise BadValue(f"the splits of '{self.name}' are not counts of items", got=wrong)
         if insecure := [s.url for s in self.source if s.url is not None and not s.url.startswith("https://")]:
             raise BadValue(f"an address of '{self.name}' is not https", got=insecure[0])
 
 
 def index_folder() -> Path:
-    """Where the index lies: inside the installed package, or beside it in a checkout."""
+    """The folder of the index: inside the installed package, or beside it in a checkout."""
     package = resources.files("layered")
     inside = Path(str(package / "datasets_index"))
     return inside if inside.is_dir() else Path(str(package)).parent / "datasets_index"

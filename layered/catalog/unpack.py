@@ -1,4 +1,4 @@
-"""Unpacking archives that somebody else made: nothing lands outside the folder, nothing points out, nothing explodes."""
+"""Unpacking untrusted archives: nothing is written or points outside the folder, and sizes are bounded."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from layered.catalog.disk import saving
 from layered.foundation import BadFile, LayeredError, UnsafeFile
 
 MAX_FILES = 5_000_000
-MAX_BYTES = 1 << 40  # of the unpacked files together
-MAX_RATIO = 200  # unpacked bytes for one packed byte, beyond the first SMALL bytes
+MAX_BYTES = 1 << 40  # all unpacked files together
+MAX_RATIO = 200  # unpacked bytes per packed byte, beyond the first SMALL bytes
 SMALL = 256 << 20
 CHUNK = 1 << 20
 MAX_PADDING = 64 << 20  # zeros after the last entry of a tar
@@ -40,11 +40,11 @@ _PACKERS: dict[bytes, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive: a folder, a link to another entry, or a file whose bytes `open` reads."""
+    """An entry of an archive: a folder, a link to another entry, or a file whose content `open` reads."""
 
     name: str
     open: Callable[[], IO[bytes]] | None = None  # None for a folder
-    link: str | None = None  # the entry meant, from the archive's root
+    link: str | None = None  # the entry it points to, from the root of the archive
 
     @property
     def is_file(self) -> bool:
@@ -54,21 +54,22 @@ class _Member:
 def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> Path:
     """Unpack a zip or a tar (plain, gz, bz2, xz) into `folder`, which must not exist: all of it or nothing.
 
-    An archive whose only top entry is a folder gives that folder's content: `x.tgz` with `x/a.png` in it, unpacked
-    into `here`, gives `here/a.png`. Links become copies of the files they mean, so nothing on the disk points
-    anywhere; owners and permissions are not taken over.
+    An archive with a single folder at the top gives the content of that folder: `x.tgz` with `x/a.png` in it, unpacked
+    into `data`, gives `data/a.png`. Links become copies of the files they point to; owners and permissions are ignored.
 
     Args:
-        max_files: Most entries.
-        max_bytes: Most bytes unpacked; less where that would be over 200 times the archive's size and over 256 MiB.
+        archive: The archive.
+        folder: The new folder.
+        max_files: The most entries.
+        max_bytes: The most unpacked bytes; lower if that is over 256 MiB and over 200 times the size of the archive.
 
     Returns:
         `folder`.
 
     Raises:
-        BadFile: For an archive that is damaged, cut off or none at all.
-        UnsafeFile: (a BadFile) for one that reaches outside, holds devices or passes the bounds.
-        CannotSave: When the disk refuses.
+        BadFile: The archive is damaged or truncated, or the file is not an archive.
+        UnsafeFile: The archive would write outside the folder, contains devices, or exceeds the limits; it is a BadFile.
+        CannotSave: The folder cannot be written.
     """
     room = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
     with _all_or_nothing(folder) as temp:
@@ -79,10 +80,14 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
 
 
 def copy_files(found: Iterable[Path], folder: Path) -> Path:
-    """Copy files, and what is in folders, into `folder`, which must not exist: all of it or nothing.
+    """Copy files and the contents of folders into `folder`, which must not exist: all of it or nothing.
+
+    Args:
+        found: The files and folders.
+        folder: The new folder.
 
     Raises:
-        CannotSave: When the disk refuses.
+        CannotSave: The folder cannot be written.
     """
     with _all_or_nothing(folder) as temp, saving(folder):
         for file, name in _plain_files(found):
@@ -93,7 +98,7 @@ def copy_files(found: Iterable[Path], folder: Path) -> Path:
 
 
 def _plain_files(found: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """Files, and those below folders, with their names from there on."""
+    """Files, also those inside folders, each with its path relative to its root."""
     for root in found:
         for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
             if file.is_file() and "__pycache__" not in file.parts:
@@ -101,10 +106,14 @@ def _plain_files(found: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def differences(origin: Path | list[Path], folder: Path) -> Iterator[str]:
-    """The files of an archive (or plain files) that `folder`, made from it, lacks or has otherwise; more are no matter.
+    """The files of an archive that are missing or changed in the folder made from it; additional files do not matter.
+
+    Args:
+        origin: The archive, or the plain files that were copied.
+        folder: The folder.
 
     Raises:
-        BadFile: For an archive that is damaged.
+        BadFile: The archive is damaged.
     """
     if isinstance(origin, list):
         for file, name in _plain_files(origin):
@@ -115,8 +124,8 @@ def differences(origin: Path | list[Path], folder: Path) -> Iterator[str]:
     has_top = len({parts[:1] for parts in names}) == 1 and any(len(parts) > 1 for parts in names)
     for parts, member in zip(names, _members(origin), strict=True):
         target = folder.joinpath(*parts[has_top:])
-        is_there = target.is_file() if member.is_file else target.is_dir()
-        if not is_there or (member.open is not None and not _same(member.open(), target)):
+        exists = target.is_file() if member.is_file else target.is_dir()
+        if not exists or (member.open is not None and not _same(member.open(), target)):
             yield "/".join(parts)
 
 
@@ -130,7 +139,7 @@ def _same(packed: IO[bytes], file: Path) -> bool:
 
 @contextmanager
 def _all_or_nothing(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, to be renamed when it is complete; whatever is left of it goes."""
+    """A new folder beside `folder`, to be renamed when it is complete; what is left of it is removed."""
     temp = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temp, ignore_errors=True)  # of a process that was killed
     try:
@@ -142,7 +151,7 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
 
 
 def _members(archive: Path) -> Iterator[_Member]:
-    """The entries, in order; whatever is wrong with the archive itself is a BadFile, here or while reading."""
+    """The entries in order; an archive that is itself damaged raises BadFile, here or while its files are read."""
     try:
         with open(archive, "rb") as file:
             is_zip = file.read(2) == b"PK"
@@ -157,8 +166,8 @@ def _bad(archive: Path, error: BaseException) -> BadFile:
     return BadFile(
         f"'{archive}' cannot be unpacked",
         got=error,
-        expected="a whole zip, tar, tar.gz, tar.bz2 or tar.xz",
-        fix="delete it and get it again: it is damaged, cut off, or a web page in the archive's place",
+        expected="a complete zip, tar, tar.gz, tar.bz2 or tar.xz",
+        fix="delete it and fetch it again: it is damaged, truncated, or a web page instead of an archive",
     )
 
 
@@ -174,7 +183,7 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
 
 
 class _Bounded:
-    """The bytes of a tar, in pieces of at most CHUNK: a header that claims to be longer would all go into memory."""
+    """The bytes of a tar in pieces of at most CHUNK: tarfile would read a header of any claimed length into memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
@@ -195,7 +204,7 @@ def _unpacked(archive: Path) -> IO[bytes]:
 def _tar_members(archive: Path) -> Iterator[_Member]:
     with _unpacked(archive) as file, tarfile.TarFile(fileobj=_Bounded(file)) as packed:  # type: ignore[arg-type]
         while info := packed.next():
-            packed.members.clear()  # type: ignore[attr-defined]  # it would grow with every entry
+            packed.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every entry in memory otherwise
             if info.isdir():
                 yield _Member(info.name)
             elif info.isreg():
@@ -217,7 +226,7 @@ def _contents(packed: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _resolved(name: str, link: str) -> str:
-    """What a symbolic link means, from the archive's root; what leads out keeps a '..' in front."""
+    """The target of a symbolic link, from the root of the archive; one outside keeps a leading '..'."""
     if link.startswith("/"):
         return link
     parts: list[str] = []
@@ -230,34 +239,34 @@ def _resolved(name: str, link: str) -> str:
 
 
 def _check_end(packed: tarfile.TarFile) -> None:
-    """Nothing but zeros may follow the last entry: tarfile takes a damaged header for the end."""
+    """Only zeros may follow the last entry: tarfile mistakes a damaged header for the end of the archive."""
     rest: IO[bytes] = packed.fileobj  # type: ignore[assignment]
     padding = 0
     while piece := rest.read(CHUNK):
         padding += len(piece)
         if piece.strip(b"\0") or padding > MAX_PADDING:
-            raise tarfile.ReadError("the archive goes on after a damaged entry, or the last one")
+            raise tarfile.ReadError("the archive continues after a damaged entry, or after its end")
 
 
 def _write_all(members: Iterable[_Member], root: Path, archive: Path, room: int, max_files: int) -> None:
     for count, member in enumerate(members, 1):
         if count > max_files:
-            raise _unsafe(archive, member.name, f"is one of more than {max_files} entries")
+            raise _unsafe(archive, member.name, f"is beyond the limit of {max_files} entries")
         target = root / _safe(archive, member.name)
         try:
             if target.exists() and (member.is_file or not target.is_dir()):
-                raise _unsafe(archive, member.name, "stands in it twice")
+                raise _unsafe(archive, member.name, "occurs twice")
             with saving(target):
                 _make_folder(target.parent if member.is_file else target, archive, member.name)
             if member.link is not None:
                 source = root / _safe(archive, member.link)
                 if not source.is_file():
-                    raise _unsafe(archive, member.name, f"links to '{member.link}', which is no file before it")
+                    raise _unsafe(archive, member.name, f"links to '{member.link}', which is not an earlier file")
                 room -= _copy(source.open("rb"), target, room)
             elif member.open is not None:
                 room -= _copy(member.open(), target, room)
         except _TooMuch:
-            raise _unsafe(archive, member.name, "passes the bound on the unpacked size") from None
+            raise _unsafe(archive, member.name, "exceeds the limit on the unpacked size") from None
         except LayeredError:
             raise
         except _BROKEN as error:
@@ -268,15 +277,15 @@ def _make_folder(folder: Path, archive: Path, name: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise _unsafe(archive, name, "lies in what another entry says is a file") from None
+        raise _unsafe(archive, name, "is inside what another entry declares to be a file") from None
 
 
 class _TooMuch(Exception):
-    """More bytes than there is room for."""
+    """More bytes than the limit allows."""
 
 
 def _copy(source: IO[bytes], target: Path, room: int) -> int:
-    """Write what `source` gives to `target`, and say how much it was."""
+    """Copy `source` to `target` and return the number of bytes."""
     written = 0
     with source:
         with saving(target):
@@ -293,7 +302,7 @@ def _copy(source: IO[bytes], target: Path, room: int) -> int:
 
 
 def _safe(archive: Path, name: str) -> str:
-    """`name` as a path below the folder, or UnsafeFile."""
+    """The name of an entry as a path inside the folder; raises UnsafeFile for any other."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.search(r"^\w:|[\x00-\x1f]", str(path)):
         raise _unsafe(archive, name, "reaches outside the folder")
@@ -303,11 +312,11 @@ def _safe(archive: Path, name: str) -> str:
 def _unsafe(archive: Path, name: str, why: str) -> UnsafeFile:
     return UnsafeFile(
         f"'{archive}' is not safe to unpack: its entry '{name}' {why}",
-        fix="if you trust who made it, unpack it by hand into a folder of its own and use that folder",
+        fix="if you trust its origin, unpack it by hand into a new folder and use that",
     )
 
 
 def _only_folder(root: Path) -> Path:
-    """The one folder that `root` holds and nothing beside it, or else `root`."""
+    """The folder in `root` if it contains nothing else, or else `root`."""
     inside = list(root.iterdir())
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else root

@@ -1,4 +1,4 @@
-"""`layered datasets`: which data sets there are and which are here; fetching, verifying and removing them."""
+"""`layered datasets`: list, fetch, verify and remove data sets."""
 
 from __future__ import annotations
 
@@ -6,45 +6,58 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from layered.catalog import Dataset, datasets, find_entry, place_of, removable, remove, size_of, untar_data, verify
 from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath
 
 
-def add_datasets(commands: Any) -> None:
-    """Register the command and its parts."""
+def add_datasets(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its subcommands.
+
+    Args:
+        commands: The subparsers of `layered`.
+    """
     parser = commands.add_parser(
         "datasets",
         help="list, fetch, verify and remove data sets",
-        description="Data sets by name. They land below LAYERED_HOME (default ~/.layered).",
+        description="Data sets by name. They are stored below LAYERED_HOME (default ~/.layered).",
     )
     parser.add_argument("--json", action="store_true", help="one JSON array, for other programs")
     parser.set_defaults(run=run_list)
     parts = parser.add_subparsers(title="what to do", metavar="ACTION")
 
-    def add(name: str, run: Any, names: str | None, text: str) -> argparse.ArgumentParser:
-        part: argparse.ArgumentParser = parts.add_parser(name, help=text, description=text.capitalize() + ".")
+    def add(
+        name: str, run: Callable[[argparse.Namespace], None], names: str | None, text: str
+    ) -> argparse.ArgumentParser:
+        part = parts.add_parser(name, help=text, description=text.capitalize() + ".")
         if names is not None:
-            part.add_argument("names", metavar="NAME", nargs=names, help="as `layered datasets` lists them")
+            part.add_argument("names", metavar="NAME", nargs=names, help="names as `layered datasets` lists them")
         part.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON, for other programs")
         part.set_defaults(run=run)
         return part
 
-    add("list", run_list, None, "all sets: name, size, whether it is here, licence, title")
-    add("info", run_info, "+", "what is known about a set")
-    fetch = add("fetch", run_fetch, "+", "download and unpack sets that are not here")
-    fetch.add_argument("--force", action="store_true", help="fetch again what is here")
+    add("list", run_list, None, "list all data sets: name, size, where it is, licence, title")
+    add("info", run_info, "+", "show what is known about data sets")
+    fetch = add("fetch", run_fetch, "+", "download and unpack data sets")
+    fetch.add_argument("--force", action="store_true", help="fetch again what exists")
     add(
-        "verify", run_verify, "*", "compare archives with their records, and folders with archives; by default all here"
+        "verify",
+        run_verify,
+        "*",
+        "compare archives with their records and folders with archives; by default all in the cache",
     )
-    removal = add("remove", run_remove, "+", "remove the folder and the archive of sets from the cache")
+    removal = add("remove", run_remove, "+", "remove the folder and the archive of data sets from the cache")
     removal.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run_list(args: argparse.Namespace) -> None:
-    """A line for each set."""
+    """Print a line for each data set.
+
+    Args:
+        args: `json`: print JSON.
+    """
     entries = list(datasets().values())
     if args.json:
         _print_json([_facts(entry) for entry in entries])
@@ -62,7 +75,11 @@ def run_list(args: argparse.Namespace) -> None:
 
 
 def run_info(args: argparse.Namespace) -> None:
-    """All that is known about sets."""
+    """Print what is known about data sets.
+
+    Args:
+        args: `names` of data sets; `json`: print JSON.
+    """
     facts = [_facts(entry) for entry in _entries(args.names)]
     if args.json:
         _print_json(facts)
@@ -77,7 +94,11 @@ def run_info(args: argparse.Namespace) -> None:
 
 
 def run_fetch(args: argparse.Namespace) -> None:
-    """Fetch sets, all of them before an error for those that failed."""
+    """Fetch data sets; failures are reported after all were tried.
+
+    Args:
+        args: `names` of data sets; `force`: fetch again; `json`: print JSON.
+    """
     done: list[dict[str, Any]] = []
 
     def fetch(entry: Dataset) -> None:
@@ -90,7 +111,11 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 
 def run_verify(args: argparse.Namespace) -> None:
-    """Verify sets, all of them before an error for those that are damaged."""
+    """Verify data sets; damaged ones are reported after all were checked.
+
+    Args:
+        args: `names` of data sets, by default all in the cache; `json`: print JSON.
+    """
     entries = _entries(args.names) or [e for e in datasets().values() if place_of(e).folder or place_of(e).archives]
     done: list[dict[str, Any]] = []
 
@@ -107,15 +132,19 @@ def run_verify(args: argparse.Namespace) -> None:
 
     _each(entries, check, "verified", lambda: _print_json(done) if args.json else None)
     if not entries and not args.json:
-        print("nothing is here")
+        print("the cache is empty")
 
 
 def run_remove(args: argparse.Namespace) -> None:
-    """Remove sets, after asking for each; nothing goes if one of them may not be removed."""
+    """Remove data sets, after asking for each; nothing is removed if one of them cannot be.
+
+    Args:
+        args: `names` of data sets; `yes`: do not ask; `json`: print JSON.
+    """
     entries = _entries(args.names)
     paths = {entry.name: removable(entry) for entry in entries}
     if not args.yes and not sys.stdin.isatty():
-        raise BadValue("nobody is there to be asked", got="standard input is no terminal", fix="--yes")
+        raise BadValue("cannot ask before removing", got="standard input is not a terminal", fix="--yes")
     removed: list[dict[str, Any]] = []
     for entry in entries:
         if not args.yes:
@@ -132,13 +161,13 @@ def run_remove(args: argparse.Namespace) -> None:
 
 
 def _entries(names: Sequence[str]) -> list[Dataset]:
-    """The entries of names in any case, each once; all must be known before anything is done."""
+    """The entries of names in any case, without duplicates; an unknown name is an error before anything is done."""
     spelled = {name.lower(): name for name in datasets()}
     return list({name: find_entry(name)[0] for name in (spelled.get(given.lower(), given) for given in names)}.values())
 
 
-def _each(entries: Sequence[Dataset], act: Any, what: str, at_end: Any) -> None:
-    """Do something with each; then raise one error for all that failed."""
+def _each(entries: Sequence[Dataset], act: Callable[[Dataset], None], what: str, at_end: Callable[[], None]) -> None:
+    """Call `act` with each entry, then `at_end`, then raise one error for all entries that failed."""
     failures: list[tuple[str, LayeredError]] = []
     for entry in entries:
         try:
@@ -151,7 +180,7 @@ def _each(entries: Sequence[Dataset], act: Any, what: str, at_end: Any) -> None:
     if failures:
         kind = NotFoundPath if all(isinstance(error, NotFoundPath) for _, error in failures) else BadFile
         text = "\n           ".join(f"{name}: {error.problem}" for name, error in failures)
-        raise kind(f"{len(failures)} of {len(entries)} sets could not be {what}", got=text)
+        raise kind(f"{len(failures)} of {len(entries)} data sets could not be {what}", got=text)
 
 
 def _facts(entry: Dataset) -> dict[str, Any]:
@@ -177,5 +206,5 @@ def _megabytes(size: int | None) -> str:
     return "-" if size is None else f"{size / 1e6:.1f} MB"
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: object) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""`layered demo`: the whole way once, on real images, offline: data, training, pictures, export, a new process."""
+"""`layered demo`: the whole workflow on real images, offline: data, training, pictures, export, prediction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import subprocess
 import sys
 import time
-from typing import Any
 
 from layered.foundation import Path, set_seed
 from layered.vision.all import (
@@ -24,7 +23,11 @@ from layered.vision.all import (
 
 
 def run_demo(args: argparse.Namespace) -> None:
-    """Fine-tune an ImageNet-trained EfficientNet-Lite0 on real Fashion-MNIST images, and show what came of it."""
+    """Fine-tune an ImageNet-trained EfficientNet-Lite0 on real Fashion-MNIST images and show the results.
+
+    Args:
+        args: `out`: the folder to write to; `epochs`: how long to train.
+    """
     matplotlib.use("Agg")
     set_seed(42)
     out = Path(args.out).absolute()
@@ -36,13 +39,13 @@ def run_demo(args: argparse.Namespace) -> None:
     dls = ImageDataLoaders.from_folder(
         path, item_tfms=Resize(64), batch_tfms=aug_transforms(max_rotate=5, max_warp=0.1, max_lighting=0.1), bs=32
     )
-    print(f"{len(dls.train_ds)} images to train on, {len(dls.valid_ds)} held out: {', '.join(dls.vocab)}")
+    print(f"{len(dls.train_ds)} training images, {len(dls.valid_ds)} validation images: {', '.join(dls.vocab)}")
     dls.show_batch(max_n=9)
     save_picture(out / "batch.png")
 
     say("2. Fine-tuning: first the new head, then the whole network")
     learn = vision_learner(dls, "tf_efficientnet_lite0", metrics=error_rate, path=out)
-    learn.fine_tune(args.epochs, 1e-2, lr_mult=2)  # clothes are far from ImageNet: early layers learn too
+    learn.fine_tune(args.epochs, 1e-2, lr_mult=2)  # clothes differ from ImageNet, so early layers must adapt too
 
     say("3. What it learned")
     learn.recorder.plot_loss()
@@ -53,7 +56,7 @@ def run_demo(args: argparse.Namespace) -> None:
     interpretation.plot_confusion_matrix(figsize=(8, 8))
     save_picture(out / "confusion_matrix.png")
     for actual, predicted, count in interpretation.most_confused()[:3]:
-        print(f"{actual} was taken for {predicted} {count} times")
+        print(f"{actual} was predicted as {predicted} {count} times")
 
     say("4. One file, loaded in a new process without pickle and without this script")
     model = learn.export(out / "fashion.layered")
@@ -62,7 +65,7 @@ def run_demo(args: argparse.Namespace) -> None:
     subprocess.run(command, check=True)
 
     minutes, seconds = divmod(round(time.perf_counter() - began), 60)
-    say(f"Done in {minutes} min {seconds} s. Everything lies in {out}")
+    say(f"Done in {minutes} min {seconds} s. Everything is in {out}")
     for file in sorted(out.iterdir()):
         print(f"  {file.name}")
     print(f"\nNext, on your own images (a folder for each class):\n  layered train vision FOLDER --arch resnet18\n"
@@ -70,12 +73,20 @@ def run_demo(args: argparse.Namespace) -> None:
 
 
 def say(line: str) -> None:
-    """A heading."""
+    """Print a heading.
+
+    Args:
+        line: The heading.
+    """
     print(f"\n{line}", flush=True)
 
 
-def save_picture(file: Any) -> None:
-    """Write the current figure and close it."""
+def save_picture(file: Path) -> None:
+    """Write the current figure and close it.
+
+    Args:
+        file: The image file.
+    """
     plt.savefig(file, bbox_inches="tight", dpi=80)
     plt.close("all")
     print(f"wrote {file.name}")

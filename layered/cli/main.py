@@ -1,8 +1,8 @@
 """The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`, `layered runs FOLDER`,
 `layered datasets`.
 
-Exit codes: 0 done; 1 something was wrong with the data, a file or the network, and the message says what and how to mend
-it; 2 the command was not understood; 130 interrupted; 141 nobody reads the output.
+Exit codes: 0 success; 1 an error in the data, a file or the network, with a message that says how to fix it; 2 an invalid
+command line; 130 interrupted; 141 the output was closed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from layered.version import __version__
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All commands with their arguments."""
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="layered", description="Train, try and use models from the shell.")
     parser.add_argument("--version", action="version", version=f"layered {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -46,27 +46,30 @@ def make_parser() -> argparse.ArgumentParser:
     )
     vision.add_argument("--size", type=_count, default=224, help="side of the images in pixels (default: %(default)s)")
     vision.add_argument("--out", default="model.layered", help="file to write the model to (default: %(default)s)")
-    vision.add_argument("--bs", type=_count, default=64, help="images a batch (default: %(default)s)")
+    vision.add_argument("--bs", type=_count, default=64, help="images per batch (default: %(default)s)")
     vision.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
     vision.add_argument(
-        "--valid-pct", type=float, default=0.2, help="share held out, without valid/ (default: %(default)s)"
+        "--valid-pct",
+        type=float,
+        default=0.2,
+        help="share used for validation if there is no valid/ (default: %(default)s)",
     )
     vision.add_argument(
-        "--seed", type=int, default=42, help="same seed, same split and same run (default: %(default)s)"
+        "--seed", type=int, default=42, help="the same seed gives the same split and run (default: %(default)s)"
     )
-    vision.add_argument("--weights", help="file of trained weights, in place of a download")
+    vision.add_argument("--weights", help="file with trained weights, instead of downloading them")
     vision.add_argument("--from-scratch", action="store_true", help="start from random weights")
-    vision.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read, and say which")
+    vision.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read, and list them")
     vision.set_defaults(run=run_train_vision)
 
     predict = commands.add_parser("predict", help="predict images with an exported model")
-    predict.add_argument("model", metavar="MODEL", help="a file that train, or learn.export(), wrote")
+    predict.add_argument("model", metavar="MODEL", help="a file written by train or by learn.export()")
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    predict.add_argument("--json", action="store_true", help="one JSON object a line, with all probabilities")
+    predict.add_argument("--json", action="store_true", help="one JSON object per line, with all probabilities")
     predict.set_defaults(run=run_predict)
 
-    runs = commands.add_parser("runs", help="show what happened in a run, as RunRecord wrote it down")
-    runs.add_argument("folder", metavar="FOLDER", help="the folder of the record")
+    runs = commands.add_parser("runs", help="show a run that RunRecord recorded")
+    runs.add_argument("folder", metavar="FOLDER", help="the folder of the run")
     runs.set_defaults(run=run_runs)
 
     add_datasets(commands)
@@ -81,7 +84,11 @@ def _count(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code.
+
+    Args:
+        argv: The command line without the name of the program; by default that of the process.
+    """
     args = make_parser().parse_args(argv)
     try:
         args.run(args)
@@ -92,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("layered: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads the output has seen enough
+    except BrokenPipeError:  # as by `| head`; without /dev/null, flushing at exit would fail once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return 0

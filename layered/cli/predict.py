@@ -11,7 +11,11 @@ from layered.training import load_learner
 
 
 def run_predict(args: argparse.Namespace) -> None:
-    """Predict each image; all are tried before an error for those that failed."""
+    """Predict each image; failures are reported after all were tried.
+
+    Args:
+        args: `model`: an exported learner; `images`: files; `json`: print JSON.
+    """
     learn = load_learner(args.model)
     failed: list[str] = []
     for image in args.images:
@@ -26,8 +30,8 @@ def run_predict(args: argparse.Namespace) -> None:
             named = dict(zip(vocab, numbers, strict=True)) if len(vocab) == len(numbers) else numbers
             print(json.dumps({"image": image, "prediction": str(label), "probabilities": named}))
         else:
-            sure = f"\t{max(numbers):.4f}" if len(vocab) == len(numbers) else ""
-            print(f"{image}\t{label}{sure}")
+            confidence = f"\t{max(numbers):.4f}" if len(vocab) == len(numbers) else ""
+            print(f"{image}\t{label}{confidence}")
     if failed:
         raise BadItem(
             f"{len(failed)} of {len(args.images)} images could not be predicted", got="\n           ".join(failed)

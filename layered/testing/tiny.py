@@ -1,4 +1,4 @@
-"""Tiny data and learners for tests: a line with noise, learnt in milliseconds."""
+"""Tiny data and learners for tests: a noisy line, learned in milliseconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layered.training import Learner
 
 
 class RegModel(nn.Module):
-    """y = a * x + b, from two numbers."""
+    """y = a * x + b, with parameters a and b."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,15 @@ class RegModel(nn.Module):
 
 
 def synth_dls(a: float = 2.0, b: float = 3.0, bs: int = 16, n_train: int = 10, n_valid: int = 2) -> DataLoaders:
-    """Loaders over points of the line a * x + b with noise, always the same: `n_train` and `n_valid` batches of `bs`."""
+    """Loaders of points on the line a * x + b with noise; the points are the same in every call.
+
+    Args:
+        a: The slope.
+        b: The offset.
+        bs: The batch size.
+        n_train: The number of training batches.
+        n_valid: The number of validation batches.
+    """
     noise = torch.Generator().manual_seed(0)
 
     def points(count: int) -> TensorDataset:
@@ -35,6 +43,12 @@ def synth_dls(a: float = 2.0, b: float = 3.0, bs: int = 16, n_train: int = 10, n
 
 def synth_learner(n_train: int = 10, n_valid: int = 2, lr: float = 1e-3, **learner_args: object) -> Learner:
     """A learner of `RegModel` on `synth_dls`.
+
+    Args:
+        n_train: The number of training batches.
+        n_valid: The number of validation batches.
+        lr: The learning rate.
+        learner_args: Further arguments of `Learner`.
 
     Examples:
         >>> learn = synth_learner(lr=0.1)

@@ -91,7 +91,7 @@ def test_a_whole_set_is_verified_and_a_damaged_one_named(capsys, photos, home):
     folder = untar_data("PHOTOS")
     code, out, _ = run(capsys, "verify")
     assert (code, len(out.splitlines())) == (0, 2)
-    assert "is whole" in out
+    assert "matches its archive" in out
     (folder / "b.txt").unlink()
     code, _, err = run(capsys, "verify", "photos")
     assert code == 1
@@ -101,14 +101,14 @@ def test_a_whole_set_is_verified_and_a_damaged_one_named(capsys, photos, home):
     photos.write_bytes(photos.read_bytes()[:-9])
     code, _, err = run(capsys, "verify", "photos")
     assert code == 1
-    assert "not the file that it should be" in err
+    assert "not the expected file" in err
 
 
 def test_the_first_verification_records_and_the_next_compares(capsys, photos):
     assert "recorded from now on" in run(capsys, "verify", "PHOTOS")[1]
     record = photos.with_name("photos.tgz.sha256").read_text().split()[0]
     assert record == hashlib.sha256(photos.read_bytes()).hexdigest()
-    assert "that was recorded" in run(capsys, "verify", "PHOTOS")[1]
+    assert "matches its recorded sha256" in run(capsys, "verify", "PHOTOS")[1]
 
 
 def test_a_folder_whose_archive_is_gone_is_not_called_whole(capsys, photos):
@@ -116,7 +116,7 @@ def test_a_folder_whose_archive_is_gone_is_not_called_whole(capsys, photos):
     photos.unlink()
     code, out, _ = run(capsys, "verify", "PHOTOS")
     assert code == 0
-    assert "nobody knows" in out
+    assert "cannot be verified" in out
 
 
 def test_sets_of_packages_are_compared_with_the_package(capsys):
@@ -127,7 +127,7 @@ def test_sets_of_packages_are_compared_with_the_package(capsys):
 
 
 def test_verifying_nothing_is_no_error_but_a_set_that_is_not_here_is(capsys):
-    assert run(capsys, "verify") == (0, "nothing is here\n", "")
+    assert run(capsys, "verify") == (0, "the cache is empty\n", "")
     assert run(capsys, "verify", "PETS")[0] == 1
 
 
@@ -181,7 +181,7 @@ def test_nothing_outside_the_cache_is_removed(capsys, photos, home, tmp_path, mo
     os.symlink(mine, home / "data" / "photos")
     code, _, err = run(capsys, "remove", "PHOTOS", "--yes")
     assert code == 1
-    assert "out of the cache" in err
+    assert "outside the cache" in err
     assert (mine / "a.txt").read_text() == "mine"
 
 
