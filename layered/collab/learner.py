@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
 from torch import nn
 
 from layered.collab.data import ratings_of
 from layered.collab.models import ByName, EmbeddingDotBias, EmbeddingNN
 from layered.collab.recommending import recommend, similar
-from layered.foundation import BadValue, checked, learner_kinds, listify, refuse_unknown
+from layered.data import DataLoaders
+from layered.foundation import BadValue, checked, delegates, learner_kinds, listify, refuse_unknown
 from layered.loop import Callback
 from layered.nn import MSELossFlat
-from layered.optim import Adam, trainable_params
 from layered.tabular import CONFIG, TabularLearner, checked_range, get_emb_sz
+from layered.training import Learner, LearnerArgs
 
 
 class FillUnseen(Callback):
@@ -55,45 +56,34 @@ class CollabLearner(TabularLearner):
 
 
 @checked
+@delegates(Learner)
 def collab_learner(
-    dls: Any,
+    dls: DataLoaders,
     n_factors: int = 50,
     use_nn: bool = False,
     emb_szs: Mapping[Any, int] | None = None,
     layers: Sequence[int] | None = None,
     config: Mapping[str, Any] | None = None,
     y_range: tuple[float, float] | None = None,
-    loss_func: Callable[..., Any] | None = None,
-    opt_func: Callable[..., Any] = Adam,
-    lr: float | slice = 1e-3,
-    splitter: Callable[[nn.Module], Any] = trainable_params,
-    cbs: Any = None,
-    metrics: Any = None,
-    path: Any = None,
-    model_dir: Any = "models",
-    wd: float | None = None,
-    wd_bn_bias: bool = False,
-    train_bn: bool = True,
-    moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+    **learner_args: Unpack[LearnerArgs],
 ) -> CollabLearner:
     """A `Learner` for ratings: `EmbeddingDotBias`, or with `use_nn` an `EmbeddingNN`.
-
-    opt_func … moms  see `Learner`
 
     The body is the documentation: copy its lines to stand one floor lower.
 
     Args:
-        n_factors: Numbers that stand for a user, and for an item; with `use_nn` the width of the one layer.
-        emb_szs: With `use_nn`: how many numbers stand for users and items, {column: numbers}; by default by
-            `emb_sz_rule`.
-        layers: With `use_nn`: the widths of the hidden layers; [n_factors] by default.
-        config: With `use_nn`: options of the model, `tabular_config(...)`.
+        dls: Loaders of ratings, such as `CollabDataLoaders`.
+        n_factors: Length of the vector of a user, and of an item; with `use_nn` the width of the only hidden layer.
+        use_nn: Whether the model is a neural network.
+        emb_szs: With `use_nn`, the length of the vectors of users and items, {column: length}; by default by `emb_sz_rule`.
+        layers: With `use_nn`, the widths of the hidden layers; by default [n_factors].
+        config: With `use_nn`, options of the model: `tabular_config(...)`.
         y_range: (low, high) that ratings are squeezed into: (0, 5.5) for one to five stars.
-        loss_func: By default the mean squared error.
+        learner_args: See `Learner`; the loss is by default the mean squared error.
 
     Raises:
-        BadValue: For options of the network without `use_nn`, and for a `y_range` that is none.
-        CannotTrain: For loaders of something else.
+        BadValue: If options of the network are given without `use_nn`, or `y_range` is not a range.
+        CannotTrain: If the loaders are not of ratings.
     """
     classes, y_range = ratings_of(dls).classes, checked_range(y_range)
     options = {**({} if y_range is None else {"y_range": y_range}), **(config or {})}
@@ -105,7 +95,6 @@ def collab_learner(
         model = EmbeddingNN(get_emb_sz(dls, emb_szs), [n_factors] if layers is None else listify(layers), **options)
     else:
         model = EmbeddingDotBias.from_classes(n_factors, classes, y_range=y_range)
-    loss_func = MSELossFlat() if loss_func is None else loss_func
-    return CollabLearner(
-        dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms
-    )
+    if learner_args.get("loss_func") is None:
+        learner_args["loss_func"] = MSELossFlat()
+    return CollabLearner(dls, model, **learner_args)

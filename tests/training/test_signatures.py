@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 from layered.callback import FitArgs, OneCycleArgs, fit_flat_cos, fit_one_cycle, fit_sgdr
+from layered.collab import collab_learner
 from layered.foundation import BadArgument
 from layered.training import Learner, LearnerArgs
 from layered.training.tuning import fine_tune
@@ -64,3 +65,10 @@ def test_a_subclass_is_named_too(dls):
 
     with pytest.raises(BadArgument, match=r"^Mine got an unknown argument 'los_func'"):
         Mine(dls, nn.Identity(), los_func=None)
+
+
+def test_a_learner_of_an_application_shows_and_checks_every_argument():
+    shown = inspect.signature(collab_learner).parameters
+    assert LearnerArgs.__annotations__.keys() <= shown.keys()
+    with pytest.raises(BadArgument, match=r"^collab_learner got an unknown argument 'los_func'"):
+        collab_learner(None, los_func=None)
