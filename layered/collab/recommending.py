@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from layered.collab.data import TabularCollab, ratings_of
 from layered.collab.models import ByName
-from layered.foundation import BadArgument, BadValue, CannotTrain, checked, lazy
+from layered.foundation import Array, BadArgument, BadValue, CannotTrain, checked, lazy
 from layered.inference import evaluating
 from layered.loop import Loop
-from layered.tabular import Array, Levels, as_frame, check_columns, checked_size, levels_of
+from layered.tabular import Levels, as_frame, check_columns, checked_size, levels_of
 
 pd = lazy("pandas")
 

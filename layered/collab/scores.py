@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from layered.collab.data import ids_of
-from layered.foundation import BadValue, EmptySource, checked, lazy
-from layered.tabular import Array, Levels, as_frame, check_columns, checked_size, levels_of, numbers_of
+from layered.foundation import Array, BadValue, EmptySource, checked, lazy
+from layered.tabular import Levels, as_frame, check_columns, checked_size, levels_of, numbers_of
 
 pd = lazy("pandas")
 

@@ -16,13 +16,6 @@ from layered.tabular.dates import (
     add_elapsed_times as add_elapsed_times,
     make_date as make_date,
 )
-from layered.tabular.frames import (
-    as_frame as as_frame,
-    cont_cat_split as cont_cat_split,
-    df_shrink as df_shrink,
-    df_shrink_dtypes as df_shrink_dtypes,
-    read_table as read_table,
-)
 from layered.tabular.importance import (
     embed_features as embed_features,
     partial_dependence as partial_dependence,
@@ -37,6 +30,13 @@ from layered.tabular.models.mlp import (
 )
 from layered.tabular.models.resnet import TabularResNet as TabularResNet
 from layered.tabular.procs import Categorify as Categorify, FillMissing as FillMissing, FillStrategy as FillStrategy
+from layered.tabular.reading import (
+    as_frame as as_frame,
+    cont_cat_split as cont_cat_split,
+    df_shrink as df_shrink,
+    df_shrink_dtypes as df_shrink_dtypes,
+    read_table as read_table,
+)
 from layered.tabular.table import Tabular as Tabular, TabularProc as TabularProc
 
 if not TYPE_CHECKING:
@@ -44,13 +44,11 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.tabular.columns import (
-    Array as Array,
-    Levels as Levels,
     check_columns as check_columns,
-    levels_of as levels_of,
     numbers_of as numbers_of,
 )
 from layered.tabular.data import loader_arguments as loader_arguments
+from layered.tabular.levels import Levels as Levels, levels_of as levels_of
 from layered.tabular.models.mlp import (
     CONFIG as CONFIG,
     Sizes as Sizes,

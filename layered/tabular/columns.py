@@ -1,125 +1,311 @@
-"""Columns of a table as what models compute with: categories to codes, everything else to floats.
-
-What training made of a column decides; a column that comes with another dtype later (text for numbers, floats for whole
-numbers, other categories) gives the same codes and floats, and what cannot be read counts as missing.
-"""
+"""The columns of a table, each read once: as numbers (float64, NaN where missing) or as codes of its distinct values."""
 
 from __future__ import annotations
 
 import ctypes
-import datetime
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from torch import Tensor
 
-from layered.data import CategoryMap
-from layered.foundation import BadArgument, BadValue, lazy, listify, nearest
+from layered.foundation import Array, BadArgument, BadValue, L, lazy, listify, nearest
+from layered.tabular.values import LARGEST, TRUTHS, Name, number_of, plain_level
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Index, Series
 
 pd = lazy("pandas")
 
-Array = np.ndarray[Any, Any]
+Names: TypeAlias = Hashable | Iterable[Hashable] | None
 
-NEAR = 2**12  # whole numbers that lie so near to each other are their own positions
-CHUNK = 2**15  # rows that are looked at first
-LARGEST = 1e30  # numbers beyond count as missing: their standard scores might not fit into float32
-MANY_DIGITS = 1000  # a number with more is none that a level could be
-TRUTHS = {"true": 1.0, "false": 0.0}
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d|-?\d+ days?)(?:[ T](\S+))?")
+NEAR = 2**12  # whole numbers within such a range are factorized by subtraction
+CHUNK = 2**15  # the first chunk of rows usually has every distinct value
 
 
-def listed(names: Any) -> list[Any]:
-    """Names as a list: one, several in anything list-like (a list, an index, a column, an array), none for None. Texts and whole
-    numbers of NumPy's are those of Python.
+def listed(names: Names) -> list[Any]:
+    """Names as a list: a single one, several in anything list-like (a list, an index, a column, an array), or none for None.
+    NumPy's texts and whole numbers become Python's.
 
     Examples:
         >>> listed("x"), listed(np.array(["x", "y"])), listed([np.str_("z")]), listed(None)
         (['x'], ['x', 'y'], ['z'], [])
     """
-    names = listify(names.tolist() if getattr(names, "ndim", 0) and hasattr(names, "tolist") else names)
-    return [name.item() if isinstance(name, (np.str_, np.integer)) else name for name in names]
+    if isinstance(names, (np.ndarray, pd.Series, pd.Index)):
+        names = names.tolist()
+    return [name.item() if isinstance(name, (np.str_, np.integer)) else name for name in listify(names)]
 
 
-class Levels:
-    """Finds the code of a value in a vocabulary: the value itself, else one that reads the same ("1", 1.0 and 1).
+class Reading(NamedTuple):
+    """A column as numbers: float64 [row].
 
-    A text is no other text: "7" is not "007", but the number 7 is, where there is no "7". Days are the same with midnight
-    behind them as without.
-
-    Examples:
-        >>> levels = Levels(CategoryMap([1, 2], add_na=True))
-        >>> [levels.code(value) for value in (1, 2.0, "2", "x", None)]
-        [1, 2, 2, 0, 0]
+    numbers: NaN where a value is missing, larger than `LARGEST`, or not readable.
+    unread: A mask of the rows whose value is there but cannot be read; None if there are none.
+    is_stored: The column is stored as these numbers already.
     """
 
-    def __init__(self, vocab: CategoryMap, unknown: int = 0) -> None:
-        self.vocab, self.unknown = vocab, unknown
-        self._readings: tuple[dict[Any, int], dict[Any, int], dict[Any, int]] | None = None
-
-    def code(self, value: Any) -> int:
-        """The code of one value; `unknown` for one that is missing or not in the vocabulary."""
-        if is_missing(value):
-            return self.unknown
-        value = plain_level(value)
-        code = self.vocab.o2i.get(value)
-        return self._code_by_reading(value) if code is None else code
-
-    def _code_by_reading(self, value: Any) -> int:
-        if self._readings is None:
-            self._readings = self._read()
-        of_numbers, of_texts, of_moments = self._readings
-        number = as_number(value)
-        if isinstance(value, str):
-            found = of_numbers.get(value, of_numbers.get(number))
-            return of_moments.get(moment(value), self.unknown) if found is None else found
-        text = str(value if isinstance(value, bool) or number is None else number)
-        exact = of_numbers.get(number, self.vocab.o2i.get(text))
-        return of_texts.get(number, self.unknown) if exact is None else exact
-
-    def _read(self) -> tuple[dict[Any, int], dict[Any, int], dict[Any, int]]:
-        """The codes of levels that are numbers, by number and by text; of levels that are texts, by number; and by moment."""
-        of_numbers: dict[Any, int] = {}
-        of_texts: dict[Any, int] = {}
-        of_moments: dict[Any, int] = {}
-        for label, code in self.vocab.o2i.items():
-            if isinstance(label, str):
-                of_texts.setdefault(as_number(label), code)
-                of_moments.setdefault(moment(label), code)
-            else:
-                of_numbers.setdefault(as_number(label), code)
-                of_numbers.setdefault(str(label), code)
-        for readings in (of_numbers, of_texts, of_moments):
-            readings.pop(None, None)
-        return of_numbers, of_texts, of_moments
-
-    def codes(self, column: Any) -> Array:
-        """The codes of a column, in the smallest type of integers that holds them."""
-        positions, values = factorized(column)
-        kind = np.min_scalar_type(-max(len(self.vocab), 1))
-        table = np.fromiter([*map(self.code, values.tolist()), self.unknown], dtype=kind, count=len(values) + 1)
-        return table.take(positions)
+    numbers: Array
+    unread: Array | None
+    is_stored: bool
 
 
-def factorized(column: Any) -> tuple[Array, Any]:
-    """(positions, values): for each row the position of its value among some, -1 where it is missing."""
-    if hasattr(column.dtype, "categories"):
-        return column.array.codes, column.array.categories
-    if (near := _near_numbers(column)) is not None:
-        return near
-    is_text = column.dtype.kind == "O" or pd.api.types.is_string_dtype(column.dtype)
+class Column:
+    """A column of a table, read at most once as numbers and once as codes of its distinct values.
+
+    Args:
+        source: Its values: a pandas Series in whatever form, or an array that a proc made.
+        rows: The positions in `source` of the values of this column; None: all, in their order.
+    """
+
+    def __init__(self, source: Series | Array, rows: Array | None = None) -> None:
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.source) if self.rows is None else len(self.rows)
+
+    def __getitem__(self, rows: slice) -> Column:
+        """Some of its rows, which share what has been read."""
+        return _Part(self, rows)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype in which its values are stored."""
+        return self.source.dtype
+
+    @cached_property
+    def series(self) -> Series:
+        """Its values as they are stored."""
+        source = pd.Series(self.source, copy=False) if isinstance(self.source, np.ndarray) else self.source
+        return source if self.rows is None else source.iloc[self.rows]
+
+    @cached_property
+    def reading(self) -> Reading:
+        """Its values as numbers, and what could not be read; the numbers may be the table's own memory: do not change them."""
+        if isinstance(self.source, np.ndarray):  # a proc's numbers are taken as they are
+            return Reading(self.source.astype(np.float64, copy=False), None, True)
+        if is_plain(self.dtype):
+            stored = self.source.to_numpy()
+            numbers, unread = (
+                (stored if self.rows is None else stored.take(self.rows)).astype(np.float64, copy=False),
+                None,
+            )
+        else:
+            numbers, unread = _read_numbers(self.series)
+        near = without_far(numbers)
+        return Reading(near, unread, near is numbers and is_plain(self.dtype))
+
+    @property
+    def numbers(self) -> Array:
+        """Its values as numbers, float64 [row]; NaN where one is missing or cannot be read. Not to be changed."""
+        return self.reading.numbers
+
+    @property
+    def missing(self) -> Array:
+        """A mask of the rows whose number is missing."""
+        is_float = isinstance(self.source, np.ndarray) and self.dtype.kind == "f"
+        return np.isnan(self.source if is_float else self.numbers)
+
+    @property
+    def categories(self) -> Index | None:
+        """The categories of a pandas categorical, in their order, whether or not they occur."""
+        return self.dtype.categories if isinstance(self.dtype, pd.CategoricalDtype) else None
+
+    @cached_property
+    def factorized(self) -> tuple[Array, Array | Index]:
+        """(positions, values): for each row the position of its value among distinct ones, -1 where it is missing."""
+        # Text and whole numbers are factorized before they are put into order: moving small integers is much cheaper.
+        # Of other kinds the first occurrence in the column's own order names the value (0.0 or -0.0), so they are moved first.
+        if self.rows is None or isinstance(self.source, np.ndarray):
+            return factorized(self.series)
+        found = _factorized_quickly(self.source)
+        if found is None:
+            return factorized(self.series)
+        positions, values = found
+        return positions.astype(np.min_scalar_type(-max(len(values), 1)), copy=False).take(self.rows), values
+
+    def present(self) -> Array | Index:
+        """The distinct values, without a missing one; of a pandas categorical the categories that occur."""
+        positions, values = self.factorized
+        return values[_rows_of(positions, len(values)) >= 0]
+
+
+class _Part(Column):
+    """Consecutive rows of another column."""
+
+    def __init__(self, whole: Column, span: slice) -> None:
+        self.whole, self.span = whole, span
+
+    def __len__(self) -> int:
+        return len(range(*self.span.indices(len(self.whole))))
+
+    @property
+    def dtype(self) -> Any:
+        return self.whole.dtype
+
+    @cached_property
+    def series(self) -> Series:
+        return self.whole.series.iloc[self.span]
+
+    @cached_property
+    def reading(self) -> Reading:
+        numbers, unread, is_stored = self.whole.reading
+        return Reading(numbers[self.span], None if unread is None else unread[self.span], is_stored)
+
+    @cached_property
+    def factorized(self) -> tuple[Array, Array | Index]:
+        positions, values = self.whole.factorized
+        return positions[self.span], values
+
+
+class Columns:
+    """The columns of a frame: read when they are asked for, written back when the frame is.
+
+    What procs of this library make of a column stays an array until somebody asks for `frame`; whoever does may change the frame,
+    so from then on columns are read from it anew.
+
+    Args:
+        frame: The frame; it is not changed unless `inplace`.
+        rows: The positions of the rows to take from it; None: all, in their order.
+        inplace: Write into `frame` itself.
+        is_own: `frame` needs no copying, because nobody else has it.
+    """
+
+    def __init__(
+        self, frame: DataFrame, rows: Array | None = None, inplace: bool = False, is_own: bool = False
+    ) -> None:
+        is_same = rows is None or (len(rows) == len(frame) and bool((rows == np.arange(len(rows))).all()))
+        self.base, self.rows, self.inplace, self.is_own = frame, None if is_same else rows, inplace, is_own or inplace
+        self._read: dict[Name, Column] = {}
+        self._written: dict[Name, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self.base) if self.rows is None else len(self.rows)
+
+    def __contains__(self, name: Name) -> bool:
+        return name in self._written or name in self.base.columns
+
+    def __getitem__(self, name: Name) -> Column:
+        if name not in self._read:
+            self._read[name] = Column(self.base[name], self.rows)
+        return self._read[name]
+
+    def __setitem__(self, name: Name, values: Array) -> None:
+        self._written[name], self._read[name] = values, Column(values)
+
+    def part(self, rows: slice) -> Columns:
+        """Consecutive rows, which share what has been read."""
+        return _ColumnsPart(self, rows)
+
+    def keep(self, mask: Array) -> Columns:
+        """The rows of a mask."""
+        return Columns(self.base, np.flatnonzero(mask) if self.rows is None else self.rows[mask])
+
+    @property
+    def index(self) -> Index:
+        """The labels of the rows."""
+        return self.base.index if self.rows is None else self.base.index.take(self.rows)
+
+    def select(self, names: Sequence[Name], rows: slice = slice(None)) -> DataFrame:
+        """A frame with some of the columns, as they are now."""
+        columns = {i: self[name].series.array for i, name in enumerate(names)}
+        frame: DataFrame = pd.DataFrame(columns, index=self.index).iloc[rows]
+        frame.columns = pd.Index(names, tupleize_cols=False)
+        return frame
+
+    @property
+    def frame(self) -> DataFrame:
+        """The frame with everything that was written."""
+        if self.inplace:
+            for name, values in self._written.items():
+                self.base[name] = values
+        elif self._written:
+            self.base = self._assembled()
+        elif not self.is_own:
+            self.base = self._taken(list(range(self.base.shape[1])))
+        self.rows, self.is_own, self._written, self._read = None, True, {}, {}
+        return self.base
+
+    def _taken(self, places: list[int]) -> DataFrame:
+        """Some columns of the base, with the rows of this table."""
+        some = self.base.iloc[:, places]
+        if self.rows is not None:
+            return some.iloc[self.rows]
+        return some if self.is_own else some.copy()
+
+    def _assembled(self) -> DataFrame:
+        names = self.base.columns
+        kept = [i for i, name in enumerate(names) if name not in self._written]
+        taken = self._taken(kept)
+        new = pd.DataFrame(dict(enumerate(self._written.values())), index=taken.index, copy=False)
+        new.columns = pd.Index(list(self._written), tupleize_cols=False)
+        place = {name: i for i, name in enumerate([*taken.columns, *self._written])}
+        added = [name for name in self._written if name not in names]
+        res: DataFrame = pd.concat([taken, new], axis=1).iloc[:, [place[name] for name in (*names, *added)]]
+        return res
+
+
+class _ColumnsPart(Columns):
+    """Consecutive rows of other columns; a frame of their own from the first time it is asked for."""
+
+    def __init__(self, whole: Columns, span: slice) -> None:
+        self.whole, self.span = whole, span
+        self.is_detached = False
+
+    def __len__(self) -> int:
+        return super().__len__() if self.is_detached else len(range(*self.span.indices(len(self.whole))))
+
+    def __contains__(self, name: Name) -> bool:
+        return super().__contains__(name) if self.is_detached else name in self.whole
+
+    def __getitem__(self, name: Name) -> Column:
+        return super().__getitem__(name) if self.is_detached else self.whole[name][self.span]
+
+    def __setitem__(self, name: Name, values: Array) -> None:
+        self._detach()
+        super().__setitem__(name, values)
+
+    @property
+    def frame(self) -> DataFrame:
+        self._detach()
+        return super().frame
+
+    def _detach(self) -> None:
+        if not self.is_detached:
+            super().__init__(self.whole.frame.iloc[self.span], is_own=True)
+            self.is_detached = True
+
+
+def factorized(column: Series) -> tuple[Array, Array | Index]:
+    """(positions, values): for each row the position of its value among distinct ones, -1 where it is missing."""
+    found = _factorized_quickly(column)
+    if found is not None:
+        return found
     try:
-        return _factorized_objects(column.to_numpy(object)) if is_text else pd.factorize(column)
+        return pd.factorize(column)  # type: ignore[no-any-return]
     except TypeError:  # values that cannot be hashed, which no level is
         return pd.factorize(column.map(str, na_action="ignore"))  # type: ignore[no-any-return]
 
 
-def _near_numbers(column: Any) -> tuple[Array, Any] | None:
-    """`factorized` of truth values, or of whole numbers that lie near to each other; None for any other column."""
-    if not (isinstance(column.dtype, np.dtype) and column.dtype.kind in "bi" and len(column)):
+def _factorized_quickly(column: Series) -> tuple[Array, Array | Index] | None:
+    """`factorized` of categories, of text and mixed values, of truth values and of whole numbers near to each other; None for
+    other columns."""
+    kind = column.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return column.array.codes, kind.categories
+    if isinstance(kind, np.dtype) and kind.kind in "bi":
+        return _near_numbers(column)
+    if kind.kind == "O" or pd.api.types.is_string_dtype(kind):
+        values = column.to_numpy(object)
+        try:
+            return _factorized_objects(values)
+        except TypeError:  # values that cannot be hashed, which no level is
+            return pd.factorize(column.map(str, na_action="ignore"))  # type: ignore[no-any-return]
+    return None
+
+
+def _near_numbers(column: Series) -> tuple[Array, Array] | None:
+    if not len(column):
         return None
     if column.dtype.kind == "b":
         return column.to_numpy().view(np.int8), np.array([False, True])
@@ -130,9 +316,9 @@ def _near_numbers(column: Any) -> tuple[Array, Any] | None:
     return np.subtract(whole, low, out=np.empty(len(whole), np.int16), casting="unsafe"), np.arange(low, high + 1)
 
 
-def _factorized_objects(column: Array) -> tuple[Array, Any]:
-    """As `pd.factorize`, but of each object once: equal texts of a column are mostly one object, and to compare addresses
-    takes a quarter of the time."""
+def _factorized_objects(column: Array) -> tuple[Array, Array]:
+    """`pd.factorize`, but of each object once: equal texts of a column are usually one object, and comparing addresses takes a
+    quarter of the time."""
     column = np.ascontiguousarray(column)
     addresses = np.frombuffer(memoryview((ctypes.c_ssize_t * len(column)).from_address(column.ctypes.data)), np.intp)
     which, distinct = pd.factorize(addresses)
@@ -141,7 +327,7 @@ def _factorized_objects(column: Array) -> tuple[Array, Any]:
 
 
 def _rows_of(positions: Array, count: int) -> Array:
-    """For each of `count` values a row that has it, or -1 if there is none; the first rows mostly have all."""
+    """For each of `count` values a row that has it, or -1 if there is none."""
     rows = np.full(count + 1, -1, np.intp)  # the last place is that of -1, for a missing value
     start, size = 0, CHUNK
     while start < len(positions) and (rows[:-1] < 0).any():
@@ -151,161 +337,54 @@ def _rows_of(positions: Array, count: int) -> Array:
     return rows[:-1]
 
 
-def present(column: Any) -> Any:
-    """The distinct values of a column, without a missing one; of a categorical those that occur."""
-    positions, values = factorized(column)
-    return values[_rows_of(positions, len(values)) >= 0]
-
-
-def compact(column: Any) -> Any:
-    """The values of a column of text, of mixed values, or of whole numbers near to each other as a pandas categorical; None for
-    any other column."""
-    is_text = column.dtype.kind == "O" or pd.api.types.is_string_dtype(column.dtype)
-    found = factorized(column) if is_text and not hasattr(column.dtype, "categories") else _near_numbers(column)
-    if found is None:
-        return None
-    positions, values = found
-    codes = positions.astype(np.min_scalar_type(-max(len(values), 1)))
-    return pd.Categorical.from_codes(codes, pd.Index(values, dtype=object if is_text else None))
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value stands for none: None, NaN, NaT, pandas' NA."""
-    if value is None:
-        return True
-    differs = value != value  # of NaN and NaT; pandas' NA gives itself
-    is_truth = isinstance(differs, (bool, np.bool_)) or (isinstance(differs, Tensor) and not differs.ndim)
-    return bool(differs) if is_truth else differs is pd.NA
-
-
-def plain_level(value: Any) -> Any:
-    """A value as a level: text, or a number or truth value of Python's; anything else, as dates, as it prints.
-
-    A whole number of more digits than are read or written anywhere is the text of its hexadecimal digits.
-
-    Examples:
-        >>> plain_level(np.int8(3)), plain_level(b"x"), plain_level(np.datetime64("2020-01-01"))
-        (3, 'x', '2020-01-01')
-    """
-    kind = type(value)
-    if kind in (str, float, bool) or (kind is int and value.bit_length() < MANY_DIGITS):  # most are
-        return value
-    if isinstance(value, np.datetime64):
-        value = value.astype("datetime64[us]").item()
-    elif isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, datetime.timedelta):
-        value = pd.Timedelta(value)
-    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < MANY_DIGITS:
-        value = int(value) if value == int(value) else float(value)
-    if isinstance(value, int) and value.bit_length() > 4 * MANY_DIGITS:
-        return hex(value)
-    if isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return str(value).removesuffix(" 00:00:00")  # of a day that comes as its first moment
-
-
-def moment(text: str) -> str | None:
-    """A date or a time span as `plain_level` writes it, of text that says one; None for other text.
-
-    Examples:
-        >>> moment("2020-01-01T00:00:00"), moment("2020-01-01 03:04:05"), moment("x 00:00:00")
-        ('2020-01-01', '2020-01-01 03:04:05', None)
-    """
-    found = _MOMENT.fullmatch(text.strip())
-    if found is None:
-        return None
-    day, time = found.groups()
-    return day if time in (None, "00:00", "00:00:00") else f"{day} {time}"
-
-
-def as_number(value: Any) -> int | float | None:
-    """The number that a level is, or that its text says; None where there is none.
-
-    Whole numbers are exact, others as exact as float32, which many tables are kept in.
-
-    Examples:
-        >>> as_number(3.0), as_number("3.0"), as_number(True), as_number("x"), as_number("9007199254740993")
-        (3, 3, 1, None, 9007199254740993)
-    """
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, str):
-        text = value.strip()
-        if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < MANY_DIGITS:
-            return int(text)
-    number = number_of(value)
-    if math.isnan(number):
-        return None
-    return int(number) if number.is_integer() else float(np.float32(number))
-
-
-def levels_of(column: Any, is_declared: bool = True) -> CategoryMap:
-    """The vocabulary of a column: '#na#', then its categories in their order, or its distinct values, sorted.
-
-    Args:
-        is_declared: False: the categories of a pandas categorical are no more than what some rows hold.
-    """
-    categories = getattr(column.dtype, "categories", None) if is_declared else None
-    found = present(column) if categories is None else categories
-    levels = list(dict.fromkeys(map(plain_level, found.tolist())))
-    if categories is None:
-        try:
-            levels.sort()
-        except TypeError:  # several kinds of values, each sorted by itself
-            levels.sort(key=lambda o: (type(o).__name__, o))
-    return CategoryMap(levels, sort=False, add_na=True)
-
-
-def number_of(value: Any) -> float:
-    """A value as a number; NaN where it is missing, larger than `LARGEST`, or cannot be read as one. "True" is 1.
-
-    Examples:
-        >>> number_of("2.5"), number_of("true"), number_of("much"), number_of(None)
-        (2.5, 1.0, nan, nan)
-    """
-    if isinstance(value, str) and value.strip().lower() in TRUTHS:
-        return TRUTHS[value.strip().lower()]
-    if isinstance(value, str) and ("_" in value or not value.isascii()):  # which Python reads, and pandas does not
-        return math.nan
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return number if abs(number) <= LARGEST else math.nan
-
-
-def numbers_of(frame: Any, names: Sequence[Any], strict: bool = False) -> Array:
-    """Columns as float64 [row, column]; NaN where a value is missing, infinite or larger than
-    `LARGEST`, or cannot be read as a number.
+def numbers_of(frame: DataFrame, names: Sequence[Name], strict: bool = False) -> Array:
+    """Columns of a frame as float64 [row, column]; NaN where a value is missing, larger than `LARGEST`, or cannot be read.
 
     Args:
         strict: Raise BadValue for what cannot be read, naming column and value.
     """
     numbers = np.empty((len(frame), len(names)), order="F")
     for i, name in enumerate(names):
-        numbers[:, i] = without_far(number_column(frame, name, strict))
+        column = Column(frame[name])
+        if strict:
+            check_numeric(name, column)
+        numbers[:, i] = column.numbers
     return numbers
 
 
+def check_numeric(name: Name, column: Column) -> None:
+    """Raise BadValue if a value of the column can be read neither as a number nor as missing."""
+    unread = column.reading.unread
+    if unread is None or not unread.any():
+        return
+    example: object = column.series.iloc[int(unread.argmax())]
+    is_date = column.dtype.kind in "Mm"
+    raise BadValue(
+        f"the continuous column {name!r} contains non-numeric values",
+        got=repr(plain_level(example) if isinstance(example, int) else example)[:100],
+        expected="numbers, or nothing where one is missing",
+        fix="add_datepart(df, column) makes numbers and categories of a date"
+        if is_date
+        else "put the column into cat_names, or clean it",
+    )
+
+
 def without_far(numbers: Array) -> Array:
-    """NaN in place of numbers larger than `LARGEST`; the column itself where there is none."""
+    """NaN in place of numbers larger than `LARGEST`; the array itself where there is none."""
     with np.errstate(all="ignore"):
-        if np.dot(numbers, numbers) <= LARGEST**2:  # then each is small enough; quicker than to look at each
+        if np.dot(numbers, numbers) <= LARGEST**2:  # then each is small enough; cheaper than looking at each
             return numbers
     is_far = np.abs(numbers) > LARGEST
     return np.where(is_far, np.nan, numbers) if is_far.any() else numbers
 
 
 def without_gaps(numbers: Array) -> Array:
-    """The numbers of a column that are not missing; the column itself where none is."""
+    """The numbers that are not missing; the array itself where none is."""
     return numbers[~np.isnan(numbers)] if np.isnan(numbers.sum()) else numbers
 
 
 def median_of(numbers: Array) -> float:
-    """The median of a column without its missing values; 0 where it has no others.
+    """The median without missing values; 0 where there are no others.
 
     Examples:
         >>> median_of(np.array([4.0, np.nan, 1.0, 2.0])), median_of(np.array([np.nan]))
@@ -315,80 +394,59 @@ def median_of(numbers: Array) -> float:
     if not len(known):
         return 0.0
     half = len(known) // 2
-    parted = np.partition(known, half)  # of one position, which is much quicker than the two of np.median
+    parted = np.partition(known, half)  # around one position, which is much faster than the two of np.median
     return float(parted[half] if len(known) % 2 else (parted[:half].max() + parted[half]) / 2)
 
 
-def is_plain(kind: Any) -> bool:
+def is_plain(kind: object) -> bool:
     """Whether columns of this dtype are stored as NumPy's numbers or truth values."""
     return isinstance(kind, np.dtype) and kind.kind in "biuf"
 
 
-def number_column(frame: Any, name: Any, strict: bool = False) -> Array:
-    """One column as `numbers_of` reads it, with large numbers as they are, float64 [row]; it may be the table's own memory, so it
-    is not to be changed."""
-    column = frame[name]
-    kind = column.dtype
-    if is_plain(kind):
-        return column.to_numpy(np.float64)  # type: ignore[no-any-return]
-    if getattr(kind, "kind", "O") in "Mm":
-        if strict:
-            raise _no_number(name, column.iloc[0], "add_datepart(df, column) makes numbers and categories of a date")
-        return np.full(len(column), np.nan)
-    if getattr(kind, "kind", "O") in "biuf":
-        return column.to_numpy(np.float64, na_value=np.nan)  # type: ignore[no-any-return]
+def _read_numbers(column: Series) -> tuple[Array, Array | None]:
+    """The numbers of a column that is not stored as NumPy's, and a mask of what could not be read."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        if column.dtype.kind in "Mm":
+            return np.full(len(column), np.nan), np.ones(len(column), bool)
+        if column.dtype.kind in "biuf":
+            return column.to_numpy(np.float64, na_value=np.nan), None
     values = column.astype(object)
-    numbers = _read_numbers(values)
-    strange = np.isnan(numbers) & values.notna().to_numpy()
-    if strange.any() and strict:
-        raise _no_number(name, values.iloc[int(strange.argmax())], "put the column into cat_names, or clean it")
-    return numbers
-
-
-def _read_numbers(values: Any) -> Array:
+    is_known = values.notna().to_numpy()
     try:
         numbers = pd.to_numeric(values, errors="coerce")
     except (TypeError, OverflowError):  # lists, whole numbers beyond those of floats
         numbers = None
     if numbers is None or numbers.dtype.kind == "c":
-        return np.fromiter(map(number_of, values), np.float64, len(values))
-    read: Array = np.array(numbers.to_numpy(np.float64, na_value=np.nan))
-    unread = np.flatnonzero(np.isnan(read) & values.notna().to_numpy())
-    read[unread] = [TRUTHS.get(str(value).strip().lower(), math.nan) for value in values.iloc[unread]]
-    return read
+        read = np.fromiter(map(number_of, values), np.float64, len(values))
+    else:
+        read = np.array(numbers.to_numpy(np.float64, na_value=np.nan))
+        unread = np.flatnonzero(np.isnan(read) & is_known)
+        read[unread] = [TRUTHS.get(str(value).strip().lower(), math.nan) for value in values.iloc[unread]]
+    return read, np.isnan(read) & is_known
 
 
-def not_encoded(name: Any, kind: Any = None) -> BadValue:
+def not_encoded(name: Name, kind: object = None) -> BadValue:
     """The error for a categorical column without codes."""
-    return BadValue(f"the column {name!r} is categorical, and not encoded", got=kind, fix="procs=[Categorify, ...]")
+    return BadValue(f"the categorical column {name!r} is not encoded", got=kind, fix="procs=[Categorify, ...]")
 
 
-def _no_number(name: Any, example: Any, fix: str) -> BadValue:
-    return BadValue(
-        f"the column {name!r} is to be continuous, but holds what is no number",
-        got=repr(plain_level(example) if isinstance(example, int) else example)[:100],
-        expected="numbers, or nothing where one is missing",
-        fix=fix,
-    )
-
-
-def check_columns(frame: Any, names: Iterable[Any], what: str) -> None:
+def check_columns(frame: object, names: Iterable[Name], what: str) -> None:
     """Raise BadValue unless the table has all these columns, each once.
 
     Args:
         what: What they are needed for.
     """
-    if not hasattr(frame, "columns"):
-        raise BadArgument("this is no table", got=f"a {type(frame).__name__}", expected="a DataFrame")
+    if not isinstance(frame, pd.DataFrame):
+        raise BadArgument("not a table", got=f"a {type(frame).__name__}", expected="a DataFrame")
     names = list(names)
-    there = set(frame.columns)
-    missing = [name for name in names if name not in there]
+    existing = set(frame.columns)
+    missing = [name for name in names if name not in existing]
     if missing:
         near = nearest(str(missing[0]), map(str, frame.columns), 1)
         raise BadValue(
             f"the table has no column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}, {what}",
             got="the columns " + (", ".join(map(repr, list(frame.columns)[:20])) or "none"),
-            fix=f"did you mean {near[0]!r}?" if near else "check the names: upper and lower case, blanks around them",
+            fix=f"did you mean {near[0]!r}?" if near else "check the names: upper and lower case, surrounding blanks",
         )
     if not frame.columns.is_unique:
         double = sorted({str(name) for name in names if (frame.columns == name).sum() > 1})
@@ -399,20 +457,38 @@ def check_columns(frame: Any, names: Iterable[Any], what: str) -> None:
             )
 
 
-def without_doubles(frame: Any, names: Iterable[Any]) -> Any:
-    """The frame with each column once: of several that share a name, none of `names`, the first."""
+def check_roles(frame: DataFrame, cats: L, conts: L, ys: L) -> None:
+    """Raise BadValue unless each of these columns has a single role, and the frame has it once."""
+    if frame.columns.nlevels > 1:
+        raise BadValue(
+            "the columns of the table have names in several levels",
+            got=f"{frame.columns[0]!r}",
+            fix="df.columns = df.columns.map('_'.join)",
+        )
+    names = [*cats, *conts, *ys]
+    double = sorted({str(name) for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if double:
+        raise BadValue(
+            f"{', '.join(map(repr, double))} occurs more than once in cat_names, cont_names and y_names",
+            expected="each column in one of them, once: a target cannot be an input",
+        )
+    check_columns(frame, names, "which cat_names, cont_names or y_names asks for")
+
+
+def without_doubles(frame: DataFrame, names: Iterable[Name]) -> DataFrame:
+    """The frame with each column once: of several that share a name, none of which is in `names`, the first."""
     if frame.columns.is_unique:
         return frame
     check_columns(frame, names, "which is needed")
     return frame.loc[:, ~frame.columns.duplicated()]
 
 
-def check_row(row: Mapping[Any, Any], names: Iterable[Any], what: str) -> None:
-    """Raise BadValue unless the row has a value for all these names."""
+def check_row(row: Mapping[Any, object], names: Iterable[Name], what: str) -> None:
+    """Raise BadValue unless the row has a value for each of these names."""
     missing = [name for name in names if name not in row]
     if missing:
         raise BadValue(
             f"the row has no {', '.join(map(repr, missing))}, {what}",
             got=", ".join(map(repr, row)),
-            fix="None stands for a value that is not known",
+            fix="use None for an unknown value",
         )

@@ -13,8 +13,8 @@ from torch import Tensor
 from layered.data import DataLoaders, IndexSplitter, Normalize, RandomSplitter, TfmdDL, Weights, arguments_of
 from layered.foundation import BadValue, L, LayeredError, lazy, loader_kinds, names_of, refuse_unknown, warn
 from layered.tabular.columns import listed
-from layered.tabular.frames import as_frame, cont_cat_split, read_table
 from layered.tabular.procs import Categorify, FillMissing
+from layered.tabular.reading import as_frame, cont_cat_split, read_table
 from layered.tabular.table import Tabular, table_of
 from layered.tabular.targets import Target
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from layered.foundation import BadArgument, BadValue, checked, lazy
+from layered.foundation import Array, BadArgument, BadValue, checked, lazy
 from layered.inference import decoder_of
-from layered.tabular.columns import Array, check_columns, listed
-from layered.tabular.frames import as_frame
+from layered.tabular.columns import check_columns, listed
+from layered.tabular.reading import as_frame
 from layered.tabular.table import Tabular, table_of
 from layered.training import Learner
 

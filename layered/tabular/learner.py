@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.data import Normalize, get_c
+from layered.data import get_c
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -25,62 +25,15 @@ from layered.foundation import (
 )
 from layered.inference import activation_of, decoder_of, evaluating, first_row, model_device
 from layered.optim import Adam, trainable_params
-from layered.tabular.columns import check_row, listed, number_of
-from layered.tabular.frames import as_frame, holds_columns
+from layered.tabular.columns import check_row, listed
 from layered.tabular.models.mlp import CONFIG, TabularModel, checked_range, get_emb_sz
-from layered.tabular.procs import Categorify, FillMissing
-from layered.tabular.table import NEEDED, OWN_PROCS, Tabular, table_of
+from layered.tabular.procs import Categorify
+from layered.tabular.reading import as_frame, holds_columns
+from layered.tabular.table import NEEDED, Row, Tabular, table_of
 from layered.training import Learner
 
-
-class RowEncoder:
-    """Encodes single rows as the procs of `to` do; for procs of this library only (`fits`).
-
-    Args:
-        to: A processed table; its rows are not kept.
-    """
-
-    def __init__(self, to: Tabular) -> None:
-        self.names, self.conts = to.x_given, list(to.cont_names)
-        by_type = {type(step): step for step in to.procs}
-        fill, normalize, encode = (by_type.get(kind) for kind in (FillMissing, Normalize, Categorify))
-        known = {**fill.fills, **fill.na_dict} if isinstance(fill, FillMissing) else {}
-        self.fills = [known.get(name, to.fills.get(name, 0.0)) for name in self.conts]
-        is_scaled = normalize is not None
-        self.mean = np.array([normalize.mean[n] if is_scaled else 0.0 for n in self.conts])  # type: ignore[union-attr]
-        self.std = np.array([normalize.std[n] if is_scaled else 1.0 for n in self.conts])  # type: ignore[union-attr]
-        flags = {fill.flag_of(n): n for n in fill.na_dict} if isinstance(fill, FillMissing) and fill.add_col else {}
-        self.cats = (
-            [(flags.get(name, name), name in flags, encode.levels(name)) for name in to.cat_names]
-            if isinstance(encode, Categorify)
-            else []
-        )
-
-    @staticmethod
-    def fits(to: Tabular) -> bool:
-        """Whether the procs of `to` are such that rows can be encoded one by one."""
-        kinds = [type(step) for step in to.procs]
-        orders = [step.order for step in to.procs]
-        return (
-            all(kind in OWN_PROCS for kind in kinds)
-            and len(set(kinds)) == len(kinds)
-            and orders == [kind.order for kind in kinds]
-            and (not to.cat_names or Categorify in kinds)
-        )
-
-    def __call__(self, row: Mapping[Any, Any]) -> tuple[Tensor, Tensor, list[Any]]:
-        """Codes int64 [1, category], numbers float32 [1, number], and the values as they were understood, for display."""
-        check_row(row, self.names, NEEDED)
-        raw = {name: number_of(row[name]) for name in self.conts}
-        codes, shown = [], []
-        for name, is_flag, levels in self.cats:
-            code = levels.code(math.isnan(raw[name]) if is_flag else row[name])
-            codes.append(code)
-            shown.append(levels.vocab.items[code])
-        numbers = [fill if math.isnan(raw[n]) else raw[n] for n, fill in zip(self.conts, self.fills, strict=True)]
-        scaled = ((np.array(numbers) - self.mean) / self.std).astype(np.float32)
-        return torch.tensor([codes], dtype=torch.int64), torch.from_numpy(scaled)[None], [*shown, *numbers]
-
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 pd = lazy("pandas")
 
@@ -89,7 +42,7 @@ pd = lazy("pandas")
 class TabularLearner(Learner):
     """A `Learner` whose `predict` takes a row of a table."""
 
-    _encoder: tuple[Any, RowEncoder | None] = (None, None)
+    _encodable: tuple[Tabular | None, bool] = (None, False)  # a table, and whether its procs encode single rows
 
     def predict(self, row: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
         """(row, decision, probabilities) of one row: a Series, a mapping, a frame with one row.
@@ -129,26 +82,49 @@ class TabularLearner(Learner):
         res = (to.with_rows(frame, is_processed=False), decision, probabilities)
         return (inputs, *res) if with_input else res
 
-    def _encoded(self, to: Tabular, row: Any) -> tuple[tuple[torch.Tensor, ...], list[Any]]:
+    def _encoded(self, to: Tabular, row: object) -> tuple[tuple[Tensor, ...], list[Any]]:
         """The tensors of one row, and its inputs for display."""
-        encoder = self._row_encoder(to)
         if isinstance(row, pd.Series):
             row = row.to_dict()
-        if encoder is not None and isinstance(row, Mapping) and not holds_columns(row):
-            codes, numbers, shown = encoder(row)
-            return (codes, numbers)[: to.n_inp], shown
+        if isinstance(row, Mapping) and not holds_columns(row):
+            return self._encoded_row(to, row) or _encoded_table(to, as_frame(row))
         frame = as_frame(row)
         if len(frame) != 1:
             raise BadValue("predict takes one row", got=f"{len(frame)} rows", fix="learn.get_preds(dl=dls.test_dl(df))")
-        if encoder is not None:
-            return self._encoded(to, frame.iloc[0].to_dict())
-        processed = to.test_set(frame)
-        return processed.tensors[: to.n_inp], processed.decode().xs.iloc[0].tolist()
+        return self._encoded_row(to, frame.iloc[0].to_dict()) or _encoded_table(to, frame)
 
-    def _row_encoder(self, to: Tabular) -> RowEncoder | None:
-        if self._encoder[0] is not to:
-            self._encoder = (to, RowEncoder(to) if RowEncoder.fits(to) else None)
-        return self._encoder[1]
+    def _encoded_row(self, to: Tabular, given: Mapping[Any, Any]) -> tuple[tuple[Tensor, ...], list[Any]] | None:
+        """`_encoded` without a table in between, which takes far longer than the model; None where procs need a table."""
+        if self._encodable[0] is not to:
+            self._encodable = (to, encodes_rows(to))
+        if not self._encodable[1]:
+            return None
+        check_row(given, to.x_given, NEEDED)
+        row = Row(to, given)
+        for step in to.procs:
+            step(row)
+        numbers = [row.values[name] for name in to.cont_names]
+        if any(map(math.isnan, numbers)):
+            return None
+        codes = torch.tensor([[row.values[name] for name in to.cat_names]], dtype=torch.int64)
+        inputs = (codes, torch.tensor([numbers], dtype=torch.float32))[: to.n_inp]
+        return inputs, [row.shown[name] for name in to.x_names]
+
+
+def encodes_rows(to: Tabular) -> bool:
+    """Whether all procs of a table can encode single rows, in the order and number that was meant for them."""
+    kinds = [type(step) for step in to.procs]
+    return (
+        all(Row in kind.overloads("encodes") for kind in kinds)
+        and len(set(kinds)) == len(kinds)
+        and [step.order for step in to.procs] == [kind.order for kind in kinds]
+        and (not to.cat_names or Categorify in kinds)
+    )
+
+
+def _encoded_table(to: Tabular, frame: DataFrame) -> tuple[tuple[Tensor, ...], list[Any]]:
+    processed = to.test_set(frame)
+    return processed.tensors[: to.n_inp], processed.decode().xs.iloc[0].tolist()
 
 
 @checked

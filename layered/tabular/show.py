@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from layered.foundation import verb
-from layered.tabular.frames import show_frame
+from layered.tabular.reading import show_frame
 from layered.tabular.table import Tabular
 
 show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_results"), verb("plot_top_losses")

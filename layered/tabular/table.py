@@ -1,9 +1,11 @@
-"""`Tabular`: a table and the procs that prepare it for a model, fitted on its training rows."""
+"""`Tabular`: a table whose columns have roles and whose rows are split, and the procs that prepare it for a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+import copy
+import html
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -11,9 +13,11 @@ from torch import Tensor
 
 from layered.data import as_splits, own_copies
 from layered.foundation import (
+    Array,
     BadArgument,
     BadValue,
     CannotTrain,
+    Device,
     InplaceTransform,
     L,
     Pipeline,
@@ -26,92 +30,108 @@ from layered.foundation import (
 )
 from layered.nn import MultiTaskLoss
 from layered.tabular.columns import (
-    Array,
+    Column,
+    Columns,
+    Names,
     check_columns,
-    compact,
+    check_numeric,
+    check_roles,
     is_plain,
     listed,
     median_of,
     not_encoded,
-    number_column,
-    numbers_of,
     without_doubles,
     without_far,
 )
-from layered.tabular.frames import as_frame, show_frame
-from layered.tabular.roles import Table, check_names, reordered
-from layered.tabular.targets import Target, targets_of
+from layered.tabular.reading import TableLike, as_frame, show_frame
+from layered.tabular.targets import Blocks, Target, make_targets
+from layered.tabular.values import Name, number_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 pd = lazy("pandas")
 
 NEEDED = "which the model was trained on"
-OWN_PROCS: dict[type, str] = {}  # the procs of this library, which take categoricals, and what they do with them
+SHOWN, MAX_SHOWN, SHOWN_NAMES = 5, 20, 10  # rows, columns and names that a repr has
+MANY = 50  # columns, from which on concatenating frames is faster than inserting one column after the other
+
+TabularType = TypeVar("TabularType", bound="Tabular")
+Proc: TypeAlias = Transform | type[Transform] | Callable[..., Any]
+Procs: TypeAlias = Pipeline | Proc | Iterable[Proc] | None
 
 
-class Tabular(Table):
+class NoSuchSplit(BadValue, AttributeError):
+    """A split that a table does not have; an AttributeError, so that `hasattr(to, "valid")` says whether it has one."""
+
+
+class Tabular:
     """A table whose columns are inputs (categorical and continuous) and targets, and the procs that prepare it.
 
     `items` is the table as it is now: after processing, categories are codes (0 is '#na#': missing or unseen), and the
     training rows come first. The frame that was given stays as it was.
 
     Args:
-        df: The table: a frame of pandas, or what `as_frame` makes one of (polars, Arrow, a list of rows, …).
-        procs: What prepares it: `[Categorify, FillMissing, Normalize]`, applied by their `order`, fitted on the
-            training rows alone.
-        cat_names: The categorical and the continuous columns.
-        cont_names: The categorical and the continuous columns.
+        df: The table: a pandas frame, or what `as_frame` turns into one (polars, Arrow, a list of rows, …).
+        procs: What prepares it: `[Categorify, FillMissing, Normalize]`, applied by their `order`, fitted on the training
+            rows alone.
+        cat_names: The categorical columns.
+        cont_names: The continuous columns.
         y_names: The target, or several.
         y_block: What kind of target: a block, or a list with one for each target. By default numbers are predicted as
             numbers, anything else as classes.
         splits: Positions of the training rows and of the validation rows; by default all rows train.
         do_setup: Fit the procs and process the rows; False leaves both as they are.
         device: Where `tensors` and loaders are; by default as `DataLoaders` decides.
-        inplace: Work in the frame that was given, where no rows have to be reordered, in place of a copy.
+        inplace: Work in the frame that was given instead of a copy, unless rows have to be reordered.
         reduce_memory: Keep floats as float32; whole numbers stay what they are.
 
     Raises:
-        BadValue: Naming the columns, for those that are not there, that are no numbers, or have no target.
+        BadValue: For columns that do not exist, are not numeric although continuous, or have no target; they are named.
     """
 
     with_cont: ClassVar[bool] = True
-    rows_are_tensors: ClassVar[bool] = True  # the loader takes batches out of `tensors`
+    rows_are_tensors: ClassVar[bool] = True  # loaders take their batches out of `tensors`
 
     @checked
     def __init__(
         self,
-        df: Any,
-        procs: Any = None,
-        cat_names: Any = None,
-        cont_names: Any = None,
-        y_names: Any = None,
-        y_block: Any = None,
-        splits: Sequence[Any] | None = None,
+        df: TableLike,
+        procs: Procs = None,
+        cat_names: Names = None,
+        cont_names: Names = None,
+        y_names: Names = None,
+        y_block: Blocks = None,
+        splits: Sequence[Sequence[int] | Array] | None = None,
         do_setup: bool = True,
-        device: torch.device | str | None = None,
+        device: Device | None = None,
         inplace: bool = False,
         reduce_memory: bool = True,
     ) -> None:
         frame = as_frame(df)
         self.cat_names, self.cont_names, self.y_names = (L(listed(names)) for names in (cat_names, cont_names, y_names))
-        check_names(frame, self.cat_names, self.cont_names, self.y_names)
-        self.x_given = [*self.cat_names, *self.cont_names]  # what a new table must have
+        check_roles(frame, self.cat_names, self.cont_names, self.y_names)
+        self.x_given: list[Any] = [*self.cat_names, *self.cont_names]  # what a new table must have
         frame = without_doubles(frame, self.x_given)
         self.device, self.reduce_memory, self.inplace = device, reduce_memory, inplace
-        self.procs = Pipeline(own_copies([_proc(p) for p in _several(procs)]))
-        self.target_columns: list[Target] = targets_of(frame, self.y_names, y_block)
-        self.fills: dict[Any, float] = {}  # for numbers that are missing, and that no proc fills
+        self.procs = Pipeline(own_copies([_check_proc(p) for p in _proc_list(procs)]))
+        self.target_columns: list[Target] = make_targets(frame, self.y_names, y_block)
+        self.fills: dict[Any, float] = {}  # for missing numbers of columns that no proc fills
         self.is_processed = False
         self.rows_given = len(frame)
         parts = None if splits is None else as_splits(splits, len(frame))
-        self.order = None if parts is None else np.concatenate(parts)
+        # which rows of the frame that was given these are; None: all, in their order
+        self.order: Array | None = None if parts is None else np.concatenate(parts)
         self._sizes = [len(frame)] if parts is None else [len(part) for part in parts]
-        stays = inplace and parts is None
-        self.compacted = self._compact(frame) if do_setup and not stays else {}
-        self.items = frame if stays else reordered(frame, self.order, self.compacted)
-        self._tensors: tuple[Tensor, ...] | None = None
+        self._columns = Columns(frame, self.order, inplace and parts is None)
+        self._tensors: tuple[Tensor, ...] | None = None  # what loaders take batches from, once it is made
         if do_setup:
             self.setup()
-        self.compacted = {}
+        else:
+            _ = self.items  # a copy from now on, should the frame be changed before `setup`
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
     # -- preparing
 
@@ -121,84 +141,74 @@ class Tabular(Table):
         if self._sizes[0] == 0:
             raise BadValue("there are no rows to train on", got=f"{len(self)} rows in all", fix="check df and splits")
         for target in self.target_columns:
-            train, others = self.items.iloc[: self._sizes[0]], self.items.iloc[self._sizes[0] :]
-            self._keep(target.setup(train, others, target.names[0] not in self.compacted))
-        train = self.items.iloc[: self._sizes[0]]
-        numbers_of(train, [name for name in self.cont_names if not is_plain(train[name].dtype)], strict=True)
-        steps, self.procs = self.procs.fs, Pipeline()
-        self._read_numbers()
-        for step in steps:
-            self.procs.add(step, self, train_setup=True)
-            self._prepare(step)
-        self._finish(is_fitting=True)
-
-    def _prepare(self, step: Any) -> None:
-        step(self)
-        if type(step) not in OWN_PROCS:
-            self._read_numbers()
-
-    def _read_numbers(self) -> None:
-        """Make the continuous columns numbers to compute with: texts are read, and what is too large counts as missing."""
-        read = {}
+            self._keep(target.setup(self._columns, self._sizes[0]))
         for name in self.cont_names:
-            column = number_column(self.items, name)
-            numbers = without_far(column)
-            if numbers is not column or not is_plain(self.items[name].dtype):
-                read[name] = numbers
-        if read:
-            self.assign(list(read), pd.DataFrame(read, index=self.items.index, copy=False))
-
-    def _compact(self, frame: Any) -> dict[Any, Any]:
-        """The values of columns that will be codes, as pandas categoricals: quick to put into order, and to encode.
-
-        Only for procs that are known to take them: others may compute with what the columns hold.
-        """
-        kinds = [OWN_PROCS.get(type(proc)) for proc in self.procs]
-        if None in kinds or "encodes" not in kinds:
-            return {}
-        classes = [t.names[0] for t in self.target_columns if t.categorize is not None]
-        made = {name: compact(frame[name]) for name in [*self.cat_names, *classes]}
-        return {name: values for name, values in made.items() if values is not None}
+            check_numeric(name, self.column(name)[: self._sizes[0]])
+        steps, self.procs = self.procs.fs, Pipeline()
+        for step in steps:
+            self._read_numbers()
+            self.procs.add(step, self, train_setup=True)
+            self._read_numbers()
+            step(self)
+        self._finish(is_fitting=True)
 
     def process(self) -> None:
         """Apply the fitted procs to the rows.
 
-        Columns may come in another order or with other dtypes, and others may be there too. What training never saw is
-        '#na#', a number that is missing is the median of the training rows.
+        Columns may come in another order or with other dtypes, and there may be more of them. What training never saw is
+        '#na#', a missing number is the median of the training rows.
 
         Raises:
-            BadValue: Naming all columns that are missing.
+            BadValue: If columns are missing; all of them are named.
         """
         self._check_raw()
-        check_columns(self.items, self.x_given, NEEDED)
-        self._read_numbers()
+        check_columns(self._columns.base, self.x_given, NEEDED)
         for step in self.procs:
-            self._prepare(step)
+            self._read_numbers()
+            step(self)
         self._finish(is_fitting=False)
+
+    def column(self, name: Name) -> Column:
+        """A column as procs read it: as `numbers` or as codes of distinct values; each is read once."""
+        return self._columns[name]
+
+    def put(self, name: Name, values: Array) -> None:
+        """Replace a column, or add one, by what a proc made: an array [row]. Unlike `to.items[name] = …` it does not make the
+        next proc read the other columns again."""
+        self._columns[name] = values
+        self._tensors = None
 
     def _check_raw(self) -> None:
         if self.is_processed:
             raise BadValue("these rows are processed already", fix="to.new(df), then process()")
 
+    def _read_numbers(self) -> None:
+        """Store the continuous columns as numbers: text is read, and what is too large counts as missing."""
+        for name in self.cont_names:
+            reading = self.column(name).reading
+            if not reading.is_stored:
+                self.put(name, reading.numbers)
+
     def _finish(self, is_fitting: bool) -> None:
-        """The last steps: numbers that are missing still, targets, and the dtypes that are kept."""
+        """The last steps: numbers that are still missing, targets, and the dtypes that are kept."""
+        self._read_numbers()
         if is_fitting:
-            filled = {*getattr(self.procs, "fills", ()), *getattr(self.procs, "na_dict", ())}
+            filled = {name for step in self.procs if isinstance(step, TabularProc) for name in step.filled}
             unfilled = [name for name in self.cont_names if name not in filled]
-            train = self.items.iloc[: self._sizes[0]]
-            self.fills = {name: median_of(number_column(train, name)) for name in unfilled}
+            self.fills = {name: median_of(self.column(name).numbers[: self._sizes[0]]) for name in unfilled}
         else:
-            gaps = [name for name in self.cont_names if self.items[name].isna().any()]
-            if gaps:
-                numbers = numbers_of(self.items, gaps)
-                self.assign(gaps, np.where(np.isnan(numbers), [self.fills.get(n, 0.0) for n in gaps], numbers))
-        kinds = self.items[list(self.cont_names)].dtypes if self.reduce_memory else {}
-        large = [name for name, kind in kinds.items() if kind != np.float32 and not _is_whole(kind)]
-        if large:
-            self.assign(large, numbers_of(self.items, large).astype(np.float32))
+            for name in self.cont_names:
+                if self.column(name).missing.any():
+                    numbers = without_far(self.column(name).numbers)
+                    self.put(name, np.where(np.isnan(numbers), self.fills.get(name, 0.0), numbers))
+        for name in self.cont_names if self.reduce_memory else ():
+            kind = self.column(name).dtype
+            if kind != np.float32 and kind.kind not in "iu":
+                self.put(name, without_far(self.column(name).numbers).astype(np.float32))
         for target in self.target_columns:
-            if all(name in self.items for name in target.names):
-                self.assign(target.names, target.encoded(self.items))
+            if all(name in self._columns for name in target.names):
+                target.encode(self._columns)
+        _ = self.items  # written once, with all columns
         self.is_processed = True
 
     def _keep(self, some: Array | None) -> None:
@@ -207,16 +217,27 @@ class Tabular(Table):
             keep = np.concatenate([np.ones(self._sizes[0], dtype=bool), some])
             ends = np.cumsum(self._sizes)
             self._sizes = [int(keep[end - size : end].sum()) for end, size in zip(ends, self._sizes, strict=True)]
-            self.items = self.items[keep]
+            self._columns = self._columns.keep(keep)
             self.order = None if self.order is None else self.order[keep]
 
-    def new(self, df: Any, inplace: bool = False) -> Self:
-        """Other rows for the same, fitted procs; call `process()` on them."""
+    def new(self, df: TableLike, inplace: bool = False) -> Self:
+        """Other rows for the same, fitted procs; call `process()` on them.
+
+        Args:
+            df: The rows, in any form that `as_frame` takes.
+            inplace: Process the frame that is given instead of a copy.
+        """
+        res = self._unprocessed(df, inplace)
+        _ = res.items  # a copy from now on, should the frame be changed before `process`
+        return res
+
+    def _unprocessed(self, df: TableLike, inplace: bool = False, without: Collection[Name] = ()) -> Self:
         frame = as_frame(df)
         if frame.shape == (0, 0):  # no rows, so nothing that could name columns
             frame = pd.DataFrame(columns=pd.Index(self.x_given, tupleize_cols=False))
         frame = without_doubles(frame, self.x_given)
-        res = self.with_rows(frame if inplace else frame.copy(), is_processed=False)
+        dropped = [name for name in without if name in frame.columns]
+        res = self._with_columns(Columns(frame.drop(columns=dropped) if dropped else frame, inplace=inplace), False)
         res.inplace = inplace
         return res
 
@@ -224,7 +245,7 @@ class Tabular(Table):
 
     @property
     def classes(self) -> dict[Any, Any]:
-        """For each categorical column its vocabulary, '#na#' first."""
+        """The vocabulary of each categorical column, '#na#' first."""
         return self.procs.classes  # type: ignore[no-any-return]
 
     @property
@@ -245,7 +266,7 @@ class Tabular(Table):
     @property
     def vocab(self) -> Any:
         """The classes of the target; an `L` where there are several targets that have classes."""
-        found = [t.steps.vocab for t in self.target_columns if hasattr(t.steps, "vocab")]
+        found = [target.vocab for target in self.target_columns if target.vocab is not None]
         if not found:
             raise AttributeError("no target of this table has a vocabulary")
         return found[0] if len(found) == 1 else L(found, use_list=True)
@@ -262,7 +283,7 @@ class Tabular(Table):
 
     @property
     def loss_func(self) -> Any:
-        """A new default loss for the targets; None where none is known for one of them."""
+        """A new default loss for the targets; None if there is none for one of them."""
         kinds = self.target_kinds
         if not kinds or any(kind not in default_losses for kind in kinds):
             return None
@@ -280,7 +301,7 @@ class Tabular(Table):
 
     @property
     def n_inp(self) -> int:
-        """How many leading tensors are inputs."""
+        """How many of the tensors are inputs; they come first."""
         return 2 if self.with_cont else 1
 
     @property
@@ -288,7 +309,7 @@ class Tabular(Table):
         """Codes int64 [row, category], numbers float32 [row, number], and each target [row, …]; made once.
 
         Raises:
-            BadValue: Where a number is missing, or a categorical column is not encoded.
+            BadValue: If a number is missing, or a categorical column is not encoded.
         """
         if self._tensors is None:
             made = [self._codes(), *([self._numbers()] if self.with_cont else [])]
@@ -299,20 +320,21 @@ class Tabular(Table):
 
     def _codes(self) -> Tensor:
         columns = {name: self.items[name] for name in self.cat_names}
-        raw = [name for name, x in columns.items() if getattr(x.dtype, "kind", "O") not in "iub" or x.hasnans]
+        raw = [name for name, x in columns.items() if x.dtype.kind not in "iub" or x.hasnans]
         if raw:
-            raise not_encoded(raw[0], self.items[raw[0]].dtype)
+            raise not_encoded(raw[0], columns[raw[0]].dtype)
         return torch.from_numpy(np.array(self.items[list(self.cat_names)].to_numpy(np.int64), order="C"))
 
     def _numbers(self) -> Tensor:
         numbers = np.empty((len(self), len(self.cont_names)), np.float32)
         for i, name in enumerate(self.cont_names):
-            numbers[:, i] = number_column(self.items, name)
+            column = self.items[name]
+            numbers[:, i] = column.to_numpy() if is_plain(column.dtype) else Column(column).numbers
         missing = np.isnan(numbers)
         if missing.any():
             names = [name for name, some in zip(self.cont_names, missing.max(0), strict=True) if some]
             raise BadValue(
-                f"{int(missing.any(1).sum())} rows miss a number in {', '.join(map(repr, names[:10]))}",
+                f"numbers are missing in {int(missing.any(1).sum())} rows, in {', '.join(map(repr, names[:10]))}",
                 expected="a number in each row, for a model to compute with",
                 fix="procs=[FillMissing, ...]",
             )
@@ -322,33 +344,209 @@ class Tabular(Table):
         """Rows as tensors, for loaders with stages of their own."""
         return [tuple(t[i] for t in self.tensors) for i in positions]
 
-    def to_device(self, d: torch.device | str | None = None) -> Self:
-        """Keep the tensors on `d`."""
+    def to_device(self, d: Device | None = None) -> Self:
+        """Keep the tensors on device `d`; None: where loaders decide."""
         self.device, self._tensors = d, None
         return self
+
+    # -- rows
+
+    @property
+    def items(self) -> DataFrame:
+        """The frame, the rows of the first split first."""
+        return self._columns.frame
+
+    @items.setter
+    def items(self, frame: DataFrame) -> None:
+        self._columns = Columns(frame, is_own=True)
+
+    def with_rows(self, items: DataFrame, is_processed: bool) -> Self:
+        """The same columns and procs over other rows, which belong to it from then on."""
+        return self._with_columns(Columns(items, is_own=True), is_processed)
+
+    def _with_columns(self, columns: Columns, is_processed: bool) -> Self:
+        res = copy.copy(self)
+        res._columns, res.is_processed, res.order, res._tensors = columns, is_processed, None, None
+        res._sizes = [len(columns)]
+        return res
+
+    @property
+    def splits(self) -> list[Array] | None:
+        """The positions, in `items`, of the training rows, of the validation rows, …"""
+        if self.order is None:
+            return None
+        ends = np.cumsum(self._sizes)
+        return [np.arange(end - size, end) for end, size in zip(ends, self._sizes, strict=True)]
+
+    @property
+    def n_subsets(self) -> int:
+        """How many splits there are."""
+        return len(self._sizes)
+
+    def subset(self, i: int) -> Self:
+        """The rows of split `i`."""
+        if not 0 <= i < self.n_subsets:
+            raise NoSuchSplit(
+                f"there is no split {i}",
+                got=f"{self.n_subsets} splits",
+                fix="TabularPandas(..., splits=RandomSplitter()(df))",
+            )
+        end = sum(self._sizes[: i + 1])
+        rows = slice(end - self._sizes[i], end)
+        if self.is_processed:
+            return self.with_rows(self.items.iloc[rows], True)
+        return self._with_columns(self._columns.part(rows), False)  # procs are fitted to these rows
+
+    @property
+    def train(self) -> Self:
+        """The training rows."""
+        return self.subset(0)
+
+    @property
+    def valid(self) -> Self:
+        """The validation rows."""
+        return self.subset(1)
+
+    def copy(self) -> Self:
+        """A copy with a frame of its own, sharing the procs."""
+        res = copy.copy(self)
+        res._columns = Columns(self.items.copy(), is_own=True)
+        res.cat_names, res.cont_names, res.y_names = self.cat_names.copy(), self.cont_names.copy(), self.y_names.copy()
+        return res
 
     def new_empty(self) -> Self:
         """The same without rows."""
         return self.with_rows(self.items.iloc[:0], is_processed=True)
 
     def test_set(
-        self, items: Any, rm_tfms: int | None = None, with_labels: bool = False, inplace: bool = False
+        self, items: TableLike, rm_tfms: int | None = None, with_labels: bool = False, inplace: bool = False
     ) -> Self:
-        """Other rows, processed; with their targets, `with_labels`.
+        """Other rows, processed.
 
         Args:
-            inplace: Put what was made into the frame that is given, too.
+            items: The rows, in any form that `as_frame` takes.
+            rm_tfms: Ignored; data sets of other kinds have it.
+            with_labels: Encode their targets too, which they must have then.
+            inplace: Write the result into the frame that is given, too.
+
+        Raises:
+            BadValue: If columns are missing; all of them are named.
         """
-        res = self.new(items)
+        res = self._unprocessed(items, without=() if with_labels else self.y_names)
         if with_labels:
-            check_columns(res.items, self.y_names, "which holds the targets")
-        else:
-            res.items = res.items.drop(columns=[name for name in self.y_names if name in res.items.columns])
+            check_columns(res._columns.base, self.y_names, "which holds the targets")
         res.process()
-        if inplace and items is as_frame(items):
+        if inplace and isinstance(items, pd.DataFrame):
             for name in res.all_col_names:
                 items[name] = res.items[name]
         return res
+
+    @property
+    def loc(self) -> Any:
+        """Rows and cells of `items` by label, to read and to set."""
+        return self.items.loc
+
+    @property
+    def iloc(self) -> _Positions[Self]:
+        """Rows by position, as a `Tabular` of them: `to.iloc[:5]`."""
+        return _Positions(self)
+
+    # -- columns
+
+    def __getitem__(self, names: Any) -> Any:
+        """Columns of `items`."""
+        return self.items[list(names) if isinstance(names, (L, tuple)) else names]
+
+    def __setitem__(self, names: Names, values: Any) -> None:
+        if isinstance(names, (L, tuple, list)):
+            self.assign(list(names), values if isinstance(values, pd.DataFrame) else np.asarray(values))
+        else:
+            self.items[names] = values  # type: ignore[index]  # a single name
+            self._tensors = None
+
+    def assign(self, names: Sequence[Name], values: DataFrame | Array) -> None:
+        """Put columns into the table; new ones come last.
+
+        Args:
+            names: Their names.
+            values: A frame with these columns, or an array [row, column].
+        """
+        items = self.items
+        new: DataFrame = (
+            pd.DataFrame(values, columns=pd.Index(names, tupleize_cols=False), index=items.index)
+            if isinstance(values, np.ndarray)
+            else values
+        )
+        self._tensors = None
+        if len(names) > MANY and not self.inplace:
+            added = [name for name in names if name not in items.columns]
+            others = items.drop(columns=[name for name in names if name not in added])
+            self.items = pd.concat([others, new], axis=1)[[*items.columns, *added]]
+            return
+        for name in names:
+            items[name] = new[name]
+
+    @property
+    def x_names(self) -> L:
+        """The inputs: categorical, then continuous columns."""
+        return self.cat_names + self.cont_names
+
+    @property
+    def all_col_names(self) -> L:
+        """The inputs, then the targets that the table has."""
+        return self.x_names + [name for name in self.y_names if name in self._columns]
+
+    @property
+    def cats(self) -> Any:
+        """The categorical columns."""
+        return self[self.cat_names]
+
+    @cats.setter
+    def cats(self, values: object) -> None:
+        self[self.cat_names] = values
+
+    @property
+    def conts(self) -> Any:
+        """The continuous columns."""
+        return self[self.cont_names]
+
+    @conts.setter
+    def conts(self, values: object) -> None:
+        self[self.cont_names] = values
+
+    @property
+    def xs(self) -> Any:
+        """The inputs, as scikit-learn's models take them."""
+        return self[self.x_names]
+
+    @property
+    def ys(self) -> Any:
+        """The targets."""
+        return self[self.y_names]
+
+    targ = ys
+
+    @property
+    def y(self) -> Any:
+        """The first target."""
+        return self.items[self.y_names[0]]
+
+    @property
+    def all_cols(self) -> Any:
+        """The inputs and the targets that the table has."""
+        return self[self.all_col_names]
+
+    def transform(self, cols: Names, f: Callable[[Any], Any], all_col: bool = True) -> None:
+        """Replace columns by `f` of each.
+
+        Args:
+            cols: The columns.
+            f: From a column, a Series, to what replaces it.
+            all_col: All of the columns must exist; False takes those that do.
+        """
+        names = [name for name in listed(cols) if all_col or name in self.items.columns]
+        for name in names:
+            self[name] = f(self.items[name])
 
     # -- looking
 
@@ -356,49 +554,108 @@ class Tabular(Table):
         """The same rows, as they were before they were processed, as far as that can be undone."""
         res = self.with_rows(self.items.copy(), is_processed=False)
         for target in res.target_columns:
-            if target.categorize is not None and target.names[0] in res.items.columns:
-                labels = np.array([*target.categorize.fitted_vocab], dtype=object)
-                res.items[target.names[0]] = labels[res.items[target.names[0]].to_numpy(np.int64)]
+            target.decode_columns(res._columns)
         for step in reversed(list(res.procs)):
             step.decode(res)
         return res
 
-    def decode_row(self, row: Any) -> Any:
-        """One processed row, a Series or a table of one row, as it was before."""
-        frame = row.items if isinstance(row, Table) else as_frame(row)
+    def decode_row(self, row: Tabular | TableLike) -> Any:
+        """One processed row as it was before.
+
+        Args:
+            row: A Series or a table of one row.
+        """
+        frame = row.items if isinstance(row, Tabular) else as_frame(row)
         return self.with_rows(frame, is_processed=True).decode().items.iloc[0]
 
-    def show(self, max_n: int = 10, **kwargs: Any) -> None:
-        """Show the first rows, decoded."""
+    def show(self, max_n: int = 10, **kwargs: object) -> None:
+        """Show the first rows, decoded.
+
+        Args:
+            max_n: How many.
+            **kwargs: Ignored; other data that is shown takes them.
+        """
         show_frame(self.iloc[:max_n].decode().all_cols if self.is_processed else self.all_cols[:max_n])
 
+    def _summary(self) -> str:
+        """Sizes, columns by role and procs, in a few lines."""
+        names = ("training", "validation")
+        sizes = [
+            f"{size} {names[i]}" if i < len(names) else f"{size} of split {i}" for i, size in enumerate(self._sizes)
+        ]
+        rows = f"{len(self)} rows" if len(sizes) == 1 else " and ".join(sizes) + " rows"
+        targets = [f"{_some(target.names)} ({target.kind or 'as it is'})" for target in self.target_columns]
+        lines = [
+            ("categorical", _some(self.cat_names)),
+            ("continuous", _some(self.cont_names)),
+            ("target" if len(targets) == 1 else "targets", ", ".join(targets) or "none"),
+            ("procs", " -> ".join(map(repr, self.procs)) or "none"),
+        ]
+        state = "processed" if self.is_processed else "not processed yet"
+        return "\n".join([f"{type(self).__name__}: {rows}, {state}", *(f"  {what:<12} {text}" for what, text in lines)])
+
     def __repr__(self) -> str:
-        columns = f"{len(self.cat_names)} categorical and {len(self.cont_names)} continuous columns"
-        return f"{type(self).__name__} of {len(self)} rows, {columns}\n{self.procs!r}"
+        return f"{self._summary()}\n{self.all_cols[:SHOWN].to_string(max_cols=MAX_SHOWN)}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self._summary())}</pre>{self.all_cols[:SHOWN].to_html(max_cols=MAX_SHOWN)}"
+
+
+class _Positions(Generic[TabularType]):
+    """Rows of a table by position."""
+
+    def __init__(self, to: TabularType) -> None:
+        self.to = to
+
+    def __getitem__(self, rows: Any) -> TabularType:
+        rows, columns = rows if isinstance(rows, tuple) else (rows, slice(None))
+        chosen: Any = self.to.items.iloc[[rows] if isinstance(rows, (int, np.integer)) else rows]
+        chosen = chosen if isinstance(columns, slice) else chosen[listed(columns)]
+        return self.to.with_rows(chosen, self.to.is_processed)
+
+
+class Row:
+    """One row on its way to a model, as procs see it that can encode single rows: `def encodes(self, row: Row)`.
+
+    Args:
+        to: The table whose procs encode it, for the roles of its columns.
+        given: The row, a value by the name of its column.
+    """
+
+    def __init__(self, to: Tabular, given: Mapping[Any, Any]) -> None:
+        self.cat_names, self.cont_names = to.cat_names, to.cont_names
+        self.values: dict[Any, Any] = dict(given)  # what procs make of it
+        for name in self.cont_names:
+            self.values[name] = number_of(given[name])
+        self.shown: dict[Any, Any] = dict(self.values)  # the values as they were understood
 
 
 class TabularProc(InplaceTransform):
     """Base of what prepares a table: `setups(self, to)` fits to the training rows, `encodes(self, to)` changes the table
     `to` in place, `decodes(self, to)` undoes that as far as it can be.
 
-    Give a proc of your own a name (`@exportable("my.proc")`), and name in `fits` the attributes that it fits, so that it can
+    Give your own proc a name (`@exportable("my.proc")`), and list in `fits` the attributes that it fits, so that it can
     be exported. It must not keep the table itself.
     """
 
     train_setup = True
 
+    @property
+    def filled(self) -> Collection[Name]:
+        """The continuous columns whose missing numbers it fills."""
+        return ()
 
-def table_of(dls: Any) -> Tabular:
+
+def table_of(dls: object) -> Tabular:
     """The training rows of loaders that have a table.
 
     Raises:
-        CannotTrain: A fit that cannot start or go on: no loss, no optimizer, no data, or parts that do not fit
-            together.
+        CannotTrain: If they have none.
     """
     table = getattr(getattr(dls, "train", None), "dataset", None)
     if not isinstance(table, Tabular):
         raise CannotTrain(
-            "these are not loaders of a table",
+            "not loaders of a table",
             got=f"a {type(dls).__name__}",
             expected="TabularDataLoaders",
             fix="TabularPandas(...).dataloaders(), or TabularDataLoaders.from_df(df, ...)",
@@ -406,20 +663,23 @@ def table_of(dls: Any) -> Tabular:
     return table
 
 
-def _is_whole(kind: Any) -> bool:
-    return isinstance(kind, np.dtype) and kind.kind in "iu"
+def _some(names: Sequence[Name]) -> str:
+    """The first names of columns, and how many more there are."""
+    texts = [str(name) for name in names[:SHOWN_NAMES]]
+    more = len(names) - len(texts)
+    return ", ".join(texts) + (f" and {more} more" if more else "") if texts else "none"
 
 
-def _proc(p: Any) -> Any:
+def _check_proc(p: object) -> Proc:
     if isinstance(p, (type, Transform)) or callable(p):
         return p
     raise BadArgument(
-        "procs are what prepares the table",
+        "procs must be transforms that prepare the table",
         got=repr(p),
         expected="classes or instances",
         fix="[Categorify, FillMissing, Normalize]",
     )
 
 
-def _several(procs: Any) -> list[Any]:
+def _proc_list(procs: Procs) -> list[Any]:
     return list(procs) if isinstance(procs, Pipeline) else [procs] if callable(procs) else listify(procs)

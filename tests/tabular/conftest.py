@@ -8,6 +8,14 @@ from layered.tabular.all import RandomSplitter, TabularPandas, accuracy, tabular
 
 
 @pytest.fixture
+def shown(monkeypatch):
+    """The frames that were shown, in order."""
+    frames = []
+    monkeypatch.setattr("layered.tabular.show.show_frame", frames.append)
+    return frames
+
+
+@pytest.fixture
 def df():
     return people()
 

@@ -48,10 +48,10 @@ CALLS = {
     "too many numbers": (lambda dls, df: MODEL(CODES, torch.zeros(3, 5)), r"numbers \[batch, 2\]"),
     "embeddings of no learner": (lambda dls, df: embed_features(None, df), "not loaders of a table"),
     "class weights of a frame": (lambda dls, df: class_weights(df), "not loaders of a table"),
-    "a frame that is a number": (lambda dls, df: df_shrink(5), "this is no table"),
-    "dates of no table": (lambda dls, df: add_datepart("df", "when"), "this is no table"),
-    "a strategy by name": (lambda dls, df: FillMissing(fill_strategy="median"), "fill_strategy is a function"),
-    "fills in a list": (lambda dls, df: FillMissing(fill_vals=[1]), "by column"),
+    "a frame that is a number": (lambda dls, df: df_shrink(5), "not a table"),
+    "dates of no table": (lambda dls, df: add_datepart("df", "when"), "not a table"),
+    "a strategy by name": (lambda dls, df: FillMissing(fill_strategy="median"), "fill_strategy must be a function"),
+    "fills in a list": (lambda dls, df: FillMissing(fill_vals=[1]), "must map columns"),
     "shares above all": (lambda dls, df: tabular_learner(dls, config=tabular_config(ps=2.0)), "ps is a share"),
     "shares of text": (lambda dls, df: tabular_learner(dls, config=tabular_config(ps="half")), "ps is no number"),
     "shares below none": (
@@ -64,7 +64,7 @@ CALLS = {
     "validation batches of text": (lambda dls, df: dls.from_dsets([1], [2], bs=1, val_bs="64"), "bs is the number"),
     "categories that are none": (
         lambda dls, df: tabular_learner(TabularPandas(df.dropna(), Normalize, "city", "age", "buys").dataloaders(8)),
-        "'city' is categorical, and not encoded",
+        "column 'city' is not encoded",
     ),
     "no losses": (lambda dls, df: MultiTaskLoss([], []), "not one loss"),
 }

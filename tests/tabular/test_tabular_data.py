@@ -139,7 +139,7 @@ def test_batches_are_shown_as_the_rows_they_come_from(dls, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == ["city", "rooms", "age_na", "age", "income", "buys"]
     assert len(shown) == 5
-    frame = dls.valid.show_batch(max_n=4)
+    frame = dls.valid.decoded(dls.valid.one_batch(), 4).items
     rows = df.loc[dls.valid_ds.items.index[:4]]
     assert frame.buys.tolist() == rows.buys.tolist()
     assert frame.city.tolist() == rows.city.fillna("#na#").tolist()
@@ -148,10 +148,11 @@ def test_batches_are_shown_as_the_rows_they_come_from(dls, capsys):
     assert samples[1][2] == rows.buys.iloc[1]
 
 
-def test_whole_numbers_as_classes_are_shown_as_themselves():
+def test_whole_numbers_as_classes_are_shown_as_themselves(shown):
     df = pd.DataFrame({"x": np.arange(8.0), "y": [3, 7] * 4})
     dls = TabularPandas(df, None, None, "x", "y", CategoryBlock()).dataloaders(8, shuffle=False, device="cpu")
-    assert dls.show_batch().y.tolist() == ["3", "7"] * 4
+    assert dls.show_batch() is None
+    assert shown[0].y.tolist() == ["3", "7"] * 4
 
 
 def test_processed_rows_make_a_test_loader_as_they_are(to, dls):

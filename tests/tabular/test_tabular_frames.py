@@ -35,7 +35,7 @@ def test_one_row_is_a_frame_of_one_row(row):
 
 @pytest.mark.parametrize("table", [3, "people.csv", [1, 2], None])
 def test_what_is_no_table_is_refused(table):
-    with pytest.raises(BadArgument, match="no table"):
+    with pytest.raises(BadArgument, match="not a table"):
         as_frame(table)
 
 

@@ -155,7 +155,7 @@ def test_an_export_predicts_the_same_in_another_process(learn, tmp_path):
     assert_close(torch.stack(singles), wanted[:3], atol=1e-6, rtol=1e-6)
 
 
-def test_a_loaded_learner_knows_the_table_and_shows_rows(learn):
+def test_a_loaded_learner_knows_the_table_and_shows_rows(learn, shown):
     learn.export("people.layered")
     again = load_learner(learn.path / "people.layered")
     assert (list(again.dls.cat_names), list(again.dls.cont_names), list(again.dls.vocab)) == (
@@ -165,7 +165,8 @@ def test_a_loaded_learner_knows_the_table_and_shows_rows(learn):
     assert again.predict(people().iloc[0])[0].items.equals(learn.predict(people().iloc[0])[0].items)
     again.export("twice.layered")
     dl = load_learner(learn.path / "twice.layered").dls.test_dl(people().iloc[:4])
-    assert dl.show_batch().buys.tolist() == people().buys[:4].tolist()
+    dl.show_batch()
+    assert shown[0].buys.tolist() == people().buys[:4].tolist()
 
 
 def test_a_loaded_learner_has_no_rows_to_train_on(learn):
@@ -212,14 +213,6 @@ def several():
     return people().assign(happy=lambda d: d.income % 2, score=lambda d: d.income / 1e6)
 
 
-@pytest.fixture
-def shown_frames(monkeypatch):
-    """The tables that are shown, in their order."""
-    frames = []
-    monkeypatch.setattr("layered.tabular.show.show_frame", frames.append)
-    return frames
-
-
 TASKS = {
     "numbers": (["score", "happy"], None, MSELossFlat),
     "labels": (["happy", "owns"], MultiCategoryBlock(encoded=True, vocab=["happy", "owns"]), BCEWithLogitsLossFlat),
@@ -229,7 +222,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_path, task, shown_frames):
+def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_path, task, shown):
     y_names, y_block, loss = TASKS[task]
     df = several.assign(owns=lambda d: (d.rooms > 2).astype(int))
     to = TabularPandas(df, PROCS, CATS, CONTS, y_names, y_block, splits=RandomSplitter(seed=0)(df))
@@ -239,8 +232,7 @@ def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_
     preds, _, losses = learn.get_preds(with_loss=True)
     assert losses.mean().item() == pytest.approx(learn.validate()[0], rel=1e-3)
     learn.show_results(max_n=3, shuffle=False)
-    shown = shown_frames[-1]
-    assert {f"{name}_pred" for name in y_names} < set(shown.columns)
+    assert {f"{name}_pred" for name in y_names} < set(shown[0].columns)
     row, _, output = learn.predict(df.iloc[to.valid.items.index[0]])
     again = load_learner(learn.export()).predict(df.iloc[to.valid.items.index[0]])
     assert row.items[y_names].iloc[0].tolist() == again[0].items[y_names].iloc[0].tolist()
@@ -253,16 +245,14 @@ def test_every_kind_of_target_trains_predicts_exports_and_is_shown(several, tmp_
 # -- the rest of the learner
 
 
-def test_results_and_losses_are_shown_with_their_rows(learn, shown_frames):
-    learn.show_results(max_n=5, shuffle=False)
-    shown = shown_frames[-1]
+def test_results_and_losses_are_shown_with_their_rows(learn, shown):
+    assert learn.show_results(max_n=5, shuffle=False) is None
     decisions = learn.get_preds(with_decoded=True)[2][:5]
-    assert shown.buys_pred.tolist() == [["no", "yes"][int(d)] for d in decisions]
+    assert shown[0].buys_pred.tolist() == [["no", "yes"][int(d)] for d in decisions]
     interp = ClassificationInterpretation.from_learner(learn)
     assert interp.confusion_matrix().sum() == 40
     interp.plot_top_losses(3)
-    top = shown_frames[-1]
-    assert_close(torch.tensor(top.loss.tolist()), interp.top_losses(3)[0].float(), check_dtype=False)
+    assert_close(torch.tensor(shown[1].loss.tolist()), interp.top_losses(3)[0].float(), check_dtype=False)
     learn.summary()
 
 

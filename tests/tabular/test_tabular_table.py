@@ -1,6 +1,7 @@
 """`TabularPandas`: what it prepares, on which rows it is fitted, how it is undone, and what it refuses."""
 
 import pickle
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,9 @@ from layered.tabular.all import (
     TabularProc,
     TransformBlock,
     cont_cat_split,
+    tabular_learner,
 )
+from layered.tabular.columns import Column
 
 
 def test_codes_and_scores_are_scikit_learns_fitted_on_the_training_rows(df, splits, to):
@@ -297,7 +300,7 @@ def test_a_proc_of_ones_own_is_fitted_on_training_rows_and_undone(df, splits):
 
 def test_whole_numbers_that_miss_some_are_no_codes():
     df = pd.DataFrame({"n": pd.array([1, None, 2], dtype="Int64"), "x": [1.0, 2.0, 3.0]})
-    with pytest.raises(BadValue, match="'n' is categorical, and not encoded"):
+    with pytest.raises(BadValue, match="'n' is not encoded"):
         TabularPandas(df, None, "n", "x").tensors
     assert TabularPandas(df.dropna(), None, "n", "x").tensors[0].tolist() == [[1], [2]]
 
@@ -362,10 +365,10 @@ def test_tables_survive_pickling(to):
     ("change", "message"),
     [
         ({"cat_names": ["town"]}, "no column 'town'"),
-        ({"cat_names": ["age"]}, "'age' stands twice"),
-        ({"cont_names": ["buys"]}, "'buys' stands twice"),
-        ({"cont_names": ["city"], "cat_names": []}, "'city' is to be continuous, but holds what is no number"),
-        ({"y_block": [CategoryBlock(), CategoryBlock()]}, "not one block for each target"),
+        ({"cat_names": ["age"]}, "'age' occurs more than once"),
+        ({"cont_names": ["buys"]}, "'buys' occurs more than once"),
+        ({"cont_names": ["city"], "cat_names": []}, "'city' contains non-numeric values"),
+        ({"y_block": [CategoryBlock(), CategoryBlock()]}, "each target needs a block"),
         ({"splits": [[0, 1], [999]]}, "names an item that is not there"),
         ({"splits": [[], [0]]}, "no rows to train on"),
         ({"splits": [[0], [1]]}, "only one class"),
@@ -380,15 +383,15 @@ def test_mistakes_are_named(df, change, message):
 def test_more_mistakes_are_named(df, to):
     with pytest.raises(BadArgument, match="did you mean 'cat_names'"):
         TabularPandas(df, PROCS, cat_name=CATS)
-    with pytest.raises(BadArgument, match="no table"):
+    with pytest.raises(BadArgument, match="not a table"):
         TabularPandas("people.csv", PROCS)
-    with pytest.raises(BadArgument, match="procs are what prepares"):
+    with pytest.raises(BadArgument, match="procs must be transforms"):
         TabularPandas(df, ["Categorify"], CATS)
     with pytest.raises(BadValue, match="1 training row has no 'buys'"):
         TabularPandas(df.assign(buys=["no", None, *["yes"] * 198]), PROCS, CATS, CONTS, "buys")
-    with pytest.raises(BadValue, match="rows miss a number in 'age'"):
+    with pytest.raises(BadValue, match="numbers are missing in 10 rows, in 'age'"):
         TabularPandas(df, Categorify, CATS, CONTS, "buys").dataloaders(8).one_batch()
-    with pytest.raises(BadValue, match="'city' is categorical, and not encoded"):
+    with pytest.raises(BadValue, match="'city' is not encoded"):
         TabularPandas(df, FillMissing, CATS, CONTS, "buys").dataloaders(8).one_batch()
     with pytest.raises(BadValue, match="processed already"):
         to.process()
@@ -396,5 +399,86 @@ def test_more_mistakes_are_named(df, to):
         TabularPandas(df.assign(d=pd.Timestamp("2020-01-01")), PROCS, None, ["d"], "buys")
     with pytest.raises(BadValue, match="several columns named 'city'"):
         TabularPandas(pd.concat([df, df[["city"]]], axis=1), PROCS, CATS, CONTS, "buys")
-    with pytest.raises(BadValue, match="write over the column 'age_na'"):
+    with pytest.raises(BadValue, match="overwrite the column 'age_na'"):
         TabularPandas(df.assign(age_na=1), PROCS, [*CATS, "age_na"], CONTS, "buys")
+
+
+# -- looking
+
+
+def test_a_table_says_its_sizes_roles_procs_and_first_rows(to):
+    lines = repr(to).splitlines()
+    assert lines[0] == "TabularPandas: 160 training and 40 validation rows, processed"
+    assert [line.split(maxsplit=1) for line in lines[1:5]] == [
+        ["categorical", "city, rooms, age_na"],
+        ["continuous", "age, income"],
+        ["target", "buys (category)"],
+        ["procs", "FillMissing() -> Categorify() -> Normalize()"],
+    ]
+    assert lines[5].split() == list(to.all_col_names)
+    assert len(lines) == 11
+    page = to._repr_html_()
+    assert page.count("<tr") == 6
+    assert "160 training and 40 validation rows" in page
+
+
+def test_a_table_of_many_columns_is_shown_in_part():
+    df = pd.DataFrame(np.zeros((2, 60)), columns=[f"<x{i}>" for i in range(60)])
+    to = TabularPandas(df, None, None, list(df.columns))
+    assert "continuous   <x0>, <x1>" in repr(to)
+    assert "and 50 more" in repr(to)
+    assert "&lt;x0&gt;" in to._repr_html_()
+    assert max(map(len, repr(to).splitlines())) < 300
+
+
+# -- reading columns once
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_each_column_is_read_once(monkeypatch, inplace):
+    reads = []
+
+    def counted(name):
+        read = getattr(Column, name).func
+        prop = cached_property(lambda self: (reads.append((name, self)), read(self))[1])
+        prop.__set_name__(Column, name)
+        return prop
+
+    df = people().assign(age=lambda d: d.age.astype(object))
+    for name in ("reading", "factorized"):
+        monkeypatch.setattr(Column, name, counted(name))
+    opened = []
+    init = Column.__init__
+    monkeypatch.setattr(
+        Column, "__init__", lambda self, source, rows=None: (opened.append(source), init(self, source, rows))[1]
+    )
+    TabularPandas(df, PROCS, CATS, CONTS, "buys", inplace=inplace)
+    given = [source.name for source in opened if isinstance(source, pd.Series)]
+    assert sorted(given) == sorted([*CATS, *CONTS, "buys"])
+    assert len(reads) == len({(name, id(column)) for name, column in reads})
+
+
+def test_a_proc_that_changes_the_frame_is_followed_by_procs_that_see_the_change(df, splits):
+    class Plus(TabularProc):
+        order = -1
+
+        def encodes(self, to):
+            to.items["age"] = to.items["age"] + 1
+            to.items["city"] = to.items["city"].replace("Rome", "Roma")
+
+    to = TabularPandas(df, [Plus, *PROCS], CATS, CONTS, "buys", splits=splits)
+    plain = TabularPandas(df, PROCS, CATS, CONTS, "buys", splits=splits)
+    assert to.means["age"] == pytest.approx(plain.means["age"] + 1)
+    assert list(to.classes["city"]) == ["#na#", "Bonn", "Oslo", "Roma"]
+    np.testing.assert_allclose(to.conts, plain.conts, atol=1e-6)
+
+
+@pytest.mark.parametrize("procs", [[Categorify, Normalize], [Normalize], [Categorify, Normalize, FillMissing]])
+def test_a_missing_number_of_one_row_is_filled_as_in_a_table(procs):
+    df = people().assign(age=lambda d: d.age.fillna(40.0))
+    to = TabularPandas(df, procs, CATS if Categorify in procs else None, CONTS, "buys")
+    learn = tabular_learner(to.dataloaders(32, device="cpu"), [4])
+    row = {"city": "Rome", "rooms": 1, "age": None, "income": 5}
+    for single, table in zip(learn.predict(row, with_input=True)[0], to.test_set(row).tensors, strict=True):
+        assert torch.equal(single, table)
+    assert learn.predict(row)[0].items["age"][0] == pytest.approx(df.age.median(), abs=1e-4)

@@ -1,0 +1,229 @@
+"""Tables as pandas frames: made of whatever holds rows, read from files, split into kinds of columns, made smaller."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence, Set, Sized
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    EmptySource,
+    L,
+    NotFoundPath,
+    Path,
+    StrPath,
+    in_notebook,
+    is_named_tuple,
+    lazy,
+)
+from layered.tabular.columns import Names, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandas import DataFrame, Series
+else:
+    pd = lazy("pandas")
+
+display = lazy("IPython.display")
+
+
+@runtime_checkable
+class ToPandas(Protocol):
+    """A table of another library, such as polars or Arrow."""
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas frame."""
+
+
+@runtime_checkable
+class NamedRow(Protocol):
+    """A row as a named tuple, such as `frame.itertuples()` gives."""
+
+    def _asdict(self) -> dict[Any, Any]: ...
+
+
+Row: TypeAlias = "Mapping[Any, Any] | Series[Any] | NamedRow"
+TableLike: TypeAlias = "DataFrame | ToPandas | Row | Sequence[Row] | L"
+
+
+def as_frame(table: object) -> DataFrame:
+    """`table` as a pandas frame: a frame itself; polars, Arrow and others by their `to_pandas`; one row as a Series,
+    a mapping or a named tuple; several rows in a list; a mapping of columns.
+
+    Args:
+        table: The table, in one of these forms.
+
+    Raises:
+        BadArgument: For anything else.
+
+    Examples:
+        >>> as_frame({"a": 1, "b": "x"}).shape, as_frame([{"a": 1}, {"a": 2}]).shape, as_frame({"a": [1, 2]}).shape
+        ((1, 2), (2, 1), (2, 1))
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    if isinstance(table, ToPandas):
+        return as_frame(table.to_pandas())
+    if isinstance(table, Mapping) and holds_columns(table):
+        return pd.DataFrame(dict(table))
+    rows = list(table) if isinstance(table, (list, tuple, L)) and not is_named_tuple(table) else [table]
+    made = [_row(row) for row in rows]
+    found = [row for row in made if row is not None]
+    if len(found) == len(rows):
+        return pd.DataFrame(found)
+    raise BadArgument(
+        "not a table",
+        got=f"a {type(table).__module__}.{type(table).__qualname__}",
+        expected="a DataFrame (of pandas, polars, Arrow), one row as a dict or Series, or a list of such rows",
+        fix="read_table(path) reads a file",
+    )
+
+
+def _row(row: object) -> dict[Any, Any] | None:
+    """One row as a mapping from column to value; None if it is something else."""
+    if isinstance(row, pd.Series):
+        return dict(row.to_dict())
+    if isinstance(row, Mapping):
+        return dict(row)
+    return row._asdict() if isinstance(row, NamedRow) else None
+
+
+def holds_columns(table: Mapping[Any, object]) -> bool:
+    """Whether a mapping consists of columns, rather than being one row."""
+    return bool(table) and all(map(_is_column, table.values()))
+
+
+def _is_column(values: object) -> bool:
+    if isinstance(values, (np.ndarray, Tensor)):
+        return values.ndim > 0
+    return isinstance(values, Sized) and not isinstance(values, (str, bytes, Mapping, Set))
+
+
+def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
+    """A table from a file, by its suffix: .csv, .tsv (also compressed), .parquet, .feather.
+
+    Args:
+        path: The file, or a URL that pandas reads.
+        **kwargs: For pandas' reader of that kind of file.
+
+    Raises:
+        NotFoundPath: If there is no such file.
+        EmptySource: For an empty file.
+        BadValue: For another suffix.
+    """
+    if str(path).partition("://")[1] == "" and not os.path.exists(path):
+        raise NotFoundPath(f"there is no table '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
+    suffixes = [s.lower() for s in Path(path).suffixes]
+    kind = next((s for s in reversed(suffixes) if s in (".csv", ".tsv", ".txt", ".parquet", ".feather")), None)
+    try:
+        match kind:
+            case ".csv" | ".txt":
+                return pd.read_csv(path, **kwargs)
+            case ".tsv":
+                return pd.read_csv(path, **{"sep": "\t", **kwargs})
+            case ".parquet":
+                return pd.read_parquet(path, **kwargs)
+            case ".feather":
+                return pd.read_feather(path, **kwargs)
+    except pd.errors.EmptyDataError as error:
+        raise EmptySource(
+            f"the table '{path}' is empty", got=error, expected="a line of names, then the rows", fix="check the file"
+        ) from error
+    raise BadValue(
+        f"unknown kind of table: '{path}'",
+        expected="a name that ends in .csv, .tsv, .parquet or .feather",
+        fix="read it with pandas, and use from_df",
+    )
+
+
+def cont_cat_split(df: TableLike, max_card: int = 20, dep_var: Names = None) -> tuple[L, L]:
+    """The columns of a table by the role that suits them: (continuous, categorical).
+
+    Args:
+        df: The table.
+        max_card: Whole numbers with more distinct values than this are continuous, as all floats are; dates are
+            neither.
+        dep_var: The target, or several, which are left out.
+
+    Examples:
+        >>> cont_cat_split(pd.DataFrame({"price": [1.5, 2.0], "rooms": [3, 4], "city": ["a", "b"]}))
+        ((#1) ['price'], (#2) ['rooms','city'])
+    """
+    frame = as_frame(df)
+    left_out = set(listed(dep_var))
+    cont, cat = L(), L()
+    for name in frame.columns:
+        kind = frame[name].dtype
+        if name in left_out or kind.kind in "Mm":
+            continue
+        is_float = pd.api.types.is_float_dtype(kind)
+        is_many = pd.api.types.is_integer_dtype(kind) and frame[name].nunique() > max_card
+        (cont if is_float or is_many else cat).append(name)
+    return cont, cat
+
+
+def df_shrink_dtypes(
+    df: TableLike, skip: Names = (), obj2cat: bool = True, int2uint: bool = False
+) -> dict[Any, np.dtype[Any] | str]:
+    """The smaller dtypes that the columns of a table fit into.
+
+    Args:
+        df: The table.
+        skip: Columns to leave alone.
+        obj2cat: Text becomes categories, unless a cell holds a list or the like.
+        int2uint: Whole numbers that are never negative become unsigned.
+
+    Returns:
+        name → dtype, for the columns that change.
+
+    Examples:
+        >>> df_shrink_dtypes(pd.DataFrame({"i": [-100, 0, 100], "u": [0, 10, 254]}))
+        {'i': dtype('int8'), 'u': dtype('int16')}
+    """
+    frame = as_frame(df)
+    names = [name for name in frame.columns if name not in set(listed(skip))]
+    smaller = {name: _smaller(frame[name], obj2cat, int2uint) for name in names}
+    return {name: kind for name, kind in smaller.items() if kind is not None and kind != frame[name].dtype}
+
+
+def _smaller(column: Series, obj2cat: bool, int2uint: bool) -> np.dtype[Any] | str | None:
+    kind: Any = column.dtype
+    if kind is np.dtype(object) or pd.api.types.is_string_dtype(kind):
+        return "category" if obj2cat and column.map(_can_be_level).all() else None
+    if not isinstance(kind, np.dtype) or kind.kind not in "iuf" or not len(column):
+        return None
+    low, high = column.min(), column.max()
+    if kind.kind == "f":
+        return np.dtype(np.float32) if np.isnan(low) or max(-low, high) <= np.finfo(np.float32).max else None
+    signs = "u" if kind.kind == "u" or (int2uint and low >= 0) else "i"
+    ladder = [np.dtype(f"{signs}{size}") for size in (1, 2, 4, 8)]
+    return next(o for o in ladder if np.iinfo(o).min <= low and high <= np.iinfo(o).max)
+
+
+def _can_be_level(value: object) -> bool:
+    return isinstance(value, Hashable)
+
+
+def df_shrink(df: TableLike, skip: Names = (), obj2cat: bool = True, int2uint: bool = False) -> DataFrame:
+    """A copy of the table in the smallest dtypes that hold its values; floats become float32.
+
+    Args:
+        df: The table.
+        skip: Columns to leave alone.
+        obj2cat: Text becomes categories, unless a cell holds a list or the like.
+        int2uint: Whole numbers that are never negative become unsigned.
+    """
+    return as_frame(df).astype(df_shrink_dtypes(df, skip, obj2cat, int2uint))
+
+
+def show_frame(frame: DataFrame) -> None:
+    """Show a frame: as a table in a notebook, else as text. Returns nothing, so that a notebook does not show it twice."""
+    if in_notebook():
+        display.display(display.HTML(frame.to_html()))
+    else:
+        print(frame.to_string())

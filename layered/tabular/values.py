@@ -1,0 +1,121 @@
+"""Single values of a table, in whatever form they come: as a level of a category, as a number, as a moment.
+
+A value that comes in another form at prediction (text for numbers, floats for whole numbers) means what it meant in
+training; one that cannot be read counts as missing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Hashable
+from decimal import Decimal
+from typing import TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from layered.foundation import lazy
+
+pd = lazy("pandas")
+
+Level: TypeAlias = str | int | float | bool
+Name: TypeAlias = Hashable  # of a column
+
+LARGEST = 1e30  # larger numbers count as missing, as their standard scores may not fit into float32
+MANY_DIGITS = 1000  # whole numbers with more digits are never matched against text
+TRUTHS = {"true": 1.0, "false": 0.0}
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d|-?\d+ days?)(?:[ T](\S+))?")
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value means "missing": None, NaN, NaT, pandas' NA."""
+    if value is None:
+        return True
+    differs: object = value != value  # True for NaN and NaT; NA for pandas' NA
+    is_truth = isinstance(differs, (bool, np.bool_)) or (isinstance(differs, Tensor) and not differs.ndim)
+    return bool(differs) if is_truth else differs is pd.NA
+
+
+def plain_level(value: object) -> Level:
+    """A value as a level: text, or Python's own number or truth value; anything else, such as a date, as it prints.
+
+    A whole number with too many digits for Python to print becomes the text of its hexadecimal digits.
+
+    Examples:
+        >>> plain_level(np.int8(3)), plain_level(b"x"), plain_level(np.datetime64("2020-01-01"))
+        (3, 'x', '2020-01-01')
+    """
+    if isinstance(value, (str, float, bool)) and type(value) in (str, float, bool):  # the most frequent kinds first
+        return value
+    if isinstance(value, int) and type(value) is int and value.bit_length() < MANY_DIGITS:
+        return value
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    elif isinstance(value, (np.generic, np.ndarray, Tensor)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, datetime.timedelta):
+        value = pd.Timedelta(value)
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < MANY_DIGITS:
+        value = int(value) if value == int(value) else float(value)
+    if isinstance(value, int) and value.bit_length() > 4 * MANY_DIGITS:
+        return hex(value)
+    if isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return str(value).removesuffix(" 00:00:00")  # a date equals the timestamp of its first moment
+
+
+def moment(text: str) -> str | None:
+    """The date or time span that `text` says, written as `plain_level` writes it; None for other text.
+
+    Examples:
+        >>> moment("2020-01-01T00:00:00"), moment("2020-01-01 03:04:05"), moment("x 00:00:00")
+        ('2020-01-01', '2020-01-01 03:04:05', None)
+    """
+    found = _MOMENT.fullmatch(text.strip())
+    if found is None:
+        return None
+    day, time = found.groups()
+    return day if time in (None, "00:00", "00:00:00") else f"{day} {time}"
+
+
+def as_number(value: object) -> int | float | None:
+    """The number that a level is, or that its text says; None if there is none.
+
+    Whole numbers are exact; others are rounded to float32, in which many tables are stored.
+
+    Examples:
+        >>> as_number(3.0), as_number("3.0"), as_number(True), as_number("x"), as_number("9007199254740993")
+        (3, 3, 1, None, 9007199254740993)
+    """
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < MANY_DIGITS:
+            return int(text)
+    number = number_of(value)
+    if math.isnan(number):
+        return None
+    return int(number) if number.is_integer() else float(np.float32(number))
+
+
+def number_of(value: object) -> float:
+    """A value as a number; NaN if it is missing, larger than `LARGEST`, or cannot be read. "True" is 1.
+
+    Examples:
+        >>> number_of("2.5"), number_of("true"), number_of("much"), number_of(None)
+        (2.5, 1.0, nan, nan)
+    """
+    if isinstance(value, str) and value.strip().lower() in TRUTHS:
+        return TRUTHS[value.strip().lower()]
+    if isinstance(value, str) and ("_" in value or not value.isascii()):  # Python would read these, pandas does not
+        return math.nan
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what cannot be converted is caught
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if abs(number) <= LARGEST else math.nan
