@@ -15,7 +15,7 @@ from layered.foundation import BadValue, L, LayeredError, lazy, loader_kinds, na
 from layered.tabular.columns import listed
 from layered.tabular.procs import Categorify, FillMissing
 from layered.tabular.reading import as_frame, cont_cat_split, read_table
-from layered.tabular.table import Tabular, table_of
+from layered.tabular.table import MAX_SHOWN, Tabular, table_of
 from layered.tabular.targets import Target
 
 pd = lazy("pandas")
@@ -208,6 +208,21 @@ class TabularDataLoaders(DataLoaders):
         if weights is not None:
             kwargs["weights"] = weights if isinstance(weights, str) else training_weights(to, weights)
         return cls.from_dsets(*(to.subset(i) for i in range(to.n_subsets)), bs=bs, **kwargs)
+
+    def _facts(self) -> tuple[str, dict[str, object]]:
+        title, facts = super()._facts()
+        table = self.train.dataset
+        return title, {**facts, **table.facts()[1]} if isinstance(table, Tabular) else facts
+
+    def __repr__(self) -> str:
+        table = self.train.dataset
+        rows = f"\n{table.first_rows().to_string(max_cols=MAX_SHOWN)}" if isinstance(table, Tabular) else ""
+        return super().__repr__() + rows
+
+    def _repr_html_(self) -> str:
+        table = self.train.dataset
+        rows = table.first_rows().to_html(max_cols=MAX_SHOWN) if isinstance(table, Tabular) else ""
+        return super()._repr_html_() + rows
 
     def show_batch(self, b: Any = None, max_n: int = 10, **kwargs: Any) -> Any:
         """Show the first rows of a training batch, decoded."""

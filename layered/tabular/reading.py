@@ -120,20 +120,23 @@ def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
         raise NotFoundPath(f"there is no table '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
     suffixes = [s.lower() for s in Path(path).suffixes]
     kind = next((s for s in reversed(suffixes) if s in (".csv", ".tsv", ".txt", ".parquet", ".feather")), None)
+    frame: DataFrame | None = None
     try:
         match kind:
             case ".csv" | ".txt":
-                return pd.read_csv(path, **kwargs)
+                frame = pd.read_csv(path, **kwargs)
             case ".tsv":
-                return pd.read_csv(path, **{"sep": "\t", **kwargs})
+                frame = pd.read_csv(path, **{"sep": "\t", **kwargs})
             case ".parquet":
-                return pd.read_parquet(path, **kwargs)
+                frame = pd.read_parquet(path, **kwargs)
             case ".feather":
-                return pd.read_feather(path, **kwargs)
+                frame = pd.read_feather(path, **kwargs)
     except pd.errors.EmptyDataError as error:
         raise EmptySource(
             f"the table '{path}' is empty", got=error, expected="a line of names, then the rows", fix="check the file"
         ) from error
+    if frame is not None:
+        return frame
     raise BadValue(
         f"unknown kind of table: '{path}'",
         expected="a name that ends in .csv, .tsv, .parquet or .feather",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import html
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
@@ -25,6 +24,8 @@ from layered.foundation import (
     checked,
     default_loss_for,
     default_losses,
+    facts_html,
+    facts_text,
     lazy,
     listify,
 )
@@ -577,28 +578,32 @@ class Tabular:
         """
         show_frame(self.iloc[:max_n].decode().all_cols if self.is_processed else self.all_cols[:max_n])
 
-    def _summary(self) -> str:
-        """Sizes, columns by role and procs, in a few lines."""
+    def facts(self) -> tuple[str, dict[str, object]]:
+        """Sizes, then columns by role and procs."""
         names = ("training", "validation")
         sizes = [
             f"{size} {names[i]}" if i < len(names) else f"{size} of split {i}" for i, size in enumerate(self._sizes)
         ]
         rows = f"{len(self)} rows" if len(sizes) == 1 else " and ".join(sizes) + " rows"
         targets = [f"{_some(target.names)} ({target.kind or 'as it is'})" for target in self.target_columns]
-        lines = [
-            ("categorical", _some(self.cat_names)),
-            ("continuous", _some(self.cont_names)),
-            ("target" if len(targets) == 1 else "targets", ", ".join(targets) or "none"),
-            ("procs", " -> ".join(map(repr, self.procs)) or "none"),
-        ]
         state = "processed" if self.is_processed else "not processed yet"
-        return "\n".join([f"{type(self).__name__}: {rows}, {state}", *(f"  {what:<12} {text}" for what, text in lines)])
+        return f"{type(self).__name__}: {rows}, {state}", {
+            "categorical": _some(self.cat_names),
+            "continuous": _some(self.cont_names),
+            "target" if len(targets) == 1 else "targets": ", ".join(targets) or "none",
+            "procs": " -> ".join(map(repr, self.procs)) or "none",
+        }
+
+    def first_rows(self) -> DataFrame:
+        """The first rows as they are now, for a `repr`."""
+        rows: DataFrame = self.all_cols[:SHOWN]
+        return rows
 
     def __repr__(self) -> str:
-        return f"{self._summary()}\n{self.all_cols[:SHOWN].to_string(max_cols=MAX_SHOWN)}"
+        return f"{facts_text(*self.facts())}\n{self.first_rows().to_string(max_cols=MAX_SHOWN)}"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self._summary())}</pre>{self.all_cols[:SHOWN].to_html(max_cols=MAX_SHOWN)}"
+        return f"{facts_html(*self.facts())}{self.first_rows().to_html(max_cols=MAX_SHOWN)}"
 
 
 class _Positions(Generic[TabularType]):
@@ -609,7 +614,8 @@ class _Positions(Generic[TabularType]):
 
     def __getitem__(self, rows: Any) -> TabularType:
         rows, columns = rows if isinstance(rows, tuple) else (rows, slice(None))
-        chosen: Any = self.to.items.iloc[[rows] if isinstance(rows, (int, np.integer)) else rows]
+        places: Any = [rows] if isinstance(rows, (int, np.integer)) else rows
+        chosen: Any = self.to.items.iloc[places]
         chosen = chosen if isinstance(columns, slice) else chosen[listed(columns)]
         return self.to.with_rows(chosen, self.to.is_processed)
 

@@ -112,7 +112,7 @@ class Target:
         """A mask of the rows without this target."""
         if self.categorize is not None:
             return np.less(columns[self.names[0]][rows].factorized[0], 0)
-        return columns.select(self.names, rows).isna().to_numpy().any(1)
+        return np.asarray(columns.select(self.names, rows).isna().any(axis=1))
 
     def _settle(self, encode: Categorize, others: Column) -> Array | None:
         """What to do about classes that only validation rows have."""

@@ -29,7 +29,7 @@ CALLS = {
     "k in words": (lambda learn, df: hit_rate(learn.recommend(103), df, k="ten"), "k is no whole number"),
     "relevance in words": (
         lambda learn, df: ndcg(learn.recommend(103), df.assign(good="very"), relevance="good"),
-        "'good' is to be continuous",
+        "'good' contains non-numeric",
     ),
 }
 

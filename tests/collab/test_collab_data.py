@@ -70,7 +70,7 @@ def test_what_is_no_table_of_ratings_is_refused(df):
     for wrong, message in (
         (df[["user", "title"]], "at least three columns"),
         (pd.DataFrame(), "at least three columns"),
-        (df.assign(rating="good"), "no number"),
+        (df.assign(rating="good"), "non-numeric"),
         (df.assign(rating=df.rating.where(df.index > 3)), "rating"),
         (df.assign(user=df.user.where(df.index > 3)), "4 of the rows have no 'user'"),
     ):

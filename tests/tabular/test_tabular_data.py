@@ -160,3 +160,18 @@ def test_processed_rows_make_a_test_loader_as_they_are(to, dls):
     assert torch.equal(first(again)[0], to.valid.tensors[0][:32])
     plain = dls.test_dl(to.valid.items, process=False)
     assert torch.equal(first(plain)[1], to.valid.tensors[1][:32])
+
+
+def test_loaders_say_what_table_they_load(dls):
+    text = repr(dls)
+    assert text.startswith("TabularDataLoaders")
+    for fact in (
+        "city, rooms, age_na",
+        "age, income",
+        "buys (category)",
+        "FillMissing() -> Categorify() -> Normalize()",
+    ):
+        assert fact in text
+        assert fact.replace(">", "&gt;") in dls._repr_html_()
+    assert len(text.splitlines()[-6:]) == 6
+    assert text.splitlines()[-6].split() == list(dls.all_col_names)
