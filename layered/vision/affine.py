@@ -1,7 +1,8 @@
-"""Moving the pixels of a batch: flips, rotations, zooms, warps and crops, composed into one map and one interpolation.
+"""Geometric augmentation of batches: flip, rotate, zoom, warp and crop, composed into one map and one interpolation.
 
-A motion is a 3x3 matrix for each image, from places in the result to places in the source, in homogeneous coordinates
-(x, y, 1): x to the right and y down, each from -1 to 1. Motions that follow each other multiply: first @ second @ ...
+A motion is a 3x3 matrix per image. It maps positions in the result to positions in the source, since each pixel of the result
+has to know where it comes from. Coordinates are homogeneous, (x, y, 1), with x to the right and y down, each from -1 to 1.
+Because the maps go backwards, motions in sequence multiply in their own order: first @ second @ ...
 """
 
 from __future__ import annotations
@@ -9,13 +10,22 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.foundation import BadValue, RandTransform, TensorImageBase, TensorMask, draw_batch, tensors_of, transforms
+from layered.foundation import (
+    BadValue,
+    RandTransform,
+    TensorImageBase,
+    TensorMask,
+    delegates,
+    draw_batch,
+    tensors_of,
+    transforms,
+)
 from layered.vision.draws import Draw, given_or_drawn, mask_tensor, num_images
 from layered.vision.transforms import PadMode, check_choice, check_size
 
@@ -23,14 +33,25 @@ Size = int | tuple[int, int] | None
 
 
 def affine_mat(*ms: Tensor | float) -> Tensor:
-    """[batch, 3, 3] of the six numbers of an affine map, row by row, each a number or [batch]; last row (0, 0, 1)."""
+    """The matrices of an affine map: [batch, 3, 3], with (0, 0, 1) as the last row.
+
+    Args:
+        ms: The six other entries, row by row, each a number or [batch].
+    """
     count = max((len(m) for m in ms if isinstance(m, Tensor) and m.ndim), default=1)
     numbers = [torch.as_tensor(m, dtype=torch.float32).expand(count) for m in (*ms, 0.0, 0.0, 1.0)]
     return torch.stack(numbers, dim=-1).reshape(-1, 3, 3)
 
 
 def flip_mat(x: Tensor, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
-    """Mirror left and right: [batch, 3, 3]. `draw` is -1 for a mirrored image, 1 for one left as it is."""
+    """The maps that mirror left and right: [batch, 3, 3].
+
+    Args:
+        x: The batch, [batch, channel, height, width].
+        p: Share of the images that are mirrored.
+        draw: -1 for a mirrored image, 1 for one left as it is.
+        batch: Draw once for the whole batch.
+    """
     side = mask_tensor(given_or_drawn(x, -1.0 if draw is None else draw, -1, 1), p, 1.0, batch)
     return affine_mat(side, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -42,15 +63,31 @@ _TURNS = torch.tensor([
 
 
 def dihedral_mat(x: Tensor, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
-    """One of the eight ways to turn and mirror a square: [batch, 3, 3]. `draw` is its number, 0 for none, 1 for a mirror."""
+    """The maps of the eight symmetries of a square: [batch, 3, 3].
+
+    Args:
+        x: The batch, [batch, channel, height, width].
+        p: Share of the images that are changed.
+        draw: The number of the symmetry, 0 to 7: 0 changes nothing, 1 mirrors left and right.
+        batch: Draw once for the whole batch.
+    """
     number = mask_tensor(given_or_drawn(x, draw, 0, 8, batch), p, 0.0, batch)
     height, width = x.shape[-2:]
+    # turning exchanges the axes, whose units differ unless the image is square
     square = torch.tensor([[1.0, height / width, 1.0], [width / height, 1.0, 1.0], [1.0, 1.0, 1.0]])
     return _TURNS[number.long().clamp(0, 7)] * square
 
 
 def rotate_mat(x: Tensor, max_deg: float = 10.0, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
-    """Rotate by up to `max_deg` degrees either way: [batch, 3, 3]. `draw` is degrees, clockwise."""
+    """The maps that rotate: [batch, 3, 3].
+
+    Args:
+        x: The batch, [batch, channel, height, width].
+        max_deg: Largest angle in degrees, either way.
+        p: Share of the images that are rotated.
+        draw: Degrees, clockwise.
+        batch: Draw once for the whole batch.
+    """
     angle = mask_tensor(given_or_drawn(x, draw, -max_deg, max_deg, batch), p, 0.0, batch).deg2rad()
     height, width = x.shape[-2:]
     return affine_mat(
@@ -68,7 +105,18 @@ def zoom_mat(
     draw_y: Draw = None,
     batch: bool = False,
 ) -> Tensor:
-    """Enlarge: [batch, 3, 3]. `draw` is by how much, `draw_x` and `draw_y` in [0, 1] where: 0.5 keeps the middle."""
+    """The maps that enlarge: [batch, 3, 3].
+
+    Args:
+        x: The batch, [batch, channel, height, width].
+        min_zoom: Smallest factor.
+        max_zoom: Largest factor.
+        p: Share of the images that are enlarged.
+        draw: The factor.
+        draw_x: Which part stays in view, from 0 (left) to 1 (right); 0.5 keeps the middle.
+        draw_y: The same from 0 (top) to 1 (bottom).
+        batch: Draw once for the whole batch.
+    """
     scale = 1.0 / mask_tensor(given_or_drawn(x, draw, min_zoom, max_zoom, batch), p, 1.0, batch)
     col, row = (given_or_drawn(x, where, 0.0, 1.0, batch) for where in (draw_x, draw_y))
     return affine_mat(scale, 0.0, (1 - scale) * (2 * col - 1), 0.0, scale, (1 - scale) * (2 * row - 1))
@@ -82,10 +130,19 @@ def warp_mat(
     draw_y: Draw = None,
     batch: bool = False,
 ) -> Tensor:
-    """Tilt, as if seen from the side (`draw_x`) or from above (`draw_y`): [batch, 3, 3], a projective map.
+    """The projective maps that tilt, as if the image were seen from the side or from above: [batch, 3, 3].
 
-    The corners of the result show the places (±(1 ± b), ±(1 ± a)) of the source, where a and b are the two draws: the left
-    side then grows as the right shrinks, by a, and the upper as the lower, by b. This fixes the map; solved, it reads as below.
+    With tilts a and b, the corners of the result show the positions (±(1 ± b), ±(1 ± a)) of the source: by a the left side
+    grows as the right shrinks, by b the top grows as the bottom shrinks. Four corners determine a projective map; the rows
+    below are its solution.
+
+    Args:
+        x: The batch, [batch, channel, height, width].
+        magnitude: Largest tilt, either way.
+        p: Share of the images that are tilted.
+        draw_x: The tilt a, to the side.
+        draw_y: The tilt b, up or down.
+        batch: Draw once for the whole batch.
     """
     a, b = (given_or_drawn(x, tilt, -magnitude, magnitude, batch) for tilt in (draw_x, draw_y))
     chosen = mask_tensor(torch.ones_like(a), p, 0.0, batch)
@@ -97,7 +154,16 @@ def warp_mat(
 def crop_mat(
     x: Tensor, min_scale: float, max_scale: float, ratio: tuple[float, float], batch: bool = False, tries: int = 10
 ) -> Tensor:
-    """A window of random area, shape and place: [batch, 3, 3]; the largest in the middle, where no try fits the image."""
+    """The maps to a window of random area, shape and position: [batch, 3, 3].
+
+    Args:
+        x: The batch, [batch, channel, height, width].
+        min_scale: Smallest area of the window, as a share of the image's.
+        max_scale: Largest area of the window, as a share of the image's.
+        ratio: Smallest and largest width over height of the window, in pixels.
+        batch: Draw once for the whole batch.
+        tries: Windows drawn for each image, of which the first that fits is taken; if none does, the largest centred one.
+    """
     count, (height, width) = num_images(x), x.shape[-2:]
     area = draw_batch(count, min_scale, max_scale, size=(tries,), same=batch)
     shape = draw_batch(count, *map(math.log, ratio), size=(tries,), same=batch).exp()
@@ -130,6 +196,8 @@ def affine_grid(
     Args:
         mat: [batch, 3, 3], or [batch, 2, 3] for an affine map.
         size: (height, width) of the result.
+        align_corners: Whether -1 and 1 are the centres of the outermost pixels, not their outer edges.
+        is_projective: Whether to divide by the third coordinate; by default if `mat` has a third row.
 
     Examples:
         >>> affine_grid(torch.eye(3)[None], (2, 2))[0, :, :, 0]
@@ -157,19 +225,23 @@ def affine_coord(
     align_corners: bool = True,
     is_projective: bool | None = None,
 ) -> Tensor:
-    """The pixels of `x` after a motion, in its own number type: [..., channel, height, width].
-
-    Where the result has less than half the pixels of the source in a row, these are averaged first, or thin lines would vanish.
+    """Move the pixels of `x`; the result keeps its dtype: [..., channel, height, width].
 
     Args:
+        x: Images, [..., channel, height, width].
         mat: Where the result's pixels lie in the source, [batch, 3, 3]; None only resizes.
-        sz: What the result measures; by default what `x` does.
+        sz: Size of the result, a number or (height, width); by default that of `x`.
+        mode: Interpolation: "bilinear", "nearest" or "bicubic".
+        pad_mode: What lies outside the image: "reflection", "border" or "zeros".
+        align_corners: Whether -1 and 1 are the centres of the outermost pixels, not their outer edges.
+        is_projective: Whether `mat` is more than an affine map; by default if it has a third row.
     """
     height, width = x.shape[-2:]
     size = (height, width) if sz is None else check_size(sz)
     pixels = x.to(torch.float32).reshape(-1, *x.shape[-3:])
     mat = torch.eye(3).expand(len(pixels), 3, 3) if mat is None else mat
     grid = affine_grid(mat.to(x.device, non_blocking=True), size, align_corners, is_projective)
+    # interpolation reads 2x2 pixels only: below half the size it would skip some, and thin lines would vanish
     reduction = min(height / size[0], width / size[1]) / 2
     if mode == "bilinear" and reduction > 1:
         pixels = F.adaptive_avg_pool2d(pixels, (round(height / reduction), round(width / reduction)))
@@ -185,12 +257,11 @@ class AffineCoordTfm(RandTransform):
 
     Args:
         tfms: The motions, in order; none only resizes.
-        size: What the result measures: a number or (height, width); validation batches are resized too, and not
-            moved.
-        mode: How pixels between pixels are found: "bilinear", "nearest" or "bicubic".
-        pad_mode: What stands outside: "reflection", "border" or "zeros".
-        mode_mask: As `mode`, for masks.
-        align_corners: Whether -1 and 1 are the middles of the outermost pixels, not their edges.
+        size: Size of the result: a number or (height, width). Validation batches are only resized.
+        mode: Interpolation of images: "bilinear", "nearest" or "bicubic".
+        pad_mode: What lies outside the image: "reflection", "border" or "zeros".
+        mode_mask: Interpolation of masks.
+        align_corners: Whether -1 and 1 are the centres of the outermost pixels, not their outer edges.
     """
 
     order = 30
@@ -215,14 +286,14 @@ class AffineCoordTfm(RandTransform):
         self.mat: Tensor | None = None
 
     def train_mat(self, x: Tensor) -> Tensor | None:
-        """The map of each training image: [batch, 3, 3] in main memory; None where nothing moves."""
+        """The maps of training images: [batch, 3, 3] on the CPU; None if nothing moves."""
         return _product(t.train_mat(x) for t in self.tfms)
 
     def valid_mat(self, x: Tensor) -> Tensor | None:
-        """The same for validation images."""
+        """The maps of validation images: [batch, 3, 3] on the CPU; None if nothing moves."""
         return _product(t.valid_mat(x) for t in self.tfms)
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         image = next((o for o in tensors_of(x) if isinstance(o, TensorImageBase)), None)
         if image is not None:
             self.mat = self.valid_mat(image) if split_idx == 1 else self.train_mat(image)
@@ -239,15 +310,20 @@ class AffineCoordTfm(RandTransform):
 
     @classmethod
     def compose(cls, tfms: Sequence[AffineCoordTfm]) -> AffineCoordTfm:
-        """One transform of several: their motions in order, their size and their way of interpolating.
+        """One transform that does what `tfms` do in sequence; interpolation is that of the first with a size.
+
+        Args:
+            tfms: At least one motion.
 
         Raises:
-            BadValue: If two of them name different sizes.
+            BadValue: If two of them have different sizes.
         """
         sizes = {t.size for t in tfms if t.size is not None}
         if len(sizes) > 1:
             raise BadValue(
-                "motions that become one cannot have different sizes", got=sorted(sizes), fix="name one size"
+                "motions with different sizes cannot be composed",
+                got=sorted(sizes),
+                fix="give all of them the same size",
             )
         first = next((t for t in tfms if t.size is not None), tfms[0])
         parts = [part for t in tfms for part in (t.tfms if type(t) is AffineCoordTfm else [t])]
@@ -259,14 +335,29 @@ def _product(mats: Iterable[Tensor | None]) -> Tensor | None:
     return functools.reduce(torch.matmul, found) if found else None
 
 
-@transforms.register()
-class Flip(AffineCoordTfm):
-    """Mirror a share `p` of the images left and right. `draw` is -1 for a mirrored image, 1 for one left as it is."""
+class MotionArgs(TypedDict, total=False):
+    """The keywords that all single motions share: see `Motion`."""
+
+    size: Size
+    mode: str
+    pad_mode: PadMode | str
+    align_corners: bool
+    batch: bool
+
+
+class Motion(AffineCoordTfm):
+    """Base of random motions. A constructor takes its own arguments and `**how: Unpack[MotionArgs]` for this one.
+
+    Args:
+        size: Size of the result: a number or (height, width).
+        mode: Interpolation of images: "bilinear", "nearest" or "bicubic".
+        pad_mode: What lies outside the image: "reflection", "border" or "zeros".
+        align_corners: Whether -1 and 1 are the centres of the outermost pixels, not their outer edges.
+        batch: Draw one motion for the whole batch, not one for each image.
+    """
 
     def __init__(
         self,
-        p: float = 0.5,
-        draw: Draw = None,
         size: Size = None,
         mode: str = "bilinear",
         pad_mode: PadMode | str = PadMode.Reflection,
@@ -274,7 +365,23 @@ class Flip(AffineCoordTfm):
         batch: bool = False,
     ) -> None:
         super().__init__((), size, mode, pad_mode, align_corners=align_corners)
-        self.p, self.given, self.batch = p, draw, batch
+        self.batch = batch
+
+
+@transforms.register()
+class Flip(Motion):
+    """Mirror images left and right.
+
+    Args:
+        p: Share of the images that are mirrored.
+        draw: -1 for a mirrored image, 1 for one left as it is; drawn if not given.
+        how: See `Motion`.
+    """
+
+    @delegates(Motion.__init__)
+    def __init__(self, p: float = 0.5, draw: Draw = None, **how: Unpack[MotionArgs]) -> None:
+        super().__init__(**how)
+        self.p, self.given = p, draw
 
     def train_mat(self, x: Tensor) -> Tensor:
         return flip_mat(x, self.p, self.given, self.batch)
@@ -282,38 +389,53 @@ class Flip(AffineCoordTfm):
 
 @transforms.register()
 class Dihedral(Flip):
-    """One of the eight ways to turn and mirror a square, for a share `p` of the images. `draw` is its number, 0 to 7."""
+    """Rotate by a multiple of 90 degrees and maybe mirror: one of the eight symmetries of a square.
+
+    Args:
+        p: Share of the images that are changed.
+        draw: The number of the symmetry, 0 to 7: 0 changes nothing, 1 mirrors left and right; drawn if not given.
+        how: See `Motion`.
+    """
 
     def train_mat(self, x: Tensor) -> Tensor:
         return dihedral_mat(x, self.p, self.given, self.batch)
 
 
 @transforms.register()
-class Rotate(AffineCoordTfm):
-    """Rotate a share `p` of the images by up to `max_deg` degrees either way. `draw` is degrees, clockwise."""
+class Rotate(Motion):
+    """Rotate images.
 
-    def __init__(
-        self,
-        max_deg: float = 10.0,
-        p: float = 0.5,
-        draw: Draw = None,
-        size: Size = None,
-        mode: str = "bilinear",
-        pad_mode: PadMode | str = PadMode.Reflection,
-        align_corners: bool = True,
-        batch: bool = False,
-    ) -> None:
-        super().__init__((), size, mode, pad_mode, align_corners=align_corners)
-        self.max_deg, self.p, self.given, self.batch = max_deg, p, draw, batch
+    Args:
+        max_deg: Largest angle in degrees, either way.
+        p: Share of the images that are rotated.
+        draw: Degrees, clockwise; drawn if not given.
+        how: See `Motion`.
+    """
+
+    @delegates(Motion.__init__)
+    def __init__(self, max_deg: float = 10.0, p: float = 0.5, draw: Draw = None, **how: Unpack[MotionArgs]) -> None:
+        super().__init__(**how)
+        self.max_deg, self.p, self.given = max_deg, p, draw
 
     def train_mat(self, x: Tensor) -> Tensor:
         return rotate_mat(x, self.max_deg, self.p, self.given, self.batch)
 
 
 @transforms.register()
-class Zoom(AffineCoordTfm):
-    """Enlarge a share `p` of the images about a random place. `draw`, `draw_x`, `draw_y`: see `zoom_mat`."""
+class Zoom(Motion):
+    """Enlarge images about a random point.
 
+    Args:
+        min_zoom: Smallest factor.
+        max_zoom: Largest factor.
+        p: Share of the images that are enlarged.
+        draw: The factor; drawn if not given.
+        draw_x: Which part stays in view, from 0 (left) to 1 (right); drawn if not given.
+        draw_y: The same from 0 (top) to 1 (bottom).
+        how: See `Motion`.
+    """
+
+    @delegates(Motion.__init__)
     def __init__(
         self,
         min_zoom: float = 1.0,
@@ -322,14 +444,10 @@ class Zoom(AffineCoordTfm):
         draw: Draw = None,
         draw_x: Draw = None,
         draw_y: Draw = None,
-        size: Size = None,
-        mode: str = "bilinear",
-        pad_mode: PadMode | str = PadMode.Reflection,
-        batch: bool = False,
-        align_corners: bool = True,
+        **how: Unpack[MotionArgs],
     ) -> None:
-        super().__init__((), size, mode, pad_mode, align_corners=align_corners)
-        self.min_zoom, self.max_zoom, self.p, self.batch = min_zoom, max_zoom, p, batch
+        super().__init__(**how)
+        self.min_zoom, self.max_zoom, self.p = min_zoom, max_zoom, p
         self.given = draw, draw_x, draw_y
 
     def train_mat(self, x: Tensor) -> Tensor:
@@ -337,25 +455,30 @@ class Zoom(AffineCoordTfm):
 
 
 @transforms.register()
-class Warp(AffineCoordTfm):
-    """Tilt a share `p` of the images in perspective, by up to `magnitude`. `draw_x`, `draw_y`: see `warp_mat`."""
+class Warp(Motion):
+    """Tilt images in perspective.
+
+    Args:
+        magnitude: Largest tilt, either way: see `warp_mat`.
+        p: Share of the images that are tilted.
+        draw_x: The tilt to the side; drawn if not given.
+        draw_y: The tilt up or down; drawn if not given.
+        how: See `Motion`.
+    """
 
     is_projective = True
 
+    @delegates(Motion.__init__)
     def __init__(
         self,
         magnitude: float = 0.2,
         p: float = 0.5,
         draw_x: Draw = None,
         draw_y: Draw = None,
-        size: Size = None,
-        mode: str = "bilinear",
-        pad_mode: PadMode | str = PadMode.Reflection,
-        batch: bool = False,
-        align_corners: bool = True,
+        **how: Unpack[MotionArgs],
     ) -> None:
-        super().__init__((), size, mode, pad_mode, align_corners=align_corners)
-        self.magnitude, self.p, self.batch = magnitude, p, batch
+        super().__init__(**how)
+        self.magnitude, self.p = magnitude, p
         self.given = draw_x, draw_y
 
     def train_mat(self, x: Tensor) -> Tensor:
@@ -364,14 +487,17 @@ class Warp(AffineCoordTfm):
 
 @transforms.register()
 class RandomResizedCropGPU(AffineCoordTfm):
-    """A window of random area and shape, resized; for validation the middle `valid_scale` of the image, in each direction.
+    """Crop a window of random area and shape, and resize it; a centred window for validation.
 
     Args:
-        size: A number or (height, width).
-        min_scale: The area of the window, as a share of the image's.
-        max_scale: The area of the window, as a share of the image's.
-        ratio: Width over height of the window.
-        batch: One window for the whole batch.
+        size: Size of the result: a number or (height, width); None keeps the image's.
+        min_scale: Smallest area of the window, as a share of the image's.
+        ratio: Smallest and largest width over height of the window.
+        mode: Interpolation of images: "bilinear", "nearest" or "bicubic".
+        valid_scale: For validation: the window's share of the image's height and width.
+        max_scale: Largest area of the window, as a share of the image's.
+        mode_mask: Interpolation of masks.
+        batch: Draw one window for the whole batch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Augmentation of batches on their device: `aug_transforms` and what it is made of."""
+"""Augmentation of batches on their device: `aug_transforms`, the transforms it builds, and methods of image tensors."""
 
 from __future__ import annotations
 
@@ -59,23 +59,29 @@ def aug_transforms(
     batch: bool = False,
     min_scale: float = 1.0,
 ) -> list[Transform]:
-    """Flip, rotate, zoom, warp and light changes: two batch transforms, each of one pass over the pixels.
-
-    max_rotate degrees, either way
+    """Flip, rotate, zoom, warp and change the light: two batch transforms, each with one pass over the pixels.
 
     Args:
         mult: Multiplies `max_rotate`, `max_lighting` and `max_warp`.
-        do_flip: Mirror half of the images; with `flip_vert` turn them too, by quarters.
-        min_zoom: How much images are enlarged.
-        max_zoom: How much images are enlarged.
-        max_lighting: In [0, 1): strength of the changes of brightness and contrast.
-        max_warp: In [0, 1): strength of the perspective.
-        p_affine: The share of images that each of these changes meets.
-        p_lighting: The share of images that each of these changes meets.
-        xtra_tfms: More batch transforms.
-        size: What batches measure: a number or (height, width); validation batches are resized too.
-        min_scale: Below 1: a random window of at least that share of the image's area.
-        batch: Draw once for a whole batch, not for each image.
+        do_flip: Mirror half of the images left and right.
+        flip_vert: With `do_flip`: use all eight symmetries of a square instead.
+        max_rotate: Largest angle in degrees, either way.
+        min_zoom: Smallest factor by which images are enlarged.
+        max_zoom: Largest factor by which images are enlarged.
+        max_lighting: Strength of the changes of brightness and contrast, in [0, 1).
+        max_warp: Strength of the perspective, in [0, 1).
+        p_affine: Share of the images that each geometric change applies to.
+        p_lighting: Share of the images that each change of light applies to.
+        xtra_tfms: Further batch transforms.
+        size: Size of the result: a number or (height, width). Validation batches are only resized.
+        mode: Interpolation: "bilinear", "nearest" or "bicubic".
+        pad_mode: What lies outside the image: "reflection", "border" or "zeros".
+        align_corners: Whether -1 and 1 are the centres of the outermost pixels, not their outer edges.
+        batch: Draw once for the whole batch, not for each image.
+        min_scale: Below 1: crop a random window of at least this share of the image's area.
+
+    Raises:
+        BadValue: If `mult * max_lighting` is not in [0, 1), or `min_scale` is below 1 without a `size`.
     """
     how: dict[str, Any] = {"mode": mode, "pad_mode": pad_mode, "align_corners": align_corners, "batch": batch}
     how["size"] = size if min_scale >= 1 else None
@@ -103,7 +109,10 @@ def aug_transforms(
 
 
 def setup_aug_tfms(tfms: Iterable[Transform]) -> list[Transform]:
-    """All motions as one transform, then all changes of light as one, then the others.
+    """Compose all motions into one transform and all changes of light into another; the rest follows.
+
+    Args:
+        tfms: Batch transforms.
 
     Examples:
         >>> setup_aug_tfms([Brightness(), Flip(), Contrast(), Zoom()])
@@ -119,14 +128,14 @@ def setup_aug_tfms(tfms: Iterable[Transform]) -> list[Transform]:
 
 @transforms.register()
 class RandomErasing(RandTransform):
-    """Put noise (normal, mean 0, deviation 1) into rectangles of a share `p` of the images; after `Normalize`.
-
-    min_aspect the height over the width of a rectangle is between this and its inverse
+    """Fill rectangles with noise (normal, mean 0, standard deviation 1); use it after `Normalize`.
 
     Args:
-        sl: The area of all rectangles together, as a share of the image's.
-        sh: The area of all rectangles together, as a share of the image's.
-        max_count: Up to so many rectangles an image.
+        p: Share of the images that are changed.
+        sl: Smallest area of all rectangles together, as a share of the image's.
+        sh: Largest area of all rectangles together, as a share of the image's.
+        min_aspect: Height over width of a rectangle lies between this and its inverse.
+        max_count: Largest number of rectangles in an image.
 
     Source: Zhong et al. 2017, arXiv:1708.04896
     """
@@ -174,7 +183,7 @@ def _method(tfm: type[Transform]) -> Any:
 
 
 def _affine_coord(image: TensorImageBase, *args: Any, **kwargs: Any) -> Any:
-    """The image after `affine_coord`, whose arguments it takes; masks by nearest pixels."""
+    """The image after `affine_coord`, whose arguments it takes; masks are interpolated by nearest pixels."""
     if isinstance(image, TensorMask):
         moved = affine_coord(image.as_plain().unsqueeze(-3), *args, **{"mode": "nearest", **kwargs}).squeeze(-3)
     else:

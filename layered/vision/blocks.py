@@ -11,26 +11,30 @@ from layered.vision.types import PILBase, PILImage, PILMask
 
 
 def ImageBlock(cls: type[PILBase] = PILImage) -> TransformBlock:
-    """An image an item: whatever `cls.create` reads; a float batch [batch, channel, height, width] in [0, 1].
+    """An image for each item: anything `cls.create` reads. Batches are floats in [0, 1], [batch, channel, height, width].
 
     Args:
-        cls: `PILImage` (colour), `PILImageBW` (grey), or a class of your own.
+        cls: `PILImage` (colour), `PILImageBW` (grey), or your own subclass.
     """
     return TransformBlock(type_tfms=cls.create, batch_tfms=IntToFloatTensor)
 
 
 def MaskBlock(codes: Sequence[str] | None = None) -> TransformBlock:
-    """A class for each pixel; int64 [batch, height, width].
+    """A class for each pixel. Batches are int64 [batch, height, width].
 
     Args:
-        codes: The names of the classes, in order.
+        codes: Names of the classes, in order.
     """
     return TransformBlock(type_tfms=[PILMask.create, AddMaskCodes(codes)], batch_tfms=IntToFloatTensor)
 
 
 @transforms.register()
 class AddMaskCodes(Transform):
-    """Masks know the names of their classes, as `codes`; so the data set has a `vocab` and `c`."""
+    """Give masks the names of their classes, and the data set its `vocab` and `c`.
+
+    Args:
+        codes: Names of the classes, in order.
+    """
 
     target_kind: ClassVar[str] = "mask"
 

@@ -1,4 +1,4 @@
-"""Loaders of images in one line, for the usual ways a folder or a table holds them. Each body is a `DataBlock` to copy."""
+"""`ImageDataLoaders`: loaders of images in one line, for the usual layouts. Each body is a `DataBlock` to copy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Block = TransformBlock | Callable[[], TransformBlock]
 
 
 def _recipe(function: Callable[P, R]) -> Callable[P, R]:
-    """Refuse, before anything is read, keywords that neither the recipe nor a loader takes."""
+    """Refuse, before anything is read, keywords that neither the recipe nor a loader accepts."""
     loader = names_of(DataLoaders.from_dsets) | names_of(TfmdDL.__init__) | names_of(DataLoader.__init__)
     known = (names_of(function) | loader | {"val_num_workers", "val_n"}) - {"self", "cls", "dataset"}
 
@@ -51,17 +51,10 @@ def _recipe(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class ImageDataLoaders(DataLoaders):
-    """Loaders of images with a label (or several, or a number) each. All recipes take, besides what they name:
+    """Loaders of images, each with a label, several labels or a number.
 
-    Models and exports of learners on them go to the working directory, never into the folder of the images.
-    And, for the loaders, `bs`, `val_bs`, `num_workers`, `device`, `on_bad`, …: see `DataLoaders.from_dsets`.
-
-    Attributes:
-        item_tfms: Transforms of single images, on the CPU: `Resize(224)`; without one, images must be of one size.
-        batch_tfms: Transforms of batches, on the device: `aug_transforms()`.
-        img_cls: `PILImage`, or `PILImageBW` for grey.
-        valid_pct: The share of images for validation, drawn at random.
-        seed: Of that draw: the same seed gives the same split.
+    All methods pass further keywords on to `DataLoaders.from_dsets`: `bs`, `val_bs`, `num_workers`, `device`, `on_bad`, …
+    Models and exports of learners on these loaders go to the working directory, never into the folder of the images.
     """
 
     @classmethod
@@ -79,13 +72,25 @@ class ImageDataLoaders(DataLoaders):
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
-        """Labelled by folder: path/train/cat/1.jpg and path/valid/cat/2.jpg, or path/cat/1.jpg with `valid_pct`.
+        """Labels by folder: path/train/cat/1.jpg and path/valid/cat/2.jpg, or path/cat/1.jpg with `valid_pct`.
 
         Args:
-            vocab: The labels, in order; by default all that the training images have.
+            path: The folder.
+            train: Name of the folder with the training images.
+            valid: Name of the folder with the validation images.
+            valid_pct: Share of the images for validation, drawn at random, in place of the two folders.
+            seed: Seed of that draw.
+            vocab: The labels, in order; by default all labels of the training images, sorted.
+            item_tfms: Transforms of single images, on the CPU: `Resize(224)`. Without one, images must have the same size.
+            batch_tfms: Transforms of batches, on the device: `aug_transforms()`.
+            img_cls: `PILImage`, or `PILImageBW` for grey.
+            kwargs: For `DataLoaders.from_dsets`.
 
         Raises:
-            NotFoundPath: Where a folder is missing, EmptySource, UnknownLabel, BadValue for one class only.
+            NotFoundPath: If a folder does not exist.
+            EmptySource: If there are no images.
+            UnknownLabel: If a validation image has a label that is not in the vocabulary.
+            BadValue: If there is one class only.
         """
         if valid_pct is None:
             check_folders(Path(path), train, valid)
@@ -113,7 +118,19 @@ class ImageDataLoaders(DataLoaders):
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
-        """Labelled by a function of the image's path."""
+        """Labels by a function of the image's path.
+
+        Args:
+            path: The folder of the images.
+            fnames: The files.
+            label_func: Returns the label for a path.
+            valid_pct: Share of the images for validation, drawn at random.
+            seed: Seed of that draw.
+            item_tfms: Transforms of single images, on the CPU.
+            batch_tfms: Transforms of batches, on the device.
+            img_cls: `PILImage`, or `PILImageBW` for grey.
+            kwargs: For `DataLoaders.from_dsets`.
+        """
         block = DataBlock(
             blocks=(ImageBlock(img_cls), CategoryBlock),
             splitter=RandomSplitter(valid_pct, seed=seed),
@@ -127,17 +144,38 @@ class ImageDataLoaders(DataLoaders):
     def from_name_func(
         cls, path: PathLike, fnames: Sequence[PathLike], label_func: Callable[[str], Any], **kwargs: Any
     ) -> Any:
-        """Labelled by a function of the file's name; other arguments as `from_path_func`."""
+        """Labels by a function of the file's name.
+
+        Args:
+            path: The folder of the images.
+            fnames: The files.
+            label_func: Returns the label for a file name.
+            kwargs: As for `from_path_func`.
+        """
         return cls.from_path_func(path, [Path(f) for f in fnames], using_attr(label_func, "name"), **kwargs)
 
     @classmethod
     def from_path_re(cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **kwargs: Any) -> Any:
-        """Labelled by the first group of a pattern in the image's path; other arguments as `from_path_func`."""
+        """Labels by the first group of a pattern in the image's path.
+
+        Args:
+            path: The folder of the images.
+            fnames: The files.
+            pat: A regular expression with a group.
+            kwargs: As for `from_path_func`.
+        """
         return cls.from_path_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
     def from_name_re(cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **kwargs: Any) -> Any:
-        """Labelled by the first group of a pattern in the file's name; other arguments as `from_path_func`."""
+        """Labels by the first group of a pattern in the file's name.
+
+        Args:
+            path: The folder of the images.
+            fnames: The files.
+            pat: A regular expression with a group.
+            kwargs: As for `from_path_func`.
+        """
         return cls.from_name_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
@@ -160,15 +198,24 @@ class ImageDataLoaders(DataLoaders):
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
-        """Named and labelled by the columns of a DataFrame.
-
-        label_delim what stands between the labels of one image: makes it a multi-label task
+        """File names and labels from the columns of a DataFrame.
 
         Args:
-            fn_col: The column of file names, which lie in `path`/`folder`, `suff` put behind them.
+            df: The table.
+            path: The folder that file names start from.
+            valid_pct: Share of the images for validation, drawn at random.
+            seed: Seed of that draw.
+            fn_col: The column of file names.
+            folder: A folder between `path` and the file names.
+            suff: A suffix to append to the file names.
             label_col: The column of labels, or several.
-            y_block: The block for the target; by default one label, or several.
+            label_delim: The text between the labels of one image; implies several labels for each image.
+            y_block: The block of the target; by default one label, or several.
             valid_col: The column that is true for validation images, in place of `valid_pct`.
+            item_tfms: Transforms of single images, on the CPU.
+            batch_tfms: Transforms of batches, on the device.
+            img_cls: `PILImage`, or `PILImageBW` for grey.
+            kwargs: For `DataLoaders.from_dsets`.
         """
         several = label_delim is not None or not isinstance(label_col, (int, str))
         block = DataBlock(
@@ -191,7 +238,16 @@ class ImageDataLoaders(DataLoaders):
         quoting: int = csv.QUOTE_MINIMAL,
         **kwargs: Any,
     ) -> Any:
-        """Named and labelled by the columns of the table `path`/`csv_fname`; other arguments as `from_df`."""
+        """File names and labels from the columns of a CSV file.
+
+        Args:
+            path: The folder of the table, and of the images.
+            csv_fname: The table's name in that folder.
+            header: The line of column names, as in `pandas.read_csv`.
+            delimiter: The text between columns; by default a comma.
+            quoting: How texts are quoted: a constant of the `csv` module.
+            kwargs: As for `from_df`.
+        """
         file = Path(path) / csv_fname
         if not file.is_file():
             raise NotFoundPath(f"there is no table '{file}'", fix="csv_fname= is its name, inside path")
@@ -213,11 +269,22 @@ class ImageDataLoaders(DataLoaders):
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
-        """Labelled by a list beside the list of files.
+        """Labels from a list parallel to the list of files.
 
         Args:
-            y_block: The block for the target; by default numbers for floats, several labels for lists, else one
-                label.
+            path: The folder of the images.
+            fnames: The files.
+            labels: One label, list of labels or number for each file.
+            valid_pct: Share of the images for validation, drawn at random.
+            seed: Seed of that draw.
+            y_block: The block of the target; by default numbers for floats, several labels for lists, else one label.
+            item_tfms: Transforms of single images, on the CPU.
+            batch_tfms: Transforms of batches, on the device.
+            img_cls: `PILImage`, or `PILImageBW` for grey.
+            kwargs: For `DataLoaders.from_dsets`.
+
+        Raises:
+            BadValue: If the lists differ in length.
         """
         if len(fnames) != len(labels):
             raise BadValue("there is not one label for each file", got=f"{len(fnames)} files and {len(labels)} labels")
@@ -231,7 +298,16 @@ class ImageDataLoaders(DataLoaders):
 
 
 def check_folders(path: Path, train: str, valid: str) -> None:
-    """Raise NotFoundPath unless `path` holds the folders `train` and `valid`."""
+    """Check that a data folder has its two subfolders.
+
+    Args:
+        path: The data folder.
+        train: Name of the folder with the training images.
+        valid: Name of the folder with the validation images.
+
+    Raises:
+        NotFoundPath: If one of them does not exist.
+    """
     missing = [name for name in (train, valid) if not (path / name).is_dir()]
     if path.is_dir() and missing:
         there = [o.name for o in path.ls() if o.is_dir()]

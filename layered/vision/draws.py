@@ -1,6 +1,6 @@
-"""What a batch transform draws: one number for each image, the same whatever batch, worker or device it comes in.
+"""Random numbers for batch transforms: one for each image, independent of batch size, worker and device.
 
-Draws are made in main memory and sent to the device as one small tensor: nothing waits for the device.
+Draws are made on the CPU and copied to the device as one small tensor, so nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ Draw = float | Sequence[float] | Tensor | Callable[[Any], Any] | None
 
 
 def num_images(x: Tensor) -> int:
-    """How many images there are in [batch, channel, height, width] (masks: [batch, height, width]), or in one of them."""
+    """The number of images in a batch; 1 for a single image.
+
+    Args:
+        x: [batch, channel, height, width], a mask [batch, height, width], or one image or mask without the batch axis.
+    """
     return len(x) if x.ndim > (2 if isinstance(x, TensorMask) else 3) else 1
 
 
 def given_or_drawn(x: Tensor, draw: Draw, low: float, high: float, batch: bool = False) -> Tensor:
-    """float32 [batch]: what `draw` says, else uniform in [low, high).
+    """One number for each image, given by `draw` or uniform in [low, high): float32 [batch].
 
     Args:
-        batch: One number for all images of the batch.
+        x: The batch, which sets how many.
+        draw: The numbers, if they are given: see `Draw`.
+        low: Lower end of the range to draw from.
+        high: Upper end, exclusive.
+        batch: Draw one number for the whole batch.
     """
     count = num_images(x)
     if draw is None:
@@ -38,7 +46,14 @@ def given_or_drawn(x: Tensor, draw: Draw, low: float, high: float, batch: bool =
 
 
 def mask_tensor(values: Tensor, p: float = 0.5, neutral: float = 0.0, batch: bool = False) -> Tensor:
-    """`values` for a share `p` of the images, `neutral` for the others: float32 [batch]."""
+    """Keep `values` for a random share of the images: float32 [batch].
+
+    Args:
+        values: A number for each image, [batch].
+        p: Share of the images that keep theirs.
+        neutral: The number for all others, which changes nothing.
+        batch: Draw once for the whole batch.
+    """
     if p >= 1.0:
         return values
     chosen = draw_batch(len(values), same=batch) < p

@@ -1,4 +1,4 @@
-"""`vision_learner`: a trained body, a new head, and the learner that adapts them to your images."""
+"""`vision_learner`: a pretrained body, a new head, and the learner that fine-tunes them."""
 
 from __future__ import annotations
 
@@ -123,13 +123,26 @@ def create_vision_model(
     y_range: tuple[float, float] | None = None,
     features: int | None = None,
 ) -> nn.Sequential:
-    """The body of `arch` and a head with `n_out` outputs, as `Sequential(body, head)`.
+    """Build `Sequential(body, head)`: the body of an architecture and a new head.
 
     Args:
+        arch: A function that builds a model, or a timm name.
+        n_out: Number of outputs.
+        pretrained: Whether the body has trained weights.
+        weights: Which: a torchvision name or entry, a local file, or a state dict.
         cut: Where the body ends: see `create_body`; by default as the architecture needs it.
-        init: Initialises the head; None leaves torch's own.
-        custom_head: In place of `create_head(nf, n_out, ...)`, which the other arguments are for.
-        features: Channels that come out of the body; by default found by running it.
+        n_in: Channels of the images.
+        init: Initialises the head; None keeps torch's own initialisation.
+        custom_head: A head in place of `create_head(...)`, which takes the arguments below.
+        concat_pool: Pool by maximum and mean, not by mean only.
+        pool: Whether the head pools.
+        lin_ftrs: Widths of the hidden layers of the head; [512] by default.
+        ps: Dropout before the last layer, half of it before the others; or one value for each layer.
+        first_bn: Batch norm before the first linear layer.
+        bn_final: Batch norm after the last layer.
+        lin_first: Linear layers before their batch norms.
+        y_range: Squeeze the outputs into this range.
+        features: Channels of the body's output; by default found by running it.
     """
     arch = find_arch(arch)
     if isinstance(arch, str):
@@ -149,7 +162,14 @@ def create_vision_model(
 
 
 def outputs_for(dls: Any) -> int:
-    """How many outputs a model for `dls` needs; an error where the targets do not say."""
+    """How many outputs a model for this data needs.
+
+    Args:
+        dls: The loaders.
+
+    Raises:
+        BadValue: If the targets do not say.
+    """
     count = get_c(dls)
     if not count:
         raise BadValue("the data does not say how many outputs the model needs", fix="vision_learner(..., n_out=)")
@@ -157,17 +177,30 @@ def outputs_for(dls: Any) -> int:
 
 
 def split_of(arch: Any) -> Callable[[nn.Module], Any]:
-    """How the parameters of a model of this architecture are grouped, from the first layers to the head."""
+    """How the parameters of a model are grouped, from the first layers to the head.
+
+    Args:
+        arch: The architecture: a function that builds a model, or a timm name.
+    """
     return default_split if isinstance(arch, str) else model_meta[arch]["split"]
 
 
 def stats_of(arch: Any) -> tuple[Any, Any] | None:
-    """Mean and standard deviation of the images that the architecture's weights were trained on; None if not known."""
+    """Mean and standard deviation of the images that the architecture's weights were trained on; None if unknown.
+
+    Args:
+        arch: The architecture: a function that builds a model, or a timm name.
+    """
     return timm_stats(arch) if isinstance(arch, str) else model_meta[arch]["stats"]
 
 
 def add_normalize(dls: Any, stats: tuple[Any, Any] | None) -> None:
-    """Let the loaders normalise by `stats`, unless one of them does already."""
+    """Normalise batches, unless one of the loaders does already.
+
+    Args:
+        dls: The loaders.
+        stats: Mean and standard deviation; None adds nothing.
+    """
     pipelines = [getattr(dl, "after_batch", None) for dl in getattr(dls, "loaders", [])]
     if stats is None or not pipelines or any(isinstance(t, Normalize) for p in pipelines for t in p or ()):
         return
@@ -175,7 +208,13 @@ def add_normalize(dls: Any, stats: tuple[Any, Any] | None) -> None:
 
 
 def recipe_of(arch: Any, model_args: dict[str, Any], body: nn.Module) -> dict[str, Any] | None:
-    """How an exported file says which model it holds; None where that takes code that has no registered name."""
+    """The model as data for an export; None if rebuilding it would take code without a registered name.
+
+    Args:
+        arch: The architecture: a function that builds a model, or a timm name.
+        model_args: Arguments of `create_vision_model`.
+        body: The model's body.
+    """
     name = arch if isinstance(arch, str) else arch.__name__ if is_torchvision(arch) else builders.name_of(arch)
     args = dict(model_args)
     if name is None or args.pop("custom_head") is not None or callable(args["cut"]):
@@ -194,7 +233,13 @@ RECIPE_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", 
 
 @builders.register("vision.model")
 def build_from_recipe(source: str, arch: str, **model_args: Any) -> nn.Sequential:
-    """The untrained model that `recipe_of` described; names are looked up, nothing is fetched or read."""
+    """The untrained model of a recipe. Names are looked up; nothing is downloaded or read.
+
+    Args:
+        source: Where the name comes from: "torchvision", "timm" or "registered".
+        arch: Name of the architecture.
+        model_args: Arguments of `create_vision_model`.
+    """
     refuse_unknown(model_args, RECIPE_ARGS, "the recipe of an image model")
     if source == "torchvision" and arch not in (known := image_models()):
         raise unknown_name("torchvision model of images", arch, known)

@@ -1,7 +1,6 @@
 """Changing the light of a batch: brightness, contrast and saturation on the logits of the pixels, hue on the colour wheel.
 
-On logits no change can leave [0, 1]: black stays black, white stays white, and changes that follow each other are one pass there
-and back.
+In logits no change can leave [0, 1]: black stays black and white stays white. Changes in sequence share one conversion.
 """
 
 from __future__ import annotations
@@ -22,18 +21,31 @@ _CLOSEST = 1e-7  # how near to 0 and 1 a pixel may be before its logit is taken
 
 
 def lighting(x: Tensor, change: Change) -> Tensor:
-    """`change` of the logits of the pixels of `x`, back in [0, 1]; it may work in place."""
+    """Apply `change` to the logits of pixels; the result is in [0, 1] again.
+
+    Args:
+        x: Pixels in [0, 1], of any shape.
+        change: A function of the logits; it may work in place.
+    """
     return change(torch.logit(x, _CLOSEST)).sigmoid_()
 
 
 def grayscale(x: Tensor) -> Tensor:
-    """How bright colours look: [..., 1, height, width] of [..., 3, height, width] (ITU-R BT.601)."""
+    """The luminance of colours (ITU-R BT.601): [..., 1, height, width].
+
+    Args:
+        x: Red, green and blue, [..., 3, height, width].
+    """
     red, green, blue = x.unbind(-3)
     return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
 
 
 def rgb2hsv(x: Tensor) -> Tensor:
-    """Hue, saturation and value, each in [0, 1], of red, green and blue: [..., 3, height, width]."""
+    """Hue, saturation and value, each in [0, 1]: [..., 3, height, width].
+
+    Args:
+        x: Red, green and blue in [0, 1], [..., 3, height, width].
+    """
     red, green, blue = x.unbind(-3)
     value, which = x.max(-3)
     span = value - x.amin(-3)
@@ -44,7 +56,11 @@ def rgb2hsv(x: Tensor) -> Tensor:
 
 
 def hsv2rgb(x: Tensor) -> Tensor:
-    """Red, green and blue of hue, saturation and value: [..., 3, height, width], all in [0, 1]."""
+    """Red, green and blue in [0, 1]: [..., 3, height, width].
+
+    Args:
+        x: Hue, saturation and value in [0, 1], [..., 3, height, width].
+    """
     hue, saturation, value = x.unbind(-3)
     sectors = torch.stack([(hue * 6 + n) % 6 for n in (5, 3, 1)], dim=-3)
     share = torch.minimum(sectors, 4 - sectors).clamp(0, 1)
@@ -57,13 +73,17 @@ def _for_pixels(amount: Tensor, pixels: Tensor) -> Tensor:
 
 
 class ColourTfm(RandTransform):
-    """Base of what changes the colours of images, in training only. Masks stay as they are."""
+    """Base of transforms of an image's colours, in training only. Masks stay as they are."""
 
     order = 40
     change: Change
 
     def draw_change(self, x: Tensor) -> Change:
-        """Draw for each image of `x`, and return what then happens to the pixels."""
+        """Draw for each image of `x`, and return the function that changes the pixels.
+
+        Args:
+            x: The batch, [batch, channel, height, width].
+        """
         raise NotImplementedError
 
     def before_call(self, x: Any, split_idx: int | None) -> None:
@@ -79,7 +99,7 @@ class ColourTfm(RandTransform):
 
 @transforms.register()
 class LightingTfm(ColourTfm):
-    """Several changes of light in one: images go to logits and back once.
+    """Several changes of light in one: images are converted to logits and back once.
 
     Args:
         tfms: The changes, in order.
@@ -98,17 +118,23 @@ class LightingTfm(ColourTfm):
 
     @classmethod
     def compose(cls, tfms: Sequence[LightingTfm]) -> LightingTfm:
-        """One transform of several, in order."""
+        """One transform that does what `tfms` do in sequence.
+
+        Args:
+            tfms: The changes, in order.
+        """
         return cls([part for t in tfms for part in (t.tfms if type(t) is LightingTfm else [t])])
 
 
 @transforms.register()
 class Brightness(LightingTfm):
-    """Brighter or darker, for a share `p` of the images.
+    """Make images brighter or darker.
 
     Args:
-        max_lighting: In [0, 1): a middle grey becomes at most (at least) (1 ± max_lighting) / 2.
-        draw: What a middle grey becomes: 0.5 leaves it.
+        max_lighting: Strength, in [0, 1): a middle grey, 0.5, ends between (1 - max_lighting) / 2 and (1 + max_lighting) / 2.
+        p: Share of the images that are changed.
+        draw: What a middle grey becomes: 0.5 changes nothing; drawn if not given.
+        batch: Draw once for the whole batch.
     """
 
     def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
@@ -123,12 +149,14 @@ class Brightness(LightingTfm):
 
 @transforms.register()
 class Contrast(LightingTfm):
-    """More or less contrast, for a share `p` of the images.
+    """Raise or lower the contrast of images.
 
     Args:
-        max_lighting: In [0, 1): logits are multiplied by 1 - max_lighting up to 1 / (1 - max_lighting), evenly on a
-            log scale.
-        draw: The factor: 1 leaves the image.
+        max_lighting: Strength, in [0, 1): logits are multiplied by a factor between 1 - max_lighting and
+            1 / (1 - max_lighting), uniform on a log scale.
+        p: Share of the images that are changed.
+        draw: The factor: 1 changes nothing; drawn if not given.
+        batch: Draw once for the whole batch.
     """
 
     def __init__(self, max_lighting: float = 0.2, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:
@@ -136,7 +164,11 @@ class Contrast(LightingTfm):
         self.max_lighting, self.p, self.given, self.batch = max_lighting, p, draw, batch
 
     def draw_factor(self, x: Tensor) -> Tensor:
-        """The factor for each image: [batch]."""
+        """The factor for each image: [batch].
+
+        Args:
+            x: The batch, [batch, channel, height, width].
+        """
         if self.given is None:
             widest = -math.log(1 - self.max_lighting)
             factor = given_or_drawn(x, None, -widest, widest, self.batch).exp()
@@ -151,7 +183,14 @@ class Contrast(LightingTfm):
 
 @transforms.register()
 class Saturation(Contrast):
-    """Stronger or paler colours, for a share `p` of the images; arguments as for `Contrast`. Grey images stay as they are."""
+    """Make colours stronger or paler. Grey images stay as they are.
+
+    Args:
+        max_lighting: Strength, as for `Contrast`.
+        p: Share of the images that are changed.
+        draw: The factor: 1 changes nothing, 0 makes an image grey; drawn if not given.
+        batch: Draw once for the whole batch.
+    """
 
     def draw_change(self, x: Tensor) -> Change:
         factor = self.draw_factor(x)
@@ -162,11 +201,13 @@ class Saturation(Contrast):
 
 @transforms.register()
 class Hue(ColourTfm):
-    """Colours moved along the colour wheel, for a share `p` of the images. Grey images stay as they are.
+    """Shift colours along the colour wheel. Grey images stay as they are.
 
     Args:
-        max_hue: At most so many turns, either way.
-        draw: Turns: 0 (or 1) leaves the image.
+        max_hue: Largest shift in turns, either way.
+        p: Share of the images that are changed.
+        draw: The shift in turns: 0 or 1 changes nothing; drawn if not given.
+        batch: Draw once for the whole batch.
     """
 
     def __init__(self, max_hue: float = 0.1, p: float = 0.75, draw: Draw = None, batch: bool = False) -> None:

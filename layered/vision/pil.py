@@ -12,11 +12,16 @@ from layered.vision.types import PILBase
 
 
 def open(fp: str | os.PathLike[str] | bytes | IO[bytes], mode: str = "r", formats: Any = None) -> PILBase:
-    """The image in a file, decoded, in the file's own mode, turned upright: `shape`, `to_thumb`, `show` work on it.
+    """Decode an image file, upright, in its own mode, as a class with `shape`, `to_thumb` and `show`.
+
+    Args:
+        fp: A path or a binary file.
+        mode: "r"; anything else is an error, as in PIL.
+        formats: The formats to try, as in PIL; by default all.
 
     Raises:
-        NotFoundPath: A file or folder that is not there.
-        BadImage: An image file that cannot be decoded.
+        NotFoundPath: If the file does not exist.
+        BadImage: If it cannot be decoded.
     """
     if isinstance(fp, (str, os.PathLike, bytes)):
         return PILBase.recast(load_image(fp))

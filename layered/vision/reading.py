@@ -1,4 +1,4 @@
-"""From a file to pixels, as a person sees them: upright, in 8 bits, on white where it is transparent."""
+"""Reading images as a person sees them: upright, in 8 bits, with transparency on white."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | Image.Image | Tensor 
 
 
 def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
-    """The image in `source`, decoded, as a person sees it.
+    """Decode an image as a person sees it.
 
     Args:
-        mode: "RGB", "L" (grey) or another mode of PIL; None keeps the file's own and only turns it upright.
+        source: A path, the bytes of a file, a PIL image, a tensor or an array of pixels.
+        mode: "RGB", "L" (grey) or another mode of PIL; None keeps the file's own and only turns the image upright.
 
     Raises:
-        NotFoundPath: If there is no such file.
-        BadImage: With its name, if it cannot be decoded.
+        NotFoundPath: If the file does not exist.
+        BadImage: If it cannot be decoded; names the file.
 
     Examples:
         >>> load_image(torch.zeros(3, 4, 6, dtype=torch.uint8)).size
@@ -43,7 +44,15 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
 
 
 def load_mask(source: ImageSource) -> Image.Image:
-    """The classes of a mask, one byte a pixel: a palette image gives its indices, whatever their colours."""
+    """Decode the classes of a mask, one byte per pixel. A palette image gives its indices, whatever their colours.
+
+    Args:
+        source: As for `load_image`.
+
+    Raises:
+        NotFoundPath: If the file does not exist.
+        BadImage: If it cannot be decoded, or has values above 255.
+    """
     with _naming(source), _opened(source) as image:
         image.load()
         upright = _upright(image)
@@ -60,7 +69,12 @@ def load_mask(source: ImageSource) -> Image.Image:
 
 
 def as_seen(image: Image.Image, mode: str) -> Image.Image:
-    """`image` in `mode`: 16 bits and floats scaled to 8, transparency on white, palettes and inks as their colours."""
+    """Convert an image: 16 bits and floats scaled to 8, transparency on white, palettes and inks as their colours.
+
+    Args:
+        image: The image.
+        mode: A mode of PIL.
+    """
     if image.mode[0] in "IF":
         image = _in_eight_bits(image)
     if image.has_transparency_data and mode not in ("RGBA", "LA", "PA"):
@@ -84,7 +98,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the camera was held, as EXIF numbers it; 1 is upright."""
+    """How the camera was held, in EXIF's numbering; 1 is upright."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, struct.error):  # a damaged tag beside good pixels: viewers ignore it
@@ -100,15 +114,18 @@ _RGB = 3  # as torchvision numbers it
 
 @functools.cache
 def _jpeg_decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
-    """torchvision's decoder of JPEG, as long as torchvision has one; PIL's is right as well, and slower."""
+    """torchvision's JPEG decoder if it was built with one. PIL's gives the same pixels and is slower."""
     importlib.import_module("torchvision.io")
     return getattr(torch.ops.image, "decode_jpeg", None)
 
 
 def jpeg_pixels(source: ImageSource) -> Tensor | None:
-    """The pixels of a colour JPEG that lies upright, uint8 [3, height, width]; None for anything else, and for a broken file.
+    """Decode an upright colour JPEG to uint8 [3, height, width]; None for anything else, and for a broken file.
 
-    They are bit for bit those of `load_image`, but stay a tensor: nothing is copied into an image and out of it again.
+    Pixels are bit for bit those of `load_image`, but stay a tensor: they are not copied into a PIL image and back.
+
+    Args:
+        source: As for `load_image`.
     """
     decode = _jpeg_decoder()
     if decode is None or not isinstance(source, (str, os.PathLike, bytes, bytearray)):
@@ -173,7 +190,7 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
 
 @contextmanager
 def _naming(source: ImageSource) -> Iterator[None]:
-    """Errors of the decoder become errors that name the image."""
+    """Turn errors of decoders into errors that name the image."""
     try:
         yield
     except LayeredError:
@@ -206,6 +223,9 @@ def _name(source: ImageSource) -> str:
 
 def image2tensor(image: Image.Image) -> Tensor:
     """The pixels of an image: uint8 [channel, height, width].
+
+    Args:
+        image: A PIL image.
 
     Examples:
         >>> image2tensor(Image.new("RGB", (6, 4))).shape

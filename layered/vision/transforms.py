@@ -1,6 +1,6 @@
-"""Transforms of single images, before they are tensors: sizes, crops and flips. Masks go along, by nearest pixels.
+"""Transforms of single images, before they become tensors: resize, crop, pad and flip. Masks follow, by nearest pixels.
 
-Sizes are a number (square) or (height, width). Without `split_idx`, called by hand, random ones behave as in training.
+Sizes are one number (square) or (height, width). Called directly, without `split_idx`, random transforms act as in training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class ResizeMethod(StrEnum):
-    """How an image is brought to a size of another shape; plain strings do as well."""
+    """How an image is fitted to another aspect ratio; plain strings are accepted too."""
 
     Squish = "squish"
     Crop = "crop"
@@ -31,7 +31,7 @@ class ResizeMethod(StrEnum):
 
 
 class PadMode(StrEnum):
-    """What stands outside the image; plain strings do as well."""
+    """What lies outside an image; plain strings are accepted too."""
 
     Zeros = "zeros"
     Border = "border"
@@ -42,7 +42,10 @@ _NUMPY_PAD = {PadMode.Zeros: "constant", PadMode.Border: "edge", PadMode.Reflect
 
 
 def check_size(size: Any) -> tuple[int, int]:
-    """(height, width) of a size given as a number or a pair.
+    """Validate a size and return (height, width).
+
+    Args:
+        size: One number (square) or (height, width).
 
     Examples:
         >>> check_size(224), check_size((171, 128))
@@ -55,7 +58,15 @@ def check_size(size: Any) -> tuple[int, int]:
 
 
 def check_choice(kind: type[E], value: str) -> E:
-    """`value` as a member of the enumeration `kind`."""
+    """`value` as a member of an enumeration.
+
+    Args:
+        kind: The enumeration.
+        value: A member or its text.
+
+    Raises:
+        BadValue: With the nearest member.
+    """
     try:
         return kind(value)
     except ValueError:
@@ -69,7 +80,16 @@ def check_choice(kind: type[E], value: str) -> E:
 
 
 def crop_pad(image: Image.Image, left: int, top: int, width: int, height: int, pad_mode: PadMode) -> Image.Image:
-    """The window `width` x `height` of `image` whose corner lies at (left, top); what it shows outside follows `pad_mode`."""
+    """Cut a window out of an image; where it reaches outside, `pad_mode` fills it.
+
+    Args:
+        image: The image.
+        left: Left edge of the window in pixels; negative values lie outside.
+        top: Upper edge of the window in pixels.
+        width: Width of the window in pixels.
+        height: Height of the window in pixels.
+        pad_mode: What lies outside the image.
+    """
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + width, image.width), min(top + height, image.height)
     inside = image if (x0, y0, x1, y1) == (0, 0, *image.size) else image.crop((x0, y0, x1, y1))
@@ -86,9 +106,15 @@ _TORCH_MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC:
 def resize(
     image: Image.Image, shape: tuple[int, int], resample: Image.Resampling = BILINEAR, box: Box | None = None
 ) -> Image.Image:
-    """The part `box` of `image`, (left, top, right, bottom) in pixels, brought to `shape`, (height, width).
+    """Resize an image, or a part of it.
 
-    Colours are interpolated by torch, which takes a third of the time: the same pixels as PIL's, to one part in 255.
+    Colours are interpolated by torch, in a third of PIL's time; pixels agree with PIL's to one part in 255.
+
+    Args:
+        image: The image.
+        shape: (height, width) of the result.
+        resample: PIL's interpolation.
+        box: The part, (left, top, right, bottom) in pixels; by default the whole image.
     """
     height, width = shape
     box = box or (0, 0, *image.size)
@@ -106,7 +132,12 @@ def resize(
 
 
 class SizeTransform(RandTransform):
-    """Base of transforms that give images a size: images by `resamples[0]`, masks by `resamples[1]`."""
+    """Base of transforms that change the size of images.
+
+    Attributes:
+        shape: (height, width) of the result.
+        resamples: Interpolation of images, and of masks.
+    """
 
     order = 1
     split_idx = None
@@ -114,20 +145,26 @@ class SizeTransform(RandTransform):
     resamples: Resamples = (BILINEAR, NEAREST)
 
     def resize(self, x: Image.Image, box: Box | None = None, shape: tuple[int, int] | None = None) -> Image.Image:
-        """The part `box` of `x`, (left, top, right, bottom), brought to `shape`, (height, width)."""
+        """Resize an image or a mask, each with its own interpolation.
+
+        Args:
+            x: The image.
+            box: The part, (left, top, right, bottom) in pixels; by default the whole image.
+            shape: (height, width) of the result; by default `self.shape`.
+        """
         return resize(x, shape or self.shape, self.resamples[isinstance(x, PILMask)], box)
 
 
 @transforms.register()
 class Resize(SizeTransform):
-    """Bring images to one size.
+    """Resize images to one size.
 
     Args:
-        size: A number (square) or (height, width).
-        method: "crop": the largest window of that shape, at a random place in training, else in the middle; "pad":
-            the whole image, and `pad_mode` around it; "squish": the whole image, stretched.
+        size: One number (square) or (height, width).
+        method: "crop": the largest window of that aspect ratio, at a random position in training and centred otherwise; "pad":
+            the whole image, with `pad_mode` around it; "squish": the whole image, stretched.
         pad_mode: "reflection", "zeros" or "border".
-        resamples: How images and masks are interpolated.
+        resamples: Interpolation of images, and of masks.
 
     Examples:
         >>> Resize(4, method="squish")(PILMask.create(np.zeros((8, 6), np.uint8)))
@@ -162,9 +199,10 @@ class Resize(SizeTransform):
 
 
 def _corner(x: Image.Image, width: int, height: int, at: tuple[float, float]) -> tuple[int, int]:
-    """The upper left corner of a window of that size; `at` is a share of the room there is, (0, 0) upper left.
+    """(left, top) of a window of that size; negative where the window is larger than `x`.
 
-    Negative where the window is larger than `x`.
+    Args:
+        at: The position, as shares of the free space to the left and above: (0, 0) is the upper left corner.
     """
     rooms = x.width - width, x.height - height
     left, top = (int(math.copysign(math.floor(share * (abs(n) + 1)), n)) for share, n in zip(at, rooms, strict=True))
@@ -172,14 +210,18 @@ def _corner(x: Image.Image, width: int, height: int, at: tuple[float, float]) ->
 
 
 def _window(x: Image.Image, width: int, height: int, at: tuple[float, float]) -> Box:
-    """The box of the window at `_corner`, at least one pixel."""
+    """The box of a window positioned by `_corner`; at least one pixel."""
     left, top = _corner(x, width := max(width, 1), height := max(height, 1), at)
     return left, top, left + width, top + height
 
 
 @transforms.register()
 class RandomCrop(SizeTransform):
-    """A window of a fixed size: at a random place in training, else in the middle; zeros where the image is smaller."""
+    """Cut a window of a fixed size: at a random position in training, centred otherwise. Smaller images are padded with zeros.
+
+    Args:
+        size: One number (square) or (height, width).
+    """
 
     def __init__(self, size: int | tuple[int, int]) -> None:
         super().__init__()
@@ -196,7 +238,12 @@ class RandomCrop(SizeTransform):
 
 @transforms.register()
 class CropPad(SizeTransform):
-    """The middle of an image in a fixed size, with `pad_mode` where the image is smaller."""
+    """Cut the centre of an image to a fixed size, or pad it where it is smaller.
+
+    Args:
+        size: One number (square) or (height, width).
+        pad_mode: "zeros", "reflection" or "border".
+    """
 
     order = 0
 
@@ -211,15 +258,15 @@ class CropPad(SizeTransform):
 
 @transforms.register()
 class RandomResizedCrop(SizeTransform):
-    """A window of random area and shape, resized; for validation the middle of the whole image, stretched.
+    """Cut a window of random area and aspect ratio and resize it. For validation: resize the whole image, keep its centre.
 
     Args:
-        size: A number (square) or (height, width).
-        min_scale: The area of the window, as a share of the image's.
-        max_scale: The area of the window, as a share of the image's.
-        ratio: Width over height of the window, drawn evenly on a log scale.
-        val_xtra: For validation the image is resized to `size` and this share more, rounded up to 8 pixels, and its
-            middle kept.
+        size: One number (square) or (height, width).
+        min_scale: Smallest area of the window, as a share of the image's.
+        ratio: Smallest and largest width over height of the window; drawn uniformly on a log scale.
+        resamples: Interpolation of images, and of masks.
+        val_xtra: For validation the image is resized to `size` plus this share, rounded up to 8 pixels, before the centre is cut.
+        max_scale: Largest area of the window, as a share of the image's.
 
     Source: Szegedy et al. 2015, arXiv:1409.4842, section 6
     """
@@ -263,7 +310,12 @@ class RandomResizedCrop(SizeTransform):
 
 @transforms.register()
 class RatioResize(SizeTransform):
-    """Resize so that the longer side has `max_sz` pixels; the shape stays."""
+    """Resize images so that the longer side has `max_sz` pixels; the aspect ratio stays.
+
+    Args:
+        max_sz: Length of the longer side in pixels.
+        resamples: Interpolation of images, and of masks.
+    """
 
     def __init__(self, max_sz: int, resamples: Resamples = (BILINEAR, NEAREST)) -> None:
         super().__init__()
@@ -276,7 +328,11 @@ class RatioResize(SizeTransform):
 
 @transforms.register()
 class FlipItem(RandTransform):
-    """Mirror left and right, in training, for a share `p` of the items."""
+    """Mirror images left and right, in training.
+
+    Args:
+        p: Share of the images that are mirrored.
+    """
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p=p)
@@ -287,7 +343,11 @@ class FlipItem(RandTransform):
 
 @transforms.register()
 class DihedralItem(RandTransform):
-    """One of the eight ways to turn and mirror a square, in training, for a share `p` of the items."""
+    """Apply one of the eight symmetries of a square (rotations by 90 degrees, mirrored or not), in training.
+
+    Args:
+        p: Share of the images that are changed.
+    """
 
     def __init__(self, p: float = 1.0) -> None:
         super().__init__(p=p)

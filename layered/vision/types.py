@@ -1,4 +1,4 @@
-"""Images as PIL knows them, each class with its own meaning: `PILImage`, `PILImageBW`, `PILMask`."""
+"""Image classes on top of PIL's, each with its own meaning: `PILImage`, `PILImageBW`, `PILMask`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 
 class PILBase(Image.Image):
-    """An image of PIL that knows what it is. PIL's own methods return plain images; transforms give the class back.
+    """A PIL image that keeps its class. PIL's own methods return plain images; transforms restore the class.
 
     `size` is PIL's (width, height), `shape` is (height, width).
 
     Attributes:
-        tensor_type: What it is as a tensor.
-        read_mode: The mode of PIL that `create` reads files in.
-        show_args: How it is drawn.
-        pixels: Uint8 [channel, height, width] in place of PIL's own memory, until something is asked of PIL.
+        tensor_type: The class of its tensor.
+        read_mode: The mode of PIL in which `create` reads files.
+        show_args: Keywords for drawing it.
+        pixels: uint8 [channel, height, width], in place of PIL's own memory until a method of PIL needs that.
     """
 
     tensor_type: ClassVar[type[TensorImageBase]] = TensorImageBase
@@ -34,30 +34,41 @@ class PILBase(Image.Image):
 
     @classmethod
     def create(cls, source: ImageSource) -> Self:
-        """An image from a path, the bytes of a file, an image of PIL, a tensor or an array: see `load_image`.
+        """Make an image of this class.
+
+        Args:
+            source: A path, the bytes of a file, a PIL image, a tensor or an array of pixels.
 
         Raises:
-            NotFoundPath: A file or folder that is not there.
-            BadImage: An image file that cannot be decoded.
+            NotFoundPath: If the file does not exist.
+            BadImage: If it cannot be decoded.
         """
         image = source if isinstance(source, cls) else cls.read(source)
         return image if type(image) is cls else cls.recast(image)
 
     @classmethod
     def read(cls, source: ImageSource) -> Image.Image:
-        """How `create` reads what it is given."""
+        """How `create` decodes; subclasses may override it.
+
+        Args:
+            source: As for `create`.
+        """
         pixels = jpeg_pixels(source) if cls.read_mode == "RGB" else None
         return load_image(source, cls.read_mode) if pixels is None else cls.of_pixels(pixels)
 
     @classmethod
     def of_pixels(cls, pixels: Tensor) -> Self:
-        """An image of bytes, uint8 [3, height, width], which PIL does not see before it has to."""
+        """An image of these pixels, which are copied into PIL's memory only when a method of PIL needs them.
+
+        Args:
+            pixels: uint8 [3, height, width].
+        """
         new = cls()
         new.__dict__.update(pixels=pixels, _mode="RGB", _size=(pixels.shape[2], pixels.shape[1]))
         return new
 
     def load(self) -> Any:
-        """PIL's memory of the image. All methods of PIL call it first."""
+        """Fill PIL's own memory. All methods of PIL call this first."""
         if self.pixels is not None:
             self.im = Image.fromarray(self.pixels.permute(1, 2, 0).numpy()).im
             self.pixels = None
@@ -65,7 +76,11 @@ class PILBase(Image.Image):
 
     @classmethod
     def recast(cls, image: Image.Image) -> Self:
-        """`image` as an image of this class. They share their pixels until one of them is changed."""
+        """An image as one of this class. The two share their pixels until one is changed.
+
+        Args:
+            image: A PIL image.
+        """
         image.load()
         new = cls()
         new.__dict__.update({name: image.__dict__[name] for name in new.__dict__})
@@ -94,7 +109,13 @@ class PILBase(Image.Image):
         return self.width / self.height
 
     def reshape(self, h: int, w: int, resample: Image.Resampling = NEAREST) -> Self:
-        """Resized to height `h` and width `w`."""
+        """Resize.
+
+        Args:
+            h: Height in pixels.
+            w: Width in pixels.
+            resample: PIL's interpolation.
+        """
         return self.recast(self.resize((w, h), resample))
 
     def resize_max(
@@ -104,7 +125,14 @@ class PILBase(Image.Image):
         max_h: int | None = None,
         max_w: int | None = None,
     ) -> Self:
-        """Made smaller, in proportion, until it keeps all limits: pixels in all, height, width."""
+        """Shrink in proportion until all limits hold.
+
+        Args:
+            resample: PIL's interpolation.
+            max_px: Largest number of pixels.
+            max_h: Largest height in pixels.
+            max_w: Largest width in pixels.
+        """
         scale = min(
             1.0,
             ((max_px or self.n_px) / self.n_px) ** 0.5,
@@ -114,19 +142,33 @@ class PILBase(Image.Image):
         return self if scale == 1.0 else self.reshape(round(self.height * scale), round(self.width * scale), resample)
 
     def to_thumb(self, h: int, w: int | None = None) -> Self:
-        """A copy that fits, in proportion, into height `h` and width `w` (`h` as well, if not given)."""
+        """A copy, shrunk in proportion to fit a box.
+
+        Args:
+            h: Height of the box in pixels.
+            w: Width of the box in pixels; by default `h`.
+        """
         thumb = self.copy()
         thumb.thumbnail((w or h, h))
         return thumb
 
     def to_bytes_format(self, format: str = "png") -> bytes:
-        """The bytes of a file of that format."""
+        """The image as the bytes of a file.
+
+        Args:
+            format: A format of PIL.
+        """
         file = io.BytesIO()
         self.save(file, format=format)
         return file.getvalue()
 
     def show(self, ctx: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]  # on axes, not in a viewer
-        """Draw it on axes `ctx` (new ones by default) and return them."""
+        """Draw the image and return its axes.
+
+        Args:
+            ctx: The axes to draw on; new ones by default.
+            kwargs: For `show_image`: `title`, `figsize`, and what matplotlib's `imshow` takes.
+        """
         return show_image(self, ctx=ctx, **{**self.show_args, **kwargs})
 
     def __repr__(self) -> str:
@@ -152,19 +194,28 @@ class PILImageBW(PILImage):
 
 
 class PILMask(PILBase):
-    """A class for each pixel, from 0 to 255; of a palette image its indices."""
+    """A class for each pixel, from 0 to 255. A palette image gives its indices."""
 
     tensor_type, read_mode = TensorMask, "L"
     show_args: ClassVar[dict[str, Any]] = {"alpha": 0.5, "cmap": "tab20"}
 
     @classmethod
     def read(cls, source: ImageSource) -> Image.Image:
+        """How `create` decodes: see `load_mask`.
+
+        Args:
+            source: As for `create`.
+        """
         return load_mask(source)
 
 
 @ToTensor
 def encodes(self: ToTensor, o: PILBase) -> TensorImageBase:
-    """Bytes: [channel, height, width]; of a mask [height, width]."""
+    """Pixels as uint8 [channel, height, width], or [height, width] for a mask.
+
+    Args:
+        o: The image.
+    """
     pixels = image2tensor(o) if o.pixels is None else o.pixels.clone()
     return pixels[0].as_subclass(o.tensor_type) if isinstance(o, PILMask) else pixels.as_subclass(o.tensor_type)
 

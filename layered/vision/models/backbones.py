@@ -1,4 +1,4 @@
-"""Bodies of image models: which architectures there are, where they are cut, how their parameters are grouped."""
+"""Bodies of image models: which architectures exist, where they are cut, how their parameters are grouped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ Splitter = Callable[[nn.Module], Any]
 
 
 def default_split(m: Any) -> L:
-    """Two groups of parameters: body and head."""
+    """Two groups of parameters: body and head.
+
+    Args:
+        m: `Sequential(body, head)`.
+    """
     return L([params(m[0]), params(m[1:])], use_list=True)
 
 
@@ -33,12 +37,12 @@ def _resnet_split(m: Any) -> L:
 
 
 def _features_split(at: int) -> Splitter:
-    """Three groups: the `features` of the body before and from child `at`, and the head."""
+    """Three groups: the children of the body's `features` before `at`, those from `at` on, and the head."""
     return lambda m: L([params(m[0][0][:at]), params(m[0][0][at:]), params(m[1:])], use_list=True)  # type: ignore[index]
 
 
 def _inception_cut(m: nn.Module) -> nn.Module:
-    """The way of the images, without the classifiers beside it that help training."""
+    """The main path, without the auxiliary classifiers that only help training."""
     return cut_model(nn.Sequential(*(o for name, o in m.named_children() if not name.lower().startswith("aux"))))
 
 
@@ -60,7 +64,7 @@ FAMILIES: dict[str, tuple[Cut, Splitter]] = {
 
 
 class _ModelMeta(dict[Any, dict[str, Any]]):
-    """What is known of an architecture, by the function that builds it; others are cut before their last pooling."""
+    """What is known of an architecture, by the function that builds it; unknown ones are cut before their last pooling."""
 
     def __missing__(self, arch: Any) -> dict[str, Any]:
         known = is_torchvision(arch)
@@ -73,16 +77,24 @@ model_meta = _ModelMeta()
 
 
 def is_torchvision(arch: Any) -> bool:
-    """Whether `arch` is one of torchvision's functions that build image models."""
+    """Whether `arch` is one of torchvision's functions that build models.
+
+    Args:
+        arch: Anything.
+    """
     return getattr(arch, "__module__", "").startswith("torchvision.models.")
 
 
 def find_arch(arch: Any) -> Any:
-    """The architecture itself: a function that builds a model stays; a name is timm's, or torchvision's without timm.
+    """Look up an architecture: a function is returned as it is; a name is timm's, or torchvision's if timm does not know it.
+
+    Args:
+        arch: A function that builds a model, or a name.
 
     Raises:
         UnknownName: With the nearest names.
-        MissingDependency: For a name that only timm may know.
+        MissingDependency: For a name that only timm may know, if timm is not installed.
+        BadArgument: If it is neither a function nor a name.
     """
     if isinstance(arch, nn.Module) or not (callable(arch) or isinstance(arch, str)):
         raise BadArgument(
@@ -105,18 +117,22 @@ def find_arch(arch: Any) -> Any:
 
 
 def image_models() -> list[str]:
-    """The names of torchvision's models of whole images; those of other tasks fetch weights for their backbones."""
+    """Names of torchvision's classification models. (Those for other tasks download weights for their backbones.)"""
     return list(torchvision_models.list_models(module=torchvision_models))
 
 
 def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Any = None) -> nn.Module:
-    """The model that `arch` builds.
+    """Build a model.
 
     Args:
-        weights: A torchvision name ("DEFAULT") or entry of weights, a file, or a state dict.
+        arch: A function that builds it.
+        pretrained: Whether it has trained weights.
+        weights: Which: a torchvision name ("DEFAULT") or entry, a local file, or a state dict.
 
     Raises:
-        Offline: Where weights cannot be fetched, UnknownName, CannotRestore where they do not fit.
+        Offline: If weights cannot be downloaded.
+        UnknownName: If torchvision has no such weights.
+        CannotRestore: If local weights do not fit.
     """
     takes = inspect.signature(arch).parameters
     if weights is not None and _is_local(weights):
@@ -152,7 +168,7 @@ def _no_weights(name: str, reason: str) -> Offline:
 
 
 def _refuse_download(name: str, weights: Any) -> None:
-    """Raise Offline where LAYERED_OFFLINE is set and an entry of torchvision's weights is not on this machine."""
+    """Raise Offline if LAYERED_OFFLINE is set and these torchvision weights are not on this machine."""
     url = getattr(weights, "url", None)
     if url is not None and is_offline() and not os.path.isfile(file := hub_file(url)):
         raise _no_weights(name, f"LAYERED_OFFLINE is set, and there is no '{file}'")
@@ -167,10 +183,14 @@ def _is_local(weights: Any) -> bool:
 
 
 def load_matching(model: nn.Module, weights: Any) -> None:
-    """Load a file or a state dict into `model`; only its last layer, which is cut off, may differ in shape or be missing.
+    """Load weights; only the last layer, which is cut off, may differ in shape or be missing.
+
+    Args:
+        model: The model.
+        weights: A local file or a state dict.
 
     Raises:
-        CannotRestore: Naming what does not fit; the model is unchanged then.
+        CannotRestore: Names what does not fit; the model is unchanged then.
     """
     state = state_dict_of(weights if isinstance(weights, Mapping) else read_weights(weights))
     needed = model.state_dict()
@@ -190,11 +210,14 @@ def load_matching(model: nn.Module, weights: Any) -> None:
 def create_body(
     model: Any, n_in: int = 3, pretrained: bool = True, cut: Cut = None, *, weights: Any = None
 ) -> nn.Module:
-    """The body of a model: what stands before its last pooling, for images of `n_in` channels.
+    """The body of a model: everything before its last pooling.
 
     Args:
         model: A model, or a function that builds one (`create_body(resnet34, cut=-2)`).
-        cut: Keep so many children; or a function of the model; by default before the last child that pools.
+        n_in: Channels of the images.
+        pretrained: Whether it has trained weights.
+        cut: Number of children to keep, or a function of the model; by default those before the last child that pools.
+        weights: Which: a torchvision name or entry, a local file, or a state dict.
     """
     built = model if isinstance(model, nn.Module) else build_arch(model, pretrained, weights)
     trained = pretrained or weights is not None

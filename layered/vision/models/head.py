@@ -1,4 +1,4 @@
-"""The head of an image model: pooling, then linear layers, in place of the one that was cut off."""
+"""The head of an image model: pooling and linear layers, in place of those that were cut off."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ def create_head(
     lin_first: bool = False,
     y_range: tuple[float, float] | None = None,
 ) -> nn.Sequential:
-    """From `nf` feature maps [batch, nf, height, width] (features [batch, nf], if `pool=False`) to [batch, n_out].
+    """Build a head: [batch, nf, height, width] (or [batch, nf], with `pool=False`) to [batch, n_out].
 
     Args:
-        lin_ftrs: Widths of the layers between; [512] by default.
-        ps: Share dropped before the last layer, half of it before the others; or one for each layer.
-        concat_pool: Maximum and mean of each map, side by side; else the mean.
+        nf: Channels of the body's output.
+        n_out: Number of outputs.
+        lin_ftrs: Widths of the hidden layers; [512] by default.
+        ps: Dropout before the last layer, half of it before the others; or one value for each layer.
+        pool: Whether to pool and flatten first.
+        concat_pool: Pool by maximum and mean, side by side; else by mean only.
         first_bn: Batch norm before the first linear layer.
-        bn_final: Batch norm after the last.
+        bn_final: Batch norm after the last layer.
         lin_first: Linear layers before their batch norms.
         y_range: Squeeze the outputs into this range.
+
+    Raises:
+        BadValue: If `ps` has neither one value nor one for each layer.
 
     Examples:
         >>> import torch; create_head(8, 2)(torch.zeros(4, 8, 7, 7)).shape
