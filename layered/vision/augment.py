@@ -27,6 +27,7 @@ from layered.vision.affine import (
     AffineCoordTfm,
     Dihedral,
     Flip,
+    MotionArgs,
     RandomResizedCropGPU,
     Rotate,
     Size,
@@ -51,7 +52,7 @@ def aug_transforms(
     max_warp: float = 0.2,
     p_affine: float = 0.75,
     p_lighting: float = 0.75,
-    xtra_tfms: Any = None,
+    xtra_tfms: Transform | Iterable[Transform] | None = None,
     size: Size = None,
     mode: str = "bilinear",
     pad_mode: PadMode | str = PadMode.Reflection,
@@ -83,13 +84,13 @@ def aug_transforms(
     Raises:
         BadValue: If `mult * max_lighting` is not in [0, 1), or `min_scale` is below 1 without a `size`.
     """
-    how: dict[str, Any] = {"mode": mode, "pad_mode": pad_mode, "align_corners": align_corners, "batch": batch}
-    how["size"] = size if min_scale >= 1 else None
+    how: MotionArgs = {"mode": mode, "pad_mode": pad_mode, "align_corners": align_corners, "batch": batch}
+    how["size"] = size if min_scale >= 1 else None  # the crop resizes, and composed sizes must agree
     lights = mult * max_lighting
     if not 0 <= lights < 1:
-        raise BadValue("max_lighting times mult is too strong", got=lights, expected="a number in [0, 1)")
+        raise BadValue("mult * max_lighting is out of range", got=lights, expected="a number in [0, 1)")
     if min_scale < 1 and size is None:
-        raise BadValue("a window of random area needs a size to be resized to", fix="aug_transforms(size=224, ...)")
+        raise BadValue("min_scale below 1 needs a size to resize the crops to", fix="aug_transforms(size=224, ...)")
     tfms: list[Transform] = []
     if do_flip:
         tfms.append((Dihedral if flip_vert else Flip)(p=0.5, **how))
@@ -148,7 +149,7 @@ class RandomErasing(RandTransform):
         super().__init__(p=p)
         self.sl, self.sh, self.min_aspect, self.max_count = sl, sh, min_aspect, max_count
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         image = next((o for o in tensors_of(x) if isinstance(o, TensorImage)), None)
         self.do = image is not None
         if image is not None:

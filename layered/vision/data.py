@@ -25,7 +25,7 @@ from layered.data import (
     get_image_files,
     parent_label,
 )
-from layered.foundation import BadValue, NotFoundPath, Path, lazy, names_of, refuse_unknown, using_attr
+from layered.foundation import BadValue, Frame, NotFoundPath, Path, lazy, names_of, refuse_unknown, using_attr
 from layered.vision.blocks import ImageBlock
 from layered.vision.types import PILBase, PILImage
 
@@ -35,6 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 PathLike = str | os.PathLike[str]
 Block = TransformBlock | Callable[[], TransformBlock]
+Tfms = Callable[..., Any] | Sequence[Callable[..., Any]] | None
 
 
 def _recipe(function: Callable[P, R]) -> Callable[P, R]:
@@ -67,8 +68,8 @@ class ImageDataLoaders(DataLoaders):
         valid_pct: float | None = None,
         seed: int | None = None,
         vocab: Sequence[Any] | None = None,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
+        item_tfms: Tfms = None,
+        batch_tfms: Tfms = None,
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
@@ -113,8 +114,8 @@ class ImageDataLoaders(DataLoaders):
         label_func: Callable[[Any], Any],
         valid_pct: float = 0.2,
         seed: int | None = None,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
+        item_tfms: Tfms = None,
+        batch_tfms: Tfms = None,
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
@@ -182,7 +183,7 @@ class ImageDataLoaders(DataLoaders):
     @_recipe
     def from_df(
         cls,
-        df: Any,
+        df: Frame,
         path: PathLike = ".",
         valid_pct: float = 0.2,
         seed: int | None = None,
@@ -193,8 +194,8 @@ class ImageDataLoaders(DataLoaders):
         label_delim: str | None = None,
         y_block: Block | None = None,
         valid_col: int | str | None = None,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
+        item_tfms: Tfms = None,
+        batch_tfms: Tfms = None,
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
@@ -233,7 +234,7 @@ class ImageDataLoaders(DataLoaders):
         cls,
         path: PathLike,
         csv_fname: PathLike = "labels.csv",
-        header: Any = "infer",
+        header: int | Sequence[int] | str | None = "infer",
         delimiter: str | None = None,
         quoting: int = csv.QUOTE_MINIMAL,
         **kwargs: Any,
@@ -250,7 +251,7 @@ class ImageDataLoaders(DataLoaders):
         """
         file = Path(path) / csv_fname
         if not file.is_file():
-            raise NotFoundPath(f"there is no table '{file}'", fix="csv_fname= is its name, inside path")
+            raise NotFoundPath(f"table '{file}' does not exist", fix="pass its name in path as csv_fname=")
         df = pd.read_csv(file, header=header, sep=delimiter or ",", quoting=quoting)
         return cls.from_df(df, path=path, **kwargs)
 
@@ -264,8 +265,8 @@ class ImageDataLoaders(DataLoaders):
         valid_pct: float = 0.2,
         seed: int | None = None,
         y_block: Block | None = None,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
+        item_tfms: Tfms = None,
+        batch_tfms: Tfms = None,
         img_cls: type[PILBase] = PILImage,
         **kwargs: Any,
     ) -> Any:
@@ -287,7 +288,7 @@ class ImageDataLoaders(DataLoaders):
             BadValue: If the lists differ in length.
         """
         if len(fnames) != len(labels):
-            raise BadValue("there is not one label for each file", got=f"{len(fnames)} files and {len(labels)} labels")
+            raise BadValue("files and labels differ in number", got=f"{len(fnames)} files, {len(labels)} labels")
         block = DataBlock.from_columns(
             blocks=(ImageBlock(img_cls), y_block or _block_for(labels)),
             splitter=RandomSplitter(valid_pct, seed=seed),
@@ -310,12 +311,14 @@ def check_folders(path: Path, train: str, valid: str) -> None:
     """
     missing = [name for name in (train, valid) if not (path / name).is_dir()]
     if path.is_dir() and missing:
-        there = [o.name for o in path.ls() if o.is_dir()]
+        existing = [o.name for o in path.ls() if o.is_dir()]
         raise NotFoundPath(
-            f"there is no folder '{missing[0]}' in '{path}'",
-            got=f"the folders {', '.join(there[:8])}{', …' if len(there) > 8 else ''}" if there else "no folders",
+            f"folder '{missing[0]}' does not exist in '{path}'",
+            got=f"the folders {', '.join(existing[:8])}{', …' if len(existing) > 8 else ''}"
+            if existing
+            else "no folders",
             expected=f"'{train}' and '{valid}', each with a folder for each label",
-            fix="valid_pct=0.2 splits at random; train= and valid= name other folders",
+            fix="pass valid_pct=0.2 to split at random, or the folders' names as train= and valid=",
         )
 
 

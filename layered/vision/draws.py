@@ -6,15 +6,14 @@ Draws are made on the CPU and copied to the device as one small tensor, so nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from layered.foundation import BadValue, TensorMask, draw_batch
 
-Draw = float | Sequence[float] | Tensor | Callable[[Any], Any] | None
-"""A number for all images, one number for each, a function from the batch to such numbers, or None: draw them."""
+Draw = float | Sequence[float] | Tensor | Callable[[Tensor], float | Sequence[float] | Tensor] | None
+"""One number for all images, one for each, a function that returns them for a batch, or None to draw at random."""
 
 
 def num_images(x: Tensor) -> int:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
-from layered.data import Normalize, get_c
-from layered.foundation import BadValue, builders, checked, names_of, refuse_unknown, unknown_name
+from layered.data import DataLoaders, Normalize, get_c
+from layered.foundation import BadValue, builders, checked, delegates, names_of, refuse_unknown, unknown_name
 from layered.integrations import timm_body, timm_stats
 from layered.nn import apply_init, num_features_model
-from layered.optim import Adam
-from layered.training import Learner
+from layered.training import Learner, LearnerArgs
 from layered.vision.models.backbones import (
+    Arch,
     Cut,
+    Splitter,
+    Stats,
+    Weights,
     create_body,
     default_split,
     find_arch,
@@ -29,25 +32,15 @@ InitFunc = Callable[..., Any]
 
 
 @checked
+@delegates(Learner)
 def vision_learner(
-    dls: Any,
-    arch: Callable[..., nn.Module] | str,
+    dls: DataLoaders,
+    arch: Arch,
     normalize: bool = True,
     n_out: int | None = None,
     pretrained: bool = True,
-    weights: Any = None,
-    loss_func: Callable[..., Any] | None = None,
-    opt_func: Callable[..., Any] = Adam,
-    lr: float | slice = 1e-3,
-    splitter: Callable[[nn.Module], Any] | None = None,
-    cbs: Any = None,
-    metrics: Any = None,
-    path: Any = None,
-    model_dir: Any = "models",
-    wd: float | None = None,
-    wd_bn_bias: bool = False,
-    train_bn: bool = True,
-    moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+    weights: Weights = None,
+    *,
     cut: Cut = None,
     init: InitFunc | None = nn.init.kaiming_normal_,
     custom_head: nn.Module | None = None,
@@ -60,26 +53,37 @@ def vision_learner(
     lin_first: bool = False,
     y_range: tuple[float, float] | None = None,
     n_in: int = 3,
+    **learner_args: Unpack[LearnerArgs],
 ) -> Learner:
     """A `Learner` for images: the body of `arch` with trained weights, frozen, and a new head for this data.
-
-    cut … y_range  see `create_vision_model`
-    loss_func … moms  see `Learner`
 
     The body is the documentation: copy its lines to stand one floor lower.
 
     Args:
-        arch: A function that builds a model, of torchvision (`resnet18`) or your own; or the name of a timm model.
+        dls: The data.
+        arch: A function that builds a model, from torchvision (`resnet18`) or your own; or the name of a timm model.
         normalize: Normalise batches as the weights' images were, unless the loaders do already.
-        n_out: Outputs; by default as many as `dls` has classes, or numbers to predict.
-        pretrained: With trained weights, and the body frozen until `unfreeze`.
+        n_out: Number of outputs; by default the classes of `dls`, or its numbers to predict.
+        pretrained: Start from trained weights, with the body frozen until `unfreeze`.
         weights: Which: a torchvision name or entry, a local file, or a state dict.
+        cut: Where the body ends: see `create_body`; by default as the architecture needs it.
+        init: Initialises the head; None keeps torch's own initialisation.
+        custom_head: A head in place of `create_head(...)`, which takes the arguments below.
+        concat_pool: Pool by maximum and mean, not by mean only.
+        pool: Whether the head pools.
+        lin_ftrs: Widths of the hidden layers of the head; [512] by default.
+        ps: Dropout before the last layer, half of it before the others; or one value for each layer.
+        first_bn: Batch norm before the first linear layer.
+        bn_final: Batch norm after the last layer.
+        lin_first: Linear layers before their batch norms.
+        y_range: Squeeze the outputs into this range.
         n_in: Channels of the images.
+        learner_args: For `Learner`: `loss_func`, `metrics`, `cbs`, ….
 
     Raises:
-        UnknownName: (nearest names) for an unknown `arch`.
-        Offline: Where weights cannot be fetched.
-        BadValue: Where the number of outputs cannot be told.
+        UnknownName: If no such architecture is known; names the nearest.
+        Offline: If weights cannot be downloaded.
+        BadValue: If the data does not say how many outputs it needs.
     """
     arch = find_arch(arch)
     n_out = n_out if n_out is not None else outputs_for(dls)
@@ -89,10 +93,9 @@ def vision_learner(
         ps=ps, first_bn=first_bn, bn_final=bn_final, lin_first=lin_first, y_range=y_range,
     )  # fmt: skip
     model = create_vision_model(arch, pretrained=pretrained, weights=weights, init=init, **model_args)
-    learn = Learner(
-        dls, model, loss_func, opt_func, lr, splitter or split_of(arch), cbs, metrics, path, model_dir, wd, wd_bn_bias,
-        train_bn, moms,
-    )  # fmt: skip
+    if learner_args.get("splitter") is None:
+        learner_args["splitter"] = split_of(arch)
+    learn = Learner(dls, model, **learner_args)
     learn.recipe = recipe_of(arch, model_args, model[0])
     if normalize and pretrained and n_in == 3:
         add_normalize(dls, stats_of(arch))
@@ -105,10 +108,10 @@ cnn_learner = vision_learner
 
 
 def create_vision_model(
-    arch: Callable[..., nn.Module] | str,
+    arch: Arch,
     n_out: int,
     pretrained: bool = True,
-    weights: Any = None,
+    weights: Weights = None,
     cut: Cut = None,
     n_in: int = 3,
     init: InitFunc | None = nn.init.kaiming_normal_,
@@ -161,7 +164,7 @@ def create_vision_model(
     return model
 
 
-def outputs_for(dls: Any) -> int:
+def outputs_for(dls: DataLoaders) -> int:
     """How many outputs a model for this data needs.
 
     Args:
@@ -172,11 +175,11 @@ def outputs_for(dls: Any) -> int:
     """
     count = get_c(dls)
     if not count:
-        raise BadValue("the data does not say how many outputs the model needs", fix="vision_learner(..., n_out=)")
+        raise BadValue("the data does not say how many outputs the model needs", fix="pass n_out=")
     return count
 
 
-def split_of(arch: Any) -> Callable[[nn.Module], Any]:
+def split_of(arch: Arch) -> Splitter:
     """How the parameters of a model are grouped, from the first layers to the head.
 
     Args:
@@ -185,7 +188,7 @@ def split_of(arch: Any) -> Callable[[nn.Module], Any]:
     return default_split if isinstance(arch, str) else model_meta[arch]["split"]
 
 
-def stats_of(arch: Any) -> tuple[Any, Any] | None:
+def stats_of(arch: Arch) -> Stats | None:
     """Mean and standard deviation of the images that the architecture's weights were trained on; None if unknown.
 
     Args:
@@ -194,7 +197,7 @@ def stats_of(arch: Any) -> tuple[Any, Any] | None:
     return timm_stats(arch) if isinstance(arch, str) else model_meta[arch]["stats"]
 
 
-def add_normalize(dls: Any, stats: tuple[Any, Any] | None) -> None:
+def add_normalize(dls: DataLoaders, stats: Stats | None) -> None:
     """Normalise batches, unless one of the loaders does already.
 
     Args:
@@ -207,7 +210,7 @@ def add_normalize(dls: Any, stats: tuple[Any, Any] | None) -> None:
     dls.add_tfms([Normalize.from_stats(*stats)], "after_batch")
 
 
-def recipe_of(arch: Any, model_args: dict[str, Any], body: nn.Module) -> dict[str, Any] | None:
+def recipe_of(arch: Arch, model_args: dict[str, Any], body: nn.Module) -> dict[str, Any] | None:
     """The model as data for an export; None if rebuilding it would take code without a registered name.
 
     Args:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from layered.foundation import BadValue, RandTransform, TensorImage, noop, tenso
 from layered.vision.draws import Draw, given_or_drawn, mask_tensor
 
 Change = Callable[[Tensor], Tensor]
-_CLOSEST = 1e-7  # how near to 0 and 1 a pixel may be before its logit is taken
+_CLOSEST = 1e-7  # pixels are clamped this far from 0 and 1, whose logits are infinite
 
 
 def lighting(x: Tensor, change: Change) -> Tensor:
@@ -86,13 +85,15 @@ class ColourTfm(RandTransform):
         """
         raise NotImplementedError
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         image = next((o for o in tensors_of(x) if isinstance(o, TensorImage)), None)
         self.do = image is not None
         if image is not None:
             if not image.is_floating_point():
                 raise BadValue(
-                    f"{type(self).__name__} changes floats in [0, 1]", got=image.dtype, fix="IntToFloatTensor() first"
+                    f"{type(self).__name__} needs floats in [0, 1]",
+                    got=image.dtype,
+                    fix="apply IntToFloatTensor() first",
                 )
             self.change = self.draw_change(image)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from layered.foundation import BadImage, BadValue, LayeredError, NotFoundPath, TensorImageBase
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | Image.Image | Tensor | np.ndarray[Any, Any]
-"""What an image can be made of: a path, the bytes of a file, an image of PIL, a tensor or an array of pixels."""
+"""What images are made from: a path, the bytes of a file, a PIL image, a tensor or an array of pixels."""
 
 
 def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
@@ -60,9 +60,9 @@ def load_mask(source: ImageSource) -> Image.Image:
             classes = np.asarray(upright)
             if classes.max(initial=0) > 255:
                 raise BadImage(
-                    f"{_name(source)} is no mask of at most 256 classes",
+                    f"{_name(source)} has too many classes for a mask",
                     got=f"the value {classes.max()}",
-                    expected="numbers from 0 to 255, one for each class",
+                    expected="class numbers from 0 to 255",
                 )
             return Image.fromarray(classes.astype(np.uint8))
         return as_seen(upright, "L")
@@ -88,6 +88,7 @@ def as_seen(image: Image.Image, mode: str) -> Image.Image:
 def _in_eight_bits(image: Image.Image) -> Image.Image:
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     largest = values.max(initial=0.0)
+    # the format does not say what white is, so guess the smallest usual range that holds all values
     if image.mode == "F":
         white = 1.0 if largest <= 1.0 else 255.0
     elif image.mode == "I":
@@ -109,7 +110,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
-_RGB = 3  # as torchvision numbers it
+_RGB = 3  # torchvision.io.ImageReadMode.RGB, without importing torchvision.io
 
 
 @functools.cache
@@ -164,9 +165,9 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
         array = array.transpose(1, 2, 0)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
         raise BadValue(
-            "these numbers are no image",
+            "invalid image shape",
             got=f"shape {tuple(pixels.shape)}",
-            expected="[height, width], or 1, 3 or 4 channels before or behind them",
+            expected="[height, width], with 1, 3 or 4 channels first or last",
         )
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
@@ -176,11 +177,12 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
         return array.astype(np.uint8) * np.uint8(255)
     low, high = float(array.min(initial=0)), float(array.max(initial=0))
     white = 1.0 if array.dtype.kind == "f" else 255.0
+    # interpolation may overshoot by rounding errors
     if not (-1e-3 * white <= low and high <= white * 1.001):
         raise BadValue(
-            "these numbers are no pixels",
+            "pixel values out of range",
             got=f"{array.dtype} from {low:.4g} to {high:.4g}",
-            expected="floats in [0, 1] or whole numbers in [0, 255]",
+            expected="floats in [0, 1] or integers in [0, 255]",
             fix="undo the normalisation first: dls.decode(batch)",
         )
     if array.dtype.kind == "f":
@@ -197,19 +199,18 @@ def _naming(source: ImageSource) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise NotFoundPath(
-            f"there is no image file {_name(source)}",
-            got="nothing there",
+            f"image file {_name(source)} does not exist",
             fix=f"check the path; the working directory is {os.getcwd()}",
         ) from error
     except IsADirectoryError as error:
         raise BadImage(f"{_name(source)} is a folder", expected="an image file") from error
     except PermissionError as error:
-        raise BadImage(f"{_name(source)} may not be read", fix="change its permissions") from error
+        raise BadImage(f"no permission to read {_name(source)}", fix="change its permissions") from error
     except Exception as error:  # decoders raise almost anything on a broken file
         raise BadImage(
             f"{_name(source)} cannot be decoded",
-            got="no image format that is known" if isinstance(error, UnidentifiedImageError) else repr(error),
-            expected="a whole image file",
+            got="an unknown image format" if isinstance(error, UnidentifiedImageError) else repr(error),
+            expected="a complete image file",
             fix="replace or delete it, or leave such files out with on_bad='skip' in dataloaders(...)",
         ) from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class PadMode(StrEnum):
 _NUMPY_PAD = {PadMode.Zeros: "constant", PadMode.Border: "edge", PadMode.Reflection: "reflect"}
 
 
-def check_size(size: Any) -> tuple[int, int]:
+def check_size(size: object) -> tuple[int, int]:
     """Validate a size and return (height, width).
 
     Args:
@@ -53,7 +53,7 @@ def check_size(size: Any) -> tuple[int, int]:
     """
     pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else ()
     if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
-        raise BadValue("this is no size of an image", got=repr(size), expected="a number of pixels, or (height, width)")
+        raise BadValue("invalid image size", got=repr(size), expected="a positive number of pixels, or (height, width)")
     return pair
 
 
@@ -73,7 +73,7 @@ def check_choice(kind: type[E], value: str) -> E:
         names = [member.value for member in kind]
         near = nearest(str(value), names, 1)
         raise BadValue(
-            f"there is no {kind.__name__} '{value}'",
+            f"unknown {kind.__name__} '{value}'",
             expected=", ".join(names),
             fix=f"did you mean '{near[0]}'?" if near else None,
         ) from None
@@ -182,10 +182,10 @@ class Resize(SizeTransform):
         self.shape, self.resamples = check_size(size), resamples
         self.method, self.pad_mode = check_choice(ResizeMethod, method), check_choice(PadMode, pad_mode)
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         self.at = (0.5, 0.5) if split_idx == 1 else (self.draw(), self.draw())
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def encode_image(self, x: Image.Image) -> Image.Image:
         height, width = self.shape
         if self.method is ResizeMethod.Squish:
             return self.resize(x)
@@ -204,8 +204,9 @@ def _corner(x: Image.Image, width: int, height: int, at: tuple[float, float]) ->
     Args:
         at: The position, as shares of the free space to the left and above: (0, 0) is the upper left corner.
     """
-    rooms = x.width - width, x.height - height
-    left, top = (int(math.copysign(math.floor(share * (abs(n) + 1)), n)) for share, n in zip(at, rooms, strict=True))
+    free = x.width - width, x.height - height
+    # n + 1 positions for n free pixels, each as likely as the others
+    left, top = (int(math.copysign(math.floor(share * (abs(n) + 1)), n)) for share, n in zip(at, free, strict=True))
     return left, top
 
 
@@ -227,10 +228,10 @@ class RandomCrop(SizeTransform):
         super().__init__()
         self.shape, self.pad_mode = check_size(size), PadMode.Zeros
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         self.at = (0.5, 0.5) if split_idx == 1 else (self.draw(), self.draw())
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def encode_image(self, x: Image.Image) -> Image.Image:
         height, width = self.shape
         left, top = _corner(x, width, height, self.at)
         return crop_pad(x, left, top, width, height, self.pad_mode)
@@ -251,7 +252,7 @@ class CropPad(SizeTransform):
         super().__init__()
         self.shape, self.pad_mode = check_size(size), check_choice(PadMode, pad_mode)
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def encode_image(self, x: Image.Image) -> Image.Image:
         height, width = self.shape
         return crop_pad(x, (x.width - width) // 2, (x.height - height) // 2, width, height, self.pad_mode)
 
@@ -284,12 +285,12 @@ class RandomResizedCrop(SizeTransform):
         self.shape, self.resamples, self.val_xtra = check_size(size), resamples, val_xtra
         self.min_scale, self.max_scale, self.ratio = min_scale, max_scale, ratio
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         image = next((o for o in (x if isinstance(x, tuple) else (x,)) if isinstance(o, Image.Image)), None)
         self.do = image is not None
         self.box = self._draw_window(image) if image is not None and split_idx != 1 else None
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def encode_image(self, x: Image.Image) -> Image.Image:
         if self.box is not None:
             return self.resize(x, self.box)
         height, width = self.shape
@@ -299,7 +300,7 @@ class RandomResizedCrop(SizeTransform):
 
     def _draw_window(self, x: Image.Image) -> Box:
         narrow, wide = self.ratio
-        for _ in range(10):
+        for _ in range(10):  # a window may not fit; a fixed number of tries bounds the draws
             area = self.draw(self.min_scale, self.max_scale) * x.width * x.height
             ratio = math.exp(self.draw(math.log(narrow), math.log(wide)))
             width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
@@ -321,7 +322,7 @@ class RatioResize(SizeTransform):
         super().__init__()
         self.max_sz, self.resamples = max_sz, resamples
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def encode_image(self, x: Image.Image) -> Image.Image:
         scale = self.max_sz / max(x.size)
         return self.resize(x, shape=(max(1, int(x.height * scale)), max(1, int(x.width * scale))))
 
@@ -337,7 +338,7 @@ class FlipItem(RandTransform):
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p=p)
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def encode_image(self, x: Image.Image) -> Image.Image:
         return x.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
@@ -352,11 +353,11 @@ class DihedralItem(RandTransform):
     def __init__(self, p: float = 1.0) -> None:
         super().__init__(p=p)
 
-    def before_call(self, x: Any, split_idx: int | None) -> None:
+    def before_call(self, x: object, split_idx: int | None) -> None:
         super().before_call(x, split_idx)
         self.turn = int(self.draw(0, 8))
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def encode_image(self, x: Image.Image) -> Image.Image:
         return x if self.turn == 0 else x.transpose(Image.Transpose(self.turn - 1))
 
 

@@ -84,7 +84,7 @@ class PILBase(Image.Image):
         image.load()
         new = cls()
         new.__dict__.update({name: image.__dict__[name] for name in new.__dict__})
-        new.readonly = image.readonly = 1
+        new.readonly = image.readonly = 1  # PIL then copies before it writes
         return new
 
     def copy(self) -> Self:
@@ -162,7 +162,7 @@ class PILBase(Image.Image):
         self.save(file, format=format)
         return file.getvalue()
 
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]  # on axes, not in a viewer
+    def show(self, ctx: object = None, **kwargs: Any) -> Any:  # type: ignore[override]  # on axes, not in a viewer
         """Draw the image and return its axes.
 
         Args:

@@ -216,7 +216,7 @@ class TestBadInput:
     def test_a_missing_table_and_lists_of_different_length(self, tmp_path):
         with pytest.raises(NotFoundPath, match=r"labels\.csv"):
             ImageDataLoaders.from_csv(tmp_path)
-        with pytest.raises(BadValue, match="one label for each file"):
+        with pytest.raises(BadValue, match="files and labels differ in number"):
             ImageDataLoaders.from_lists(tmp_path, ["a.png"], [])
 
     @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -19,8 +20,16 @@ from layered.vision.transforms import imagenet_stats
 
 torchvision_models = lazy("torchvision.models")
 
+Arch = Callable[..., nn.Module] | str
+"""A function that builds a model, or a name."""
+
+LocalWeights = str | os.PathLike[str] | Mapping[str, Any]
+Weights = LocalWeights | Enum | None
+"""A torchvision name or entry of weights, a local file, or a state dict."""
+
 Cut = int | Callable[[nn.Module], nn.Module] | None
 Splitter = Callable[[nn.Module], Any]
+Stats = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of each channel
 
 
 def default_split(m: Any) -> L:
@@ -73,10 +82,10 @@ class _ModelMeta(dict[Any, dict[str, Any]]):
 
 
 model_meta = _ModelMeta()
-"""How architectures are taken apart: `model_meta[resnet50]` → cut, split, and statistics of the images it was trained on."""
+"""By architecture: where it is cut, how it is split, and the statistics of its training images: `model_meta[resnet50]["cut"]`."""
 
 
-def is_torchvision(arch: Any) -> bool:
+def is_torchvision(arch: object) -> bool:
     """Whether `arch` is one of torchvision's functions that build models.
 
     Args:
@@ -98,9 +107,9 @@ def find_arch(arch: Any) -> Any:
     """
     if isinstance(arch, nn.Module) or not (callable(arch) or isinstance(arch, str)):
         raise BadArgument(
-            "arch is a function that builds a model, or a name",
+            "arch must be a function that builds a model, or a name",
             got=f"a model: {type(arch).__name__}" if isinstance(arch, nn.Module) else repr(arch),
-            fix="for example resnet18; a model of your own goes into Learner(dls, model)",
+            fix="pass for example resnet18; for your own model use Learner(dls, model)",
         )
     if callable(arch):
         return arch
@@ -121,7 +130,7 @@ def image_models() -> list[str]:
     return list(torchvision_models.list_models(module=torchvision_models))
 
 
-def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Any = None) -> nn.Module:
+def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Weights = None) -> nn.Module:
     """Build a model.
 
     Args:
@@ -156,25 +165,25 @@ def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights
     except OSError as error:
         raise _no_weights(name, f"{type(error).__name__}: {error}") from error
     raise BadArgument(
-        f"{name} builds a model without trained weights",
+        f"{name} cannot build a model with trained weights",
         got=f"it takes {', '.join(takes) or 'no arguments'}",
-        fix="pretrained=False, or weights= a file or a state dict",
+        fix="pass pretrained=False, or a file or state dict as weights=",
     )
 
 
 def _no_weights(name: str, reason: str) -> Offline:
-    fix = "weights='a/local/file.pth', or pretrained=False"
-    return Offline(f"the weights of {name} could not be fetched", got=reason, fix=fix)
+    fix = "pass weights='a/local/file.pth', or pretrained=False"
+    return Offline(f"the weights of {name} could not be downloaded", got=reason, fix=fix)
 
 
 def _refuse_download(name: str, weights: Any) -> None:
     """Raise Offline if LAYERED_OFFLINE is set and these torchvision weights are not on this machine."""
     url = getattr(weights, "url", None)
     if url is not None and is_offline() and not os.path.isfile(file := hub_file(url)):
-        raise _no_weights(name, f"LAYERED_OFFLINE is set, and there is no '{file}'")
+        raise _no_weights(name, f"LAYERED_OFFLINE is set, and '{file}' does not exist")
 
 
-def _is_local(weights: Any) -> bool:
+def _is_local(weights: Weights) -> TypeGuard[LocalWeights]:
     if isinstance(weights, (Mapping, os.PathLike)):
         return True
     return isinstance(weights, str) and (
@@ -182,7 +191,7 @@ def _is_local(weights: Any) -> bool:
     )
 
 
-def load_matching(model: nn.Module, weights: Any) -> None:
+def load_matching(model: nn.Module, weights: LocalWeights) -> None:
     """Load weights; only the last layer, which is cut off, may differ in shape or be missing.
 
     Args:
@@ -200,15 +209,20 @@ def load_matching(model: nn.Module, weights: Any) -> None:
     if wrong:
         raise CannotRestore(
             f"the weights do not fit {type(model).__name__}",
-            got=f"{len(wrong)} of {len(needed)} tensors missing or of another shape, first '{wrong[0]}'",
+            got=f"{len(wrong)} of {len(needed)} tensors are missing or differ in shape, first '{wrong[0]}'",
             expected=f"{tuple(needed[wrong[0]].shape)}",
-            fix="weights of this very architecture",
+            fix="use weights of exactly this architecture",
         )
     model.load_state_dict(fitting, strict=False)
 
 
 def create_body(
-    model: Any, n_in: int = 3, pretrained: bool = True, cut: Cut = None, *, weights: Any = None
+    model: nn.Module | Callable[..., nn.Module],
+    n_in: int = 3,
+    pretrained: bool = True,
+    cut: Cut = None,
+    *,
+    weights: Weights = None,
 ) -> nn.Module:
     """The body of a model: everything before its last pooling.
 

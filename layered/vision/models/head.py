@@ -71,5 +71,7 @@ def _drops(ps: float | Sequence[float], count: int) -> list[float]:
     if len(ps) == 1:
         return _drops(ps[0], count)
     if len(ps) != count:
-        raise BadValue("ps gives a dropout for each linear layer", got=len(ps), expected=count)
+        raise BadValue(
+            "wrong number of dropouts in ps", got=len(ps), expected=f"1, or {count}: one for each linear layer"
+        )
     return list(ps)
