@@ -1,4 +1,4 @@
-"""Self-attention over the places of a picture."""
+"""Self-attention over the positions of an image."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from layered.nn.layers import Module
 
 
 def _spectral_conv(n_in: int, n_out: int, ndim: int) -> nn.Module:
-    """A convolution of size 1 without bias, of spectral norm 1."""
+    """A convolution with kernel size 1, without bias, of spectral norm 1."""
     conv = (nn.Conv1d, nn.Conv2d)[ndim - 1](n_in, n_out, 1, bias=False)
     return spectral_norm(conv)
 
 
 @modules.register()
 class SelfAttention(Module):
-    """Each place of [batch, channel, ...] attends to all of them; starts as the identity (`gamma` is 0).
+    """Each position of [batch, channel, ...] attends to all; starts as the identity, since `gamma` is 0.
 
-    x_j + gamma * Σ_i value(x_i) · softmax_i(query(x_i) · key(x_j)), queries and keys with an eighth of the channels
+    x_j + gamma * Σ_i value(x_i) · softmax_i(query(x_i) · key(x_j)), where queries and keys have an eighth of the channels.
+
+    Args:
+        n_channels: Number of channels, at least 8.
 
     Source: Zhang et al. 2019, arXiv:1805.08318
 
@@ -47,9 +50,12 @@ class SelfAttention(Module):
 
 @modules.register()
 class PooledSelfAttention2d(Module):
-    """Self-attention of [batch, channel, height, width] whose keys and values are pooled to half the size.
+    """Self-attention over [batch, channel, height, width] with keys and values pooled to half the size.
 
-    x + gamma * output(values · softmax(queriesᵀ · keys)); starts as the identity
+    x + gamma * output(values · softmax(queriesᵀ · keys)); starts as the identity, since `gamma` is 0.
+
+    Args:
+        n_channels: Number of channels, at least 8.
 
     Source: Brock et al. 2019, arXiv:1809.11096
     """
@@ -71,10 +77,12 @@ class PooledSelfAttention2d(Module):
 
 @modules.register()
 class SimpleSelfAttention(Module):
-    """Self-attention with one matrix and no softmax: x + gamma * (x · xᵀ) · conv(x), [batch, channel, ...].
+    """Self-attention with a single matrix and no softmax: x + gamma * (x · xᵀ) · conv(x), on [batch, channel, ...].
 
     Args:
-        sym: Keep the matrix symmetric (then `ks` is 1).
+        n_in: Number of channels.
+        ks: Kernel size of the convolution.
+        sym: Keep the matrix symmetric; `ks` must be 1.
 
     Source: https://github.com/sdoria/SimpleSelfAttention
     """

@@ -1,4 +1,4 @@
-"""Linear and convolutional layers with their normalisation and activation."""
+"""Linear and convolutional layers with their normalisation and activation, and upsampling by pixel shuffle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from layered.nn.pooling import PoolFlatten
 
 
 class NormType(Enum):
-    """How a layer is normalised; those in `Zero` start with a scale of 0."""
+    """How a layer is normalised. The scales of `BatchZero` and `InstanceZero` start at 0."""
 
     Batch, BatchZero, Weight, Spectral, Instance, InstanceZero = range(1, 7)
 
@@ -25,9 +25,14 @@ class NormType(Enum):
 def BatchNorm(
     nf: int, ndim: int = 2, norm_type: NormType = NormType.Batch, *, eps: float = 1e-5, momentum: float = 0.1
 ) -> nn.Module:
-    """Batch norm over `nf` channels of data with `ndim` spatial dimensions (1 for vectors too).
+    """Batch norm whose bias starts at 1e-3, and whose scale starts at 1.
 
-    The bias starts at 1e-3, the scale at 1, or at 0 for `NormType.BatchZero` (a residual branch that starts silent).
+    Args:
+        nf: Number of channels.
+        ndim: Number of spatial dimensions; 1 for vectors too.
+        norm_type: `NormType.BatchZero` starts the scale at 0, so that a residual branch contributes nothing at first.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics.
     """
     layer = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[ndim - 1](nf, eps=eps, momentum=momentum)
     return _start_norm(layer, zero=norm_type is NormType.BatchZero)
@@ -36,14 +41,22 @@ def BatchNorm(
 def InstanceNorm(
     nf: int, ndim: int = 2, norm_type: NormType = NormType.Instance, *, affine: bool = True, eps: float = 1e-5
 ) -> nn.Module:
-    """Instance norm over `nf` channels; starts as `BatchNorm` does, at 0 for `NormType.InstanceZero`."""
+    """Instance norm whose bias starts at 1e-3, and whose scale starts at 1.
+
+    Args:
+        nf: Number of channels.
+        ndim: Number of spatial dimensions.
+        norm_type: `NormType.InstanceZero` starts the scale at 0.
+        affine: Whether to learn scale and bias.
+        eps: Added to the variance.
+    """
     layer = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[ndim - 1](nf, affine=affine, eps=eps)
     return _start_norm(layer, zero=norm_type is NormType.InstanceZero)
 
 
 @modules.register()
 class BatchNorm1dFlat(nn.BatchNorm1d):
-    """Batch norm of the last axis, whatever stands before it: [..., channel]."""
+    """Batch norm of the last axis: [..., channel]."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.reshape(-1, input.shape[-1])).view(input.shape)
@@ -58,12 +71,15 @@ def _start_norm(layer: Any, *, zero: bool) -> nn.Module:
 
 @modules.register()
 class LinBnDrop(RecordedSequential):
-    """Batch norm, dropout and a linear layer; the linear layer (and the activation) first with `lin_first`.
+    """Batch norm, dropout, a linear layer and its activation, in this order.
 
     Args:
+        n_in: Number of inputs.
+        n_out: Number of outputs.
         bn: With batch norm; the linear layer then has no bias.
-        p: Share of numbers dropped; 0 leaves the dropout out.
+        p: Dropout; 0 leaves the layer out.
         act: Activation after the linear layer.
+        lin_first: Linear layer and activation first, then batch norm and dropout.
     """
 
     def __init__(
@@ -93,14 +109,22 @@ class ConvLayer(RecordedSequential):
     """A convolution, its normalisation and its activation, initialised to fit each other.
 
     Args:
-        ni: Input and output channels.
-        nf: Input and output channels.
-        padding: (ks - 1) // 2 by default, which keeps the size at stride 1; 0 where transposed.
+        ni: Input channels.
+        nf: Output channels.
+        ks: Size of the kernel.
+        stride: Step of the kernel.
+        padding: Padding on each side; by default (ks - 1) // 2, which keeps the size at stride 1, or 0 if transposed.
         bias: By default only without batch or instance norm.
+        ndim: Number of spatial dimensions.
+        norm_type: How to normalise; None not at all.
         bn_1st: Normalise before the activation.
         act_cls: Makes the activation; None for none.
-        init: Function for the weights; "auto" picks by the activation.
-        xtra: A module to put at the end.
+        transpose: Transposed convolution.
+        init: Initialises the weight in place; "auto" chooses by the activation.
+        xtra: A module to append.
+        bias_std: Standard deviation of the bias; 0 makes it zero.
+        dilation: Spacing of the kernel's elements.
+        groups: Number of independent groups of channels.
 
     Examples:
         >>> import torch
@@ -161,13 +185,16 @@ def _normed_weight(conv: nn.Module, norm_type: NormType | None) -> nn.Module:
 
 @modules.register()
 class SimpleCNN(RecordedSequential):
-    """Convolutions one after the other, then the mean over the picture: [batch, filters[0], h, w] → [batch, filters[-1]].
+    """A stack of convolutions and mean pooling: [batch, filters[0], h, w] to [batch, filters[-1]].
 
     Args:
         filters: Channels before and after each convolution.
-        kernel_szs: Of each convolution; 3 and 2 by default.
-        strides: Of each convolution; 3 and 2 by default.
-        bn: With batch norm, but after the last.
+        kernel_szs: Kernel size of each convolution; 3 by default.
+        strides: Stride of each convolution; 2 by default.
+        bn: Batch norm after each convolution but the last.
+
+    Raises:
+        BadValue: If the three lists do not match.
 
     Examples:
         >>> import torch

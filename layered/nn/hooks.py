@@ -1,4 +1,4 @@
-"""Looking into a model while it runs: hooks that store, and the sizes that come out of each layer."""
+"""Walking through a model and watching it run: its modules, hooks that store outputs, the sizes of layers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,28 @@ from layered.nn.layers import ParameterModule
 
 
 def has_children(m: nn.Module) -> bool:
-    """Whether `m` holds other modules."""
+    """Whether a module contains others.
+
+    Args:
+        m: The module.
+    """
     return any(True for _ in m.children())
 
 
 def children_and_parameters(m: nn.Module) -> list[nn.Module]:
-    """The children of `m`, then its own parameters, each as a `ParameterModule`."""
+    """The children of a module, then its own parameters, each as a `ParameterModule`.
+
+    Args:
+        m: The module.
+    """
     return [*m.children(), *(ParameterModule(p) for p in m.parameters(recurse=False))]
 
 
 def flatten_model(m: nn.Module) -> list[nn.Module]:
-    """The modules of the tree that have no children, from first to last, and parameters that stand beside children.
+    """The modules without children, first to last; parameters of modules with children follow as `ParameterModule`.
+
+    Args:
+        m: The model.
 
     Examples:
         >>> [type(layer).__name__ for layer in flatten_model(nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Tanh()))]
@@ -34,7 +45,14 @@ def flatten_model(m: nn.Module) -> list[nn.Module]:
 
 
 def in_channels(m: nn.Module) -> int:
-    """The number of channels that the first 2d convolution of `m` takes."""
+    """Input channels of the first 2d convolution.
+
+    Args:
+        m: The model.
+
+    Raises:
+        BadValue: If it has no 2d convolution.
+    """
     for layer in flatten_model(m):
         if isinstance(layer, nn.Conv2d):
             return layer.in_channels
@@ -42,18 +60,30 @@ def in_channels(m: nn.Module) -> int:
 
 
 def has_params(m: nn.Module) -> bool:
-    """Whether `m` has parameters, its children's included."""
+    """Whether a module, or one inside it, has parameters.
+
+    Args:
+        m: The module.
+    """
     return any(True for _ in m.parameters())
 
 
 def total_params(m: nn.Module) -> tuple[int, bool]:
-    """How many numbers the parameters of `m` hold, and whether the first of them is trained."""
+    """The number of values in all parameters, and whether the first parameter is trained.
+
+    Args:
+        m: The module.
+    """
     params = list(m.parameters())
     return sum(p.numel() for p in params), bool(params) and params[0].requires_grad
 
 
 def requires_grad(m: nn.Module) -> bool:
-    """Whether the first parameter of `m` is trained; False without parameters."""
+    """Whether the first parameter is trained; False without parameters.
+
+    Args:
+        m: The module.
+    """
     return any(p.requires_grad for p in list(m.parameters())[:1])
 
 
@@ -62,14 +92,16 @@ T = TypeVar("T")
 
 
 class Hook:
-    """Calls `hook_func(module, input, output)` when `m` has run, and keeps what it returns in `stored`.
+    """Calls a function after a module has run, and keeps what it returns in `stored`.
 
     As a context manager it removes itself at the end.
 
     Args:
-        is_forward: False: after the backward pass, with the gradients of input and output as tuples.
-        detach: Hand over tensors without their history, and in main memory.
-        cpu: Hand over tensors without their history, and in main memory.
+        m: The module.
+        hook_func: Called as `hook_func(module, input, output)`.
+        is_forward: False: call after the backward pass, with the gradients of input and output as tuples.
+        detach: Pass tensors without their history.
+        cpu: Pass tensors copied to the CPU.
     """
 
     def __init__(
@@ -82,7 +114,13 @@ class Hook:
         self.hook = register(self.hook_fn)
 
     def hook_fn(self, module: nn.Module, input: Any, output: Any) -> None:
-        """What torch calls."""
+        """Called by torch.
+
+        Args:
+            module: The module.
+            input: Its positional inputs, or their gradients.
+            output: Its output, or the gradients of it.
+        """
         self.stored = self.hook_func(module, map_tree(self._handed, input), map_tree(self._handed, output))
 
     def _handed(self, x: Any) -> Any:
@@ -92,7 +130,7 @@ class Hook:
         return x.cpu() if self.cpu else x
 
     def remove(self) -> None:
-        """Take the hook off the module; what is stored stays."""
+        """Remove the hook from the module; `stored` stays."""
         self.hook.remove()
         self.removed = True
 
@@ -104,7 +142,15 @@ class Hook:
 
 
 class Hooks:
-    """A `Hook` on each of several modules, in their order."""
+    """A `Hook` on each of several modules, in their order.
+
+    Args:
+        ms: The modules.
+        hook_func: Called as `hook_func(module, input, output)`.
+        is_forward: False: call after the backward pass, with the gradients of input and output as tuples.
+        detach: Pass tensors without their history.
+        cpu: Pass tensors copied to the CPU.
+    """
 
     def __init__(
         self,
@@ -118,11 +164,11 @@ class Hooks:
 
     @property
     def stored(self) -> list[Any]:
-        """What each hook has stored last."""
+        """What each hook stored last."""
         return [hook.stored for hook in self.hooks]
 
     def remove(self) -> None:
-        """Take all hooks off."""
+        """Remove all hooks."""
         for hook in self.hooks:
             hook.remove()
 
@@ -147,7 +193,13 @@ def _the_output(module: nn.Module, input: Any, output: Any) -> Any:
 
 
 def hook_output(module: nn.Module, detach: bool = True, cpu: bool = False, grad: bool = False) -> Hook:
-    """A hook that stores the output of `module`, or with `grad` the gradients of its outputs (a tuple).
+    """A hook that stores the output of a module.
+
+    Args:
+        module: The module.
+        detach: Store tensors without their history.
+        cpu: Store tensors on the CPU.
+        grad: Store the gradients of the outputs instead, as a tuple.
 
     Examples:
         >>> layer = nn.Linear(2, 3)
@@ -160,13 +212,24 @@ def hook_output(module: nn.Module, detach: bool = True, cpu: bool = False, grad:
 
 
 def hook_outputs(modules: Iterable[nn.Module], detach: bool = True, cpu: bool = False, grad: bool = False) -> Hooks:
-    """`hook_output` of several modules."""
+    """`hook_output` of several modules.
+
+    Args:
+        modules: The modules.
+        detach: Store tensors without their history.
+        cpu: Store tensors on the CPU.
+        grad: Store the gradients of the outputs instead, as tuples.
+    """
     return Hooks(modules, _the_output, is_forward=not grad, detach=detach, cpu=cpu)
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Run `model` in evaluation mode, without gradients; modes, buffers and random generators are as before after it."""
+    """Run a model in evaluation mode without gradients; restores its modes and buffers, and random generators.
+
+    Args:
+        model: The model.
+    """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [
         (module, name, buffer, buffer.clone())
@@ -187,14 +250,23 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def dummy_eval(m: nn.Module, size: tuple[int, int] = (64, 64)) -> Any:
-    """The output of `m` for one black image of `size` (height, width); leaves the model as it was."""
+    """The output of a model for one black image; the model is left as it was.
+
+    Args:
+        m: The model.
+        size: (height, width) of the image.
+    """
     like = next(m.parameters())
     with undisturbed(m):
         return m(torch.zeros(1, in_channels(m), *size, dtype=like.dtype, device=like.device))
 
 
 def model_sizes(m: nn.Module, size: tuple[int, int] = (64, 64)) -> list[torch.Size]:
-    """The shape of the output of each child of `m`, for one image of `size` (height, width).
+    """The output shape of each child of a model, for one black image.
+
+    Args:
+        m: The model.
+        size: (height, width) of the image.
 
     Examples:
         >>> model_sizes(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU()), (9, 9))
@@ -206,7 +278,10 @@ def model_sizes(m: nn.Module, size: tuple[int, int] = (64, 64)) -> list[torch.Si
 
 
 def num_features_model(m: nn.Module) -> int:
-    """The number of channels that come out of a body, found by running it on ever larger images, up to 2048 pixels.
+    """Output channels of a body, found by running it on ever larger images, up to 2048 pixels.
+
+    Args:
+        m: The body.
 
     Raises:
         BadValue: If it runs on none of them.

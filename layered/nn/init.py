@@ -1,4 +1,4 @@
-"""How weights start: walk a model and initialise what is not a normalisation."""
+"""Initialisation of weights."""
 
 from __future__ import annotations
 
@@ -22,12 +22,23 @@ _LIKE_SIGMOID = (nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Softmax)
 
 
 def trunc_normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Fill `x` with normal numbers, none further than two standard deviations from the mean."""
+    """Fill a tensor from a normal distribution truncated at two standard deviations.
+
+    Args:
+        x: The tensor; changed.
+        mean: Mean of the distribution.
+        std: Standard deviation of the distribution, before it is truncated.
+    """
     return nn.init.trunc_normal_(x, mean=mean, std=std, a=mean - 2 * std, b=mean + 2 * std)
 
 
 def init_default(m: nn.Module, func: InitFunc | None = nn.init.kaiming_normal_) -> nn.Module:
-    """Initialise the weight of one layer with `func` (None leaves it) and its bias with 0."""
+    """Initialise one layer, its bias with 0.
+
+    Args:
+        m: The layer.
+        func: Initialises the weight in place; None keeps it.
+    """
     weight, bias = getattr(m, "weight", None), getattr(m, "bias", None)
     if func is not None and isinstance(weight, Tensor):
         func(weight)
@@ -37,20 +48,34 @@ def init_default(m: nn.Module, func: InitFunc | None = nn.init.kaiming_normal_) 
 
 
 def cond_init(m: nn.Module, func: InitFunc) -> None:
-    """`init_default` for a layer that is trained and has a matrix as weight: no normalisation, no PReLU."""
+    """`init_default` for layers with a trained weight of at least two axes; not for normalisation layers or PReLU.
+
+    Args:
+        m: The layer.
+        func: Initialises the weight in place.
+    """
     weight = getattr(m, "weight", None)
     if isinstance(weight, Tensor) and weight.requires_grad and weight.ndim > 1 and not isinstance(m, norm_types):
         init_default(m, func)
 
 
 def apply_leaf(m: nn.Module, f: Callable[[nn.Module], Any]) -> None:
-    """Call `f` with every module of the tree, parents before children."""
+    """Call a function with every module of a model, parents before children.
+
+    Args:
+        m: The model.
+        f: The function.
+    """
     for module in m.modules():
         f(module)
 
 
 def apply_init(m: nn.Module, func: InitFunc = nn.init.kaiming_normal_) -> None:
-    """Initialise all layers of `m` but the normalisations: weights with `func`, biases with 0.
+    """Initialise all layers of a model but the normalisations, biases with 0.
+
+    Args:
+        m: The model.
+        func: Initialises a weight in place.
 
     Examples:
         >>> head = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
@@ -62,7 +87,10 @@ def apply_init(m: nn.Module, func: InitFunc = nn.init.kaiming_normal_) -> None:
 
 
 def init_for(act: Any) -> InitFunc | None:
-    """The initialisation that keeps the scale in front of an activation (module, class or function); None if unknown.
+    """The initialisation that preserves the scale of values before an activation; None if it is unknown.
+
+    Args:
+        act: The activation: a module, a class or a function.
 
     Source: He et al. 2015, arXiv:1502.01852; Glorot & Bengio 2010
     """
@@ -78,7 +106,10 @@ def init_linear(
     """Initialise a linear or convolutional layer for the activation that follows it.
 
     Args:
-        init: "auto": by the activation, torch's own where there is none; None: torch's own.
+        m: The layer.
+        act_func: The activation: a module, a class or a function.
+        init: Initialises the weight in place; "auto" chooses by the activation, or keeps torch's own if that is unknown; None
+            keeps torch's own.
         bias_std: Standard deviation of the bias; 0 makes it zero.
     """
     bias, weight = getattr(m, "bias", None), m.weight

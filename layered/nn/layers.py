@@ -1,4 +1,4 @@
-"""The base of our modules, and small layers that turn functions and shapes into modules."""
+"""`Module`, the base of the library's modules; small layers that wrap functions and shapes; activations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Identity = nn.Identity
 
 
 class Module(Recorded, nn.Module):
-    """`nn.Module` that needs no `super().__init__()`, and that remembers its constructor arguments.
+    """`nn.Module` that needs no `super().__init__()` and remembers its constructor arguments.
 
-    With a name (`@exportable("my.layer")`), such a class may stand in exported models.
+    Registered under a name (`@exportable("my.layer")`), such a class may be part of exported models.
 
     Examples:
         >>> class Double(Module):
@@ -40,7 +40,7 @@ class Module(Recorded, nn.Module):
 
 
 class RecordedSequential(Recorded, nn.Sequential):
-    """A block that is a sequence of layers made from its constructor arguments; a slice of it is an `nn.Sequential`."""
+    """Base of blocks that build a sequence of layers from their arguments; a slice of one is a plain `nn.Sequential`."""
 
     __jit_unused_properties__: ClassVar[list[str]] = ["init_args"]
 
@@ -49,7 +49,11 @@ class RecordedSequential(Recorded, nn.Sequential):
 
 
 def module(*fields: str, **defaults: Any) -> Callable[[Callable[..., Any]], type[Module]]:
-    """Make a module out of its forward function; `fields` and `defaults` are its constructor arguments and attributes.
+    """Decorator: make a module class of its forward function.
+
+    Args:
+        fields: Names of required constructor arguments, which become attributes.
+        defaults: The same with default values.
 
     Examples:
         >>> @module("factor", shift=0.0)
@@ -85,7 +89,11 @@ def module(*fields: str, **defaults: Any) -> Callable[[Callable[..., Any]], type
 
 @modules.register()
 class Lambda(Module):
-    """A function as a layer."""
+    """A function as a layer.
+
+    Args:
+        func: Called with the input.
+    """
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func = func
@@ -99,7 +107,12 @@ class Lambda(Module):
 
 @modules.register()
 class PartialLambda(Module):
-    """A function with some keyword arguments as a layer."""
+    """A function with some keyword arguments as a layer.
+
+    Args:
+        func: Called with the input and `kwargs`.
+        kwargs: Keyword arguments of the function.
+    """
 
     def __init__(self, func: Callable[..., Any], **kwargs: Any) -> None:
         self.func, self.kwargs = func, kwargs
@@ -114,7 +127,7 @@ class PartialLambda(Module):
 
 
 class Debugger(Module):
-    """Opens Python's debugger whenever a tensor comes by, and passes it on."""
+    """Opens Python's debugger on each call, and returns its input."""
 
     def forward(self, x: Any) -> Any:
         breakpoint()
@@ -123,7 +136,11 @@ class Debugger(Module):
 
 @modules.register()
 class Flatten(Module):
-    """[batch, ...] → [batch, numbers]; with `full`, all of it → [numbers]."""
+    """Flatten [batch, ...] to [batch, features].
+
+    Args:
+        full: Flatten the batch axis too: [numbers].
+    """
 
     def __init__(self, full: bool = False) -> None:
         self.full = full
@@ -137,7 +154,11 @@ class Flatten(Module):
 
 @modules.register()
 class View(Module):
-    """Any tensor → one of this size, as `torch.Tensor.view`."""
+    """View a tensor in another shape, as `torch.Tensor.view` does.
+
+    Args:
+        size: The shape.
+    """
 
     def __init__(self, *size: int) -> None:
         self.size = size
@@ -151,7 +172,11 @@ class View(Module):
 
 @modules.register()
 class ResizeBatch(Module):
-    """[batch, ...] → [batch, *size]."""
+    """View [batch, ...] as [batch, *size].
+
+    Args:
+        size: The shape of one sample.
+    """
 
     def __init__(self, *size: int) -> None:
         self.size = size
@@ -164,7 +189,11 @@ class ResizeBatch(Module):
 
 
 class ParameterModule(Module):
-    """A single parameter as a module, for what walks over modules and would miss it."""
+    """A single parameter as a module, so that code that walks over modules finds it.
+
+    Args:
+        p: The parameter.
+    """
 
     def __init__(self, p: nn.Parameter) -> None:
         self.val = p
@@ -175,11 +204,12 @@ class ParameterModule(Module):
 
 @modules.register()
 class TimeDistributed(Module):
-    """Apply `module` to each step of a sequence: [batch, time, ...] → [batch, time, ...].
+    """Apply a module to each step of a sequence: [batch, time, ...] to [batch, time, ...].
 
     Args:
-        tdim: The axis of time in inputs and outputs.
-        low_mem: Run step after step; else all steps at once, as one large batch.
+        module: The module.
+        low_mem: Run one step at a time; otherwise all steps run at once, as one large batch.
+        tdim: The time axis of inputs and outputs.
 
     Examples:
         >>> TimeDistributed(nn.Conv2d(3, 8, 3))(torch.zeros(2, 5, 3, 10, 10)).shape
@@ -199,13 +229,23 @@ class TimeDistributed(Module):
 
 
 def sequential(*layers: Any) -> nn.Sequential:
-    """`nn.Sequential` that takes plain functions too."""
+    """`nn.Sequential` that also accepts plain functions.
+
+    Args:
+        layers: Modules or functions.
+    """
     return nn.Sequential(*(layer if isinstance(layer, nn.Module) else Lambda(layer) for layer in layers))
 
 
 @modules.register()
 class Embedding(Recorded, nn.Embedding):
-    """`nn.Embedding` of `ni` rows of `nf` numbers that start truncated-normal with standard deviation `std`."""
+    """`nn.Embedding` with truncated-normal weights.
+
+    Args:
+        ni: Number of rows.
+        nf: Numbers in a row.
+        std: Standard deviation of the weights.
+    """
 
     __jit_unused_properties__: ClassVar[list[str]] = ["init_args"]
 
@@ -220,17 +260,32 @@ Mish = MishJit = nn.Mish
 
 
 def sigmoid(input: Tensor, eps: float = 1e-7) -> Tensor:
-    """A sigmoid that stays within [eps, 1 - eps], so that its logarithm is finite."""
+    """A sigmoid clamped to [eps, 1 - eps], so that its logarithm is finite.
+
+    Args:
+        input: Any tensor.
+        eps: Distance from 0 and 1.
+    """
     return input.sigmoid().clamp(eps, 1 - eps)
 
 
 def sigmoid_(input: Tensor, eps: float = 1e-7) -> Tensor:
-    """`sigmoid`, in place."""
+    """`sigmoid`, in place.
+
+    Args:
+        input: Any tensor; changed.
+        eps: Distance from 0 and 1.
+    """
     return input.sigmoid_().clamp_(eps, 1 - eps)
 
 
 def vleaky_relu(input: Tensor, inplace: bool = True) -> Tensor:
-    """A leaky ReLU with slope 0.3."""
+    """A leaky ReLU with slope 0.3.
+
+    Args:
+        input: Any tensor.
+        inplace: Write over the input.
+    """
     return F.leaky_relu(input, 0.3, inplace=inplace)
 
 
@@ -240,7 +295,12 @@ def inplace_relu() -> nn.ReLU:
 
 
 def sigmoid_range(x: Tensor, low: float, high: float) -> Tensor:
-    """A sigmoid that goes from `low` to `high`.
+    """A sigmoid from `low` to `high`.
+
+    Args:
+        x: Any tensor.
+        low: Lower limit.
+        high: Upper limit.
 
     Examples:
         >>> sigmoid_range(torch.zeros(1), 0, 5.5)
@@ -251,7 +311,12 @@ def sigmoid_range(x: Tensor, low: float, high: float) -> Tensor:
 
 @modules.register()
 class SigmoidRange(Module):
-    """`sigmoid_range` as a layer: keeps the outputs of a regression within (low, high)."""
+    """`sigmoid_range` as a layer: keeps the outputs of a regression within (low, high).
+
+    Args:
+        low: Lower limit.
+        high: Upper limit.
+    """
 
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = low, high

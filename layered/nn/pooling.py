@@ -1,4 +1,4 @@
-"""Pooling: to a fixed size, by the mean, the maximum or both, and plain pooling of any number of dimensions."""
+"""Pooling to a fixed size by the mean, the maximum or both, and plain pooling of 1 to 3 dimensions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from layered.nn.layers import Flatten, Module, RecordedSequential
 
 
 def AdaptiveAvgPool(sz: int = 1, ndim: int = 2) -> nn.Module:
-    """Mean pooling to `sz` in each of `ndim` spatial dimensions."""
+    """Mean pooling to a fixed size.
+
+    Args:
+        sz: Size of the result in each spatial dimension.
+        ndim: Number of spatial dimensions.
+    """
     return (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[ndim - 1](sz)
 
 
@@ -20,7 +25,15 @@ def AdaptiveAvgPool(sz: int = 1, ndim: int = 2) -> nn.Module:
 def MaxPool(
     ks: int = 2, stride: int | None = None, padding: int = 0, ndim: int = 2, ceil_mode: bool = False
 ) -> nn.Module:
-    """Maximum pooling over `ndim` spatial dimensions."""
+    """Maximum pooling.
+
+    Args:
+        ks: Size of the window.
+        stride: Step of the window; by default its size.
+        padding: Padding on each side.
+        ndim: Number of spatial dimensions.
+        ceil_mode: Keep incomplete windows at the end.
+    """
     pool = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[ndim - 1]
     return pool(ks, stride=stride, padding=padding, ceil_mode=ceil_mode)
 
@@ -29,7 +42,15 @@ def MaxPool(
 def AvgPool(
     ks: int = 2, stride: int | None = None, padding: int = 0, ndim: int = 2, ceil_mode: bool = False
 ) -> nn.Module:
-    """Mean pooling over `ndim` spatial dimensions."""
+    """Mean pooling.
+
+    Args:
+        ks: Size of the window.
+        stride: Step of the window; by default its size.
+        padding: Padding on each side.
+        ndim: Number of spatial dimensions.
+        ceil_mode: Keep incomplete windows at the end.
+    """
     pool = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[ndim - 1]
     return pool(ks, stride=stride or ks, padding=padding, ceil_mode=ceil_mode)
 
@@ -78,7 +99,14 @@ class AdaptiveConcatPool2d(_AdaptiveConcatPool):
 
 
 def adaptive_pool(pool_type: str) -> type[nn.Module]:
-    """The class of layer for a `PoolType`."""
+    """The layer class of a `PoolType`.
+
+    Args:
+        pool_type: "Avg", "Max" or "Cat".
+
+    Raises:
+        BadValue: For any other value.
+    """
     pools = {
         PoolType.Avg: nn.AdaptiveAvgPool2d,
         PoolType.Max: nn.AdaptiveMaxPool2d,
@@ -91,7 +119,11 @@ def adaptive_pool(pool_type: str) -> type[nn.Module]:
 
 @modules.register()
 class PoolFlatten(RecordedSequential):
-    """[batch, channel, height, width] → [batch, channel], or twice the channels for `PoolType.Cat`."""
+    """Pool and flatten: [batch, channel, height, width] to [batch, channel], or twice the channels for `PoolType.Cat`.
+
+    Args:
+        pool_type: "Avg", "Max" or "Cat".
+    """
 
     def __init__(self, pool_type: str = PoolType.Avg) -> None:
         super().__init__(adaptive_pool(pool_type)(1), Flatten())

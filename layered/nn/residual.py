@@ -1,4 +1,4 @@
-"""Residual layers: a path of convolutions beside a short cut, from plain ResNets to squeeze-and-excitation ResNeXts."""
+"""Residual blocks: a path of convolutions beside a shortcut, from plain ResNets to squeeze-and-excitation ResNeXts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ ActClass = Callable[[], nn.Module]
 
 @modules.register()
 class SequentialEx(Module):
-    """Layers one after the other, each of which finds the input of the whole as `x.orig` of its own input.
+    """Layers in sequence, each of which finds the input of the whole as `x.orig` on its own input.
+
+    Args:
+        layers: The layers.
 
     Examples:
         >>> SequentialEx(nn.Linear(2, 2), nn.ReLU(), MergeLayer())(torch.zeros(1, 2)).shape
@@ -43,21 +46,38 @@ class SequentialEx(Module):
         return self.layers[i]
 
     def append(self, layer: nn.Module) -> None:
-        """Put one more layer at the end."""
+        """Add a layer at the end.
+
+        Args:
+            layer: The layer.
+        """
         self.layers.append(layer)
 
     def extend(self, layers: Iterable[nn.Module]) -> None:
-        """Put more layers at the end."""
+        """Add layers at the end.
+
+        Args:
+            layers: The layers.
+        """
         self.layers.extend(layers)
 
     def insert(self, i: int, layer: nn.Module) -> None:
-        """Put a layer before the `i`-th."""
+        """Insert a layer.
+
+        Args:
+            i: Its position.
+            layer: The layer.
+        """
         self.layers.insert(i, layer)
 
 
 @modules.register()
 class MergeLayer(Module):
-    """In a `SequentialEx`: add its input, or with `dense` put it beside, as further channels."""
+    """In a `SequentialEx`: add the input of the whole.
+
+    Args:
+        dense: Concatenate it as further channels instead.
+    """
 
     def __init__(self, dense: bool = False) -> None:
         self.dense = dense
@@ -68,7 +88,12 @@ class MergeLayer(Module):
 
 @modules.register()
 class Cat(Recorded, nn.ModuleList):
-    """The outputs of several layers on the same input, side by side along `dim`."""
+    """The outputs of several layers on the same input, concatenated.
+
+    Args:
+        layers: The layers.
+        dim: The axis along which to concatenate.
+    """
 
     def __init__(self, layers: Iterable[nn.Module], dim: int = 1) -> None:
         super().__init__(layers)
@@ -80,7 +105,7 @@ class Cat(Recorded, nn.ModuleList):
 
 @modules.register()
 class ProdLayer(Module):
-    """In a `SequentialEx`: multiply by its input."""
+    """In a `SequentialEx`: multiply by the input of the whole."""
 
     def forward(self, x: Any) -> Any:
         return x * x.orig
@@ -88,10 +113,12 @@ class ProdLayer(Module):
 
 @modules.register()
 class SEModule(RecordedSequential):
-    """Squeeze and excitation: each channel of [batch, ch, h, w] is scaled by what the means of all of them say.
+    """Squeeze and excitation: scale each channel of [batch, ch, h, w] by a factor computed from the means of all channels.
 
     Args:
-        reduction: How many times fewer channels there are in between (rounded up to a multiple of 8).
+        ch: Number of channels.
+        reduction: Divides the channels of the hidden layer, whose number is rounded up to a multiple of 8.
+        act_cls: Makes the activation of the hidden layer.
 
     Source: Hu et al. 2018, arXiv:1709.01507
     """
@@ -111,25 +138,32 @@ class SEModule(RecordedSequential):
 
 @modules.register()
 class ResBlock(Module):
-    """A residual layer: activation(convolutions(x) + short cut(x)).
+    """A residual block: activation(convolutions(x) + shortcut(x)).
 
-    The normalisation that ends the path starts at zero, so the layer starts as its short cut.
+    The scale of the last normalisation in the path starts at zero, so the block starts as its shortcut.
 
     Args:
-        expansion: 1: two convolutions of `ks`; more: a bottleneck 1, ks, 1 with `expansion` times the channels around
-            it.
-        ni: Input and output channels, both times `expansion`.
-        nf: Input and output channels, both times `expansion`.
-        nh1: Channels in between; `nf` (before expansion) by default.
-        nh2: Channels in between; `nf` (before expansion) by default.
-        reduction: With squeeze and excitation, that many times fewer channels within.
-        dw: Depthwise: one group for each channel, in place of `groups`; `g2` are the groups of the last convolution.
-        sa: With simple self-attention, symmetric.
-        sym: With simple self-attention, symmetric.
-        pool: How the short cut follows the stride, before its convolution with `pool_first`.
-        conv_args: Passed to each `ConvLayer`.
+        expansion: 1: two convolutions of size `ks`. Above: a bottleneck of sizes 1, ks and 1.
+        ni: Input channels, before they are multiplied by `expansion`.
+        nf: Output channels, before they are multiplied by `expansion`.
+        stride: Stride of one convolution of the path, and of the shortcut.
+        groups: Groups of the first convolution of size `ks`.
+        reduction: With squeeze and excitation, whose hidden layer has this many times fewer channels.
+        nh1: Channels before the middle convolution of a bottleneck; `nh2` by default.
+        nh2: Channels after the first convolution of size `ks`; `nf` by default.
+        dw: Depthwise: a group for each channel, in place of `groups`.
+        g2: Groups of the last convolution.
+        sa: With simple self-attention.
+        sym: Keep the matrix of self-attention symmetric.
+        norm_type: How to normalise; None not at all.
+        act_cls: Makes the activations.
+        ndim: Number of spatial dimensions.
+        ks: Kernel size.
+        pool: Makes the pooling by which the shortcut follows the stride.
+        pool_first: Pool before the convolution of the shortcut, not after it.
+        conv_args: For each `ConvLayer`.
 
-    Source: He et al. 2016, arXiv:1512.03385; He et al. 2019, arXiv:1812.01187 (the short cut of their ResNet-D)
+    Source: He et al. 2016, arXiv:1512.03385; He et al. 2019, arXiv:1812.01187 (the shortcut of their ResNet-D)
 
     Examples:
         >>> ResBlock(4, 16, 32, stride=2)(torch.zeros(1, 64, 8, 8)).shape
@@ -202,7 +236,16 @@ _ZERO: dict[NormType | None, NormType] = {
 def SEBlock(
     expansion: int, ni: int, nf: int, groups: int = 1, reduction: int = 16, stride: int = 1, **kwargs: Any
 ) -> ResBlock:
-    """A `ResBlock` with squeeze and excitation, as wide within as SENet-154.
+    """A `ResBlock` with squeeze and excitation, as wide inside as that of SENet-154.
+
+    Args:
+        expansion: As for `ResBlock`.
+        ni: Input channels, before they are multiplied by `expansion`.
+        nf: Output channels, before they are multiplied by `expansion`.
+        groups: Groups of the middle convolution.
+        reduction: Divides the channels of the squeezed layer.
+        stride: Stride of the block.
+        kwargs: For `ResBlock`.
 
     Source: Hu et al. 2018, arXiv:1709.01507
     """
@@ -220,7 +263,17 @@ def SEResNeXtBlock(
     base_width: int = 4,
     **kwargs: Any,
 ) -> ResBlock:
-    """A `ResBlock` with squeeze and excitation and `groups` parallel paths, each `base_width` channels wide at nf = 64.
+    """A `ResBlock` with squeeze and excitation and parallel paths.
+
+    Args:
+        expansion: As for `ResBlock`.
+        ni: Input channels, before they are multiplied by `expansion`.
+        nf: Output channels, before they are multiplied by `expansion`.
+        groups: Number of paths.
+        reduction: Divides the channels of the squeezed layer.
+        stride: Stride of the block.
+        base_width: Channels of a path at `nf` = 64; wider blocks have wider paths.
+        kwargs: For `ResBlock`.
 
     Source: Xie et al. 2017, arXiv:1611.05431
     """
@@ -229,12 +282,26 @@ def SEResNeXtBlock(
 
 
 def SeparableBlock(expansion: int, ni: int, nf: int, reduction: int = 16, stride: int = 1, **kwargs: Any) -> ResBlock:
-    """A `ResBlock` with squeeze and excitation whose middle convolution is depthwise."""
+    """A `ResBlock` with squeeze and excitation whose middle convolution is depthwise.
+
+    Args:
+        expansion: As for `ResBlock`.
+        ni: Input channels, before they are multiplied by `expansion`.
+        nf: Output channels, before they are multiplied by `expansion`.
+        reduction: Divides the channels of the squeezed layer.
+        stride: Stride of the block.
+        kwargs: For `ResBlock`.
+    """
     return ResBlock(expansion, ni, nf, stride=stride, reduction=reduction, **{"nh2": nf * 2, "dw": True, **kwargs})
 
 
 def icnr_init(x: Tensor, scale: int = 2, init: InitFunc = nn.init.kaiming_normal_) -> Tensor:
-    """Weights like `x` ([out, in, h, w]) that make a pixel shuffle by `scale` start as nearest-neighbour enlargement.
+    """Weights with which a pixel shuffle starts as nearest-neighbour upsampling; they have the shape of `x`.
+
+    Args:
+        x: The weight of the convolution before the shuffle, [out, in, h, w].
+        scale: Factor of the upsampling.
+        init: Initialises a weight in place.
 
     Source: Aitken et al. 2017, arXiv:1707.02937
     """
@@ -245,15 +312,20 @@ def icnr_init(x: Tensor, scale: int = 2, init: InitFunc = nn.init.kaiming_normal
 
 @modules.register()
 class PixelShuffle_ICNR(RecordedSequential):
-    """[batch, ni, h, w] → [batch, nf, scale * h, scale * w]: a convolution, then its channels become pixels.
+    """Upsample: [batch, ni, h, w] to [batch, nf, scale * h, scale * w], by a convolution whose channels become pixels.
 
     Args:
+        ni: Input channels.
         nf: Output channels; `ni` by default.
+        scale: Factor of the upsampling.
         blur: Smooth the result with a 2x2 mean.
+        norm_type: How to normalise the convolution; None not at all.
+        act_cls: Makes the activation; None for none.
 
     Source: Shi et al. 2016, arXiv:1609.05158; Sugawara et al. 2018, arXiv:1806.02658 (blur)
 
     Examples:
+        >>> import torch
         >>> PixelShuffle_ICNR(8, 4)(torch.zeros(1, 8, 5, 5)).shape
         torch.Size([1, 4, 10, 10])
     """

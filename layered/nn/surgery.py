@@ -1,4 +1,4 @@
-"""Taking a pretrained model apart: cut off its head, let it take other images."""
+"""Adapting a pretrained model: cut off its head, change the number of its input channels."""
 
 from __future__ import annotations
 
@@ -15,21 +15,30 @@ num_features = num_features_model
 
 
 def is_pool_type(m: nn.Module) -> bool:
-    """Whether `m` itself is a pooling layer."""
+    """Whether a module is a pooling layer itself.
+
+    Args:
+        m: The module.
+    """
     return re.search(r"Pool[123]d$", type(m).__name__) is not None
 
 
 def has_pool_type(m: nn.Module) -> bool:
-    """Whether `m` is or holds a pooling layer."""
+    """Whether a module is or contains a pooling layer.
+
+    Args:
+        m: The module.
+    """
     return any(is_pool_type(module) for module in m.modules())
 
 
 def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | None = None) -> nn.Module:
-    """The body of `model`: what stands before its last pooling and its classifier.
+    """The body of a model: everything before its last pooling and its classifier.
 
     Args:
-        cut: An int keeps `children[:cut]`; a function of the model returns its body; None keeps the children before
-            the last one that is or holds a pooling layer.
+        model: The model.
+        cut: An int keeps `children[:cut]`; a function of the model returns its body; None keeps the children before the last
+            one that is or contains a pooling layer.
 
     Raises:
         BadValue: If nothing is left, or there is no pooling layer to cut at.
@@ -61,14 +70,15 @@ def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | No
 
 
 def adapt_first_layer(model: nn.Module, n_in: int, pretrained: bool) -> nn.Module:
-    """Let the first convolution of `model` take images of `n_in` channels; changes the model and returns it.
+    """Change the number of channels that the first convolution of a model takes; the model is changed and returned.
 
     Args:
-        pretrained: Derive the new weights from the old ones: 1 channel is the sum over the old; 2 are the first two
-            times 1.5; more than 3 are the old ones and zeros; else the new layer starts afresh.
+        model: The model.
+        n_in: Channels of the images.
+        pretrained: Derive the new weights from the old ones (see `input_weights`); otherwise the layer is initialised anew.
 
     Raises:
-        BadValue: If the first convolution is grouped, or does not take 3 channels and `pretrained` is asked for.
+        BadValue: If the first convolution is grouped, or `pretrained` is set and it does not take 3 channels.
     """
     name, old = _first_conv(model)
     if old.in_channels == n_in:
@@ -112,7 +122,14 @@ def _first_conv(model: nn.Module) -> tuple[str, nn.Conv2d]:
 
 
 def input_weights(weight: Tensor, n_in: int) -> Tensor:
-    """Weights [out, 3, h, w] → [out, n_in, h, w] that give a similar response."""
+    """Weights for another number of input channels that give responses of a similar scale: [out, n_in, h, w].
+
+    One channel gets the sum over the old ones; two get the first two, times 1.5; more get the old ones and zeros.
+
+    Args:
+        weight: Weights of three channels, [out, 3, h, w].
+        n_in: Number of channels.
+    """
     if n_in == 1:
         return weight.sum(1, keepdim=True)
     if n_in == 2:
