@@ -15,6 +15,7 @@ from layered.nn.convolution import (
     InstanceNorm as InstanceNorm,
     LinBnDrop as LinBnDrop,
     NormType as NormType,
+    PixelShuffle_ICNR as PixelShuffle_ICNR,
     SimpleCNN as SimpleCNN,
 )
 from layered.nn.hooks import (
@@ -37,6 +38,7 @@ from layered.nn.init import (
     apply_init as apply_init,
     apply_leaf as apply_leaf,
     cond_init as cond_init,
+    icnr_init as icnr_init,
     init_default as init_default,
     init_linear as init_linear,
     norm_types as norm_types,
@@ -97,7 +99,6 @@ from layered.nn.pooling import (
 from layered.nn.residual import (
     Cat as Cat,
     MergeLayer as MergeLayer,
-    PixelShuffle_ICNR as PixelShuffle_ICNR,
     ProdLayer as ProdLayer,
     ResBlock as ResBlock,
     SEBlock as SEBlock,
@@ -105,7 +106,6 @@ from layered.nn.residual import (
     SeparableBlock as SeparableBlock,
     SequentialEx as SequentialEx,
     SEResNeXtBlock as SEResNeXtBlock,
-    icnr_init as icnr_init,
 )
 from layered.nn.summary import module_summary as module_summary
 

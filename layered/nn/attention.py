@@ -42,7 +42,8 @@ class SelfAttention(Module):
         self.gamma = nn.Parameter(torch.tensor([0.0]))
 
     def forward(self, x: Tensor) -> Tensor:
-        places = x.flatten(2)  # [batch, channel, place]
+        places = x.flatten(2)  # [batch, channel, position]
+        # the softmax of the formula runs over i, the index of the query, so query and key change roles for torch
         query, key, value = (part(places).transpose(1, 2) for part in (self.query, self.key, self.value))
         seen = F.scaled_dot_product_attention(key, query, value, scale=1.0).transpose(1, 2)
         return (self.gamma * seen).view(x.shape) + x

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from itertools import pairwise
-from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from layered.foundation import BadValue, modules
-from layered.nn.init import InitFunc, init_linear
+from layered.nn.init import InitFunc, icnr_init, init_linear
 from layered.nn.layers import RecordedSequential
 from layered.nn.pooling import PoolFlatten
 
@@ -62,11 +63,11 @@ class BatchNorm1dFlat(nn.BatchNorm1d):
         return super().forward(input.reshape(-1, input.shape[-1])).view(input.shape)
 
 
-def _start_norm(layer: Any, *, zero: bool) -> nn.Module:
+def _start_norm(layer: _NormBase, *, zero: bool) -> nn.Module:
     if layer.affine:
         nn.init.constant_(layer.bias, 1e-3)
         nn.init.constant_(layer.weight, 0.0 if zero else 1.0)
-    return layer  # type: ignore[no-any-return]
+    return layer
 
 
 @modules.register()
@@ -127,7 +128,6 @@ class ConvLayer(RecordedSequential):
         groups: Number of independent groups of channels.
 
     Examples:
-        >>> import torch
         >>> ConvLayer(3, 8, stride=2)(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 8, 16, 16])
     """
@@ -197,7 +197,6 @@ class SimpleCNN(RecordedSequential):
         BadValue: If the three lists do not match.
 
     Examples:
-        >>> import torch
         >>> SimpleCNN([3, 8, 4])(torch.zeros(2, 3, 16, 16)).shape
         torch.Size([2, 4])
     """
@@ -213,9 +212,9 @@ class SimpleCNN(RecordedSequential):
         sizes, steps = kernel_szs or [3] * count, strides or [2] * count
         if not len(sizes) == len(steps) == count > 0:
             raise BadValue(
-                "SimpleCNN wants a kernel size and a stride for each convolution",
+                "SimpleCNN needs a kernel size and a stride for each convolution",
                 got=f"{len(filters)} filters, {len(sizes)} kernel sizes, {len(steps)} strides",
-                expected="one filter more than kernel sizes and strides, and at least two",
+                expected="at least two filters, and one kernel size and stride less",
             )
         norms = [*[NormType.Batch if bn else None] * (count - 1), None]
         convs = [
@@ -223,3 +222,42 @@ class SimpleCNN(RecordedSequential):
             for (ni, nf), ks, stride, norm in zip(pairwise(filters), sizes, steps, norms, strict=True)
         ]
         super().__init__(*convs, PoolFlatten())
+
+
+@modules.register()
+class PixelShuffle_ICNR(RecordedSequential):
+    """Upsample: [batch, ni, h, w] to [batch, nf, scale * h, scale * w], by a convolution whose channels become pixels.
+
+    Args:
+        ni: Input channels.
+        nf: Output channels; `ni` by default.
+        scale: Factor of the upsampling.
+        blur: Smooth the result with a 2x2 mean.
+        norm_type: How to normalise the convolution; None not at all.
+        act_cls: Makes the activation; None for none.
+
+    Source: Shi et al. 2016, arXiv:1609.05158; Sugawara et al. 2018, arXiv:1806.02658 (blur)
+
+    Examples:
+        >>> PixelShuffle_ICNR(8, 4)(torch.zeros(1, 8, 5, 5)).shape
+        torch.Size([1, 4, 10, 10])
+    """
+
+    def __init__(
+        self,
+        ni: int,
+        nf: int | None = None,
+        scale: int = 2,
+        blur: bool = False,
+        norm_type: NormType | None = NormType.Weight,
+        act_cls: Callable[[], nn.Module] | None = nn.ReLU,
+    ) -> None:
+        conv = ConvLayer(ni, (nf or ni) * scale**2, ks=1, norm_type=norm_type, act_cls=act_cls, bias_std=0)
+        with torch.no_grad():
+            weight = icnr_init(conv[0].weight, scale)
+        if norm_type in (NormType.Weight, NormType.Spectral):
+            conv[0].weight = weight
+        else:
+            conv[0].weight.data.copy_(weight)
+        smooth = [nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, stride=1)] if blur else []
+        super().__init__(conv, nn.PixelShuffle(scale), *smooth)

@@ -56,7 +56,7 @@ def in_channels(m: nn.Module) -> int:
     for layer in flatten_model(m):
         if isinstance(layer, nn.Conv2d):
             return layer.in_channels
-    raise BadValue(f"{type(m).__name__} has no 2d convolution to read the number of input channels from")
+    raise BadValue(f"{type(m).__name__} has no 2d convolution that gives its number of input channels")
 
 
 def has_params(m: nn.Module) -> bool:
@@ -113,7 +113,7 @@ class Hook:
         register = m.register_forward_hook if is_forward else m.register_full_backward_hook
         self.hook = register(self.hook_fn)
 
-    def hook_fn(self, module: nn.Module, input: Any, output: Any) -> None:
+    def hook_fn(self, module: nn.Module, input: object, output: object) -> None:
         """Called by torch.
 
         Args:
@@ -121,9 +121,9 @@ class Hook:
             input: Its positional inputs, or their gradients.
             output: Its output, or the gradients of it.
         """
-        self.stored = self.hook_func(module, map_tree(self._handed, input), map_tree(self._handed, output))
+        self.stored = self.hook_func(module, map_tree(self._prepared, input), map_tree(self._prepared, output))
 
-    def _handed(self, x: Any) -> Any:
+    def _prepared(self, x: object) -> object:
         if not isinstance(x, Tensor):
             return x
         x = x.detach() if self.detach else x
@@ -188,7 +188,7 @@ class Hooks:
         self.remove()
 
 
-def _the_output(module: nn.Module, input: Any, output: Any) -> Any:
+def _the_output(module: nn.Module, input: object, output: object) -> object:
     return output
 
 
@@ -230,6 +230,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Args:
         model: The model.
     """
+    # batch norm updates its running statistics in place, even under no_grad, if a module sets itself to train
     modes = [(module, module.training) for module in model.modules()]
     buffers = [
         (module, name, buffer, buffer.clone())
@@ -286,7 +287,7 @@ def num_features_model(m: nn.Module) -> int:
     Raises:
         BadValue: If it runs on none of them.
     """
-    in_channels(m)  # raises here if there are no images to make
+    in_channels(m)  # raises if the model does not take images at all
     failure: Exception | None = None
     for size in (32, 64, 128, 256, 512, 1024, 2048):
         try:
@@ -296,5 +297,5 @@ def num_features_model(m: nn.Module) -> int:
     raise BadValue(
         f"{type(m).__name__} cannot be run to find its number of features",
         got=f"{type(failure).__name__}: {failure}",
-        expected="a body that takes a batch of images",
+        expected="a body that accepts a batch of images",
     ) from failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -86,7 +87,7 @@ def apply_init(m: nn.Module, func: InitFunc = nn.init.kaiming_normal_) -> None:
     apply_leaf(m, lambda layer: cond_init(layer, func))
 
 
-def init_for(act: Any) -> InitFunc | None:
+def init_for(act: object) -> InitFunc | None:
     """The initialisation that preserves the scale of values before an activation; None if it is unknown.
 
     Args:
@@ -101,7 +102,7 @@ def init_for(act: Any) -> InitFunc | None:
 
 
 def init_linear(
-    m: nn.Module, act_func: Any = None, init: InitFunc | str | None = "auto", bias_std: float = 0.01
+    m: nn.Module, act_func: object = None, init: InitFunc | str | None = "auto", bias_std: float = 0.01
 ) -> None:
     """Initialise a linear or convolutional layer for the activation that follows it.
 
@@ -118,3 +119,18 @@ def init_linear(
     func = init_for(act_func) if init == "auto" else init
     if callable(func) and isinstance(weight, Tensor):
         func(weight)
+
+
+def icnr_init(x: Tensor, scale: int = 2, init: InitFunc = nn.init.kaiming_normal_) -> Tensor:
+    """Weights with which a pixel shuffle starts as nearest-neighbour upsampling; they have the shape of `x`.
+
+    Args:
+        x: The weight of the convolution before the shuffle, [out, in, h, w].
+        scale: Factor of the upsampling.
+        init: Initialises a weight in place.
+
+    Source: Aitken et al. 2017, arXiv:1707.02937
+    """
+    small = torch.empty(x.shape[0] // scale**2, *x.shape[1:], dtype=x.dtype, device=x.device)
+    init(small)
+    return small.repeat_interleave(scale**2, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from layered.foundation import Recorded, modules
 from layered.nn.init import trunc_normal_
+
+T = TypeVar("T")
 
 Identity = nn.Identity
 
@@ -31,9 +33,9 @@ class Module(Recorded, nn.Module):
 
     __jit_unused_properties__: ClassVar[list[str]] = ["init_args"]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        nn.Module.__init__(self)
+        nn.Module.__init__(self)  # before the class's own `__init__`, which may assign layers at once
         return self
 
     def __init__(self) -> None: ...
@@ -44,11 +46,11 @@ class RecordedSequential(Recorded, nn.Sequential):
 
     __jit_unused_properties__: ClassVar[list[str]] = ["init_args"]
 
-    def __getitem__(self, idx: Any) -> Any:
+    def __getitem__(self, idx: int | slice) -> Any:
         return nn.Sequential(*list(self)[idx]) if isinstance(idx, slice) else super().__getitem__(idx)
 
 
-def module(*fields: str, **defaults: Any) -> Callable[[Callable[..., Any]], type[Module]]:
+def module(*fields: str, **defaults: object) -> Callable[[Callable[..., Any]], type[Module]]:
     """Decorator: make a module class of its forward function.
 
     Args:
@@ -66,7 +68,7 @@ def module(*fields: str, **defaults: Any) -> Callable[[Callable[..., Any]], type
     parameters += [inspect.Parameter(name, kind, default=default) for name, default in defaults.items()]
     signature = inspect.Signature(parameters)
 
-    def __init__(self: Module, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Module, *args: object, **kwargs: object) -> None:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         for name, value in list(bound.arguments.items())[1:]:
@@ -98,7 +100,7 @@ class Lambda(Module):
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func = func
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: object) -> Any:
         return self.func(x)
 
     def extra_repr(self) -> str:
@@ -114,10 +116,10 @@ class PartialLambda(Module):
         kwargs: Keyword arguments of the function.
     """
 
-    def __init__(self, func: Callable[..., Any], **kwargs: Any) -> None:
+    def __init__(self, func: Callable[..., Any], **kwargs: object) -> None:
         self.func, self.kwargs = func, kwargs
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: object) -> Any:
         return self.func(x, **self.kwargs)
 
     def extra_repr(self) -> str:
@@ -129,7 +131,7 @@ class PartialLambda(Module):
 class Debugger(Module):
     """Opens Python's debugger on each call, and returns its input."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: T) -> T:
         breakpoint()
         return x
 
@@ -198,7 +200,7 @@ class ParameterModule(Module):
     def __init__(self, p: nn.Parameter) -> None:
         self.val = p
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: T) -> T:
         return x
 
 
@@ -219,7 +221,7 @@ class TimeDistributed(Module):
     def __init__(self, module: nn.Module, low_mem: bool = False, tdim: int = 1) -> None:
         self.module, self.low_mem, self.tdim = module, low_mem, tdim
 
-    def forward(self, *xs: Tensor, **kwargs: Any) -> Tensor:
+    def forward(self, *xs: Tensor, **kwargs: object) -> Tensor:
         if self.low_mem:
             steps = zip(*(x.unbind(self.tdim) for x in xs), strict=True)
             return torch.stack([self.module(*step, **kwargs) for step in steps], self.tdim)
@@ -228,7 +230,7 @@ class TimeDistributed(Module):
         return out.view(*xs[0].shape[:2], *out.shape[1:]).movedim(1, self.tdim)
 
 
-def sequential(*layers: Any) -> nn.Sequential:
+def sequential(*layers: nn.Module | Callable[..., Any]) -> nn.Sequential:
     """`nn.Sequential` that also accepts plain functions.
 
     Args:

@@ -21,20 +21,22 @@ from layered.foundation import BadValue, Recorded, default_losses, losses, map_t
 
 
 class BaseLoss(Recorded):
-    """A torch loss that flattens what it is given, and says what its predictions mean.
+    """A torch loss that flattens its inputs, and knows the activation and the decoding of its predictions.
 
-    Integer targets become int64. With `reduction="none"` the loss of each row of the flattened predictions comes back.
+    Integer targets become int64. With `reduction="none"` it returns the loss of each row of the flattened predictions.
 
     Args:
-        loss_cls: The class of the loss, called with `args` and `kwargs`; or a loss that is made already.
+        loss_cls: A loss class, called with `args` and `kwargs`; or a loss.
+        args: For the loss class.
         axis: The axis of the classes in the predictions.
         flatten: Merge all other axes into one.
-        floatify: Make the targets floats.
-        is_2d: The loss wants [rows, classes] (and [rows] or [rows, classes] as targets); else both become [numbers].
+        floatify: Convert the targets to floats.
+        is_2d: The loss expects [rows, classes], and [rows] or [rows, classes] as targets; otherwise both become [numbers].
+        kwargs: For the loss class.
 
     Raises:
-        BadValue: If predictions and targets do not have the same number of rows, whole numbers are compared as if
-            they were shares of classes, or a target is no class that there is (on the CPU; a GPU tells it later).
+        BadValue: If predictions and targets differ in the number of rows, integer targets have the shape of probabilities, or
+            a target is out of range (on the CPU; a GPU reports that later).
     """
 
     y_int = False
@@ -42,19 +44,19 @@ class BaseLoss(Recorded):
     def __init__(
         self,
         loss_cls: Callable[..., Any] | nn.Module,
-        *args: Any,
+        *args: object,
         axis: int = -1,
         flatten: bool = True,
         floatify: bool = False,
         is_2d: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         func = loss_cls if isinstance(loss_cls, nn.Module) else loss_cls(*args, **kwargs)
         self.func: Any = func
         self.axis, self.flatten, self.floatify, self.is_2d = axis, flatten, floatify, is_2d
         self._device = next((b.device for b in func.buffers()), None) if isinstance(func, nn.Module) else None
 
-    def __call__(self, pred: Tensor, target: Tensor, **kwargs: Any) -> Tensor:
+    def __call__(self, pred: Tensor, target: Tensor, **kwargs: object) -> Tensor:
         pred, target = plain(pred), plain(target)
         if self._device is not None and self._device != pred.device:
             self.to(pred.device)
@@ -70,10 +72,10 @@ class BaseLoss(Recorded):
             if "out of bounds" not in str(error):
                 raise
             raise BadValue(
-                f"{type(self).__name__} has targets that are none of the model's classes",
+                f"{type(self).__name__} got targets outside of the model's classes",
                 got=f"targets from {target.min().item()} to {target.max().item()}, predictions {list(pred.shape)}",
-                expected="whole numbers from 0 to the number of classes less 1",
-                fix="a model with an output for each class (n_out), or targets that are counted from 0",
+                expected="integers from 0 to the number of classes minus 1",
+                fix="use a model with an output for each class (n_out), or number the classes from 0",
             ) from error
 
     def _flat(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +89,9 @@ class BaseLoss(Recorded):
             raise BadValue(
                 f"{type(self).__name__} cannot compare predictions and targets of these shapes",
                 got=f"predictions {list(pred.shape)}, targets {list(target.shape)}",
-                expected=f"targets without axis {self.axis}, or shares of classes" if self.is_2d else "the same shape",
+                expected=f"targets without axis {self.axis}, or probabilities of classes"
+                if self.is_2d
+                else "the same shape",
                 fix="check the number of outputs of the model (n_out) and the loss's axis",
             )
         return flat_pred, flat_target
@@ -105,18 +109,30 @@ class BaseLoss(Recorded):
         self.func.reduction = value
 
     def to(self, device: torch.device | str | int) -> Self:
-        """Move the weights of the loss, if it has any; the loss follows its predictions by itself, too."""
+        """Move the weights of the loss, if it has any. A call does this by itself: the loss follows the predictions.
+
+        Args:
+            device: The device.
+        """
         if self._device is not None:
             self.func.to(device)
             self._device = next(self.func.buffers()).device
         return self
 
     def activation(self, x: Tensor) -> Tensor:
-        """Raw predictions → what they mean: probabilities for classes, the numbers themselves for a regression."""
+        """Turn raw outputs into predictions: probabilities for classes, unchanged numbers for regression.
+
+        Args:
+            x: Raw outputs of the model.
+        """
         return x
 
     def decodes(self, x: Tensor) -> Tensor:
-        """What `activation` gave → something of the form of the targets."""
+        """Turn predictions into decisions of the form of the targets.
+
+        Args:
+            x: What `activation` returned.
+        """
         return x
 
     def __repr__(self: Recorded) -> str:
@@ -124,7 +140,7 @@ class BaseLoss(Recorded):
 
 
 class _OneClass:
-    """One class out of several: softmax, then the likeliest."""
+    """Exactly one of several classes: softmax, then the most likely."""
 
     y_int = True
     axis: int
@@ -134,22 +150,27 @@ class _OneClass:
         return F.softmax(x, dim=self.axis)
 
     def decodes(self, x: Tensor) -> Tensor:
-        """The index of the likeliest class, int64."""
+        """The index of the most likely class, int64."""
         return x.argmax(dim=self.axis)
 
 
 class _ClassLoss(_OneClass, BaseLoss):
-    """A `BaseLoss` of one class out of several."""
+    """A `BaseLoss` for exactly one of several classes."""
 
 
 @losses.register()
 class CrossEntropyLossFlat(_ClassLoss):
-    """Cross entropy of logits [..., class] with class indices [...], or with probabilities [..., class].
+    """Cross entropy of logits [..., class] with class indices [...] or probabilities [..., class].
 
     Args:
         weight: A weight for each class, [class].
         axis: The axis of the classes: 1 for segmentation, where logits are [batch, class, height, width].
         ignore_index: Targets with this index do not count.
+        reduction: "mean", "sum" or "none".
+        label_smoothing: Share of the probability that is spread over all classes, in [0, 1].
+        flatten: Merge all axes but the classes into one.
+        floatify: Convert the targets to floats.
+        is_2d: Keep the axis of the classes.
 
     Examples:
         >>> CrossEntropyLossFlat()(torch.zeros(2, 5, 4), torch.ones(2, 5, dtype=torch.long))
@@ -177,7 +198,12 @@ class CrossEntropyLossFlat(_ClassLoss):
 class LabelSmoothingCrossEntropy(nn.CrossEntropyLoss):
     """Cross entropy in which every class gets `eps / classes` of the target's probability.
 
-    Logits are [batch, class, ...], as for torch's loss; the `Flat` form takes the classes on any axis.
+    Logits are [batch, class, ...], as for torch's loss; the `Flat` form accepts the classes on any axis.
+
+    Args:
+        eps: Share of the probability that is spread over all classes, in [0, 1].
+        weight: A weight for each class, [class].
+        reduction: "mean", "sum" or "none".
 
     Source: Szegedy et al. 2016, arXiv:1512.00567, section 7
     """
@@ -188,17 +214,33 @@ class LabelSmoothingCrossEntropy(nn.CrossEntropyLoss):
         super().__init__(_weights(weight), reduction=reduction, label_smoothing=eps)
 
     def activation(self, x: Tensor) -> Tensor:
-        """Probabilities."""
+        """Probabilities.
+
+        Args:
+            x: Logits, [..., class].
+        """
         return F.softmax(x, dim=-1)
 
     def decodes(self, x: Tensor) -> Tensor:
-        """The index of the likeliest class."""
+        """The index of the most likely class.
+
+        Args:
+            x: Probabilities, [..., class].
+        """
         return x.argmax(dim=-1)
 
 
 @losses.register()
 class LabelSmoothingCrossEntropyFlat(_ClassLoss):
-    """`LabelSmoothingCrossEntropy` for predictions of any number of dimensions, with the classes on `axis`."""
+    """`LabelSmoothingCrossEntropy` for predictions of any number of dimensions.
+
+    Args:
+        eps: Share of the probability that is spread over all classes, in [0, 1].
+        weight: A weight for each class, [class].
+        axis: The axis of the classes.
+        reduction: "mean", "sum" or "none".
+        flatten: Merge all axes but the classes into one.
+    """
 
     def __init__(
         self,
@@ -213,10 +255,12 @@ class LabelSmoothingCrossEntropyFlat(_ClassLoss):
 
 
 class FocalLoss(nn.Module):
-    """Cross entropy that counts less what is already right: `(1 - p)^gamma * -log p`, with p the target's probability.
+    """Cross entropy that gives less weight to easy targets: `(1 - p)^gamma * -log p`, where p is the target's probability.
 
     Args:
+        gamma: How strongly; 0 is plain cross entropy.
         weight: A factor for each class, [class]; the mean is over rows, whatever their weights.
+        reduction: "mean", "sum" or "none".
 
     Source: Lin et al. 2017, arXiv:1708.02002, equation 5
     """
@@ -239,7 +283,15 @@ class FocalLoss(nn.Module):
 
 @losses.register()
 class FocalLossFlat(_ClassLoss):
-    """`FocalLoss` for predictions of any number of dimensions, with the classes on `axis`."""
+    """`FocalLoss` for predictions of any number of dimensions.
+
+    Args:
+        gamma: How strongly easy targets lose weight; 0 is plain cross entropy.
+        weight: A factor for each class, [class].
+        axis: The axis of the classes.
+        reduction: "mean", "sum" or "none".
+        flatten: Merge all axes but the classes into one.
+    """
 
     def __init__(
         self,
@@ -258,9 +310,13 @@ class BCEWithLogitsLossFlat(BaseLoss):
     """Binary cross entropy of logits: any number of classes at once, each 0 or 1.
 
     Args:
-        weight: A factor for each class, and for its positive targets, [class]; classes are on `axis`.
-        pos_weight: A factor for each class, and for its positive targets, [class]; classes are on `axis`.
-        thresh: The probability above which `decodes` says 1.
+        weight: A factor for each class, [class].
+        axis: The axis of the classes, if there are factors.
+        floatify: Convert the targets to floats.
+        thresh: The probability above which `decodes` returns True.
+        pos_weight: A factor for the positive targets of each class, [class].
+        reduction: "mean", "sum" or "none".
+        flatten: Merge all axes into one (all but the classes, if there are factors).
 
     Examples:
         >>> BCEWithLogitsLossFlat(pos_weight=[1.0, 3.0])(torch.zeros(1, 2), torch.tensor([[0, 1]]))
@@ -284,11 +340,19 @@ class BCEWithLogitsLossFlat(BaseLoss):
         self.thresh = thresh
 
     def activation(self, x: Tensor) -> Tensor:
-        """The probability of each class, independent of the others."""
+        """The probability of each class, independent of the others.
+
+        Args:
+            x: Logits.
+        """
         return torch.sigmoid(x)
 
     def decodes(self, x: Tensor) -> Tensor:
-        """True where the probability is above the threshold."""
+        """True where the probability is above the threshold.
+
+        Args:
+            x: Probabilities.
+        """
         return x > self.thresh
 
 
@@ -312,7 +376,7 @@ class BCELossFlat(_NumberLoss):
 
 @losses.register()
 class MSELossFlat(_NumberLoss):
-    """Mean squared error; [batch, 1] and [batch] fit each other.
+    """Mean squared error; [batch, 1] and [batch] match.
 
     Examples:
         >>> MSELossFlat()(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 4]))
@@ -324,20 +388,21 @@ class MSELossFlat(_NumberLoss):
 
 @losses.register()
 class L1LossFlat(_NumberLoss):
-    """Mean absolute error; [batch, 1] and [batch] fit each other."""
+    """Mean absolute error; [batch, 1] and [batch] match."""
 
     torch_loss = nn.L1Loss
 
 
 @losses.register()
 class DiceLoss(_OneClass, Recorded):
-    """One minus the overlap of what is predicted and what is there, for each image and class.
+    """One minus the Dice coefficient, the overlap of prediction and target, for each image and class.
 
-    1 - (2 * Σ p·t + smooth) / (Σ p + Σ t + smooth), with p the probabilities, t 1 where the class is and else 0,
-    sums over the pixels; logits are [batch, class, ...], targets [batch, ...] of class indices.
+    1 - (2 * Σ p·t + smooth) / (Σ p + Σ t + smooth): p are the probabilities, t is 1 where the target is the class and 0
+    elsewhere, and sums are over pixels. Logits are [batch, class, ...], targets [batch, ...] of class indices.
 
     Args:
         axis: The axis of the classes.
+        smooth: Keeps the quotient defined for classes that are neither predicted nor present.
         reduction: "sum" or "mean" over images and classes, or "none": [batch, class].
         square_in_union: Σ p² in place of Σ p.
         ignore_index: Pixels with this target do not count.

@@ -113,7 +113,7 @@ def adaptive_pool(pool_type: str) -> type[nn.Module]:
         PoolType.Cat: AdaptiveConcatPool2d,
     }
     if pool_type not in pools:
-        raise BadValue(f"there is no pooling {pool_type!r}", expected="one of " + ", ".join(pools))
+        raise BadValue(f"unknown pooling {pool_type!r}", expected="one of " + ", ".join(pools))
     return pools[pool_type]
 
 

@@ -1,4 +1,4 @@
-"""A table of what a model does to one batch: shapes, parameters, and which of them are trained."""
+"""What a model does to one batch, as a table: output shapes, parameters, operations."""
 
 from __future__ import annotations
 
@@ -16,17 +16,25 @@ flop_counter: Any = lazy("torch.utils.flop_counter")
 
 @dataclass(frozen=True)
 class Row:
-    """One run of one layer."""
+    """One run of one layer.
 
-    name: str  # its path in the model: "0.4.conv1"
-    kind: str  # its class
-    shapes: list[tuple[int, ...]]  # of its outputs, batch first
-    params: int  # of its own; 0 where an earlier row has counted them
-    trainable: bool | None  # None without parameters
-    flops: (
-        int  # floating-point operations of its own for this batch: matrix products and convolutions, 2 a multiply-add
-    )
-    group: int | None  # the parameter group that its parameters are in; None without
+    Args:
+        name: Its path in the model: "0.4.conv1".
+        kind: Its class.
+        shapes: The shapes of its outputs, batch first.
+        params: The number of values in its own parameters; 0 if an earlier row has counted them.
+        trainable: Whether one of its own parameters is trained; None without parameters.
+        flops: Its own floating-point operations for this batch: matrix products and convolutions, 2 per multiply-add.
+        group: The index of its parameters' group; None if they are in none.
+    """
+
+    name: str
+    kind: str
+    shapes: list[tuple[int, ...]]
+    params: int
+    trainable: bool | None
+    flops: int
+    group: int | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,8 +42,12 @@ class Summary(Report):
     """What `module_summary` found; prints as a table.
 
     Args:
-        total_params: Each parameter counted once, however often it is used.
-        trainable_params: Each parameter counted once, however often it is used.
+        model: The class of the model.
+        input_shapes: The shapes of the inputs.
+        rows: One for each run of a layer, in execution order.
+        total_params: The number of values in all parameters, each counted once, however often it is used.
+        trainable_params: The same for trained parameters.
+        num_groups: The number of parameter groups.
     """
 
     model: str
@@ -47,7 +59,7 @@ class Summary(Report):
 
     @property
     def total_flops(self) -> int:
-        """Floating-point operations of the forward pass of this batch, as far as they are counted."""
+        """Counted floating-point operations of the forward pass of this batch."""
         return sum(row.flops for row in self.rows)
 
     def records(self) -> list[dict[str, Any]]:
@@ -77,18 +89,19 @@ class Summary(Report):
         ]
 
 
-def module_summary(model: nn.Module, *xb: Any, groups: Sequence[Sequence[Tensor]] = (), **named: Any) -> Summary:
-    """Run `model` on the inputs of one batch, and list every layer that ran.
+def module_summary(model: nn.Module, *xb: object, groups: Sequence[Sequence[Tensor]] = (), **named: object) -> Summary:
+    """Run a model on one batch and list every layer that ran.
 
     The model runs in evaluation mode without gradients; modes, buffers and random generators are restored.
 
     Args:
-        xb: The inputs, passed by position and by name.
-        named: The inputs, passed by position and by name.
-        groups: The parameter groups of the optimizer, to show which one a layer's parameters are in.
+        model: The model.
+        xb: The model's inputs.
+        groups: The parameter groups of the optimizer, to show which one a layer belongs to.
+        named: The model's inputs by keyword.
 
     Returns:
-        A row for each run of a module that has no children or has parameters of its own, in order of running.
+        A row for each run of a module without children or with parameters of its own, in execution order.
 
     Examples:
         >>> print(module_summary(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), Tensor([[1, 2, 3]])))
@@ -111,7 +124,7 @@ def module_summary(model: nn.Module, *xb: Any, groups: Sequence[Sequence[Tensor]
     counter = flop_counter.FlopCounterMode(display=False)
 
     def listing(name: str) -> Any:
-        def add(module: nn.Module, _: Any, output: Any) -> None:
+        def add(module: nn.Module, _: object, output: object) -> None:
             own = list(module.parameters(recurse=False))
             new = [p for p in own if id(p) not in counted]
             counted.update(map(id, own))

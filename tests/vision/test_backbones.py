@@ -210,7 +210,7 @@ def test_names_of_weights_are_checked():
 
 
 def test_a_function_without_trained_weights_says_so():
-    with pytest.raises(BadArgument, match="without trained weights"):
+    with pytest.raises(BadArgument, match="with trained weights"):
         create_body(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1)), pretrained=True)
 
 

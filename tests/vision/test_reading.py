@@ -106,7 +106,7 @@ def test_a_palette_mask_gives_its_indices_whatever_their_colours():
 
 
 def test_a_mask_of_more_than_256_classes_is_refused():
-    with pytest.raises(BadImage, match="256 classes"):
+    with pytest.raises(BadImage, match="too many classes"):
         load_mask(np.array([[0, 300]], np.uint16))
 
 
@@ -122,7 +122,7 @@ def test_tensors_and_arrays_of_any_layout_are_images(photo, channels_first):
 def test_normalised_tensors_are_refused_with_the_fix():
     with pytest.raises(BadValue, match="normalisation"):
         load_image(torch.randn(3, 8, 8))
-    with pytest.raises(BadValue, match="no image"):
+    with pytest.raises(BadValue, match="invalid image shape"):
         load_image(torch.zeros(5, 7, 9))
 
 
