@@ -169,7 +169,7 @@ def test_a_test_loader_takes_paths_images_and_bytes(fashion):
 
 class TestBadInput:
     def test_a_missing_or_empty_folder(self, tmp_path):
-        with pytest.raises(NotFoundPath, match="no folder"):
+        with pytest.raises(NotFoundPath, match="folder"):
             ImageDataLoaders.from_folder(tmp_path / "gone", valid_pct=0.2)
         with pytest.raises(EmptySource, match="no images"):
             ImageDataLoaders.from_folder(tmp_path, valid_pct=0.2)

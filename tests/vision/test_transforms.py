@@ -193,9 +193,9 @@ def test_dihedral_makes_all_eight_of_a_square():
     [
         (lambda: Resize(64, "crob"), "did you mean 'crop'"),
         (lambda: Resize(64, pad_mode="reflect"), "did you mean 'reflection'"),
-        (lambda: Resize(0), "no size"),
-        (lambda: Resize((3, 4, 5)), "no size"),
-        (lambda: RandomCrop("32"), "no size"),
+        (lambda: Resize(0), "invalid image size"),
+        (lambda: Resize((3, 4, 5)), "invalid image size"),
+        (lambda: RandomCrop("32"), "invalid image size"),
     ],
 )
 def test_a_wrong_argument_is_refused_when_the_transform_is_made(make, message):
