@@ -41,7 +41,7 @@ def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | No
             one that is or contains a pooling layer.
 
     Raises:
-        BadValue: If nothing is left, or there is no pooling layer to cut at.
+        BadValue: If nothing is left, or the model has no pooling layer.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))

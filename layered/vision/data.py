@@ -89,7 +89,7 @@ class ImageDataLoaders(DataLoaders):
 
         Raises:
             NotFoundPath: If a folder does not exist.
-            EmptySource: If there are no images.
+            EmptySource: If the folder has no images.
             UnknownLabel: If a validation image has a label that is not in the vocabulary.
             BadValue: If there is one class only.
         """
