@@ -151,10 +151,12 @@ def subplots(
         kwargs: Passed on to `matplotlib.pyplot.subplots`.
     """
     if figsize is None:
-        figsize = (ncols * imsize, nrows * imsize * (1.08 if suptitle else 1.0))
+        figsize = (ncols * imsize, nrows * imsize + (0.4 if suptitle else 0.0))
     figure, axes = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
     if suptitle is not None:
         figure.suptitle(suptitle)
+        # room, in inches, for the title of the figure above titles of axes that have two lines
+        figure.subplots_adjust(top=max(0.5, 0.98 - 0.8 / figsize[1]), hspace=0.3)
     return figure, np.atleast_1d(axes)
 
 

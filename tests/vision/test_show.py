@@ -91,6 +91,25 @@ def test_the_highest_losses_name_prediction_and_target():
     assert ax.figure.get_suptitle() == "Prediction/Actual/Loss/Probability"
 
 
+def test_the_title_of_the_figure_stands_above_those_of_the_axes():
+    samples, outs = [(image(), Category("cat"))] * 2, [(Category("dog"),)] * 2
+    axes = plot_top_losses(X, Y, samples, outs, torch.tensor([[0.1, 0.9]] * 2), torch.tensor([2.25, 1.0]))
+    figure = axes[0].figure
+    figure.canvas.draw()
+    assert figure._suptitle.get_window_extent().y0 > axes[0].title.get_window_extent().y1
+
+
+def test_more_than_nine_of_the_highest_losses_are_drawn_if_asked_for():
+    samples, outs = [(image(), Category("cat"))] * 12, [(Category("dog"),)] * 12
+    axes = plot_top_losses(X, Y, samples, outs, torch.tensor([[0.1, 0.9]] * 12), [1.0] * 12)
+    assert [len(ax.images) for ax in axes] == [1] * 12
+
+
+def test_a_misspelt_keyword_is_refused_with_the_one_that_was_meant():
+    with pytest.raises(BadArgument, match="did you mean 'nrows'"):
+        show_batch(X, Y, [(image(), Category("a"))], nrow=2)
+
+
 def loss_titles(y, target, prediction, raw):
     return titles(plot_top_losses(X, y, [(image(), target)], [(prediction,)], [torch.tensor(raw)], [2.25]))
 
