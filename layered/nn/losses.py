@@ -557,10 +557,15 @@ default_losses.add("multicategory", BCEWithLogitsLossFlat)
 default_losses.add("regression", MSELossFlat)
 
 
-def default_loss(dls: Any) -> Any:
-    """A new loss for the targets of `dls`: cross-entropy for classes, mean squared error for numbers, …
+def default_loss(dls: object) -> Any:
+    """A new loss for the targets of `dls`: cross entropy for classes, mean squared error for numbers, …
 
-    None where the data does not say what its targets are, or has several: then the learner has to be told. This module
-    fills the table that the data asks.
+    Loaders look it up in the registry `default_losses`, which this module fills.
+
+    Args:
+        dls: The loaders.
+
+    Returns:
+        The loss; None if the data has several targets or does not say what they are, so that `loss_func` must be given.
     """
     return getattr(dls, "loss_func", None)
