@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -134,6 +134,8 @@ def resize(
 class SizeTransform(RandTransform):
     """Base of transforms that change the size of images.
 
+    Overloads return `Any`: the class of the input is then given back to the plain image that PIL returns.
+
     Attributes:
         shape: (height, width) of the result.
         resamples: Interpolation of images, and of masks.
@@ -185,7 +187,7 @@ class Resize(SizeTransform):
     def before_call(self, x: object, split_idx: int | None) -> None:
         self.at = (0.5, 0.5) if split_idx == 1 else (self.draw(), self.draw())
 
-    def encode_image(self, x: Image.Image) -> Image.Image:
+    def encode_image(self, x: Image.Image) -> Any:
         height, width = self.shape
         if self.method is ResizeMethod.Squish:
             return self.resize(x)
@@ -231,7 +233,7 @@ class RandomCrop(SizeTransform):
     def before_call(self, x: object, split_idx: int | None) -> None:
         self.at = (0.5, 0.5) if split_idx == 1 else (self.draw(), self.draw())
 
-    def encode_image(self, x: Image.Image) -> Image.Image:
+    def encode_image(self, x: Image.Image) -> Any:
         height, width = self.shape
         left, top = _corner(x, width, height, self.at)
         return crop_pad(x, left, top, width, height, self.pad_mode)
@@ -252,7 +254,7 @@ class CropPad(SizeTransform):
         super().__init__()
         self.shape, self.pad_mode = check_size(size), check_choice(PadMode, pad_mode)
 
-    def encode_image(self, x: Image.Image) -> Image.Image:
+    def encode_image(self, x: Image.Image) -> Any:
         height, width = self.shape
         return crop_pad(x, (x.width - width) // 2, (x.height - height) // 2, width, height, self.pad_mode)
 
@@ -290,7 +292,7 @@ class RandomResizedCrop(SizeTransform):
         self.do = image is not None
         self.box = self._draw_window(image) if image is not None and split_idx != 1 else None
 
-    def encode_image(self, x: Image.Image) -> Image.Image:
+    def encode_image(self, x: Image.Image) -> Any:
         if self.box is not None:
             return self.resize(x, self.box)
         height, width = self.shape
@@ -322,7 +324,7 @@ class RatioResize(SizeTransform):
         super().__init__()
         self.max_sz, self.resamples = max_sz, resamples
 
-    def encode_image(self, x: Image.Image) -> Image.Image:
+    def encode_image(self, x: Image.Image) -> Any:
         scale = self.max_sz / max(x.size)
         return self.resize(x, shape=(max(1, int(x.height * scale)), max(1, int(x.width * scale))))
 
@@ -338,7 +340,7 @@ class FlipItem(RandTransform):
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p=p)
 
-    def encode_image(self, x: Image.Image) -> Image.Image:
+    def encode_image(self, x: Image.Image) -> Any:
         return x.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
@@ -357,7 +359,7 @@ class DihedralItem(RandTransform):
         super().before_call(x, split_idx)
         self.turn = int(self.draw(0, 8))
 
-    def encode_image(self, x: Image.Image) -> Image.Image:
+    def encode_image(self, x: Image.Image) -> Any:
         return x if self.turn == 0 else x.transpose(Image.Transpose(self.turn - 1))
 
 
