@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -23,14 +23,18 @@ from layered.foundation import (
     verb,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Figsize = tuple[float, float] | None
-Axes = Sequence[Any]  # of matplotlib, which is imported when something is drawn
 Sample = Sequence[Any]  # the decoded elements of a sample, or the decoded predictions for it
 
 show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_results"), verb("plot_top_losses")
 
 
-def in_grid(per_sample: int = 1, title: str | None = None) -> Callable[[Callable[..., None]], Callable[..., list[Any]]]:
+def in_grid(
+    per_sample: int = 1, title: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., list[Axes]]]:
     """Decorator: make a body of a show verb from `draw(x, y, axes, sample, ...)`, which draws one sample.
 
     The body takes the batch, `x` and `y`, by whose annotated types the verb chooses; then `samples` and what else comes
@@ -43,18 +47,18 @@ def in_grid(per_sample: int = 1, title: str | None = None) -> Callable[[Callable
         title: The title of the figure.
     """
 
-    def decorate(draw: Callable[..., None]) -> Callable[..., list[Any]]:
+    def decorate(draw: Callable[..., None]) -> Callable[..., list[Axes]]:
         def body(
             x: object,
             y: object,
             samples: Sequence[Any],
             *columns: Sequence[Any],
-            ctxs: Axes | None = None,
+            ctxs: Sequence[Axes] | None = None,
             max_n: int | None = None,
             nrows: int | None = None,
             ncols: int | None = None,
             figsize: Figsize = None,
-        ) -> list[Any]:
+        ) -> list[Axes]:
             shown = list(zip(samples, *columns, strict=False))[:max_n]
             axes = list(ctxs or _new_axes(len(shown), per_sample, nrows, ncols, figsize, title))
             for i, of_sample in enumerate(shown[: len(axes) // per_sample]):
@@ -70,13 +74,13 @@ def in_grid(per_sample: int = 1, title: str | None = None) -> Callable[[Callable
 
 def _new_axes(
     count: int, per_sample: int, nrows: int | None, ncols: int | None, figsize: Figsize, title: str | None
-) -> list[Any]:
+) -> list[Axes]:
     if per_sample == 3:
         return get_grid(3 * count, count, 3, figsize, title=title)
     return get_grid(count, nrows, ncols, figsize, double=per_sample == 2, title=title)
 
 
-def _show(o: object, ax: object, **color: str) -> None:
+def _show(o: object, ax: Axes, **color: str) -> None:
     """Draw one target: by its own `show` (masks and images over what is there), anything else as a line of the title."""
     if hasattr(o, "show") and not isinstance(o, MultiCategory):
         o.show(ctx=ax, **color)
@@ -95,7 +99,7 @@ def _words(o: object) -> str:
 
 @show_batch.register
 @in_grid()
-def show_labelled(x: TensorImage, y: object, axes: Axes, sample: Sample) -> None:
+def show_labelled(x: TensorImage, y: object, axes: Sequence[Axes], sample: Sample) -> None:
     """Images, each with its target as the title, or drawn over it.
 
     Args:
@@ -110,7 +114,7 @@ def show_labelled(x: TensorImage, y: object, axes: Axes, sample: Sample) -> None
 
 @show_batch.register
 @in_grid(per_sample=2)
-def show_pairs(x: TensorImage, y: TensorImage, axes: Axes, sample: Sample) -> None:
+def show_pairs(x: TensorImage, y: TensorImage, axes: Sequence[Axes], sample: Sample) -> None:
     """Images beside the images they become.
 
     Args:
@@ -125,7 +129,7 @@ def show_pairs(x: TensorImage, y: TensorImage, axes: Axes, sample: Sample) -> No
 
 @show_results.register
 @in_grid(title="Target / Prediction")
-def show_labelled_results(x: TensorImage, y: object, axes: Axes, sample: Sample, predictions: Sample) -> None:
+def show_labelled_results(x: TensorImage, y: object, axes: Sequence[Axes], sample: Sample, predictions: Sample) -> None:
     """Images; the title is the target, below it the prediction: green where they are equal, red where they differ.
 
     Args:
@@ -150,7 +154,9 @@ def _color(targets: Sample, predictions: Sample) -> str:
 
 @show_results.register
 @in_grid(per_sample=2)
-def show_result_pairs(x: TensorImage, y: TensorImageBase, axes: Axes, sample: Sample, predictions: Sample) -> None:
+def show_result_pairs(
+    x: TensorImage, y: TensorImageBase, axes: Sequence[Axes], sample: Sample, predictions: Sample
+) -> None:
     """Images with their target drawn over them on the left, and with the prediction on the right.
 
     Args:
@@ -168,7 +174,9 @@ def show_result_pairs(x: TensorImage, y: TensorImageBase, axes: Axes, sample: Sa
 
 @show_results.register
 @in_grid(per_sample=3)
-def show_result_images(x: TensorImage, y: TensorImage, axes: Axes, sample: Sample, predictions: Sample) -> None:
+def show_result_images(
+    x: TensorImage, y: TensorImage, axes: Sequence[Axes], sample: Sample, predictions: Sample
+) -> None:
     """Rows of input, target and prediction, for images that become images.
 
     Args:
@@ -186,7 +194,7 @@ def show_result_images(x: TensorImage, y: TensorImage, axes: Axes, sample: Sampl
 @plot_top_losses.register
 @in_grid(title="Prediction/Actual/Loss")
 def show_top_losses(
-    x: TensorImage, y: object, axes: Axes, sample: Sample, predictions: Sample, raw: Tensor, loss: float
+    x: TensorImage, y: object, axes: Sequence[Axes], sample: Sample, predictions: Sample, raw: Tensor, loss: float
 ) -> None:
     """The images with the highest losses, each under its prediction, target and loss.
 
@@ -206,7 +214,13 @@ def show_top_losses(
 @plot_top_losses.register
 @in_grid(title="Prediction/Actual/Loss/Probability")
 def show_top_losses_of_classes(
-    x: TensorImage, y: TensorCategory, axes: Axes, sample: Sample, predictions: Sample, raw: Tensor, loss: float
+    x: TensorImage,
+    y: TensorCategory,
+    axes: Sequence[Axes],
+    sample: Sample,
+    predictions: Sample,
+    raw: Tensor,
+    loss: float,
 ) -> None:
     """The images with the highest losses, each under its prediction, target, loss and the prediction's probability.
 
@@ -249,7 +263,7 @@ def show_top_losses_of_labels(
     nrows: int | None = None,
     ncols: int | None = None,
     figsize: Figsize = None,
-) -> list[Any]:
+) -> list[Axes]:
     """The images with the highest losses, numbered, and a printed table of their labels with the probability of each.
 
     Args:
@@ -282,7 +296,13 @@ def show_top_losses_of_labels(
 @plot_top_losses.register
 @in_grid(per_sample=3, title="Input | Target | Prediction")
 def show_top_losses_in_rows(
-    x: TensorImage, y: TensorImageBase, axes: Axes, sample: Sample, predictions: Sample, raw: Tensor, loss: float
+    x: TensorImage,
+    y: TensorImageBase,
+    axes: Sequence[Axes],
+    sample: Sample,
+    predictions: Sample,
+    raw: Tensor,
+    loss: float,
 ) -> None:
     """Rows of input, target and prediction, for the masks and images with the highest losses.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from PIL import Image
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from layered.data import ToTensor
 from layered.foundation import TensorImage, TensorImageBase, TensorImageBW, TensorMask, functions, show_image
 from layered.vision.reading import ImageSource, image2tensor, jpeg_pixels, load_image, load_mask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
@@ -162,7 +165,7 @@ class PILBase(Image.Image):
         self.save(file, format=format)
         return file.getvalue()
 
-    def show(self, ctx: object = None, **kwargs: Any) -> Any:  # type: ignore[override]  # on axes, not in a viewer
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:  # type: ignore[override]  # on axes, not in a viewer
         """Draw the image and return its axes.
 
         Args:
