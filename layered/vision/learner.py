@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any, Unpack
 
 from torch import nn
 
 from layered.data import DataLoaders, Normalize, get_c
-from layered.foundation import BadValue, builders, checked, delegates, names_of, refuse_unknown, unknown_name
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    builders,
+    checked,
+    delegates,
+    names_of,
+    refuse_unknown,
+    unknown_name,
+)
 from layered.integrations import timm_body, timm_stats
 from layered.nn import apply_init, num_features_model
 from layered.training import Learner, LearnerArgs
@@ -149,6 +159,12 @@ def create_vision_model(
     """
     arch = find_arch(arch)
     if isinstance(arch, str):
+        if isinstance(weights, Enum):
+            raise BadArgument(
+                f"the weights do not belong to the timm model '{arch}'",
+                got=f"torchvision's {weights}",
+                expected="a local file or a state dict, or pretrained=True for timm's own",
+            )
         body: Any = timm_body(arch, n_in, pretrained, weights)
         features, pooled_by_head = body.num_features, pool and body.needs_pool
     else:
