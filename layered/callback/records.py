@@ -16,7 +16,7 @@ from layered.callback.logging import columns_of
 from layered.callback.provenance import describe_run, plain
 from layered.files import append_line, commit
 from layered.foundation import BadFile, CannotSave, NotFoundPath, Report, lazy, rank_and_world
-from layered.loop import TERMINATED, Callback, Checkpoint, Recorder
+from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
 
 pd = lazy("pandas")
 
@@ -60,7 +60,7 @@ class RunRecord(Callback):
         return {}
 
     def before_fit(self) -> None:
-        learn, saved = self.learn, self.learn._saved
+        learn, resumed_fit = self.learn, self.learn.callbacks.get(ResumedFit)
         self.is_open = bool(learn.fitting and not learn.peeking and rank_and_world()[0] == 0)
         if not self.is_open:
             return
@@ -70,7 +70,8 @@ class RunRecord(Callback):
         self.rows, self.cancelled_by, self.began, self.epoch_began = 0, "", time.monotonic(), time.monotonic()
         resumed = None
         self.known: set[int] = set()  # epochs that earlier attempts have done and written down
-        if saved is not None:
+        if resumed_fit is not None:
+            saved = resumed_fit.saved
             rows = [{"part": part, "restored": done, "how": how} for part, done, how in learn.restored.rows]
             place = {"epoch": saved.epoch, "batch": saved.batch}
             resumed = {"file": saved.file, **place, "audit": rows}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from layered.callback.rate_finder import put_back
+from layered.data import as_loader, as_loaders
 from layered.foundation import BadValue, CannotTrain, checked, describe
 from layered.loop import Callback, CancelValidException, Checkpoint, Loop, callbacks_of, iter_once
 
@@ -66,9 +67,9 @@ def overfit(loop: Loop, num_it: int = 100, lr: Any = None, cbs: Any = None) -> l
     keep = Callback(after_batch=lambda cb: losses.append(cb.learn.loss.mean()))
     with put_back(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
         old, batch = loop.dls, next(iter(train))
-        n_inp = getattr(train, "n_inp", None) or getattr(old, "n_inp", None)
-        device = getattr(old, "device", None)
-        loop.dls = SimpleNamespace(train=[batch] * num_it, valid=None, n_inp=n_inp, device=device)  # type: ignore[assignment]
+        n_inp = as_loader(train).n_inp or old.n_inp
+        device = old.device
+        loop.dls = as_loaders(SimpleNamespace(train=[batch] * num_it, valid=None, n_inp=n_inp, device=device))
         loop.fit(1, lr, cbs=[*callbacks_of(cbs), keep])
     values: list[float] = torch.stack(losses).tolist()
     print(f"{num_it} steps on one batch: loss {values[0]:.4g} -> {values[-1]:.4g}")

@@ -340,6 +340,11 @@ class ForeignLoaders(DataLoaders):
         super().__init__(*loaders, path=getattr(given, "path", None) or ".")
         self._device = getattr(given, "device", None)
 
+    @property
+    def n_inp(self) -> int | None:
+        """How many leading parts of a batch are inputs, as the object or its training loader says; None if unknown."""
+        return getattr(self.given, "n_inp", None) or super().n_inp
+
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:

@@ -30,10 +30,10 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.data import length_of as length_of
 from layered.loop.batches import (
     generators_of as generators_of,
     iter_once as iter_once,
-    length_of as length_of,
     loss_of as loss_of,
     set_epoch as set_epoch,
     split_batch as split_batch,
@@ -53,6 +53,7 @@ from layered.loop.processes import any_process as any_process, mean_rows as mean
 from layered.loop.recorder import format_time as format_time
 from layered.loop.resume.checkpoint import TERMINATED as TERMINATED
 from layered.loop.resume.finding import Resuming as Resuming
+from layered.loop.resume.resumed import ResumedFit as ResumedFit
 from layered.loop.resume.snapshot import pack_callback as pack_callback
 from layered.loop.resume.weights import SUFFIX as SUFFIX
 from layered.loop.state import STATE_FIELDS as STATE_FIELDS, AbstractLoop as AbstractLoop, State as State

@@ -134,6 +134,11 @@ class SkipToEpoch(Callback):
         return f"SkipToEpoch({self.skip_to})"
 
 
+def skipping(start_epoch: int) -> list[Callback]:
+    """What `fit(start_epoch=)` adds."""
+    return [SkipToEpoch(start_epoch)] if start_epoch else []
+
+
 class FunctionCallback(Callback):
     """Calls a plain function at one event; the arguments are those of `learn.on`.
 

@@ -9,48 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.data import DataLoader
-from layered.foundation import Path, checked, find_device, noop, rank_and_world, to_detach, to_device, warn
-from layered.loop.batches import (
-    check_fit,
-    length_of,
-    loaders_of,
-    loss_of,
-    no_batch,
-    numbered,
-    reported,
-    set_epoch,
-    split_batch,
-    valid_of,
-)
-from layered.loop.callback import Callback, add_cbs, callbacks_of, remove_cbs
-from layered.loop.contexts import (
-    ShortTraceback,
-    added_cbs,
-    counted,
-    enter,
-    guarded,
-    leave,
-    loss_not_reduced,
-    no_bar,
-    no_logging,
-    no_mbar,
-    one_optimizer,
-    removed_cbs,
-    validation_context,
-)
-from layered.loop.essentials import CastToTensor, SkipToEpoch, TrainEvalCallback, on
-from layered.loop.events import BACKWARD, BATCH, EPOCH, FIT, STEP, TRAIN, VALIDATE, Phase
+from layered.data import DataLoader, DataLoaders, as_loader, as_loaders
+from layered.foundation import Path, checked, to_detach, to_device
+from layered.loop import contexts
+from layered.loop.batches import device_for, loss_of, no_batch, numbered, reported, set_epoch, split_batch, valid_of
+from layered.loop.callback import Callback, add_cbs, remove_cbs
+from layered.loop.contexts import ShortTraceback, one_optimizer
+from layered.loop.essentials import CastToTensor, TrainEvalCallback, on
+from layered.loop.events import BACKWARD, BATCH, EPOCH, STEP, TRAIN, VALIDATE, Phase
+from layered.loop.fit import fit
 from layered.loop.listeners import Cbs, Listeners
-from layered.loop.optimizers import OptFunc, Rate, create_opt, lr_of, set_spread
-from layered.loop.processes import callbacks_of_processes, unwrapped
+from layered.loop.optimizers import OptFunc, create_opt, lr_of
+from layered.loop.processes import unwrapped
 from layered.loop.recorder import Recorder
-from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, folder_of
-from layered.loop.resume.finding import Resuming, find_saved
 from layered.loop.resume.weights import load_weights, save_weights
 from layered.loop.state import AbstractLoop
 from layered.loop.trace import show_training_loop, trace
-from layered.metrics import MetricSet
 from layered.nn import default_loss
 from layered.optim import Adam, trainable_params
 
@@ -62,28 +36,30 @@ class Loop(AbstractLoop):
 
     Args:
         dls: `DataLoaders`, or a tuple (train, valid) of any loaders; valid may be None.
+        model: Any module.
         loss_func: Called as loss_func(pred, *targets); None takes the loaders' own, else the model's `output.loss`.
-        opt_func: Called as opt_func(parameter_groups, lr=lr); a partial that holds `lr` wins over `lr`. A dict gives
-            parts of the model, named as its submodules, optimizers of their own: {"gen": Adam, "critic": SGD}.
+        opt_func: Called as opt_func(parameter_groups, lr=lr); a partial that holds `lr` wins over `lr`. A dict gives parts of
+            the model, named as its submodules, optimizers of their own: {"gen": Adam, "critic": SGD}.
         lr: Default learning rate of `fit`, a number or a slice.
-        splitter: Model -> parameter groups, for freezing and discriminative rates.
+        splitter: A function from the model to parameter groups, for freezing and discriminative rates.
         cbs: Callbacks that stay: instances, classes, or lists of these.
         metrics: Functions of (pred, target), `Metric`s, or torchmetrics'.
         path: Where `save` puts its folder `model_dir`; the loaders' own path if None.
+        model_dir: The folder of weights, below `path`.
         wd: Weight decay; None leaves the optimizer's default.
         wd_bn_bias: Decay norm layers and biases too.
         train_bn: Norm layers learn even where frozen.
         moms: Momentum at the start, middle and end of a one-cycle fit.
         default_cbs: True for modes, recorder and plain tensors; False for none; or a list of your own.
-        step: step(loop, batch) -> loss, in place of model(*xb), `after_pred` and loss_func; it may learn from several
-            losses by itself with `loop.minimize`, and then returns what is to be reported.
-        seed: What shuffling and augmentation of our loaders depend on; None leaves theirs.
+        step: step(loop, batch) -> loss, in place of model(*xb), `after_pred` and loss_func. It may learn from several losses
+            itself with `loop.minimize`, and then returns what is to be reported.
+        seed: What shuffling and augmentation of the library's loaders depend on; None leaves theirs.
     """
 
     @checked
     def __init__(
         self,
-        dls: Any,
+        dls: DataLoaders | tuple[Iterable[Any], Iterable[Any] | None] | object,
         model: nn.Module,
         loss_func: Callable[..., Any] | None = None,
         opt_func: OptFunc | Mapping[str, OptFunc] = Adam,
@@ -103,18 +79,17 @@ class Loop(AbstractLoop):
         seed: int | None = None,
     ) -> None:
         self.callbacks = Listeners(self)
-        self.dls, self.model = loaders_of(dls), model
+        self.dls, self.model = as_loaders(dls), model
         self.loss_func = loss_func if loss_func is not None else default_loss(self.dls)
         self.opt_func, self.splitter, self.step = opt_func, splitter, step
         self.lr = lr_of(opt_func, lr)
         self.wd, self.wd_bn_bias, self.train_bn, self.moms = wd, wd_bn_bias, train_bn, moms
-        self.path = Path(path if path is not None else getattr(self.dls, "path", None) or ".")
+        self.path = Path(self.dls.path if path is None else path)
         self.model_dir, self.metrics = model_dir, metrics
-        for dl in (self.dls.train, valid_of(self.dls)) if seed is not None else ():
+        for dl in self.dls.loaders[:2] if seed is not None else ():
             if isinstance(dl, DataLoader):
                 dl.seed = seed
-        chosen = self.default_callbacks() if default_cbs is True else None if default_cbs is False else default_cbs
-        self.add_cbs(chosen).add_cbs(cbs)
+        self.add_cbs(self.default_callbacks() if default_cbs is True else default_cbs or None).add_cbs(cbs)
         self.emit("after_create")
 
     def default_callbacks(self) -> Cbs:
@@ -123,76 +98,11 @@ class Loop(AbstractLoop):
 
     # The loop, in the order things happen.
 
-    @checked
-    def fit(
-        self,
-        n_epoch: int,
-        lr: Rate | None = None,
-        wd: float | None = None,
-        cbs: Cbs = None,
-        reset_opt: bool = False,
-        start_epoch: int = 0,
-        *,
-        n_iter: int | None = None,
-        resume: Resuming = None,
-        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
-    ) -> None:
-        """Train for `n_epoch` passes over the training loader, validating after each.
+    fit = fit
 
-        Args:
-            lr: Learning rate, a number or a slice over the parameter groups; the loop's own if None. With several
-                optimizers also a dict by name.
-            wd: Weight decay of this and later fits.
-            cbs: Callbacks of this fit only.
-            reset_opt: Begin with a fresh optimizer.
-            start_epoch: Skip the epochs before it.
-            n_iter: Batches an epoch, for a training loader without length.
-            checkpoint: A folder, or a `Checkpoint`, to write to during this fit.
-            resume: "auto" goes on from the newest checkpoint in that folder; or another folder, or a file.
-
-        Raises:
-            BadValue: Before anything changes.
-            EmptySource: Before anything changes.
-            CannotTrain: Before anything changes.
-            CannotRestore: Before anything changes.
-        """
-        check_fit(n_epoch, start_epoch, n_iter, self.dls.train)
-        added = [*callbacks_of(cbs), *([SkipToEpoch(start_epoch)] if start_epoch else [])]
-        arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(added)}
-        arguments["batches"] = length_of(self.dls.train) if n_iter is None else n_iter
-        added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
-        saved = find_saved(resume, folder_of([*added, *self.cbs]), self.fit_ordinal + 1, arguments)
-        if saved is not None and saved.ordinal > self.fit_ordinal + 1:
-            self.fit_ordinal += 1
-            warn(
-                f"fit {self.fit_ordinal} is done, but what it left is not in the folder: until fit {saved.ordinal} goes on from "
-                f"{saved.file} the learner is as it was made"
-            )
-            return
-        with added_cbs(self, added):
-            if self.opt is None or reset_opt:
-                self.create_opt()
-            if saved is not None:
-                saved.check(self)
-                if self.logger is not noop and rank_and_world()[0] == 0:
-                    print(f"going on from {saved.file}: {saved.where}")
-            set_spread(self.opt, "lr", self.lr if lr is None else lr)
-            if (wd := self.wd if wd is None else wd) is not None:
-                self.opt.set_hypers(wd=wd)
-            self.n_epoch, self.epoch_length, self.fit_arguments, self._saved = n_epoch, n_iter, arguments, saved
-            self.fitting = True
-            with counted(self), guarded(self), ShortTraceback():
-                if saved is not None and saved.finished and saved.epoch >= n_epoch:
-                    saved.restore(self)
-                else:
-                    self.within(FIT, self._epochs)
-
-    def _epochs(self) -> None:
-        saved = self._saved
-        if saved is not None and saved.batch == 0:
-            saved.restore(self)
-            self._saved = None
-        for epoch in range(0 if saved is None else saved.epoch, self.n_epoch):
+    def all_epochs(self) -> None:
+        """Every epoch of this fit."""
+        for epoch in range(self.first_epoch, self.n_epoch):
             self.epoch = epoch
             self.within(EPOCH, self.one_epoch)
 
@@ -200,22 +110,14 @@ class Loop(AbstractLoop):
         """One training pass and, if there is a validation loader, one validation pass."""
         self.begin_pass(self.dls.train, training=True)
         self.within(TRAIN, self._train_batches)
-        valid = valid_of(self.dls)
-        if valid is not None:
+        if (valid := valid_of(self.dls)) is not None:
             self.one_validation(valid)
 
     def _train_batches(self) -> None:
-        saved, self._saved = self._saved, None
-        if saved is None:
-            self.epochs_started += 1
-        else:
-            saved.restore(self)
+        self.epochs_started += 1
         set_epoch(self.dl, self.epochs_started - 1, "peek" if self.peeking else "train")
-        if saved is not None:
-            self.all_batches(saved.remaining(self), saved.batch)
-            return
-        self.all_batches()
-        if self.batch is None:
+        self.all_batches(self.open_pass(self.dl), self.first_batch)
+        if self.batch is None and self.first_batch == 0:
             raise no_batch(self.epoch, self.epoch_length)
 
     def one_validation(self, dl: Iterable[Any]) -> None:
@@ -227,14 +129,15 @@ class Loop(AbstractLoop):
 
     def begin_pass(self, dl: Iterable[Any], *, training: bool) -> None:
         """Set the fields of a pass over `dl`, before its first event."""
+        loader = as_loader(dl)
+        self.first_batch, self.open_pass = 0, iter
         self.dl, self.training, self.iter, self.batch = dl, training, 0, None
-        self.n_iter = self.epoch_length if training and self.epoch_length is not None else length_of(dl)
-        self.n_inp = getattr(dl, "n_inp", None) or getattr(self.dls, "n_inp", None)
+        self.n_iter = self.epoch_length if training and self.epoch_length is not None else loader.length
+        self.n_inp = loader.n_inp or self.dls.n_inp
 
     def all_batches(self, batches: Iterable[Any] | None = None, first: int = 0) -> None:
         """Every batch of this pass, or these, numbered from `first`."""
-        placed = getattr(self.dl, "device", None) is not None
-        self.moves_to = None if placed else find_device([*self.model.parameters(), *self.model.buffers()])
+        self.moves_to = device_for(self.dl, self.model)
         limit = self.epoch_length if self.training else None
         for i, b in numbered(self.dl if batches is None else batches, first, limit):
             self.one_batch(i, b)
@@ -265,6 +168,7 @@ class Loop(AbstractLoop):
         """Learn from a loss: its gradient and a step of the optimizer, with their events. Outside training, only note it.
 
         Args:
+            loss: A tensor with its history; None for nothing to learn from.
             opt: The name of one of several optimizers: it alone is stepped, from gradients of its parameters alone.
 
         Returns:
@@ -278,16 +182,13 @@ class Loop(AbstractLoop):
         self.loss = reported(loss)
         self.emit("after_loss")
         if self.training and self.loss_grad is not None and self._learns():
-            self.within(BACKWARD, self._backward)
+            self.within(BACKWARD, lambda: torch.autograd.backward(self.loss_grad, inputs=self.learning))
             self.within(STEP, self.opt.step)
             self.opt.zero_grad()
         return self.loss
 
     def _learns(self) -> bool:
         return self.loss_grad.requires_grad or any(p.requires_grad for p in self.model.parameters())
-
-    def _backward(self) -> None:
-        torch.autograd.backward(self.loss_grad, inputs=self.learning)
 
     def within(self, phase: Phase, body: Callable[[], Any]) -> None:
         """`before_<phase>`, the body, `after_<phase>`; the phase's own Cancel exception cuts it short."""
@@ -311,50 +212,39 @@ class Loop(AbstractLoop):
             if cb.run and (not inner or (cb.run_train if self.training else cb.run_valid)):
                 handler()
 
-    # Callbacks, and what changes for the length of a `with`.
-
     add_cb = add_cbs = add_cbs
     remove_cb = remove_cbs = remove_cbs
-    added_cbs = added_cbs
-    removed_cbs = removed_cbs
     on = on
     trace = trace
     show_training_loop = show_training_loop
-    no_logging = no_logging
-    no_mbar = no_mbar
-    no_bar = no_bar
-    loss_not_reduced = loss_not_reduced
-    validation_context = validation_context
-    __enter__ = enter
-    __exit__ = leave
-
-    # What a fit stands on.
-
-    @property
-    def metrics(self) -> list[Any]:
-        """What the recorder computes over each validation pass; set it to functions, metrics, or a list of these.
-
-        The learner has copies of its own, so that learners given the same metric object do not disturb each other.
-        """
-        return self.metric_set.metrics
-
-    @metrics.setter
-    def metrics(self, metrics: object) -> None:
-        self.metric_set = MetricSet(metrics)
+    added_cbs = contexts.added_cbs
+    removed_cbs = contexts.removed_cbs
+    no_logging = contexts.no_logging
+    no_mbar = contexts.no_mbar
+    no_bar = contexts.no_bar
+    loss_not_reduced = contexts.loss_not_reduced
+    validation_context = contexts.validation_context
+    __enter__ = contexts.enter
+    __exit__ = contexts.leave
+    save = save_weights
+    load = load_weights
+    to_detach = staticmethod(to_detach)
 
     def create_opt(self) -> None:
-        """A fresh optimizer (or several) over the splitter's groups; norm layers and biases as the settings say."""
+        """Make a fresh optimizer (or several) over the splitter's groups."""
         self.opt = create_opt(
             self.model, self.opt_func, self.lr, self.splitter, wd_bn_bias=self.wd_bn_bias, train_bn=self.train_bn
         )
 
     @checked
     def validate(self, ds_idx: int = 1, dl: Iterable[Any] | None = None, cbs: Cbs = None) -> list[Any] | None:
-        """The loss and the metrics over a loader: `dl`, or the `ds_idx`-th of the loaders (1 is validation)."""
+        """The loss and the metrics over a loader.
+
+        Args:
+            ds_idx: Which of the loaders: 1 is validation.
+            dl: A loader to take in its place.
+            cbs: Callbacks of this validation only.
+        """
         with self.validation_context(cbs):
             self.one_validation(self.dls[ds_idx] if dl is None else dl)
         return self.final_record
-
-    save = save_weights
-    load = load_weights
-    to_detach = staticmethod(to_detach)

@@ -146,25 +146,25 @@ def recipe_of(opt: torch.optim.Optimizer | Optimizers) -> dict[str, Any]:
     }
 
 
-def spread(opt: GroupedOptimizer | Optimizers, value: Rate) -> list[float]:
+def spread(opt: GroupedOptimizer | Optimizers, value: Rate, name: str = "a hyperparameter") -> list[float]:
     """One value for each parameter group of `opt`: as in `discriminative`, or a dict by optimizer where there are several.
 
     Raises:
         BadValue: Where a dict leaves an optimizer out, or names one that does not exist.
     """
     if not isinstance(value, Mapping):
-        return discriminative(value, len(opt.hypers))
+        return discriminative(value, len(opt.hypers), name)
     opts = opt.opts if isinstance(opt, Optimizers) else {}
     if set(value) != set(opts):
         raise BadValue(
             "the values do not name the optimizers", got=", ".join(value), expected=", ".join(opts) or "a number"
         )
-    return [one for name in opts for one in discriminative(value[name], len(opts[name].hypers))]
+    return [one for key in opts for one in discriminative(value[key], len(opts[key].hypers), name)]
 
 
 def set_spread(opt: GroupedOptimizer | Optimizers, name: str, value: Rate) -> None:
     """Set one hyper-parameter of all groups to what `spread` makes of `value`."""
-    for hyper, one in zip(opt.hypers, spread(opt, value), strict=True):
+    for hyper, one in zip(opt.hypers, spread(opt, value, name), strict=True):
         hyper[name] = one
 
 

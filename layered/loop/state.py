@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, Protocol, Self
@@ -61,6 +61,7 @@ class State:
 
     # where the fit stands
     n_epoch: int = 1
+    first_epoch: int = 0  # where the fit begins: later than 0 for a resumed one
     epoch_length: int | None = None  # batches in a training pass, if `fit(n_iter=)` set it
     epoch: int = 0  # of this fit, from 0
     train_iter: int = 0  # training batches done in this fit
@@ -84,6 +85,8 @@ class State:
     training: bool = False  # a training pass, not a validation pass
     n_iter: int | None = None  # batches in this pass; None for a loader without length
     iter: int = 0  # of this pass, from 0
+    first_batch: int = 0  # the number of the first batch of a training pass: later than 0 for a resumed one
+    open_pass: Callable[[Iterable[Any]], Iterator[Any]] = _NOT_YET  # gives the batches of a training pass
     batch: Any = None
     xb: Any = ()  # inputs: a tuple passed by position, or a dict passed by name
     yb: tuple[Any, ...] = ()  # targets
@@ -128,8 +131,8 @@ def _single(parts: object) -> Any:
 STATE_FIELDS = frozenset(State.__annotations__) - {"recorder"} | {"x", "y", "smooth_loss"}
 
 PASS_FIELDS = (
-    "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "batch", "xb", "yb", "pred", "loss_grad", "has_learned",
-    "learning",
+    "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "first_batch", "open_pass", "batch", "xb", "yb", "pred",
+    "loss_grad", "has_learned", "learning",
 )  # fmt: skip
 """The fields of the current pass: back at their defaults once it is over."""
 
@@ -148,7 +151,18 @@ class AbstractLoop(State, ABC):
     train_bn: bool
     moms: tuple[float, float, float] | None
     model_dir: str | os.PathLike[str]
-    _saved: Any = None
+
+    @property
+    def metrics(self) -> list[Any]:
+        """What the recorder computes over each validation pass; set it to functions, metrics, or a list of these.
+
+        The learner has copies of its own, so that learners given the same metric object do not disturb each other.
+        """
+        return self.metric_set.metrics
+
+    @metrics.setter
+    def metrics(self, metrics: object) -> None:
+        self.metric_set = MetricSet(metrics)
 
     @property
     def cbs(self) -> list[Listener]:
@@ -178,6 +192,10 @@ class AbstractLoop(State, ABC):
     @abstractmethod
     def minimize(self, loss: Tensor, opt: str | None = None) -> Tensor:
         """Learn from a loss: its gradient and a step of the optimizer."""
+
+    @abstractmethod
+    def all_epochs(self) -> None:
+        """Every epoch of this fit."""
 
     @abstractmethod
     def do_batch(self) -> None:

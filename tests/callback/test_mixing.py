@@ -8,9 +8,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.callback import CutMix, MixHandler, MixUp, reduce_loss
+from layered.data import as_loaders
 from layered.foundation import BadValue, CannotTrain, OutOfRange
 from layered.loop import Callback, CancelBatchException, Loop
-from layered.loop.batches import LoaderPair
 from layered.nn import CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat
 from layered.optim import SGD
 
@@ -189,7 +189,7 @@ class OneInput(list):
 )
 def test_what_cannot_be_mixed_is_named(cb, batch, loss_func, message):
     learn = learner(cb, batch, loss_func)
-    learn.dls = LoaderPair(OneInput([batch]))
+    learn.dls = as_loaders((OneInput([batch]), None))
     with pytest.raises((CannotTrain, BadValue), match=message):
         learn.fit(1)
 

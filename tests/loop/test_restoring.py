@@ -81,7 +81,7 @@ def test_the_table_of_what_was_restored_names_every_part(tmp_path, capsys):
         parts
     )
     assert "callbacks.ema" in repr(learn.restored)
-    assert f"going on from {learn.restored.file}: epoch 0, batch 5" in capsys.readouterr().out
+    assert f"resuming from {learn.restored.file}: epoch 0, batch 5" in capsys.readouterr().out
 
 
 def test_a_callback_that_is_gone_or_new_stops_the_fit_unless_allowed(tmp_path):

@@ -8,23 +8,26 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from types import MethodType
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from layered.data import as_loader
 from layered.files import commit, disk, pack, sweep, untied, write_archive
 from layered.foundation import BadValue, rank_and_world, warn
-from layered.loop.batches import samplers_of
 from layered.loop.callback import Callback, mark
 from layered.loop.durations import Duration, Every
 from layered.loop.listeners import Listener
 from layered.loop.optimizers import recipe_of
 from layered.loop.processes import any_process, unwrapped
-from layered.loop.resume.finding import MARK, checkpoint_files, ended_fit, number_of
+from layered.loop.resume.finding import MARK, Resuming, checkpoint_files, ended_fit, find_saved, number_of
 from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, named, prefix_of
+from layered.loop.resume.resumed import ResumedFit
 from layered.loop.resume.snapshot import own_parts, pack_callback, passing_buffers, random_states, states_of_others
+from layered.loop.state import AbstractLoop
 
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -76,6 +79,13 @@ class Writer:
 
 
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a process that a SIGTERM has ended
+
+
+@runtime_checkable
+class TakesEpoch(Protocol):
+    """A sampler that draws anew from each epoch it is given; others keep a state that nobody can restore."""
+
+    def set_epoch(self, epoch: int, /) -> object: ...
 
 
 class Checkpoint(Callback):
@@ -131,13 +141,16 @@ class Checkpoint(Callback):
         self.is_terminated = self.is_ended = False
         self.written.clear()
         self.place = pathlib.Path(os.path.abspath(self.folder))
-        self.damaged = {os.path.abspath(file) for file in getattr(self.learn._saved, "damaged", ())}
-        told_nothing = [s for s in samplers_of(self.learn.dls.train) if not hasattr(s, "set_epoch")]
-        self.samplers = [(sampler, mark(sampler)) for sampler in told_nothing]
+        resumed = self.learn.callbacks.get(ResumedFit)
+        self.damaged = {os.path.abspath(file) for file in resumed.saved.damaged} if resumed else set()
+        without_epochs = [s for s in as_loader(self.learn.dls.train).samplers if not isinstance(s, TakesEpoch)]
+        self.samplers = [(sampler, mark(sampler)) for sampler in without_epochs]
         self._warn_of_later()
         is_main = threading.current_thread() is threading.main_thread()
-        is_heard = getattr(signal.getsignal(signal.SIGTERM), "__func__", None) is Checkpoint._terminate
-        if self.learn.fitting and is_main and not is_heard:
+        current = signal.getsignal(signal.SIGTERM)
+        is_ours = isinstance(current, MethodType) and current.__func__ is Checkpoint._terminate
+        # Python lets only the main thread set handlers. Inside the fit of another checkpoint its handler stays: it ends both.
+        if self.learn.fitting and is_main and not is_ours:
             self.old_handler = signal.signal(signal.SIGTERM, self._terminate) or signal.SIG_DFL
 
     def _terminate(self, *_: object) -> None:
@@ -230,7 +243,7 @@ class Checkpoint(Callback):
             "frozen_idx": learn.opt.frozen_idx,
             "sampler_changes": any(mark(sampler) != before for sampler, before in self.samplers),
             "counters": {name: getattr(learn, name) for name in COUNTERS},
-            "loader": learn.dl.state_dict() if batch and hasattr(learn.dl, "load_state_dict") else None,
+            "loader": as_loader(learn.dl).state_dict() if batch and as_loader(learn.dl).keeps_position else None,
             **drawn,
         }
         manifest = {
@@ -273,6 +286,22 @@ def checkpoints_of(checkpoint: Checkpoint | str | os.PathLike[str] | None) -> li
     return [checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)]
 
 
-def folder_of(cbs: Iterable[Listener]) -> pathlib.Path | None:
-    """Where the checkpoints among these callbacks are written."""
-    return next((cb.folder for cb in cbs if isinstance(cb, Checkpoint)), None)
+def resuming(
+    loop: AbstractLoop, resume: Resuming, added: Sequence[Listener], arguments: Mapping[str, Any]
+) -> list[ResumedFit]:
+    """The callback that resumes the next fit of `loop`, if there is a checkpoint of it or of a later one.
+
+    Args:
+        loop: The loop.
+        resume: What `fit` was given.
+        added: The callbacks of this fit.
+        arguments: What the fit was called with, to compare with those in the file.
+
+    Raises:
+        CannotRestore: If there were checkpoints and none is usable, or if the arguments differ.
+        NotFoundPath: If there is nothing at a place that was named.
+        BadValue: If `resume="auto"` has no folder to look in.
+    """
+    folder = next((cb.folder for cb in [*added, *loop.cbs] if isinstance(cb, Checkpoint)), None)
+    saved = find_saved(resume, folder, loop.fit_ordinal + 1, arguments)
+    return [] if saved is None else [ResumedFit(saved)]

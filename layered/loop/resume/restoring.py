@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader as TorchDataLoader
 
+from layered.data import as_loader
 from layered.files import exactly, read_archive, unpack
 from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world
 from layered.loop.batches import generators_of, iter_once
@@ -202,10 +204,10 @@ class Saved:
         return [("processes", world == self.processes, f"written by {self.processes}, {world} go on")]
 
     def _loader(self, loop: AbstractLoop) -> tuple[str, bool, str]:
-        has_place = hasattr(loop.dls.train, "load_state_dict")
-        train = loop.dls.train
+        train, has_place = loop.dls.train, as_loader(loop.dls.train).keeps_position
         if (
-            getattr(train, "persistent_workers", False)
+            isinstance(train, TorchDataLoader)
+            and train.persistent_workers
             and not has_place
             and self.state["counters"]["epochs_started"] > 1
         ):

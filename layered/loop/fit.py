@@ -1,0 +1,77 @@
+"""`fit`: what is added to a loop, and set, for the length of a fit."""
+
+from __future__ import annotations
+
+import os
+
+from layered.data import length_of
+from layered.foundation import checked
+from layered.loop.batches import check_fit
+from layered.loop.callback import callbacks_of
+from layered.loop.contexts import ShortTraceback, added_cbs, counted, guarded
+from layered.loop.essentials import skipping
+from layered.loop.events import FIT
+from layered.loop.listeners import Cbs
+from layered.loop.optimizers import Rate, set_spread
+from layered.loop.processes import callbacks_of_processes
+from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, resuming
+from layered.loop.resume.finding import Resuming
+from layered.loop.resume.resumed import skips
+from layered.loop.state import AbstractLoop
+
+
+@checked
+def fit(
+    loop: AbstractLoop,
+    n_epoch: int,
+    lr: Rate | None = None,
+    wd: float | None = None,
+    cbs: Cbs = None,
+    reset_opt: bool = False,
+    start_epoch: int = 0,
+    *,
+    n_iter: int | None = None,
+    resume: Resuming = None,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+) -> None:
+    """Train for `n_epoch` passes over the training loader, validating after each.
+
+    Args:
+        loop: The loop, or learner, to train.
+        n_epoch: The number of epochs.
+        lr: Learning rate, a number or a slice over the parameter groups, or with several optimizers a dict by name; the
+            loop's own if None.
+        wd: Weight decay of this fit; the loop's own if None.
+        cbs: Callbacks of this fit only.
+        reset_opt: Begin with a fresh optimizer.
+        start_epoch: Skip the epochs before it.
+        n_iter: Batches an epoch, for a training loader without length.
+        resume: "auto" resumes from the newest checkpoint in the folder of `checkpoint`; or another folder, or a file.
+        checkpoint: A folder, or a `Checkpoint`, to write to during this fit.
+
+    Raises:
+        BadValue: For arguments out of range, before anything changes.
+        EmptySource: If the training loader has no batches.
+        CannotTrain: If there is no loss, or a generator is to last for several epochs.
+        CannotRestore: If the checkpoint does not fit, before anything changes.
+    """
+    check_fit(n_epoch, start_epoch, n_iter, loop.dls.train)
+    added = [*callbacks_of(cbs), *skipping(start_epoch)]
+    batches = length_of(loop.dls.train) if n_iter is None else n_iter
+    arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(added), "batches": batches}
+    added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
+    resumed = resuming(loop, resume, added, arguments)
+    if skips(loop, resumed):
+        return
+    with added_cbs(loop, [*added, *resumed]):
+        if loop.opt is None or reset_opt:
+            loop.create_opt()
+        for cb in resumed:
+            cb.check()
+        set_spread(loop.opt, "lr", loop.lr if lr is None else lr)
+        if (wd := loop.wd if wd is None else wd) is not None:
+            set_spread(loop.opt, "wd", wd)
+        loop.n_epoch, loop.epoch_length, loop.fit_arguments, loop.fitting = n_epoch, n_iter, arguments, True
+        with counted(loop), guarded(loop), ShortTraceback():
+            if not any(cb.restores_end() for cb in resumed):
+                loop.within(FIT, loop.all_epochs)
