@@ -1,4 +1,4 @@
-"""A callback: methods named after events, called as the loop passes them."""
+"""Callbacks: methods named after events, called as the loop fires them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from layered.loop.events import check_event, check_method
 from layered.loop.listeners import Cbs, Handler
 from layered.loop.state import STATE_FIELDS, AbstractLoop, State
 
-HIDDEN = ("_learn", "_as_made", "_event_functions")  # attributes of a callback that are no state of its own
-MARKED = 1000  # items of a collection, and bytes of an array, that `mark` looks at
+HIDDEN = ("_learn", "_as_made", "_event_functions")  # attributes that are not part of a callback's state
+MARKED = 1000  # how many items of a collection, or bytes of an array, `mark` looks at
 
 
 @runtime_checkable
@@ -38,9 +38,14 @@ def is_constant(value: object) -> bool:
 
 
 def mark(value: object, depth: int = 3, inside: bool = False) -> Any:
-    """A summary of a value by which to see whether it has changed in place: of its numbers, texts, tensors and collections.
+    """A summary of a value that differs once the value was changed in place.
 
-    Of an object of another kind, which object it is, and a summary of its attributes; `inside` those, which object alone.
+    Numbers, strings, tensors and collections are summarised by content, other objects by identity and their attributes.
+
+    Args:
+        value: Anything.
+        depth: How many levels of collections to look into.
+        inside: The value is an attribute of such an object: only its identity counts.
     """
     if is_constant(value):
         return value if value == value else "nan"
@@ -112,14 +117,14 @@ class Callback(_Reads):
     reads the learner's; to change the learner write `self.learn.loss_grad = …`.
 
     Attributes:
-        order: Callbacks hear an event in ascending order; equal ones in the order they were added.
+        order: Callbacks run in ascending order; equal ones in the order they were added.
         run: False mutes the callback until the end of the fit.
-        run_train: False mutes the events of single batches in training or validation.
-        run_valid: False mutes the events of single batches in training or validation.
-        transient: Attributes that a checkpoint leaves out, for they are made anew in each fit.
+        run_train: False mutes the events of single batches in training.
+        run_valid: False mutes the events of single batches in validation.
+        transient: Attributes that a checkpoint leaves out, because each fit sets them anew.
 
     Raises:
-        BadEvent: When the class is made, for a method that looks like an event and is none.
+        BadEvent: When the class is created, for a method that looks like an event but is not one.
 
     Examples:
         >>> class Count(Callback):
@@ -182,7 +187,7 @@ class Callback(_Reads):
         return snake_case(stem)
 
     def handler(self, event: str) -> Handler | None:
-        """What to call at `event`, or None if this callback does not hear it."""
+        """What to call at `event`; None if this callback does not listen to it."""
         if event in self._event_functions:
             return MethodType(self._event_functions[event], self)
         if type(self).__call__ is not Callback.__call__:
@@ -190,7 +195,7 @@ class Callback(_Reads):
         return getattr(self, event) if hasattr(type(self), event) else None
 
     def __call__(self, event: str) -> None:
-        """Handle `event` now. A subclass that redefines this hears every event through it."""
+        """Handle `event` now. A subclass that redefines this gets every event through it."""
         handler = self.handler(event)
         if handler is not None:
             handler()
@@ -204,11 +209,12 @@ class Callback(_Reads):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave; what had not changed then is as it was made. Parameters that the callback holds stay
-        the same objects.
+        """Restore what `state_dict` returned; what had not changed by then is as it was made.
+
+        Parameters that the callback holds stay the same objects.
 
         Raises:
-            BadFile: Before anything changes, for what cannot be the state of this callback.
+            BadFile: If this cannot be the state of this callback; nothing has changed.
         """
         for name, value in state.items():
             check_state(self, name if isinstance(name, str) else "", value)
@@ -224,11 +230,11 @@ class Callback(_Reads):
                 object.__setattr__(self, name, put_back(old, value))
 
     def _lasts(self, name: str) -> bool:
-        """Whether attribute `name` belongs into a checkpoint."""
+        """Whether attribute `name` belongs in a checkpoint."""
         return name not in self.transient and name not in HIDDEN
 
     def unchanged(self, name: str) -> bool:
-        """Whether attribute `name` is the very object, as it was, when the callback was first added to a learner."""
+        """Whether attribute `name` is the same object, unchanged, as when the callback was first added to a learner."""
         made, value = vars(self).get("_as_made", {}), vars(self).get(name)
         return name in made and made[name][0] is value and (is_constant(value) or made[name][1] == mark(value))
 

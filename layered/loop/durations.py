@@ -1,4 +1,4 @@
-"""How often and how long: durations in batches, epochs, seconds or times, and what is due when."""
+"""How often and how long: durations in batches, epochs, seconds or events, and when they are due."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNITS = {
 
 
 class Moment(NamedTuple):
-    """A point of a fit: training batches and epochs that are over, and the clock."""
+    """A point of a fit: training batches and epochs done, and the clock."""
 
     batches: int = 0
     epochs: int = 0
@@ -36,7 +36,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """So many "batches" (of training), "epochs", "seconds", or "times" that an event is heard.
+    """A number of "batches" (of training), "epochs", "seconds", or "times" that an event fires.
 
     Examples:
         >>> Duration.of("500 batches"), Duration.of("1.5 h").count, Duration.of(3).unit
@@ -51,7 +51,7 @@ class Duration:
         """A duration from what users write: "500 batches", "2 epochs", "10s", "30 min", "1.5 h", or a whole number of times.
 
         Raises:
-            BadValue: For anything else, for 0, and for parts of a batch or an epoch.
+            BadValue: For anything else, for 0, and for fractions of a batch or an epoch.
         """
         if isinstance(given, Duration):
             return given
@@ -64,7 +64,7 @@ class Duration:
             if count > 0 and (match[2] is None or unit == "seconds"):
                 return cls(count, unit)
         raise BadValue(
-            "this does not say how often or how long",
+            "invalid duration",
             got=repr(given),
             expected="'500 batches', '2 epochs', '10s', '30 min', '1.5 h', or a whole number of times",
         )
@@ -73,7 +73,7 @@ class Duration:
         return f"{self.count:g} {self.unit}"
 
     def passed(self, loop: Clock, times: int) -> float:
-        """How much of the unit is over since the fit began; of "times", `times`."""
+        """How much of the unit has passed since the fit began; of "times", `times`."""
         if self.unit == "times":
             return times
         if self.unit == "seconds":
@@ -103,7 +103,7 @@ class Every:
         self._done = 0
 
     def due(self, loop: Clock) -> bool:
-        """Whether another duration is over; to be asked once each time that the event is heard."""
+        """Whether another duration is over; ask once each time that the event fires."""
         self.heard += 1
         count, unit = self.duration.count, self.duration.unit
         if unit == "times":
@@ -120,7 +120,7 @@ class Every:
         return {"heard": self.heard}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.heard = state["heard"]
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The callbacks that every loop starts with, and the small ones that the loop itself makes."""
+"""The callbacks that every loop starts with, and the small ones that the loop itself adds."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ def modes_of(model: nn.Module) -> list[tuple[nn.Module, bool]]:
 
 
 def set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
-    """Put back what `modes_of` gave."""
+    """Restore what `modes_of` returned."""
     for module, training in modes:
         module.training = training
 
 
 class CastToTensor(Callback):
-    """Takes the meaning off inputs and targets, after the callbacks that use it and before the model."""
+    """Makes inputs and targets plain tensors, after the callbacks that use their types and before the model."""
 
     order = 9
 
@@ -114,7 +114,7 @@ class CastToTensor(Callback):
 
 
 def _is_plain(parts: object) -> bool:
-    """Whether these are plain tensors already, as from most loaders; said without a walk through the tree."""
+    """Whether these are plain tensors already, as from most loaders, found without walking the tree."""
     return type(parts) is tuple and all(type(part) is Tensor for part in parts)
 
 
@@ -142,11 +142,10 @@ def skipping(start_epoch: int) -> list[Callback]:
 class FunctionCallback(Callback):
     """Calls a plain function at one event; the arguments are those of `learn.on`.
 
-    It is also the handle of what it listens for: `handle.remove()`, `learn.remove_cb(handle)`, or a `with` block, at the
-    end of which it is removed.
+    It is also the handle of the registration: end it with `handle.remove()`, `learn.remove_cb(handle)`, or a `with` block.
 
     Raises:
-        BadArgument: Where the function cannot be called with these arguments, with or without the learner.
+        BadArgument: If the function cannot be called with these arguments, with or without the learner.
     """
 
     def __init__(
@@ -171,7 +170,7 @@ class FunctionCallback(Callback):
         super().__init__(**{event: FunctionCallback.call})
 
     def call(self) -> None:
-        """The event is heard once more: call the function if it is due."""
+        """The event fired: call the function if it is due."""
         learn = self.learn
         if not self.every.due(learn) or not self._in_time(learn) or (self.when is not None and not self.when(learn)):
             return
@@ -282,9 +281,9 @@ def on(
 
 
 def _takes_learner(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether the learner comes before the other arguments: it does where a parameter would be left without a value."""
+    """Whether the learner is passed before the other arguments: if a parameter would otherwise be left without a value."""
     if not callable(function):
-        raise BadArgument("only a function can be called at an event", got=repr(function))
+        raise BadArgument("not a function to call at an event", got=repr(function))
     try:
         signature = inspect.signature(function)
     except ValueError:  # some builtins have none

@@ -10,7 +10,7 @@ from layered.foundation import BadEvent, nearest
 
 
 class Event(StrEnum):
-    """What callbacks can hear, in the order of the loop, which reads:
+    """What callbacks can listen to, in the order of the loop, which reads:
 
         after_create                          # once, when the loop has been made
         before_fit
@@ -82,7 +82,7 @@ _declared: dict[str, None] = dict.fromkeys(str(name) for name in Event)
 
 
 def declare_event(name: str) -> str:
-    """Make `name` an event that callbacks may hear and `learn.emit(name)` may fire; returns the name.
+    """Make `name` an event that callbacks may listen to and `learn.emit(name)` may fire; returns the name.
 
     Raises:
         BadEvent: For what no method can be called.
@@ -92,7 +92,7 @@ def declare_event(name: str) -> str:
         'after_generator'
     """
     if not isinstance(name, str) or not name.isidentifier():
-        raise BadEvent("this is no name for an event", got=repr(name), expected="a name such as 'after_generator'")
+        raise BadEvent("invalid name for an event", got=repr(name), expected="a name such as 'after_generator'")
     _declared[name] = None
     return name
 
@@ -119,7 +119,7 @@ def check_event(name: str, where: str) -> None:
 
 
 def check_method(name: str, where: str) -> None:
-    """Refuse a callback's method `name` that looks like an event and is none: `after_bacth`, `befor_fit`."""
+    """Refuse a callback's method `name` that looks like an event but is not one: `after_bacth`, `befor_fit`."""
     if name in _declared or name.startswith("_"):
         return
     looks = name.startswith(("before_", "after_"))

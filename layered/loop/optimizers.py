@@ -89,7 +89,7 @@ class Optimizers:
             opt.zero_grad()
 
     def train(self) -> None:
-        """Put the weights that are trained into the model, where an optimizer tells two kinds apart."""
+        """Put the weights to train into the model, for optimizers that keep two kinds."""
         for opt in self.opts.values():
             opt.train()
 
@@ -108,13 +108,13 @@ class Optimizers:
         return {name: opt.state_dict() for name, opt in self.opts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave: all of it, or nothing.
+        """Restore what `state_dict` returned: all of it, or nothing.
 
         Raises:
             BadValue: For the state of other optimizers.
         """
         if set(state) != set(self.opts):
-            raise BadValue("the state is of other optimizers", got=", ".join(state), expected=", ".join(self.opts))
+            raise BadValue("the state is that of other optimizers", got=", ".join(state), expected=", ".join(self.opts))
         old = {name: copy.deepcopy(opt.state_dict()) for name, opt in self.opts.items()}
         try:
             for name, opt in self.opts.items():

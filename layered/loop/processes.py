@@ -24,7 +24,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def gathered(value: T) -> list[T]:
-    """`value` of every process, in their order. All of them must ask."""
+    """`value` of every process, by rank. A collective call: all of them must make it."""
     _, world = rank_and_world()
     values = [value] * world
     if world > 1:
@@ -33,9 +33,9 @@ def gathered(value: T) -> list[T]:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether it is so in one process at least. All of them must ask.
+    """Whether `flag` is set in at least one process. A collective call: all of them must make it.
 
-    Where NCCL is the only backend, it waits for the device; `init_process_group()` without a backend brings one for the CPU.
+    With NCCL as the only backend it waits for the device; `init_process_group()` without a backend also sets up one for the CPU.
     """
     if rank_and_world()[1] == 1:
         return flag
@@ -46,7 +46,7 @@ def any_process(flag: bool) -> bool:
 
 
 def merge_metrics(metrics: Iterable[Metric]) -> None:
-    """Give the metrics of this process what those of the others have seen, in the order of the processes.
+    """Merge into the metrics of this process what those of the others have accumulated, by rank.
 
     Raises:
         BadValue: For a metric that does not say what it keeps, and would be of this process alone.
@@ -57,9 +57,9 @@ def merge_metrics(metrics: Iterable[Metric]) -> None:
         merges_itself = hasattr(getattr(part, "metric", None), "dist_sync_fn")  # torchmetrics'
         if not (isinstance(part, Metric) and part.state) and not merges_itself:
             raise BadValue(
-                f"the metric '{part.name}' sees the rows of one process alone",
+                f"the metric '{part.name}' cannot be combined across processes",
                 got="a metric without `state`",
-                expected="the names of what it keeps, so that the processes can be joined",
+                expected="the names of the attributes that accumulate, so that processes can be merged",
                 fix="class MyMetric(Metric): state = ('total', 'count'), with update and compute",
             )
     parts = [part for part in unique_parts(metrics) if isinstance(part, Metric) and part.state]
@@ -73,10 +73,10 @@ def merge_metrics(metrics: Iterable[Metric]) -> None:
 
 
 class SharedFit(Callback):
-    """What a fit in several processes needs; `Loop.fit` adds it by itself.
+    """What a fit in several processes needs; `fit` adds it.
 
     The loss of each process is weighted by its share of the rows, so that the averaged gradient is that of the whole batch
-    also where the last one is ragged. Only the first process logs.
+    even if the last one is ragged. Only rank 0 logs.
     """
 
     order = -20
@@ -99,7 +99,7 @@ class SharedFit(Callback):
 
 
 def mean_rows(loop: AbstractLoop) -> float:
-    """The rows of the batch at hand: the mean over all processes, where the loader shares batches out itself."""
+    """The rows of the current batch: the mean over all processes, if the loader distributes batches itself."""
     dl, i = loop.dl, loop.iter
     if not isinstance(dl, DataLoader) or dl.world == 1 or dl.n is None or dl.bs is None:
         return find_bs(loop.yb or loop.xb)
@@ -108,5 +108,5 @@ def mean_rows(loop: AbstractLoop) -> float:
 
 
 def callbacks_of_processes() -> list[Callback]:
-    """What a fit adds where there are several processes."""
+    """What `fit` adds if there are several processes."""
     return [SharedFit()] if rank_and_world()[1] > 1 else []

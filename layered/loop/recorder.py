@@ -18,7 +18,7 @@ from layered.metrics import Adapted, Metric, unique_parts
 plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
 
-SETTLE_EVERY = 1024  # losses kept on the device at most, before they are read in one go
+SETTLE_EVERY = 1024  # how many losses may stay on the device before they are read in one go
 _KINDS: dict[str, type] = {  # of what the recorder computes with: the average, and what is in its lists
     "_average": float, "_losses": float, "_pending": Tensor, "_valid_losses": Tensor, "_valid_rows": int, "iters": int,
     "epochs": int, "values": list,
@@ -28,24 +28,25 @@ _KINDS: dict[str, type] = {  # of what the recorder computes with: the average, 
 class Recorder(Callback):
     """Records every training batch and every epoch. Nothing waits for the device until somebody reads a loss.
 
-    `history` and `to_frame()` have the values by name. In several processes the values are those of all of them;
-    `losses` are of this one.
+    `history` and `to_frame()` have the values by name. With several processes the values combine all of them; `losses` are
+    those of this process.
 
     Args:
         add_time: A column with the time of each epoch.
         train_metrics: Compute the metrics on training batches too.
         valid_metrics: Compute them on validation batches.
-        beta: Smoothing of the training loss: 0.98 * old + 0.02 * new, divided by 1 - 0.98^count; it runs through the
-            epochs and begins anew with each fit.
+        beta: Smoothing of the training loss: 0.98 * old + 0.02 * new, divided by 1 - 0.98^count; it continues from epoch to
+            epoch and restarts with each fit.
 
     Attributes:
-        lrs: Of each training batch: learning rate (last group's), smooth loss.
-        losses: Of each training batch: learning rate (last group's), smooth loss.
-        iters: Batches done at the end of each epoch, and its number.
-        epochs: Batches done at the end of each epoch, and its number.
-        values: Of each epoch: what the columns `metric_names` hold, without epoch and time.
-        log: The row of the epoch at hand.
-        hps: Of each training batch, by name, what a scheduled fit set.
+        metric_names: The columns of the table: epoch, losses, metrics, time.
+        lrs: The learning rate of each training batch (the last group's).
+        losses: The smooth loss after each training batch.
+        iters: Training batches done at the end of each epoch.
+        epochs: The number of each epoch.
+        values: The losses and metrics of each epoch.
+        log: The row of the current epoch.
+        hps: What a scheduled fit set, by name, for each training batch.
 
     Raises:
         OutOfRange: For a `beta` outside [0, 1).
@@ -59,7 +60,9 @@ class Recorder(Callback):
         self, add_time: bool = True, train_metrics: bool = False, valid_metrics: bool = True, beta: float = 0.98
     ) -> None:
         if not 0 <= beta < 1:
-            raise OutOfRange("beta is the weight of older losses in the smooth one", got=beta, expected="0 <= beta < 1")
+            raise OutOfRange(
+                "beta must be the weight of older losses in the smooth one", got=beta, expected="0 <= beta < 1"
+            )
         self.add_time, self.train_metrics, self.valid_metrics, self.beta = add_time, train_metrics, valid_metrics, beta
         self.metric_names: list[str] = []
         self.hps: dict[str, list[float]] = {}
@@ -154,7 +157,7 @@ class Recorder(Callback):
         return len(self._losses) + len(self._pending)
 
     def _settle(self) -> None:
-        """Read the losses that still lie on the device, and smooth them."""
+        """Read the losses that are still on the device, and smooth them."""
         if self._pending:
             for loss in torch.stack(self._pending).double().tolist():
                 self._average = self.beta * self._average + (1 - self.beta) * loss
@@ -162,7 +165,7 @@ class Recorder(Callback):
             self._pending = []
 
     def _settle_valid(self) -> None:
-        """Put the validation losses together, as one that stands for all their rows."""
+        """Combine the validation losses into one, weighted by rows."""
         if self._valid_losses:
             weights, rows = torch.tensor(self._valid_rows, dtype=torch.float64), sum(self._valid_rows)
             losses = torch.stack(self._valid_losses).cpu().double()
@@ -177,7 +180,7 @@ class Recorder(Callback):
         self._settle()
         state = super().state_dict()
         if self.train_metrics and self.learn.training:
-            state["seen"] = [[part.name, [_seen_by(keeper) for keeper in _keepers(part)]] for part in self._parts]
+            state["seen"] = [[part.name, [_accumulated(keeper) for keeper in _keepers(part)]] for part in self._parts]
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -188,13 +191,15 @@ class Recorder(Callback):
         super().load_state_dict({name: value for name, value in state.items() if name != "seen"})
         if "seen" not in state:
             return
-        here, then = [part.name for part in self._parts], [name for name, _ in state["seen"]]
-        if here != then:
-            raise CannotRestore("the metrics of the training batches are others", got=here, expected=then)
+        current, saved = [part.name for part in self._parts], [name for name, _ in state["seen"]]
+        if current != saved:
+            raise CannotRestore(
+                "the metrics of the training batches differ from those in the file", got=current, expected=saved
+            )
         for part, (_, kept) in zip(self._parts, state["seen"], strict=True):
             part.reset()
             for keeper, values in zip(_keepers(part), kept, strict=True):
-                _see_again(keeper, values)
+                _restore(keeper, values)
 
     @property
     def _parts(self) -> list[Metric]:
@@ -272,12 +277,12 @@ class Recorder(Callback):
 
 
 def _keepers(part: Metric) -> list[Any]:
-    """The objects in which a part of a metric keeps what it has seen."""
+    """The objects that hold what a part of a metric has accumulated."""
     return [part, part.metric] if isinstance(part, Adapted) else [part]
 
 
-def _seen_by(keeper: Any) -> dict[str, Any]:
-    """What it has seen, by attribute; of an object that does not say what it keeps, all but functions."""
+def _accumulated(keeper: Any) -> dict[str, Any]:
+    """What an object has accumulated, by attribute; if it does not declare that, all attributes but functions."""
     own = vars(keeper) | vars(keeper).get("_buffers", {})
     if isinstance(keeper, Adapted):
         names = ["_seen"]
@@ -290,8 +295,8 @@ def _seen_by(keeper: Any) -> dict[str, Any]:
     return {name: own[name] for name in names if name in own}
 
 
-def _see_again(keeper: Any, seen: Mapping[str, Any]) -> None:
-    """Put back what `_seen_by` gave."""
+def _restore(keeper: Any, seen: Mapping[str, Any]) -> None:
+    """Restore what `_accumulated` returned."""
     for name, value in seen.items():
         if callable(getattr(keeper, name, None)):
             raise BadFile("the file has a state that a metric cannot have", got=f"{name} of {type(keeper).__name__}")

@@ -137,6 +137,15 @@ PASS_FIELDS = (
 """The fields of the current pass: back at their defaults once it is over."""
 
 
+_MACHINERY = frozenset(
+    {"all_batches", "all_epochs", "begin_pass", "default_callbacks", "do_batch", "one_batch", "one_epoch", "one_validation",
+     "create_mbar", "entered", "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began",
+     "fit_ordinal", "has_learned", "learning", "metric_set", "moves_to", "n_inp", "nested", "open_pass", "ordered_cbs",
+     "peeking", "to_detach", "within"}
+)  # fmt: skip
+"""Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
+
+
 class AbstractLoop(State, ABC):
     """`self.learn` of a callback: the state, the settings, and what a callback may ask of the loop. `Loop` implements it."""
 
@@ -151,6 +160,9 @@ class AbstractLoop(State, ABC):
     train_bn: bool
     moms: tuple[float, float, float] | None
     model_dir: str | os.PathLike[str]
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_") and name not in _MACHINERY]
 
     @property
     def metrics(self) -> list[Any]:

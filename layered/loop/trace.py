@@ -1,4 +1,4 @@
-"""Who does what in a fit: what each callback changes, as it happens, and who hears which event."""
+"""Who does what in a fit: what each callback changes, as it happens, and who listens to which event."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT = 32  # characters of a value in a table
 
 @dataclass
 class Change:
-    """One attribute that one writer set while one event was heard; `old` is from the first time, `new` from the last."""
+    """One attribute that one writer set during one event; `old` is from the first time, `new` from the last."""
 
     event: str
     writer: str
@@ -33,9 +33,9 @@ class Change:
 class Trace(Report):
     """The changes of a learner while `with learn.trace() as trace:` runs: print it, iterate over it, or take `rows`.
 
-    Seen are attributes of the learner that are set, its tensors that are written in place, hyper-parameters (`opt.lr`), the
-    weights and the gradients of the model, and its mode. What changes between two handlers is the loop's own doing, under
-    the event that is heard next.
+    It records attributes of the learner that are set, its tensors that are written in place, hyper-parameters (`opt.lr`), the
+    weights and the gradients of the model, and its mode. What changes between two handlers is the loop's own doing, listed
+    under the next event.
 
     Examples:
         >>> from torch import nn
@@ -102,7 +102,7 @@ _UNSET: tuple[Any, Any] = (None, None)
 
 
 def _snapshot(loop: State) -> dict[str, tuple[Any, Any]]:
-    """What there is to change, by name: the value, and a mark that moves when it is written in place."""
+    """What can change, by name: the value, and a mark that differs once it was written in place."""
     seen = {
         name: (value, _marks(value))
         for name, value in vars(loop).items()
@@ -175,7 +175,7 @@ def trace(loop: AbstractLoop) -> Iterator[Trace]:
 
 
 def show_training_loop(loop: AbstractLoop) -> None:
-    """Print the events of the loop in their order, each with the callbacks that hear it, in theirs."""
+    """Print the events of the loop in their order, each with the callbacks that listen to it, in theirs."""
     usual = [name for name in Event if not name.startswith(("after_cancel", "on_", "after_create"))]
     for name in event_names():
         heard = [repr(cb) for cb in loop.callbacks.ordered(name)]

@@ -29,7 +29,7 @@ def test_what_people_write_is_read(text, count, unit):
     "nonsense", ["", "often", "0 epochs", "-1 batch", "1.5 epochs", "3 fortnights", 0, -2, True, 2.5, None]
 )
 def test_nonsense_is_answered_with_examples(nonsense):
-    with pytest.raises(BadValue, match=r"(?s)how often.*500 batches.*30 min"):
+    with pytest.raises(BadValue, match=r"(?s)invalid duration.*500 batches.*30 min"):
         Duration.of(nonsense)
 
 

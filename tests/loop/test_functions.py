@@ -80,7 +80,7 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_changes():
     before = list(learn.cbs)
     with pytest.raises(BadArgument, match="did you mean 'every'"):
         learn.on("after_batch", evry=3)(lambda learn: None)
-    with pytest.raises(BadArgument, match="only a function"):
+    with pytest.raises(BadArgument, match="not a function"):
         learn.on("after_batch", 3)
     with pytest.raises(BadArgument, match="cannot be called"):
         learn.on("after_batch", lambda a, b, c: None)

@@ -168,7 +168,7 @@ def test_a_step_that_returns_no_tensor_is_told(result, learns):
             learn.minimize(learn.model(*batch).sum())
         return result
 
-    with pytest.raises(CannotTrain, match="no tensor"):
+    with pytest.raises(CannotTrain, match="not a tensor"):
         silent(Loop((points(1), None), nn.Linear(2, 1), step=step)).fit(1)
 
 

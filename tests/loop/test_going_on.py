@@ -125,7 +125,7 @@ def test_without_what_an_earlier_fit_left_a_script_is_told_so(tmp_path):
         script(learner(at=(2, 1, 3)))
     for file in tmp_path.glob("*-fit1.layered"):
         file.unlink()
-    with pytest.warns(UserWarning, match="fit 1 is done, but what it left is not in the folder"):
+    with pytest.warns(UserWarning, match="fit 1 is done, but the state it left is not in the folder"):
         script(learner())
 
 
@@ -133,7 +133,7 @@ def test_a_file_of_an_earlier_fit_is_refused(tmp_path):
     learner().fit(1, checkpoint=tmp_path)
     learn = learner()
     learn.fit(1)
-    with pytest.raises(CannotRestore, match="of an earlier fit"):
+    with pytest.raises(CannotRestore, match="to an earlier fit"):
         learn.fit(2, resume=tmp_path / "checkpoint-000002-fit1.layered")
 
 
@@ -192,7 +192,7 @@ def test_another_optimizer_stops_the_fit_unless_allowed(tmp_path, other):
         learner(at=(1, 1, 3)).fit(3, **saving(tmp_path))
     learn = learner(opt=other)
     before = [p.tolist() for p in learn.model.parameters()]
-    with pytest.raises(CannotRestore, match=r"optimizer: of Optimizer\(.*adam_step") as caught:
+    with pytest.raises(CannotRestore, match=r"optimizer: saved Optimizer\(.*adam_step") as caught:
         learn.fit(3, **saving(tmp_path))
     assert "allow=['optimizer']" in caught.value.fix
     assert [p.tolist() for p in learn.model.parameters()] == before
@@ -261,7 +261,7 @@ def test_what_has_not_changed_and_cannot_be_written_is_left_as_it_was_made_and_t
 
     again = check_twins(tmp_path, lambda at: learner([Holds()], at), see=lambda learn: learn.holds.count)
     how = {part: how for part, _, how in again.restored.rows}["callbacks.holds"]
-    assert how == "1 attributes; as made here: meter"
+    assert how == "1 attributes; left as made: meter"
 
 
 def test_a_callback_that_is_used_again_forgets_what_came_after_the_checkpoint(tmp_path):
@@ -341,7 +341,7 @@ def test_workers_of_others_that_go_on_from_pass_to_pass_cannot_be_restored(tmp_p
 
     with pytest.raises(Boom):
         make((1, 1, 3)).fit(3, **saving(tmp_path))
-    with pytest.raises(CannotRestore, match="its workers went on"):
+    with pytest.raises(CannotRestore, match="its persistent workers"):
         make(None).fit(3, **saving(tmp_path))
     make(None).fit(3, checkpoint=tmp_path, resume=Resume("auto", "loader"))
 

@@ -127,7 +127,7 @@ def test_processes_end_together_when_the_time_of_one_is_over(left):
 
 def test_another_number_of_processes_is_told_of_and_may_go_on(left):
     _, _, folder = left
-    with pytest.raises(CannotRestore, match="processes: written by 2, 1 go on") as caught:
+    with pytest.raises(CannotRestore, match="processes: written by 2, resumed by 1") as caught:
         learner(8, False).fit(2, checkpoint=folder / "run", resume="auto")
     assert "allow=['processes']" in str(caught.value)
     alone = learner(8, False)
@@ -160,5 +160,5 @@ class OldStyle(Metric):
 def test_a_metric_that_would_see_the_rows_of_one_process_alone_is_refused(monkeypatch):
     merge_metrics([OldStyle()])
     monkeypatch.setattr("layered.loop.processes.rank_and_world", lambda: (0, 2))
-    with pytest.raises(BadValue, match="'old_style' sees the rows of one process alone"):
+    with pytest.raises(BadValue, match="'old_style' cannot be combined across processes"):
         merge_metrics([AccumMetric(largest_error), OldStyle()])

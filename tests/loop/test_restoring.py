@@ -76,7 +76,7 @@ def test_the_table_of_what_was_restored_names_every_part(tmp_path, capsys):
     learn.fit(2, checkpoint=Checkpoint(tmp_path, "1 batch"), resume="auto")
     parts = {part: (done, how) for part, done, how in learn.restored.rows}
     assert parts["model"] == (True, "9 tensors, 0 gradients")
-    assert parts["loader"] == (True, "takes 5 batches again")
+    assert parts["loader"] == (True, "replays 5 batches")
     assert {"optimizer", "random.torch", "random.numpy", "random.random", "callbacks.ema", "callbacks.recorder"} <= set(
         parts
     )
@@ -99,7 +99,7 @@ def test_a_callback_that_is_gone_or_new_stops_the_fit_unless_allowed(tmp_path):
 def test_a_new_callback_with_state_stops_the_fit_unless_allowed(tmp_path):
     with pytest.raises(Boom):
         fit(learner(8, boom), tmp_path)
-    with pytest.raises(CannotRestore, match="it was not there then"):
+    with pytest.raises(CannotRestore, match="not in the file"):
         fit(learner(cbs=[EMACallback()]), tmp_path)
     fit(learner(cbs=[EMACallback()]), tmp_path, resume=Resume("auto", allow=["callbacks"]))
 

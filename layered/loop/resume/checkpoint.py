@@ -1,4 +1,4 @@
-"""Checkpoints: everything a fit needs to go on, in one file, written while it runs."""
+"""Checkpoints: everything a fit needs to resume, in one file, written while it runs."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from layered.loop.processes import any_process, unwrapped
 from layered.loop.resume.finding import MARK, Resuming, checkpoint_files, ended_fit, find_saved, number_of
 from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, named, prefix_of
 from layered.loop.resume.resumed import ResumedFit
-from layered.loop.resume.snapshot import own_parts, pack_callback, passing_buffers, random_states, states_of_others
+from layered.loop.resume.snapshot import own_parts, pack_callback, random_states, states_of_others, transient_buffers
 from layered.loop.state import AbstractLoop
 
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU, which stay as they are while training goes on; tied tensors are copied once, and still tied."""
+    """Copies on the CPU, which do not change while training continues; tied tensors are copied once, and stay tied."""
     stored, tied = untied(tensors)
     copies = {name: x.detach().to("cpu", copy=True) for name, x in stored.items()}
     return copies | {alias: copies[name] for alias, name in tied.items()}
 
 
 class Writer:
-    """Does one job at a time in a thread of its own. What a job raises is raised by the next call of a method.
+    """Runs one job at a time in its own thread. What a job raises is raised by the next call of a method.
 
     Examples:
         >>> writer = Writer()
@@ -53,13 +53,13 @@ class Writer:
         self._error: BaseException | None = None
 
     def start(self, job: Callable[[], object]) -> None:
-        """Begin `job`, once the one before is done."""
+        """Start `job` once the previous one is done."""
         self.wait()
         self._thread = threading.Thread(target=self._do, args=(job,), name="layered-writer")
         self._thread.start()
 
     def check(self) -> None:
-        """Raise what has failed by now, without waiting."""
+        """Raise what has failed so far, without waiting."""
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -78,12 +78,12 @@ class Writer:
             self._error = error
 
 
-TERMINATED = 128 + signal.SIGTERM  # the exit status of a process that a SIGTERM has ended
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a process ended by SIGTERM
 
 
 @runtime_checkable
 class TakesEpoch(Protocol):
-    """A sampler that draws anew from each epoch it is given; others keep a state that nobody can restore."""
+    """A sampler that draws from the epoch it is given; others may keep a state that cannot be restored."""
 
     def set_epoch(self, epoch: int, /) -> object: ...
 
@@ -91,22 +91,21 @@ class TakesEpoch(Protocol):
 class Checkpoint(Callback):
     """Writes the state of the fit to `folder` every so often, and when it ends.
 
-    background write a copy of the state while training goes on; what fails is raised at the next batch, epoch or end
-
-    A fit with the same arguments goes on from there, bit for bit, with `resume="auto"`. The file holds model,
+    A fit with the same arguments resumes from it, bit for bit, with `resume="auto"`. The file holds the model, the
     optimizer, counters, random states, the loader's position, and the state of every callback
-    (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Other things that you put onto the
-    learner are not in it. Of several processes the first writes, for all: also what the others have otherwise: random
+    (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Other attributes that you set on the
+    learner are not saved. Of several processes rank 0 writes for all, including what differs between them: random
     states, unfinished gradients, callbacks.
 
-    A SIGTERM lets the batch at hand end (of validation, the pass), writes a checkpoint, and ends the process with status 143.
-    Several processes end together where one of them gets the signal.
+    A SIGTERM lets the current batch finish (in validation, the pass), writes a checkpoint, and ends the process with status
+    143. Several processes end together if one of them gets the signal.
 
     Args:
-        folder: Is made if need be; newer files have higher numbers.
+        folder: Created if needed; newer files have higher numbers.
         every: "1 epoch", "50 batches", "10 min": see `Duration.of`.
-        keep: How many of the newest files stay, beside the last of each earlier fit; an old one goes only after the
+        keep: How many of the newest files stay, besides the last of each earlier fit; an old one is deleted only after the
             new one is safely on disk.
+        background: Write a copy of the state while training continues; an error is raised at the next batch, epoch or end.
     """
 
     order = 1000
@@ -121,16 +120,18 @@ class Checkpoint(Callback):
         self.folder, self.every, self.keep, self.background = pathlib.Path(folder), Every(every), keep, background
         if self.every.duration.unit == "times":
             raise BadValue(
-                "every says how often to write", got=repr(every), expected="'1 epoch', '50 batches', '30 sec', '10 min'"
+                "every must say how often to write",
+                got=repr(every),
+                expected="'1 epoch', '50 batches', '30 sec', '10 min'",
             )
         if not isinstance(keep, int) or keep < 1:
-            raise BadValue("keep is how many checkpoints stay", got=repr(keep), expected="an integer >= 1")
+            raise BadValue("keep must be a number of checkpoints", got=repr(keep), expected="an integer >= 1")
         self.writer = Writer()
-        self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit that no record has told yet
-        self.random_at_start: dict[str, Any] = {}  # of the training pass at hand
+        self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit, until a record has listed them
+        self.random_at_start: dict[str, Any] = {}  # of the current training pass
         self.damaged: set[str] = set()  # files that could not be read
-        self.samplers: list[tuple[Any, Any]] = []  # that nobody tells the epoch, and what they were as the fit began
-        self.place = self.folder  # where the folder is, wherever the process goes meanwhile
+        self.samplers: list[tuple[Any, Any]] = []  # those without set_epoch, with their marks as the fit began
+        self.place = self.folder  # absolute, in case the process changes its working directory
         self.is_terminated = self.is_ended = False
         self.old_handler: Any = None
 
@@ -157,11 +158,12 @@ class Checkpoint(Callback):
         self.is_terminated = True
 
     def _warn_of_later(self) -> None:
-        """Of a callback that comes after this one, what it does at the event in which a file is written is not in the file."""
+        """A callback that runs after this one changes its state after the file has been written."""
         for cb in (cb for cb in self.learn.cbs if cb.order > self.order):
             if any(cb.handler(event) for event in ("after_batch", "after_epoch")) and cb.state_dict():
                 warn(
-                    f"{cb!r} has the order {cb.order}, after the checkpoint, which misses what it last did: below {self.order}?"
+                    f"{cb!r} has the order {cb.order} and runs after the checkpoint, which misses its last change: "
+                    f"use an order below {self.order}"
                 )
 
     def before_train(self) -> None:
@@ -192,7 +194,7 @@ class Checkpoint(Callback):
             raise SystemExit(TERMINATED)
 
     def _agree(self, is_due: bool) -> bool:
-        """Whether to write now, and whether to end then: where one process has to, all do."""
+        """Whether to write now. If one process has to write, or to end, all do."""
         self.is_terminated = any_process(self.is_terminated)
         return self.is_terminated or any_process(is_due)
 
@@ -209,16 +211,16 @@ class Checkpoint(Callback):
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)
         self.writer.wait()
-        if self.is_terminated and self.learn.error is None:  # it came after the last checkpoint
+        if self.is_terminated and self.learn.error is None:  # the signal came after the last checkpoint
             raise SystemExit(TERMINATED)
 
     def end_at(self, epoch: int, batch: int) -> None:
-        """Write the last checkpoint of a fit that is ended early, and that goes on from there another time."""
+        """Write the last checkpoint of a fit that ends early and will be resumed."""
         self.write(epoch, batch)
         self.is_ended = True
 
     def write(self, epoch: int, batch: int, finished: bool = False) -> None:
-        """Write a checkpoint from which a fit goes on with batch `batch` of epoch `epoch`."""
+        """Write a checkpoint from which a fit resumes with batch `batch` of epoch `epoch`."""
         learn, model = self.learn, unwrapped(self.learn.model)
         drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
         callbacks = {name: pack_callback(cb, name) for name, cb in named(learn.cbs).items()}
@@ -228,13 +230,13 @@ class Checkpoint(Callback):
         )
         if rank_and_world()[0] > 0:
             return
-        self.writer.wait()  # the one before, whose copy can then be forgotten
+        self.writer.wait()  # so that at most one copy of the state is in memory
         tensors: dict[str, Tensor] = {name: x for _, part in callbacks.values() for name, x in part.items()}
         for rank, (_, part) in enumerate(others, 1):
             tensors |= {prefix_of(rank) + name: x for name, x in part.items()}
         state = {
             "model": model.state_dict(),
-            "buffers": passing_buffers(model),
+            "buffers": transient_buffers(model),
             "syncs": getattr(learn.model, SYNCS, None),
             "grads": grads,
             "loss_func": learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {},
@@ -259,14 +261,14 @@ class Checkpoint(Callback):
             self._store(manifest, tensors)
 
     def _store(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Write the file; then old ones may go, but for those at which earlier fits have ended."""
+        """Write the file, then delete old ones, except those written at the end of earlier fits."""
         old, ordinal = checkpoint_files(self.place), manifest["fit"]["ordinal"]
         number = 1 + (number_of(old[-1]) if old else 0)
         ended = f"-fit{ordinal}" if manifest["position"]["finished"] else ""
         path, began = self.place / f"checkpoint-{number:06d}{ended}.layered", time.monotonic()
         write_archive(path, manifest, tensors, kind="checkpoint")
-        told = {"file": path, "bytes": path.stat().st_size, "seconds": time.monotonic() - began}
-        self.written.append({**manifest["position"], **told})
+        written = {"file": path, "bytes": path.stat().st_size, "seconds": time.monotonic() - began}
+        self.written.append({**manifest["position"], **written})
         if not (self.place / MARK).exists():
             commit(self.place / MARK, lambda file: file.write(b"There were checkpoints here.\n"))
         sound = [file for file in old if str(file) not in self.damaged]

@@ -1,4 +1,4 @@
-"""The folder of a run: its checkpoints by name, and the one that a fit goes on from."""
+"""The folder of a run: its checkpoints by name, and the one that a fit resumes from."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from layered.loop.resume.restoring import Resume, Saved
 Resuming: TypeAlias = "str | os.PathLike[str] | Resume | None"
 """What `resume=` accepts."""
 
-MARK = ".layered-run"  # what a folder has that once held a checkpoint
+MARK = ".layered-run"  # a file in every folder that ever held a checkpoint
 _NAME = re.compile(r"checkpoint-(\d+)(?:-fit(\d+))?", re.ASCII)
 
 
 def checkpoint_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The checkpoints in a folder, oldest first; files of other names, and folders, are not ours."""
+    """The checkpoints in a folder, oldest first; other files, and folders, are ignored."""
     found = (file for file in folder.glob("checkpoint-*.layered") if number_of(file) and not file.is_dir())
     return sorted(found, key=number_of)
 
@@ -32,7 +32,7 @@ def number_of(file: pathlib.Path) -> int:
 
 
 def ended_fit(file: pathlib.Path) -> int | None:
-    """The number of the fit whose end a checkpoint holds, by its name; None if it was written on the way."""
+    """The number of the fit at whose end a checkpoint was written, by its name; None if it was written during a fit."""
     found = _NAME.fullmatch(file.stem)
     return int(found[2]) if found and found[2] else None
 
@@ -40,7 +40,7 @@ def ended_fit(file: pathlib.Path) -> int | None:
 def find_saved(
     resume: Resuming, folder: pathlib.Path | None, ordinal: int, arguments: Mapping[str, Any]
 ) -> Saved | None:
-    """The checkpoint that fit number `ordinal` goes on from, or that says a later fit has begun; None to start.
+    """The checkpoint that fit number `ordinal` resumes from, or that of a later fit; None to start from the beginning.
 
     Args:
         resume: None, "auto" (look in `folder`), a folder, a file, or a `Resume`.
@@ -60,9 +60,9 @@ def find_saved(
     saved = _newest(place, asked)
     if saved is not None and saved.ordinal < ordinal and place.is_file():
         raise CannotRestore(
-            f"{saved.file} is of an earlier fit",
+            f"{saved.file} belongs to an earlier fit",
             got=f"of fit {saved.ordinal} of a learner, and this is fit {ordinal}",
-            fix="call the fits in the same order, with a learner made anew; learn.load(…) takes the weights alone",
+            fix="call the fits in the same order, with a new learner; learn.load(…) loads only the weights",
         )
     if saved is None or saved.ordinal < ordinal:
         return None
@@ -74,7 +74,7 @@ def find_saved(
 
 
 def _end_of(ordinal: int, folder: pathlib.Path, asked: Resume) -> Saved | None:
-    """The state that an earlier fit of the script left, if it is there and sound."""
+    """The checkpoint at the end of an earlier fit of the script, if it exists and can be read."""
     for file in (file for file in reversed(checkpoint_files(folder)) if ended_fit(file) == ordinal):
         with suppress(BadFile, OSError):
             return Saved(file, asked)
@@ -86,17 +86,17 @@ def _check_arguments(saved: Saved, arguments: Mapping[str, Any]) -> None:
     differing = [k for k in arguments if saved.arguments.get(k) != arguments[k]]
     differing = [k for k in differing if not {"arguments", f"arguments.{k}"} & set(allowed)]
     if differing:
-        named_so = Resume(saved.asked.place, (*allowed, *(f"arguments.{k}" for k in differing)))
+        allowing = Resume(saved.asked.place, (*allowed, *(f"arguments.{k}" for k in differing)))
         raise CannotRestore(
-            f"{saved.file} is of a fit with other arguments",
+            f"{saved.file} was written by a fit with other arguments",
             got=", ".join(f"{k}={arguments[k]}" for k in differing),
             expected=", ".join(f"{k}={saved.arguments.get(k)}" for k in differing),
-            fix=f"call the fit as before, or start anew in another folder; or go on with these, resume={named_so}",
+            fix=f"call fit as before, or start in another folder; or resume with these arguments: resume={allowing}",
         )
 
 
 def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
-    """The newest usable checkpoint of a folder (or the file itself); a damaged newer one is told of."""
+    """The newest readable checkpoint of a folder (or the file itself), with a warning about damaged newer ones."""
     if place.is_file():
         return Saved(place, asked)
     files = checkpoint_files(place)
@@ -106,7 +106,7 @@ def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
         raise NotFoundPath(
             f"there is no checkpoint at '{place}'",
             got=f"the working folder is '{os.getcwd()}'",
-            fix="resume='auto' starts where there is none yet; resume=None starts anew",
+            fix="resume='auto' starts from the beginning if there is none; resume=None always does",
         )
     failures: list[str] = []
     damaged: list[pathlib.Path] = []
@@ -118,11 +118,11 @@ def _newest(place: pathlib.Path, asked: Resume) -> Saved | None:
             failures.append(f"{file.name}: {str(error).splitlines()[0]}")
             continue
         if failures:
-            warn(f"going on from {file}, for newer checkpoints are damaged: {'; '.join(failures)}")
+            warn(f"resuming from {file} because newer checkpoints are damaged: {'; '.join(failures)}")
         saved.damaged = damaged
         return saved
     raise CannotRestore(
         f"no usable checkpoint in {place}",
         got="; ".join(failures) or "its checkpoints are gone",
-        fix="give another folder, or start anew: delete this one, or resume=None",
+        fix="give another folder; to start from the beginning delete this one, or use resume=None",
     )

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint that was found: checking that all of it fits, and putting everything back."""
+"""Restoring a checkpoint: checking that all of it fits, then restoring everything in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from layered.loop.durations import Moment
 from layered.loop.listeners import Listener
 from layered.loop.optimizers import recipe_of
 from layered.loop.processes import unwrapped
-from layered.loop.resume.snapshot import put_back_buffers, put_back_random_states
+from layered.loop.resume.snapshot import restore_buffers, restore_random_states
 from layered.loop.resume.weights import check_fits
 from layered.loop.state import AbstractLoop
 
@@ -34,14 +34,14 @@ SYNCS = "require_forward_param_sync"
 
 
 class Resume:
-    """Where a fit goes on from, and what it may do without.
+    """Where a fit resumes from, and what need not be restored.
 
     `resume="auto"` is `resume=Resume("auto")`.
 
     Args:
         place: "auto" (the folder of `checkpoint=`), a folder, or a file.
-        allow: Parts that need not be restored, or be as they were, by the names that the error gives:
-            "callbacks.ema", "optimizer", "arguments.n_epoch", ….
+        allow: Parts that need not be restored, or may differ, by the names that the error gives: "callbacks.ema",
+            "optimizer", "arguments.n_epoch", ….
     """
 
     def __init__(self, place: str | os.PathLike[str] = "auto", allow: str | Iterable[str] = ()) -> None:
@@ -52,13 +52,16 @@ class Resume:
 
 
 class Restored(Report):
-    """What was restored of a checkpoint, and how: `learn.restored` after a fit has gone on.
+    """What was restored of a checkpoint, and how: `learn.restored` after a fit was resumed.
 
     Args:
+        saved: The checkpoint.
         rows: (part, whether it was restored, how or why not).
 
     Attributes:
-        where: The place in the fit, in words; `epoch_and_batch`, from which it went on.
+        file: The checkpoint's file.
+        where: The position in the fit, in words.
+        epoch_and_batch: The position in numbers.
     """
 
     def __init__(self, saved: Saved, rows: list[tuple[str, bool, str]]) -> None:
@@ -69,7 +72,7 @@ class Restored(Report):
         return [{"part": part, "restored": done, "how": how} for part, done, how in self.rows]
 
     def heading(self) -> str:
-        return f"going on from {self.file}: {self.where}"
+        return f"resuming from {self.file}: {self.where}"
 
     def tables(self) -> Sequence[Table]:
         rows = [(part, "yes" if done else "no", how) for part, done, how in self.rows]
@@ -77,13 +80,13 @@ class Restored(Report):
 
 
 class Saved:
-    """A checkpoint that was read: where it stands, and how to go on from there."""
+    """A checkpoint that was read: its position in the fit, and how to resume from it."""
 
     def __init__(self, file: pathlib.Path, asked: Resume) -> None:
         archive = read_archive(file, kind="checkpoint")
         self.file, self.asked, self.tensors = file, asked, archive.tensors
-        self.damaged: list[pathlib.Path] = []  # newer files, which could not be read
-        self.lost: set[str] = set()  # parts that are left as they are
+        self.damaged: list[pathlib.Path] = []  # newer files that could not be read
+        self.lost: set[str] = set()  # parts that are not restored
         try:
             fit, position = archive.manifest["fit"], archive.manifest["position"]
             self.ordinal = _count(fit["ordinal"])
@@ -114,18 +117,18 @@ class Saved:
             raise BadFile(f"{file} does not have the form of a checkpoint") from error
 
     def check(self, loop: AbstractLoop) -> None:
-        """See that everything in the file has its place in `loop`, and the other way round; nothing changes here.
+        """Check that everything in the file has a counterpart in `loop`, and the reverse; nothing changes.
 
         Raises:
-            CannotRestore: Naming each part that has not, and how to go on without it.
+            CannotRestore: Naming each part that has none, and how to resume without it.
         """
         self._with_sense(self._check, loop)
 
     def restore(self, loop: AbstractLoop) -> None:
-        """Put everything back as it was when the file was written; `check` has seen that it has its place.
+        """Restore everything as it was when the file was written; call `check` first.
 
         Raises:
-            CannotRestore: For what makes no sense after all; the model is then unchanged.
+            CannotRestore: For a state that turns out to be invalid; the model is then unchanged.
         """
         self._with_sense(self._restore, loop)
 
@@ -138,7 +141,7 @@ class Saved:
             raise CannotRestore(
                 f"{self.file} holds a state that does not fit",
                 got=f"{type(error).__name__}: {error!s:.200}",
-                fix="make the learner as it was, or start anew with resume=None",
+                fix="make the learner as it was, or start from the beginning with resume=None",
             ) from error
 
     def _check(self, loop: AbstractLoop) -> None:
@@ -148,9 +151,9 @@ class Saved:
         refused = [part for part, _ in lost if not {part, part.partition(".")[0]} & set(self.asked.allow)]
         if refused:
             raise CannotRestore(
-                f"{self.file} cannot be restored as a whole",
+                f"{self.file} cannot be restored completely",
                 got="; ".join(f"{part}: {how}" for part, how in lost),
-                fix="give the learner what it had; or do without, "
+                fix="give the learner what it had; or resume without it: "
                 f"resume={Resume(self.asked.place, (*self.asked.allow, *refused))}",
             )
         self.lost = {part for part, _ in lost}
@@ -158,7 +161,7 @@ class Saved:
 
     @property
     def where(self) -> str:
-        """The place in the fit, in words."""
+        """The position in the fit, in words."""
         if self.finished:
             return "the end of the fit"
         return f"epoch {self.epoch}, batch {self.batch}"
@@ -171,37 +174,39 @@ class Saved:
             except CannotRestore as error:
                 what = "model" if kept == "model" else "loss"
                 raise CannotRestore(
-                    f"{self.file} is of another {what}",
+                    f"{self.file} belongs to another {what}",
                     got=error.got,
                     expected=error.expected,
-                    fix=f"build the same {what}, or start anew with resume=None",
+                    fix=f"build the same {what}, or start from the beginning with resume=None",
                 ) from None
         return "model", True, f"{len(self.state['model'])} tensors, {len(self.state['grads'])} gradients"
 
     def _optimizer(self, loop: AbstractLoop) -> tuple[str, bool, str]:
-        here, then = recipe_of(loop.opt), self.state.get("opt_recipe")
-        is_same = then is None or _is_like(then, here)
+        current, saved = recipe_of(loop.opt), self.state.get("opt_recipe")
+        is_same = saved is None or _is_like(saved, current)
         return (
             "optimizer",
             is_same,
-            type(loop.opt).__name__ if is_same else f"of {_brief(then)}, and here is {_brief(here)}",
+            type(loop.opt).__name__ if is_same else f"saved {_brief(saved)}, current {_brief(current)}",
         )
 
     def _random(self, loop: AbstractLoop) -> list[tuple[str, bool, str]]:
         if rank_and_world()[0] >= self.processes:
-            return [("random", True, "of this process, as they are")]
+            return [("random", True, "left as they are: the file has none of this process")]
         kinds = self.state["random"]
         own = len(kinds.get("loader", ())), len(generators_of(loop.dls))
         has_cuda = torch.cuda.is_available() and len(kinds.get("cuda", ())) == torch.cuda.device_count()
         fits = {"random": True, "numpy": True, "torch": True, "cuda": has_cuda, "loader": own[0] == own[1]}
         names = [name for name in kinds if name != "loader" or any(own)]
-        return [(f"random.{name}", fits.get(name, False), "state" if fits.get(name) else "not here") for name in names]
+        return [
+            (f"random.{name}", fits.get(name, False), "state" if fits.get(name) else "missing now") for name in names
+        ]
 
     def _processes(self) -> list[tuple[str, bool, str]]:
         world = rank_and_world()[1]
         if world == self.processes == 1:
             return []
-        return [("processes", world == self.processes, f"written by {self.processes}, {world} go on")]
+        return [("processes", world == self.processes, f"written by {self.processes}, resumed by {world}")]
 
     def _loader(self, loop: AbstractLoop) -> tuple[str, bool, str]:
         train, has_place = loop.dls.train, as_loader(loop.dls.train).keeps_position
@@ -211,31 +216,35 @@ class Saved:
             and not has_place
             and self.state["counters"]["epochs_started"] > 1
         ):
-            return "loader", False, "its workers went on from pass to pass, and with them their random states"
+            return "loader", False, "its persistent workers keep random states that cannot be restored"
         if self.state.get("sampler_changes"):
             return (
                 "loader",
                 False,
-                "its sampler keeps a state of its own: give it a set_epoch(epoch), from which it draws",
+                "its sampler keeps a state that cannot be restored: give it a set_epoch(epoch) to draw from",
             )
         if iter_once(train):
-            return "loader", True, f"takes {self.state['counters']['train_iter']} batches again"
+            return "loader", True, f"replays {self.state['counters']['train_iter']} batches"
         if not self.batch or self.finished:
             return "loader", True, "a whole pass"
         if self.state["loader"] is None:
-            return "loader", True, f"takes {self.batch} batches again"
-        return "loader", has_place, "position" if has_place else "the file has a position, this loader takes none"
+            return "loader", True, f"replays {self.batch} batches"
+        return (
+            "loader",
+            has_place,
+            "position" if has_place else "the file has a position, which this loader cannot restore",
+        )
 
     def _callbacks(self, loop: AbstractLoop) -> Iterator[tuple[str, bool, str]]:
         cbs = named(loop.cbs)
         for name, state in self.callbacks.items():
             if state:
                 left = [one for one in cbs[name].state_dict() if one not in state] if name in cbs else []
-                how = f"{len(state)} attributes" + (f"; as made here: {', '.join(left)}" if left else "")
-                yield f"callbacks.{name}", name in cbs, how if name in cbs else "it is not there now"
+                how = f"{len(state)} attributes" + (f"; left as made: {', '.join(left)}" if left else "")
+                yield f"callbacks.{name}", name in cbs, how if name in cbs else "missing now"
         for name in cbs:
             if name not in self.callbacks and cbs[name].state_dict():
-                yield f"callbacks.{name}", False, "it was not there then"
+                yield f"callbacks.{name}", False, "not in the file"
 
     def _restore(self, loop: AbstractLoop) -> None:
         state, model = self.state, unwrapped(loop.model)
@@ -243,10 +252,11 @@ class Saved:
         grads = {
             name: grad.reshape(parameters[name].shape).to(parameters[name]) for name, grad in state["grads"].items()
         }
-        # Here so that states without sense are found before anything else changes, and again at the end.
+        # Random states are restored first so that invalid ones are found before anything else changes, and again at the end
+        # because what comes between (building iterators, user code in load_state_dict) may draw from the generators.
         self._restore_random(loop, "random")
         if state["frozen_idx"] != loop.opt.frozen_idx:
-            loop.opt.freeze_to(state["frozen_idx"])  # clears the optimizer's state, which comes next
+            loop.opt.freeze_to(state["frozen_idx"])  # before the optimizer's state, which freezing clears
         if "optimizer" not in self.lost:
             loop.opt.load_state_dict(state["opt"])
         cbs = named(loop.cbs)
@@ -260,7 +270,7 @@ class Saved:
         if isinstance(loop.loss_func, nn.Module) and state["loss_func"]:
             loop.loss_func.load_state_dict(state["loss_func"])
         model.load_state_dict(state["model"])
-        put_back_buffers(model, state.get("buffers", {}))
+        restore_buffers(model, state.get("buffers", {}))
         if state.get("syncs") is not None and hasattr(loop.model, SYNCS):
             setattr(loop.model, SYNCS, bool(state["syncs"]))
         for name, grad in grads.items():
@@ -271,10 +281,10 @@ class Saved:
         self._restore_random(loop, "random")
 
     def remaining(self, loop: AbstractLoop) -> Iterator[Any]:
-        """The batches of the interrupted pass that were not taken yet; loaders without `load_state_dict` replay.
+        """The batches of the interrupted pass that are left; loaders without `load_state_dict` replay those before.
 
         Raises:
-            CannotRestore: For a position of another loader.
+            CannotRestore: If the position is that of another loader.
         """
         return self._with_sense(self._remaining, loop)
 
@@ -283,7 +293,7 @@ class Saved:
         if self.state["loader"] is not None and "loader" not in self.lost:
             loader.load_state_dict(self.state["loader"])
             batches: Iterator[Any] = iter(loader)
-        elif iter_once(loader):  # `restore` has taken them
+        elif iter_once(loader):  # `restore` has replayed it already
             return iter(loader)
         else:
             self._restore_random(loop, "random_at_start")
@@ -294,13 +304,13 @@ class Saved:
         return batches
 
     def _restore_random(self, loop: AbstractLoop, name: str) -> None:
-        """Put back the random states of this process; one that was not there then keeps its own."""
+        """Restore the random states of this process; a process that the file does not know keeps its own."""
         if rank_and_world()[0] < self.processes:
-            put_back_random_states(loop, {k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
+            restore_random_states(loop, {k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
 
 
 def _count(value: object) -> int:
-    """A whole number from 0 on, as a file says it."""
+    """A whole number from 0, read from a file."""
     count: int = exactly(int, value)
     if count < 0:
         raise ValueError(f"a count of {count}")
@@ -308,7 +318,7 @@ def _count(value: object) -> int:
 
 
 def _is_like(saved: object, current: object) -> bool:
-    """Whether two recipes are the same, in all that both tell: another release of torch may have more options."""
+    """Whether two recipes agree on everything that both contain: another release of torch may have more options."""
     if isinstance(saved, dict) and isinstance(current, dict):
         is_several = "kind" not in current and saved.keys() != current.keys()
         return not is_several and all(_is_like(saved[name], current[name]) for name in saved.keys() & current.keys())
@@ -323,7 +333,7 @@ def _brief(recipe: Mapping[str, Any]) -> str:
 
 
 def prefix_of(rank: int) -> str:
-    """How the names of the tensors begin that a process other than the first has to itself."""
+    """The prefix of the names of tensors saved by a rank other than 0."""
     return f"process{rank}/"
 
 

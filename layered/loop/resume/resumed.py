@@ -1,4 +1,4 @@
-"""How a fit resumes: a callback that restores a checkpoint at the events where the loop would start anew."""
+"""How a fit resumes: a callback that restores a checkpoint at the events where the loop would start from the beginning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of callbacks and random generators as data: those of this process, and what other processes have otherwise."""
+"""The states of callbacks and random generators as data: those of this process, and where other processes differ."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from layered.loop.listeners import Listener
 from layered.loop.processes import gathered
 from layered.loop.state import AbstractLoop
 
-Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `pack` returns, and the tensors that it refers to
+Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `pack` returns, and the tensors it refers to
 
 _CHANGING = (
     random.Random,
     torch.Generator,
     np.random.Generator,
     np.random.RandomState,
-)  # in place, where nobody sees it
+)  # in place, which `mark` cannot detect
 
 
 def _changes(value: object) -> bool:
-    """Whether a value can change in place, so that what it was made with no longer tells what it is."""
+    """Whether a value can change in place undetected, so that it cannot be left out of a checkpoint."""
     dataclass = getattr(value, "__dataclass_params__", None)
     return isinstance(value, _CHANGING) or (dataclass is not None and not dataclass.frozen)
 
 
 def pack_callback(cb: Listener, where: str) -> Packed:
-    """The state of a callback; what it was made with and cannot be written is left out."""
+    """The state of a callback, without what cannot be written but is unchanged since the callback was made."""
     res: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
     for name, value in cb.state_dict().items():
@@ -52,7 +52,7 @@ def pack_callback(cb: Listener, where: str) -> Packed:
 
 
 def own_parts(parts: Mapping[str, Any]) -> dict[str, Packed]:
-    """Parts of a state, each packed by itself: those that may be otherwise in each process."""
+    """Parts of a state that may differ between processes, each packed by itself."""
     packed: dict[str, Packed] = {}
     for name, part in parts.items():
         tensors: dict[str, Tensor] = {}
@@ -60,14 +60,14 @@ def own_parts(parts: Mapping[str, Any]) -> dict[str, Packed]:
     return packed
 
 
-def passing_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """The buffers of a model that its `state_dict` leaves out, by name."""
+def transient_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The non-persistent buffers of a model, by name."""
     kept = model.state_dict().keys()
     return {name: x for name, x in model.named_buffers() if name not in kept}
 
 
-def put_back_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
-    """Put back buffers by name: into those that are there, which others may hold too, unless they have another shape."""
+def restore_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """Restore buffers by name, in place because others may hold them too, unless the shape differs."""
     for name, buffer in buffers.items():
         old, (parent, _, leaf) = model.get_buffer(name), name.rpartition(".")
         if old.shape == buffer.shape:
@@ -77,21 +77,21 @@ def put_back_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
 
 
 def random_states(loop: AbstractLoop) -> dict[str, Any]:
-    """The states of the global generators, and of those that the loaders have to themselves."""
+    """The states of the global generators and of those that belong to the loaders."""
     return {**get_random_states(), "loader": [generator.get_state() for generator in generators_of(loop.dls)]}
 
 
-def put_back_random_states(loop: AbstractLoop, states: Mapping[str, Any]) -> None:
-    """Put back what `random_states` gave."""
+def restore_random_states(loop: AbstractLoop, states: Mapping[str, Any]) -> None:
+    """Restore what `random_states` returned."""
     set_random_states({**get_random_states(), **states})
     for generator, state in zip(generators_of(loop.dls), states.get("loader", ()), strict=False):
         generator.set_state(state)
 
 
 def states_of_others(parts: Mapping[str, Packed], random_states: object) -> list[Packed]:
-    """Of each process but the first: its random states, and which of its `parts` are not as those of the first.
+    """For each rank but 0: its random states, and those of its `parts` that differ from rank 0's.
 
-    All processes must ask.
+    A collective call: all processes must make it.
     """
     if rank_and_world()[1] == 1:
         return []
@@ -107,9 +107,9 @@ def states_of_others(parts: Mapping[str, Packed], random_states: object) -> list
 
 
 def _digest(packed: Packed) -> str:
-    """A short name for a state, whichever of the devices it is on."""
+    """A digest of a state that does not depend on which device of a kind it is on."""
     state, tensors = packed
-    told = hashlib.blake2b(re.sub(r"cuda:\d+", "cuda", json.dumps(state)).encode(), digest_size=16)
+    digest = hashlib.blake2b(re.sub(r"cuda:\d+", "cuda", json.dumps(state)).encode(), digest_size=16)
     for x in tensors.values():
-        told.update(x.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return told.hexdigest()
+        digest.update(x.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

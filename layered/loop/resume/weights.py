@@ -88,14 +88,14 @@ def load_weights(
 
 def _find(loop: AbstractLoop, file: object) -> Path:
     if not isinstance(file, (str, os.PathLike)):
-        raise BadArgument("weights are loaded from a file", got=repr(file), expected="its name or path")
+        raise BadArgument("weights must be loaded from a file", got=repr(file), expected="its name or path")
     folder = loop.path / loop.model_dir
     stems = [Path(folder / file), Path(file)]
     for path in [Path(f"{stem}{suffix}") for stem in stems for suffix in (*_SUFFIXES, "")]:
         if path.is_file():
             return path
     raise NotFoundPath(
-        f"there are no weights named '{file}'",
+        f"no weights named '{file}'",
         got=", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in _SUFFIXES)) if folder.is_dir() else None,
         expected=f"{folder / file} with one of {', '.join(_SUFFIXES)}",
         fix="save them first: learn.save(…)",
