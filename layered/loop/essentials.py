@@ -45,7 +45,7 @@ class TrainEvalCallback(Callback):
             learn.epoch, learn.loss, learn.train_iter, learn.pct_train = 0, torch.tensor(0.0), 0, 0.0
             learn.epochs_done, learn.fit_began = 0, Moment(seconds=time.monotonic())
         self.modes = modes_of(learn.model)
-        device = getattr(learn.dls, "device", None)
+        device = learn.dls.device
         if device is not None:
             learn.model.to(device)
             if isinstance(learn.loss_func, Movable):
