@@ -69,6 +69,7 @@ OWN_TESTS = {
     "RNNCallback": "needs a recurrent model",
     "RNNRegularizer": "needs a recurrent model",
     "Recorder": "every learner has one already",
+    "ResumedFit": "made by fit(resume=) for one fit; every test of resuming uses it",
     "Review": "made by Interpretation for one pass",
     "TrainEvalCallback": "every learner has one already",
     "TruncatedBPTT": "needs a recurrent model",
