@@ -82,10 +82,18 @@ class DataLoaders:
         """The training loader."""
         return self.loaders[0]
 
+    @train.setter
+    def train(self, loader: Iterable[Any]) -> None:
+        self.loaders[0] = loader
+
     @property
     def valid(self) -> Any:
         """The validation loader."""
         return self[1]
+
+    @valid.setter
+    def valid(self, loader: Iterable[Any] | None) -> None:
+        self.loaders[1:2] = [] if loader is None else [loader]
 
     @property
     def train_ds(self) -> Any:
