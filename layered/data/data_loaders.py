@@ -63,6 +63,7 @@ class DataLoaders:
         self.loaders: list[Any] = list(loaders)
         self.path = Path(path)
         self._device: torch.device | None = None
+        self._n_inp: int | None = None
         if device is not None:
             self.to(device)
 
@@ -108,7 +109,11 @@ class DataLoaders:
     @property
     def n_inp(self) -> int | None:
         """How many leading parts of a batch are inputs; None if unknown."""
-        return as_loader(self.train).n_inp
+        return self._n_inp or as_loader(self.train).n_inp
+
+    @n_inp.setter
+    def n_inp(self, count: int | None) -> None:
+        self._n_inp = count
 
     # -- where batches go
 
@@ -347,11 +352,7 @@ class ForeignLoaders(DataLoaders):
         loaders = [given.train] if given.valid is None else [given.train, given.valid]
         super().__init__(*loaders, path=getattr(given, "path", None) or ".")
         self._device = getattr(given, "device", None)
-
-    @property
-    def n_inp(self) -> int | None:
-        """How many leading parts of a batch are inputs, as the object or its training loader says; None if unknown."""
-        return getattr(self.given, "n_inp", None) or super().n_inp
+        self.n_inp = getattr(given, "n_inp", None)
 
     if not TYPE_CHECKING:
 
