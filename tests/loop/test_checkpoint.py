@@ -212,7 +212,7 @@ def test_state_that_a_file_cannot_hold_stops_the_save_and_is_named(tmp_path):
 
 @pytest.mark.parametrize("every", ["never", "0 epochs", "1 fortnight", 3])
 def test_a_duration_that_makes_no_sense_is_refused(every, tmp_path):
-    with pytest.raises(BadValue, match="how often|invalid duration"):
+    with pytest.raises(BadValue, match=r"how often|invalid duration"):
         Checkpoint(tmp_path / "new", every)
     assert not (tmp_path / "new").exists()
 
