@@ -259,7 +259,13 @@ class _Body(dict[str, Any]):
 
 
 class OverloadMeta(type):
-    """Collects the overloads in a class body; `@SomeTransform` above a function named `encodes` adds one later."""
+    """Collects the overloads in a class body; `@SomeTransform` above a function named `encodes` adds one later.
+
+    Args:
+        name: The name of the class.
+        bases: Its base classes.
+        body: Its namespace, which kept every overload.
+    """
 
     _own: Overloads
     _tables: dict[str, dict[type, Callable[..., Any]]]

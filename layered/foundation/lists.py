@@ -372,7 +372,7 @@ def mask2idxs(mask: object) -> list[int]:
         >>> mask2idxs([False, True, True]), mask2idxs([3, 1])
         ([1, 2], [3, 1])
     """
-    values: list[Any] = mask.tolist() if hasattr(mask, "tolist") else list(mask)  # type: ignore[call-overload]  # of an iterable
+    values: list[Any] = mask.tolist() if isinstance(mask, (Tensor, np.ndarray)) else list(mask)  # type: ignore[call-overload]  # of an iterable
     if values and isinstance(values[0], (bool, np.bool_)):
         return [i for i, keep in enumerate(values) if keep]
     return [int(i) for i in values]

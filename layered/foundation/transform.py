@@ -148,7 +148,7 @@ class Transform(Recorded, metaclass=OverloadMeta):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         """Pickle a decorated function as functions are pickled: by its module and name."""
-        module, name = getattr(self.enc, "__module__", ""), getattr(self.enc, "__name__", "")
+        module, name = getattr(self.enc, "__module__", ""), function_name(self.enc)
         is_bound_there = getattr(sys.modules.get(module), name, None) is self
         return (_at, (module, name)) if is_bound_there else super().__reduce_ex__(protocol)
 
