@@ -45,7 +45,7 @@ def test_training_shows_epochs_and_what_to_type_next(trained, folder):
     file, done = trained
     assert file.is_file()
     assert "error_rate" in done.stdout
-    assert "16 images to train on, 4 held out, 2 classes: bright, dark" in done.stdout
+    assert "16 training images, 4 validation images, 2 classes: bright, dark" in done.stdout
     (command,) = (line.strip() for line in done.stdout.split("\n") if line.startswith("  layered predict "))
     assert command.split()[2:3] == [str(file)]
     assert sorted(p.name for p in file.parent.parent.iterdir()) == ["out"]
