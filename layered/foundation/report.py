@@ -131,6 +131,10 @@ def html_table(rows: Iterable[Sequence[object]], header: bool = False) -> str:
 def facts_text(title: str, facts: Mapping[str, object]) -> str:
     """What an object is, for its `repr`: a title, and below it a few facts by name.
 
+    Args:
+        title: The first line.
+        facts: A line for each, by name.
+
     Examples:
         >>> print(facts_text("Learner on cpu", {"loss": "MSELoss", "optimizer": "Adam"}))
         Learner on cpu
@@ -141,7 +145,12 @@ def facts_text(title: str, facts: Mapping[str, object]) -> str:
 
 
 def facts_html(title: str, facts: Mapping[str, object]) -> str:
-    """The same for a notebook."""
+    """The same as `facts_text`, as HTML for a notebook.
+
+    Args:
+        title: The first line.
+        facts: A row for each, by name.
+    """
     return f"<p>{escape(title)}</p>{html_table(facts.items())}"
 
 

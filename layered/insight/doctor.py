@@ -87,7 +87,14 @@ def doctor(learn: Loop, checks: Iterable[str | Check] | None = None) -> Diagnosi
 
 
 def train_a_little(learn: Loop, steps: int, cb: Callback | None = None, lr: float | None = None) -> list[float]:
-    """The losses of the first `steps` batches of a mock fit, over as many epochs as that takes."""
+    """The losses of the first batches of a mock fit, over as many epochs as that takes.
+
+    Args:
+        learn: The learner to train.
+        steps: Number of batches.
+        cb: A callback of this fit.
+        lr: Learning rate; the learner's own if None.
+    """
     losses: list[Tensor] = []
 
     def note(_: Callback) -> None:
@@ -102,7 +109,13 @@ def train_a_little(learn: Loop, steps: int, cb: Callback | None = None, lr: floa
 
 
 def train_on_one_batch(learn: Loop, steps: int, lr: float | None = None) -> tuple[float, float]:
-    """The first loss, and the mean of the last three, of a mock fit that sees the first batch over and over."""
+    """The first loss, and the mean of the last three, of a mock fit that sees the first batch over and over.
+
+    Args:
+        learn: The learner to train.
+        steps: Number of steps.
+        lr: Learning rate; the learner's own if None.
+    """
     kept: list[Any] = []
 
     def repeat(_: Callback) -> None:
@@ -115,7 +128,11 @@ def train_on_one_batch(learn: Loop, steps: int, lr: float | None = None) -> tupl
 
 
 def check_initial_loss(learn: Loop) -> Finding:
-    """The first loss is not much worse than that of a constant guess: equal probabilities of classes, or the mean number."""
+    """The first loss is not much worse than that of a constant guess: equal probabilities of classes, or the mean number.
+
+    Args:
+        learn: The learner to examine.
+    """
     seen: dict[str, Any] = {}
 
     def note(_: Callback) -> None:
@@ -144,7 +161,11 @@ def _constant_guess(loss_func: Callable[..., Any], pred: Tensor, target: Tensor)
 
 
 def check_dead_units(learn: Loop) -> Finding:
-    """Fewer than half of the units after each ReLU are zero for every sample of three batches."""
+    """Fewer than half of the units after each ReLU are zero for every sample of three batches.
+
+    Args:
+        learn: The learner to examine.
+    """
     layers = {name: m for name, m in learn.model.named_modules() if isinstance(m, ACTIVATIONS)}
     alive: dict[str, Tensor] = {}
     hooks = Hooks(layers.values(), lambda module, input, output: output)
@@ -167,7 +188,11 @@ def check_dead_units(learn: Loop) -> Finding:
 
 
 def check_gradients(learn: Loop) -> Finding:
-    """Every trained parameter gets a finite gradient, neither much larger than its parameters nor close to zero."""
+    """Every trained parameter gets a finite gradient, neither much larger than its parameters nor close to zero.
+
+    Args:
+        learn: The learner to examine.
+    """
     sizes: dict[str, tuple[float, float]] = {}  # root mean square of gradient and parameter
 
     def note(_: Callback) -> None:
@@ -202,7 +227,11 @@ def check_gradients(learn: Loop) -> Finding:
 
 
 def check_loader(learn: Loop) -> Finding:
-    """Less than half of the time of a batch is spent waiting for data."""
+    """Less than half of the time of a batch is spent waiting for data.
+
+    Args:
+        learn: The learner to examine.
+    """
     seen = profile(learn, n_batches=8, warm_up=2)
     text = f"{100 * seen.share('data'):.0f} % of {seen.total * 1e3:.3g} ms a batch is spent waiting for data"
     loader = learn.dls.train
@@ -212,7 +241,11 @@ def check_loader(learn: Loop) -> Finding:
 
 
 def check_learning_rate(learn: Loop) -> Finding:
-    """Twenty steps on one batch at the learner's rate lower the loss; if they hardly do, a larger rate does no better."""
+    """Twenty steps on one batch at the learner's rate lower the loss; if they hardly do, a larger rate does no better.
+
+    Args:
+        learn: The learner to examine.
+    """
     name, lr = "learning rate", learn.lr.stop if isinstance(learn.lr, slice) else learn.lr
     if isinstance(lr, Mapping):
         return Finding(name, True, "not checked: there are several optimizers")
@@ -227,7 +260,11 @@ def check_learning_rate(learn: Loop) -> Finding:
 
 
 def check_one_batch(learn: Loop) -> Finding:
-    """A hundred steps on one batch at least halve its loss."""
+    """A hundred steps on one batch at least halve its loss.
+
+    Args:
+        learn: The learner to examine.
+    """
     first, last = train_on_one_batch(learn, 100)
     text = f"loss {first:.3g} → {last:.3g} in 100 steps on one batch"
     fix = (

@@ -65,7 +65,11 @@ class Profile(Report):
         return sum(self.seconds.values())
 
     def share(self, stage: str) -> float:
-        """The fraction of a batch's time that `stage` takes, in [0, 1]."""
+        """The fraction of a batch's time that a stage takes, in [0, 1].
+
+        Args:
+            stage: One of `STAGES`.
+        """
         return self.seconds[stage] / self.total
 
     def records(self) -> list[dict[str, Any]]:
@@ -138,7 +142,12 @@ def profile(learn: Loop, n_batches: int = 20, warm_up: int = 3) -> Profile:
 
 @contextmanager
 def mock_fit(learn: Loop, *cbs: Callback) -> Iterator[None]:
-    """Context in which a fit is silent, has these callbacks too, writes no checkpoints, and leaves nothing changed."""
+    """Context in which a fit is silent, writes no checkpoints, and leaves nothing changed.
+
+    Args:
+        learn: The learner.
+        cbs: Callbacks of that fit.
+    """
     with ExitStack() as stack:
         for context in (put_back(learn), learn.no_logging(), learn.no_mbar(), learn.no_bar()):
             stack.enter_context(context)

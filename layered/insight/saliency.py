@@ -128,8 +128,12 @@ def _cut_at(module: nn.Module) -> Iterator[list[Any]]:
 def last_map(model: nn.Module, x: Tensor) -> nn.Module:
     """The last module to finish whose output is a feature map of more than one place.
 
+    Args:
+        model: The model.
+        x: One image: [1, channel, height, width].
+
     Raises:
-        BadValue: If there is none, or if the model goes on with tokens [batch, token, channel] after it.
+        BadValue: If there is no such module, or the model continues with tokens [batch, token, channel] after it.
     """
     found: list[tuple[nn.Module, torch.Size]] = []
     handles = [
@@ -162,7 +166,11 @@ def last_map(model: nn.Module, x: Tensor) -> nn.Module:
 def channels_first(maps: Tensor, x: Tensor) -> Tensor:
     """Feature maps as [batch, channel, height, width], also of a model that works channels last.
 
-    Height and width are the adjacent axes whose ratio is closest to that of image `x`.
+    Height and width are the adjacent axes whose ratio is closest to that of the images.
+
+    Args:
+        maps: float, [batch, channel, height, width] or [batch, height, width, channel].
+        x: The images: [batch, channel, height, width].
     """
     return maps.movedim(-1, 1) if _is_channels_last(maps.shape, x) else maps
 
