@@ -286,11 +286,19 @@ class AffineCoordTfm(RandTransform):
         self.mat: Tensor | None = None
 
     def train_mat(self, x: Tensor) -> Tensor | None:
-        """The maps of training images: [batch, 3, 3] on the CPU; None if nothing moves."""
+        """The maps of training images: [batch, 3, 3] on the CPU; None if nothing moves.
+
+        Args:
+            x: The batch, [batch, channel, height, width].
+        """
         return _product(t.train_mat(x) for t in self.tfms)
 
     def valid_mat(self, x: Tensor) -> Tensor | None:
-        """The maps of validation images: [batch, 3, 3] on the CPU; None if nothing moves."""
+        """The maps of validation images: [batch, 3, 3] on the CPU; None if nothing moves.
+
+        Args:
+            x: The batch, [batch, channel, height, width].
+        """
         return _product(t.valid_mat(x) for t in self.tfms)
 
     def before_call(self, x: object, split_idx: int | None) -> None:
