@@ -93,7 +93,10 @@ class Column(Protocol):
     def split_idx(self) -> int | None:
         """Which split this is."""
 
-    def with_all_items(self, items: Any) -> Any:
+    def decode(self, o: Any, full: bool = True) -> Any:
+        """Undo the pipeline."""
+
+    def with_all_items(self, items: object) -> Any:
         """The same column over another container of the same items."""
 
     def __len__(self) -> int: ...
@@ -147,7 +150,7 @@ class DatasetBase:
         """A sample as it was before its pipelines."""
         return o
 
-    def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> Any:
+    def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Any:
         """Other items as validation samples; None if the data set cannot make them."""
         return None
 
@@ -198,7 +201,7 @@ class ForeignDataset(DatasetBase):
     def decode(self, o: Any, full: bool = True) -> Any:
         return self.dataset.decode(o, full=full) if hasattr(self.dataset, "decode") else o
 
-    def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> Any:
+    def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Any:
         labels = {"with_labels": True} if with_labels else {}
         return self.dataset.test_set(items, rm_tfms, **labels) if hasattr(self.dataset, "test_set") else None
 

@@ -179,7 +179,7 @@ def _repeated(values: Prints) -> Prints:
     return found[counts > 1]
 
 
-def _compare_groups(splits: dict[str, Raw], groups: Any, findings: list[Finding]) -> None:
+def _compare_groups(splits: dict[str, Raw], groups: str | Callable[[Any], Any], findings: list[Finding]) -> None:
     keys: dict[str, set[Any]] = {}
     for name, raw in splits.items():
         if raw.items is None:
@@ -267,7 +267,7 @@ def _classes(values: Iterable[Any]) -> _Values:
     return _Values(missing, classes=counts)
 
 
-def _plain(label: Any) -> Any:
+def _plain(label: object) -> Any:
     return label.item() if isinstance(label, (Tensor, np.generic)) else label
 
 
@@ -285,7 +285,7 @@ def _numbers(values: Iterable[Any]) -> _Values:
     return found
 
 
-def _as_numbers(value: Any) -> np.ndarray[Any, Any]:
+def _as_numbers(value: object) -> np.ndarray[Any, Any]:
     """One target as a row of numbers."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().double().numpy()
@@ -326,9 +326,9 @@ def _judge(
     if len(counts) == 1 and is_one:
         say(level, f"every {target.name} is {next(iter(counts))!r}", fix="check how it is read, or the splitter")
     if train is not None and train.classes:
-        if strange := [label for label in counts if label not in train.classes]:
-            what = f"{_classes_are(strange)} not in the training items, so no model can know {_them(strange)}"
-            say("error", what, strange, "split so that every class is in the training items")
+        if unknown := [label for label in counts if label not in train.classes]:
+            what = f"{_classes_are(unknown)} not in the training items, so a model cannot learn {_them(unknown)}"
+            say("error", what, unknown, "split so that every class is in the training items")
         if absent := [label for label in train.classes if label not in counts]:
             say("info", f"{_classes_are(absent)} not in it, so metrics say nothing about {_them(absent)}", absent)
     if not is_train:

@@ -120,7 +120,7 @@ class Stages:
                 continue
             yield item
 
-    def transformed(self, item: Any, i: Any) -> Any:
+    def transformed(self, item: object, i: object) -> Any:
         """Item `i` after `after_item`; a failure names it."""
         try:
             return self.after_item(item)
@@ -129,7 +129,7 @@ class Stages:
         except Exception as error:
             raise failed(error, f"transforming {self.item_name(i)}") from error
 
-    def item_name(self, i: Any) -> str:
+    def item_name(self, i: object) -> str:
         """Item `i` in a message."""
         return as_dataset(self.dataset).describe_item(i) if self.indexed else describe(i)
 

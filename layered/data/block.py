@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
 
 from layered.data.conversions import ToTensor
@@ -48,7 +48,7 @@ from layered.foundation import (
 )
 
 
-def explain(block: Any, source: Any, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
+def explain(block: DataBlock, source: object, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
     """Print how a `DataBlock` makes a batch of `bs` training items of `source`, then try one of every loader.
 
     What fails is raised where it fails, as the loaders would raise it.
@@ -64,8 +64,8 @@ def explain(block: Any, source: Any, bs: int = 4, show_batch: bool = False, **kw
     item = tuple(sample)
     print(f"\nThe sample: {describe(item)}")
 
-    slots = block.slots()
-    loading = {"bs": bs, "num_workers": 0, "drop_last": False, **block.dls_kwargs, **kwargs}
+    slots: dict[str, Any] = block.slots()
+    loading: dict[str, Any] = {"bs": bs, "num_workers": 0, "drop_last": False, **block.dls_kwargs, **kwargs}
     dls = dsets.dataloaders(after_item=slots["after_item"], **loading)
     print("\nItem transforms, one sample at a time")
     with drawing(Tickets(key_of("explain"))):
@@ -87,7 +87,7 @@ def explain(block: Any, source: Any, bs: int = 4, show_batch: bool = False, **kw
         dls.show_batch()
 
 
-def _apply(indent: str, steps: Pipeline, o: Any, stage: str) -> Any:
+def _apply(indent: str, steps: Pipeline, o: object, stage: str) -> Any:
     if not len(steps):
         print(f"{indent}no transforms")
     for i, step in enumerate(steps):
@@ -115,9 +115,9 @@ class TransformBlock:
 
     def __init__(
         self,
-        type_tfms: Any = None,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
+        type_tfms: object = None,
+        item_tfms: object = None,
+        batch_tfms: object = None,
         dl_type: type[TfmdDL] | None = None,
         dls_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -170,7 +170,7 @@ def RegressionBlock(n_out: int | None = None) -> TransformBlock:
     return TransformBlock(type_tfms=RegressionSetup(c=n_out))
 
 
-def _kind_of(tfm: Any) -> Any:
+def _kind_of(tfm: object) -> Any:
     """What makes two transforms the same default: their class; for functions the function."""
     return tfm if isinstance(tfm, type) else type(tfm) if isinstance(tfm, Transform) and not tfm.enc else id(tfm)
 
@@ -209,17 +209,17 @@ class DataBlock:
     @checked
     def __init__(
         self,
-        blocks: Any = None,
+        blocks: object = None,
         dl_type: type[TfmdDL] | None = None,
         getters: Sequence[Any] | None = None,
         n_inp: int | None = None,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
+        item_tfms: object = None,
+        batch_tfms: object = None,
         *,
         get_items: Callable[[Any], Any] | None = None,
         splitter: Callable[[Any], Any] | None = None,
-        get_x: Any = None,
-        get_y: Any = None,
+        get_x: object = None,
+        get_y: object = None,
     ) -> None:
         given = (TransformBlock, TransformBlock) if blocks is None else blocks
         given = given if isinstance(given, (tuple, list, L)) else (given,)
@@ -234,19 +234,25 @@ class DataBlock:
         self.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), listify(batch_tfms))
 
     @classmethod
-    def from_columns(cls, blocks: Any = None, getters: Any = None, get_items: Any = None, **kwargs: Any) -> DataBlock:
+    def from_columns(
+        cls,
+        blocks: Sequence[object] | None = None,
+        getters: Sequence[Callable[..., Any]] | None = None,
+        get_items: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> DataBlock:
         """A block for a source of columns: each column of `get_items(source)` goes to a block of its own."""
         count = len(blocks) if blocks is not None else 2
         columns = getters if getters is not None else [noop] * count
         composed = [Pipeline([ItemGetter(i), getter]) for i, getter in enumerate(columns)]
 
-        def rows(source: Any) -> list[Any]:
+        def rows(source: Iterable[Any]) -> list[Any]:
             columns = get_items(source) if get_items is not None else source
             return list(zip(*columns, strict=True))
 
         return cls(blocks=blocks, getters=composed, get_items=rows, **kwargs)
 
-    def new(self, item_tfms: Any = None, batch_tfms: Any = None) -> DataBlock:
+    def new(self, item_tfms: object = None, batch_tfms: object = None) -> DataBlock:
         """A copy with other item or batch transforms; this one stays as it is."""
         res = copy.copy(self)
         if item_tfms is not None:
@@ -255,7 +261,7 @@ class DataBlock:
             res.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), listify(batch_tfms))
         return res
 
-    def datasets(self, source: Any, verbose: bool = False) -> Datasets:
+    def datasets(self, source: object, verbose: bool = False) -> Datasets:
         """The data sets of `source`: items, split and with transforms fitted to the training items.
 
         Raises:
@@ -283,7 +289,7 @@ class DataBlock:
         return dsets
 
     def dataloaders(
-        self, source: Any, path: str | os.PathLike[str] = ".", verbose: bool = False, bs: int = 64, **kwargs: Any
+        self, source: object, path: str | os.PathLike[str] = ".", verbose: bool = False, bs: int = 64, **kwargs: object
     ) -> DataLoaders:
         """The loaders of `source`: training items shuffled, validation items in order.
 
@@ -295,7 +301,7 @@ class DataBlock:
         kwargs = {**self.dls_kwargs, **kwargs}
         return dsets.dataloaders(bs=bs, path=path, verbose=verbose, **self.slots(), **kwargs)
 
-    def weighted_dataloaders(self, source: Any, wgts: Weights, bs: int = 64, **kwargs: Any) -> DataLoaders:
+    def weighted_dataloaders(self, source: object, wgts: Weights, bs: int = 64, **kwargs: Any) -> DataLoaders:
         """The loaders of `source` with training items drawn by weight: see `Datasets.weighted_dataloaders`."""
         return self.dataloaders(source, bs=bs, weights=wgts, **kwargs)
 
@@ -318,12 +324,12 @@ class DataBlock:
     def _repr_html_(self) -> str:
         return facts_html(*self._facts())
 
-    def summary(self, source: Any, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
+    def summary(self, source: object, bs: int = 4, show_batch: bool = False, **kwargs: object) -> None:
         """Build a batch of `bs` items step by step and print what each step does; a failure stands where it happens."""
         explain(self, source, bs=bs, show_batch=show_batch, **kwargs)
 
 
-def _items_of(source: Any, get_items: Callable[[Any], Any] | None) -> Any:
+def _items_of(source: object, get_items: Callable[[Any], Any] | None) -> Any:
     if get_items is None:
         return source
     try:
@@ -342,12 +348,12 @@ def _items_of(source: Any, get_items: Callable[[Any], Any] | None) -> Any:
     return items
 
 
-def check_items(items: Any, source: Any, get_items: Any) -> None:
+def check_items(items: Sized, source: object, get_items: object) -> None:
     """Raise EmptySource if there is no item."""
     if len(items) == 0:
         maker = f"{_brief(get_items)} of " if get_items is not None else ""
         raise EmptySource(
-            f"there are no items in {maker}{describe(source)}",
+            f"found no items in {maker}{describe(source)}",
             got="0 items",
             expected="at least one item for training and one for validation",
             fix="check the source"
@@ -361,7 +367,7 @@ def check_classes(dsets: Datasets) -> None:
     for tl in dsets.tls[dsets.n_inp :]:
         if tl.target_kind == "category" and tl.c < 2:
             raise BadValue(
-                f"there is {f'only one class, {tl.vocab[0]!r}' if tl.c else 'no label'}, so there is nothing to tell apart",
+                f"the target has {f'only one class, {tl.vocab[0]!r}' if tl.c else 'no labels'}: nothing to classify",
                 got=f"{len(dsets.train)} training items, {'all of it' if tl.c else 'none of which has one'}",
                 expected="at least two different labels",
                 fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
@@ -377,7 +383,7 @@ def _in_order(tfms: Iterable[object]) -> str:
     return " → ".join(map(_brief, tfms))
 
 
-def _as_block(block: Any) -> TransformBlock:
+def _as_block(block: object) -> TransformBlock:
     res = block() if isinstance(block, type) or (not isinstance(block, TransformBlock) and callable(block)) else block
     if not isinstance(res, TransformBlock):
         raise BadArgument(
@@ -389,7 +395,7 @@ def _as_block(block: Any) -> TransformBlock:
     return res
 
 
-def _a_function(name: str, given: Any) -> Any:
+def _a_function(name: str, given: object) -> Any:
     if given is None or callable(given):
         return given
     is_label = name not in ("get_items", "splitter") and isinstance(given, (str, int))
@@ -401,11 +407,11 @@ def _a_function(name: str, given: Any) -> Any:
     )
 
 
-def _getters(count: int, n_inp: int, getters: Any, get_x: Any, get_y: Any) -> list[Any]:
+def _getters(count: int, n_inp: int, getters: Iterable[object] | None, get_x: object, get_y: object) -> list[Any]:
     res: list[Any] = [noop] * count if getters is None else list(getters)
     if len(res) != count:
         raise BadValue(
-            "there is not one getter for each block",
+            "expected one getter for each block",
             got=f"{len(res)} getters",
             expected=f"{count}, one for each block",
             fix="noop for a block that starts from the item itself",
@@ -425,7 +431,7 @@ def _getters(count: int, n_inp: int, getters: Any, get_x: Any, get_y: Any) -> li
     return [_a_function("getters", f) for f in res]
 
 
-def _steps(getter: Any) -> list[Any]:
+def _steps(getter: Callable[..., Any] | None) -> list[Any]:
     if getter is noop or getter is None:
         return []
     if isinstance(getter, Pipeline):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from layered.foundation import BadValue, MixedSizes, TensorBase, map_tree, retype, tensor
+from layered.foundation import BadValue, MixedSizes, TensorBase, is_named_tuple, map_tree, retype, tensor
 
 
 def fa_collate(samples: Sequence[Any]) -> Any:
@@ -33,7 +33,7 @@ def fa_collate(samples: Sequence[Any]) -> Any:
     if isinstance(example, (tuple, list)):
         _check_alike(samples, "length", len, "pad them in before_batch=, or make tensors of one size of them")
         elements = [fa_collate(column) for column in zip(*samples, strict=True)]
-        return type(example)(*elements) if hasattr(example, "_fields") else type(example)(elements)
+        return type(example)(*elements) if is_named_tuple(example) else type(example)(elements)
     if isinstance(example, Mapping):
         _check_alike(samples, "keys", _keys, "give all of them the same keys, in item_tfms= or before_batch=")
         return {key: fa_collate([s[key] for s in samples]) for key in example}
@@ -58,14 +58,14 @@ def _no_tensor(samples: Sequence[Any]) -> BadValue:
     )
 
 
-def _keys(sample: Any) -> list[Any]:
+def _keys(sample: object) -> list[Any]:
     """The keys of a sample, to be compared and shown."""
     return sorted(sample, key=str) if isinstance(sample, Mapping) else [f"those of a {type(sample).__name__}"]
 
 
 def _check_alike(samples: Sequence[Any], what: str, of: Callable[[Any], Any], fix: str) -> None:
     """Raise MixedSizes, with the first sample that differs from sample 0 in what `of` says of it."""
-    found = [of(s) if hasattr(s, "__len__") else type(s).__name__ for s in samples]
+    found = [of(s) if isinstance(s, Sized) else type(s).__name__ for s in samples]
     odd = next((i for i, value in enumerate(found) if value != found[0]), None)
     if odd is not None:
         error = MixedSizes(
@@ -97,7 +97,7 @@ def _stack(tensors: Sequence[Any]) -> Tensor:
     return retype(stacked, first)  # type: ignore[no-any-return]  # a tensor stays one
 
 
-def fa_convert(sample: Any) -> Any:
+def fa_convert(sample: object) -> Any:
     """Arrays and numbers of an already batched item to tensors, keeping what is one."""
     return map_tree(lambda o: tensor(o) if isinstance(o, (np.ndarray, np.generic)) else o, sample)
 
@@ -110,7 +110,7 @@ class Packed:
     def __init__(self, data: Tensor, kind: type[TensorBase], meta: dict[str, Any]) -> None:
         self.data, self.kind, self.meta = data, kind, meta
 
-    def pin_memory(self, device: Any = None) -> Packed:
+    def pin_memory(self, device: object = None) -> Packed:
         """The same in page-locked memory, as torch's loader asks for it."""
         return Packed(self.data.pin_memory(), self.kind, self.meta)
 
@@ -121,11 +121,11 @@ class Packed:
         return semantic
 
 
-def pack(tree: Any) -> Any:
+def pack(tree: object) -> Any:
     """Semantic tensors as plain ones with a tag."""
     return map_tree(lambda o: Packed(o.as_plain(), type(o), o.__dict__) if isinstance(o, TensorBase) else o, tree)
 
 
-def unpack(tree: Any) -> Any:
+def unpack(tree: object) -> Any:
     """Undo `pack`."""
     return map_tree(lambda o: o.open() if isinstance(o, Packed) else o, tree)

@@ -42,7 +42,7 @@ class IntToFloatTensor(Transform):
         return x.clamp(0.0, 1.0) if self.div else x
 
 
-def broadcast_vec(dim: int, ndim: int, *values: Any) -> list[Tensor]:
+def broadcast_vec(dim: int, ndim: int, *values: object) -> list[Tensor]:
     """Each vector as a tensor of `ndim` axes that has its numbers along `dim`: [1, n, 1, 1]."""
     shape = [1] * ndim
     shape[dim] = -1
@@ -66,14 +66,14 @@ class Normalize(Transform):
     order = 99
     fits = ("mean", "std")
 
-    def __init__(self, mean: Any = None, std: Any = None, axes: tuple[int, ...] = (0, 2, 3)) -> None:
+    def __init__(self, mean: object = None, std: object = None, axes: tuple[int, ...] = (0, 2, 3)) -> None:
         super().__init__()
         self.mean = None if mean is None else _column(mean)
         self.std = None if std is None else _column(std)
         self.axes = tuple(axes)
 
     @classmethod
-    def from_stats(cls, mean: Any, std: Any, dim: int = 1, ndim: int = 4, cuda: bool = True) -> Normalize:
+    def from_stats(cls, mean: object, std: object, dim: int = 1, ndim: int = 4, cuda: bool = True) -> Normalize:
         """From known statistics of each channel, such as `imagenet_stats`."""
         mean, std = broadcast_vec(dim, ndim, mean, std)
         return cls(mean, std)
@@ -100,6 +100,6 @@ class Normalize(Transform):
         return (x * std).add_(mean)
 
 
-def _column(values: Any) -> Tensor:
+def _column(values: object) -> Tensor:
     numbers = torch.as_tensor(values, dtype=torch.float32)
     return numbers.reshape(1, -1, 1, 1) if numbers.ndim == 1 else numbers

@@ -57,7 +57,7 @@ class DataLoaders:
     c: int
     bs: int | None
 
-    def __init__(self, *loaders: Any, path: str | os.PathLike[str] = ".", device: Device | None = None) -> None:
+    def __init__(self, *loaders: object, path: str | os.PathLike[str] = ".", device: Device | None = None) -> None:
         if not loaders:
             raise BadValue("DataLoaders needs at least a training loader")
         self.loaders: list[Any] = list(loaders)
@@ -69,7 +69,7 @@ class DataLoaders:
 
     def __getitem__(self, i: int) -> Any:
         if not -len(self.loaders) <= i < len(self.loaders):
-            raise BadValue(f"there is no loader {i}", got=f"{len(self.loaders)} loaders")
+            raise BadValue(f"the loaders have no loader {i}", got=f"{len(self.loaders)} loaders")
         return self.loaders[i]
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class DataLoaders:
     def cuda(self) -> Self:
         """Send batches to the current CUDA device."""
         if not torch.cuda.is_available():
-            raise BadValue("there is no CUDA device here", fix="dls.cpu(), or dls.to(default_device())")
+            raise BadValue("no CUDA device is available", fix="dls.cpu(), or dls.to(default_device())")
         return self.to(torch.device("cuda", torch.cuda.current_device()))
 
     def cpu(self) -> Self:
@@ -148,13 +148,13 @@ class DataLoaders:
             return self.train.one_batch()
         if isinstance(self.train, Iterator):
             raise BadValue(
-                "a look at a generator would use up a batch of it", fix="pass a list of batches, or a loader"
+                "looking at a generator would consume a batch of it", fix="pass a list of batches, or a loader"
             )
         with seeded(key_of(torch.initial_seed(), "peek")):
             batch = first(self.train)
         return batch if self._device is None else to_device(batch, self._device)
 
-    def show_batch(self, b: Any = None, max_n: int = 9, **kwargs: Any) -> Any:
+    def show_batch(self, b: object = None, max_n: int = 9, **kwargs: Any) -> Any:
         """Show a training batch: see `TfmdDL.show_batch`."""
         return _ours(self.train, "show_batch", TfmdDL).show_batch(b, max_n=max_n, **kwargs)
 
@@ -181,7 +181,7 @@ class DataLoaders:
         empty = [_ours(dl, "new_empty", DataLoader).new(as_dataset(dl.dataset).new_empty()) for dl in self.loaders]
         return DataLoaders(*empty, path=self.path, device=self.device)
 
-    def add_tfms(self, tfms: Any, event: str, loaders: Sequence[int] | None = None) -> None:
+    def add_tfms(self, tfms: object, event: str, loaders: Sequence[int] | None = None) -> None:
         """Add transforms to a slot of the loaders: "after_item", "before_batch" or "after_batch"."""
         for i in loaders if loaders is not None else range(len(self.loaders)):
             pipeline = getattr(self.loaders[i], event)
@@ -189,7 +189,7 @@ class DataLoaders:
 
     def test_dl(
         self,
-        items: Any,
+        items: object,
         rm_type_tfms: int | None = None,
         with_labels: bool = False,
         bs: int | None = None,
@@ -214,7 +214,7 @@ class DataLoaders:
     @classmethod
     def from_dsets(
         cls,
-        *ds: Any,
+        *ds: object,
         path: str | os.PathLike[str] = ".",
         bs: int = 64,
         device: Device | None = None,
@@ -224,7 +224,7 @@ class DataLoaders:
         drop_last: bool | None = None,
         val_bs: int | None = None,
         dl_kwargs: Sequence[Mapping[str, Any]] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Self:
         """Loaders over data sets: the first is shuffled and leaves out a last batch that is not full; the others do neither.
 
@@ -274,14 +274,14 @@ class DataLoaders:
     @classmethod
     def from_arrays(
         cls,
-        x: Any,
-        y: Any = (),
-        x_valid: Any = None,
-        y_valid: Any = (),
+        x: object,
+        y: object = (),
+        x_valid: object = None,
+        y_valid: Sized = (),
         *,
         valid_pct: float = 0.2,
         seed: int | None = None,
-        splits: Any = None,
+        splits: object = None,
         bs: int = 64,
         **kwargs: Any,
     ) -> Self:
@@ -310,7 +310,7 @@ class DataLoaders:
             valid = Arrays(x_valid, y_valid, names=("x_valid", "y_valid"))
             if (len(valid.tensors), valid.n_inp) != (len(whole.tensors), whole.n_inp):
                 raise BadValue(
-                    "the validation items are not made as the training items are",
+                    "the validation items are structured differently from the training items",
                     got=f"{valid.n_inp} inputs and {len(valid.tensors) - valid.n_inp} targets",
                     expected=f"{whole.n_inp} inputs and {len(whole.tensors) - whole.n_inp} targets",
                     fix="give y_valid as well" if not len(y_valid) else None,
@@ -324,7 +324,7 @@ class DataLoaders:
         return cls.from_dsets(*parts, bs=bs, **kwargs)
 
     @classmethod
-    def from_dblock(cls, dblock: Any, source: Any, path: str | os.PathLike[str] = ".", **kwargs: Any) -> Any:
+    def from_dblock(cls, dblock: Any, source: object, path: str | os.PathLike[str] = ".", **kwargs: object) -> Any:
         """`dblock.dataloaders(source, path=path, …)`."""
         return dblock.dataloaders(source, path=path, **kwargs)
 
@@ -412,7 +412,7 @@ def _check_one_batch(dataset: object, settings: Mapping[str, Any]) -> None:
     count, bs = min([len(dataset), *(n for n in limits if n is not None)]), settings["bs"]
     if isinstance(bs, Integral) and count < bs and not isinstance(settings.get("weights"), str):
         raise BadValue(
-            f"bs={bs} is more than the {count} training items, so there is no full batch",
+            f"bs={bs} exceeds the {count} training items, so not even one batch is full",
             got=f"bs={bs}",
             expected=f"at most {count}",
             fix=f"bs={max(1, count // 2)}, or drop_last=False",

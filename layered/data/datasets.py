@@ -30,7 +30,7 @@ from layered.foundation import (
 )
 
 
-def settle_unseen(dsets: Any) -> None:
+def settle_unseen(dsets: Datasets) -> None:
     """Do what the encodings of the targets say (`unseen`) about labels that the training items lack.
 
     Raises:
@@ -50,23 +50,24 @@ def settle_unseen(dsets: Any) -> None:
                 _settle(dsets, tl, encode, i, labels)
 
 
-def _settle(dsets: Any, tl: TfmdLists, encode: Categorize, i: int, labels: list[Any]) -> None:
+def _settle(dsets: Datasets, tl: TfmdLists, encode: Categorize, i: int, labels: list[Any]) -> None:
     seen = CategoryMap(_labels(tl, encode, 0), sort=False).o2i if encode.unseen == "extend" else encode.fitted_vocab.o2i
-    strange = [label for label in labels if label not in seen]
-    if not strange:
+    unknown = [label for label in labels if label not in seen]
+    if not unknown:
         return
     name = SPLIT_NAMES[i] if i < len(SPLIT_NAMES) else f"other ({i})"
     if encode.unseen == "error":
-        raise unknown_labels(strange, encode.fitted_vocab, f" of the training items, but among the {name} items")
+        raise unknown_labels(unknown, encode.fitted_vocab, f" of the training items, but among the {name} items")
     if encode.unseen == "extend":
         done = "classes of the model all the same, which never sees them in training"
     else:
-        keep = np.array([not set(encode.labels([target])) & set(strange) for target in _before(tl, encode, i)])
+        keep = np.array([not set(encode.labels([target])) & set(unknown) for target in _before(tl, encode, i)])
         for column in dsets.tls:
+            assert column.splits is not None  # as the target's, which has a split to settle
             column.splits = [*column.splits[:i], column.splits[i][keep], *column.splits[i + 1 :]]
         count = int((~keep).sum())
         done = f"left out, with the {f'{count} items that have' if count > 1 else 'item that has'} them"
-    warn(f"labels that only {name} items have are {done}: {list_some(strange)}")
+    warn(f"labels that only {name} items have are {done}: {list_some(unknown)}")
 
 
 def _before(tl: TfmdLists, encode: Categorize, i: int) -> TfmdLists:
@@ -111,7 +112,7 @@ class Datasets(DatasetBase):
 
     def __init__(
         self,
-        items: Any = None,
+        items: object = None,
         tfms: Sequence[Any] | None = None,
         tls: Sequence[TfmdLists] | None = None,
         n_inp: int | None = None,
@@ -121,11 +122,11 @@ class Datasets(DatasetBase):
         verbose: bool = False,
     ) -> None:
         if tls is None:
-            items, columns = as_items(items), [None] if tfms is None else listify(tfms)
-            splits = None if splits is None else as_splits(splits, len(items))
+            listed, columns = as_items(items), [None] if tfms is None else listify(tfms)
+            splits = None if splits is None else as_splits(splits, len(listed))
             names = column_names(len(columns), n_inp)
             tls = [
-                TfmdLists(items, column, splits=splits, do_setup=do_setup, verbose=verbose, name=name)
+                TfmdLists(listed, column, splits=splits, do_setup=do_setup, verbose=verbose, name=name)
                 for column, name in zip(columns, names, strict=True)
             ]
         self.tls = list(tls)
@@ -135,7 +136,7 @@ class Datasets(DatasetBase):
     def __len__(self) -> int:
         return len(self.tls[0])
 
-    def __getitem__(self, i: Any) -> Any:
+    def __getitem__(self, i: object) -> Any:
         if isinstance(i, (int, np.integer)):
             return tuple(tl[i] for tl in self.tls)
         return L(list(zip(*(tl[i] for tl in self.tls), strict=True)), use_list=True)
@@ -224,7 +225,7 @@ class Datasets(DatasetBase):
         """Undo the pipeline of each column."""
         return tuple(tl.decode(x, full=full) for x, tl in zip(o, self.tls, strict=False))
 
-    def show(self, o: Sequence[Any], ctx: Any = None, **kwargs: Any) -> Any:
+    def show(self, o: Sequence[Any], ctx: object = None, **kwargs: object) -> Any:
         """Show each column of one sample on the same axes, which are returned if `ctx` gave them."""
         shown = ctx
         for x, tl in zip(o, self.tls, strict=False):
@@ -270,7 +271,7 @@ class Datasets(DatasetBase):
         the encoding of each target says: see `settle_unseen`."""
         settle_unseen(self)
 
-    def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> Datasets:
+    def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Datasets:
         """Other items through the input pipelines (the targets' too, `with_labels`), as validation items."""
         items, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
         return self._with([tl.test_set(items, rm_tfms) for tl in columns])
@@ -279,7 +280,7 @@ class Datasets(DatasetBase):
         """Loaders over the splits: see `DataLoaders.from_splits`."""
         return DataLoaders.from_splits(self, bs=bs, **kwargs)
 
-    def weighted_dataloaders(self, wgts: Weights, bs: int = 64, **kwargs: Any) -> DataLoaders:
+    def weighted_dataloaders(self, wgts: Weights, bs: int = 64, **kwargs: object) -> DataLoaders:
         """The same, with training items drawn by weight: see `DataLoaders.from_splits`.
 
         Args:
@@ -287,7 +288,7 @@ class Datasets(DatasetBase):
         """
         return self.dataloaders(bs=bs, weights=wgts, **kwargs)
 
-    def partial_dataloaders(self, partial_n: int, bs: int = 64, **kwargs: Any) -> DataLoaders:
+    def partial_dataloaders(self, partial_n: int, bs: int = 64, **kwargs: object) -> DataLoaders:
         """The same, with `partial_n` of the training items an epoch, others each time."""
         return self.dataloaders(bs=bs, dl_type=PartialDL, dl_kwargs=[{"partial_n": partial_n}], **kwargs)
 
@@ -338,6 +339,6 @@ def decode_at(o: Any, i: int) -> Any:
     return o.decode(o[i])
 
 
-def show_at(o: Any, i: int, **kwargs: Any) -> Any:
+def show_at(o: Any, i: int, **kwargs: object) -> Any:
     """Show item `i` of `o`."""
     return o.show(o[i], **kwargs)

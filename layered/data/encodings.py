@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,11 +20,15 @@ from layered.foundation import (
     UnknownLabel,
     coll_repr,
     describe,
+    is_frame,
     nearest,
     show_title,
     tensor,
     transforms,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNSEEN = ("error", "drop", "extend")
 
@@ -32,14 +36,14 @@ UNSEEN = ("error", "drop", "extend")
 class Category(str):
     """A label; shown as a title."""
 
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Any:
         return show_title(self, ctx=ctx, **kwargs)
 
 
 class MultiCategory(L):
     """Several labels; shown as a title, joined by semicolons."""
 
-    def show(self, ctx: Any = None, sep: str = ";", color: str = "black", **kwargs: Any) -> Any:
+    def show(self, ctx: Axes | None = None, sep: str = ";", color: str = "black", **kwargs: Any) -> Any:
         return show_title(sep.join(map(str, self)), ctx=ctx, color=color, **kwargs)
 
 
@@ -57,7 +61,7 @@ class CategoryMap(Sequence[Any]):
         (['a', 'b'], 1)
     """
 
-    def __init__(self, col: Any, sort: bool = True, add_na: bool = False, strict: bool = False) -> None:
+    def __init__(self, col: object, sort: bool = True, add_na: bool = False, strict: bool = False) -> None:
         categories = getattr(getattr(col, "cat", col), "categories", None)
         self.has_missing = False
         if categories is not None:
@@ -89,7 +93,7 @@ class CategoryMap(Sequence[Any]):
     def __repr__(self) -> str:
         return repr(self.items) if len(self) <= 250 else coll_repr(self, 250)
 
-    def index_of(self, label: Any) -> int:
+    def index_of(self, label: object) -> int:
         """The position of `label`; 0 for an unknown one if there is '#na#'; else UnknownLabel."""
         try:
             index = self.o2i.get(_plain(label))
@@ -121,22 +125,24 @@ def distinct(labels: Any) -> tuple[list[Any], bool]:
         >>> distinct(np.array([2.0, 1.0, 2.0, np.nan]))
         ([2.0, 1.0], True)
     """
+    is_series = is_frame(labels)
     try:
-        found = labels.unique() if hasattr(labels, "iloc") else dict.fromkeys(labels)
+        found = labels.unique() if is_series else dict.fromkeys(labels)
         plain = dict.fromkeys(map(_plain, found))
     except TypeError as error:
         raise _unhashable(labels, error) from error
-    there = [o for o in plain if not _is_missing(o)]
-    return there, len(there) < len(plain)
+    present = [o for o in plain if not _is_missing(o)]
+    return present, len(present) < len(plain)
 
 
-def _plain(label: Any) -> Any:
+def _plain(label: object) -> Any:
     """NumPy's and torch's scalars as Python's, which print and compare as labels should."""
-    is_scalar = isinstance(label, np.generic) or (isinstance(label, Tensor) and label.ndim == 0)
-    return label.item() if is_scalar else label
+    if isinstance(label, np.generic) or (isinstance(label, Tensor) and label.ndim == 0):
+        return label.item()
+    return label
 
 
-def _is_missing(label: Any) -> bool:
+def _is_missing(label: object) -> bool:
     return label is None or (label != label) is not False  # NaN differs from itself, and pandas' NA from everything
 
 
@@ -222,7 +228,7 @@ class Categorize(Transform):
         """All labels of some targets."""
         return targets
 
-    def setup_items(self, items: object) -> None:
+    def setup_items(self, items: Any) -> None:
         if self.vocab is None and isinstance(items, Iterable):
             self.vocab = CategoryMap(self.labels(items), sort=self.sort, add_na=self.add_na)
 
@@ -266,18 +272,18 @@ class MultiCategorize(Categorize):
         return MultiCategory([self.fitted_vocab[int(i)] for i in o], use_list=True)
 
 
-def _labels_of(target: Any) -> Iterable[Any]:
+def _labels_of(target: object) -> Iterable[Any]:
     if isinstance(target, str) or not isinstance(target, Iterable):
         raise BadValue(
             "MultiCategorize takes a list of labels",
             got=repr(target),
-            expected="a list for each item, empty where there is no label",
+            expected="a list for each item, empty for an item without labels",
             fix="split the text: ColReader('labels', label_delim=' ')",
         )
     return target
 
 
-def one_hot(x: Any, c: int) -> Tensor:
+def one_hot(x: object, c: int) -> Tensor:
     """Positions of labels as zeros and ones over `c` classes: uint8 [c].
 
     Examples:
@@ -326,13 +332,13 @@ class EncodedMultiCategorize(Categorize):
         super().__init__(vocab, sort=False)
 
     def encode_label(self, o: object) -> TensorMultiCategory:
-        there = tensor(o).float()
-        if there.shape != (self.c,):
-            raise BadValue("a zero or one is needed for each label", got=repr(o), expected=f"{self.c} of them")
-        return TensorMultiCategory(there)
+        flags = tensor(o).float()
+        if flags.shape != (self.c,):
+            raise BadValue("expected a zero or one for each label", got=repr(o), expected=f"{self.c} of them")
+        return TensorMultiCategory(flags)
 
     def decode_index(self, o: Any) -> MultiCategory:  # type: ignore[override]  # a whole vector
-        return MultiCategory([v for v, there in zip(self.fitted_vocab, o, strict=True) if there], use_list=True)
+        return MultiCategory([v for v, is_set in zip(self.fitted_vocab, o, strict=True) if is_set], use_list=True)
 
 
 @transforms.register()
@@ -360,14 +366,14 @@ class RegressionSetup(Transform):
             numbers = tensor(o).float()
         except (TypeError, ValueError) as error:
             raise BadValue(
-                "what is to be predicted is no number",
+                "the target is not a number",
                 got=describe(o),
                 expected="a number, or several in a list, array or tensor",
                 fix="CategoryBlock for labels; float(...) for numbers that are text",
             ) from error
         if numbers.isnan().any():
             raise BadValue(
-                "a number to predict is missing",
+                "the target is missing",
                 got=describe(o),
                 expected="a number",
                 fix="leave those items out (df.dropna(subset=...)); TransformBlock takes targets as they are",
@@ -378,7 +384,7 @@ class RegressionSetup(Transform):
         return TitledTensorScalar(o) if o.ndim == 0 else o  # type: ignore[return-value]  # shown, not retyped
 
 
-def get_c(dls: Any) -> int:
+def get_c(dls: object) -> int:
     """How many outputs a model for `dls` needs: its number of classes, or of numbers to predict; 0 if it cannot be told."""
     c = getattr(dls, "c", None)
     if c is not None:

@@ -17,8 +17,8 @@ from torch.utils.data import Subset as TorchSubset, TensorDataset
 from layered.data.adapters import Column, Positions, Prints, Raw, Target, as_dataset
 from layered.data.encodings import Categorize, EncodedMultiCategorize, RegressionSetup
 from layered.data.loader import DataLoader, as_loader
-from layered.data.subset import Subset, is_frame, is_indexed, pick
-from layered.foundation import L, Pipeline, lazy, unknown_name
+from layered.data.subset import Subset, is_indexed, pick
+from layered.foundation import L, Pipeline, is_frame, lazy, unknown_name
 
 pd = lazy("pandas")
 
@@ -51,7 +51,7 @@ def _raw(dataset: object) -> Raw:
     if isinstance(dataset, (list, tuple, L)):
         return _of_list(dataset)
     kind = type(dataset).__name__
-    what = "there is no data set" if dataset is None else f"a {kind} makes its items with its own code"
+    what = "the loader has no data set" if dataset is None else f"a {kind} makes its items with its own code"
     count = len(dataset) if is_indexed(dataset) else None
     return Raw(count, unchecked=[f"{what}, so inputs and targets cannot be read without it"])
 
@@ -93,7 +93,7 @@ def _target(tl: Column, at: int | None) -> Target:
     def values(positions: Positions) -> Iterable[Any]:
         made = _through(tl, steps, positions)
         if isinstance(step, EncodedMultiCategorize):
-            return ([label for label, there in zip(step.fitted_vocab, o, strict=True) if there] for o in made)
+            return ([label for label, is_set in zip(step.fitted_vocab, o, strict=True) if is_set] for o in made)
         return made
 
     return Target(
@@ -206,7 +206,7 @@ def _moved(values: Callable[[Positions], Any], indices: Positions) -> Callable[[
 
 
 class CannotCompare(TypeError):
-    """An input whose content cannot be told."""
+    """An input whose content cannot be read."""
 
 
 def _hash_rows(frame: Any) -> Prints:
@@ -220,7 +220,7 @@ def _hash_all(items: Iterable[Any], count: int, exact: bool) -> Prints:
     return np.fromiter((_hash(item, exact) for item in items), np.int64, count)
 
 
-def _hash(item: Any, exact: bool) -> int:
+def _hash(item: object, exact: bool) -> int:
     """A file's size, or the hash of its content; the hash of anything else."""
     if isinstance(item, (str, os.PathLike)) and os.path.isfile(item):
         if not exact:
@@ -249,15 +249,17 @@ def _content(o: Any, exact: bool) -> bytes:
         return b"a" + f"{o.dtype}{o.shape}".encode() + o.tobytes()
     if isinstance(o, Mapping):
         o = list(o.items())
-    if isinstance(o, (tuple, list, L, np.ndarray)) or hasattr(o, "iloc"):
-        parts = [_content(part, exact) for part in (o.tolist() if hasattr(o, "tolist") else o)]
+    if is_frame(o):
+        o = np.asarray(o)
+    if isinstance(o, (tuple, list, L, np.ndarray)):
+        parts = [_content(part, exact) for part in (o.tolist() if isinstance(o, np.ndarray) else o)]
         return b"l" + b"".join(b"%d:" % len(part) + part for part in parts)
     if hasattr(o, "tobytes") and hasattr(o, "size"):  # an image
         return b"i" + f"{getattr(o, 'mode', '')}{o.size}".encode() + bytes(o.tobytes())
     raise CannotCompare(f"a {type(o).__name__} cannot be compared with another")
 
 
-def _shown(item: Any, i: int) -> str:
+def _shown(item: object, i: int) -> str:
     if isinstance(item, os.PathLike):
         return str(item)
     if isinstance(item, str):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from layered.data.splitters import Indices, Splitter, named, selection, sklearn_seed, values_of
+from layered.data.subset import Indexed
 from layered.foundation import BadValue, EmptySplit, lazy
 
 pandas = lazy("pandas")
@@ -29,14 +30,14 @@ def KFoldSplitter(fold: int = 0, n: int = 5, seed: int | None = None, shuffle: b
     """
     _check_fold(fold, n)
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         state = sklearn_seed(seed) if shuffle else None
         return _fold(selection.KFold(_at_most(n, items), shuffle=shuffle, random_state=state), fold, items)
 
     return named(split, f"KFoldSplitter(fold={fold}, n={n})")
 
 
-def StratifiedKFoldSplitter(labels: Any, fold: int = 0, n: int = 5, seed: int | None = None) -> Splitter:
+def StratifiedKFoldSplitter(labels: object, fold: int = 0, n: int = 5, seed: int | None = None) -> Splitter:
     """As `KFoldSplitter`, with the same share of every label in each fold.
 
     Args:
@@ -44,7 +45,7 @@ def StratifiedKFoldSplitter(labels: Any, fold: int = 0, n: int = 5, seed: int | 
     """
     _check_fold(fold, n)
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         kinds = np.unique(values_of(items, labels, "labels").astype(str), return_inverse=True)[1]
         folds = selection.StratifiedKFold(_at_most(n, items), shuffle=True, random_state=sklearn_seed(seed))
         return _fold(folds, fold, items, kinds)
@@ -52,7 +53,7 @@ def StratifiedKFoldSplitter(labels: Any, fold: int = 0, n: int = 5, seed: int | 
     return named(split, f"StratifiedKFoldSplitter(fold={fold}, n={n})")
 
 
-def GroupSplitter(groups: Any, valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
+def GroupSplitter(groups: object, valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """A random share `valid_pct` of the groups for validation: no group stands on both sides.
 
     Args:
@@ -67,7 +68,7 @@ def GroupSplitter(groups: Any, valid_pct: float = 0.2, seed: int | None = None) 
     if not 0 < valid_pct < 1:
         raise BadValue("valid_pct is a share of the groups", got=valid_pct, expected="a number between 0 and 1")
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         kinds = values_of(items, groups, "groups")
         _check_groups(kinds, 2)
         shuffled = selection.GroupShuffleSplit(1, test_size=valid_pct, random_state=sklearn_seed(seed))
@@ -76,7 +77,7 @@ def GroupSplitter(groups: Any, valid_pct: float = 0.2, seed: int | None = None) 
     return named(split, f"GroupSplitter(valid_pct={valid_pct})")
 
 
-def GroupKFoldSplitter(groups: Any, fold: int = 0, n: int = 5) -> Splitter:
+def GroupKFoldSplitter(groups: object, fold: int = 0, n: int = 5) -> Splitter:
     """Fold number `fold` of `n` for validation, folds of whole groups that are about equally large.
 
     Args:
@@ -84,7 +85,7 @@ def GroupKFoldSplitter(groups: Any, fold: int = 0, n: int = 5) -> Splitter:
     """
     _check_fold(fold, n)
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         kinds = values_of(items, groups, "groups")
         _check_groups(kinds, n)
         return _fold(selection.GroupKFold(n), fold, items, groups=kinds)
@@ -92,7 +93,7 @@ def GroupKFoldSplitter(groups: Any, fold: int = 0, n: int = 5) -> Splitter:
     return named(split, f"GroupKFoldSplitter(fold={fold}, n={n})")
 
 
-def TimeSplitter(time: Any, valid_pct: float = 0.2, gap: Any = None) -> Splitter:
+def TimeSplitter(time: object, valid_pct: float = 0.2, gap: object = None) -> Splitter:
     """The latest share `valid_pct` of the items for validation; all training items are earlier than any of them.
 
     Args:
@@ -108,13 +109,13 @@ def TimeSplitter(time: Any, valid_pct: float = 0.2, gap: Any = None) -> Splitter
     if not 0 < valid_pct < 1:
         raise BadValue("valid_pct is a share of the items", got=valid_pct, expected="a number between 0 and 1")
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         times = values_of(items, time, "time")
         if times.dtype.kind not in "biufM":
             times = pandas.to_datetime(times, utc=True).tz_localize(None).to_numpy()
         missing = np.flatnonzero(times != times)
         if len(missing):
-            raise BadValue("an item has no time", got=f"item {missing[0]}", expected="a time for each item")
+            raise BadValue("the time of an item is missing", got=f"item {missing[0]}", expected="a time for each item")
         order = np.argsort(times, kind="stable")
         count = int(valid_pct * len(items))
         if count == 0:
@@ -135,22 +136,24 @@ def TimeSplitter(time: Any, valid_pct: float = 0.2, gap: Any = None) -> Splitter
     return named(split, f"TimeSplitter(valid_pct={valid_pct})")
 
 
-def _fold(folds: Any, fold: int, items: Any, labels: Any = None, groups: Any = None) -> tuple[Indices, Indices]:
+def _fold(
+    folds: Any, fold: int, items: Indexed, labels: object = None, groups: object = None
+) -> tuple[Indices, Indices]:
     return list(folds.split(np.arange(len(items)), labels, groups))[fold]  # type: ignore[no-any-return]
 
 
 def _check_fold(fold: int, n: int) -> None:
     if n < 2 or not 0 <= fold < n:
-        raise BadValue("there is no such fold", got=f"fold={fold} of n={n}", expected="n from 2, fold from 0 to n - 1")
+        raise BadValue("invalid fold", got=f"fold={fold} of n={n}", expected="n from 2, fold from 0 to n - 1")
 
 
-def _at_most(n: int, items: Any) -> int:
+def _at_most(n: int, items: Indexed) -> int:
     if len(items) < n:
-        raise BadValue("there are more folds than items", got=f"n={n} for {len(items)} items", fix="a smaller n")
+        raise BadValue("more folds than items", got=f"n={n} for {len(items)} items", fix="a smaller n")
     return n
 
 
 def _check_groups(kinds: np.ndarray[Any, Any], n: int) -> None:
     found = len(np.unique(kinds))
     if found < n:
-        raise BadValue("there are not enough groups to split", got=f"{found} groups", expected=f"at least {n}")
+        raise BadValue("not enough groups to split", got=f"{found} groups", expected=f"at least {n}")

@@ -34,7 +34,7 @@ class Arrays(TensorDataset, DatasetBase):
         (tensor([0., 0.]), tensor(1))
     """
 
-    def __init__(self, inputs: Any, targets: Any = (), names: tuple[str, str] = ("x", "y")) -> None:
+    def __init__(self, inputs: object, targets: object = (), names: tuple[str, str] = ("x", "y")) -> None:
         sides = [as_tensors(side, name) for side, name in zip((inputs, targets), names, strict=True)]
         self.n_inp: int = len(sides[0])
         together = [*sides[0], *sides[1]]
@@ -65,14 +65,14 @@ class Arrays(TensorDataset, DatasetBase):
         """The same without items."""
         return self.rows(torch.arange(0))
 
-    def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> Self:
+    def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Self:
         """Other inputs, or a list of single ones; with their targets behind them, `with_labels`."""
         if isinstance(items, list) and items and isinstance(items[0], tuple):
             items = tuple(map(list, zip(*items, strict=True)))
         res = self._with(as_tensors(items, "items"))
         expected = len(self.tensors) if with_labels else self.n_inp
         if len(res.tensors) != expected:
-            raise BadValue("there is not one array for each input", got=len(res.tensors), expected=expected)
+            raise BadValue("expected one array for each input", got=len(res.tensors), expected=expected)
         return res
 
     def _with(self, tensors: Sequence[Tensor]) -> Self:
@@ -84,7 +84,7 @@ class Arrays(TensorDataset, DatasetBase):
         return f"Arrays of {len(self)} items, {', '.join(str(tuple(t.shape[1:])) for t in self.tensors)} each"
 
 
-def as_tensors(side: Any, name: str) -> list[Tensor]:
+def as_tensors(side: object, name: str) -> list[Tensor]:
     """One array, or a tuple of several, as tensors."""
     try:
         tensors = [tensor(o).as_subclass(Tensor) for o in (side if isinstance(side, tuple) else [side])]
@@ -112,17 +112,17 @@ def row_taker(dataset: object) -> Callable[[Any], Any] | None:
     return None
 
 
-def _index(rows: Any, of: Tensor) -> Tensor:
+def _index(rows: object, of: Tensor) -> Tensor:
     index = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else torch.as_tensor(rows)
     return index if of.device.type == "cpu" else index.to(of.device)
 
 
-def row_numbers(order: Any, count: int) -> np.ndarray[Any, Any]:
-    """Positions as int64 from 0; one that is not there is an error."""
+def row_numbers(order: object, count: int) -> np.ndarray[Any, Any]:
+    """Positions as int64 from 0, checked to be in range."""
     rows = np.asarray(order, dtype=np.int64)
     if len(rows) and (rows.min() < -count or rows.max() >= count):
         raise BadValue(
-            "get_idxs names an item that is not there",
+            "get_idxs returned a position that is out of range",
             got=f"{rows.min()} to {rows.max()}",
             expected=f"positions from 0 to {count - 1}",
         )

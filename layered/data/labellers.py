@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from layered.foundation import BadItem, BadValue, L, Transform, describe, unknown_name
+from layered.foundation import BadItem, BadValue, L, Transform, describe, is_frame, is_named_tuple, unknown_name
 
 
 def parent_label(o: str | os.PathLike[str]) -> str:
@@ -83,7 +83,7 @@ class ColReader(Transform):
         self.pref = os.fspath(pref) + os.path.sep if isinstance(pref, os.PathLike) else pref
         self.suff, self.label_delim = suff, label_delim
 
-    def _value(self, row: Any, col: str | int) -> Any:
+    def _value(self, row: object, col: str | int) -> Any:
         value = _cell(row, col)
         if self.label_delim is not None:
             return str(value).split(self.label_delim) if str(value) not in ("", "nan") else []
@@ -96,11 +96,12 @@ class ColReader(Transform):
 
 def _cell(row: Any, col: str | int) -> Any:
     if isinstance(col, int):
-        return row.iloc[col] if hasattr(row, "iloc") else row[col]
+        return row.iloc[col] if is_frame(row) else row[col]
+    has_fields = is_named_tuple(row)
     try:
-        return getattr(row, col) if hasattr(row, "_fields") else row[col]
+        return getattr(row, col) if has_fields else row[col]
     except (KeyError, AttributeError) as error:
-        names = row._fields if hasattr(row, "_fields") else row.keys()
+        names = row._fields if has_fields else row.keys()
         raise unknown_name("column", col, map(str, names)) from error
     except (TypeError, IndexError) as error:
         raise BadValue(

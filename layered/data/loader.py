@@ -1,6 +1,6 @@
 """The loader: makes batches of a data set, in this process or in workers, always the same ones.
 
-An epoch is planned in the parent (`get_idxs`, shuffling, tickets; `samplers`); a batch is made where the work is (`making`,
+An epoch is planned in the parent (`get_idxs`, shuffling, tickets; `samplers`); a batch is made where the work is (`batch_maker`,
 `workers`, `in_memory`); it is moved to the device (`transfer`) and finished in the parent (`after_batch`). Every stage can be
 overridden in a subclass, by a constructor argument, or by assignment.
 """
@@ -35,7 +35,7 @@ from layered.data.samplers import (
     plan_batches,
     pull,
 )
-from layered.data.streams import Stream, shuffled
+from layered.data.streams import Items, Stream, shuffled
 from layered.data.transfer import on_device
 from layered.data.workers import IN_PARENT, IN_WORKER, Workers
 from layered.foundation import (
@@ -69,17 +69,21 @@ _SETTINGS = (
 class DataLoader(Stages):
     """Batches of `dataset`, an epoch each time it is iterated over.
 
-    num_workers processes that make batches; 0 makes them here. (Rows of tensors in memory are always taken here. The items
-                of a stream are read here, and become batches in workers.)
-
     Args:
         dataset: Anything with `len` and indexing, tensors or arrays, or an iterable that cannot be indexed (a
             stream).
-        bs: Items a batch; None: the items are batches already. `batch_size` is the same.
+        bs: Items per batch; None if the items are batches already.
         shuffle: A new order each epoch; a stream is shuffled through a buffer.
         drop_last: Leave out a last batch that is not full.
-        pin_memory: Copy by way of page-locked memory; by default where batches go to CUDA.
+        num_workers: Processes that make batches; 0 makes them in this one. (Rows of tensors in memory are always taken
+            in this process. The items of a stream are read in this process and become batches in workers.)
+        pin_memory: Copy by way of page-locked memory; by default if batches go to CUDA.
+        timeout: Seconds to wait for a batch from a worker; 0 waits forever.
+        batch_size: The same as `bs`.
         indexed: Whether the data set is asked for items by position; by default if it can be.
+        persistent_workers: Keep the workers from one epoch to the next.
+        multiprocessing_context: How workers are started: "fork", "spawn", "forkserver", or a context of
+            multiprocessing.
         n: Use only the first `n` items. With `shuffle` these, in a new order each epoch; for others each epoch see
             `PartialDL`. With `weights`, how many are drawn.
         device: Where batches go; None leaves them.
@@ -103,7 +107,7 @@ class DataLoader(Stages):
 
     def __init__(
         self,
-        dataset: Any = None,
+        dataset: object = None,
         bs: int | None = None,
         num_workers: int = 0,
         pin_memory: bool | None = None,
@@ -117,7 +121,7 @@ class DataLoader(Stages):
         persistent_workers: bool = False,
         seed: int | None = None,
         on_bad: str = "raise",
-        multiprocessing_context: Any = None,
+        multiprocessing_context: object = None,
         weights: Weights | None = None,
         shuffle_buffer: int = 1000,
         share: tuple[int, int] | None = None,
@@ -140,12 +144,12 @@ class DataLoader(Stages):
         self._workers = Workers()
         self._stream: Stream | None = None  # what `dataset` is, if it is one and was iterated over
 
-    def _use(self, dataset: Any, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
+    def _use(self, dataset: object, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
         """Make batches of this data set from now on."""
         can_be_indexed = dataset is None or hasattr(dataset, "__getitem__")
         if not can_be_indexed and not isinstance(dataset, Iterable):
             raise BadArgument(
-                "these are no data to make batches of",
+                "cannot make batches of this data",
                 got=f"a {type(dataset).__name__}, {dataset!r}"[:200],
                 expected="something with len() and indexing, tensors, arrays, or an iterable",
             )
@@ -153,12 +157,12 @@ class DataLoader(Stages):
         self.indexed = can_be_indexed and not isinstance(dataset, IterableDataset) if indexed is None else indexed
         size = length_of(dataset)
         self.n = size if n is None else n if size is None else min(n, size)
-        self._limit = None if n is None else self.n  # what a stream says of its length is no limit
+        self._limit = None if n is None else self.n  # the length that a stream declares does not limit it
         self.chooser: Chooser | None = None
         if weights is not None:
             if not (self.shuffle and self.indexed):
                 raise BadValue(
-                    "weights say which items make a shuffled epoch",
+                    "weights choose the items of a shuffled epoch",
                     got=f"shuffle={self.shuffle}" if self.indexed else "a stream, whose items come as they come",
                     fix="shuffle=True" if self.indexed else "a data set that can be indexed",
                 )
@@ -295,7 +299,7 @@ class DataLoader(Stages):
             return self.chooser.choose(self._order_key)
         if self.n is None:
             raise BadValue(
-                "how many items there are is not known", got=f"{type(self.dataset).__name__} without len()", fix="n=…"
+                "the number of items is unknown", got=f"{type(self.dataset).__name__} without len()", fix="n=…"
             )
         order = np.arange(self.n)
         return self.shuffle_fn(order) if self.shuffle else order
@@ -339,7 +343,7 @@ class DataLoader(Stages):
         if left_out:
             shown = "\n  ".join(left_out[:10])
             count = "1 item" if len(left_out) == 1 else f"{len(left_out)} items"
-            warn(f"{count} could not be made, left out:\n  {shown}")
+            warn(f"{count} could not be made and were left out:\n  {shown}")
         position.end()
         self.after_iter()
 
@@ -354,9 +358,9 @@ class DataLoader(Stages):
         take = row_taker(self.dataset) if self.indexed and self.bs and self.all_default(*_ITEM_STAGES) else None
         plan = self._plan(epoch, states, take is not None)
         if take is not None:
-            tensors = getattr(self.dataset, "tensors", ())
-            is_there = all(t.device == (self.device or t.device) for t in tensors)
-            return bool(tensors) and is_there and self._is_default("after_batch"), take_rows(take, plan)
+            tensors = self._declared.row_tensors() or ()
+            is_placed = all(t.device == (self.device or t.device) for t in tensors)
+            return bool(tensors) and is_placed and self._is_default("after_batch"), take_rows(take, plan)
         if self.num_workers and (made := self._workers.batches(self, plan)) is not None:
             return False, made
         return False, map(self.batch_maker().make, plan)
@@ -374,7 +378,7 @@ class DataLoader(Stages):
         if is_ordered(order):
             return plan_batches(cut(order, share, start), epoch.key, share)
 
-        state = getattr(order, "state", None)
+        state = order.state if isinstance(order, Items) else None
 
         def pulled(number: int) -> None:
             if state is not None:
@@ -385,7 +389,7 @@ class DataLoader(Stages):
         return plan_batches(itertools.islice(chunks, start - first, None), epoch.key, share)
 
     def _batches_of_override(self, epoch: EpochKey) -> Iterator[MadeBatch]:
-        """Batches of a `create_batches` that is not ours: each is drawn under a key of its own, and replayed to go on."""
+        """Batches of an overridden `create_batches`: each draws under its own key; to resume, those before are replayed."""
         _, rank, world, _ = self._share
         start, batches = self.position.consumed, iter(self.create_batches(self.sample()))
         for number in itertools.count():
@@ -436,14 +440,16 @@ class DataLoader(Stages):
     @property
     def pins(self) -> bool:
         """Whether batches pass through page-locked memory."""
-        return self.pin_memory if self.pin_memory is not None else getattr(self.device, "type", None) == "cuda"
+        return (
+            self.pin_memory if self.pin_memory is not None else (self.device is not None and self.device.type == "cuda")
+        )
 
     def to(self, device: torch.device | str) -> DataLoader:
         """Send batches to `device` from now on."""
         self.device = torch.device(device)
         return self
 
-    def new(self, dataset: Any = None, cls: type[DataLoader] | None = None, **changes: Any) -> Any:
+    def new(self, dataset: object = None, cls: type[DataLoader] | None = None, **changes: Any) -> Any:
         """A loader like this one, over another data set and with `changes` to constructor arguments or stages.
 
         Weights are for the items they were given with: another data set has none unless they are among the changes.
@@ -545,17 +551,19 @@ def arguments_of(kind: type[DataLoader]) -> set[str]:
     return set(STAGES).union(*(names_of(base.__init__) for base in kinds))
 
 
-def _check(on_bad: str, **numbers: Any) -> None:
+def _check(on_bad: str, **numbers: object) -> None:
     for name, value in numbers.items():
         least = 0 if name in ("num_workers", "n") else 1
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
             raise BadValue(
-                "bs is the number of items a batch" if name == "bs" else f"{name} is a number of things",
+                "invalid batch size" if name == "bs" else f"{name} is a count",
                 got=f"{name}={value!r}",
                 expected=f"a whole number from {least}",
                 fix=f"{name}={least}, or more",
             )
     if on_bad not in ("raise", "skip"):
         raise BadValue(
-            "on_bad says what to do with an item that cannot be made", got=on_bad, expected="'raise' or 'skip'"
+            "unknown value of on_bad, which decides about items that cannot be made",
+            got=on_bad,
+            expected="'raise' or 'skip'",
         )

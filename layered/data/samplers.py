@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.adapters import as_dataset
+from layered.data.adapters import as_dataset, length_of
 from layered.foundation import BadArgument, BadValue, L, key_of, permutation, sample_keys, seeded
 
 Chunks = Iterator[tuple[int, Any]]  # the number of a global batch, and its items
@@ -106,7 +106,7 @@ def plan_batches(chunks: Chunks, key: int, share: Share) -> Iterator[TicketBatch
             yield TicketBatch(chunk, positions, key, number)
 
 
-def cut(order: Any, share: Share, start: int = 0) -> Chunks:
+def cut(order: Sequence[Any] | np.ndarray[Any, Any], share: Share, start: int = 0) -> Chunks:
     """The global batches of an order that is known as a whole, from batch `start` on.
 
     Args:
@@ -152,7 +152,7 @@ def pull(
         chunk = take(number + 1) if following is None else following
 
 
-def is_ordered(order: Any) -> bool:
+def is_ordered(order: object) -> bool:
     """Whether an order can be cut: it is known as a whole."""
     return isinstance(order, (np.ndarray, list, tuple, range, L))
 
@@ -206,8 +206,8 @@ class Repeated:
         start = torch.rand((), generator=_generator(key), dtype=torch.float64).item()
         steps = (np.arange(self.count) + start) * (edges[-1] / self.count)
         taken: Positions = order[np.searchsorted(edges, steps, side="right").clip(max=len(edges) - 1)]
-        again = permutation(self.count, key).numpy()
-        return np.take(taken, again)
+        order = permutation(self.count, key).numpy()
+        return np.take(taken, order)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class Part:
         return permutation(self.total, key).numpy()[: self.count]
 
 
-def chooser_of(dataset: Any, weights: Weights, count: int | None = None) -> Chooser:
+def chooser_of(dataset: object, weights: Weights, count: int | None = None) -> Chooser:
     """What `weights=` of a loader asks for.
 
     Args:
@@ -233,7 +233,13 @@ def chooser_of(dataset: Any, weights: Weights, count: int | None = None) -> Choo
         BadValue: An argument of the right type whose value makes no sense here.
         BadArgument: A call with an argument that does not exist or has the wrong type.
     """
-    total = len(dataset)
+    total = length_of(dataset)
+    if total is None:
+        raise BadArgument(
+            "weights need to know how many items there are",
+            got=f"{type(dataset).__name__} without len()",
+            fix="give the data set a length",
+        )
     if isinstance(weights, str):
         if weights not in ("balanced", "oversample"):
             raise BadValue(
@@ -249,7 +255,7 @@ def chooser_of(dataset: Any, weights: Weights, count: int | None = None) -> Choo
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (total,):
         raise BadValue(
-            "there is not one weight for each training item",
+            "expected one weight for each training item",
             got=f"weights of shape {values.shape}",
             expected=f"{total} numbers",
         )
@@ -258,7 +264,7 @@ def chooser_of(dataset: Any, weights: Weights, count: int | None = None) -> Choo
     return Weighted(values, count or total)
 
 
-def labels_of(dataset: Any) -> Positions:
+def labels_of(dataset: object) -> Positions:
     """The class of each item, without making inputs: of `Datasets` its first target, of tensors the last, of others what
     their attribute `targets` holds (as torchvision's data sets do).
 

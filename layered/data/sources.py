@@ -1,4 +1,4 @@
-"""Where items come from: files of a folder, and what to read off an item. Listings are sorted: the disk has no say."""
+"""Where items come from: files of a folder, and what to read off an item. Listings are sorted on every file system."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def get_files(
         folders: Only these direct subfolders, and "." for the files of `path` itself.
 
     Raises:
-        NotFoundPath: If `path` is no folder.
+        NotFoundPath: `path` is not a folder.
     """
     root = Path(path)
     if not root.is_dir():
         raise NotFoundPath(
-            f"there is no folder '{root}'",
+            f"folder '{root}' does not exist",
             got="a file" if root.is_file() else "nothing there",
             fix=f"check the path; the working directory is {os.getcwd()}",
         )
@@ -75,7 +75,7 @@ def get_image_files(path: str | os.PathLike[str], recurse: bool = True, folders:
     if not files:
         others = get_files(path, None, recurse, folders)
         raise EmptySource(
-            f"there are no images under '{path}'",
+            f"found no images under '{path}'",
             got=f"{len(others)} other files, first '{others[0].name}'" if others else "an empty folder",
             expected="files with an image suffix such as .jpg or .png",
             fix="check the path, or list the files yourself with get_items=",
@@ -118,9 +118,9 @@ class ItemGetter(ItemTransform):
 class AttrGetter(Transform):
     """Attribute `nm` of an item, `default` where it has none."""
 
-    def __init__(self, nm: str, default: Any = None) -> None:
+    def __init__(self, nm: str, default: object = None) -> None:
         super().__init__()
         self.nm, self.default = nm, default
 
-    def encode_item(self, x: object) -> Any:
+    def encode_item(self, x: Any) -> Any:
         return getattr(x, self.nm, self.default)

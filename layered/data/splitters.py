@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.subset import as_positions, pick, positions_of, walk
+from layered.data.subset import Indexed, as_positions, pick, positions_of, walk
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -25,6 +25,7 @@ from layered.foundation import (
     describe,
     failed,
     function_name,
+    is_frame,
     key_of,
     lazy,
     permutation,
@@ -52,7 +53,7 @@ class Split:
     def __init__(self, split: Splitter, description: str) -> None:
         self.split, self.description = split, description
 
-    def __call__(self, items: Any) -> tuple[Indices, Indices]:
+    def __call__(self, items: Indexed) -> tuple[Indices, Indices]:
         return self.split(items)
 
     def __repr__(self) -> str:
@@ -68,7 +69,7 @@ def sklearn_seed(seed: int | None) -> int:
     return key_of(torch.initial_seed(), "split") % (1 << 32) if seed is None else seed
 
 
-def split_items(splitter: Splitter, items: Any) -> list[np.ndarray[Any, Any]]:
+def split_items(splitter: Splitter, items: Indexed) -> list[np.ndarray[Any, Any]]:
     """The positions that `splitter` gives for `items`, checked.
 
     Raises:
@@ -91,7 +92,7 @@ def split_items(splitter: Splitter, items: Any) -> list[np.ndarray[Any, Any]]:
     return splits
 
 
-def _check_apart(splits: Sequence[np.ndarray[Any, Any]], items: Any) -> None:
+def _check_apart(splits: Sequence[np.ndarray[Any, Any]], items: Indexed) -> None:
     taken = np.zeros(len(items), dtype=bool)
     for positions in splits:
         twice = positions[taken[positions]]
@@ -124,7 +125,7 @@ def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> Non
             )
 
 
-def values_of(items: Any, by: Any, what: str) -> np.ndarray[Any, Any]:
+def values_of(items: Indexed, by: object, what: str) -> np.ndarray[Any, Any]:
     """One value for each item: `by` is the name of a column, a function of an item, or the values themselves.
 
     Args:
@@ -137,13 +138,13 @@ def values_of(items: Any, by: Any, what: str) -> np.ndarray[Any, Any]:
     else:
         values = by
     if len(values) != len(items):
-        raise BadValue(f"there is not one value of {what} for each item", got=len(values), expected=len(items))
+        raise BadValue(f"{what} needs exactly one value per item", got=len(values), expected=len(items))
     return np.asarray(values)
 
 
 def column_of(items: Any, col: str | int) -> Any:
     """A column of a DataFrame, or of rows that are mappings."""
-    if hasattr(items, "iloc") and isinstance(col, int):
+    if is_frame(items) and isinstance(col, int):
         return items.iloc[:, col]
     if hasattr(items, "columns"):
         if col not in items.columns:
@@ -152,7 +153,7 @@ def column_of(items: Any, col: str | int) -> Any:
     if len(items) and isinstance(items[0], Mapping) and col in items[0]:
         return [row[col] for row in walk(items)]
     raise BadValue(
-        f"there is no column {col!r} to split by",
+        f"the items have no column {col!r} to split by",
         got=f"items of type {type(items[0]).__name__}" if len(items) else "no items",
         expected="a DataFrame, or rows that are mappings with that key",
     )
@@ -171,7 +172,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     if not 0 < valid_pct < 1:
         raise BadValue("valid_pct is a share of the items", got=valid_pct, expected="a number between 0 and 1")
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         order = _shuffled(len(items), seed)
         cut = int(valid_pct * len(items))
         return order[cut:], order[:cut]
@@ -182,7 +183,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
 def TrainTestSplitter(
     test_size: float = 0.2,
     random_state: int | None = None,
-    stratify: Any = None,
+    stratify: object = None,
     train_size: float | None = None,
     shuffle: bool = True,
 ) -> Splitter:
@@ -193,7 +194,7 @@ def TrainTestSplitter(
             item.
     """
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         train, valid = selection.train_test_split(
             np.arange(len(items)),
             test_size=test_size,
@@ -211,7 +212,7 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     """The items at `valid_idx` for validation, all others for training."""
     positions = list(valid_idx)
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         valid = as_positions(positions, len(items), "validation")
         rest = np.ones(len(items), dtype=bool)
         rest[valid] = False
@@ -223,7 +224,7 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
     """The last share of the items (the first, with `valid_last=False`) for validation; for time series."""
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         count = len(items)
         cut = count - int(valid_pct * count) if valid_last else int(valid_pct * count)
         head, tail = np.arange(cut), np.arange(cut, count)
@@ -241,7 +242,7 @@ def GrandparentSplitter(
         wanted = {names} if isinstance(names, str) else set(names)
         return np.array([i for i, parent in enumerate(parents) if parent in wanted], dtype=np.int64)
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         parents = [Path(o).parent.parent.name for o in walk(items)]
         return under(train_name, parents), under(valid_name, parents)
 
@@ -257,7 +258,7 @@ def MaskSplitter(mask: Iterable[Any] | Tensor) -> Splitter:
     """The items whose place in `mask` is true for validation."""
     flags = np.asarray(mask if isinstance(mask, (np.ndarray, Tensor)) else list(mask)).astype(bool)
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         if len(flags) != len(items):
             raise BadValue("the mask and the items differ in length", got=len(flags), expected=len(items))
         return np.flatnonzero(~flags), np.flatnonzero(flags)
@@ -274,10 +275,10 @@ def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
     return named(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), f"FileSplitter('{file.name}')")
 
 
-def ColSplitter(col: str | int = "is_valid", on: Any = None) -> Splitter:
+def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
     """The rows of a DataFrame whose column `col` is true (equals `on`, or is among them) for validation."""
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         values = np.asarray(column_of(items, col))
         if on is None:
             return MaskSplitter(values.astype(bool))(items)
@@ -294,7 +295,7 @@ def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = No
             "train_sz and valid_sz are shares", got=(train_sz, valid_sz), expected="in (0, 1), at most 1 in all"
         )
 
-    def split(items: Any) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> tuple[Indices, Indices]:
         order = _shuffled(len(items), seed)
         train, valid = int(train_sz * len(items)), int(valid_sz * len(items))
         return order[:train], order[train : train + valid]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from layered.data.adapters import Stateful
 from layered.data.samplers import EpochKey
 from layered.foundation import key_of, permutation
 
@@ -32,10 +33,10 @@ class Stream:
 
     def __init__(self, source: Iterable[Any]) -> None:
         self.source: Any = source
-        self.has_state = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
+        self.has_state = isinstance(source, Stateful)
         self._looked_at: list[Any] = []
 
-    def items(self, epoch: EpochKey, state: Any = None, limit: int | None = None) -> Items:
+    def items(self, epoch: EpochKey, state: object = None, limit: int | None = None) -> Items:
         """The items of one pass, up to `limit`, from where `state` was taken on."""
         source = copy.deepcopy(self.source) if self.has_state else self.source
         if hasattr(source, "set_epoch"):

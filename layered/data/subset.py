@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
-from layered.foundation import BadArgument, BadValue, EmptySource, L, mask2idxs, warn
-
-if TYPE_CHECKING:
-    import pandas as pd
+from layered.foundation import BadArgument, BadValue, EmptySource, L, is_frame, mask2idxs, warn
 
 SPLIT_NAMES = ("training", "validation")
 
@@ -19,13 +16,13 @@ SPLIT_NAMES = ("training", "validation")
 class Subset(Sequence[Any]):
     """The items of a collection at some positions, without copying them."""
 
-    def __init__(self, items: Any, positions: np.ndarray[Any, Any]) -> None:
+    def __init__(self, items: Indexed, positions: np.ndarray[Any, Any]) -> None:
         self.all_items, self.positions = items, positions
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, i: Any) -> Any:
+    def __getitem__(self, i: object) -> Any:
         if isinstance(i, (int, np.integer)):
             return pick(self.all_items, int(self.positions[i]))
         chosen = self.positions[i if isinstance(i, slice) else mask2idxs(i)]
@@ -40,9 +37,11 @@ class Subset(Sequence[Any]):
         return repr(L(list(self), use_list=True))
 
 
-def is_frame(o: object) -> TypeGuard[pd.DataFrame]:
-    """Whether `o` is a table whose rows are read by `iloc`: a DataFrame, or a Series."""
-    return hasattr(o, "iloc")
+class Indexed(Protocol):
+    """Items by position: a list, an array, a map-style data set, a DataFrame (whose rows `pick` reads)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> Any: ...
 
 
 def is_indexed(o: object) -> TypeGuard[Sequence[Any]]:
@@ -50,18 +49,18 @@ def is_indexed(o: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(o, Sized) and hasattr(o, "__getitem__")
 
 
-def pick(items: Any, i: int) -> Any:
+def pick(items: Indexed, i: int) -> Any:
     """Item `i` of a collection; of a DataFrame, its row number `i`."""
     return items.iloc[i] if is_frame(items) else items[i]
 
 
-def walk(items: Any) -> Iterator[Any]:
+def walk(items: Indexed) -> Iterator[Any]:
     """All items in order; of a DataFrame its rows."""
     is_plain = isinstance(items, Iterable) and not is_frame(items)
     return iter(items) if is_plain else (pick(items, i) for i in range(len(items)))
 
 
-def as_items(source: Any) -> Any:
+def as_items(source: object) -> Any:
     """`source` as something with a length and indexing.
 
     Lists, arrays, pandas frames and map-style data sets stay what they are; frames of other libraries become pandas ones
@@ -103,7 +102,7 @@ def as_items(source: Any) -> Any:
     return items
 
 
-def as_positions(split: Any, total: int, name: str = "") -> np.ndarray[Any, Any]:
+def as_positions(split: Iterable[Any], total: int, name: str = "") -> np.ndarray[Any, Any]:
     """A split (positions or a mask) as int64 positions from 0; a position that is not there is an error.
 
     Args:
@@ -128,7 +127,7 @@ def as_positions(split: Any, total: int, name: str = "") -> np.ndarray[Any, Any]
     return positions % total if low < 0 else positions
 
 
-def as_splits(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
+def as_splits(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
     """The positions of the training items, of the validation items, …, checked: see `as_positions`.
 
     Warns where an item stands in two splits. Within one split it may stand often.
@@ -138,7 +137,7 @@ def as_splits(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
     return positions
 
 
-def positions_of(splits: Any, total: int) -> list[np.ndarray[Any, Any]]:
+def positions_of(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
     """As `as_splits`, for who says by himself what becomes of an item in two splits."""
     if callable(splits):
         raise BadArgument(

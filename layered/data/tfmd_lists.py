@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -55,7 +56,7 @@ class TfmdLists(DatasetBase):
     def __init__(
         self,
         items: Any,
-        tfms: Any = None,
+        tfms: object = None,
         use_list: bool | None = None,
         do_setup: bool = True,
         split_idx: int | None = None,
@@ -101,7 +102,7 @@ class TfmdLists(DatasetBase):
         """The items of all splits, before any transform."""
         return self._all_items
 
-    def with_all_items(self, items: Any) -> TfmdLists:
+    def with_all_items(self, items: object) -> TfmdLists:
         """The same column over another container of the same items."""
         res = copy.copy(self)
         res._all_items = items
@@ -136,7 +137,9 @@ class TfmdLists(DatasetBase):
     def subset(self, i: int) -> TfmdLists:
         """The items of split `i`, sharing the pipeline."""
         if self.splits is None:
-            raise BadValue("there are no splits to take a subset of", fix="TfmdLists(items, tfms, splits=splits)")
+            raise BadValue(
+                "the items are not split, so they have no subsets", fix="TfmdLists(items, tfms, splits=splits)"
+            )
         res = copy.copy(self)
         res._positions, res.split_idx = self.splits[i], i
         return res
@@ -160,7 +163,7 @@ class TfmdLists(DatasetBase):
         joined = np.concatenate(self.splits) if self.splits else np.arange(0)
         return len(np.unique(joined)) < len(joined)
 
-    def new(self, items: Any, split_idx: int | None = None) -> TfmdLists:
+    def new(self, items: object, split_idx: int | None = None) -> TfmdLists:
         """The same fitted pipeline over other items."""
         res = copy.copy(self)
         res._all_items, res._positions, res.splits = items, None, None
@@ -177,16 +180,16 @@ class TfmdLists(DatasetBase):
     def __len__(self) -> int:
         return len(self._all_items) if self._positions is None else len(self._positions)
 
-    def __getitem__(self, i: Any) -> Any:
+    def __getitem__(self, i: object) -> Any:
         if not isinstance(i, (int, np.integer)):
             wanted = range(len(self))[i] if isinstance(i, slice) else mask2idxs(i)
             return L([self[j] for j in wanted], use_list=True)
         if not -len(self) <= i < len(self):
-            raise IndexError(f"there is no item {i} among {len(self)}")
+            raise IndexError(f"item {i} is out of range for {len(self)} items")
         position = int(i) if self._positions is None else int(self._positions[i])
         return self.make(pick(self._all_items, position), position)
 
-    def make(self, item: Any, position: int | None = None) -> Any:
+    def make(self, item: object, position: int | None = None) -> Any:
         """What the pipeline makes of `item`; a failure names the item and the step."""
         try:
             return self.tfms(item)
@@ -195,7 +198,7 @@ class TfmdLists(DatasetBase):
         except Exception as error:
             raise failed(error, f"making the {self.name} of {self._named_item(item, position)}") from error
 
-    def _named_item(self, item: Any, position: int | None) -> str:
+    def _named_item(self, item: object, position: int | None) -> str:
         of = f" of the {SPLIT_NAMES[self.split_idx]} items" if self.split_idx in (0, 1) else ""
         return f"{'the item' if position is None else f'item {position}'}{of} ({describe(item)})"
 
@@ -206,11 +209,11 @@ class TfmdLists(DatasetBase):
 
     def __iter__(self) -> Iterator[Any]:
         """All items; through plain functions they are mapped step by step, without the dispatch of a single item."""
-        functions = [plain_function(step) for step in self.tfms]
-        if None in functions:
-            return (self[i] for i in range(len(self)))
+        functions = [(step, plain_function(step)) for step in self.tfms]
         made = walk(self.items)
-        for step, function in zip(self.tfms, functions, strict=True):
+        for step, function in functions:
+            if function is None:
+                return (self[i] for i in range(len(self)))
             made = _each(step, function, made)
         return self._named(made)
 
@@ -229,17 +232,17 @@ class TfmdLists(DatasetBase):
 
     # -- undoing and showing them
 
-    def decode(self, o: Any, full: bool = True) -> Any:
+    def decode(self, o: object, full: bool = True) -> Any:
         """Undo the pipeline."""
         return self.tfms.decode(o, full=full)
 
-    def show(self, o: Any, ctx: Any = None, **kwargs: Any) -> Any:
+    def show(self, o: object, ctx: object = None, **kwargs: object) -> Any:
         """Show one item, decoded as far as needed; axes are returned if `ctx` gave them."""
         return without_axes(self.tfms.show(o, ctx=ctx, **kwargs), ctx)
 
     # -- other items, at prediction time
 
-    def infer_idx(self, item: Any) -> int:
+    def infer_idx(self, item: object) -> int:
         """How many leading transforms an item given at prediction time has behind it: its getters, unless it is of the
         kind that the getters start from."""
         if not self.getters or not len(self._all_items):
@@ -248,19 +251,19 @@ class TfmdLists(DatasetBase):
         is_raw = isinstance(item, kind) or (_is_path_type(kind) and _is_path_type(type(item)))
         return 0 if is_raw else self.getters
 
-    def infer(self, item: Any) -> Any:
+    def infer(self, item: object) -> Any:
         """What the pipeline makes of an item given at prediction time: see `infer_idx`."""
         return self.test_set([item])[0]
 
-    def test_set(self, items: Any, rm_tfms: int | None = None, with_labels: bool = False) -> TfmdLists:
+    def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> TfmdLists:
         """Other items through the same pipeline, as validation items.
 
         Args:
             rm_tfms: How many leading transforms they have behind them; by default judged by the type of the first.
         """
-        items = as_items(items)
-        res = self.new(items, split_idx=1)
-        skip = rm_tfms if rm_tfms is not None else self.infer_idx(pick(items, 0)) if len(items) else 0
+        listed = as_items(items)
+        res = self.new(listed, split_idx=1)
+        skip = rm_tfms if rm_tfms is not None else self.infer_idx(pick(listed, 0)) if len(listed) else 0
         res.tfms, res.getters = Pipeline(self.tfms.fs[skip:], split_idx=1), max(0, self.getters - skip)
         return res
 
@@ -321,7 +324,7 @@ def plain_function(step: Transform) -> Callable[[Any], Any] | None:
     return step.enc if step._wrapped["encodes"][1].returns in (Tensor, str, int, float, bool) else None
 
 
-def _each(step: Transform, function: Any, items: Iterator[Any]) -> Iterator[Any]:
+def _each(step: Transform, function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
     """`function` of all items, at the speed of `map`; what it does not apply to, and tuples, are for the step itself."""
     types = step._wrapped["encodes"][0]
     while chunk := list(itertools.islice(items, 1024)):
@@ -331,4 +334,4 @@ def _each(step: Transform, function: Any, items: Iterator[Any]) -> Iterator[Any]
 
 
 def _is_path_type(kind: type) -> bool:
-    return issubclass(kind, str) or hasattr(kind, "__fspath__")
+    return issubclass(kind, (str, os.PathLike))

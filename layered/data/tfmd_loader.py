@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -29,15 +30,15 @@ class TfmdDL(DataLoader):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: object,
         bs: int | None = 64,
         shuffle: bool = False,
         num_workers: int | None = None,
         verbose: bool = False,
         do_setup: bool = True,
-        after_item: Any = None,
-        before_batch: Any = None,
-        after_batch: Any = None,
+        after_item: object = None,
+        before_batch: object = None,
+        after_batch: object = None,
         **kwargs: Any,
     ) -> None:
         declared = as_dataset(dataset)
@@ -66,7 +67,7 @@ class TfmdDL(DataLoader):
             self._inferred_n_inp = 1 if not isinstance(batch, (tuple, list)) or len(batch) == 1 else len(batch) - 1
         return self._inferred_n_inp
 
-    def new(self, dataset: Any = None, cls: type[DataLoader] | None = None, **changes: Any) -> Any:
+    def new(self, dataset: object = None, cls: type[DataLoader] | None = None, **changes: Any) -> Any:
         """A loader like this one, over another data set and with changes; the slots work for the new data set's split."""
         if cls is not None and cls is not type(self):
             return super().new(dataset, cls, **changes)
@@ -85,29 +86,39 @@ class TfmdDL(DataLoader):
                 setattr(res, name, getattr(res, name).for_split(split_idx))
         return res
 
-    def decode(self, b: Any) -> Any:
+    def decode(self, b: object) -> Any:
         """A batch as the item transforms left it: batch transforms undone."""
         batch = self.after_batch.decode(b)  # type: ignore[attr-defined]  # a pipeline
         return self.before_batch.decode(batch)  # type: ignore[attr-defined]
 
-    def decode_batch(self, b: Any, max_n: int = 9, full: bool = True) -> L:
+    def decode_batch(self, b: object, max_n: int = 9, full: bool = True) -> L:
         """The first `max_n` samples of a batch, decoded: item transforms and data set pipelines undone."""
         decoded = self.decode(b)
         samples = batch_to_samples(map_tree(lambda o: o.cpu() if isinstance(o, torch.Tensor) else o, decoded), max_n)
         return samples.map(lambda o: self._decode_item(o, full))
 
-    def _decode_item(self, sample: Any, full: bool) -> Any:
+    def _decode_item(self, sample: object, full: bool) -> Any:
         item = self.after_item.decode(sample)  # type: ignore[attr-defined]  # a pipeline
         return self._declared.decode(item, full=full)
 
+    def decode_target(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The decision about one item, a part for each target, as the targets' own types: a `Category`, …"""
+        undone = self.after_item.decode(self.after_batch.decode(parts))  # type: ignore[attr-defined]  # pipelines
+        decoded = tuple(decode(part) for decode, part in zip(self._target_decoders(), undone, strict=False))
+        return decoded or tuple(undone)
+
+    def _target_decoders(self) -> list[Callable[[Any], Any]]:
+        columns = self._declared.columns[self._declared.n_inp or 1 :]
+        return [partial(column.decode, full=False) for column in columns]
+
     def show_batch(
         self,
-        b: Any = None,
+        b: object = None,
         max_n: int = 9,
-        ctxs: Any = None,
+        ctxs: object = None,
         show: bool = True,
         unique: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Show the first samples of a batch, each with its target, as its types are shown.
 
@@ -131,7 +142,7 @@ class TfmdDL(DataLoader):
         same.get_idxs = lambda: [first] * max_n
         return same.one_batch()
 
-    def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L | None]:
+    def _pre_show_batch(self, b: object, max_n: int) -> tuple[Any, Any, L | None]:
         if isinstance(b, tuple) and hasattr(b, "show"):  # samples of a type of their own, which says how they are shown
             return self.decode(b), None, None
         samples = self.decode_batch(b, max_n)
@@ -141,7 +152,9 @@ class TfmdDL(DataLoader):
         x, y = (part[0] if len(part) == 1 else (part or None) for part in parts)
         return x, y, samples
 
-    def show_results(self, b: Any, out: Any, max_n: int = 9, ctxs: Any = None, show: bool = True, **kwargs: Any) -> Any:
+    def show_results(
+        self, b: object, out: object, max_n: int = 9, ctxs: object = None, show: bool = True, **kwargs: object
+    ) -> Any:
         """Show the samples of batch `b` with target and prediction; `out` holds the decoded predictions, as targets are."""
         x, y, samples = self._pre_show_batch(b, max_n)
         outs = self.decode_results(b, out, max_n)
@@ -149,7 +162,7 @@ class TfmdDL(DataLoader):
             return x, y, samples, outs
         return without_axes(verb("show_results")(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs), ctxs)
 
-    def decode_results(self, b: Any, out: Any, max_n: int = 9) -> L:
+    def decode_results(self, b: Any, out: object, max_n: int = 9) -> L:
         """The first `max_n` decisions `out` about batch `b`, decoded as its targets are; each a tuple."""
         outs, targets = out if isinstance(out, tuple) else (out,), b[self.n_inp :]
         if [o.ndim for o in outs] == [t.ndim if isinstance(t, torch.Tensor) else None for t in targets]:
@@ -186,7 +199,7 @@ class WeightedDL(TfmdDL):
     """
 
     def __init__(
-        self, dataset: Any, bs: int | None = 64, wgts: Weights | None = None, shuffle: bool = True, **kwargs: Any
+        self, dataset: object, bs: int | None = 64, wgts: Weights | None = None, shuffle: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(dataset, bs=bs, shuffle=shuffle, **{"weights": wgts, **kwargs})
 
@@ -200,13 +213,13 @@ class PartialDL(TfmdDL):
     """
 
     def __init__(
-        self, dataset: Any, bs: int | None = 64, partial_n: int | None = None, shuffle: bool = True, **kwargs: Any
+        self, dataset: object, bs: int | None = 64, partial_n: int | None = None, shuffle: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(dataset, bs=bs, shuffle=shuffle, **kwargs)
         if partial_n is not None:
             if partial_n < 1 or not shuffle or self.n is None:
                 raise BadValue(
-                    "partial_n is how many of the items make a shuffled epoch",
+                    "partial_n is the number of items of a shuffled epoch",
                     got=f"partial_n={partial_n} of {self.n} items, shuffle={shuffle}",
                     fix="a number from 1, and shuffle=True",
                 )

@@ -65,10 +65,10 @@ class CudaCopies:
         return made
 
 
-def pinned(batch: Any) -> Any:
+def pinned(batch: object) -> Any:
     """The same batch in page-locked memory."""
 
-    def pin(o: Any) -> Any:
+    def pin(o: object) -> Any:
         if not isinstance(o, Tensor) or o.device.type != "cpu" or o.is_pinned():
             return o
         return retype(o.as_subclass(Tensor).pin_memory(), o)

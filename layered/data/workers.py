@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class PackedText(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __getitem__(self, i: Any) -> Any:
+    def __getitem__(self, i: int | slice) -> Any:
         if isinstance(i, slice):
             return [self[j] for j in range(len(self))[i]]
         i = range(len(self))[i]
@@ -54,16 +54,17 @@ class PackedText(Sequence[Any]):
         return text if self.kind is str else self.kind(text)
 
 
-def packed(dataset: Any) -> Any:
+def packed(dataset: object) -> Any:
     """The same data set, with a long list of strings or paths that it makes its items of packed."""
     if type(dataset) is list:
         return _packed_list(dataset)
-    columns = as_dataset(dataset).columns
+    declared = as_dataset(dataset)
+    columns = declared.columns
     lists = {id(column.all_items): column.all_items for column in columns if type(column.all_items) is list}
     packs = {key: _packed_list(items) for key, items in lists.items()}  # columns share their items, and then the pack
     if all(type(pack) is list for pack in packs.values()):
         return dataset
-    return dataset.with_columns(
+    return declared.with_columns(
         [column.with_all_items(packs.get(id(column.all_items), column.all_items)) for column in columns]
     )
 
@@ -80,8 +81,27 @@ IN_PARENT = (
     "get_idxs", "shuffle_fn", "sample", "create_batches", "after_batch", "before_iter", "after_iter",
 )  # fmt: skip
 
-# The workers that were started, and for which process: a fork of it has no right to end them.
+# The running workers, and the process that started each: a fork of that process must not kill them.
 _parents: weakref.WeakKeyDictionary[BaseProcess, int] = weakref.WeakKeyDictionary()
+
+
+class WorkSource(Protocol):
+    """What is asked of a loader whose batches are made by workers."""
+
+    dataset: Any
+    indexed: bool
+    num_workers: int
+    workers_by_default: bool
+    persistent_workers: bool
+    timeout: float
+    multiprocessing_context: Any
+
+    @property
+    def pins(self) -> bool:
+        """Whether batches pass through page-locked memory."""
+
+    def for_workers(self, dataset: object) -> BatchMaker:
+        """What workers get."""
 
 
 class Plan:
@@ -123,7 +143,7 @@ class Workers:
         self._torch_loader: TorchDataLoader[Any] | None = None
         self._cannot: str | None = None
 
-    def batches(self, loader: Any, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch] | None:
+    def batches(self, loader: WorkSource, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch] | None:
         """The batches of a plan, made by the workers that `loader` asks for; None if they cannot be had.
 
         Raises:
@@ -142,7 +162,7 @@ class Workers:
             if loader.workers_by_default:
                 return None
             raise BadValue(
-                f"{loader.num_workers} workers were asked for, but something cannot be sent to them",
+                f"cannot start {loader.num_workers} workers: part of the loader cannot be sent to them",
                 got=self._cannot,
                 fix="define functions at the top of a module, not as lambdas, or use num_workers=0",
             )
@@ -170,7 +190,7 @@ def _started(torch_loader: TorchDataLoader[Any]) -> Iterator[Any]:
     return made
 
 
-def _torch_loader(loader: Any, dataset: Any) -> TorchDataLoader[Any]:
+def _torch_loader(loader: WorkSource, dataset: object) -> TorchDataLoader[Any]:
     return TorchDataLoader(
         WorkerSide(loader.for_workers(dataset)),  # type: ignore[arg-type]  # anything with __getitem__ will do
         batch_size=None,
@@ -186,7 +206,7 @@ def _torch_loader(loader: Any, dataset: Any) -> TorchDataLoader[Any]:
     )
 
 
-def _work_of(loader: Any) -> list[Any]:
+def _work_of(loader: WorkSource) -> list[Any]:
     """What workers were started with: if any of it is another object now, they work on something that has changed."""
     work = [value for name, value in vars(loader).items() if not name.startswith("_") and name != "position"]
     stages = [getattr(loader, name) for name in IN_WORKER]
@@ -197,7 +217,7 @@ def _work_of(loader: Any) -> list[Any]:
     return work
 
 
-def start_method(loader: Any) -> str:
+def start_method(loader: WorkSource) -> str:
     """How workers are started: "fork", "spawn" or "forkserver"."""
     context = loader.multiprocessing_context or torch.multiprocessing
     return context if isinstance(context, str) else str(context.get_start_method())

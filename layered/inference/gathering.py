@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, CannotSave, Path, leaves, map_tree, noop, plain_tree, to_detach
-from layered.loop import Callback
+from layered.foundation import BadValue, CannotSave, Path, is_named_tuple, leaves, map_tree, noop, plain_tree, to_detach
+from layered.loop import AbstractLoop, Callback
 from layered.nn import per_sample_loss
 
 
@@ -69,11 +69,11 @@ class GatherPredsCallback(Callback):
         learn = self.learn
         self.count += 1
         if self.with_input:
-            self.inputs.add(_single(learn.xb))
+            self.inputs.add(single(learn.xb))
         if self.with_preds:
-            self.preds.add(_single(self.act(learn.pred)))
+            self.preds.add(single(self.act(learn.pred)))
         if self.with_targs and learn.yb:
-            self.targets.add(_single(learn.yb))
+            self.targets.add(single(learn.yb))
         if self.decode is not None:
             self.decoded.add(self.decode(learn.pred))
         if self.with_loss:
@@ -100,7 +100,7 @@ class KeptColumn:
         self.batches: list[Any] = []
         self.dim = dim
 
-    def add(self, batch: Any) -> None:
+    def add(self, batch: object) -> None:
         self.batches.append(plain_tree(to_detach(batch)))
 
     def take(self) -> Any:
@@ -133,7 +133,7 @@ class WrittenColumn:
         self.path = path if path.suffix == ".npy" else Path(path / f"{name}.npy")
         self.files: Any = None
 
-    def add(self, batch: Any) -> None:
+    def add(self, batch: object) -> None:
         batch = plain_tree(to_detach(batch))
         if self.files is None:
             self.files = _map_named(lambda suffix, _: ArrayFile(self.path.with_suffix(f"{suffix}.npy")), batch)
@@ -197,8 +197,8 @@ class ArrayFile:
 
     def close(self) -> Tensor:
         """Give the file its name; the rows as a tensor that reads from it (writing to it changes memory only)."""
-        told = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
-        text = repr({**told, "shape": (self.rows, *self.shape)})
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        text = repr({**header, "shape": (self.rows, *self.shape)})
         self.file.seek(0)
         self.file.write(b"\x93NUMPY\x01\x00" + (self.HEADER - 10).to_bytes(2, "little"))
         self.file.write(f"{text:<{self.HEADER - 11}}\n".encode())
@@ -212,17 +212,17 @@ class ArrayFile:
         self.temp.unlink(missing_ok=True)
 
 
-def targets_of(learn: Any) -> tuple[Any, ...]:
+def targets_of(learn: AbstractLoop) -> tuple[Any, ...]:
     """The targets of the current batch; for a model that takes `labels` and computes its loss itself, the labels."""
     if not learn.yb and isinstance(learn.xb, Mapping) and "labels" in learn.xb:
         return (learn.xb["labels"],)
     if not learn.yb:
-        raise BadValue("there are no targets to compute losses from", fix="test_dl(items, with_labels=True)")
+        raise BadValue("the batch has no targets to compute losses from", fix="test_dl(items, with_labels=True)")
     return tuple(learn.yb)
 
 
 def concat(batches: list[Any], dim: int = 0) -> Any:
-    """Batches of the same structure as one. What is no tensor stays a list; None stays None.
+    """Batches of the same structure as one. Anything but tensors stays a list; None stays None.
 
     Tensors whose other axes differ, such as sequences of different lengths, become a list with one tensor an item.
 
@@ -233,7 +233,7 @@ def concat(batches: list[Any], dim: int = 0) -> Any:
     example = batches[0]
     if isinstance(example, (tuple, list)):
         columns = [concat(list(column), dim) for column in zip(*batches, strict=True)]
-        return type(example)(*columns) if hasattr(example, "_fields") else tuple(columns)
+        return type(example)(*columns) if is_named_tuple(example) else tuple(columns)
     if isinstance(example, Mapping):
         return {k: concat([b[k] for b in batches], dim) for k in example}
     if example is None:
@@ -247,23 +247,24 @@ def concat(batches: list[Any], dim: int = 0) -> Any:
     return torch.cat(batches, dim)
 
 
-def reordered(tree: Any, order: Tensor) -> Any:
+def reordered(tree: object, order: Tensor) -> Any:
     """The rows of every tensor (or list of rows) of `tree` in another order."""
     if isinstance(tree, list):
         return [tree[i] for i in order.tolist()] if len(tree) == len(order) else tree
     if isinstance(tree, tuple):
         parts = [reordered(part, order) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+        return type(tree)(*parts) if is_named_tuple(tree) else tuple(parts)
     if isinstance(tree, Mapping):
         return {k: reordered(part, order) for k, part in tree.items()}
     return tree[order] if isinstance(tree, Tensor) and tree.ndim and len(tree) == len(order) else tree
 
 
-def _single(parts: Any) -> Any:
+def single(parts: object) -> Any:
+    """The only part of a tuple of one; anything else as it is."""
     return parts[0] if isinstance(parts, tuple) and len(parts) == 1 else parts
 
 
-def _map_named(f: Callable[[str, Any], Any], tree: Any, name: str = "") -> Any:
+def _map_named(f: Callable[[str, Any], Any], tree: object, name: str = "") -> Any:
     """`f` of every leaf and its place in the tree, such as ".0" or ".logits"."""
     if isinstance(tree, Mapping):
         return {k: _map_named(f, part, f"{name}.{k}") for k, part in tree.items()}

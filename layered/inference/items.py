@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader as TorchDataLoader, SequentialSampler, default_collate
 
-from layered.data import DataLoader, TfmdDL, as_dataset
+from layered.data import DataLoader, TfmdDL, as_dataset, as_loader, pick
 from layered.foundation import CannotTrain, describe, find_bs
 from layered.inference.predict import in_order, loader_of
 from layered.loop import Loop
@@ -23,7 +23,7 @@ def as_split(dl: TfmdDL, split_idx: int, **changes: Any) -> Any:
     return dl.new(as_dataset(dl.dataset).as_split(split_idx), drop_last=False, n=dl.n, **changes)
 
 
-def steady_loader(loop: Loop, ds_idx: int, dl: Any = None) -> Any:
+def steady_loader(loop: Loop, ds_idx: int, dl: Iterable[Any] | None = None) -> Any:
     """A loader over the items of `dl` (of the learner's `ds_idx`-th) that gives the same batches each time, in the order of
     the data set: not shuffled, and without the augmentation of training. Loaders of another make that cannot be told
     so stay as they are."""
@@ -34,7 +34,7 @@ def steady_loader(loop: Loop, ds_idx: int, dl: Any = None) -> Any:
     return dl.new(share=(0, 1)) if isinstance(dl, DataLoader) else dl
 
 
-def batch_at(dl: Any, positions: Sequence[int]) -> Any:
+def batch_at(dl: Iterable[Any], positions: Sequence[int]) -> Any:
     """One batch of the items at these positions of a steady loader.
 
     Raises:
@@ -43,14 +43,14 @@ def batch_at(dl: Any, positions: Sequence[int]) -> Any:
     if isinstance(dl, DataLoader) and dl.indexed:
         one = dl.new(num_workers=0, bs=len(positions), get_idxs=lambda: list(positions))
         return next(iter(one))
-    if _is_sequential(dl):
+    if isinstance(dl, TorchDataLoader) and _is_sequential(dl):
         return dl.collate_fn([dl.dataset[i] for i in positions])
     if isinstance(dl, (list, tuple)):
         return default_collate([_row(dl, i) for i in positions])
     raise _no_access(dl)
 
 
-def items_at(dl: Any, positions: Iterable[int]) -> list[Any]:
+def items_at(dl: Iterable[Any], positions: Iterable[int]) -> list[Any]:
     """The items at these positions as the data set has them: paths, rows of a table, samples.
 
     Raises:
@@ -60,12 +60,12 @@ def items_at(dl: Any, positions: Iterable[int]) -> list[Any]:
         return [_row(dl, i) for i in positions]
     if not (isinstance(dl, DataLoader) and dl.indexed) and not _is_sequential(dl):
         raise _no_access(dl)
-    items = getattr(dl.dataset, "items", dl.dataset)
-    items = getattr(items, "iloc", items)
-    return [items[i] for i in positions]
+    dataset = as_loader(dl).dataset
+    items = getattr(dataset, "items", dataset)
+    return [pick(items, i) for i in positions]
 
 
-def _is_sequential(dl: Any) -> bool:
+def _is_sequential(dl: object) -> bool:
     return type(dl) is TorchDataLoader and type(dl.sampler) is SequentialSampler and dl.batch_size is not None
 
 
@@ -78,7 +78,7 @@ def _row(batches: Sequence[Any], position: int) -> Any:
     raise IndexError(position)
 
 
-def _no_access(dl: Any) -> CannotTrain:
+def _no_access(dl: object) -> CannotTrain:
     return CannotTrain(
         "this loader gives its items one after another; a single one cannot be made again",
         got=describe(dl),
@@ -87,7 +87,7 @@ def _no_access(dl: Any) -> CannotTrain:
     )
 
 
-def take_rows(tree: Any, rows: int | list[int]) -> Any:
+def take_rows(tree: object, rows: int | list[int]) -> Any:
     """These rows of every tensor of `tree`, or of its list with an element for each item; a single one without its axis."""
     if isinstance(tree, list):
         return tree[rows] if isinstance(rows, int) else [tree[i] for i in rows]

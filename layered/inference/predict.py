@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from layered.foundation import (
     BadValue,
     CannotTrain,
     EmptySource,
-    Pipeline,
     checked,
     describe,
     failed,
@@ -33,16 +31,16 @@ from layered.foundation import (
     to_detach,
     to_device,
 )
-from layered.inference.gathering import GatherPredsCallback, reordered
-from layered.loop import VALIDATE, Callback, Loop, callbacks_of, modes_of, set_epoch, set_modes, split_batch
+from layered.inference.gathering import GatherPredsCallback, reordered, single
+from layered.loop import VALIDATE, Callback, Cbs, Loop, callbacks_of, modes_of, set_epoch, set_modes, split_batch
 from layered.nn import CrossEntropyLossFlat, default_loss
 
 _END = object()
 
 
-def activation_of(loop: Loop) -> Callable[[Any], Any]:
+def activation_of(loop: Loop, default: Callable[[Any], Any] = noop) -> Callable[[Any], Any]:
     """What turns the model's output into what is reported: softmax for cross-entropy, …"""
-    return getattr(loop.loss_func, "activation", noop)
+    return getattr(loop.loss_func, "activation", default)
 
 
 def decoder_of(loop: Loop) -> Callable[[Any], Any]:
@@ -55,7 +53,7 @@ def decoder_of(loop: Loop) -> Callable[[Any], Any]:
     return (lambda output: usual.decodes(scores_of(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
 
 
-def scores_of(output: Any) -> Any:
+def scores_of(output: object) -> Any:
     """The scores in what a model puts out: its `logits` where it has several parts with names, else all of it."""
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     return output if logits is None else logits
@@ -65,14 +63,14 @@ def scores_of(output: Any) -> Any:
 def get_preds(
     loop: Loop,
     ds_idx: int = 1,
-    dl: Any = None,
+    dl: Iterable[Any] | None = None,
     with_input: bool = False,
     with_decoded: bool = False,
     with_loss: bool = False,
     act: Callable[[Any], Any] | None = None,
     inner: bool = False,
     reorder: bool = True,
-    cbs: Any = None,
+    cbs: Cbs = None,
     save_preds: str | os.PathLike[str] | None = None,
     save_targs: str | os.PathLike[str] | None = None,
     with_preds: bool = True,
@@ -126,14 +124,14 @@ def get_preds(
 def stream_preds(
     loop: Loop,
     ds_idx: int = 1,
-    dl: Any = None,
+    dl: Iterable[Any] | None = None,
     with_input: bool = False,
     with_decoded: bool = False,
     with_loss: bool = False,
     act: Callable[[Any], Any] | None = None,
     inner: bool = False,
     reorder: bool = True,
-    cbs: Any = None,
+    cbs: Cbs = None,
 ) -> Iterator[tuple[Any, ...]]:
     """What `get_preds` gives, batch by batch: memory holds one batch, however many there are.
 
@@ -162,7 +160,7 @@ def stream_preds(
         raise no_batch(dl)
 
 
-def _batch_by_batch(loop: Loop, dl: Any) -> Iterator[None]:
+def _batch_by_batch(loop: Loop, dl: Iterable[Any]) -> Iterator[None]:
     """`loop.one_validation(dl)`, paused after each batch."""
     try:
         with torch.no_grad():
@@ -204,40 +202,40 @@ def loader_of(loop: Loop, ds_idx: int) -> Any:
     return dl
 
 
-def no_batch(dl: Any) -> EmptySource:
+def no_batch(dl: object) -> EmptySource:
     """The error for a pass over a loader without batches."""
     return EmptySource(
         "the loader gave no batch to predict", got=describe(dl), fix="check its items and its batch size"
     )
 
 
-def in_order(loop: Loop, ds_idx: int, dl: Any, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
+def in_order(loop: Loop, ds_idx: int, dl: Iterable[Any] | None, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
     """The loader with all its items in the order of its data set, and a list that gets the order they come in instead.
 
     Args:
         natural: Let no order of the loader's own be (by length, …), so that nothing is left to be put in order.
     """
-    given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
+    found = loader_of(loop, ds_idx) if dl is None else dl
     order: list[Any] = []
-    if type(dl) is TorchDataLoader and type(dl.sampler) is RandomSampler and type(dl.batch_sampler) is BatchSampler:
-        return (_unshuffled(dl), order) if reorder else (dl, order)
-    if not isinstance(dl, DataLoader):
-        return dl, order
-    dl = dl.new(drop_last=False) if reorder or not given else dl
-    if reorder:
-        dl = dl.new(shuffle=False)
-        own = getattr(dl.get_idxs, "__func__", None) is not DataLoader.get_idxs
-        if own and natural:
-            dl = dl.new(get_idxs=lambda: np.arange(dl.n or 0))
-        elif own:
-            get_idxs = dl.get_idxs
+    is_shuffled = isinstance(found, TorchDataLoader) and type(found.sampler) is RandomSampler
+    if is_shuffled and type(found) is TorchDataLoader and type(found.batch_sampler) is BatchSampler:
+        return (_unshuffled(found), order) if reorder else (found, order)
+    if not isinstance(found, DataLoader):
+        return found, order
+    if not reorder:
+        return (found.new(drop_last=False) if dl is None else found), order
+    ordered = found.new(drop_last=False, shuffle=False)
+    if ordered.all_default("get_idxs"):
+        return ordered, order
+    if natural:
+        return ordered.new(get_idxs=lambda: np.arange(ordered.n or 0)), order
+    get_idxs = ordered.get_idxs
 
-            def recorded() -> Any:
-                order[:] = get_idxs()
-                return order
+    def recorded() -> Any:
+        order[:] = get_idxs()
+        return order
 
-            dl = dl.new(get_idxs=recorded)
-    return dl, order
+    return ordered.new(get_idxs=recorded), order
 
 
 def _unshuffled(dl: TorchDataLoader[Any]) -> TorchDataLoader[Any]:
@@ -267,10 +265,10 @@ class FetchPredsCallback(Callback):
     def __init__(
         self,
         ds_idx: int = 1,
-        dl: Any = None,
+        dl: Iterable[Any] | None = None,
         with_input: bool = False,
         with_decoded: bool = False,
-        cbs: Any = None,
+        cbs: Cbs = None,
         reorder: bool = True,
     ) -> None:
         self.ds_idx, self.given, self.with_input, self.with_decoded = ds_idx, dl, with_input, with_decoded
@@ -290,7 +288,7 @@ class FetchPredsCallback(Callback):
 
 
 @checked
-def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
+def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
     """The decoded target, the decision as a tensor, and the probabilities (or outputs) for one item.
 
     Args:
@@ -318,14 +316,15 @@ def predict(loop: Loop, item: Any, rm_type_tfms: int | None = None, with_input: 
             inputs = plain_tree(inputs)
             output = loop.model(**inputs) if isinstance(inputs, dict) else loop.model(*inputs)
             probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
-        target = decode_target(dl, decision)
-        shown = [_single(decode_input(dl, batch if isinstance(batch, tuple) else (batch,)))] if with_input else []
+        target = single(dl.decode_target(decision if isinstance(decision, tuple) else (decision,)))
+        whole = batch if isinstance(batch, tuple) else (batch,)
+        shown = [single(tuple(dl.decode_batch(whole, max_n=1)[0]))] if with_input else []
     except Exception as error:
         raise failed(error, f"predicting one item ({describe(item)})") from error
     return (*shown, target, decision, probabilities)
 
 
-def first_row(tree: Any) -> Any:
+def first_row(tree: object) -> Any:
     """The results of a batch of one as those of its item."""
     return map_tree(lambda o: o[0] if isinstance(o, Tensor) and o.ndim else o, to_detach(tree))
 
@@ -357,31 +356,8 @@ def model_device(loop: Loop) -> torch.device:
     return next((p.device for p in loop.model.parameters()), torch.device("cpu"))
 
 
-def decode_target(dl: Any, decision: Any) -> Any:
-    """A decision as the target's own type: a `Category`, …"""
-    dataset = dl.dataset
-    columns = dataset.tls[dataset.n_inp :] if hasattr(dataset, "tls") else []
-    decoders = [partial(tl.decode, full=False) for tl in columns] or [
-        target.decode for target in getattr(dataset, "target_columns", ())
-    ]
-    parts = decision if isinstance(decision, tuple) else (decision,)
-    parts = Pipeline.decode(dl.after_item, Pipeline.decode(dl.after_batch, tuple(parts)))
-    decoded = tuple(decode(part) for decode, part in zip(decoders, parts, strict=False)) or parts
-    return _single(decoded)
-
-
-def decode_input(dl: Any, batch: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The inputs of a batch of one, decoded."""
-    decoded = dl.decode_batch(batch, max_n=1)[0]
-    return tuple(decoded)
-
-
-def _single(parts: Any) -> Any:
-    return parts[0] if isinstance(parts, tuple) and len(parts) == 1 else parts
-
-
 def show_results(
-    loop: Loop, ds_idx: int = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **kwargs: Any
+    loop: Loop, ds_idx: int = 1, dl: Iterable[Any] | None = None, max_n: int = 9, shuffle: bool = True, **kwargs: Any
 ) -> None:
     """Show items of a loader with their targets and predictions.
 
@@ -391,15 +367,15 @@ def show_results(
     Raises:
         CannotTrain: For a loader that does not know how its items are shown.
     """
-    given, dl = dl is not None, loader_of(loop, ds_idx) if dl is None else dl
-    if not hasattr(dl, "show_results"):
+    shown = loader_of(loop, ds_idx) if dl is None else dl
+    if not isinstance(shown, TfmdDL):
         raise CannotTrain(
             "items can be shown by loaders that know how they were made",
-            got=f"a loader of type {type(dl).__name__}",
+            got=f"a loader of type {type(shown).__name__}",
             fix="build the loaders with a DataBlock",
         )
-    if not given:
-        dl = dl.new(shuffle=shuffle, drop_last=False)
-    batch = dl.one_batch()
+    if dl is None:
+        shown = shown.new(shuffle=shuffle, drop_last=False)
+    batch = shown.one_batch()
     decoded = get_preds(loop, dl=[batch], with_decoded=True)[-1]
-    dl.show_results(batch, decoded, max_n=max_n, **kwargs)
+    shown.show_results(batch, decoded, max_n=max_n, **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layered.foundation import BadValue, plain_tree, tensors_of
 from layered.inference.gathering import KeptColumn, targets_of
-from layered.inference.predict import decoder_of, no_batch, scores_of
+from layered.inference.predict import activation_of, decoder_of, no_batch, scores_of
 from layered.loop import Callback, Loop
 from layered.nn import per_sample_loss
 
@@ -41,7 +41,7 @@ class Review(Callback):
         only_small: bool = True,
         watch: Watch | None = None,
     ) -> None:
-        self.act = act or getattr(loop.loss_func, "activation", scores_of)
+        self.act = act or activation_of(loop, scores_of)
         self.decode = decoder_of(loop)
         self.keep_preds, self.only_small, self.watch = keep_preds, only_small, watch
         self.kept = {name: KeptColumn() for name in COLUMNS}
@@ -54,7 +54,7 @@ class Review(Callback):
             losses = logit_losses(learn.pred, targets)
         else:
             losses = per_sample_loss(learn.loss_func, learn.pred, targets, one_by_one=True)
-        preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)  # type: ignore[misc]
+        preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)
         decoded = as_decisions(plain_tree(scores_of(self.decode(learn.pred))), targs)
         if self.watch is not None:
             self.watch(preds, targs, decoded)
@@ -66,12 +66,12 @@ class Review(Callback):
         self.columns = {name: column.take() for name, column in self.kept.items()}
 
 
-def review(loop: Loop, dl: Any, **settings: Any) -> dict[str, Any]:
+def review(loop: Loop, dl: Iterable[Any], **settings: Any) -> dict[str, Any]:
     """The columns that a `Review` keeps of one pass over `dl`.
 
     Raises:
         EmptySource: For a loader without batches.
-        BadValue: Where there are no targets, or no loss of one item.
+        BadValue: The batches have no targets, or the loss cannot be computed per item.
     """
     seen = Review(loop, **settings)
     with loop.validation_context(cbs=seen):
@@ -81,12 +81,12 @@ def review(loop: Loop, dl: Any, **settings: Any) -> dict[str, Any]:
     return seen.columns
 
 
-def is_small(values: Any) -> bool:
+def is_small(values: object) -> bool:
     """Whether a batch has at most one row of numbers for each item."""
     return all(t.ndim <= 2 for t in tensors_of(values))
 
 
-def logit_losses(output: Any, targets: tuple[Any, ...]) -> Tensor:
+def logit_losses(output: object, targets: tuple[Any, ...]) -> Tensor:
     """The cross-entropy of each sample, from the `logits` of a model that computes its loss itself.
 
     Raises:
@@ -102,10 +102,11 @@ def logit_losses(output: Any, targets: tuple[Any, ...]) -> Tensor:
     return F.cross_entropy(scores.float(), targets[0].long(), reduction="none")
 
 
-def as_decisions(decoded: Any, targets: Any) -> Any:
+def as_decisions(decoded: object, targets: object) -> Any:
     """Scores of classes, where the loss does not say what they mean, as the class with the largest: the targets tell."""
-    both = isinstance(decoded, Tensor) and isinstance(targets, Tensor)
-    if not both or not decoded.is_floating_point() or targets.is_floating_point() or decoded.ndim != targets.ndim + 1:
+    if not isinstance(decoded, Tensor) or not isinstance(targets, Tensor):
+        return decoded
+    if not decoded.is_floating_point() or targets.is_floating_point() or decoded.ndim != targets.ndim + 1:
         return decoded
     axis = 1 if decoded.shape[2:] == targets.shape[1:] else -1
     return decoded.argmax(axis) if decoded.shape[axis] > 1 else decoded

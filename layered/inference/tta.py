@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -27,10 +28,10 @@ from layered.loop import Loop
 def tta(
     loop: Loop,
     ds_idx: int = 1,
-    dl: Any = None,
+    dl: Iterable[Any] | None = None,
     n: int = 4,
-    item_tfms: Any = None,
-    batch_tfms: Any = None,
+    item_tfms: object = None,
+    batch_tfms: object = None,
     beta: float | None = 0.25,
     use_max: bool = False,
 ) -> tuple[Any, Any]:
@@ -79,7 +80,7 @@ def tta(
     return _both(lambda a, b: torch.lerp(a, b, beta), augmented, plain), targets
 
 
-def _as_in_training(dl: TfmdDL, item_tfms: Any, batch_tfms: Any) -> Any:
+def _as_in_training(dl: TfmdDL, item_tfms: object, batch_tfms: object) -> Any:
     """A loader over the same items that treats them as the training loader does."""
     slots: dict[str, Any] = {}
     for slot, tfms in (("after_item", item_tfms), ("after_batch", batch_tfms)):
@@ -89,7 +90,7 @@ def _as_in_training(dl: TfmdDL, item_tfms: Any, batch_tfms: Any) -> Any:
     return as_split(dl, 0, **slots)
 
 
-def _both(f: Any, one: Any, other: Any) -> Any:
+def _both(f: Callable[..., Any], one: object, other: object) -> Any:
     """`f` of the tensors in the same place of two trees."""
     others = leaves(other)
     return map_tree(lambda t: f(t, next(others)), one)

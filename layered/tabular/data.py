@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -77,6 +77,9 @@ class TabDataLoader(TfmdDL):
         targets = zip(to.target_columns, parts[to.n_inp :], strict=False)
         rows = to.with_rows(pd.concat(frames, axis=1), is_processed=True).decode()
         return rows, [[target.decode(o) for o in part] for target, part in targets]
+
+    def _target_decoders(self) -> list[Callable[[Any], Any]]:
+        return [target.decode for target in self.dataset.target_columns]
 
     def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L | None]:
         return self.decoded(b, max_n), None, self.decode_batch(b, max_n)

@@ -136,7 +136,7 @@ def test_getters_are_one_for_each_block_or_several_in_a_pipeline():
     assert made.datasets([10, 200, 3, 4, 5])[1] == ("200", 200.0, 3)
     with pytest.raises(BadValue, match="get_x needs one function for each of its blocks"):
         DataBlock((TransformBlock,) * 3, n_inp=2, get_x=str)
-    with pytest.raises(BadValue, match="not one getter for each block"):
+    with pytest.raises(BadValue, match="expected one getter for each block"):
         DataBlock(getters=[str])
 
 
@@ -201,7 +201,7 @@ def test_a_missing_and_an_empty_folder(tmp_path):
         folder_block().dataloaders(tmp_path / "nowhere")
     with pytest.raises(EmptySource, match="no images under"):
         folder_block().dataloaders(tmp_path)
-    with pytest.raises(EmptySource, match="no items"):
+    with pytest.raises(EmptySource, match="found no items"):
         DataBlock().datasets([])
 
 
@@ -217,7 +217,7 @@ def test_one_class_only(tmp_path):
     with pytest.raises(BadValue, match="only one class, 'cat'") as caught:
         folder_block().dataloaders(files, bs=1)
     assert "2 training items" in caught.value.got
-    with pytest.raises(BadValue, match="there is no label"):
+    with pytest.raises(BadValue, match="the target has no labels"):
         block(get_y=lambda n: None).datasets([1, 2, 3, 4, 5])
 
 
@@ -240,7 +240,7 @@ def test_a_split_that_leaves_a_side_empty(tmp_path):
 
 
 def test_more_items_a_batch_than_items():
-    with pytest.raises(BadValue, match="bs=64 is more than the 4 training items"):
+    with pytest.raises(BadValue, match="bs=64 exceeds the 4 training items"):
         block().dataloaders([1, 2, 3, 4, 5], **HERE)
 
 

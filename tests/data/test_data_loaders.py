@@ -85,7 +85,7 @@ def test_the_last_batch_that_is_asked_to_be_left_out_of_a_split_is_that_of_train
 
 
 def test_more_items_a_batch_than_there_are_is_an_error_with_a_number_that_would_do():
-    with pytest.raises(BadValue, match="bs=64 is more than the 10 training items") as caught:
+    with pytest.raises(BadValue, match="bs=64 exceeds the 10 training items") as caught:
         DataLoaders.from_dsets(pairs, pairs)
     assert "bs=5" in caught.value.fix
     assert len(DataLoaders.from_dsets(pairs, bs=64, drop_last=False)[0]) == 1
@@ -254,7 +254,7 @@ def test_each_loader_can_have_settings_of_its_own():
 
 
 def test_too_few_items_asked_for_are_an_error():
-    with pytest.raises(BadValue, match="bs=8 is more than the 3 training items"):
+    with pytest.raises(BadValue, match="bs=8 exceeds the 3 training items"):
         DataLoaders.from_dsets(pairs, bs=8, n=3)
 
 

@@ -82,11 +82,11 @@ def test_a_gap_keeps_training_items_away_from_validation(gap, kind):
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (lambda: KFoldSplitter(5), BadValue, "no such fold"),
-        (lambda: KFoldSplitter(0, n=1), BadValue, "no such fold"),
+        (lambda: KFoldSplitter(5), BadValue, "invalid fold"),
+        (lambda: KFoldSplitter(0, n=1), BadValue, "invalid fold"),
         (lambda: KFoldSplitter()([1, 2, 3]), BadValue, "more folds than items"),
         (lambda: GroupSplitter(["a"] * 20)(items), BadValue, "not enough groups"),
-        (lambda: GroupSplitter(["a"])(items), BadValue, "not one value of groups"),
+        (lambda: GroupSplitter(["a"])(items), BadValue, "groups needs exactly one value per item"),
         (lambda: GroupKFoldSplitter("who")(pd.DataFrame({"whom": [1]})), UnknownName, "who"),
         (lambda: GroupSplitter(people, 1.0), BadValue, "share"),
         (lambda: TimeSplitter([1.0, float("nan")], 0.5)([1, 2]), BadValue, "no time"),

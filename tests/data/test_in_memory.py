@@ -48,7 +48,7 @@ def test_lengths_that_differ_are_named():
     with pytest.raises(BadValue, match="differ in length") as caught:
         DataLoaders.from_arrays((X, X[:7]), Y)
     assert caught.value.got == "x: 50 rows, x: 7 rows, y: 50 rows"
-    with pytest.raises(BadValue, match="validation items are not made"):
+    with pytest.raises(BadValue, match="validation items are structured differently"):
         DataLoaders.from_arrays(X, Y, X)
     with pytest.raises(BadValue, match="y has no rows"):
         DataLoaders.from_arrays(X, 3)

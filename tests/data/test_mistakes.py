@@ -266,7 +266,10 @@ MISTAKES = {
         ValueError,
     ),
     "no label at all": Mistake(
-        lambda p, w: load(block(get_y=lambda n: None)), ("there is no label", "8 training items"), "get_y", ValueError
+        lambda p, w: load(block(get_y=lambda n: None)),
+        ("the target has no labels", "8 training items"),
+        "get_y",
+        ValueError,
     ),
     "one class only": Mistake(
         lambda p, w: load(block(get_y=lambda n: "a")), ("only one class, 'a'", "8 training items"), "get_y", ValueError
@@ -286,7 +289,7 @@ MISTAKES = {
     ),
     "text where a number is due": Mistake(
         lambda p, w: load(block(blocks=(TransformBlock, RegressionBlock)), NUMBERS, w),
-        ("making the target of item 0 of the training items (int 0)", "is no number", "str 'even'"),
+        ("making the target of item 0 of the training items (int 0)", "is not a number", "str 'even'"),
         "CategoryBlock",
         ValueError,
         ValueError,
@@ -319,9 +322,7 @@ MISTAKES = {
     "a misspelt argument of the loaders": Mistake(
         lambda p, w: load(block(), num_wrokers=0), ("'num_wrokers'",), "did you mean 'num_workers'?", TypeError
     ),
-    "batches of nothing": Mistake(
-        lambda p, w: load(block(), bs=0), ("number of items a batch", "bs=0"), "bs=1", ValueError
-    ),
+    "batches of nothing": Mistake(lambda p, w: load(block(), bs=0), ("invalid batch size", "bs=0"), "bs=1", ValueError),
     "batches of more than there is": Mistake(
         lambda p, w: block().dataloaders(NUMBERS, bs=64, num_workers=0),
         ("bs=64", "8 training items"),
