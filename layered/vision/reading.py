@@ -200,6 +200,7 @@ def _naming(source: ImageSource) -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFoundPath(
             f"image file {_name(source)} does not exist",
+            expected="an image file",
             fix=f"check the path; the working directory is {os.getcwd()}",
         ) from error
     except IsADirectoryError as error:

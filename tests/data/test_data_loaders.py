@@ -226,7 +226,7 @@ def test_a_look_into_a_loader_of_others_moves_no_global_generator():
     before = torch.get_rng_state()
     assert dls.one_batch().device.type == "meta"
     assert torch.equal(torch.get_rng_state(), before)
-    with pytest.raises(BadValue, match="would use up"):
+    with pytest.raises(BadValue, match="would consume"):
         DataLoaders(iter([1, 2])).one_batch()
 
 

@@ -89,7 +89,7 @@ def test_a_gap_keeps_training_items_away_from_validation(gap, kind):
         (lambda: GroupSplitter(["a"])(items), BadValue, "groups needs exactly one value per item"),
         (lambda: GroupKFoldSplitter("who")(pd.DataFrame({"whom": [1]})), UnknownName, "who"),
         (lambda: GroupSplitter(people, 1.0), BadValue, "share"),
-        (lambda: TimeSplitter([1.0, float("nan")], 0.5)([1, 2]), BadValue, "no time"),
+        (lambda: TimeSplitter([1.0, float("nan")], 0.5)([1, 2]), BadValue, "time of an item is missing"),
         (lambda: TimeSplitter([1, 2], 0.2)([1, 2]), EmptySplit, "'valid'"),
         (lambda: TimeSplitter([1, 2], 2)([1, 2]), BadValue, "share"),
     ],

@@ -118,7 +118,7 @@ MISTAKES = {
         lambda p, w: load(folders(), p), ("no images under", "an empty folder"), "check the path", ValueError
     ),
     "no folder": Mistake(
-        lambda p, w: load(folders(), p / "pets"), ("no folder", "pets"), "working directory", FileNotFoundError
+        lambda p, w: load(folders(), p / "pets"), ("does not exist", "pets"), "working directory", FileNotFoundError
     ),
     "a path without a way to list it": Mistake(
         lambda p, w: load(block(), "data/pets"), ("the items are a path", "data/pets"), "get_items", TypeError

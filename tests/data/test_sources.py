@@ -61,7 +61,7 @@ def test_linked_folders_are_followed(folder, tmp_path_factory):
 
 
 def test_a_missing_folder_is_an_error_that_says_where_one_is(tmp_path):
-    with pytest.raises(NotFoundPath, match="no folder") as caught:
+    with pytest.raises(NotFoundPath, match="does not exist") as caught:
         get_image_files(tmp_path / "nowhere")
     assert os.getcwd() in caught.value.fix
     (tmp_path / "file.png").touch()
