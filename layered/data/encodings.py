@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.files import exactly, value_kinds
 from layered.foundation import (
     BadValue,
     L,
@@ -47,6 +48,7 @@ class MultiCategory(L):
         return show_title(sep.join(map(str, self)), ctx=ctx, color=color, **kwargs)
 
 
+@value_kinds.register("vocab")
 class CategoryMap(Sequence[Any]):
     """A vocabulary: labels in order, and `o2i`, from a label to its position.
 
@@ -116,6 +118,15 @@ class CategoryMap(Sequence[Any]):
     def map_ids(self, ids: Iterable[int]) -> L:
         """The labels at positions."""
         return L([self.items[int(i)] for i in ids], use_list=True)
+
+    def described(self) -> dict[str, Any]:
+        """As data, for exports."""
+        return {"items": self.items[self.add_na :], "add_na": self.add_na}
+
+    @classmethod
+    def from_described(cls, state: dict[str, Any]) -> CategoryMap:
+        """The vocabulary that `described` described, in the same order."""
+        return cls(exactly(list, state["items"]), sort=False, add_na=exactly(bool, state["add_na"]))
 
 
 def distinct(labels: Any) -> tuple[list[Any], bool]:

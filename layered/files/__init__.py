@@ -16,9 +16,15 @@ from layered.files.archive import (
     untied as untied,
     write_archive as write_archive,
 )
-from layered.files.bounded import plain_key as plain_key
+from layered.files.bounded import exactly as exactly, plain_key as plain_key
+from layered.files.codec import (
+    CONTAINERS as CONTAINERS,
+    Scope as Scope,
+    decode_tree as decode_tree,
+    encode_tree as encode_tree,
+    value_kinds as value_kinds,
+)
+from layered.files.constructors import cannot_describe as cannot_describe, weightless as weightless
 from layered.files.durable import append_line as append_line, commit as commit, disk as disk, sweep as sweep
-from layered.files.exportable import upgraded as upgraded
-from layered.files.packing import pack as pack, unpack as unpack
-from layered.files.pickled import exactly as exactly
+from layered.files.exportable import upgraded as upgraded, version_of as version_of
 from layered.files.torch_files import read_weights as read_weights, state_dict_of as state_dict_of

@@ -1,13 +1,20 @@
-"""Our files: one safetensors file each, with a JSON manifest in its metadata. Data, never code.
+"""The library's files: one safetensors file each, with a JSON manifest in its metadata. Data, never code.
 
     8 bytes    length of the header, little-endian
     header     {"__metadata__": {"sha256", "format", "kind", "layered": the manifest, "tied": alias -> name},
                 name of a tensor: {"dtype", "shape", "data_offsets"}, ...}
-    data       the tensors' bytes, little-endian, wide types first, without holes
+    data       the tensors' bytes, little-endian, wide types first, without gaps
 
-The sha256 is that of the whole file with its own 64 digits set to zero, so no byte changes unnoticed. What a file
-claims (lengths, counts, depths, shapes, offsets) is held against fixed bounds and the file's real size before memory
-is spent on it. Every reader of safetensors can open these files.
+The sha256 is that of the whole file with its own 64 digits set to zero, so no byte changes unnoticed. It comes first in
+the header, at a fixed offset, so that it can be filled in after the data have been written and hashed in one pass.
+
+What a file claims (lengths, counts, depths, shapes, offsets) is checked against fixed bounds and the file's real size
+before memory is spent on it. Every reader of safetensors can open these files. The reader and the writer here do not
+use the package `safetensors`: it neither hashes what it reads nor bounds what a header may hold, and it writes without
+the durability of `commit`.
+
+`layered.files.codec` describes the values in a manifest, `layered.training.export` the manifest of an export.
+Format 2 is written; format 1 is read through `layered.files.format_1`.
 """
 
 from __future__ import annotations
@@ -38,9 +45,10 @@ from layered.files.bounded import (
     shape_fits,
 )
 from layered.files.durable import commit
+from layered.files.format_1 import upgraded_manifest
 from layered.foundation import BadFile, BadValue, NewerFormat, NotExportable
 
-FORMAT = 1
+FORMAT = 2  # of the files that are written; those of format 1 are read too
 MAX_TENSORS = 20_000
 Kind = Literal["export", "checkpoint", "weights"]
 
@@ -69,7 +77,7 @@ _NO_DIGEST = b"0" * 64
 
 @dataclass(frozen=True)
 class Archive:
-    """What one file holds. The tensors own their memory: the file may be replaced or deleted at any time."""
+    """What one file holds. The tensors own their memory, so the file may be replaced or deleted at any time."""
 
     path: Path
     kind: str
@@ -206,6 +214,8 @@ def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> A
     if not isinstance(manifest, dict) or not isinstance(tied, dict) or not set(map(str, tied.values())) <= set(tensors):
         raise BadFile(f"the manifest of '{path}' does not have our form")
     tensors.update({alias: tensors[str(name)] for alias, name in tied.items()})
+    if header.metadata["format"] == "1":
+        manifest = upgraded_manifest(manifest, found)
     return Archive(Path(path), found, manifest, tensors)
 
 
@@ -239,7 +249,7 @@ def _check_ours(metadata: dict[str, str], path: str, kind: str | None) -> str:
             fix="pip install -U layered-learn",
         )
     found = metadata.get("kind", "")
-    if form != str(FORMAT) or found not in _OPENED_BY or not {"sha256", "tied"} <= set(metadata):
+    if form not in ("1", str(FORMAT)) or found not in _OPENED_BY or not {"sha256", "tied"} <= set(metadata):
         raise BadFile(f"the metadata of '{path}' does not have our form", fix=COPY_AGAIN)
     if kind is not None and found != kind:
         raise BadFile(f"'{path}' is for something else", got=found, expected=kind, fix=_OPENED_BY[found])

@@ -9,13 +9,15 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from layered.foundation import BadFile, LayeredError, NotFoundPath
+
+T = TypeVar("T")
 
 MAX_READ = 64 * 2**20  # bytes read in one piece, so also the longest header
 MAX_VALUES = 4 * 2**20  # values in one JSON text or pickle
@@ -146,6 +148,25 @@ def shape_fits(shape: list[int] | tuple[int, ...], count: int) -> bool:
     """
     small = len(shape) <= 32 and all(type(d) is int and 0 <= d < 2**48 for d in shape)
     return small and math.prod(shape) <= count and math.prod(max(d, 1) for d in shape) < 2**56
+
+
+def exactly(kind: type[T], value: object) -> T:
+    """`value`, if it is of this very class: an object that only resembles it is never unpacked, copied or printed.
+
+    Args:
+        kind: The class.
+        value: What a file gave.
+
+    Raises:
+        TypeError: It is of another class, or of a subclass.
+
+    Examples:
+        >>> exactly(int, 3)
+        3
+    """
+    if type(value) is not kind:
+        raise TypeError(f"{type(value).__name__} where a {kind.__name__} should be")
+    return value
 
 
 def plain_key(key: Any) -> Any:

@@ -74,17 +74,32 @@ def _registries_for(item: Any, builds_model: bool) -> list[Registry[Any]]:
     )
 
 
-def upgraded(kind: Any, name: str, version: Any, *parts: Any) -> tuple[Any, ...]:
-    """What a file says of a `kind`, as its present version says it.
+def version_of(kind: object) -> int:
+    """The version of the description that a class or function writes: its attribute `version`, or 1."""
+    version: int = getattr(kind, "version", 1)
+    return version
 
-    A class whose description changed sets `version = 2` and gives `upgrade(version, *parts)`, a class method that makes of the
-    parts (for transforms and losses `args` and `fitted`, for modules `args`, for loaders `state`) of an older version those of
-    the present one.
+
+def upgraded(kind: Any, name: str, version: object, *parts: Any) -> tuple[Any, ...]:
+    """The description of an object in a file, brought to the present version of its class.
+
+    A class whose description has changed sets `version = 2` and defines the class method `upgrade(version, *parts)`,
+    which returns the parts as the present version has them.
+
+    Args:
+        kind: The class, or the builder of a model.
+        name: The registered name, for the error.
+        version: What the file says.
+        parts: `args` and `fitted` for transforms and losses, `args` for everything else.
+
+    Returns:
+        As many parts as were given.
 
     Raises:
-        NewerFormat: For a later version than the class has, BadFile for one that it cannot upgrade.
+        NewerFormat: The file has a later version than the class.
+        BadFile: The version is invalid, or the class cannot upgrade it.
     """
-    own = getattr(kind, "version", 1)
+    own = version_of(kind)
     if version == own:
         return parts
     if type(version) is not int or version < 1 or (version < own and not hasattr(kind, "upgrade")):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.files.bounded import COPY_AGAIN, MAX_DEPTH, open_bounded, plain_key
+from layered.files.bounded import COPY_AGAIN, MAX_DEPTH, exactly, open_bounded, plain_key
 from layered.files.durable import commit
 from layered.foundation import BadFile, UnsafeFile
 
@@ -214,13 +214,6 @@ class _Machine:
             expected="tensors, numbers, strings, lists and dicts",
             fix=self.convert,
         )
-
-
-def exactly(kind: type, value: Any) -> Any:
-    """`value`, if it is of this very class: nothing that only looks like it gets unpacked, copied or printed."""
-    if type(value) is not kind:
-        raise TypeError(f"{type(value).__name__} where a {kind.__name__} should be")
-    return value
 
 
 def _small(index: int) -> int:

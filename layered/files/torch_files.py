@@ -23,13 +23,14 @@ from layered.files.bounded import (
     PIECE,
     BoundedFile,
     check_bools,
+    exactly,
     fill,
     open_bounded,
     parse_json,
     read_tensor,
     shape_fits,
 )
-from layered.files.pickled import CONVERT, PLAIN_NAMES, Known, exactly, read_pickle
+from layered.files.pickled import CONVERT, PLAIN_NAMES, Known, read_pickle
 from layered.foundation import BadFile, LayeredError, UnsafeFile, tensors_of
 
 MAX_DIRECTORY = 8 * 2**20  # bytes of a zip archive's list of members

@@ -55,5 +55,5 @@ from layered.loop.resume.checkpoint import TERMINATED as TERMINATED
 from layered.loop.resume.finding import Resuming as Resuming
 from layered.loop.resume.resumed import ResumedFit as ResumedFit
 from layered.loop.resume.snapshot import pack_callback as pack_callback
-from layered.loop.resume.weights import SUFFIX as SUFFIX
+from layered.loop.resume.weights import SUFFIX as SUFFIX, check_fits as check_fits
 from layered.loop.state import STATE_FIELDS as STATE_FIELDS, AbstractLoop as AbstractLoop, State as State

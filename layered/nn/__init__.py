@@ -113,12 +113,7 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
-from layered.nn.describe import (
-    constructor_args as constructor_args,
-    describe_module as describe_module,
-    rebuild_module as rebuild_module,
-    weightless as weightless,
-)
+from layered.nn.describe import describe_module as describe_module, rebuild_module as rebuild_module
 from layered.nn.hooks import undisturbed as undisturbed
 from layered.nn.losses import default_loss as default_loss, per_sample_loss as per_sample_loss
 from layered.nn.summary import Summary as Summary

@@ -11,16 +11,27 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from layered.files import value_kinds
 from layered.foundation import BadValue, modules
 from layered.nn.init import InitFunc, icnr_init, init_linear
 from layered.nn.layers import RecordedSequential
 from layered.nn.pooling import PoolFlatten
 
 
+@value_kinds.register()
 class NormType(Enum):
     """How a layer is normalised. The scales of `BatchZero` and `InstanceZero` start at 0."""
 
     Batch, BatchZero, Weight, Spectral, Instance, InstanceZero = range(1, 7)
+
+    def described(self) -> dict[str, Any]:
+        """As data, for exports."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_described(cls, state: dict[str, Any]) -> NormType:
+        """The member that `described` described."""
+        return cls[state["name"]]
 
 
 def BatchNorm(

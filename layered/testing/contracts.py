@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from layered.files import unpack
+from layered.files import Scope, decode_tree, encode_tree
 from layered.foundation import Tickets, Transform, drawing, key_of, leaves, plain_tree, transforms
 from layered.loop import STATE_FIELDS, Callback, CancelBatchException, CancelFitException, Checkpoint, pack_callback
 from layered.testing.tiny import synth_learner
-from layered.training import Learner, describe_data, rebuild_data
+from layered.training import Learner
 
 
 def check_transform(tfm: Transform, sample: object, *, reversible: bool = False, split_idx: int | None = 0) -> None:
@@ -51,7 +51,7 @@ def check_transform(tfm: Transform, sample: object, *, reversible: bool = False,
         _assert_same(decoded, sample, f"{tfm} does not undo itself")
     if transforms.name_of(type(tfm)) is not None:
         tensors: dict[str, Tensor] = {}
-        rebuilt = rebuild_data(describe_data(tfm, tensors, "tfm"), tensors)
+        rebuilt = decode_tree(encode_tree(tfm, tensors, "tfm", Scope.DATA), tensors, Scope.DATA)
         assert type(rebuilt) is type(tfm)
         _assert_same(_under_ticket(rebuilt, sample, split_idx), wanted, f"{tfm} cannot be rebuilt from its description")
 
@@ -99,7 +99,7 @@ def check_callback(make: Callable[[], Callback], learner: Callable[..., Learner]
                 assert _around(learn) == before, f"{cb} leaves a trace after {how!r}"
             learn.fit(1)
             learn.validate()
-            state = unpack(*pack_callback(cb, cb.name))
+            state = decode_tree(*pack_callback(cb, cb.name))
             learn.remove_cb(cb)
             assert _around(learn) == before, f"{cb} leaves a trace"
             learn.fit(1, cbs=pickle.loads(pickle.dumps(cb)))

@@ -12,4 +12,3 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.training.export import layered_name as layered_name
 from layered.training.learner import LearnerArgs as LearnerArgs
-from layered.training.pipelines import describe_data as describe_data, rebuild_data as rebuild_data

@@ -1,4 +1,17 @@
-"""Export: what predicting needs, written to one file that is data: model, pipelines, vocabulary, decoding."""
+"""Export: what predicting needs, in one file that is data: model, pipelines, vocabulary, decoding.
+
+The manifest of an export:
+
+    about      versions of the libraries, and a line about each column, for people
+    model      {"$builder": name, "args": {…}}, a registered builder of models; or {"$module": …}, the model as a tree;
+               or {"refused": why}, where neither describes it and the loading side must give it
+    data       {"columns": [{"name", "pipeline"}, …], "n_inp", "bs", "left_out", "after_item", "before_batch", "after_batch"};
+               or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
+    loss       the loss function, if predictions are decoded by it, or null
+    learner    the registered kind of learner, or null
+
+Values and nodes are in the grammar of `layered.files.codec`; the tensors named "model.…" are the model's weights.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.data import ItemGetter, TfmdDL, TfmdLists, plain_function
-from layered.files import write_archive
+from layered.data import DataLoaders, Datasets, ItemGetter, TfmdDL, TfmdLists, plain_function
+from layered.files import Scope, encode_tree, version_of, weightless, write_archive
 from layered.foundation import (
     NotExportable,
     Path,
@@ -24,8 +37,7 @@ from layered.foundation import (
     warn,
 )
 from layered.loop import Loop
-from layered.nn import describe_module, weightless
-from layered.training.pipelines import describe_data
+from layered.nn import describe_module
 from layered.version import __version__
 
 SLOTS = ("after_item", "before_batch", "after_batch")
@@ -33,42 +45,47 @@ SLOTS = ("after_item", "before_batch", "after_batch")
 
 @checked
 def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path:
-    """Write model, pipelines, vocabulary and decoding to one file; returns its path.
+    """Write model, pipelines, vocabulary and decoding to one file, which `load_learner` opens in any process.
 
-    Left out, and listed in the file: getters that find inputs (`get_x`) and targets (`get_y`), which predicting does not need.
+    Getters that find inputs (`get_x`) and targets (`get_y`) are left out, as predicting does not need them; the file
+    lists them.
 
     Args:
-        fname: Below the learner's `path`, unless it is absolute; gets the suffix `.layered`, in place of `.pkl`.
+        fname: A path below the learner's `path`, unless it is absolute. It gets the suffix `.layered`, which replaces
+            `.pkl`.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        NotExportable: For a part that no registered name describes, CannotSave if the file cannot be written; nothing
-            is written then.
+        NotExportable: A part has no registered name; nothing is written.
+        CannotSave: The file cannot be written.
     """
     path = layered_name(Path(loop.path) / fname)
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
     manifest = {
-        "about": {"layered": __version__, "torch": torch.__version__, "columns": _told(loop.dls)},
-        "model": _describe_model(loop),
-        "data": _describe_data(loop.dls, tensors),
-        "loss": _describe_loss(loop.loss_func, tensors),
+        "about": {"layered": __version__, "torch": torch.__version__, "columns": _columns(loop.dls)},
+        "model": _encode_model(loop, tensors),
+        "data": _encode_loaders(loop.dls, tensors),
+        "loss": _encode_loss(loop.loss_func, tensors),
         "learner": _kind_in(learner_kinds, loop),
     }
     return Path(write_archive(path, manifest, tensors, kind="export"))
 
 
 def layered_name(path: Path) -> Path:
-    """`path` with our suffix: behind the name, or in place of `.pkl`."""
+    """`path` with the suffix `.layered`, added to the name or in place of `.pkl`."""
     stem = path.name.removesuffix(".layered").removesuffix(".pkl")
     return Path(path.with_name(f"{stem}.layered"))
 
 
-def _describe_model(loop: Any) -> dict[str, Any]:
-    recipe = getattr(loop, "recipe", None)
+def _encode_model(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    recipe: dict[str, Any] | None = getattr(loop, "recipe", None)  # a learner has one
     if recipe is not None and _describes(recipe, loop.model):
-        version = getattr(builders.get(recipe["builder"]), "version", 1)
-        return {"recipe": recipe if version == 1 else {**recipe, "version": version}}
+        name, args = recipe["builder"], encode_tree(recipe["args"], tensors, "recipe", Scope.DATA)
+        return {"$builder": name, "version": version_of(builders.get(name)), "args": args}
     try:
-        return {"tree": describe_module(loop.model)}
+        return describe_module(loop.model)
     except NotExportable as error:
         changed = "it was changed after its learner had built it, and " if recipe is not None else ""
         warn(
@@ -79,49 +96,55 @@ def _describe_model(loop: Any) -> dict[str, Any]:
 
 
 def _describes(recipe: dict[str, Any], model: nn.Module) -> bool:
-    """Whether the recipe still makes this model: somebody may have changed it since."""
+    """Whether the recipe still makes this model, which may have been changed since it was built."""
     with seeded(0), weightless():
-        again = builders.get(recipe["builder"])(**recipe["args"])
-    shapes = ({name: x.shape for name, x in m.state_dict().items()} for m in (again, model))
-    return repr(again) == repr(model) and next(shapes) == next(shapes)
+        rebuilt = builders.get(recipe["builder"])(**recipe["args"])
+    shapes = ({name: x.shape for name, x in m.state_dict().items()} for m in (rebuilt, model))
+    return repr(rebuilt) == repr(model) and next(shapes) == next(shapes)
 
 
-def _kind_in(registry: Registry[Any], o: Any) -> str | None:
-    """The name of the nearest class of `o` that is registered."""
+def _kind_in(registry: Registry[Any], o: object) -> str | None:
+    """The name of the nearest registered class of `o`."""
     return next((name for kind in type(o).__mro__ if (name := registry.name_of(kind)) is not None), None)
 
 
-def _describe_loss(loss_func: Any, tensors: dict[str, Tensor]) -> Any:
+def _encode_loss(loss_func: object, tensors: dict[str, Tensor]) -> Any:
     has_decoding = hasattr(loss_func, "activation") or hasattr(loss_func, "decodes")
-    return describe_data(loss_func, tensors, "loss") if has_decoding else None
+    return encode_tree(loss_func, tensors, "loss", Scope.DATA) if has_decoding else None
 
 
-def _describe_data(dls: Any, tensors: dict[str, Tensor]) -> Any:
-    loaders = getattr(dls, "loaders", None)
-    dl = loaders[min(1, len(loaders) - 1)] if loaders else None
-    kind = _kind_in(loader_kinds, dl)
-    if kind is not None:
-        version = getattr(loader_kinds.get(kind), "version", 1)
-        return {"loader": kind, "version": version, "state": describe_data(dl.described(), tensors, "the data")}  # type: ignore[union-attr]
-    if not isinstance(dl, TfmdDL) or not hasattr(dl.dataset, "tls"):
+def _encode_loaders(dls: object, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
+    """The validation loader as data, without its items; the training loader where there is no other."""
+    loaders = dls.loaders if isinstance(dls, DataLoaders) else []
+    dl: Any = loaders[min(1, len(loaders) - 1)] if loaders else None
+    name = _kind_in(loader_kinds, dl)
+    if name is not None:
+        args = encode_tree(dl.described(), tensors, "data", Scope.DATA)
+        return {"$loader": name, "version": version_of(loader_kinds.get(name)), "args": args}
+    if not isinstance(dl, TfmdDL) or not isinstance(dl.dataset, Datasets):
         return None
-    dropped: list[str] = []
+    left_out: list[str] = []
     columns = []
     for i, tl in enumerate(dl.dataset.tls):
         steps, getters = _without_getters(tl, is_input=i < dl.dataset.n_inp)
-        dropped += getters
-        if getters and 1 < dl.dataset.n_inp > i:  # several inputs are predicted from a tuple of what they are made from
+        left_out += getters
+        if getters and 1 < dl.dataset.n_inp > i:
+            # Each input's getters took its part out of the item; a prediction gets the parts as a tuple.
             steps = [ItemGetter(i), *steps]
-        where = f"the pipeline of the {tl.name}"
-        columns.append({"name": tl.name, "pipeline": describe_data(Pipeline(steps), tensors, where) if steps else None})
-    slots = {slot: describe_data(getattr(dl, slot), tensors, slot) for slot in SLOTS}
-    return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": dropped, **slots}
+        pipeline = (
+            encode_tree(Pipeline(steps), tensors, f"the pipeline of the {tl.name}", Scope.DATA) if steps else None
+        )
+        columns.append({"name": tl.name, "pipeline": pipeline})
+    slots = {slot: encode_tree(getattr(dl, slot), tensors, slot, Scope.DATA) for slot in SLOTS}
+    return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": left_out, **slots}
 
 
-def _told(dls: Any) -> list[str]:
-    """A line for each column, for a person who wonders what goes in and comes out."""
-    tls = getattr(getattr(dls, "train_ds", None), "tls", [])
-    return [f"{'input' if i < dls.n_inp else 'target'} {tl.name}: {tl.tfms!r:.500}" for i, tl in enumerate(tls)]
+def _columns(dls: object) -> list[str]:
+    """A line for each column, for people who wonder what goes in and comes out."""
+    dsets = dls.train_ds if isinstance(dls, DataLoaders) and dls.loaders else None
+    if not isinstance(dsets, Datasets):
+        return []
+    return [f"{'input' if i < dsets.n_inp else 'target'} {tl.name}: {tl.tfms!r:.500}" for i, tl in enumerate(dsets.tls)]
 
 
 def _without_getters(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], list[str]]:

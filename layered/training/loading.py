@@ -1,6 +1,6 @@
-"""Loading an export: every name in the file is looked up in registries that the library or the caller filled.
+"""Loading an export: names in the file are looked up in registries that the library or the caller filled.
 
-Nothing that a file asks for is imported or run.
+Nothing that a file asks for is imported or run. `layered.training.export` describes the manifest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.data import DataLoaders, Datasets, TfmdDL, TfmdLists
-from layered.files import Archive, read_archive, upgraded
+from layered.files import Archive, Scope, decode_tree, read_archive, upgraded, weightless
 from layered.foundation import (
     BadFile,
     CannotRestore,
@@ -19,6 +19,7 @@ from layered.foundation import (
     NotFoundPath,
     Path,
     Pipeline,
+    Registry,
     UnknownName,
     builders,
     checked,
@@ -27,13 +28,13 @@ from layered.foundation import (
     loader_kinds,
     warn,
 )
-from layered.nn import rebuild_module, weightless
+from layered.loop import check_fits
+from layered.nn import rebuild_module
 from layered.training.export import SLOTS, layered_name
 from layered.training.learner import Learner
-from layered.training.pipelines import rebuild_data
 
 MAX_COLUMNS = 1000
-APPS = {  # what to import for names that begin so
+APPS = {  # prefix of a registered name → the import that registers it
     "vision": "layered.vision.all",
     "tabular": "layered.tabular.all",
     "collab": "layered.collab.all",
@@ -47,26 +48,31 @@ CONVERT = (
 
 @checked
 def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.Module | None = None) -> Learner:
-    """A learner from `export`, ready to predict, in any process and without the script that trained it.
+    """A learner from a file that `export` wrote, ready to predict, in any process and without the script that trained it.
 
     Args:
-        cpu: Keep it on the CPU; False takes the default device.
-        model: The module itself, where the file could not say how to build it; its weights are replaced.
+        fname: The file. If `x.pkl` does not exist, `x.layered` beside it is opened, with a warning.
+        cpu: Keep the model on the CPU; False moves it to the default device.
+        model: The module itself, where the file does not say how to build it; its weights are replaced.
+
+    Returns:
+        A learner in eval mode, without items.
 
     Raises:
-        NotFoundPath: A file or folder that is not there.
-        BadFile: For what is no sound export.
-        NewerFormat: For what is no sound export.
-        UnsafeFile: For what is no sound export.
-        UnknownName: For a kind or function that is registered nowhere, with the import that brings it.
+        NotFoundPath: There is no such file.
+        BadFile: The file is not an export, or is damaged.
+        NewerFormat: A later version of the library wrote it.
+        UnknownName: It names a kind or function that is not registered; the error gives the import that registers it.
+        CannotRestore: It does not say how to build the model, or `model` does not fit its weights.
     """
-    path = existing(Path(fname))
+    path = _find(Path(fname))
     archive = _read(path)
     try:
         dls = _build_loaders(archive)
-        loss_func = rebuild_data(archive.manifest["loss"], archive.tensors)
+        loss_func = decode_tree(archive.manifest["loss"], archive.tensors, Scope.DATA)
         weights = {k.removeprefix("model."): v for k, v in archive.tensors.items() if k.startswith("model.")}
-        net = _load_model(archive.manifest["model"], weights, model)
+        recipe = _recipe(archive)
+        net = _load_model(path, archive.manifest["model"], recipe, weights, model)
         kind = archive.manifest.get("learner")
         make = Learner if kind is None else learner_kinds.get(kind)
         learn: Learner = make(dls, net, loss_func, path=path.parent)
@@ -78,9 +84,21 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         raise BadFile(
             f"'{path}' does not have the parts of an export", got=f"{type(error).__name__}: {error}"
         ) from error
-    learn.loss_func = loss_func  # no other where the exported learner's does not decode: predictions stay the same
-    learn.recipe = archive.manifest["model"].get("recipe")
+    # Without a loss the constructor picks a default, whose decoding could change the predictions.
+    learn.loss_func = loss_func
+    learn.recipe = recipe
     return learn if cpu else learn.to(default_device())
+
+
+def _find(path: Path) -> Path:
+    """`path`, or where it does not exist the file of that name with the suffix `.layered`."""
+    if path.exists():
+        return path
+    other = layered_name(path)
+    if other.exists():
+        warn(f"'{path}' does not exist; opening '{other}'")
+        return other
+    raise NotFoundPath(f"there is no file '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
 
 
 def _read(path: Path) -> Archive:
@@ -90,84 +108,87 @@ def _read(path: Path) -> Archive:
         if path.suffix == ".layered":
             raise
         raise BadFile(
-            f"'{path}' is no export of this library",
+            f"'{path}' is not an export of this library",
             got=error.got or error.problem,
-            expected="what learn.export writes, a file that ends in .layered",
+            expected="a file written by learn.export, which ends in .layered",
             fix=CONVERT,
         ) from error
 
 
-def existing(path: Path) -> Path:
-    """`path`, or where that is not there the file of the same name with our suffix."""
-    if path.exists():
-        return path
-    other = layered_name(path)
-    if other.exists():
-        warn(f"'{path}' is not there; opening '{other}'")
-        return other
-    raise NotFoundPath(f"there is no file '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
+def _named_args(
+    node: dict[str, Any], tag: str, registry: Registry[Any], archive: Archive
+) -> tuple[Any, dict[str, Any]]:
+    """What the name in a node stands for, and the arguments given with it."""
+    kind = registry.get(node[tag])
+    args = decode_tree(node["args"], archive.tensors, Scope.DATA)
+    (args,) = upgraded(kind, node[tag], node.get("version", 1), args)
+    return kind, args
 
 
-def _build_loaders(archive: Archive) -> Any:
+def _build_loaders(archive: Archive) -> DataLoaders | tuple[list[object], None]:
     data = archive.manifest["data"]
     if data is None:
         return [], None
-    if "loader" in data:
-        kind = loader_kinds.get(data["loader"])
-        (state,) = upgraded(kind, data["loader"], data.get("version"), data["state"])
-        return kind.from_described(rebuild_data(state, archive.tensors))
+    if "$loader" in data:
+        kind, args = _named_args(data, "$loader", loader_kinds, archive)
+        dls: DataLoaders = kind.from_described(args)
+        return dls
     if len(data["columns"]) > MAX_COLUMNS:
-        raise BadFile("the file describes far too many columns", expected=f"at most {MAX_COLUMNS}")
+        raise BadFile("the file describes too many columns", expected=f"at most {MAX_COLUMNS}")
     tls = []
     for column in data["columns"]:
-        pipeline = Pipeline() if column["pipeline"] is None else rebuild_data(column["pipeline"], archive.tensors)
+        pipeline = decode_tree(column["pipeline"], archive.tensors, Scope.DATA) or Pipeline()
         tls.append(TfmdLists([], pipeline, do_setup=False, splits=[[], []], name=column["name"]))
     dsets = Datasets(tls=tls, n_inp=data["n_inp"])
-    slots = {slot: rebuild_data(data[slot], archive.tensors) for slot in SLOTS}
+    slots = {slot: decode_tree(data[slot], archive.tensors, Scope.DATA) for slot in SLOTS}
     train = TfmdDL(dsets.train, bs=data["bs"], shuffle=True, drop_last=True, num_workers=0, do_setup=False, **slots)
     return DataLoaders(train, train.new(dsets.valid, shuffle=False, drop_last=False), device="cpu")
 
 
-def _load_model(described: dict[str, Any], weights: dict[str, Tensor], model: nn.Module | None) -> nn.Module:
-    if model is None and "refused" in described:
+def _recipe(archive: Archive) -> dict[str, Any] | None:
+    """The registered builder that the file names, and its arguments; None where it describes the model otherwise."""
+    node = archive.manifest["model"]
+    if "$builder" not in node:
+        return None
+    return {"builder": node["$builder"], "args": _named_args(node, "$builder", builders, archive)[1]}
+
+
+def _load_model(
+    path: Path,
+    node: dict[str, Any],
+    recipe: dict[str, Any] | None,
+    weights: dict[str, Tensor],
+    model: nn.Module | None,
+) -> nn.Module:
+    if model is None and "refused" in node:
         raise CannotRestore(
             "the file holds the weights of this model but not how to build it",
-            got=described["refused"],
+            got=node["refused"],
             fix="load_learner(file, model=build()) with the code that built it",
         )
-    shapes = {name: tuple(t.shape) for name, t in weights.items()}
+
+    def build() -> nn.Module:
+        if recipe is None:
+            return rebuild_module(node, {name: tuple(x.shape) for name, x in weights.items()})
+        net: nn.Module = builders.get(recipe["builder"])(**recipe["args"])
+        return net
+
     with weightless(most=1000 + 4 * len(weights)):  # the file brings the weights
-        net = model if model is not None else _build(described, shapes)
-    _check_fits(net, weights)
+        net = model if model is not None else build()
+    check_fits(
+        path,
+        net.state_dict(),
+        weights,
+        strict=True,
+        fix="install the versions of the packages that the model was exported with; or give the model itself with model=",
+    )
     net.load_state_dict(weights, assign=model is None)
-    if any(t.is_meta for t in [*net.parameters(), *net.buffers()]):  # buffers that are neither stored nor computed
-        net = _build(described, shapes)
+    if any(x.is_meta for x in [*net.parameters(), *net.buffers()]):
+        # Non-persistent buffers are neither stored nor, without memory, computed: build with memory after all, now
+        # that the shapes are known to be those of the file.
+        net = build()
         net.load_state_dict(weights)
     return net.requires_grad_().eval()
-
-
-def _check_fits(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    expected = {k: tuple(v.shape) for k, v in net.state_dict().items()}
-    found = {k: tuple(v.shape) for k, v in weights.items()}
-    differing = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
-    if differing:
-        name = differing[0]
-        raise CannotRestore(
-            "the weights in the file do not fit the model",
-            got=f"{len(differing)} that differ, first '{name}': {found.get(name)} in the file",
-            expected=f"{expected.get(name)} in the model",
-            fix="the versions of the packages that define the model differ; or give the model itself with model=",
-        )
-
-
-def _build(described: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-    if "tree" in described:
-        return rebuild_module(described["tree"], shapes)
-    recipe = described["recipe"]
-    builder: Any = builders.get(recipe["builder"])
-    (args,) = upgraded(builder, recipe["builder"], recipe.get("version", 1), recipe["args"])
-    net: nn.Module = builder(**args)
-    return net
 
 
 def _with_import_hint(error: UnknownName, path: Path) -> UnknownName:

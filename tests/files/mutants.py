@@ -1,5 +1,6 @@
 """Damaged and hostile files, made from good ones: a mutant is its good file, the name of a change, and a seed."""
 
+import functools
 import hashlib
 import io
 import json
@@ -77,8 +78,42 @@ def shared(levels):
     return node
 
 
+def renewed(tree):
+    """What format 1 would say, as format 2 says it."""
+    if isinstance(tree, list):
+        return [renewed(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    match tree:
+        case {"@": "function", "name": name}:
+            return {"$function": name}
+        case {"@": "pipeline", "steps": steps}:
+            return {"$pipeline": renewed(steps)}
+        case {"@": "vocab", **args}:
+            return {"$value": "vocab", "args": renewed(args)}
+        case {"@": "function_transform", "order": order, "split_idx": split_idx}:
+            return {"$function_transform": "vision.PILImage.create", "order": order, "split_idx": split_idx}
+        case {"@": tag, "kind": kind, "args": args, "fitted": fitted}:
+            return {f"${tag}": kind, "args": renewed(args), "fitted": renewed(fitted)}
+        case {"kind": kind, "args": args, **rest}:
+            return {"$module": kind, "args": renewed(args), **renewed(rest)}
+        case {"recipe": {"builder": builder, "args": args}}:
+            return {"$builder": builder, "args": args}
+        case {"tree": node} | {"module": node} | {"dict": node}:
+            return renewed(node)
+        case {"same": path}:
+            return {"$same": path}
+    return {name: renewed(value) for name, value in tree.items()}
+
+
+@functools.cache
 def spite():
-    """What no file should say, in every place where a file says something."""
+    """What no file should say, in every place where a file says something, in the grammars of both formats."""
+    old = spite_of_format_1()
+    return [*old, *(renewed(item) for item in old if isinstance(item, (dict, list)))]
+
+
+def spite_of_format_1():
     linear = {"kind": "torch.Linear", "args": {"in_features": 10**12, "out_features": 10**12}}
     wide = {"in_features": 10_000, "out_features": 10_000}
     path = "../../etc/passwd"
@@ -107,6 +142,8 @@ def spite():
         {"@": "vocab", "items": alike, "add_na": True},
         {"@": "vocab", "items": [{"$frozenset": [n]} for n in alike[:10_000]], "add_na": True},
         {"@": "transform", "version": 1, "kind": "Categorize", "args": {"vocab": alike}, "fitted": {}},
+        *({"$counter": alike}, {"$tuple": {"$tensor": "w"}}, {"$defaultdict": ["exec", {}]}, {"$deque": [alike, "a"]}),
+        *({"$stack": {"$tensor": "w"}}, {"$array": "w", "dtype": {}, "shape": 1}, {"$value": "NormType", "args": {"name": path}}),
         *(alike, {"$set": alike}, {"$frozenset": alike}, {"$dict": [[n, 1] for n in alike]}),
         {"@": "loss", "version": 1, "kind": "MultiTaskLoss", "args": {"losses": [mean] * 30_000, "sizes": []}, "fitted": {}},
         [{"name": "a", "pipeline": None}] * 30_000,
@@ -163,13 +200,19 @@ def resaid(raw, draw):
         node = tree
         for key in keys:
             node = node[key]
-        values = [*spite(), *([list(entries)[-1]] * 3)]
+        name = list(entries)[-1]
+        copies = [
+            [{tag: content}] * 1000
+            for tag in ("$tuple", "$floats", "$stack", "$array")
+            for content in (name, {"$tensor": name})
+        ]
+        values = [*spite(), *([name] * 3), *copies]
         match draw.randrange(8):
             case 0 if isinstance(node, dict):
                 del node[last]
             case 1 if isinstance(node, dict):
-                node[draw.choice(["__class__", "device", "$tensor", "@", "x" * 1000, "forward", ""])] = draw.choice(
-                    values
+                node[draw.choice(["__class__", "device", "$tensor", "$module", "@", "x" * 1000, "forward", ""])] = (
+                    draw.choice(values)
                 )
             case 2:
                 node[last] = [node[last]] * (2 if len(str(node[last])) > 10_000 else draw.choice((2, 1000)))
@@ -421,6 +464,7 @@ OURS = (injured, resaid, resaid, resaid, resaid, restated, retold)
 CHANGES = {
     "vision export": OURS,
     "tabular export": OURS,
+    "export of format 1": OURS,
     "checkpoint": OURS,
     "weights": OURS,
     "zip weights": (injured, in_zip, in_zip, rezipped),

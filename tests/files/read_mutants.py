@@ -1,6 +1,6 @@
 """Reads `count` mutants from `first` on in a folder, watched; prints what was read and refused, and all that went wrong.
 
-    python tests/foundation/read_mutants.py FOLDER FIRST COUNT
+    python tests/files/read_mutants.py FOLDER FIRST COUNT
 
 A fault names its mutant's number: the same command with that number and a count of 1 makes the file again, and leaves it
 in the folder as `mutant`.
@@ -43,6 +43,7 @@ from layered.vision.all import (
     load_learner,
 )
 
+FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format_1" / "export.layered"
 MEMORY = 128 * 2**20  # bytes that one file may take beyond four times its own
 SECONDS = 4  # of the processor that one file may take
 
@@ -94,6 +95,7 @@ def good_files(folder):
     res = {
         "vision export": learn.export(folder / "vision.layered").read_bytes(),
         "tabular export": tables.export(folder / "tabular.layered").read_bytes(),
+        "export of format 1": FORMAT_1.read_bytes(),
         "checkpoint": checkpoints[1].read_bytes(),
         "weights": learn.save(folder / "weights").read_bytes(),
         "zip weights": zipped.getvalue(),
@@ -129,6 +131,7 @@ def readers_of(learn):
     return {
         "vision export": (load_learner, ".layered"),
         "tabular export": (load_learner, ".layered"),
+        "export of format 1": (load_learner, ".layered"),
         "checkpoint": (resume(lambda: Learner(learn.dls, net(), path=learn.path)), ".layered"),
         "weights": (learn.load, ".layered"),
         "zip weights": (read_state, ".pth"),

@@ -15,7 +15,7 @@ from counts import soak
 from torch import nn
 
 from layered.catalog.unpack import unpack as unpack_archive
-from layered.files import pack, unpack, write_archive
+from layered.files import decode_tree, encode_tree, write_archive
 from layered.files.pickled import read_pickle
 from layered.foundation import BadFile, CannotRestore, LayeredError
 from layered.nn import Cat, describe_module, rebuild_module
@@ -68,32 +68,32 @@ def test_mutants_of_all_kinds_end_in_our_errors_in_bounds_and_touch_nothing(tmp_
 )
 def test_state_that_makes_no_sense_is_our_error(packed):
     with pytest.raises(BadFile):
-        unpack({"a": [packed]}, {"w": torch.zeros(3)})
+        decode_tree({"a": [packed]}, {"w": torch.zeros(3)})
 
 
 @pytest.mark.parametrize("device", ["meta", "antigravity", "privateuseone", "cuda:99x"])
 def test_a_device_that_is_not_known_here_leaves_a_tensor_on_the_cpu(device):
-    assert unpack({"$tensor": "w", "device": device}, {"w": torch.ones(3)}).device.type == "cpu"
+    assert decode_tree({"$tensor": "w", "device": device}, {"w": torch.ones(3)}).device.type == "cpu"
 
 
 def test_few_bytes_do_not_unfold_to_many_numbers():
     store = {}
-    packed = pack([0.5] * 100, store, "w")
-    assert unpack([packed, 1], store) == [[0.5] * 100, 1]
-    assert unpack(packed, store) == [0.5] * 100
+    packed = encode_tree([0.5] * 100, store, "w")
+    assert decode_tree([packed, 1], store) == [[0.5] * 100, 1]
+    assert decode_tree(packed, store) == [0.5] * 100
     with pytest.raises(BadFile):
-        unpack([packed, packed], store)
-    array = pack(np.arange(5), store, "v")
+        decode_tree([packed, packed], store)
+    array = encode_tree(np.arange(5), store, "v")
     with pytest.raises(BadFile):
-        unpack([array] * 1000, store)
+        decode_tree([array] * 1000, store)
 
 
 @pytest.mark.parametrize(
     "node",
     [
-        {"kind": "torch.Linear", "args": {"in_features": 10**5, "out_features": 10**5, "device": "cpu"}},
-        {"kind": "torch.Linear", "args": {"in_features": 1, "out_features": 1, "device": "cuda"}},
-        {"kind": "ConvLayer", "args": {"ni": 3, "nf": 10**5, "ks": 99, "kwargs": {"dict": {"device": "cpu"}}}},
+        {"$module": "torch.Linear", "args": {"in_features": 10**5, "out_features": 10**5, "device": "cpu"}},
+        {"$module": "torch.Linear", "args": {"in_features": 1, "out_features": 1, "device": "cuda"}},
+        {"$module": "ConvLayer", "args": {"ni": 3, "nf": 10**5, "ks": 99, "kwargs": {"device": "cpu"}}},
     ],
     ids=["on the CPU", "on a GPU", "inside another argument"],
 )
@@ -103,17 +103,17 @@ def test_a_model_does_not_say_where_its_memory_is_taken(node):
 
 
 def test_a_model_of_very_many_parts_without_weights_is_refused():
-    parts = {str(i): {"kind": "torch.ReLU", "args": {}} for i in range(30_000)}
+    parts = {str(i): {"$module": "torch.ReLU", "args": {}} for i in range(30_000)}
     with pytest.raises(BadFile, match="too many parts"):
-        rebuild_module({"kind": "torch.Sequential", "args": {}, "children": parts}, {})
+        rebuild_module({"$module": "torch.Sequential", "args": {}, "children": parts}, {})
 
 
 def nested(levels):
     """A container of two containers that are one, and so on."""
-    node = {"kind": "torch.ReLU", "args": {}}
+    node = {"$module": "torch.ReLU", "args": {}}
     for level in reversed(range(levels)):
-        same = {"same": ".".join(["0"] * (level + 1))}
-        node = {"kind": "torch.Sequential", "args": {}, "children": {"0": node, "1": same}}
+        same = {"$same": ".".join(["0"] * (level + 1))}
+        node = {"$module": "torch.Sequential", "args": {}, "children": {"0": node, "1": same}}
     return node
 
 
@@ -126,17 +126,17 @@ def test_a_part_at_two_places_counts_twice_so_few_bytes_do_not_unfold_to_many_pa
 
 @pytest.mark.parametrize("path", ["", "0", "0.0", "1"])
 def test_a_part_cannot_hold_itself_nor_one_that_comes_later(path):
-    inner = {"kind": "torch.Sequential", "args": {}, "children": {"0": {"same": path}}}
-    other = {"kind": "torch.ReLU", "args": {}}
+    inner = {"$module": "torch.Sequential", "args": {}, "children": {"0": {"$same": path}}}
+    other = {"$module": "torch.ReLU", "args": {}}
     with pytest.raises(BadFile):
-        rebuild_module({"kind": "torch.Sequential", "args": {}, "children": {"0": inner, "1": other}})
+        rebuild_module({"$module": "torch.Sequential", "args": {}, "children": {"0": inner, "1": other}})
 
 
 def test_parts_that_are_arguments_count_too():
-    part = {"module": {"kind": "torch.ReLU", "args": {}}}
-    node = {"kind": "Cat", "args": {"layers": [part] * 30}}
+    part = {"$module": "torch.ReLU", "args": {}}
+    node = {"$module": "Cat", "args": {"layers": [part] * 30}}
     assert len(list(rebuild_module(node).modules())) == 31
-    many = {"kind": "torch.Sequential", "args": {}, "children": {str(i): node for i in range(1000)}}
+    many = {"$module": "torch.Sequential", "args": {}, "children": {str(i): node for i in range(1000)}}
     with pytest.raises(BadFile, match="too many parts"):
         rebuild_module(many)
 
@@ -171,7 +171,7 @@ def test_weights_that_are_refused_change_neither_model_nor_optimizer(tmp_path, c
         with one.no_bar(), one.no_logging():
             one.fit(1)
     tensors = {}
-    manifest = {part: pack(getattr(learn, part).state_dict(), tensors, part) for part in ("model", "opt")}
+    manifest = {part: encode_tree(getattr(learn, part).state_dict(), tensors, part) for part in ("model", "opt")}
     change(manifest)
     write_archive(tmp_path / "bad.layered", manifest, tensors)
     before = repr((other.model.state_dict(), other.opt.state_dict()))

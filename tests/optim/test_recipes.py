@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.testing import assert_close
 
-from layered.files import pack, read_archive, unpack, write_archive
+from layered.files import decode_tree, encode_tree, read_archive, write_archive
 from layered.foundation import BadArgument
 from layered.optim import SGD, Adam, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, mark_no_decay, ranger, zoo
 from layered.testing import synth_learner
@@ -270,9 +270,9 @@ def stored(state_dict, way, file):
         return torch.load(file, weights_only=True)
     if way == "archive":
         tensors = {}
-        write_archive(file, {"opt": pack(state_dict, tensors, "opt")}, tensors, kind="weights")
+        write_archive(file, {"opt": encode_tree(state_dict, tensors, "opt")}, tensors, kind="weights")
         archive = read_archive(file, kind="weights")
-        return unpack(archive.manifest["opt"], archive.tensors)
+        return decode_tree(archive.manifest["opt"], archive.tensors)
     return state_dict
 
 

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+from layered.files import Scope, decode_tree, encode_tree
 from layered.foundation import BadValue
 from layered.tabular.all import CrossEntropyLossFlat, MSELossFlat, MultiTaskLoss
-from layered.training import describe_data, rebuild_data
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_activations_and_decisions_come_in_parts(loss, batch):
 
 def test_it_is_data(loss, batch):
     tensors = {}
-    again = rebuild_data(describe_data(loss, tensors, "loss"), tensors)
+    again = decode_tree(encode_tree(loss, tensors, "loss", Scope.DATA), tensors, Scope.DATA)
     assert_close(again(*batch), loss(*batch))
 
 

@@ -116,7 +116,7 @@ def test_a_loaded_learner_exports_and_loads_again(exported, tmp_path):
 
 def test_a_module_tree_takes_the_place_of_a_recipe(learn, tmp_path):
     file = learn.export(tmp_path / "tree.layered")
-    assert set(read_archive(file).manifest["model"]) == {"tree"}
+    assert next(iter(read_archive(file).manifest["model"])) == "$module"
     image = learn.dls.valid_ds.items[0]
     assert_close(load_learner(file).predict(image)[2], learn.predict(image)[2])
 
@@ -276,7 +276,7 @@ def test_damaged_files_are_refused(exported, tmp_path):
 
 def test_a_newer_format_says_how_to_go_on(exported, tmp_path):
     file = tmp_path / "newer.layered"
-    file.write_bytes(exported[1].read_bytes().replace(b'"format":"1"', b'"format":"9"'))
+    file.write_bytes(exported[1].read_bytes().replace(b'"format":"2"', b'"format":"9"'))
     with pytest.raises(NewerFormat, match="pip install -U"):
         load_learner(file)
 
@@ -284,36 +284,36 @@ def test_a_newer_format_says_how_to_go_on(exported, tmp_path):
 TIMM = {"source": "timm", "n_out": 3}
 LSTM = {"input_size": 1, "hidden_size": 1, "bias": True, "batch_first": True, "dropout": 0.0, "bidirectional": True}
 HOSTILE = {
-    "a command as a builder": ("model", "recipe", "builder", "os.system"),
-    "a class as a builder": ("model", "recipe", "builder", "subprocess.Popen"),
-    "a hub's name": ("model", "recipe", "args", {**TIMM, "arch": "hf-hub:someone/something"}),
-    "a folder's name": ("model", "recipe", "args", {**TIMM, "arch": "local-dir:/etc"}),
-    "another torchvision function": ("model", "recipe", "args", "arch", "get_model_weights"),
-    "a torchvision model of another task": ("model", "recipe", "args", "arch", "lraspp_mobilenet_v3_large"),
-    "a builder inside a builder": ("model", "recipe", "args", {**TIMM, "source": "registered", "arch": "vision.model"}),
-    "an unknown source": ("model", "recipe", "args", "source", "hub"),
-    "weights from the network": ("model", "recipe", "args", "weights", "DEFAULT"),
-    "weights from this disk": ("model", "recipe", "args", "weights", "/etc/passwd"),
-    "trained weights": ("model", "recipe", "args", "pretrained", True),
-    "a typo": ("model", "recipe", "args", "n_outt", 3),
-    "a billion outputs": ("model", "recipe", "args", "n_out", 10**9),
-    "a billion channels": ("model", "recipe", "args", "n_in", 10**9),
-    "a huge head": ("model", "recipe", "args", "lin_ftrs", [10**9] * 20),
-    "a million layers": ("model", "recipe", "args", "lin_ftrs", [1] * 10**6),
-    "layers without end": ("model", {"tree": {"kind": "torch.LSTM", "args": {**LSTM, "num_layers": 10**12}}}),
-    "a number too large": ("model", "recipe", "args", "n_out", 10**30),
-    "negative outputs": ("model", "recipe", "args", "n_out", -3),
-    "half an output": ("model", "recipe", "args", "n_out", 0.5),
-    "a name for outputs": ("model", "recipe", "args", "n_out", "os.system"),
-    "a huge cut": ("model", "recipe", "args", "cut", 10**9),
-    "an unregistered function": ("data", "columns", 0, "pipeline", "steps", 0, "function", "name", "os.system"),
-    "an unregistered transform": ("data", "after_item", "steps", 0, "kind", "Popen"),
-    "a transform's typo": ("data", "after_item", "steps", 0, "args", "sise", 3),
-    "fitting what is not fitted": ("data", "after_item", "steps", 0, "fitted", "__class__", 3),
-    "an unknown loss": ("loss", "kind", "eval"),
+    "a command as a builder": ("model", "$builder", "os.system"),
+    "a class as a builder": ("model", "$builder", "subprocess.Popen"),
+    "a hub's name": ("model", "args", {**TIMM, "arch": "hf-hub:someone/something"}),
+    "a folder's name": ("model", "args", {**TIMM, "arch": "local-dir:/etc"}),
+    "another torchvision function": ("model", "args", "arch", "get_model_weights"),
+    "a torchvision model of another task": ("model", "args", "arch", "lraspp_mobilenet_v3_large"),
+    "a builder inside a builder": ("model", "args", {**TIMM, "source": "registered", "arch": "vision.model"}),
+    "an unknown source": ("model", "args", "source", "hub"),
+    "weights from the network": ("model", "args", "weights", "DEFAULT"),
+    "weights from this disk": ("model", "args", "weights", "/etc/passwd"),
+    "trained weights": ("model", "args", "pretrained", True),
+    "a typo": ("model", "args", "n_outt", 3),
+    "a billion outputs": ("model", "args", "n_out", 10**9),
+    "a billion channels": ("model", "args", "n_in", 10**9),
+    "a huge head": ("model", "args", "lin_ftrs", [10**9] * 20),
+    "a million layers": ("model", "args", "lin_ftrs", [1] * 10**6),
+    "layers without end": ("model", {"$module": "torch.LSTM", "args": {**LSTM, "num_layers": 10**12}}),
+    "a number too large": ("model", "args", "n_out", 10**30),
+    "negative outputs": ("model", "args", "n_out", -3),
+    "half an output": ("model", "args", "n_out", 0.5),
+    "a name for outputs": ("model", "args", "n_out", "os.system"),
+    "a huge cut": ("model", "args", "cut", 10**9),
+    "an unregistered function": ("data", "columns", 0, "pipeline", "$pipeline", 0, "$function_transform", "os.system"),
+    "an unregistered transform": ("data", "after_item", "$pipeline", 0, "$transform", "Popen"),
+    "a transform's typo": ("data", "after_item", "$pipeline", 0, "args", "sise", 3),
+    "fitting what is not fitted": ("data", "after_item", "$pipeline", 0, "fitted", {"__class__": 3}),
+    "an unknown loss": ("loss", "$loss", "eval"),
     "a tensor that is not there": ("data", "after_batch", {"$tensor": "nothing"}),
     "an array of objects": ("data", "after_batch", {"$array": "model.0.0.0.weight", "dtype": "O", "shape": [3]}),
-    "an unknown tag": ("data", "after_batch", {"@": "exec", "code": "1"}),
+    "an unknown tag": ("data", "after_batch", {"$exec": "1"}),
     "thousands of columns": ("data", "columns", [{"name": "a", "pipeline": None}] * 2000),
     "no columns": ("data", "columns", None),
     "a text for the model": ("model", "torch.hub"),
@@ -337,15 +337,15 @@ def test_what_a_file_asks_for_is_looked_up_never_done(exported, tmp_path, path):
 
 
 def no_labels(manifest, _):
-    manifest["data"]["columns"][1]["pipeline"]["steps"][0]["fitted"]["vocab"]["items"] = []
+    manifest["data"]["columns"][1]["pipeline"]["$pipeline"][0]["fitted"]["vocab"]["args"]["items"] = []
 
 
 def other_target(manifest, _):
-    manifest["data"]["columns"][1]["pipeline"]["steps"][0].update(kind="MultiCategorize", args={})
+    manifest["data"]["columns"][1]["pipeline"]["$pipeline"][0].update({"$transform": "MultiCategorize", "args": {}})
 
 
 def other_loss(manifest, _):
-    manifest["loss"] = {"@": "loss", "kind": "MSELossFlat", "version": 1, "args": {}, "fitted": {}}
+    manifest["loss"] = {"$loss": "MSELossFlat", "args": {}}
 
 
 @pytest.mark.parametrize("change", [no_labels, other_target, other_loss])
@@ -355,12 +355,14 @@ def test_a_prediction_that_the_file_cannot_decode_is_our_error(exported, tmp_pat
         again.predict(exported[2])
 
 
-@pytest.mark.parametrize("procs", [None, {"@": "pipeline", "steps": []}, {"@": "vocab", "items": [], "add_na": False}])
+@pytest.mark.parametrize(
+    "procs", [None, {"$pipeline": []}, {"$value": "vocab", "args": {"items": [], "add_na": False}}]
+)
 def test_a_table_without_its_procs_is_our_error(tmp_path, procs):
     ratings = pd.DataFrame({"user": [1, 2, 3, 1], "item": list("abca"), "rating": [1.0, 2.0, 3.0, 4.0]})
     dls = CollabDataLoaders.from_df(ratings, bs=2, device="cpu", seed=0)
     archive = read_archive(collab_learner(dls, 2, path=tmp_path).export("ratings"))
-    archive.manifest["data"]["state"]["procs"] = procs
+    archive.manifest["data"]["args"]["procs"] = procs
     with pytest.raises(LayeredError):
         load_learner(write_archive(tmp_path / "edited.layered", archive.manifest, archive.tensors, kind="export"))
 
@@ -369,8 +371,8 @@ def test_a_row_that_the_file_cannot_decode_is_our_error(tmp_path):
     people = pd.DataFrame({"job": list("abab") * 3, "paid": list("yn") * 6})
     dls = TabularDataLoaders.from_df(people, cat_names=["job"], y_names="paid", bs=4, device="cpu", seed=0)
     archive = read_archive(tabular_learner(dls, [4], path=tmp_path).export("people"))
-    (target,) = archive.manifest["data"]["state"]["targets"]
-    target["steps"]["steps"][0]["fitted"]["vocab"]["items"] = []
+    (target,) = archive.manifest["data"]["args"]["targets"]
+    target["steps"]["$pipeline"][0]["fitted"]["vocab"]["args"]["items"] = []
     again = load_learner(write_archive(tmp_path / "edited.layered", archive.manifest, archive.tensors, kind="export"))
     with pytest.raises(BadItem, match="predicting one row"):
         again.predict({"job": "a"})
@@ -378,9 +380,9 @@ def test_a_row_that_the_file_cannot_decode_is_our_error(tmp_path):
 
 SPITE = [
     None, True, -1, 0, 10**9, 10**30, 1e308, float("nan"), "", "os.system", "antigravity", "hf-hub:a/b", "/etc/passwd", [], {},
-    [0] * 1000, ["antigravity"], {"@": "function", "name": "os.system"}, {"@": "transform", "kind": "antigravity"},
+    [0] * 1000, ["antigravity"], {"$function": "os.system"}, {"$transform": "antigravity", "args": {}},
     {"$tensor": "model.0.0.0.weight"}, {"$tensor": "antigravity"}, {"$floats": "model.0.0.0.weight"}, {"$antigravity": 1},
-    {"$dict": [[[], 1]]}, {"kind": "torch.Linear", "args": {"in_features": 10**6, "out_features": 10**6}},
+    {"$dict": [[[], 1]]}, {"$module": "torch.Linear", "args": {"in_features": 10**6, "out_features": 10**6}},
 ]  # fmt: skip
 
 

@@ -8,8 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from layered.data import CategoryMap
+from layered.files import Scope, decode_tree, encode_tree
 from layered.foundation import BadFile, LayeredError, NotExportable, UnknownName, functions
-from layered.training import describe_data, rebuild_data
 from layered.vision.all import (
     Categorize,
     CrossEntropyLossFlat,
@@ -29,7 +29,7 @@ from layered.vision.all import (
 
 def through_a_file(value):
     tensors = {}
-    return rebuild_data(json.loads(json.dumps(describe_data(value, tensors, "here"))), tensors)
+    return decode_tree(json.loads(json.dumps(encode_tree(value, tensors, "here", Scope.DATA))), tensors, Scope.DATA)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_each_refusal_names_the_place_and_the_way_out():
     cases = {"move own out": own, "move Own out": Own(), "make the lambda a def": lambda x: x}
     for way_out, value in cases.items():
         with pytest.raises(NotExportable, match=way_out) as caught:
-            describe_data(Pipeline([Normalize.from_stats(*imagenet_stats), value]), {}, "after_batch")
-        assert caught.value.problem.startswith("after_batch[")
+            encode_tree(Pipeline([Normalize.from_stats(*imagenet_stats), value]), {}, "after_batch", Scope.DATA)
+        assert caught.value.problem.startswith("after_batch.")
     with pytest.raises(NotExportable, match=r"decode|def"):
-        describe_data(Transform(functions.get("vision.PILImage.create"), dec=own), {}, "after_batch")
+        encode_tree(Transform(functions.get("vision.PILImage.create"), dec=own), {}, "after_batch", Scope.DATA)
     with pytest.raises(NotExportable):
-        describe_data({"a": object()}, {}, "here")
+        encode_tree({"a": object()}, {}, "here", Scope.DATA)
 
 
 CHOSEN = 16 * (2**61 - 1)  # Python gives all its multiples the same hash
@@ -112,19 +112,22 @@ CHOICES = [n * CHOSEN for n in range(200)]
 @pytest.mark.parametrize(
     ("described", "error"),
     [
-        ({"@": "transform", "kind": "Resiz", "version": 1, "args": {}, "fitted": {}}, UnknownName),
-        ({"@": "function", "name": "os.system"}, UnknownName),
-        ({"@": "import", "name": "os"}, BadFile),
-        ({"@": "pipeline", "steps": 3}, BadFile),
-        ({"@": "vocab", "items": [[], []], "add_na": False}, LayeredError),
-        ({"@": "transform", "kind": "Resize", "version": 1, "args": {"size": "a"}, "fitted": {}}, LayeredError),
-        ({"@": "transform", "kind": "Resize", "version": 1, "args": {"sise": 3}, "fitted": {}}, LayeredError),
-        ({"@": "transform", "kind": "Resize", "version": 1, "args": {"size": 8}, "fitted": {"order": 1}}, BadFile),
-        ({"@": "vocab", "items": [n * CHOSEN for n in range(200)], "add_na": False}, BadFile),
-        ({"@": "vocab", "items": [{"$tuple": [n * CHOSEN]} for n in range(200)], "add_na": False}, BadFile),
-        ({"@": "transform", "kind": "Categorize", "version": 1, "args": {"vocab": CHOICES}, "fitted": {}}, BadFile),
+        ({"$transform": "Resiz", "args": {}, "fitted": {}}, UnknownName),
+        ({"$function": "os.system"}, UnknownName),
+        ({"$import": "os"}, BadFile),
+        ({"$pipeline": 3}, BadFile),
+        ({"$value": "vocab", "args": {"items": [[], []], "add_na": False}}, LayeredError),
+        ({"$transform": "Resize", "args": {"size": "a"}, "fitted": {}}, LayeredError),
+        ({"$transform": "Resize", "args": {"sise": 3}, "fitted": {}}, LayeredError),
+        ({"$transform": "Resize", "args": {"size": 8}, "fitted": {"order": 1}}, BadFile),
+        ({"$value": "vocab", "args": {"items": [n * CHOSEN for n in range(200)], "add_na": False}}, BadFile),
+        (
+            {"$value": "vocab", "args": {"items": [{"$tuple": [n * CHOSEN]} for n in range(200)], "add_na": False}},
+            BadFile,
+        ),
+        ({"$transform": "Categorize", "args": {"vocab": CHOICES}, "fitted": {}}, BadFile),
         ({"x_given": CHOICES}, BadFile),
-        ({"@": "pipeline", "steps": [{"@": "pipeline", "steps": []}] * 20_000}, BadFile),
+        ({"$pipeline": [{"$pipeline": []}] * 20_000}, BadFile),
         ({"$tensor": "missing"}, BadFile),
         ({"$tuple": 3}, BadFile),
         ({"$system": "ls"}, BadFile),
@@ -133,4 +136,4 @@ CHOICES = [n * CHOSEN for n in range(200)]
 )
 def test_a_description_that_makes_no_sense_is_refused(described, error):
     with pytest.raises(error):
-        rebuild_data(described, {})
+        decode_tree(described, {}, Scope.DATA)

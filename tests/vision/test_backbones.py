@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
+from layered.files import weightless
 from layered.foundation import (
     BadArgument,
     BadFile,
@@ -21,7 +22,6 @@ from layered.foundation import (
     UnsafeFile,
 )
 from layered.integrations import timm_body
-from layered.nn import weightless
 from layered.vision import all as vision
 from layered.vision.all import create_body, create_vision_model, find_arch, model_meta, models, resnet18, resnet34
 from layered.vision.learner import build_from_recipe, split_of

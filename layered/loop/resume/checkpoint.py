@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from layered.data import as_loader
-from layered.files import commit, disk, pack, sweep, untied, write_archive
+from layered.files import commit, disk, encode_tree, sweep, untied, write_archive
 from layered.foundation import BadValue, rank_and_world, warn
 from layered.loop.callback import Callback, mark
 from layered.loop.durations import Duration, Every
@@ -251,7 +251,7 @@ class Checkpoint(Callback):
         manifest = {
             "fit": {"ordinal": learn.fit_ordinal, "arguments": learn.fit_arguments},
             "position": {"epoch": epoch, "batch": batch, "finished": finished},
-            "state": pack(state, tensors, "state"),
+            "state": encode_tree(state, tensors, "state"),
             "callbacks": {name: packed for name, (packed, _) in callbacks.items()},
             "others": [packed for packed, _ in others],
         }

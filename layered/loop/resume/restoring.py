@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data import as_loader
-from layered.files import exactly, read_archive, unpack
+from layered.files import decode_tree, exactly, read_archive
 from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
@@ -93,18 +93,18 @@ class Saved:
             self.arguments = exactly(dict, fit["arguments"])
             self.epoch, self.batch = _count(position["epoch"]), _count(position["batch"])
             self.finished = exactly(bool, position["finished"])
-            self.state = exactly(dict, unpack(archive.manifest["state"], self.tensors))
+            self.state = exactly(dict, decode_tree(archive.manifest["state"], self.tensors))
             self.state["counters"] = {
                 name: exactly(kind, self.state["counters"][name]) for name, kind in COUNTERS.items()
             }
             packed = archive.manifest["callbacks"]
-            self.callbacks: dict[str, Any] = {name: unpack(state, self.tensors) for name, state in packed.items()}
+            self.callbacks: dict[str, Any] = {name: decode_tree(state, self.tensors) for name, state in packed.items()}
             others, rank = archive.manifest.get("others", []), rank_and_world()[0]
             self.processes = 1 + len(others)
             if 0 < rank < self.processes:
                 begin = prefix_of(rank)
                 own = {k.removeprefix(begin): x for k, x in self.tensors.items() if k.startswith(begin)}
-                part = unpack(others[rank - 1], own)
+                part = decode_tree(others[rank - 1], own)
                 self.state.update(part["random"])
                 for name, key in ((GRADS, "grads"), (BUFFERS, "buffers")):
                     self.state[key] = part["parts"].pop(name, self.state.get(key, {}))

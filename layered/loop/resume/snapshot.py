@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.files import pack
+from layered.files import encode_tree
 from layered.foundation import CannotSave, get_random_states, rank_and_world, set_random_states
 from layered.loop.batches import generators_of
 from layered.loop.listeners import Listener
 from layered.loop.processes import gathered
 from layered.loop.state import AbstractLoop
 
-Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `pack` returns, and the tensors it refers to
+Packed: TypeAlias = tuple[Any, dict[str, Tensor]]  # what `encode_tree` returns, and the tensors it refers to
 
 _CHANGING = (
     random.Random,
@@ -43,7 +43,7 @@ def pack_callback(cb: Listener, where: str) -> Packed:
     for name, value in cb.state_dict().items():
         part: dict[str, Tensor] = {}
         try:
-            res[name] = pack(value, part, f"{where}.{name}")
+            res[name] = encode_tree(value, part, f"{where}.{name}")
         except CannotSave:
             if not cb.unchanged(name) or _changes(value):
                 raise
@@ -56,7 +56,7 @@ def own_parts(parts: Mapping[str, Any]) -> dict[str, Packed]:
     packed: dict[str, Packed] = {}
     for name, part in parts.items():
         tensors: dict[str, Tensor] = {}
-        packed[name] = pack(part, tensors, name), tensors
+        packed[name] = encode_tree(part, tensors, name), tensors
     return packed
 
 
@@ -98,7 +98,7 @@ def states_of_others(parts: Mapping[str, Packed], random_states: object) -> list
     digests = {name: _digest(packed) for name, packed in parts.items()}
     of_first = gathered(digests)[0]
     tensors: dict[str, Tensor] = {}
-    own = {"random": pack(random_states, tensors, "random"), "parts": {}}
+    own = {"random": encode_tree(random_states, tensors, "random"), "parts": {}}
     for name, (state, used) in parts.items():
         if digests[name] != of_first.get(name):
             own["parts"][name] = state

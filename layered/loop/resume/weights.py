@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from layered.files import pack, read_archive, read_weights, unpack, write_archive
+from layered.files import decode_tree, encode_tree, read_archive, read_weights, write_archive
 from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, rank_and_world, warn
 from layered.loop.processes import unwrapped
 from layered.loop.state import AbstractLoop
@@ -37,9 +37,9 @@ def save_weights(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: boo
     if not path.name.endswith(SUFFIX):
         path = path.with_name(path.name + SUFFIX)
     tensors: dict[str, Tensor] = {}
-    manifest = {"model": pack(unwrapped(loop.model).state_dict(), tensors, "model")}
+    manifest = {"model": encode_tree(unwrapped(loop.model).state_dict(), tensors, "model")}
     if with_opt and loop.opt is not None:
-        manifest["opt"] = pack(loop.opt.state_dict(), tensors, "opt")
+        manifest["opt"] = encode_tree(loop.opt.state_dict(), tensors, "opt")
     if rank_and_world()[0] == 0:
         write_archive(path, manifest, tensors, kind="weights")
     return path
@@ -106,7 +106,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
     """The weights by name, and the optimizer's state or None."""
     if path.suffix == SUFFIX:
         archive = read_archive(path, kind="weights")
-        weights, opt = (unpack(archive.manifest.get(part), archive.tensors) for part in ("model", "opt"))
+        weights, opt = (decode_tree(archive.manifest.get(part), archive.tensors) for part in ("model", "opt"))
         if not isinstance(weights, dict):
             raise BadFile(f"'{path}' holds no table of weights", got=type(weights).__name__)
         return weights, opt
@@ -119,17 +119,31 @@ def _read(path: Path) -> tuple[dict[str, Any], Any]:
     return weights, None
 
 
-def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
-    """Refuse weights whose shapes differ from the model's own; `strict`, also names that are missing or unexpected.
+def check_fits(
+    path: os.PathLike[str],
+    own: Mapping[str, object],
+    given: Mapping[str, object],
+    strict: bool,
+    *,
+    fix: str | None = None,
+) -> None:
+    """Refuse weights that do not fit a model.
+
+    Args:
+        path: The file that they come from, for the error.
+        own: The model's state dict.
+        given: The weights by name.
+        strict: Refuse names that are missing or unexpected too, not only other shapes.
+        fix: What the error advises, in place of building the same model.
 
     Raises:
-        CannotRestore: Naming up to eight of each.
+        CannotRestore: Naming up to eight tensors that are missing, unexpected or of another shape.
     """
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     shapes = [
-        f"{n}: {tuple(given[n].shape) if torch.is_tensor(given[n]) else type(given[n]).__name__} instead of {tuple(own[n].shape)}"
-        for n in own
-        if n in given and torch.is_tensor(own[n]) and not (torch.is_tensor(given[n]) and own[n].shape == given[n].shape)
+        f"{name}: {tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__} instead of {tuple(expected.shape)}"
+        for name, expected in own.items()
+        if name in given and isinstance(expected, Tensor) and _shape(x := given[name]) != expected.shape
     ]
     if shapes or (strict and (missing or unexpected)):
         faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
@@ -137,8 +151,12 @@ def check_fits(path: os.PathLike[str], own: Mapping[str, Any], given: Mapping[st
             f"the weights in {path} do not fit the model",
             got="; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names),
             expected=f"{len(own)} weights of the same names and shapes",
-            fix="build the same model" + ("" if shapes else ", or load(…, strict=False) to load those that fit"),
+            fix=fix or "build the same model" + ("" if shapes else ", or load(…, strict=False) to load those that fit"),
         )
+
+
+def _shape(x: object) -> torch.Size | None:
+    return x.shape if isinstance(x, Tensor) else None
 
 
 def _some(names: list[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from layered.files import pack, unpack
+from layered.files import decode_tree, encode_tree
 from layered.foundation import CannotSave
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -24,7 +24,7 @@ trees = st.recursive(
 
 def there_and_back(tree):
     tensors = {}
-    return unpack(json.loads(json.dumps(pack(tree, tensors, "x"))), tensors)
+    return decode_tree(json.loads(json.dumps(encode_tree(tree, tensors, "x"))), tensors)
 
 
 @given(trees)
@@ -66,8 +66,8 @@ def test_counters_and_tables_with_a_beginning_come_back_as_what_they_are():
 
 def test_a_long_list_of_tensors_of_one_form_is_one_tensor_in_the_file():
     losses, tensors = [torch.tensor(float(i)) for i in range(100)], {}
-    packed = pack({"losses": losses, "mixed": [*losses, None]}, tensors, "x")
-    back = unpack(json.loads(json.dumps(packed)), tensors)
+    packed = encode_tree({"losses": losses, "mixed": [*losses, None]}, tensors, "x")
+    back = decode_tree(json.loads(json.dumps(packed)), tensors)
     assert len(tensors) == 1 + 100
     assert back == {"losses": losses, "mixed": [*losses, None]}
     back["losses"][0] += 1  # each has its own memory
@@ -79,9 +79,9 @@ def test_a_long_list_of_tensors_of_one_form_is_one_tensor_in_the_file():
 )
 def test_what_would_come_back_as_something_else_is_refused(tree):
     with pytest.raises(CannotSave, match=r"x cannot be written"):
-        pack(tree, {}, "x")
+        encode_tree(tree, {}, "x")
 
 
 def test_anything_else_is_named():
     with pytest.raises(CannotSave, match=r"x\.deep\.1 cannot"):
-        pack({"deep": [1, object()]}, {}, "x")
+        encode_tree({"deep": [1, object()]}, {}, "x")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from layered.files import weightless
 from layered.foundation import BadValue
-from layered.nn import weightless
 
 
 def test_weights_have_no_memory_and_values_are_real():
