@@ -182,7 +182,8 @@ class Saved:
         return "model", True, f"{len(self.state['model'])} tensors, {len(self.state['grads'])} gradients"
 
     def _optimizer(self, loop: AbstractLoop) -> tuple[str, bool, str]:
-        current, saved = recipe_of(loop.opt), self.state.get("opt_recipe")
+        saved: Any = self.state.get("opt_recipe")
+        current = recipe_of(loop.opt)
         is_same = saved is None or _is_like(saved, current)
         return (
             "optimizer",
