@@ -24,12 +24,12 @@ class NormType(Enum):
 
     Batch, BatchZero, Weight, Spectral, Instance, InstanceZero = range(1, 7)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, str]:
         """As data, for exports."""
         return {"name": self.name}
 
     @classmethod
-    def from_described(cls, state: dict[str, Any]) -> NormType:
+    def from_described(cls, state: dict[str, str]) -> NormType:
         """The member that `described` described."""
         return cls[state["name"]]
 

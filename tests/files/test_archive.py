@@ -201,7 +201,7 @@ def test_every_cut_is_noticed(good):
 
 
 def test_a_newer_format_is_told_from_damage(good):
-    good.write_bytes(good.read_bytes().replace(b'"format":"1"', b'"format":"2"'))
+    good.write_bytes(good.read_bytes().replace(b'"format":"2"', b'"format":"3"'))
     with pytest.raises(NewerFormat, match="newer version") as caught:
         read_archive(good)
     assert "pip install" in caught.value.fix
