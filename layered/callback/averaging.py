@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from layered.callback.freezing import bn_types, epochs_or_batches
+from layered.data import as_loader
 from layered.foundation import CannotTrain, OutOfRange, find_device, key_of, plain_tree, seeded, to_device
-from layered.loop import Callback, iter_once, modes_of, set_epoch, set_modes, split_batch
+from layered.loop import AbstractLoop, Callback, iter_once, modes_of, set_epoch, set_modes, split_batch
 
 
 class WeightAverage(Callback):
@@ -229,7 +230,7 @@ class SWACallback(WeightAverage):
         update_batch_norm(self.learn)
 
 
-def update_batch_norm(loop: Any) -> None:
+def update_batch_norm(loop: AbstractLoop) -> None:
     """Recompute the running statistics of trainable batch norm layers, as their mean over the training batches.
 
     All other layers are in evaluation mode meanwhile. The loader's draws are keyed, so its position does not change.
@@ -243,15 +244,15 @@ def update_batch_norm(loop: Any) -> None:
         return
     modes, momenta = modes_of(model), [layer.momentum for layer in layers]
     device = find_device([*model.parameters()])
-    n_inp = getattr(train, "n_inp", None) or getattr(loop.dls, "n_inp", None)
-    looking = train.peeking() if hasattr(train, "peeking") else nullcontext()
+    loader = as_loader(train)
+    n_inp = loader.n_inp or getattr(loop.dls, "n_inp", None)
     model.eval()
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # torch then keeps a plain mean over the batches
         layer.train()
     try:
-        with torch.no_grad(), looking, seeded(key_of("batch norm", loop.epochs_started)):
+        with torch.no_grad(), loader.peeking(), seeded(key_of("batch norm", loop.epochs_started)):
             set_epoch(train, loop.epochs_started, "peek")
             for batch in islice(train, loop.epoch_length):
                 batch = plain_tree(to_device(batch, device))

@@ -148,6 +148,6 @@ class GradualUnfreezing(Callback):
         return f"GradualUnfreezing('{self.every}')"
 
 
-def _each(opt: Any) -> list[GroupedOptimizer]:
+def _each(opt: GroupedOptimizer | Optimizers) -> list[GroupedOptimizer]:
     """The optimizers of a loop: one or several."""
     return list(opt.opts.values()) if isinstance(opt, Optimizers) else [opt]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from layered.foundation import BadArgument, OutOfRange
-from layered.loop import STEP, Callback, CancelBatchException, CancelStepException, mean_rows
+from layered.loop import STEP, Callback, CancelBatchException, CancelStepException, Optimizers, mean_rows
+
+
+@runtime_checkable
+class Synchronised(Protocol):
+    """A model that averages its gradients over processes, such as torch's `DistributedDataParallel`."""
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """A context in which it does not."""
 
 
 class GradientAccumulation(Callback):
@@ -48,9 +56,8 @@ class GradientAccumulation(Callback):
         learn = self.learn
         self.rows, self.learned, self.stepped = mean_rows(learn), 0, False
         self.full = self.count + self.rows >= self.n_acc or learn.iter + 1 == learn.n_iter
-        model: Any = learn.model
-        if not self.full and hasattr(model, "no_sync"):
-            self._unsynced.enter_context(model.no_sync())
+        if not self.full and isinstance(learn.model, Synchronised):
+            self._unsynced.enter_context(learn.model.no_sync())
 
     def after_loss(self) -> None:
         learn = self.learn
@@ -82,7 +89,7 @@ class GradientAccumulation(Callback):
         learn = self.learn
         self.after_batch()  # a pass that was cancelled may have skipped it
         if self.count:
-            if hasattr(learn.model, "no_sync"):
+            if isinstance(learn.model, Synchronised):
                 _average_over_processes(learn.model)
             self.full = True
             learn.within(STEP, learn.opt.step)
@@ -93,7 +100,7 @@ class GradientAccumulation(Callback):
         self._unsynced.close()
 
 
-def with_gradient(opt: Any) -> list[Any]:
+def with_gradient(opt: torch.optim.Optimizer | Optimizers) -> list[Any]:
     """The parameters of an optimizer that have a gradient.
 
     Args:

@@ -9,15 +9,16 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from layered.files import append_line, commit
 from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world
-from layered.loop import Callback
+from layered.loop import AbstractLoop, Callback
 
 pd = lazy("pandas")
 
 
+@runtime_checkable
 class MetricLogger(Protocol):
     """What keeps numbers. An adapter to a tracking service is this one method."""
 
@@ -25,7 +26,7 @@ class MetricLogger(Protocol):
         """Keep `metrics`, by name, of training batch number `step` of the fit."""
 
 
-def row_of(learn: Any) -> dict[str, Any]:
+def row_of(learn: AbstractLoop) -> dict[str, Any]:
     """The last row of the table by name, without the time: `{"epoch": 0, "train_loss": …, …}`.
 
     Metrics of one name are told apart: `accuracy`, `accuracy_2`.
@@ -37,7 +38,7 @@ def row_of(learn: Any) -> dict[str, Any]:
     return row
 
 
-def columns_of(learn: Any) -> list[str]:
+def columns_of(learn: AbstractLoop) -> list[str]:
     """The names that `row_of` will use."""
     names: dict[str, Any] = {}
     for name in learn.recorder.metric_names[: len(learn.recorder.metric_names) - learn.recorder.add_time]:
@@ -65,7 +66,7 @@ class LoggerCallback(Callback):
     transient: ClassVar[tuple[str, ...]] = ("logged",)
 
     def __init__(self, logger: MetricLogger) -> None:
-        if not callable(getattr(logger, "log", None)):
+        if not isinstance(logger, MetricLogger):
             raise BadValue("a logger has a method log(metrics, step)", got=repr(logger))
         self.target, self.logged = logger, 0
 

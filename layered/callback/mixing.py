@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.data import DataLoader
 from layered.foundation import CannotTrain, OutOfRange, key_of, plain, retype
 from layered.loop import Callback
 from layered.nn import NoneReduce
@@ -107,11 +108,11 @@ class MixHandler(Callback):
 
     def _key(self) -> int:
         learn = self.learn
-        seed, rank = getattr(learn.dl, "seed", None), getattr(learn.dl, "rank", 0)
+        seed, rank = (learn.dl.seed, learn.dl.rank) if isinstance(learn.dl, DataLoader) else (None, 0)
         pass_key = torch.initial_seed() if seed is None else seed, "peek" if learn.peeking else "train"
         return key_of(type(self).__name__, *pass_key, learn.epochs_started, learn.iter, rank) % (1 << 64)
 
-    def _mix_input(self, x: Any, order: Tensor) -> Any:
+    def _mix_input(self, x: object, order: Tensor) -> Any:
         if isinstance(x, Tensor) and x.is_floating_point() and x.ndim and len(x) == len(order):
             return retype(self.mix(plain(x), _rows(plain(x), order)), x)
         raise CannotTrain(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layered.callback.precision import MixedPrecision
 from layered.data import DataLoader
 from layered.foundation import CannotTrain, tensors_of
-from layered.loop import Callback
+from layered.loop import AbstractLoop, Callback
 
 
 class NonFinite(CannotTrain, FloatingPointError):
@@ -50,7 +50,7 @@ class StopOnNonFinite(Callback):
             self.hooks = [module.register_forward_hook(self._hook(name)) for name, module in leaves]
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
+        def hook(module: nn.Module, args: object, output: object) -> None:
             self._look(
                 f"the output of layer '{name}' ({type(module).__name__})" if name else "the model's output", output
             )
@@ -75,7 +75,7 @@ class StopOnNonFinite(Callback):
             self._look(f"the gradient of '{name}'", p.grad)
         self._judge()
 
-    def _look(self, name: str, tree: Any) -> None:
+    def _look(self, name: str, tree: object) -> None:
         learn = self.learn
         if learn.training and learn.iter % self.every == 0:
             floats = [t for t in tensors_of(tree) if t.is_floating_point() or t.is_complex()]
@@ -110,7 +110,7 @@ class StopOnNonFinite(Callback):
 _FIXES = dict.fromkeys(("input", "target"), "look at these items, and at the transforms that make batches of them")
 
 
-def _items(learn: Any) -> str | None:
+def _items(learn: AbstractLoop) -> str | None:
     """The items of the batch at hand, where the loader knows them; those with bad inputs or targets, where there are any."""
     plan = learn.dl.present if isinstance(learn.dl, DataLoader) and learn.dl.indexed else None
     if plan is None:

@@ -148,7 +148,7 @@ def _kind(model: nn.Module) -> str:
     return next((p.device.type for p in model.parameters()), "cpu")
 
 
-def _float(x: Any) -> Any:
+def _float(x: object) -> object:
     return x.float() if isinstance(x, Tensor) and x.dtype in DTYPES.values() else x
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from layered.callback.screens import Lines, screen_for
 from layered.foundation import in_notebook, is_quiet, lazy, noop
-from layered.loop import Callback, Recorder
+from layered.loop import AbstractLoop, Callback, Recorder
 
 display = lazy("IPython.display")
 figures = lazy("matplotlib.figure")
@@ -16,7 +16,7 @@ figures = lazy("matplotlib.figure")
 REDRAW_EVERY = 0.2  # seconds
 
 
-def say(learn: Any, text: str) -> None:
+def say(learn: AbstractLoop, text: str) -> None:
     """Print a line about the fit, unless it is silenced by `no_logging` or LAYERED_QUIET."""
     if learn.logger is not noop and not is_quiet():
         print(text)
@@ -41,7 +41,7 @@ class ProgressCallback(Callback):
         learn = self.learn
         if not learn.fitting or learn.logger is noop:
             return
-        columns = learn.recorder.metric_names if hasattr(learn, "recorder") else []
+        columns = learn.recorder.metric_names if _has_recorder(learn) else []
         self.screen = screen_for(columns, learn.n_epoch, learn.create_mbar)
         self.old_logger, learn.logger = learn.logger, self.screen.row
 
@@ -64,7 +64,7 @@ class ProgressCallback(Callback):
         learn = self.learn
         if self.screen is None or learn.nested:
             return
-        has_loss = learn.training and hasattr(learn, "recorder")
+        has_loss = learn.training and _has_recorder(learn)
         self.screen.update(learn.iter + 1, f"{learn.recorder.smooth_loss:.4f}" if has_loss else "")
         self.next_redraw = time.perf_counter() + REDRAW_EVERY
 
@@ -86,6 +86,10 @@ class ProgressCallback(Callback):
         self.screen.close(failed=learn.error is not None)
         learn.logger = self.old_logger
         self.screen, self.old_logger, self.is_in_pass = None, None, False
+
+
+def _has_recorder(learn: AbstractLoop) -> bool:
+    return any(isinstance(cb, Recorder) for cb in learn.cbs)
 
 
 class ShowGraphCallback(Callback):

@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.loop import length_of, unwrapped
+from layered.data import DataLoader, as_dataset, as_loader
+from layered.foundation import Pipeline, is_frame
+from layered.loop import AbstractLoop, length_of, unwrapped
 from layered.version import __version__
 
 LOOKED_AT = 256  # items of a split, or rows of a table, that its fingerprint reads
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A value as strict JSON: numbers that are not finite become "NaN", "Infinity", "-Infinity"; what is unknown its repr.
 
     Examples:
@@ -41,10 +43,10 @@ def plain(value: Any) -> Any:
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
-    return str(value) if isinstance(value, os.PathLike) else _told(value)
+    return str(value) if isinstance(value, os.PathLike) else _text(value)
 
 
-def describe_run(learn: Any) -> dict[str, Any]:
+def describe_run(learn: AbstractLoop) -> dict[str, Any]:
     """The manifest of a fit that begins: what was asked for, on what data, and where."""
     loaders = list(learn.dls)
     return {
@@ -52,25 +54,28 @@ def describe_run(learn: Any) -> dict[str, Any]:
         "configuration": {
             "fit": plain(dict(learn.fit_arguments)),
             "model": _model(learn),
-            "loss": _told(learn.loss_func),
+            "loss": _text(learn.loss_func),
             "optimizer": {
                 "class": type(learn.opt).__name__,
-                "recipe": _told(learn.opt_func),
+                "recipe": _text(learn.opt_func),
                 "groups": [plain(dict(hypers)) for hypers in learn.opt.hypers],
             },
-            "callbacks": [_told(cb) for cb in learn.ordered_cbs()],
-            "metrics": [_told(metric) for metric in learn.metrics],
+            "callbacks": [_text(cb) for cb in learn.ordered_cbs()],
+            "metrics": [_text(metric) for metric in learn.metric_set.metrics],
             "loaders": [_loader(dl) for dl in loaders],
         },
-        "seeds": {"torch": torch.initial_seed(), "loaders": [getattr(dl, "seed", None) for dl in loaders]},
-        "data": [fingerprint(getattr(dl, "dataset", dl)) for dl in loaders],
+        "seeds": {
+            "torch": torch.initial_seed(),
+            "loaders": [dl.seed if isinstance(dl, DataLoader) else None for dl in loaders],
+        },
+        "data": [fingerprint(dl if (dataset := as_loader(dl).dataset) is None else dataset) for dl in loaders],
         "code": {"command": sys.argv, "folder": os.getcwd(), "git": git_commit(Path.cwd())},
         "hardware": hardware(),
         "packages": sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower),
     }
 
 
-def _model(learn: Any) -> dict[str, Any]:
+def _model(learn: AbstractLoop) -> dict[str, Any]:
     model = unwrapped(learn.model)
     parameters = list(model.parameters())
     return {
@@ -90,8 +95,8 @@ def _loader(dl: Any) -> dict[str, Any]:
         "class": type(dl).__name__,
         "batches": length_of(dl),
         **{name: value for name, value in settings.items() if isinstance(value, (bool, int))},
-        "columns": [plain(column.tfms) for column in getattr(getattr(dl, "dataset", None), "tls", ())],
-        "transforms": {name: plain(stage) for name, stage in stages.items() if hasattr(stage, "fs")},
+        "columns": [plain(column.tfms) for column in as_dataset(as_loader(dl).dataset).columns],
+        "transforms": {name: plain(stage) for name, stage in stages.items() if isinstance(stage, Pipeline)},
     }
 
 
@@ -108,29 +113,31 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
         True
     """
     count, looked_at = length_of(dataset), 0
-    told = [type(dataset).__name__, str(count), _identity(getattr(dataset, "vocab", None))]
+    facts = [type(dataset).__name__, str(count), _identity(getattr(dataset, "vocab", None))]
     source = getattr(dataset, "items", None)
     if source is None or callable(source):
         source = dataset if isinstance(dataset, (Tensor, np.ndarray, list, tuple)) else None
     for column in getattr(dataset, "tensors", ()) if source is None else [source]:
+        is_table = is_frame(column)
         rows, kind = _some_rows(column)
         looked_at = max(looked_at, len(rows))
-        told += [kind, rows.to_csv() if hasattr(rows, "iloc") else _identity(rows)]
-    return {"items": count, "looked_at": looked_at, "sha256": hashlib.sha256("\n".join(told).encode()).hexdigest()}
+        facts += [kind, rows.to_csv() if is_table else _identity(rows)]
+    return {"items": count, "looked_at": looked_at, "sha256": hashlib.sha256("\n".join(facts).encode()).hexdigest()}
 
 
 def _some_rows(column: Any) -> tuple[Any, str]:
     """Some rows of a table, an array or a list, evenly spread; and what can be said of all of them."""
     total = len(column)
     chosen = [i * total // LOOKED_AT for i in range(LOOKED_AT)] if total > LOOKED_AT else list(range(total))
-    if hasattr(column, "iloc"):
+    is_table = is_frame(column)
+    if is_table:
         return column.iloc[chosen], str([(str(name), str(kind)) for name, kind in column.dtypes.items()])
     if isinstance(column, (Tensor, np.ndarray)):
         return column[chosen], f"{column.dtype} {tuple(column.shape)}"
     return [column[i] for i in chosen], ""
 
 
-def _identity(value: Any) -> str:
+def _identity(value: object) -> str:
     """A text that is the same for the same value in another process."""
     if isinstance(value, os.PathLike):
         path = Path(value)
@@ -144,10 +151,10 @@ def _identity(value: Any) -> str:
         return str([(str(name), _identity(part)) for name, part in value.items()])
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and length_of(value) is not None:
         return str([_identity(part) for part in value])
-    return _told(value)
+    return _text(value)
 
 
-def _told(value: Any) -> str:
+def _text(value: object) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.data import DataLoader
+from layered.data import DataLoader, Stateful, as_loader
 from layered.foundation import CannotTrain, OutOfRange, checked, get_random_states, lazy, listify, set_random_states
 from layered.loop import (
     STATE_FIELDS,
@@ -227,12 +227,11 @@ def put_back(loop: Loop) -> Iterator[None]:
     stateful = [
         (value, copy.deepcopy(value.state_dict()))
         for value in values
-        if hasattr(value, "load_state_dict") and not isinstance(value, DataLoader)
+        if isinstance(value, Stateful) and not isinstance(value, DataLoader)
     ]
     random, generators = get_random_states(), [(g, g.get_state()) for g in generators_of(loop.dls)]
     with ExitStack() as stack:
-        if hasattr(loop.dls.train, "peeking"):
-            stack.enter_context(loop.dls.train.peeking())
+        stack.enter_context(as_loader(loop.dls.train).peeking())
         loop.peeking = True
         try:
             yield
@@ -250,8 +249,8 @@ def put_back(loop: Loop) -> Iterator[None]:
             for value, state in stateful:
                 value.load_state_dict(state)
             set_random_states(random)
-            for generator, state in generators:
-                generator.set_state(state)
+            for generator, generator_state in generators:
+                generator.set_state(generator_state)
 
 
 def _shallow(attributes: dict[str, Any]) -> dict[str, Any]:

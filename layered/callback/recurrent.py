@@ -220,7 +220,7 @@ class TruncatedBPTT(_CarriedState):
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
-def _is_carried(value: Any) -> bool:
+def _is_carried(value: object) -> bool:
     """Whether an attribute holds tensors, and none that is learned."""
     tensors = list(tensors_of(value))
     return bool(tensors) and not any(isinstance(t, nn.Parameter) or t.requires_grad for t in tensors)

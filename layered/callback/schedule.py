@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from layered.foundation import BadValue, CannotTrain, OutOfRange, StrPath, checked, delegates, unknown_name
-from layered.loop import Callback, Cbs, Checkpoint, Loop, Resuming, callbacks_of, length_of, spread
+from layered.loop import Callback, Cbs, Checkpoint, Loop, Rate, Recorder, Resuming, callbacks_of, length_of, spread
 from layered.optim import SchedCos, combine_scheds, combined_cos
 
 USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
@@ -56,11 +56,11 @@ class ParamScheduler(Callback):
 
     def after_fit(self) -> None:
         learn = self.learn
-        if learn.fitting and hasattr(learn, "recorder"):
+        if learn.fitting and any(isinstance(cb, Recorder) for cb in learn.cbs):
             learn.recorder.hps = self.hps
 
     def __repr__(self) -> str:
-        return f"ParamScheduler({{{', '.join(f'{name!r}: {_told(sched)}' for name, sched in self.scheds.items())}}})"
+        return f"ParamScheduler({{{', '.join(f'{name!r}: {_schedule_name(sched)}' for name, sched in self.scheds.items())}}})"
 
 
 class TorchScheduler(Callback):
@@ -124,10 +124,10 @@ class TorchScheduler(Callback):
         self.scheduler.step(*([] if self.monitor is None else [row[self.monitor]]))
 
 
-def _told(sched: Any) -> str:
-    """A schedule in words that are the same in every process."""
-    told = repr(sched)
-    return getattr(sched, "__qualname__", type(sched).__name__) if " at 0x" in told else told
+def _schedule_name(sched: object) -> str:
+    """A schedule as text that is the same in every process: without addresses."""
+    text = repr(sched)
+    return getattr(sched, "__qualname__", type(sched).__name__) if " at 0x" in text else text
 
 
 class FitArgs(TypedDict, total=False):
@@ -154,7 +154,7 @@ class OneCycleArgs(FitArgs, total=False):
 def fit_one_cycle(
     loop: Loop,
     n_epoch: int,
-    lr_max: Any = None,
+    lr_max: Rate | None = None,
     div: float = 25.0,
     div_final: float = 1e5,
     pct_start: float = 0.25,
@@ -193,7 +193,7 @@ def fit_one_cycle(
 def fit_flat_cos(
     loop: Loop,
     n_epoch: int,
-    lr: Any = None,
+    lr: Rate | None = None,
     div_final: float = 1e5,
     pct_start: float = 0.75,
     **fit_args: Unpack[FitArgs],
@@ -224,7 +224,7 @@ def fit_sgdr(
     loop: Loop,
     n_cycles: int,
     cycle_len: int,
-    lr_max: Any = None,
+    lr_max: Rate | None = None,
     cycle_mult: int = 2,
     **fit_args: Unpack[FitArgs],
 ) -> None:
@@ -261,7 +261,7 @@ def _check_positive(**values: float) -> None:
             raise OutOfRange(f"{name} divides the largest rate", got=value, expected="more than 0")
 
 
-def _rates(loop: Loop, lr: Any) -> Any:
+def _rates(loop: Loop, lr: Rate | None) -> Any:
     """One rate if it is the same for all parameter groups, else an array of one each."""
     if loop.opt is None:
         loop.create_opt()

@@ -16,7 +16,7 @@ display = lazy("IPython.display")
 fastprogress = lazy("fastprogress.fastprogress")
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value of the table as text.
 
     Examples:
@@ -45,7 +45,7 @@ class Lines:
     def end(self) -> None:
         """The pass is over."""
 
-    def row(self, values: Sequence[Any]) -> None:
+    def row(self, values: Sequence[object]) -> None:
         """The values of an epoch."""
         if not is_quiet():
             print("  ".join(f"{name} {shown(value)}" for name, value in zip(self.columns, values, strict=False)))
@@ -112,7 +112,7 @@ class Notebook(Lines):
     def end(self) -> None:
         self.bar = ""
 
-    def row(self, values: Sequence[Any]) -> None:
+    def row(self, values: Sequence[object]) -> None:
         self.rows.append([shown(value) for value in values])
         self._show()
 

@@ -30,7 +30,7 @@ class ChannelsLast(Callback):
         _lay_out(self.learn.model, torch.contiguous_format)
 
 
-def _channels_last(x: Any) -> Any:
+def _channels_last(x: object) -> Any:
     return x.contiguous(memory_format=torch.channels_last) if isinstance(x, Tensor) and x.ndim == 4 else x
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from layered.callback.rate_finder import put_back
 from layered.data import as_loader, as_loaders
 from layered.foundation import BadValue, CannotTrain, checked, describe
-from layered.loop import Callback, CancelValidException, Checkpoint, Loop, callbacks_of, iter_once
+from layered.loop import Callback, CancelValidException, Cbs, Checkpoint, Loop, Rate, callbacks_of, iter_once
 
 
 class OverfitOneBatch(Callback):
@@ -39,7 +40,7 @@ class OverfitOneBatch(Callback):
 
 
 @checked
-def overfit(loop: Loop, num_it: int = 100, lr: Any = None, cbs: Any = None) -> list[float]:
+def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = None) -> list[float]:
     """Train on one batch over and over, say how far the loss fell, and put everything back as it was.
 
     A model, loss and rate that fit together bring the loss near its least value; where it stays up, look at the loss
@@ -77,7 +78,7 @@ def overfit(loop: Loop, num_it: int = 100, lr: Any = None, cbs: Any = None) -> l
 
 
 @checked
-def dry_run(loop: Loop, cbs: Any = None) -> None:
+def dry_run(loop: Loop, cbs: Cbs = None) -> None:
     """Take one training and one validation batch through everything, print what came by, and put everything back.
 
     Args:
@@ -101,7 +102,7 @@ def dry_run(loop: Loop, cbs: Any = None) -> None:
     print("\n".join(f"{name:<{width}}  ok  {what}" for name, what in stages.passed))
 
 
-def _refuse_generator(train: Any, who: str) -> None:
+def _refuse_generator(train: Iterable[Any], who: str) -> None:
     if iter_once(train):
         raise CannotTrain(f"{who} would use up a generator", fix="train on a list or a DataLoader")
 

@@ -28,6 +28,7 @@ class History(Protocol):
     """What the recorder keeps of a fit; see `Recorder`, which documents each field."""
 
     metric_names: list[str]
+    add_time: bool
     hps: dict[str, list[float]]
     lrs: list[float]
     iters: list[int]
