@@ -1,4 +1,4 @@
-"""Callbacks that end a fit, or its passes, early: by the clock, by a share of the batches, by somebody's decision."""
+"""Callbacks that end a fit, or its passes, early: by time, by a share of the batches, by a function's decision."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ from layered.loop import (
 class TimeLimit(Callback):
     """Ends the fit when it has run for `limit`, counted from its start in this process.
 
-    If the fit writes checkpoints, one is written where it ends, and `resume="auto"` goes on from there, bit for bit.
-    Several processes end together, when the first of them has run for so long.
+    If the fit writes checkpoints, one is written where it ends, and `resume="auto"` continues from there, bit for bit. Several
+    processes end together, when the first of them reaches the limit.
 
     Args:
         limit: "30 min", "2 h", "90 sec".
-        after: "batch": after the training batch that was running; "epoch": when the epoch is done.
+        after: "batch": end after the current training batch; "epoch": after the current epoch.
+
+    Raises:
+        BadValue: `limit` is not a time, or `after` is neither.
     """
 
-    order = 1001  # what a checkpoint holds is what all other callbacks have left
+    order = 1001  # after all other callbacks, so that the checkpoint has their final state
     transient = ("began",)
 
     def __init__(self, limit: str, after: str = "batch") -> None:
         duration = Duration.of(limit)
         if duration.unit != "seconds":
-            raise BadValue("the limit is a time", got=repr(limit), expected="'30 min', '2 h', '90 sec'")
+            raise BadValue("the limit must be a time", got=repr(limit), expected="'30 min', '2 h', '90 sec'")
         if after not in ("batch", "epoch"):
-            raise BadValue("after says where the fit may end", got=repr(after), expected="'batch' or 'epoch'")
+            raise BadValue("unknown point to end the fit after", got=repr(after), expected="'batch' or 'epoch'")
         self.limit, self.after, self.seconds, self.began = limit, after, duration.count, 0.0
 
     def before_fit(self) -> None:
@@ -62,7 +65,7 @@ class TimeLimit(Callback):
             return
         for checkpoint in (cb for cb in learn.cbs if isinstance(cb, Checkpoint)):
             checkpoint.end_at(epoch, batch)
-        say(learn, f"The limit of {self.limit} is over: the fit ends before batch {batch} of epoch {epoch}")
+        say(learn, f"Time limit of {self.limit} reached: ending the fit before batch {batch} of epoch {epoch}")
         raise CancelFitException
 
     def __repr__(self) -> str:
@@ -70,17 +73,22 @@ class TimeLimit(Callback):
 
 
 class ShortEpochCallback(Callback):
-    """Ends each pass after a fraction `pct` of its batches (at least one): to try out whether everything runs.
+    """Ends each pass after a fraction of its batches (at least one): to try whether everything runs.
 
     Args:
-        short_valid: Validation passes too.
+        pct: The fraction, in (0, 1].
+        short_valid: Shorten validation passes too.
+
+    Raises:
+        OutOfRange: `pct` is outside (0, 1].
+        BadValue: During the fit: the number of batches is unknown.
     """
 
-    order = 1002  # the last batch of a pass is one like the others to all callbacks
+    order = 1002  # after all other callbacks, so that they treat the last batch like any other
 
     def __init__(self, pct: float = 0.01, short_valid: bool = True) -> None:
         if not 0 < pct <= 1:
-            raise OutOfRange("pct is a fraction of the batches", got=pct, expected="more than 0, at most 1")
+            raise OutOfRange("pct must be a fraction of the batches", got=pct, expected="more than 0, at most 1")
         self.pct, self.short_valid = pct, short_valid
 
     def after_batch(self) -> None:
@@ -89,18 +97,19 @@ class ShortEpochCallback(Callback):
             return
         if learn.n_iter is None:
             raise BadValue(
-                "a fraction of an unknown number of batches", fix="give fit n_iter=, or a loader with a length"
+                "cannot take a fraction of an unknown number of batches",
+                fix="pass fit n_iter=, or a loader with a length",
             )
         if learn.iter + 1 >= math.ceil(self.pct * learn.n_iter - 1e-9):
             raise CancelTrainException if learn.training else CancelValidException
 
 
 class StopWhen(Callback):
-    """Ends the fit after an epoch when `on_epoch(metrics)` says so: how a search drops a trial that does not pay.
+    """Ends the fit after an epoch when a function says so: how a search drops an unpromising trial.
 
     Args:
-        on_epoch: Gets the row of the table by name, `{"epoch": 0, "train_loss": …, "valid_loss": …, "accuracy": …}`,
-            and returns whether to stop. An exception that it raises ends the fit too, and is raised.
+        on_epoch: Called with the row of the table by name, `{"epoch": 0, "train_loss": …, "valid_loss": …, "accuracy": …}`;
+            returns whether to stop. An exception that it raises ends the fit too, and is raised.
 
     Examples:
         >>> StopWhen(lambda metrics: metrics["epoch"] >= 3 and metrics["valid_loss"] > 1.0)
@@ -121,5 +130,5 @@ class StopWhen(Callback):
             return
         self.seen = len(learn.recorder.values)
         if self.on_epoch(row_of(learn)):
-            say(learn, f"Stopped after epoch {learn.epoch}, as {self.on_epoch!r} says")
+            say(learn, f"Stopped after epoch {learn.epoch} by {self.on_epoch!r}")
             raise CancelFitException

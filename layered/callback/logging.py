@@ -1,4 +1,4 @@
-"""Where the numbers of each epoch are kept: anything with a `log(metrics, step)`; CSV and JSON lines are built in."""
+"""Logging the numbers of each epoch to anything with a `log(metrics, step)`; CSV and JSON lines files are built in."""
 
 from __future__ import annotations
 
@@ -20,16 +20,24 @@ pd = lazy("pandas")
 
 @runtime_checkable
 class MetricLogger(Protocol):
-    """What keeps numbers. An adapter to a tracking service is this one method."""
+    """What numbers are logged to. An adapter to a tracking service needs only this one method."""
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Keep `metrics`, by name, of training batch number `step` of the fit."""
+        """Log the numbers of an epoch.
+
+        Args:
+            metrics: The numbers, by name.
+            step: How many training batches the fit has done.
+        """
 
 
 def row_of(learn: AbstractLoop) -> dict[str, Any]:
     """The last row of the table by name, without the time: `{"epoch": 0, "train_loss": …, …}`.
 
-    Metrics of one name are told apart: `accuracy`, `accuracy_2`.
+    Metrics of the same name are numbered: `accuracy`, `accuracy_2`.
+
+    Args:
+        learn: A learner with a recorder.
     """
     recorder = learn.recorder
     row: dict[str, Any] = {"epoch": learn.epoch}
@@ -39,7 +47,11 @@ def row_of(learn: AbstractLoop) -> dict[str, Any]:
 
 
 def columns_of(learn: AbstractLoop) -> list[str]:
-    """The names that `row_of` will use."""
+    """The names that `row_of` uses.
+
+    Args:
+        learn: A learner with a recorder.
+    """
     names: dict[str, Any] = {}
     for name in learn.recorder.metric_names[: len(learn.recorder.metric_names) - learn.recorder.add_time]:
         names[_new_name(name, names)] = None
@@ -55,11 +67,14 @@ def _new_name(name: str, taken: Mapping[str, Any]) -> str:
 
 
 class LoggerCallback(Callback):
-    """Gives the numbers of each epoch of a fit to `logger.log(metrics, step)`, once. Of several processes the first does.
+    """Passes the numbers of each epoch of a fit to `logger.log(metrics, step)`, once; of several processes, only the first does.
 
     Args:
-        logger: Anything with that method. `metrics` are the row of the table by name (`row_of`); `step` is how many
-            training batches the fit has done.
+        logger: Anything with that method. `metrics` is the row of the table by name (`row_of`), `step` how many training batches
+            the fit has done.
+
+    Raises:
+        BadValue: `logger` has no such method.
     """
 
     order = 51
@@ -67,7 +82,7 @@ class LoggerCallback(Callback):
 
     def __init__(self, logger: MetricLogger) -> None:
         if not isinstance(logger, MetricLogger):
-            raise BadValue("a logger has a method log(metrics, step)", got=repr(logger))
+            raise BadValue("a logger needs a method log(metrics, step)", got=repr(logger))
         self.target, self.logged = logger, 0
 
     def before_fit(self) -> None:
@@ -94,16 +109,17 @@ class LoggerCallback(Callback):
 
 
 class FileLogger(LoggerCallback):
-    """Base of loggers that write a line an epoch to a file. Only whole lines are written.
+    """Base of loggers to a file, with a line for each epoch.
 
     Args:
-        fname: Below the learner's `path`, unless it is absolute.
-        append: Keep what the file holds; otherwise the first epoch of a fit begins it anew. A fit that is resumed
-            keeps the lines of the epochs before it; those of epochs that it does again go. (Killed before its first
-            checkpoint, it is not resumed but begun: then they are what the file holds.).
+        fname: Relative to the learner's `path`, unless it is absolute.
+        append: Keep what the file holds; otherwise the first epoch of a fit starts a new file. A resumed fit keeps the lines of
+            the epochs before it, and drops those of epochs that it repeats. (A fit killed before its first checkpoint starts
+            over: its lines then count as what the file holds.)
 
     Raises:
-        CannotSave: At the line that could not be written.
+        CannotSave: A line could not be written.
+        BadValue: When a fit begins: the file to append to has different columns.
     """
 
     transient = ("logged", "file", "head", "is_restored")
@@ -111,7 +127,7 @@ class FileLogger(LoggerCallback):
     def __init__(self, fname: str | os.PathLike[str], append: bool = False) -> None:
         self.fname, self.append, self.logged = fname, append, 0
         self.file, self.head = Path(fname), ""
-        self.kept, self.is_restored = 0, False  # bytes of the file that are of what is done
+        self.kept, self.is_restored = 0, False  # `kept`: bytes of the file whose epochs will not be repeated
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
@@ -124,28 +140,33 @@ class FileLogger(LoggerCallback):
             self.file.touch()
         except OSError as error:
             raise CannotSave(
-                f"cannot write '{self.file}'", got=error, fix="another fname, or a learner's path"
+                f"cannot write '{self.file}'", got=error, fix="use another fname, or change the learner's path"
             ) from error
         lines = self._lines() if self.append else []
         if lines and self.head and lines[0] != self.head:
             raise BadValue(
-                f"'{self.file}' has other columns",
+                f"'{self.file}' has different columns",
                 got=self.head.strip(),
                 expected=lines[0].strip(),
-                fix="another fname",
+                fix="use another fname",
             )
         if not (self.append and self.is_restored):
             self.kept = len("".join(lines).encode())
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Write one line."""
+        """Write one line.
+
+        Args:
+            metrics: The numbers of an epoch, by name.
+            step: How many training batches the fit has done.
+        """
         if not self.logged:
             self._prepare()
         append_line(self.file, self.line(metrics, step).encode())
         self.kept = self.file.stat().st_size
 
     def _prepare(self) -> None:
-        """Leave in the file what stays: a header, what was there, and earlier epochs of a fit that is resumed."""
+        """Keep in the file a header, what it held before, and the epochs of a resumed fit that are not repeated."""
         text, epoch = self.file.read_bytes()[: self.kept], self.learn.epoch
         lines = self._lines(self.kept) if self.append else []
         while self.is_restored and lines and self.epoch_of(lines[0]) == epoch:  # which is done again
@@ -156,34 +177,51 @@ class FileLogger(LoggerCallback):
         self.is_restored = False
 
     def _lines(self, begin: int = 0) -> list[str]:
-        """The whole lines of the file from byte `begin` on; what a crash cut off is left out."""
+        """The whole lines of the file from byte `begin` on, without one that a crash cut off."""
         lines = self.file.read_bytes()[begin:].decode().splitlines(keepends=True)
         return [line for line in lines if line.endswith("\n")]
 
     @abstractmethod
     def line(self, metrics: Mapping[str, Any], step: int) -> str:
-        """One epoch as a line."""
+        """One epoch as a line.
+
+        Args:
+            metrics: The numbers, by name.
+            step: How many training batches the fit has done.
+        """
 
     @abstractmethod
     def epoch_of(self, line: str) -> int:
-        """The epoch that a line is of; -1 for a header."""
+        """The epoch of a line; -1 for a header.
+
+        Args:
+            line: A line of the file.
+        """
 
     def header(self, columns: list[str]) -> str:
-        """The first line of the file, if it has one."""
+        """The first line of the file, if it has one.
+
+        Args:
+            columns: The names of the numbers.
+        """
         return ""
 
     def _existing(self) -> Path:
         path = Path(self.learn.path / self.fname) if self._learn is not None else self.file
         if not path.exists():
-            raise NotFoundPath(f"there is no '{path}'", fix="it is written by a fit")
+            raise NotFoundPath(f"'{path}' does not exist", fix="run a fit, which writes it")
         return path
 
 
 class CSVLogger(FileLogger):
-    """Writes the row of each epoch to a CSV file, below a header; see `FileLogger` for the arguments.
+    """Writes the row of each epoch to a CSV file, below a header.
+
+    Args:
+        fname: See `FileLogger`.
+        append: See `FileLogger`.
 
     Raises:
-        BadValue: When a fit begins, for a file with other columns that is to be appended to.
+        BadValue: When a fit begins: the file to append to has different columns.
     """
 
     def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
@@ -200,14 +238,18 @@ class CSVLogger(FileLogger):
         return int(first) if first.isdigit() else -1
 
     def read_log(self) -> Any:
-        """What the file holds, as a DataFrame."""
+        """The content of the file as a DataFrame."""
         return pd.read_csv(self._existing())
 
 
 class JSONLogger(FileLogger):
-    """Writes the row of each epoch as a JSON object on a line of its own; see `FileLogger` for the arguments.
+    """Writes the row of each epoch as a JSON object on a line.
 
-    Each has the `step` (training batches done) too. Numbers that are not finite are null.
+    Each object has the `step` (training batches done) too. Numbers that are not finite are null.
+
+    Args:
+        fname: See `FileLogger`.
+        append: See `FileLogger`.
     """
 
     def __init__(self, fname: str | os.PathLike[str] = "history.jsonl", append: bool = False) -> None:
@@ -221,7 +263,7 @@ class JSONLogger(FileLogger):
         return int(json.loads(line)["epoch"])
 
     def read_log(self) -> list[dict[str, Any]]:
-        """What the file holds: a dict an epoch."""
+        """The content of the file: a dict for each epoch."""
         return [json.loads(line) for line in self._existing().read_text("utf-8").splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Mixing each sample of a training batch with another one, and their targets with it."""
+"""Mixing each sample of a training batch, and its target, with another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from layered.nn import NoneReduce
 
 
 def reduce_loss(loss: Tensor, reduction: str = "mean") -> Tensor:
-    """The mean or the sum of a loss, or the loss itself for any other `reduction`.
+    """The mean or the sum of a loss, or the loss itself.
+
+    Args:
+        loss: An unreduced loss.
+        reduction: "mean", "sum", or anything else for the loss itself.
 
     Examples:
         >>> reduce_loss(torch.tensor([1.0, 3.0]), "sum")
@@ -28,19 +32,18 @@ def reduce_loss(loss: Tensor, reduction: str = "mean") -> Tensor:
 class MixHandler(Callback):
     """Base of the callbacks that mix a training batch with a shuffled copy of itself.
 
-    A subclass says in `draw_mix` what it draws and in `mix` what it does to an input. Targets that are numbers are mixed
-    as `lam` says. Where they are classes (the loss has `y_int`, or they are integers) the loss is mixed:
-    lam * loss(pred, target) + (1 - lam) * loss(pred, target of the partner), sample by sample where `lam` differs.
-    Metrics of training batches compare with the sample's own target. Draws are keyed by the loader's seed, the epoch and
-    the batch, so that a resumed fit sees the same mixes.
+    A subclass defines `draw_mix`, which draws the shares, and `mix`, which mixes an input. Numeric targets are mixed by `lam`.
+    For classes (the loss has `y_int`, or targets are integers) the loss is mixed: lam * loss(pred, target) + (1 - lam) *
+    loss(pred, target of the partner), sample by sample if `lam` differs. Metrics of training batches use the sample's own target.
+    Draws are keyed by the loader's seed, the epoch and the batch, so a resumed fit sees the same mixes.
 
     Args:
         alpha: The shares are drawn from Beta(alpha, alpha): the larger, the more even the mix.
 
     Raises:
-        OutOfRange: For an `alpha` that is not above 0.
-        CannotTrain: For batches without exactly one target, for inputs that are not floats, and for a loss that is
-            needed sample by sample and has no `reduction`.
+        OutOfRange: `alpha` is not above 0.
+        CannotTrain: During the fit: a batch has not exactly one target, or inputs are not floats.
+        BadValue: During the fit: a per-sample loss is needed, and the loss has no `reduction`.
     """
 
     run_valid = False
@@ -48,19 +51,31 @@ class MixHandler(Callback):
 
     def __init__(self, alpha: float = 0.5) -> None:
         if not alpha > 0:
-            raise OutOfRange("alpha is the parameter of a Beta distribution", got=alpha, expected="more than 0")
+            raise OutOfRange(
+                "alpha, the parameter of a Beta distribution, must be positive", got=alpha, expected="more than 0"
+            )
         self.alpha = alpha
         self.lam: Any = None  # the share that a sample keeps: a number, or one for each sample [batch]
         self.partners: Any = None  # the targets of the samples mixed in
         self.mixes_loss = False
 
     def draw_mix(self, rng: np.random.Generator, rows: int) -> None:
-        """Draw `self.lam`, and whatever else the mix of a batch of so many rows depends on."""
-        raise NotImplementedError(f"{type(self).__name__} lacks draw_mix(self, rng, rows)")
+        """Draw `self.lam`, and whatever else the mix of a batch depends on.
+
+        Args:
+            rng: The generator of this batch.
+            rows: Number of samples.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs draw_mix(self, rng, rows)")
 
     def mix(self, x: Tensor, partners: Tensor) -> Tensor:
-        """One input and its shuffled copy, [batch, ...] → the mixed input; may correct `self.lam`."""
-        raise NotImplementedError(f"{type(self).__name__} lacks mix(self, x, partners)")
+        """Mix an input; may correct `self.lam`.
+
+        Args:
+            x: One input, [batch, ...].
+            partners: Its shuffled copy.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs mix(self, x, partners)")
 
     def before_batch(self) -> None:
         learn = self.learn
@@ -101,7 +116,7 @@ class MixHandler(Callback):
             return plain(yb[0])
         name = type(self).__name__
         raise CannotTrain(
-            f"{name} mixes inputs together with one target",
+            f"{name} mixes inputs and exactly one target",
             got=f"{len(yb)} targets" if len(yb) != 1 else f"a target of type {type(yb[0]).__name__}",
             fix=f"train without {name}, or write a MixHandler for these targets",
         )
@@ -116,10 +131,10 @@ class MixHandler(Callback):
         if isinstance(x, Tensor) and x.is_floating_point() and x.ndim and len(x) == len(order):
             return retype(self.mix(plain(x), _rows(plain(x), order)), x)
         raise CannotTrain(
-            f"{type(self).__name__} mixes inputs that are floats, with a row for each sample",
+            f"{type(self).__name__} mixes only floating-point inputs with a row for each sample",
             got=f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__,
             expected=f"floats [{len(order)}, ...]",
-            fix="turn pictures into floats (IntToFloatTensor); categories and words cannot be mixed",
+            fix="convert images to floats (IntToFloatTensor); categories and words cannot be mixed",
         )
 
     def _blend(self, own: Tensor, other: Tensor) -> Tensor:
@@ -134,10 +149,10 @@ def _rows(x: Tensor, order: Tensor) -> Tensor:
 
 
 class MixUp(MixHandler):
-    """Trains on lam * x + (1 - lam) * x of another sample of the batch, with lam >= 1/2 drawn for each sample.
+    """Trains on lam * x + (1 - lam) * (x of another sample of the batch), with lam >= 1/2 drawn for each sample.
 
     Args:
-        alpha: Lam is drawn from Beta(alpha, alpha), and the larger of lam and 1 - lam taken.
+        alpha: The larger of lam and 1 - lam is used, with lam drawn from Beta(alpha, alpha).
 
     Source: Zhang et al. 2018, arXiv:1710.09412
     """
@@ -154,14 +169,14 @@ class MixUp(MixHandler):
 
 
 class CutMix(MixHandler):
-    """Trains on pictures with a box pasted in from another picture of the batch: the same box for all of them.
+    """Trains on images with a box pasted in from another image of the batch: the same box for all of them.
 
     Args:
-        alpha: Lam is drawn from Beta(alpha, alpha); the box has sides of sqrt(1 - lam) of the picture's, a centre
-            drawn uniformly, and is cut off at the borders; lam is then the share of pixels that stayed.
+        alpha: lam is drawn from Beta(alpha, alpha). The sides of the box are sqrt(1 - lam) of the image's; its centre is drawn
+            uniformly, and it is cut off at the borders; lam is then the share of pixels that stayed.
 
     Raises:
-        CannotTrain: For inputs that are no pictures [batch, channel, height, width].
+        CannotTrain: Inputs are not images [batch, channel, height, width].
 
     Source: Yun et al. 2019, arXiv:1905.04899
     """
@@ -178,7 +193,7 @@ class CutMix(MixHandler):
     def mix(self, x: Tensor, partners: Tensor) -> Tensor:
         if x.ndim != 4:
             raise CannotTrain(
-                "CutMix cuts boxes out of pictures",
+                "CutMix needs images",
                 got=f"inputs {list(x.shape)}",
                 expected="[batch, channel, height, width]",
             )

@@ -15,23 +15,23 @@ from layered.loop import AbstractLoop, Callback
 
 
 class NonFinite(CannotTrain, FloatingPointError):
-    """A tensor of a training batch that holds NaN or infinity."""
+    """A tensor of a training batch contains NaN or infinity."""
 
 
 class StopOnNonFinite(Callback):
-    """Ends the fit with an error at the first training batch in which something is not finite, and names what.
+    """Ends the fit with an error at the first training batch in which something is not finite, and names it.
 
-    It looks at inputs and targets, the output of each layer, the loss, and the gradient of each parameter, in this order,
-    before the optimizer steps: the weights are those of the batch before. Waits for the device once a batch.
+    Checks inputs and targets, the output of each layer, the loss, and the gradient of each parameter, in this order, before the
+    optimizer steps: the weights are those from before the batch. Waits for the device once a batch.
 
-    The error names the tensor, the epoch and batch, and with our `DataLoader` the items of the batch (those with the bad
-    rows, where an input or target is bad). Gradients that overflow under fp16 are left to the scaler.
+    The error names the tensor, the epoch and batch, and with our `DataLoader` the items of the batch (only those with bad rows,
+    if an input or target is bad). Gradients that overflow under fp16 are left to the scaler.
 
     Args:
-        every: Look at every so many batches only.
+        every: Check only every so many batches.
 
     Raises:
-        NonFinite: (a CannotTrain and FloatingPointError).
+        NonFinite: During the fit; a CannotTrain and FloatingPointError.
     """
 
     order = 8
@@ -40,7 +40,9 @@ class StopOnNonFinite(Callback):
 
     def __init__(self, every: int = 1) -> None:
         self.every = every
-        self.found: list[tuple[str, Tensor]] = []  # in the order of the batch: a name, and whether it is finite
+        self.found: list[
+            tuple[str, Tensor]
+        ] = []  # in the order of computation: a name, and whether the tensor is finite
         self.hooks: list[Any] = []
 
     def before_fit(self) -> None:
@@ -94,7 +96,7 @@ class StopOnNonFinite(Callback):
                 f"{name} is not finite, in training batch {learn.iter} of epoch {learn.epoch} (step {learn.train_iter})",
                 got=_items(learn),
                 fix=_FIXES.get(
-                    name.split()[0], "look at the layers and numbers before it; a smaller lr, or GradientClip()"
+                    name.split()[0], "check the layers and values before it, use a smaller lr, or add GradientClip()"
                 ),
             )
 
@@ -107,11 +109,11 @@ class StopOnNonFinite(Callback):
         self._remove()
 
 
-_FIXES = dict.fromkeys(("input", "target"), "look at these items, and at the transforms that make batches of them")
+_FIXES = dict.fromkeys(("input", "target"), "check these items, and the transforms that make batches of them")
 
 
 def _items(learn: AbstractLoop) -> str | None:
-    """The items of the batch at hand, where the loader knows them; those with bad inputs or targets, where there are any."""
+    """The items of the current batch, where the loader knows them; if inputs or targets are bad, only theirs."""
     plan = learn.dl.present if isinstance(learn.dl, DataLoader) and learn.dl.indexed else None
     if plan is None:
         return None

@@ -20,8 +20,7 @@ class AMPMode(StrEnum):
     """The half precision to compute in.
 
     Attributes:
-        FP16: More digits and a small range: the loss is scaled up before the backward pass so that gradients do not
-            vanish.
+        FP16: More digits and a small range: the loss is scaled up before the backward pass, so that gradients do not underflow.
         BF16: The range of float32 with fewer digits: needs no scaling.
     """
 
@@ -33,18 +32,19 @@ DTYPES = {AMPMode.FP16: torch.float16, AMPMode.BF16: torch.bfloat16}
 
 
 class MixedPrecision(Callback):
-    """Runs the model under `torch.autocast`, on whatever device it is; predictions come out as float32 for the loss.
+    """Runs the model under `torch.autocast` on whatever device it is; predictions are float32 for the loss.
 
-    Under FP16 gradients are unscaled before the step (and before they are clipped); where they have overflowed the
-    step is left out and the scale is lowered. The scale is part of checkpoints. `skipped` counts the steps left out.
+    Under FP16 gradients are unscaled before the step (and before they are clipped); if they have overflowed, the step is skipped
+    and the scale is lowered. The scale is part of checkpoints. `skipped` counts the skipped steps.
 
     Args:
         amp_mode: `AMPMode.FP16` or `AMPMode.BF16`, or their values "fp16" and "bf16".
         scaler: For FP16: arguments of `torch.amp.GradScaler`, such as `init_scale` or `growth_interval`.
 
     Raises:
-        BadArgument: For an argument that the scaler does not know, or any under BF16.
-        CannotTrain: When the fit begins, on a device without autocast or beside another MixedPrecision.
+        BadValue: `amp_mode` is unknown.
+        BadArgument: The scaler has no such argument, or there are any under BF16.
+        CannotTrain: When a fit begins: the device has no autocast, or there is another MixedPrecision.
 
     Source: Micikevicius et al. 2018, arXiv:1710.03740
 
@@ -58,9 +58,7 @@ class MixedPrecision(Callback):
 
     def __init__(self, amp_mode: AMPMode | str = AMPMode.FP16, **scaler: Any) -> None:
         if amp_mode not in list(AMPMode):
-            raise BadValue(
-                "amp_mode says which half precision", got=repr(amp_mode), expected="AMPMode.FP16 or AMPMode.BF16"
-            )
+            raise BadValue("unknown half precision", got=repr(amp_mode), expected="AMPMode.FP16 or AMPMode.BF16")
         self.amp_mode = AMPMode(amp_mode)
         refuse_unknown(scaler, names_of(torch.amp.GradScaler.__init__) - {"device"}, "MixedPrecision")
         if scaler and self.amp_mode is AMPMode.BF16:
@@ -75,12 +73,13 @@ class MixedPrecision(Callback):
         if any(isinstance(cb, MixedPrecision) and cb is not self for cb in learn.cbs):
             raise CannotTrain(
                 "there are two MixedPrecision callbacks",
-                fix="learn.to_bf16() or learn.to_fp16() replaces the one there is",
+                fix="learn.to_bf16() or learn.to_fp16() replaces an existing one",
             )
         kind = _kind(learn.model)
         if not torch.amp.is_autocast_available(kind):
             raise CannotTrain(
-                f"torch has no mixed precision on '{kind}'", fix="learn.to_fp32(), or another device: learn.to('cuda')"
+                f"torch has no mixed precision on '{kind}'",
+                fix="learn.to_fp32(), or use another device: learn.to('cuda')",
             )
         if learn.fitting:
             self.skipped = 0
@@ -101,7 +100,7 @@ class MixedPrecision(Callback):
 
     def after_loss(self) -> None:
         learn = self.learn
-        if learn.step is None:  # a step of one's own may compute more after this loss
+        if learn.step is None:  # a custom step may compute more after this loss
             self._autocast.close()
         if learn.training and self.scaler is not None and learn.loss_grad is not None:
             learn.loss_grad = self.scaler.scale(learn.loss_grad)
@@ -116,7 +115,7 @@ class MixedPrecision(Callback):
         if self.scaler is None:
             return
         probe = _Probe(self.learn.opt.param_groups)
-        self.scaler.step(probe)  # type: ignore[arg-type]  # it needs groups and a step, and no more
+        self.scaler.step(probe)  # type: ignore[arg-type]  # the scaler only uses groups and step
         self.scaler.update()
         if not probe.stepped:
             self.skipped += 1
@@ -144,7 +143,7 @@ class _Probe:
 
 
 def _kind(model: nn.Module) -> str:
-    """The kind of device that `model` is on."""
+    """The type of device that `model` is on."""
     return next((p.device.type for p in model.parameters()), "cpu")
 
 
@@ -153,17 +152,30 @@ def _float(x: object) -> object:
 
 
 def to_fp16(loop: LoopT, **scaler: Any) -> LoopT:
-    """Train in mixed precision with float16 from now on, with the arguments of `torch.amp.GradScaler`; returns the loop."""
+    """Train in mixed precision with float16 from now on; returns the loop.
+
+    Args:
+        loop: The learner.
+        scaler: Arguments of `torch.amp.GradScaler`.
+    """
     return _use(loop, lambda: MixedPrecision(AMPMode.FP16, **scaler))
 
 
 def to_bf16(loop: LoopT) -> LoopT:
-    """Train in mixed precision with bfloat16 from now on; returns the loop."""
+    """Train in mixed precision with bfloat16 from now on; returns the loop.
+
+    Args:
+        loop: The learner.
+    """
     return _use(loop, lambda: MixedPrecision(AMPMode.BF16))
 
 
 def to_fp32(loop: LoopT) -> LoopT:
-    """Train in full precision again; returns the loop."""
+    """Return to training in full precision; returns the loop.
+
+    Args:
+        loop: The learner.
+    """
     return loop.remove_cbs(MixedPrecision)
 
 

@@ -1,4 +1,4 @@
-"""What a fit shows while it runs: bars and a table where somebody looks on, plain lines where nobody does; a graph."""
+"""What a fit shows while it runs: bars and a table for an interactive user, plain lines for a log; a graph of the losses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ REDRAW_EVERY = 0.2  # seconds
 
 
 def say(learn: AbstractLoop, text: str) -> None:
-    """Print a line about the fit, unless it is silenced by `no_logging` or LAYERED_QUIET."""
+    """Print a line about the fit, unless `no_logging` or LAYERED_QUIET silences it.
+
+    Args:
+        learn: The learner that fits.
+        text: The line.
+    """
     if learn.logger is not noop and not is_quiet():
         print(text)
 
@@ -25,8 +30,8 @@ def say(learn: AbstractLoop, text: str) -> None:
 class ProgressCallback(Callback):
     """A bar for the batches and a table of the epochs.
 
-    In a notebook both are HTML; on a terminal they are text. Elsewhere (a log file, a pipe, CI) there is one plain line
-    for each epoch and no bar. The environment variable LAYERED_QUIET=1 silences it everywhere.
+    In a notebook both are HTML; on a terminal they are text. Elsewhere (a log file, a pipe, CI) there is one plain line for each
+    epoch and no bar. The environment variable LAYERED_QUIET=1 silences it everywhere.
     """
 
     order = 60
@@ -41,7 +46,7 @@ class ProgressCallback(Callback):
         learn = self.learn
         if not learn.fitting or learn.logger is noop:
             return
-        columns = learn.recorder.metric_names if _has_recorder(learn) else []
+        columns = learn.recorder.metric_names if learn.callbacks.get(Recorder) is not None else []
         self.screen = screen_for(columns, learn.n_epoch, learn.create_mbar)
         self.old_logger, learn.logger = learn.logger, self.screen.row
 
@@ -64,7 +69,7 @@ class ProgressCallback(Callback):
         learn = self.learn
         if self.screen is None or learn.nested:
             return
-        has_loss = learn.training and _has_recorder(learn)
+        has_loss = learn.training and learn.callbacks.get(Recorder) is not None
         self.screen.update(learn.iter + 1, f"{learn.recorder.smooth_loss:.4f}" if has_loss else "")
         self.next_redraw = time.perf_counter() + REDRAW_EVERY
 
@@ -88,16 +93,11 @@ class ProgressCallback(Callback):
         self.screen, self.old_logger, self.is_in_pass = None, None, False
 
 
-def _has_recorder(learn: AbstractLoop) -> bool:
-    return any(isinstance(cb, Recorder) for cb in learn.cbs)
-
-
 class ShowGraphCallback(Callback):
-    """Draws the training and the validation loss anew after each epoch.
+    """Redraws a graph of the training and the validation loss after each epoch.
 
-    In a notebook the graph stands below the table and is replaced in place; elsewhere nothing is shown. `figure` holds
-    the graph of the last fit: `learn.show_graph.figure.savefig("loss.png")`. It is no figure of pyplot's, so none is
-    left open.
+    In a notebook the graph stands below the table and is replaced in place; elsewhere nothing is shown. `figure` holds the graph
+    of the last fit: `learn.show_graph.figure.savefig("loss.png")`. It is not registered with pyplot, so none stays open.
     """
 
     order = 65

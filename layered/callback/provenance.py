@@ -1,4 +1,4 @@
-"""What a run was made of: settings, data, packages, hardware, code; as JSON, for people who ask later."""
+"""Provenance of a run: its settings, data, packages, hardware and code, as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def plain(value: object) -> Any:
-    """A value as strict JSON: numbers that are not finite become "NaN", "Infinity", "-Infinity"; what is unknown its repr.
+    """A value as strict JSON: non-finite numbers become "NaN", "Infinity", "-Infinity"; unknown objects their repr.
+
+    Args:
+        value: Anything.
 
     Examples:
         >>> plain({"loss": float("nan"), "lr": torch.tensor([0.5, 1.0]), "path": Path("a")})
@@ -47,7 +50,11 @@ def plain(value: object) -> Any:
 
 
 def describe_run(learn: AbstractLoop) -> dict[str, Any]:
-    """The manifest of a fit that begins: what was asked for, on what data, and where."""
+    """The manifest of a fit that begins: its settings, its data, and where it runs.
+
+    Args:
+        learn: The learner that fits.
+    """
     loaders = list(learn.dls)
     return {
         "layered": __version__,
@@ -101,11 +108,14 @@ def _loader(dl: Any) -> dict[str, Any]:
 
 
 def fingerprint(dataset: Any) -> dict[str, Any]:
-    """How many items a data set has, and a digest by which to see whether it is still the same one.
+    """The number of items of a data set, and a digest that tells whether it is still the same.
 
-    It is quick, and no proof: it covers the vocabulary, the types, names and shapes of a table or of arrays, and `LOOKED_AT`
-    of the rows or items, evenly spread. Of an item that is a file it covers the names of file and folder, and the size. Of
-    data sets that only make items when asked it covers the class and the length (`looked_at` is then 0).
+    It is quick, and not a proof. It covers the vocabulary, the types, names and shapes of a table or arrays, and `LOOKED_AT` of
+    the rows or items, evenly spread. For an item that is a file it covers the names of file and folder, and the size. For data
+    sets that make items only on request it covers the class and the length (`looked_at` is then 0).
+
+    Args:
+        dataset: Any data set, or a list of batches.
 
     Examples:
         >>> same, other = torch.arange(4.0), torch.tensor([0.0, 1.0, 2.0, 4.0])
@@ -126,7 +136,7 @@ def fingerprint(dataset: Any) -> dict[str, Any]:
 
 
 def _some_rows(column: Any) -> tuple[Any, str]:
-    """Some rows of a table, an array or a list, evenly spread; and what can be said of all of them."""
+    """Some rows of a table, an array or a list, evenly spread; and what describes all of them."""
     total = len(column)
     chosen = [i * total // LOOKED_AT for i in range(LOOKED_AT)] if total > LOOKED_AT else list(range(total))
     is_table = is_frame(column)
@@ -159,9 +169,9 @@ def _text(value: object) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine, its system, and the settings of torch on which numbers and speed depend."""
+    """The machine, its system, and the settings of torch that numbers and speed depend on."""
     cuda, flags = torch.cuda, torch.backends.cudnn
-    is_used = cuda.is_initialized()  # type: ignore[no-untyped-call]  # asking for names would start CUDA
+    is_used = cuda.is_initialized()  # type: ignore[no-untyped-call]  # asking for device names would initialise CUDA
     return {
         "cpu": _line_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -181,7 +191,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _line_of(file: str, name: str) -> str | None:
-    """What a file of the system says after `name:`, if there is such a file."""
+    """What a system file says after `name:`; None if there is no such file."""
     try:
         lines = Path(file).read_text().splitlines()
     except OSError:
@@ -190,12 +200,16 @@ def _line_of(file: str, name: str) -> str | None:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit that is checked out in the git repository around a folder, if there is one. No program is run."""
+    """The commit checked out in the git repository around a folder; None outside of one. Runs no program.
+
+    Args:
+        folder: Any folder.
+    """
     git = next((place / ".git" for place in (folder, *folder.parents) if (place / ".git").exists()), None)
     if git is None:
         return None
     try:
-        if git.is_file():  # of a worktree or a submodule: it says where
+        if git.is_file():  # in a worktree or a submodule, a file that names the folder
             git = git.parent / git.read_text().removeprefix("gitdir:").strip()
         head = (git / "HEAD").read_text().strip()
         if not head.startswith("ref: "):

@@ -1,4 +1,4 @@
-"""A learning rate from a mock fit: the rate grows batch by batch until the loss diverges; then all is put back."""
+"""Finding a learning rate by a mock fit: the rate grows with each batch until the loss diverges; then everything is restored."""
 
 from __future__ import annotations
 
@@ -40,10 +40,16 @@ Suggestion = tuple[float, tuple[float, float]]
 class LRFinder(Callback):
     """Raises the rate from `start_lr` to `end_lr` over `num_it` batches, then ends the fit.
 
-    `lrs` and `losses` hold, for each batch, the rate and the smooth loss (beta 0.98, bias-corrected).
+    `lrs` and `losses` hold, for each batch, the rate and the smoothed loss (beta 0.98, bias-corrected).
 
     Args:
-        stop_div: End it earlier, when the smooth loss is four times its least.
+        start_lr: The first rate, above 0.
+        end_lr: The last rate.
+        num_it: Number of batches, at least 6.
+        stop_div: End earlier, when the smoothed loss exceeds four times its minimum.
+
+    Raises:
+        OutOfRange: These do not hold.
     """
 
     order = 60
@@ -51,7 +57,7 @@ class LRFinder(Callback):
     def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
         if num_it < 6 or not 0 < start_lr < end_lr:
             raise OutOfRange(
-                "the rate grows over at least 6 batches, from a positive start",
+                "invalid range of rates, or too few batches",
                 got=f"num_it={num_it}, start_lr={start_lr}, end_lr={end_lr}",
                 expected="num_it >= 6 and 0 < start_lr < end_lr",
             )
@@ -82,6 +88,11 @@ class LRFinder(Callback):
 def valley(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
     """A rate inside the longest valley: in the middle third of the longest run of falling losses (gaps allowed).
 
+    Args:
+        lrs: The rate of each batch.
+        losses: The smoothed loss of each batch.
+        num_it: Number of batches of the mock fit.
+
     Source: Ivan Pavlov's rule, as fastai users know it
     """
     ends: list[float] = []  # ends[k]: minus the largest loss that can end a falling run of k + 1 losses
@@ -105,10 +116,14 @@ def slide(
     thresh: float = 0.005,
     adjust_value: float = 1.0,
 ) -> Suggestion:
-    """The rate where an interval of `lr_diff` batches, slid leftwards from the end, first has equal slopes at its ends.
+    """The rate where an interval of `lr_diff` batches, moved leftwards from the end, first has equal slopes at its ends.
 
     Args:
-        thresh: What counts as equal.
+        lrs: The rate of each batch.
+        losses: The smoothed loss of each batch.
+        num_it: Number of batches of the mock fit.
+        lr_diff: Width of the interval, in batches.
+        thresh: Largest difference of slopes that counts as equal.
         adjust_value: Factor on the rate found.
 
     Source: Novetta's interval slide rule, as fastai users know it
@@ -124,19 +139,31 @@ def slide(
 
 
 def minimum(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
-    """A tenth of the rate at which the loss was least."""
+    """A tenth of the rate at which the loss was lowest.
+
+    Args:
+        lrs: The rate of each batch.
+        losses: The smoothed loss of each batch.
+        num_it: Number of batches of the mock fit.
+    """
     i = int(np.argmin(losses))
     return lrs[i] / 10, (lrs[i], losses[i])
 
 
 def steep(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
-    """The rate at which the loss fell fastest, by the logarithm of the rate."""
+    """The rate at which the loss fell fastest, as a function of the logarithm of the rate.
+
+    Args:
+        lrs: The rate of each batch.
+        losses: The smoothed loss of each batch.
+        num_it: Number of batches of the mock fit.
+    """
     i = int(np.argmin(np.diff(losses) / np.diff(np.log(lrs))))
     return lrs[i], (lrs[i], losses[i])
 
 
 class SuggestionMethod:
-    """The rules that `lr_find` can suggest a rate by."""
+    """The rules by which `lr_find` can suggest a rate."""
 
     Valley, Slide, Minimum, Steep = valley, slide, minimum, steep
 
@@ -151,22 +178,25 @@ def lr_find(
     show_plot: bool = True,
     suggest_funcs: Any = valley,
 ) -> Any:
-    """Suggest a learning rate from a mock fit with growing rates; afterwards everything is as it was, bit for bit.
+    """Suggest a learning rate from a mock fit with growing rates; afterwards everything is as before, bit for bit.
 
-    Model, optimizer, recorder, callbacks, counters, random states and loaders are kept in memory and put back, also
-    after an exception; nothing is written to disk.
+    Model, optimizer, recorder, callbacks, counters, random states and loaders are kept in memory and restored, also after an
+    exception; nothing is written to disk.
 
     Args:
-        num_it: Batches of the mock fit, which goes over the data more than once if need be.
+        loop: The learner.
+        start_lr: The first rate.
+        end_lr: The last rate.
+        num_it: Number of batches of the mock fit, which repeats the data if needed.
         stop_div: Stop when the loss diverges.
-        suggest_funcs: One of `valley`, `slide`, `minimum`, `steep` or your own f(lrs, losses, num_it), a list, or
-            None.
+        show_plot: Plot the losses and the suggestions.
+        suggest_funcs: One of `valley`, `slide`, `minimum`, `steep` or your own f(lrs, losses, num_it), a list of these, or None.
 
     Returns:
         A named tuple with a rate for each rule; None without rules.
 
     Raises:
-        CannotTrain: If the loss is not finite from the start.
+        CannotTrain: The loss is not finite from the start, or the training data is a generator.
     """
     finder = LRFinder(start_lr, end_lr, num_it, stop_div)
     train = loop.dls.train
@@ -184,7 +214,7 @@ def lr_find(
 
 
 def _usable(finder: LRFinder) -> tuple[list[float], list[float]]:
-    """Rates and losses without the first tenth, the last five and what is not finite, as far as that leaves enough."""
+    """Rates and losses without the first tenth, the last five and non-finite ones, as far as that leaves enough."""
     count = next((i for i, loss in enumerate(finder.losses) if not math.isfinite(loss)), len(finder.losses))
     first, last = finder.num_it // 10, len(finder.losses) - 5
     first, last = (first, min(last, count)) if min(last, count) - first >= 2 else (0, count)
@@ -200,7 +230,14 @@ def _usable(finder: LRFinder) -> tuple[list[float], list[float]]:
 def plot_lr_find(
     lrs: Sequence[float], losses: Sequence[float], points: dict[str, tuple[float, float]] | None = None, ax: Any = None
 ) -> Any:
-    """Plot losses over rates, with suggested points (rate, loss) by name; returns the axes."""
+    """Plot losses over rates; returns the axes.
+
+    Args:
+        lrs: The rates.
+        losses: The losses.
+        points: Suggested points (rate, loss) by name.
+        ax: Axes to draw on, instead of a new figure.
+    """
     ax = plt.subplots()[1] if ax is None else ax
     ax.plot(lrs, losses)
     ax.set_xscale("log")
@@ -215,7 +252,11 @@ def plot_lr_find(
 
 @contextmanager
 def put_back(loop: Loop) -> Iterator[None]:
-    """Whatever a fit inside changes is as it was afterwards; loaders draw as for a look, not for training."""
+    """Context manager: restores whatever a fit inside changes; loaders draw as for a look, not for training.
+
+    Args:
+        loop: The learner.
+    """
     modules = [m for m in (loop.model, loop.loss_func) if isinstance(m, nn.Module)]
     tensors = [(t, t.detach().clone()) for m in modules for t in (*m.parameters(), *m.buffers())]
     modes = [mode for module in modules for mode in modes_of(module)]

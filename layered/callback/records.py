@@ -1,4 +1,4 @@
-"""A run on the record: what happened in it as JSON lines, what it was made of as a manifest, and a reader for both."""
+"""Records of runs: what happened as JSON lines, what a run was made of as a manifest, and a reader for both."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 class RunRecord(Callback):
     """Writes what happens in each fit to `folder/events.jsonl`, and what it is made of to `folder/run.json`.
 
-    Every line of events is a JSON object with `event`, `time` (UTC), `fit` (the number of the fit of this learner, from 1) and
-    `attempt` (the number of times that this fit was begun), and what belongs to the event:
+    Every line of events is a JSON object with `event`, `time` (UTC), `fit` (the number of the fit of this learner, from 1),
+    `attempt` (how many times this fit was started), and what belongs to the event:
 
         fit         arguments, resumed (null, or file, epoch, batch and what was restored)
         epoch       epoch, values (losses and metrics by name), lr (of the last group), batches (done so far), seconds
-        checkpoint  file, epoch and batch (from which it goes on), bytes, seconds
+        checkpoint  file, epoch and batch (from which it resumes), bytes, seconds
         end         reason ("finished", "cancelled", "SIGTERM", "interrupted", "error"), by (who cancelled), error, seconds
 
-    An attempt without an `end` was killed, or still runs. What a resumed attempt does again is there again: `read_record` gives
-    what counts in the end. The manifest (`describe_run`) is of the last attempt: settings, seeds, data, code, command line,
+    An attempt without an `end` was killed, or is still running. A resumed attempt repeats events: `read_record` returns those
+    that count in the end. The manifest (`describe_run`) is of the last attempt: settings, seeds, data, code, command line,
     packages, hardware. Numbers that are not finite are "NaN", "Infinity" and "-Infinity".
 
-    A line is written with one call, and one that a kill has torn is taken away when the next fit begins. Of several processes
+    A line is written with one call; one that a kill has truncated is removed when the next fit begins. Of several processes only
     the first writes.
 
     Args:
-        folder: Is made if need be; the folder of the checkpoints will do. It is for the run of one learner.
+        folder: Created if needed; may be the folder of the checkpoints. It must be used for one learner only.
 
     Raises:
-        CannotSave: At the event that could not be written.
-        BadFile: For an `events.jsonl` of something else.
+        CannotSave: An event could not be written.
+        BadFile: When a fit begins: `events.jsonl` was written by something else.
     """
 
-    order = 1002  # after whoever writes checkpoints or ends fits
+    order = 1002  # after the callbacks that write checkpoints or end fits
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(folder)
@@ -69,7 +69,7 @@ class RunRecord(Callback):
         self.common = {"fit": learn.fit_ordinal, "attempt": len(attempts) + 1}
         self.rows, self.cancelled_by, self.began, self.epoch_began = 0, "", time.monotonic(), time.monotonic()
         resumed = None
-        self.known: set[int] = set()  # epochs that earlier attempts have done and written down
+        self.known: set[int] = set()  # epochs that earlier attempts have recorded
         if resumed_fit is not None:
             saved = resumed_fit.saved
             rows = [{"part": part, "restored": done, "how": how} for part, done, how in learn.restored.rows]
@@ -89,7 +89,7 @@ class RunRecord(Callback):
 
     def after_batch(self) -> None:
         if self.is_open:
-            self._tell_checkpoints()
+            self._write_checkpoints()
 
     def after_epoch(self) -> None:
         self._catch_up()
@@ -106,7 +106,7 @@ class RunRecord(Callback):
         self.is_open = False
 
     def _catch_up(self) -> None:
-        """Write what has come since: epochs, also those whose last events others have cut short, and checkpoints."""
+        """Write events since the last call: epochs, including those that a callback cut short, and checkpoints."""
         if not self.is_open:
             return
         recorder = self.learn.callbacks.get(Recorder)
@@ -118,17 +118,17 @@ class RunRecord(Callback):
                 seconds = time.monotonic() - self.epoch_began if epoch == self.learn.epoch else None
                 self._write("epoch", epoch=epoch, values=named, lr=lr, batches=batches, seconds=seconds)
         self.rows = len(done)
-        self._tell_checkpoints()
+        self._write_checkpoints()
 
-    def _tell_checkpoints(self) -> None:
+    def _write_checkpoints(self) -> None:
         for checkpoint in (cb for cb in self.learn.cbs if isinstance(cb, Checkpoint)):
             while checkpoint.written:
                 self._write("checkpoint", **checkpoint.written.popleft())
 
-    def _write(self, event: str, **what: Any) -> None:
-        """One line; on disk for sure where something was saved or has ended."""
-        told = plain({"event": event, "time": _now(), **self.common, **what})
-        line = json.dumps(told, allow_nan=False).encode() + b"\n"
+    def _write(self, event: str, **content: object) -> None:
+        """Write one line, synced to disk if it reports a checkpoint or an end."""
+        event_content = plain({"event": event, "time": _now(), **self.common, **content})
+        line = json.dumps(event_content, allow_nan=False).encode() + b"\n"
         try:
             append_line(self.folder / EVENTS, line, sync=event in ("checkpoint", "end"))
         except CannotSave:
@@ -144,7 +144,7 @@ def _now() -> str:
 
 
 def _raised_in(error: BaseException | None) -> str:
-    """The callback in which an exception was raised, or else the function."""
+    """The callback in which an exception was raised; otherwise the function."""
     callbacks: list[Callback] = []
     trace, place = None if error is None else error.__traceback__, ""
     while trace is not None:
@@ -157,7 +157,7 @@ def _raised_in(error: BaseException | None) -> str:
 
 
 def _reason(error: BaseException | None, cancelled_by: str) -> tuple[str, str | None]:
-    """Why a fit has ended, in a word, and what the error says if it was one."""
+    """Why a fit ended, in a word, and the text of its error."""
     if error is None:
         return "cancelled" if cancelled_by else "finished", None
     if isinstance(error, SystemExit) and error.code == TERMINATED:
@@ -171,12 +171,13 @@ class Record(Report):
     """What `read_record` has read. Printed, it is a table with a line for each fit.
 
     Args:
+        folder: Where it was read.
         manifest: What the last attempt was made of: the content of `run.json`; empty if there is none.
         events: Every line, in the order written.
 
     Attributes:
-        final: Those that count: what a resumed attempt did again stands once, as it was done last; a fit that was
-            begun anew forgets what it and later ones had done before.
+        final: The events that count: of repeated ones the last; a fit that was started over drops what it and later fits did
+            before.
     """
 
     def __init__(self, folder: pathlib.Path, manifest: dict[str, Any], events: list[dict[str, Any]]) -> None:
@@ -233,11 +234,11 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
     """
     events, manifest = pathlib.Path(folder) / EVENTS, pathlib.Path(folder) / MANIFEST
     if not events.is_file():
-        raise NotFoundPath(f"there is no record in '{folder}'", expected=f"a file {EVENTS}, written by RunRecord")
+        raise NotFoundPath(f"'{folder}' has no record of a run", expected=f"a file {EVENTS}, written by RunRecord")
     try:
         made_of = json.loads(manifest.read_bytes()) if manifest.exists() else {}
     except ValueError as error:
-        raise BadFile(f"'{manifest}' is no manifest of a run", got=error) from error
+        raise BadFile(f"'{manifest}' is not the manifest of a run", got=error) from error
     return Record(pathlib.Path(folder), made_of, _lines_of(events, _whole(events.read_bytes())))
 
 
@@ -274,10 +275,10 @@ def _lines_of(path: pathlib.Path, text: bytes) -> list[dict[str, Any]]:
         try:
             event = json.loads(line)
             if not isinstance(event["fit"], int) or not isinstance(event["event"], str):
-                raise TypeError("these are not the lines of a RunRecord")
+                raise TypeError("not the lines of a RunRecord")
         except (ValueError, TypeError, KeyError) as error:
             raise BadFile(
-                f"line {number} of '{path}' is no event of a run", got=line[:80], fix="another folder"
+                f"line {number} of '{path}' is not an event of a run", got=line[:80], fix="use another folder"
             ) from error
         if "values" in event:
             event["values"] = {k: _NUMBERS.get(v, v) if isinstance(v, str) else v for k, v in event["values"].items()}

@@ -1,4 +1,4 @@
-"""Recurrent models: state that lasts from batch to batch, what is punished in it, and backpropagation cut short in time."""
+"""Recurrent models: state carried from batch to batch, regularisation of activations, and truncated backpropagation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from layered.loop import Callback, CancelBatchException, Resettable, unwrapped
 class _CarriedState(Callback):
     """Base of callbacks for models that carry state from batch to batch.
 
-    A checkpoint holds it, and the numbers that stand beside it in the same modules (a module may note the rows it is for).
+    A checkpoint holds this state, and the numbers beside it in the same modules (a module may note how many rows it is for).
     """
 
     def carried(self, module: nn.Module) -> list[str]:
-        """The attributes of a module of the model that carry state."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what is carried from batch to batch")
+        """The attributes of a module that carry state.
+
+        Args:
+            module: A module of the model.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs carried(self, module)")
 
     def state_dict(self) -> dict[str, Any]:
         carried: dict[str, Any] = {}
@@ -40,14 +44,14 @@ class _CarriedState(Callback):
             path, _, name = place.rpartition(".")
             module = unwrapped(self.learn.model).get_submodule(path)
             if name in _OF_EVERY_MODULE or callable(getattr(module, name, None)):
-                raise BadFile("the file has a state that no module carries from batch to batch", got=place)
+                raise BadFile("the checkpoint has a state that no module carries from batch to batch", got=place)
             setattr(module, name, value)
 
 
 class ModelResetter(_CarriedState):
     """Calls `model.reset()` before each pass and after the fit, so that no state is carried from one to the other.
 
-    A checkpoint holds the tensors that modules keep as attributes, other than parameters and buffers.
+    A checkpoint holds the tensors that modules keep as attributes, apart from parameters and buffers.
     """
 
     def carried(self, module: nn.Module) -> list[str]:
@@ -68,11 +72,11 @@ class ModelResetter(_CarriedState):
 
 
 class RNNCallback(Callback):
-    """For models that give (output, raw outputs, outputs after dropout): the loss sees the output, the rest is kept.
+    """For models that return (output, raw outputs, outputs after dropout): the loss gets the output, the rest is kept.
 
     Attributes:
-        raw_out: Of the batch at hand: the last layer's outputs before and after dropout, [batch, time, channel].
-        out: Of the batch at hand: the last layer's outputs before and after dropout, [batch, time, channel].
+        raw_out: The last layer's outputs before dropout in the current batch, [batch, time, channel].
+        out: The same after dropout.
     """
 
     transient = ("raw_out", "out")
@@ -91,11 +95,15 @@ class RNNCallback(Callback):
 
 
 class RNNRegularizer(Callback):
-    """Adds activation regularisation to what is differentiated, from what an `RNNCallback` keeps.
+    """Adds activation regularisation to the loss that is differentiated, from what an `RNNCallback` keeps.
 
     Args:
-        alpha: Times the mean square of the outputs after dropout.
-        beta: Times the mean square of the change of the raw outputs from one step to the next.
+        alpha: Weight of the mean square of the outputs after dropout.
+        beta: Weight of the mean square of the change of the raw outputs from one time step to the next.
+
+    Raises:
+        OutOfRange: A weight is negative.
+        CannotTrain: During the fit: there is no RNNCallback.
 
     Source: Merity et al. 2017, arXiv:1708.02182
     """
@@ -106,14 +114,14 @@ class RNNRegularizer(Callback):
     def __init__(self, alpha: float = 0.0, beta: float = 0.0) -> None:
         for name, value in (("alpha", alpha), ("beta", beta)):
             if not value >= 0:
-                raise OutOfRange(f"{name} is a weight in the loss", got=value, expected="0 or more")
+                raise OutOfRange(f"{name}, a weight in the loss, cannot be negative", got=value, expected="0 or more")
         self.alpha, self.beta = alpha, beta
 
     def after_loss(self) -> None:
         learn = self.learn
         kept = next((cb for cb in learn.cbs if isinstance(cb, RNNCallback)), None)
         if kept is None:
-            raise CannotTrain("RNNRegularizer needs what an RNNCallback keeps", fix="cbs=rnn_cbs(alpha, beta)")
+            raise CannotTrain("RNNRegularizer needs an RNNCallback", fix="cbs=rnn_cbs(alpha, beta)")
         if self.alpha:
             learn.loss_grad = learn.loss_grad + self.alpha * kept.out.float().pow(2).mean()
         if self.beta and kept.raw_out.shape[1] > 1:
@@ -122,7 +130,11 @@ class RNNRegularizer(Callback):
 
 
 def rnn_cbs(alpha: float = 0.0, beta: float = 0.0) -> list[Callback]:
-    """What a recurrent model needs; with the regulariser where one of its weights is not 0.
+    """The callbacks that a recurrent model needs.
+
+    Args:
+        alpha: Of `RNNRegularizer`, which is included unless both weights are 0.
+        beta: Of `RNNRegularizer`.
 
     Examples:
         >>> rnn_cbs(), rnn_cbs(alpha=2, beta=1)
@@ -133,31 +145,31 @@ def rnn_cbs(alpha: float = 0.0, beta: float = 0.0) -> list[Callback]:
 
 
 class TruncatedBPTT(_CarriedState):
-    """Trains on long sequences piece by piece: a step of the optimizer each `steps` steps of time.
+    """Trains on long sequences piece by piece: one optimizer step for every `steps` time steps.
 
-    The state goes on from piece to piece, without its gradient; where the model has `reset()`, each batch begins with it.
-    Each piece has its own prediction, loss, backward pass and step, with their events; the reported loss is the mean over
-    all steps of time.
+    The state is carried from piece to piece, without its gradient; a model with `reset()` is reset at the start of each batch.
+    Each piece has its own prediction, loss, backward pass and step, with their events; the reported loss is the mean over all
+    time steps.
 
     Args:
         steps: Length of a piece; the last one may be shorter.
-        dim: The axis of time of every input and target: [batch, time, …] by default.
-        state: The attribute in which modules of the model keep their hidden state from one call to the next.
+        dim: The time axis of every input and target: [batch, time, …] by default.
+        state: The attribute in which modules of the model keep their hidden state between calls.
 
     Raises:
-        OutOfRange: For `steps` below 1.
-        CannotTrain: Where inputs and targets have no such axis, or a module no state.
+        OutOfRange: `steps` is below 1.
+        CannotTrain: During the fit: inputs and targets have no such axis in common, or no module has such a state.
 
     Source: Williams & Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent networks"
     """
 
-    order = 10  # what other callbacks do to a batch, they do to the whole of it
+    order = 10  # after the callbacks that change a batch, so that they see all of it
     run_valid = False
     transient = ("losses",)
 
     def __init__(self, steps: int, dim: int = 1, state: str = "hidden") -> None:
         if steps < 1:
-            raise OutOfRange("steps is a length in steps of time", got=steps, expected="at least 1")
+            raise OutOfRange("steps must be a number of time steps", got=steps, expected="at least 1")
         self.steps, self.dim, self.state = steps, dim, state
         self.losses: list[tuple[Tensor, int]] = []
 
@@ -170,7 +182,7 @@ class TruncatedBPTT(_CarriedState):
         if not any(hasattr(module, self.state) for module in learn.model.modules()):
             raise CannotTrain(
                 f"no module of the model keeps a state named '{self.state}'",
-                fix="name the attribute that does: TruncatedBPTT(steps, state=…)",
+                fix="name the attribute that holds it: TruncatedBPTT(steps, state=…)",
             )
         length = self._length()
         if isinstance(learn.model, Resettable):
@@ -179,7 +191,7 @@ class TruncatedBPTT(_CarriedState):
         for start in range(0, length, self.steps):
             rows = min(self.steps, length - start)
             learn.xb, learn.yb = map_tree(lambda t: t.narrow(self.dim, start, rows), whole)  # noqa: B023  # called here
-            if start + rows < length:  # the last piece is left to the loop
+            if start + rows < length:  # the loop itself trains on the last piece
                 self._learn_piece()
 
     def _learn_piece(self) -> None:
@@ -210,7 +222,7 @@ class TruncatedBPTT(_CarriedState):
         if length is None:
             shapes = ", ".join(str(list(t.shape)) for t in tensors_of((learn.xb, learn.yb)))
             raise CannotTrain(
-                f"inputs and targets have no axis of time in common as axis {self.dim}",
+                f"inputs and targets do not share a time axis {self.dim}",
                 got=shapes,
                 fix="TruncatedBPTT(dim=…)",
             )
@@ -221,11 +233,11 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 def _is_carried(value: object) -> bool:
-    """Whether an attribute holds tensors, and none that is learned."""
+    """Whether an attribute holds tensors, none of them trained."""
     tensors = list(tensors_of(value))
     return bool(tensors) and not any(isinstance(t, nn.Parameter) or t.requires_grad for t in tensors)
 
 
 def _last(outputs: Any) -> Any:
-    """The last layer's output, where there is one for each layer."""
+    """The last layer's output, if there is one for each layer."""
     return outputs[-1] if isinstance(outputs, (list, tuple)) else outputs

@@ -12,19 +12,19 @@ from layered.loop import Callback, Cbs, Checkpoint, Loop, Rate, Recorder, Resumi
 from layered.optim import SchedCos, combine_scheds, combined_cos
 
 USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
-"""What any optimizer may be given, also one that does not use it."""
+"""Hyperparameters that may be scheduled for any optimizer, even one that does not use them."""
 
 
 class ParamScheduler(Callback):
     """Sets hyperparameters before each training batch, from the fraction of the fit that is done.
 
-    What was set is in `learn.recorder.hps` after the fit, by name, one number a batch.
+    After the fit `learn.recorder.hps` has the values by name, one for each batch.
 
     Args:
-        scheds: Hyper name -> function of `pct_train` in [0, 1), giving a number or one for each group.
+        scheds: For each hyperparameter, a function of `pct_train` in [0, 1) that returns a number or one for each group.
 
     Raises:
-        UnknownName: When a fit begins, for what is no hyperparameter of the optimizer.
+        UnknownName: When a fit begins: the optimizer has no such hyperparameter.
     """
 
     order = 60
@@ -56,7 +56,7 @@ class ParamScheduler(Callback):
 
     def after_fit(self) -> None:
         learn = self.learn
-        if learn.fitting and any(isinstance(cb, Recorder) for cb in learn.cbs):
+        if learn.fitting and learn.callbacks.get(Recorder) is not None:
             learn.recorder.hps = self.hps
 
     def __repr__(self) -> str:
@@ -64,14 +64,18 @@ class ParamScheduler(Callback):
 
 
 class TorchScheduler(Callback):
-    """Steps one of torch's schedulers (`torch.optim.lr_scheduler`), or any object like them.
+    """Steps one of torch's schedulers (`torch.optim.lr_scheduler`), or any object with the same interface.
 
-    The scheduler is saved with checkpoints. Momentum is called `mom` here: `OneCycleLR` needs `cycle_momentum=False`.
+    The scheduler is part of checkpoints. Momentum is called `mom` here: `OneCycleLR` needs `cycle_momentum=False`.
 
     Args:
-        make: Optimizer -> scheduler, called when a fit begins: `partial(CosineAnnealingLR, T_max=1000)`.
+        make: Called with the optimizer when a fit begins; returns the scheduler: `partial(CosineAnnealingLR, T_max=1000)`.
         each: "batch": step after each training batch; "epoch": after each epoch.
-        monitor: The column of the table that the scheduler's `step` is given: for torch's `ReduceLROnPlateau`.
+        monitor: The column of the table to pass to `step`, for torch's `ReduceLROnPlateau`.
+
+    Raises:
+        BadValue: `each` is unknown, or does not go with `monitor`.
+        UnknownName: When a fit begins: the table has no such column.
     """
 
     order = 60
@@ -79,7 +83,7 @@ class TorchScheduler(Callback):
     def __init__(self, make: Callable[[Any], Any], each: str = "batch", monitor: str | None = None) -> None:
         if each not in ("batch", "epoch") or (each == "batch" and monitor is not None):
             raise BadValue(
-                "each says when the scheduler steps",
+                "invalid time for the scheduler to step",
                 got=f"each={each!r}, monitor={monitor!r}",
                 expected="'batch', or 'epoch'; with a monitor 'epoch'",
             )
@@ -103,11 +107,11 @@ class TorchScheduler(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         is_begun = self.scheduler is not None or self._learn is None
-        if not is_begun and "scheduler" in state:  # of a fit that is done, and does not begin again
+        if not is_begun and "scheduler" in state:  # saved after a fit that will not begin again
             groups = self.learn.opt.param_groups
             restored = [dict(group) for group in groups]
             self._make()
-            for group, values in zip(groups, restored, strict=True):  # not the rates at which a scheduler begins
+            for group, values in zip(groups, restored, strict=True):  # making a scheduler resets the rates
                 group.update(values)
         super().load_state_dict(state)
 
@@ -258,7 +262,7 @@ def fit_sgdr(
 def _check_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
-            raise OutOfRange(f"{name} divides the largest rate", got=value, expected="more than 0")
+            raise OutOfRange(f"{name} must be positive", got=value, expected="more than 0")
 
 
 def _rates(loop: Loop, lr: Rate | None) -> Any:

@@ -19,6 +19,9 @@ fastprogress = lazy("fastprogress.fastprogress")
 def shown(value: object) -> str:
     """A value of the table as text.
 
+    Args:
+        value: A number, a tensor of several, or text.
+
     Examples:
         >>> shown(0.5), shown(3), shown(None), shown(Tensor([0.5, 1]))
         ('0.500000', '3', 'None', '[0.5000, 1.0000]')
@@ -29,7 +32,12 @@ def shown(value: object) -> str:
 
 
 class Lines:
-    """One plain line an epoch: no bar, no control characters."""
+    """One plain line for each epoch: no bar, no control characters.
+
+    Args:
+        columns: Names of the columns of the table.
+        n_epoch: Number of epochs of the fit.
+    """
 
     has_bar = False
 
@@ -37,28 +45,45 @@ class Lines:
         self.columns, self.n_epoch, self.epoch = columns, n_epoch, 0
 
     def begin(self, total: int) -> None:
-        """A pass of `total` batches begins."""
+        """Begin a pass.
+
+        Args:
+            total: Its number of batches.
+        """
 
     def update(self, done: int, comment: str) -> None:
-        """So many batches of the pass are done."""
+        """Show how far the pass is.
+
+        Args:
+            done: Number of batches done.
+            comment: Shown beside the bar.
+        """
 
     def end(self) -> None:
-        """The pass is over."""
+        """End the pass."""
 
     def row(self, values: Sequence[object]) -> None:
-        """The values of an epoch."""
+        """Show an epoch.
+
+        Args:
+            values: Its values, in the order of the columns.
+        """
         if not is_quiet():
             print("  ".join(f"{name} {shown(value)}" for name, value in zip(self.columns, values, strict=False)))
 
     def close(self, *, failed: bool) -> None:
-        """The fit is over."""
+        """End the fit.
+
+        Args:
+            failed: An exception ended it.
+        """
 
 
 class Terminal(Lines):
     """A table as text, and below it a bar that redraws its own line, as wide as the terminal allows."""
 
     has_bar = True
-    bar: Any = None  # of the pass that runs
+    bar: Any = None  # of the current pass
 
     def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
         super().__init__(columns, n_epoch)
@@ -132,14 +157,27 @@ class Notebook(Lines):
 
 
 def progress(done: int, total: int, began: float, comment: str) -> str:
-    """Where a pass stands, in words: share, batches, time gone and left, and a comment."""
+    """How far a pass is, as text: share, batches, elapsed and remaining time, and a comment.
+
+    Args:
+        done: Number of batches done.
+        total: Number of batches.
+        began: `time.perf_counter()` at the start.
+        comment: Shown last.
+    """
     spent = time.perf_counter() - began
     times = format_time(spent) + (f"<{format_time(spent / done * (total - done))}" if done else "")
     return f"{done / total:.2%} [{done}/{total} {times}{' ' + comment if comment else ''}]"
 
 
 def screen_for(columns: Sequence[str], n_epoch: int, with_bar: bool) -> Lines:
-    """What suits the place where this runs."""
+    """The screen for the place where this runs.
+
+    Args:
+        columns: Names of the columns of the table.
+        n_epoch: Number of epochs of the fit.
+        with_bar: Show a bar, where somebody watches.
+    """
     if not with_bar or not is_watched():
         return Lines(columns, n_epoch)
     return Notebook(columns, n_epoch) if in_notebook() else Terminal(columns, n_epoch)

@@ -1,4 +1,4 @@
-"""Steps towards flat minima: the gradient is taken where the loss nearby is highest."""
+"""Optimising towards flat minima: the gradient is taken where the loss nearby is highest."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from layered.loop import Callback, loss_of
 class SAM(Callback):
     """Sharpness-aware minimisation: a second forward and backward pass at `weights + rho * gradient / |gradient|`.
 
-    The optimizer then steps from the old weights with the gradient found there. Each batch costs two passes; the reported
-    loss and prediction are those of the first. Where gradients are gathered over batches, each batch climbs by itself.
-    Other callbacks hear `after_pred` and `after_loss` of both passes. Batch norm counts the first pass alone.
+    The optimizer then steps from the original weights with the gradient found there. Each batch costs two passes; the reported
+    loss and prediction are those of the first. With gradient accumulation, each batch climbs by itself. Other callbacks get
+    `after_pred` and `after_loss` of both passes. Batch norm counts only the first pass.
 
     Args:
-        rho: How far to climb: the norm of the step.
-        adaptive: Measure it relative to the size of each weight (ASAM); a `rho` about ten times larger is usual then.
+        rho: How far to climb: the norm of the perturbation.
+        adaptive: Measure it relative to the size of each weight (ASAM); use a `rho` about ten times larger.
 
     Raises:
-        OutOfRange: For a `rho` that is not above 0.
-        CannotTrain: With a `step=` of your own.
+        OutOfRange: `rho` is not above 0.
+        CannotTrain: When a fit begins: the learner has a custom `step=`.
 
     Source: Foret et al. 2021, arXiv:2010.01412; Kwon et al. 2021, arXiv:2102.11600 for `adaptive`
     """
@@ -38,15 +38,15 @@ class SAM(Callback):
 
     def __init__(self, rho: float = 0.05, adaptive: bool = False) -> None:
         if not rho > 0:
-            raise OutOfRange("rho is how far to climb", got=rho, expected="more than 0")
+            raise OutOfRange("rho must be positive", got=rho, expected="more than 0")
         self.rho, self.adaptive = rho, adaptive
-        self.gathered: list[Tensor | None] = []  # gradients of earlier batches
+        self.gathered: list[Tensor | None] = []  # gradients accumulated over earlier batches
         self.backward_done = True
 
     def before_fit(self) -> None:
         if self.learn.step is not None:
             raise CannotTrain(
-                "SAM runs model and loss a second time, and cannot do so inside a step= of your own",
+                "SAM runs the model and the loss a second time, which it cannot do inside a custom step=",
                 fix="train without step=, or climb inside it",
             )
 
@@ -105,7 +105,7 @@ class SAM(Callback):
 
 @contextmanager
 def _statistics_held(model: nn.Module) -> Iterator[None]:
-    """Batch norm in training mode normalises by its batch, and does not count it."""
+    """Batch norm in training mode normalises by its batch, but does not update its running statistics."""
     layers = [m for m in model.modules() if isinstance(m, bn_types) and m.track_running_stats and m.training]
     for layer in layers:
         layer.track_running_stats = False

@@ -1,4 +1,4 @@
-"""Faster training by one call: channels last in memory, and compiled models."""
+"""Faster training by one call: channels-last memory format, and compiled models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LoopT = TypeVar("LoopT", bound=Loop)
 
 
 class ChannelsLast(Callback):
-    """During fits and predictions, weights and inputs of four axes lie channels last in memory; shapes stay the same."""
+    """During fits and predictions, 4-d weights and inputs are channels last in memory; shapes stay the same."""
 
     order = -1
 
@@ -44,17 +44,21 @@ def to_channelslast(loop: LoopT, use_amp: bool = True, amp_mode: AMPMode | str =
     """Train with channels last in memory from now on; returns the loop.
 
     Args:
-        use_amp: In mixed precision too, where it pays: `amp_mode` and the arguments of `MixedPrecision`.
+        loop: The learner.
+        use_amp: In mixed precision too, where it pays.
+        amp_mode: Of `MixedPrecision`.
+        scaler: Other arguments of `MixedPrecision`.
     """
     precision = [MixedPrecision(amp_mode, **scaler)] if use_amp else []
     return loop.remove_cbs([ChannelsLast, *([MixedPrecision] if use_amp else [])]).add_cbs([ChannelsLast(), *precision])
 
 
 def to_contiguous(loop: LoopT, to_fp32: bool = False) -> LoopT:
-    """Train with the usual memory layout again; returns the loop.
+    """Return to the default memory format; returns the loop.
 
     Args:
-        to_fp32: In full precision too.
+        loop: The learner.
+        to_fp32: Return to full precision too.
     """
     return loop.remove_cbs([ChannelsLast, *([MixedPrecision] if to_fp32 else [])])
 
@@ -62,20 +66,28 @@ def to_contiguous(loop: LoopT, to_fp32: bool = False) -> LoopT:
 def compile_model(loop: LoopT, **options: Any) -> LoopT:
     """Compile the model with `torch.compile` when it next runs; returns the loop.
 
-    The model stays the module that it is: same class, same names of weights. Files written by `save` and `export` do not
-    know of it, and a copy or an unpickled model is not compiled. `uncompile` takes it back.
+    The model stays the same module: same class, same names of weights. Files written by `save` and `export` are not affected, and
+    a copy or an unpickled model is not compiled. `uncompile` undoes it.
 
     Args:
+        loop: The learner.
         options: Those of `torch.compile`: `mode`, `fullgraph`, `dynamic`, `backend`, ….
+
+    Raises:
+        BadArgument: `torch.compile` has no such option.
     """
     refuse_unknown(options, names_of(torch.compile) - {"model"}, "compile")
     call: Callable[..., Any] = loop.model._call_impl
-    # As Module.compile does; but of a function, for torch 2.6 leaves alone what is defined in torch.nn, as a Sequential is.
+    # Like Module.compile, but on a function: torch 2.6 skips code that is defined in torch.nn, such as Sequential's.
     loop.model._compiled_call_impl = torch.compile(lambda *args, **kwargs: call(*args, **kwargs), **options)
     return loop
 
 
 def uncompile(loop: LoopT) -> LoopT:
-    """Run the model without compilation again; returns the loop."""
+    """Return to running the model without compilation; returns the loop.
+
+    Args:
+        loop: The learner.
+    """
     loop.model._compiled_call_impl = None
     return loop

@@ -1,4 +1,4 @@
-"""Callbacks that watch a number of each epoch and act on it: save the best, stop early, lower the rate."""
+"""Callbacks that watch a value: stop when it is NaN or stops improving, lower the rate, save the best model."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from layered.loop import SUFFIX, Callback, CancelFitException
 
 
 class TerminateOnNaNCallback(Callback):
-    """Ends the fit at the first loss that is not finite, and says where. Waits for the device at each batch."""
+    """Ends the fit at the first loss that is not finite, with a warning that says where. Waits for the device at each batch."""
 
     order = -9
 
     def after_batch(self) -> None:
         learn = self.learn
         if learn.loss is not None and not math.isfinite(loss := float(learn.loss.mean())):
-            warn(f"the loss is {loss} in epoch {learn.epoch}, batch {learn.iter}: the fit ends")
+            warn(f"the loss is {loss} in epoch {learn.epoch}, batch {learn.iter}: ending the fit")
             raise CancelFitException
 
 
 class TrackerCallback(Callback):
-    """Watches a column of the table: `best` is its best value yet, `new_best` whether the last epoch gave it.
+    """Watches a column of the table: `best` is its best value so far, `new_best` whether the last epoch gave it.
 
     Args:
         monitor: Name of the column.
-        comp: comp(new, best) is whether new is better; by default smaller for names with "loss" or "error", else
-            larger.
-        min_delta: An improvement is at least this large.
+        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        min_delta: The least difference that counts as an improvement.
         reset_on_fit: Forget the best when a fit begins.
+
+    Raises:
+        UnknownName: When a fit begins: the table has no such column.
+        BadValue: After an epoch: the column has no value.
     """
 
     order = 60
@@ -70,7 +73,7 @@ class TrackerCallback(Callback):
     def look(self) -> bool:
         """Compare the value of the epoch that has ended with the best; False if the epoch was skipped.
 
-        A value that is not a number is no improvement.
+        NaN is never an improvement.
         """
         values = self.learn.recorder.values
         self.new_best = False
@@ -79,9 +82,7 @@ class TrackerCallback(Callback):
         self.seen = len(values)
         value = self.value = values[-1][self.column]
         if value is None:
-            raise BadValue(
-                f"'{self.monitor}' has no value", fix="give the fit a validation loader, or monitor='train_loss'"
-            )
+            raise BadValue(f"'{self.monitor}' has no value", fix="pass a validation loader, or monitor='train_loss'")
         better = 1 if self.comp(1, 0) else -1
         if not math.isnan(value) and (self.best is None or self.comp(value - better * self.min_delta, self.best)):
             self.best, self.new_best = value, True
@@ -89,7 +90,15 @@ class TrackerCallback(Callback):
 
 
 class EarlyStoppingCallback(TrackerCallback):
-    """Ends the fit after `patience` epochs without improvement. The other arguments are `TrackerCallback`'s."""
+    """Ends the fit after `patience` epochs without improvement.
+
+    Args:
+        monitor: Name of the column.
+        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        min_delta: The least difference that counts as an improvement.
+        patience: Number of epochs, at least 1.
+        reset_on_fit: Forget the best when a fit begins.
+    """
 
     order = 63
 
@@ -118,7 +127,17 @@ class EarlyStoppingCallback(TrackerCallback):
 
 
 class ReduceLROnPlateau(TrackerCallback):
-    """Divides the rates by `factor` after `patience` epochs without improvement, down to `min_lr`."""
+    """Divides the learning rates by `factor` after `patience` epochs without improvement.
+
+    Args:
+        monitor: Name of the column.
+        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        min_delta: The least difference that counts as an improvement.
+        patience: Number of epochs, at least 1.
+        factor: Divisor.
+        min_lr: The rates never go below this.
+        reset_on_fit: Forget the best when a fit begins.
+    """
 
     order = 62
 
@@ -152,14 +171,22 @@ class ReduceLROnPlateau(TrackerCallback):
 class SaveModelCallback(TrackerCallback):
     """Saves the best model under `fname` and loads it when the fit ends.
 
-    Where the files are is not taken from a checkpoint: a fit that goes on finds them below the learner's own path.
+    The location of the files is not restored from a checkpoint: a resumed fit uses the learner's current path.
 
     Args:
-        every_epoch: Save `fname_<epoch>` after each epoch instead (or each so many).
+        monitor: Name of the column.
+        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        min_delta: The least difference that counts as an improvement.
+        fname: Name of the weights file.
+        every_epoch: Save `fname_<epoch>` after every epoch instead, or after every so many.
         at_end: Save when the fit ends instead of loading the best.
-        with_opt: The optimizer's state too.
-        keep: Save the best so many epochs, as `fname_<epoch>`, in place of the best alone; a worse file goes only
-            after the better one is on disk. `kept` lists (value, epoch, path), the best first.
+        with_opt: Save the optimizer's state too.
+        reset_on_fit: Forget the best when a fit begins.
+        keep: Save the best so many epochs, as `fname_<epoch>`, instead of only the best; a worse file is removed only when the
+            better one is on disk. `kept` lists (value, epoch, path), best first.
+
+    Raises:
+        BadValue: `keep` is not a positive number, or is combined with `every_epoch`.
     """
 
     order = 61
@@ -180,7 +207,7 @@ class SaveModelCallback(TrackerCallback):
         super().__init__(monitor, comp, min_delta, reset_on_fit)
         if keep is not None and (not isinstance(keep, int) or keep < 1 or every_epoch):
             raise BadValue(
-                "keep is how many of the best epochs stay",
+                "keep must be a number of epochs",
                 got=f"keep={keep!r}, every_epoch={every_epoch}",
                 expected="a whole number from 1, without every_epoch",
             )
@@ -218,7 +245,7 @@ class SaveModelCallback(TrackerCallback):
             self.best_file = str(learn.save(self.fname, with_opt=self.with_opt))
 
     def _rank(self) -> None:
-        """Save this epoch if it is among the best, and remove the file of the one that is so no more."""
+        """Save this epoch if it is among the best, and remove the file that no longer is."""
         learn = self.learn
         better = [k for k in self.kept if not math.isnan(k[0]) and not self.comp(self.value, k[0])]
         if len(better) == self.keep:
@@ -239,5 +266,5 @@ class SaveModelCallback(TrackerCallback):
 
 def _checked_patience(patience: int) -> int:
     if not isinstance(patience, int) or patience < 1:
-        raise OutOfRange("patience is a number of epochs", got=repr(patience), expected="a whole number from 1")
+        raise OutOfRange("patience must be a number of epochs", got=repr(patience), expected="a whole number from 1")
     return patience

@@ -1,4 +1,4 @@
-"""Quick trials before a long fit: one batch through everything, one batch learnt by heart. Nothing is changed by them."""
+"""Quick trials before a long fit, which change nothing: one batch through everything, and one batch learnt by heart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from layered.loop import Callback, CancelValidException, Cbs, Checkpoint, Loop, 
 
 
 class OverfitOneBatch(Callback):
-    """Every training batch of the fit is its first one: a model that cannot learn that has a fault somewhere."""
+    """Replaces every training batch of the fit by its first one: a model that cannot learn that has a bug somewhere."""
 
     order = -20
     run_valid = False
@@ -41,17 +41,23 @@ class OverfitOneBatch(Callback):
 
 @checked
 def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = None) -> list[float]:
-    """Train on one batch over and over, say how far the loss fell, and put everything back as it was.
+    """Train on one batch over and over, print how far the loss fell, and restore everything.
 
-    A model, loss and rate that fit together bring the loss near its least value; where it stays up, look at the loss
-    function, the targets, the rate, and what is frozen.
+    If model, loss and rate fit together, the loss gets close to its minimum; if it stays high, check the loss function, the
+    targets, the rate, and what is frozen.
 
     Args:
-        num_it: Steps on the batch.
+        loop: The learner.
+        num_it: Number of steps on the batch.
         lr: Learning rate, a number or a slice; the loop's own if None.
+        cbs: Callbacks of this run, as for `fit`.
 
     Returns:
         The loss at each step.
+
+    Raises:
+        BadValue: `num_it` is below 1.
+        CannotTrain: The training data is a generator.
 
     Examples:
         >>> model = torch.nn.Linear(1, 1, bias=False); torch.nn.init.zeros_(model.weight).sum().item()
@@ -61,7 +67,7 @@ def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = No
         30 steps on one batch: loss 1 -> ...
     """
     if not isinstance(num_it, int) or num_it < 1:
-        raise BadValue("num_it is a number of steps", got=repr(num_it), expected="a whole number from 1")
+        raise BadValue("num_it must be a number of steps", got=repr(num_it), expected="a whole number from 1")
     train = loop.dls.train
     _refuse_generator(train, "overfit")
     losses: list[Tensor] = []
@@ -79,13 +85,14 @@ def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = No
 
 @checked
 def dry_run(loop: Loop, cbs: Cbs = None) -> None:
-    """Take one training and one validation batch through everything, print what came by, and put everything back.
+    """Run one training and one validation batch through everything, print what passed by, and restore everything.
 
     Args:
+        loop: The learner.
         cbs: Callbacks of this run, as for `fit`.
 
     Raises:
-        CannotTrain: Naming the stage that failed; its cause is chained.
+        CannotTrain: A stage failed, which is named; its error is chained.
     """
     _refuse_generator(loop.dls.train, "a dry run")
     stages = _Stages()
@@ -96,7 +103,7 @@ def dry_run(loop: Loop, cbs: Cbs = None) -> None:
             raise CannotTrain(
                 f"the dry run failed at this stage: {stages.stage}",
                 got=f"{type(error).__name__}: {error}",
-                fix="the cause stands above, with the batch it happened in",
+                fix="see the error above, which names the batch",
             ) from error
     width = max(len(name) for name, _ in stages.passed)
     print("\n".join(f"{name:<{width}}  ok  {what}" for name, what in stages.passed))
@@ -108,9 +115,9 @@ def _refuse_generator(train: Iterable[Any], who: str) -> None:
 
 
 class _Stages(Callback):
-    """Knows which stage the fit is in, and what came out of those that are over."""
+    """Tracks which stage the fit is in, and what came out of the completed ones."""
 
-    order = 2000  # a stage begins when all callbacks have heard the event before it
+    order = 2000  # a stage begins after all callbacks of the event before it
 
     def __init__(self) -> None:
         self.stage = "beginning of the fit"
