@@ -151,7 +151,7 @@ class EMACallback(WeightAverage):
     def before_step(self) -> None:
         self._stepped = True
 
-    def after_cancel_step(self) -> None:
+    def after_cancel_step(self) -> None:  # such as a loss scaler's, when gradients overflow
         self._stepped = False
 
     def after_batch(self) -> None:

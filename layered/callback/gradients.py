@@ -89,7 +89,7 @@ class GradientAccumulation(Callback):
         learn = self.learn
         self.after_batch()  # a pass that was cancelled may have skipped it
         if self.count:
-            if isinstance(learn.model, Synchronised):
+            if isinstance(learn.model, Synchronised):  # its last backward passes ran under no_sync
                 _average_over_processes(learn.model)
             self.full = True
             learn.within(STEP, learn.opt.step)

@@ -61,6 +61,7 @@ class TimeLimit(Callback):
 
     def _end_if_over(self, epoch: int, batch: int) -> None:
         learn = self.learn
+        # `any_process` communicates, so all processes must call it at the same batch
         if learn.peeking or not any_process(time.monotonic() - self.began >= self.seconds):
             return
         for checkpoint in (cb for cb in learn.cbs if isinstance(cb, Checkpoint)):

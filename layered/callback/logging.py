@@ -169,7 +169,7 @@ class FileLogger(LoggerCallback):
         """Keep in the file a header, what it held before, and the epochs of a resumed fit that are not repeated."""
         text, epoch = self.file.read_bytes()[: self.kept], self.learn.epoch
         lines = self._lines(self.kept) if self.append else []
-        while self.is_restored and lines and self.epoch_of(lines[0]) == epoch:  # which is done again
+        while self.is_restored and lines and self.epoch_of(lines[0]) == epoch:  # this fit repeats it
             del lines[0]
             epoch += 1
         text = text + "".join(lines).encode() or self.head.encode()

@@ -40,9 +40,8 @@ class StopOnNonFinite(Callback):
 
     def __init__(self, every: int = 1) -> None:
         self.every = every
-        self.found: list[
-            tuple[str, Tensor]
-        ] = []  # in the order of computation: a name, and whether the tensor is finite
+        # in the order of computation: a name, and whether the tensor is finite
+        self.found: list[tuple[str, Tensor]] = []
         self.hooks: list[Any] = []
 
     def before_fit(self) -> None:

@@ -273,7 +273,7 @@ def put_back(loop: Loop) -> Iterator[None]:
     random, generators = get_random_states(), [(g, g.get_state()) for g in generators_of(loop.dls)]
     with ExitStack() as stack:
         stack.enter_context(as_loader(loop.dls.train).peeking())
-        loop.peeking = True
+        loop.peeking = True  # callbacks that save or log leave a mock fit alone
         try:
             yield
         finally:

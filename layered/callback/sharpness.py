@@ -62,7 +62,7 @@ class SAM(Callback):
         if not self.backward_done:
             return
         learn = self.learn
-        found = []
+        found = []  # the gradient of this batch alone decides where to climb
         for p, before in zip(learn.model.parameters(), gathered, strict=True):
             if p.grad is not None:
                 found.append((p, p.grad if before is None else p.grad - before))

@@ -50,9 +50,8 @@ class OptimWrapper(GroupedOptimizer):
                 got=f"params={type(params).__name__}, opt={opt!r}",
                 fix="OptimWrapper(params, torch.optim.AdamW, lr=1e-3) or OptimWrapper(opt=built)",
             )
-        self._begun: dict[
-            Tensor, Any
-        ] = {}  # some optimizers fill their state when built; `clear_state` must restore that
+        # some optimizers fill their state when built; `clear_state` must restore that
+        self._begun: dict[Tensor, Any] = {}
         if not isinstance(opt, torch.optim.Optimizer):
             lr = {"lr": kwargs.pop("lr")} if convert_groups and "lr" in kwargs else {}
             opt = opt(as_groups(params, **lr) if convert_groups and params is not None else params, **kwargs)

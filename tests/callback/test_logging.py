@@ -99,7 +99,7 @@ def test_appending_keeps_what_is_there_but_for_a_line_that_was_cut_off(tmp_path)
     assert file.read_text().count("epoch") == 1
     other = learner(CSVLogger(append=True), tmp_path)
     other.metrics = [first]
-    with pytest.raises(BadValue, match="other columns"):
+    with pytest.raises(BadValue, match="different columns"):
         other.fit(1)
 
 
