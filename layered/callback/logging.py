@@ -94,7 +94,11 @@ class LoggerCallback(Callback):
         self.begin(columns_of(learn))
 
     def begin(self, columns: list[str]) -> None:
-        """A fit with these columns begins."""
+        """Called when a fit begins.
+
+        Args:
+            columns: The names of the numbers that will be logged.
+        """
 
     def after_epoch(self) -> None:
         learn = self.learn
@@ -104,7 +108,12 @@ class LoggerCallback(Callback):
             self.logged = rows
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Keep one epoch."""
+        """Called with the numbers of each epoch.
+
+        Args:
+            metrics: The numbers, by name.
+            step: How many training batches the fit has done.
+        """
         self.target.log(metrics, step)
 
 

@@ -219,10 +219,14 @@ class Record(Report):
 
 
 def read_record(folder: str | os.PathLike[str]) -> Record:
-    """Read what a `RunRecord` has written; also while the run goes on.
+    """Read what a `RunRecord` has written, also while the run continues.
+
+    Args:
+        folder: The folder of the record.
 
     Raises:
-        NotFoundPath: If there is none in the folder, BadFile for lines or a manifest of something else.
+        NotFoundPath: The folder has no record.
+        BadFile: Its files were written by something else.
 
     Examples:
         >>> import tempfile

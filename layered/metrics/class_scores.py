@@ -170,7 +170,14 @@ class ClassScore(AveragedScore):
 
 
 class Precision(ClassScore):
-    """Of the samples predicted as a class, the share that is of it. Arguments as for `ClassScore`.
+    """Of the samples predicted as a class, the share that is of it.
+
+    Args:
+        axis: The class axis of the predictions.
+        labels: The classes to average over; by default those that occur in targets or predictions.
+        pos_label: The positive class, with `average="binary"`.
+        average: See `AveragedScore`.
+        ignore_index: Targets of this value do not count.
 
     Examples:
         >>> Precision()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
@@ -184,7 +191,15 @@ class Precision(ClassScore):
 
 
 class Recall(ClassScore):
-    """Of the samples of a class, the share that was predicted as it. Arguments as for `ClassScore`."""
+    """Of the samples of a class, the share that was predicted as it.
+
+    Args:
+        axis: The class axis of the predictions.
+        labels: The classes to average over; by default those that occur in targets or predictions.
+        pos_label: The positive class, with `average="binary"`.
+        average: See `AveragedScore`.
+        ignore_index: Targets of this value do not count.
+    """
 
     _name = "recall_score"
 
@@ -193,7 +208,15 @@ class Recall(ClassScore):
 
 
 class Jaccard(ClassScore):
-    """Of the samples that are of a class or were predicted as it, the share that is both. Arguments as for `ClassScore`."""
+    """Of the samples that are of a class or were predicted as it, the share that is both.
+
+    Args:
+        axis: The class axis of the predictions.
+        labels: The classes to average over; by default those that occur in targets or predictions.
+        pos_label: The positive class, with `average="binary"`.
+        average: See `AveragedScore`.
+        ignore_index: Targets of this value do not count.
+    """
 
     _name = "jaccard_score"
 
@@ -236,7 +259,14 @@ class FBeta(ClassScore):
 
 
 class F1Score(ClassScore):
-    """The harmonic mean of precision and recall. Arguments as for `ClassScore`.
+    """The harmonic mean of precision and recall.
+
+    Args:
+        axis: The class axis of the predictions.
+        labels: The classes to average over; by default those that occur in targets or predictions.
+        pos_label: The positive class, with `average="binary"`.
+        average: See `AveragedScore`.
+        ignore_index: Targets of this value do not count.
 
     Examples:
         >>> F1Score()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))

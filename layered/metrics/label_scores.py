@@ -45,7 +45,15 @@ class LabelScore(AveragedScore):
 
 
 class PrecisionMulti(LabelScore):
-    """Of the samples that a label was predicted for, the share that has it. Arguments as for `LabelScore`.
+    """Of the samples that a label was predicted for, the share that has it.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        labels: The labels to average over; by default all.
+        average: "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions; None, a
+            value for each.
+        ignore_index: Targets of this value do not count, label by label.
 
     Examples:
         >>> PrecisionMulti()(torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
@@ -59,7 +67,16 @@ class PrecisionMulti(LabelScore):
 
 
 class RecallMulti(LabelScore):
-    """Of the samples that have a label, the share that it was predicted for. Arguments as for `LabelScore`."""
+    """Of the samples that have a label, the share that it was predicted for.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        labels: The labels to average over; by default all.
+        average: "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions; None, a
+            value for each.
+        ignore_index: Targets of this value do not count, label by label.
+    """
 
     _name = "recall_score"
 
@@ -68,7 +85,16 @@ class RecallMulti(LabelScore):
 
 
 class JaccardMulti(LabelScore):
-    """Of the samples that have a label or were predicted to, the share where both holds. Arguments as for `LabelScore`."""
+    """Of the samples that have a label or were predicted to, the share where both holds.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        labels: The labels to average over; by default all.
+        average: "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions; None, a
+            value for each.
+        ignore_index: Targets of this value do not count, label by label.
+    """
 
     _name = "jaccard_score"
 
@@ -110,7 +136,16 @@ class FBetaMulti(LabelScore):
 
 
 class F1ScoreMulti(LabelScore):
-    """The harmonic mean of precision and recall. Arguments as for `LabelScore`."""
+    """The harmonic mean of precision and recall.
+
+    Args:
+        thresh: A label is predicted where its probability is at least this.
+        sigmoid: Predictions are logits.
+        labels: The labels to average over; by default all.
+        average: "macro", the mean over labels; "weighted", by how often each is the target; "micro", over all decisions; None, a
+            value for each.
+        ignore_index: Targets of this value do not count, label by label.
+    """
 
     _name = "f1_score"
 

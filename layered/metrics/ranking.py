@@ -113,7 +113,15 @@ class RocAuc(Kept):
 
 
 class RocAucBinary(RocAuc):
-    """The area under the ROC curve for two classes. Arguments as for `RocAuc`."""
+    """The area under the ROC curve for two classes.
+
+    Args:
+        axis: The class axis of the predictions.
+        average: See `RocAuc`.
+        max_fpr: The part of the curve up to this false positive rate, standardised.
+        multi_class: "raise" refuses more than two classes.
+        ignore_index: Targets of this value do not count.
+    """
 
     @checked
     def __init__(

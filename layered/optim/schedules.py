@@ -100,6 +100,10 @@ class Schedule(ABC):
 class SchedLin(Schedule):
     """A straight line.
 
+    Args:
+        start: Value at 0: a number, or an array with one for each parameter group.
+        end: Value at 1, likewise.
+
     Examples:
         >>> SchedLin(0, 2), SchedLin(0, 2)(0.25)
         (SchedLin(start=0, end=2), 0.5)
@@ -112,6 +116,10 @@ class SchedLin(Schedule):
 class SchedCos(Schedule):
     """Half a cosine.
 
+    Args:
+        start: Value at 0: a number, or an array with one for each parameter group.
+        end: Value at 1, likewise.
+
     Examples:
         >>> SchedCos(0, 2)(0.5)
         1.0
@@ -122,7 +130,11 @@ class SchedCos(Schedule):
 
 
 class SchedNo(Schedule):
-    """`start` all the way; `end` is ignored.
+    """The same value throughout.
+
+    Args:
+        start: The value.
+        end: Ignored.
 
     Examples:
         >>> SchedNo(3, 2)(0.5)
