@@ -230,23 +230,23 @@ def _usable(finder: LRFinder) -> tuple[list[float], list[float]]:
 def plot_lr_find(
     lrs: Sequence[float], losses: Sequence[float], points: dict[str, tuple[float, float]] | None = None, ax: Any = None
 ) -> Any:
-    """Plot losses over rates; returns the axes.
+    """Plot losses over rates.
 
     Args:
         lrs: The rates.
         losses: The losses.
         points: Suggested points (rate, loss) by name.
-        ax: Axes to draw on, instead of a new figure.
+        ax: Axes to draw on, instead of a new figure; returned if given.
     """
-    ax = plt.subplots()[1] if ax is None else ax
-    ax.plot(lrs, losses)
-    ax.set_xscale("log")
-    ax.set_xlabel("learning rate")
-    ax.set_ylabel("smooth loss")
+    drawn = plt.subplots()[1] if ax is None else ax
+    drawn.plot(lrs, losses)
+    drawn.set_xscale("log")
+    drawn.set_xlabel("learning rate")
+    drawn.set_ylabel("smooth loss")
     for name, (lr, loss) in (points or {}).items():
-        ax.plot(lr, loss, "o", label=name)
+        drawn.plot(lr, loss, "o", label=name)
     if points:
-        ax.legend()
+        drawn.legend()
     return ax
 
 
