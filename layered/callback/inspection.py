@@ -318,7 +318,7 @@ class GradientStats(Callback):
         """
         if what not in ("norms", "ratios"):
             raise BadValue("unknown statistic to plot", got=what, expected="'norms' or 'ratios'")
-        rows = getattr(self, what)
+        rows = self.norms if what == "norms" else self.ratios
         if not rows:
             raise CannotTrain("no statistics were kept yet", fix="fit first")
         ax = plt.subplots(figsize=(8, 4))[1] if ax is None else ax
