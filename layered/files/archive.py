@@ -88,9 +88,10 @@ class Archive:
 def write_archive(
     path: str | os.PathLike[str], manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], *, kind: Kind = "weights"
 ) -> Path:
-    """Write one file of ours, durably (see `commit`).
+    """Write one file, durably (see `commit`).
 
     Args:
+        path: The file, replaced as a whole; its folder is created if missing.
         manifest: Plain data: dicts with string keys, lists, strings, numbers, booleans and None. Numbers come back
             exactly, NaN and infinities too; a tuple comes back as a list.
         tensors: By name, on any device, moved one at a time; tied ones (the same view of the same memory) are stored
@@ -98,11 +99,11 @@ def write_archive(
         kind: What the file is for; `read_archive` checks it.
 
     Raises:
-        NotExportable: For what is neither plain data nor a dense tensor.
-        CannotSave: If the disk refuses.
+        NotExportable: Something is neither plain data nor a dense tensor.
+        CannotSave: The file cannot be written.
     """
     if kind not in get_args(Kind):
-        raise BadValue("there is no such kind of archive", got=repr(kind), expected=" or ".join(get_args(Kind)))
+        raise BadValue("unknown kind of archive", got=repr(kind), expected=" or ".join(get_args(Kind)))
     _check_plain(manifest, "manifest", 1)
     stored, tied = untied({name: _dense(name, x) for name, x in tensors.items()})
     stored = dict(sorted(stored.items(), key=lambda item: -item[1].itemsize))
@@ -121,14 +122,14 @@ def write_archive(
     return commit(path, write)
 
 
-def _check_plain(value: Any, where: str, depth: int) -> None:
+def _check_plain(value: object, where: str, depth: int) -> None:
     """Refuse what JSON would change or cannot hold, naming the place."""
     if depth > MAX_DEPTH:
         raise NotExportable(f"{where:.80}… is nested too deep to be stored", expected=f"at most {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise NotExportable(f"a key of {where} is no string", got=repr(key), fix="store a list of pairs")
+                raise NotExportable(f"a key of {where} is not a string", got=repr(key), fix="store a list of pairs")
             _check_plain(item, f"{where}[{key!r}]", depth + 1)
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
@@ -136,7 +137,7 @@ def _check_plain(value: Any, where: str, depth: int) -> None:
                 _check_plain(item, f"{where}[{i}]", depth + 1)
     elif not isinstance(value, (str, int, float, type(None))):
         raise NotExportable(
-            f"{where} is no plain data",
+            f"{where} is not plain data",
             got=f"{type(value).__name__} {value!r:.80}",
             expected="dicts, lists, strings, numbers, booleans or None; tensors go beside the manifest",
         )
@@ -146,7 +147,7 @@ def _dense(name: str, x: Tensor) -> Tensor:
     """`x` as a plain tensor whose bytes are its values."""
     if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_meta or x.dtype not in _CODES:
         raise NotExportable(
-            f"'{name}' is no tensor that a file can hold",
+            f"'{name}' is not a tensor that a file can hold",
             got=f"{x.dtype}, {x.layout}, on {x.device}" if isinstance(x, Tensor) else type(x).__name__,
             expected="a dense tensor with data, of " + ", ".join(str(d).removeprefix("torch.") for d in _CODES),
         )
@@ -178,23 +179,24 @@ def _make_header(metadata: dict[str, str], stored: Mapping[str, Tensor]) -> byte
         parse_json(metadata["layered"], "the manifest")
         _parse_header(raw, end, "the archive")
     except BadFile as error:
-        raise NotExportable("this is more than one file may hold", got=error) from None
+        raise NotExportable("this is more than a single file may hold", got=error) from None
     return len(raw).to_bytes(8, "little") + raw
 
 
 def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> Archive:
-    """Read a file of ours, whole and checked; nothing that it names is imported or run.
+    """Read a file that `write_archive` wrote, whole and checked; nothing that it names is imported or run.
 
     The bytes that are hashed are the bytes that become tensors: they are read once, into memory of their own. (A
     file mapped into memory could change after the check, or kill the process when somebody shortens it.)
 
     Args:
-        kind: Refuse a file that is for something else.
+        path: The file.
+        kind: What the file must be for; None accepts every kind.
 
     Raises:
-        NotFoundPath: A file or folder that is not there.
-        NewerFormat: For a file of a later format.
-        BadFile: For one that is truncated, edited, of another kind or not ours.
+        NotFoundPath: There is no such file.
+        NewerFormat: A later version of the library wrote it.
+        BadFile: It is truncated, edited, of another kind, or not a file of this library.
     """
     with open_bounded(path) as file:
         raw, header = _read_header(file)
@@ -212,7 +214,7 @@ def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> A
     manifest = parse_json(header.metadata["layered"], f"the manifest of '{path}'")
     tied = parse_json(header.metadata["tied"], f"the list of tied tensors of '{path}'")
     if not isinstance(manifest, dict) or not isinstance(tied, dict) or not set(map(str, tied.values())) <= set(tensors):
-        raise BadFile(f"the manifest of '{path}' does not have our form")
+        raise BadFile(f"the manifest of '{path}' has an unknown form")
     tensors.update({alias: tensors[str(name)] for alias, name in tied.items()})
     if header.metadata["format"] == "1":
         manifest = upgraded_manifest(manifest, found)
@@ -220,11 +222,14 @@ def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> A
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of any safetensors file, within the same bounds; one of ours is checked as `read_archive` does.
+    """The tensors of any safetensors file, within the same bounds; `read_archive` checks a file of this library.
+
+    Args:
+        path: The file.
 
     Raises:
-        NotFoundPath: A file or folder that is not there.
-        BadFile: A file that is truncated, edited or not what its name says.
+        NotFoundPath: There is no such file.
+        BadFile: It is truncated, edited or not a safetensors file.
     """
     with open_bounded(path) as file:
         header = _read_header(file)[1]
@@ -234,10 +239,10 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def _check_ours(metadata: dict[str, str], path: str, kind: str | None) -> str:
-    """The kind of the file, if it is one of ours, of a format we know and of the kind that was asked for."""
+    """The kind of the file, if the library wrote it, in a known format and as the kind that was asked for."""
     if "layered" not in metadata:
         raise BadFile(
-            f"'{path}' is a safetensors file without our manifest",
+            f"'{path}' is a safetensors file without the manifest of this library",
             fix="if it holds weights, pass it as weights=, or read it with read_weights",
         )
     form = metadata.get("format", "")
@@ -250,7 +255,7 @@ def _check_ours(metadata: dict[str, str], path: str, kind: str | None) -> str:
         )
     found = metadata.get("kind", "")
     if form not in ("1", str(FORMAT)) or found not in _OPENED_BY or not {"sha256", "tied"} <= set(metadata):
-        raise BadFile(f"the metadata of '{path}' does not have our form", fix=COPY_AGAIN)
+        raise BadFile(f"the metadata of '{path}' has an unknown form", fix=COPY_AGAIN)
     if kind is not None and found != kind:
         raise BadFile(f"'{path}' is for something else", got=found, expected=kind, fix=_OPENED_BY[found])
     return found
@@ -258,8 +263,8 @@ def _check_ours(metadata: dict[str, str], path: str, kind: str | None) -> str:
 
 _OPENED_BY = {
     "export": "load_learner opens an export",
-    "checkpoint": "fit(..., resume=file) goes on from a checkpoint",
-    "weights": "learn.load(file) takes the weights of a learner; read_weights reads any",
+    "checkpoint": "fit(..., resume=file) resumes from a checkpoint",
+    "weights": "learn.load(file) loads the weights of a learner; read_weights reads any weights",
 }
 
 
@@ -289,22 +294,22 @@ def _read_header(file: BoundedFile) -> tuple[bytes, _Header]:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(MAX_READ, file.remaining) or file.peek(1)[:1] != b"{":
         raise BadFile(
-            f"'{file.path}' is no safetensors file",
+            f"'{file.path}' is not a safetensors file",
             got=file.look(),
-            fix="weights of other libraries go in as weights=; an export of ours ends in .layered",
+            fix="weights of other libraries go in as weights=; an export of this library ends in .layered",
         )
     raw = file.read(length)
     return raw, _parse_header(raw, file.remaining, f"'{file.path}'")
 
 
 def _parse_header(raw: bytes, room: int, what: str) -> _Header:
-    """The header's claims, each held against the bounds and the `room` bytes of data that really follow."""
+    """The header's claims, each checked against the bounds and the `room` bytes of data that really follow."""
     entries = parse_json(raw, f"the header of {what}")
     if not isinstance(entries, dict):
-        raise BadFile(f"the header of {what} is no table of tensors")
+        raise BadFile(f"the header of {what} is not a table of tensors")
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise BadFile(f"the metadata of {what} is no table of strings")
+        raise BadFile(f"the metadata of {what} is not a table of strings")
     if len(entries) > MAX_TENSORS:
         raise BadFile(f"{what} lists too many tensors", got=len(entries), expected=f"at most {MAX_TENSORS}")
     slots = {name: _slot(entry, f"the tensor '{name}' of {what}") for name, entry in entries.items()}
@@ -324,12 +329,12 @@ def _parse_header(raw: bytes, room: int, what: str) -> _Header:
     return _Header(metadata, slots)
 
 
-def _slot(entry: Any, what: str) -> _Slot:
+def _slot(entry: object, what: str) -> _Slot:
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if code in DTYPES:
             count, rest = divmod(end - begin, DTYPES[code].itemsize)
             if not rest and shape_fits(shape, count) and math.prod(shape) == count:
                 return _Slot(begin, end, DTYPES[code], tuple(shape))
     raise BadFile(
-        f"the entry of {what} makes no sense", got=reprlib.repr(entry), expected="a known dtype, shape, place"
+        f"the entry of {what} is invalid", got=reprlib.repr(entry), expected="a known dtype, a shape and an offset"
     )

@@ -1,4 +1,4 @@
-"""Reading what somebody else wrote, within bounds: nothing that a file claims becomes memory or time by itself."""
+"""Reading what someone else wrote, within bounds: no claim of a file turns into memory or time unchecked."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadFile(f"'{path}' is no file", got="a folder" if os.path.isdir(path) else "a pipe or a device")
+            raise BadFile(f"'{path}' is not a file", got="a folder" if os.path.isdir(path) else "a pipe or a device")
         return BoundedFile(path)
     except LayeredError:
         raise
@@ -127,7 +127,7 @@ def fill(x: Tensor, source: Source, what: str, see: Callable[[memoryview], objec
 
 
 def pieces(x: Tensor) -> Iterator[memoryview]:
-    """The memory of a contiguous tensor of the CPU, shared, in consecutive parts of at most `PIECE` bytes."""
+    """The memory of a contiguous CPU tensor, shared, in consecutive parts of at most `PIECE` bytes."""
     raw = x.reshape(-1).view(torch.uint8).numpy().data
     return (raw[i : i + PIECE] for i in range(0, len(raw), PIECE))
 
@@ -220,11 +220,11 @@ def parse_json(text: str | bytes, what: str) -> Any:
     try:
         return json.loads(raw.decode(), object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as error:
-        raise BadFile(f"{what} is no valid JSON", got=f"{error!s:.200}", fix=COPY_AGAIN) from error
+        raise BadFile(f"{what} is not valid JSON", got=f"{error!s:.200}", fix=COPY_AGAIN) from error
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name occurs twice in one object")
     return table

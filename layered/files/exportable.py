@@ -24,7 +24,7 @@ from layered.foundation import (
 
 
 def exportable(name: str, *, builds_model: bool = False) -> Callable[[Any], Any]:
-    """Give something of yours a name that exported files may mention: a function, or a class of transforms, modules or losses.
+    """Give your function, or your class of transforms, modules or losses, a name that exported files may mention.
 
     Args:
         name: Unique, best with a prefix of yours; the loading side must import the same definition first.

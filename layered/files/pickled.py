@@ -1,4 +1,4 @@
-"""A reader of pickles that builds plain data and runs nothing.
+"""Pickles: a reader that builds plain data and runs nothing, and `save_pickle` and `load_pickle` around it.
 
 A pickle is a program for a small stack machine. This machine knows the instructions that build dicts, lists, tuples,
 sets, strings, bytes and numbers; a name in the file (GLOBAL) is looked up in a fixed table of our own functions and
@@ -33,7 +33,7 @@ CONVERT = (
 
 @dataclass(frozen=True)
 class Known:
-    """What stands for a name of the file: our function, or a mark that another function of ours looks for."""
+    """Stands for a name in the file: a function of this module, or a mark that such a function looks for."""
 
     name: str
     call: Callable[..., Any] | None = None
@@ -259,7 +259,7 @@ def _check_plain(tree: Any, what: str, convert: str) -> None:
             raise BadFile(f"{what} is nested too deep", expected=f"at most {MAX_DEPTH} levels")
         if type(node) not in (dict, list, tuple):
             if not isinstance(node, _LEAVES):
-                raise UnsafeFile(f"{what} holds {getattr(node, 'name', node)!r:.80}, which is no data", fix=convert)
+                raise UnsafeFile(f"{what} holds {getattr(node, 'name', node)!r:.80}, which is not data", fix=convert)
             return 1, 0
         if id(node) not in seen:
             below = [weigh(o, depth + 1) for o in (node.values() if type(node) is dict else node)]

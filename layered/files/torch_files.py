@@ -1,4 +1,4 @@
-"""Weight files of others, read without running anything from them: torch's two layouts, safetensors, vocabularies."""
+"""Weight files of other libraries, read without running anything from them: torch's two layouts, safetensors, vocabularies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LEGACY_START = (0x1950A86A20F9469CFC6C, 1001)  # magic number and version of to
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Tensors and plain data of a weight file, on the CPU; the layout is told by content, not by suffix.
+    """Tensors and plain data of a weight file, on the CPU; the layout is recognised by content, not by suffix.
 
     Reads what torch.save writes (the zip layout and the one before torch 1.6), safetensors, and our own archives. The
     result is a state dict, or what the file wraps around one: see `state_dict_of`.
@@ -62,7 +62,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
             elif head.startswith(b"\x80"):
                 data = _read_legacy(file)
             else:
-                raise BadFile(f"'{path}' is no weight file", got=file.look(), expected="torch.save's or safetensors")
+                raise BadFile(f"'{path}' is not a weight file", got=file.look(), expected="torch.save's or safetensors")
         for x in tensors_of(data):
             check_bools(x, f"'{path}'")
     except LayeredError:
@@ -71,7 +71,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise BadFile(f"'{path}' is damaged", got=f"{error!s:.200}", fix=COPY_AGAIN) from error
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise BadFile(
-            f"'{path}' holds no table of tensors by name",
+            f"'{path}' does not hold tensors by name",
             got=", ".join(sorted({type(name).__name__ for name in data})) + " as names"
             if isinstance(data, dict)
             else f"a {type(data).__name__}",
@@ -105,7 +105,7 @@ def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
         if isinstance(data.get(name), Mapping):
             return state_dict_of(data[name])
     raise BadFile(
-        "there is no state dict here",
+        "no state dict found",
         got=", ".join(f"{name!r}: {type(x).__name__}" for name, x in list(data.items())[:12]) or "nothing",
         expected="tensors by name, or one of " + ", ".join(WRAPPERS) + " that holds them",
         fix="pass the right part: state_dict_of(read_weights(path)[name])",
@@ -127,7 +127,7 @@ def read_vocab(path: str | os.PathLike[str]) -> list[str]:
     words = parse_json(raw, what) if is_json else read_pickle(io.BytesIO(raw), {}, what, convert=fix)
     if not isinstance(words, list) or not all(type(word) is str for word in words):
         kinds = {type(word).__name__ for word in words} if isinstance(words, list) else type(words).__name__
-        raise BadFile(f"{what} is no vocabulary", got=kinds, expected="a list of strings", fix=fix)
+        raise BadFile(f"{what} is not a vocabulary", got=kinds, expected="a list of strings", fix=fix)
     return words
 
 
@@ -143,7 +143,7 @@ def _read_zip(file: BoundedFile) -> Any:
             raise BadFile(f"{what} holds two members of one name")
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
         if len(roots) != 1:
-            raise BadFile(f"{what} is a zip archive, but none of torch.save", got=list(members)[:5])
+            raise BadFile(f"{what} is a zip archive, but torch.save did not write it", got=list(members)[:5])
         (root,) = roots
         if f"{root}constants.pkl" in members:
             raise UnsafeFile(
@@ -180,7 +180,7 @@ def _read_legacy(file: BoundedFile) -> Any:
     first = read_pickle(file, PLAIN_NAMES, what)
     if first != _LEGACY_START[0]:
         raise BadFile(
-            f"{what} is a pickle, but none of torch.save",
+            f"{what} is a pickle, but torch.save did not write it",
             got=f"a {type(first).__name__}",
             fix="read_vocab reads a vocabulary; " + CONVERT,
         )
