@@ -23,11 +23,11 @@ def upgraded_manifest(manifest: dict[str, Any], kind: str) -> dict[str, Any]:
         raise BadFile("the manifest does not have the form of format 1", got=f"{error!s:.200}") from error
 
 
-def _unchanged(part: Any) -> Any:
+def _unchanged(part: object) -> Any:
     return part
 
 
-def _model(model: Any) -> Any:
+def _model(model: object) -> Any:
     match model:
         case {"recipe": {"builder": builder, **rest}}:
             return {"$builder": builder, **rest}
@@ -36,14 +36,14 @@ def _model(model: Any) -> Any:
     return model
 
 
-def _data(data: Any) -> Any:
+def _data(data: object) -> Any:
     match data:
         case {"loader": loader, "state": state, **rest}:
             return {"$loader": loader, **rest, "args": _objects(state)}
     return _objects(data)
 
 
-def _objects(tree: Any) -> Any:
+def _objects(tree: object) -> Any:
     """Pipelines, vocabularies, functions, transforms and losses: objects were marked by a key "@"."""
     if isinstance(tree, list):
         return [_objects(item) for item in tree]
@@ -84,7 +84,7 @@ def _module(node: dict[str, Any], path: str, old: str, places: dict[str, str]) -
     return res
 
 
-def _argument(value: Any, path: str, old: str, places: dict[str, str]) -> Any:
+def _argument(value: object, path: str, old: str, places: dict[str, str]) -> Any:
     """An argument of a module: all that was not plain stood in a table with one key, which said what it was."""
     if isinstance(value, list):
         return [_argument(item, f"{path}.{i}", old, places) for i, item in enumerate(value)]

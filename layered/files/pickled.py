@@ -185,13 +185,13 @@ class _Machine:
             self.refuse(f"{name.replace(' ', '.')[:200]!r}")
         return self.names[name]
 
-    def call(self, target: Any, arguments: tuple[Any, ...]) -> Any:
+    def call(self, target: object, arguments: tuple[Any, ...]) -> Any:
         if not isinstance(target, Known) or target.call is None:
             self.refuse(f"a call of {target.name if isinstance(target, Known) else type(target).__name__}")
         self.charge(*(len(o) for o in arguments if isinstance(o, _SIZED)))
         return target.call(*arguments)
 
-    def build(self, target: Any, state: Any) -> None:
+    def build(self, target: object, state: object) -> None:
         """Set the attributes of an object: dicts (once an OrderedDict) drop them, fastai's L keeps its items there."""
         if type(target) is list and type(state) is dict and type(state.get("items")) is list:
             self.charge(len(state["items"]))
@@ -226,11 +226,11 @@ def _table(items: list[Any]) -> dict[Any, Any]:
     return {plain_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
-def _set(items: Any = ()) -> set[Any]:
+def _set(items: object = ()) -> set[Any]:
     return set(map(plain_key, _items(items)))
 
 
-def _items(given: Any) -> Any:
+def _items(given: object) -> Any:
     """`given`, if it is a collection of plain data: going through anything else, as a tensor, would make its items."""
     if type(given) not in (list, tuple, set, frozenset, dict):
         raise TypeError(f"{type(given).__name__} where a collection should be")
@@ -245,7 +245,7 @@ _COLLECT: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-def _check_plain(tree: Any, what: str, convert: str) -> None:
+def _check_plain(tree: object, what: str, convert: str) -> None:
     """Refuse leaves that are neither data nor tensors, nesting without end, and few bytes that unfold to very much.
 
     Raises:
@@ -283,7 +283,7 @@ def _decoded_bytes(text: str, codec: str) -> bytes:
     return bytes(exactly(str, text), "latin-1")
 
 
-def _numpy_dtype(code: str, *rest: Any) -> np.dtype[Any]:
+def _numpy_dtype(code: str, *rest: object) -> np.dtype[Any]:
     if code not in _NUMPY_CODES:
         raise ValueError(f"a NumPy type {code!r:.20}")
     return np.dtype(code)
@@ -299,7 +299,7 @@ def _numpy_scalar(dtype: np.dtype[Any], raw: bytes) -> Any:
     return number.item()
 
 
-def _pairs(pairs: Any = ()) -> dict[Any, Any]:
+def _pairs(pairs: object = ()) -> dict[Any, Any]:
     return {plain_key(key): value for key, value in map(_items, _items(pairs))}
 
 
@@ -318,7 +318,7 @@ PLAIN_NAMES: dict[str, Any] = {
 PLAIN_NAMES.update({k.replace("builtins", "__builtin__"): v for k, v in PLAIN_NAMES.items() if "builtins" in k})
 
 
-def save_pickle(file: str | os.PathLike[str], o: Any) -> None:
+def save_pickle(file: str | os.PathLike[str], o: object) -> None:
     """Write an object of this session for later ones of your own: a table that took long to prepare, say.
 
     To share something, or to keep it for long, `learn.export` and `learn.save` write files of data, which are safe to open.

@@ -161,7 +161,7 @@ def _read_zip(file: BoundedFile) -> Any:
             raise BadFile(f"{what} was written on a big-endian machine", fix="write it again as safetensors there")
         storages: dict[str, Tensor] = {}
 
-        def load(identity: Any) -> _Storage:
+        def load(identity: object) -> _Storage:
             kind, key, size = _storage_of(identity, what)
             member = members[f"{root}data/{key}"]
             if member.file_size != size:
@@ -191,7 +191,7 @@ def _read_legacy(file: BoundedFile) -> Any:
     widths: dict[str, int] = {}
     room = file.size
 
-    def load(identity: Any) -> _Storage:
+    def load(identity: object) -> _Storage:
         nonlocal room
         kind, key, size = _storage_of(identity, what)
         if key not in storages:
@@ -227,7 +227,7 @@ class _Storage:
     dtype: torch.dtype
 
 
-def _storage_of(identity: Any, what: str) -> tuple[_StorageKind, str, int]:
+def _storage_of(identity: object, what: str) -> tuple[_StorageKind, str, int]:
     """Kind, key and size in bytes of the storage that a persistent id names."""
     match identity:
         case ("storage", _StorageKind() as kind, str(key), str(), int(count), *view) if count >= 0 and not any(view):
@@ -235,7 +235,7 @@ def _storage_of(identity: Any, what: str) -> tuple[_StorageKind, str, int]:
     raise BadFile(f"{what} names a storage in an unknown way", got=reprlib.repr(identity))
 
 
-def _rebuild(storage: _Storage, offset: int, size: Any, stride: Any, dtype: torch.dtype) -> Tensor:
+def _rebuild(storage: _Storage, offset: int, size: object, stride: object, dtype: torch.dtype) -> Tensor:
     """A tensor of `size` and `stride`, in elements, `offset` elements into its storage, and never outside of it."""
     flat: Tensor = exactly(_Storage, storage).raw.view(exactly(torch.dtype, dtype))
     shape, steps = exactly(tuple, size), exactly(tuple, stride)
@@ -250,20 +250,33 @@ def _rebuild(storage: _Storage, offset: int, size: Any, stride: Any, dtype: torc
 
 
 def _rebuild_tensor(
-    storage: _Storage, offset: int, size: Any, stride: Any, grad: Any = None, hooks: Any = None, *marks: Any
+    storage: _Storage,
+    offset: int,
+    size: object,
+    stride: object,
+    grad: object = None,
+    hooks: object = None,
+    *marks: object,
 ) -> Tensor:
     return _rebuild_tensor_v3(storage, offset, size, stride, grad, hooks, exactly(_Storage, storage).dtype, *marks)
 
 
 def _rebuild_tensor_v3(
-    storage: _Storage, offset: int, size: Any, stride: Any, grad: Any, hooks: Any, dtype: torch.dtype, *marks: Any
+    storage: _Storage,
+    offset: int,
+    size: object,
+    stride: object,
+    grad: object,
+    hooks: object,
+    dtype: torch.dtype,
+    *marks: object,
 ) -> Tensor:
     if any(marks):
         raise ValueError(f"a tensor that is {reprlib.repr(marks)}")  # conjugated or negated when it is read
     return _rebuild(storage, offset, size, stride, dtype)
 
 
-def _rebuild_from_type(build: Known, kind: Known, arguments: tuple[Any, ...], state: Any) -> Any:
+def _rebuild_from_type(build: Known, kind: Known, arguments: tuple[Any, ...], state: object) -> Any:
     """A tensor with attributes: the tensor."""
     if exactly(Known, kind).name not in ("Tensor", "Parameter") or exactly(Known, build) not in _BUILDERS:
         raise ValueError("a tensor of another type")
