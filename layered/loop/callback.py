@@ -116,6 +116,9 @@ class Callback(_Reads):
     callback: `Callback(after_batch=lambda cb: print(cb.loss))`. Reading an attribute that the callback lacks
     reads the learner's; to change the learner write `self.learn.loss_grad = …`.
 
+    Args:
+        event_functions: Functions of the callback, by the name of the event at which they are called.
+
     Attributes:
         order: Callbacks run in ascending order; equal ones in the order they were added.
         run: False mutes the callback until the end of the fit.

@@ -38,6 +38,10 @@ class Clock(Protocol):
 class Duration:
     """A number of "batches" (of training), "epochs", "seconds", or "times" that an event fires.
 
+    Args:
+        count: How many; a fraction only of seconds.
+        unit: "batches", "epochs", "seconds" or "times".
+
     Examples:
         >>> Duration.of("500 batches"), Duration.of("1.5 h").count, Duration.of(3).unit
         (Duration(count=500, unit='batches'), 5400.0, 'times')
@@ -82,10 +86,13 @@ class Duration:
 
 
 class Every:
-    """Due each time that another `every` (see `Duration.of`) is over, counted from where the fit began.
+    """Due each time that another `every` has passed, counted from the start of the fit.
 
-    For callbacks of your own: make one in `__init__`, ask `if self.every.due(self.learn)` once in the handler of an event.
+    For your own callbacks: make one in `__init__`, ask `if self.every.due(self.learn)` once in the handler of an event.
     A resumed fit is due when the uninterrupted one would have been.
+
+    Args:
+        every: A duration, as `Duration.of` reads it: "500 batches", "1 epoch", "10 min".
 
     Examples:
         >>> from layered.loop.state import State

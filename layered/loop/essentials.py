@@ -119,7 +119,11 @@ def _is_plain(parts: object) -> bool:
 
 
 class SkipToEpoch(Callback):
-    """Cancels the epochs before `epoch`; they still count."""
+    """Cancels the epochs before `epoch`; they still count.
+
+    Args:
+        epoch: The first epoch that is not skipped, from 0.
+    """
 
     order = 70
 

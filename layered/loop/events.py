@@ -84,6 +84,9 @@ _declared: dict[str, None] = dict.fromkeys(str(name) for name in Event)
 def declare_event(name: str) -> str:
     """Make `name` an event that callbacks may listen to and `learn.emit(name)` may fire; returns the name.
 
+    Args:
+        name: A name that a method can have.
+
     Raises:
         BadEvent: For what no method can be called.
 

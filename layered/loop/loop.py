@@ -34,26 +34,7 @@ ESSENTIAL_CALLBACKS: tuple[type[Callback], ...] = (TrainEvalCallback, Recorder, 
 class Loop(AbstractLoop):
     """Trains `model` on `dls`. What happens when is in `Event`; what changes meanwhile is in `State`.
 
-    Args:
-        dls: `DataLoaders`, or a tuple (train, valid) of any loaders; valid may be None.
-        model: Any module.
-        loss_func: Called as loss_func(pred, *targets); None takes the loaders' own, else the model's `output.loss`.
-        opt_func: Called as opt_func(parameter_groups, lr=lr); a partial that holds `lr` wins over `lr`. A dict gives parts of
-            the model, named as its submodules, optimizers of their own: {"gen": Adam, "critic": SGD}.
-        lr: Default learning rate of `fit`, a number or a slice.
-        splitter: A function from the model to parameter groups, for freezing and discriminative rates.
-        cbs: Callbacks that stay: instances, classes, or lists of these.
-        metrics: Functions of (pred, target), `Metric`s, or torchmetrics'.
-        path: Where `save` puts its folder `model_dir`; the loaders' own path if None.
-        model_dir: The folder of weights, below `path`.
-        wd: Weight decay; None leaves the optimizer's default.
-        wd_bn_bias: Decay norm layers and biases too.
-        train_bn: Norm layers learn even where frozen.
-        moms: Momentum at the start, middle and end of a one-cycle fit.
-        default_cbs: True for modes, recorder and plain tensors; False for none; or a list of your own.
-        step: step(loop, batch) -> loss, in place of model(*xb), `after_pred` and loss_func. It may learn from several losses
-            itself with `loop.minimize`, and then returns what is to be reported.
-        seed: What shuffling and augmentation of the library's loaders depend on; None leaves theirs.
+    The arguments are those of `Learner`.
     """
 
     @checked

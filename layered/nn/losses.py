@@ -357,7 +357,14 @@ class BCEWithLogitsLossFlat(BaseLoss):
 
 
 class _NumberLoss(BaseLoss):
-    """A loss between numbers of the same shape."""
+    """A loss between numbers of the same shape.
+
+    Args:
+        axis: The axis that is moved last before flattening.
+        floatify: Convert the targets to floats.
+        reduction: "mean", "sum" or "none".
+        flatten: Merge all axes into one.
+    """
 
     torch_loss: type[nn.Module]
 
