@@ -24,7 +24,7 @@ PHRASES = {  # pattern → what to write instead
     ),
     r"\bone's own\b": "'your own', 'custom'",
     r"\bours\b": "'of the library', 'outside the library'",
-    r"\b(hears|heard)\b": "'listens to', 'receives', 'fires'",
+    r"(?<=\s)(hears|heard)\b": "'listens to', 'receives', 'fires'",
     r"\b(has|have|had) (them |it )?otherwise\b": "'is changed', 'differs'",
     r"\bcomes? to (its|their) end\b": "'ends', 'finishes'",
     r"\bepoch's pass\b": "'the training pass', 'the validation pass'",
