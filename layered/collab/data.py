@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from layered.data import DataLoaders, RandomSplitter, RegressionBlock
-from layered.foundation import BadValue, CannotTrain, EmptySource, lazy, loader_kinds, names_of, refuse_unknown
+from layered.foundation import Array, BadValue, CannotTrain, EmptySource, lazy, loader_kinds, names_of, refuse_unknown
 from layered.tabular import (
     Categorify,
+    Name,
     TabDataLoader,
+    TableLike,
     Tabular,
     TabularDataLoaders,
     TabularPandas,
@@ -18,6 +21,9 @@ from layered.tabular import (
     loader_arguments,
     read_table,
 )
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 pd = lazy("pandas")
 
@@ -60,15 +66,15 @@ class CollabDataLoaders(TabularDataLoaders):
     @classmethod
     def from_df(  # type: ignore[override]  # the arguments that are known for ratings
         cls,
-        ratings: Any,
+        ratings: TableLike,
         valid_pct: float = 0.2,
-        user_name: Any = None,
-        item_name: Any = None,
-        rating_name: Any = None,
+        user_name: Name | None = None,
+        item_name: Name | None = None,
+        rating_name: Name | None = None,
         seed: int | None = None,
         path: PathLike = ".",
         *,
-        splits: Any = None,
+        splits: Sequence[Sequence[int] | Array] | None = None,
         **kwargs: Any,
     ) -> Self:
         """Loaders of a table with a row for each rating, which stays as it is.
@@ -105,14 +111,14 @@ class CollabDataLoaders(TabularDataLoaders):
         return cls.from_df(read_table(csv), **kwargs)
 
 
-def ratings_of(dls: Any) -> TabularCollab:
+def ratings_of(dls: object) -> TabularCollab:
     """The ratings to train on, of loaders that have some.
 
     Raises:
         CannotTrain: A fit that cannot start or go on: no loss, no optimizer, no data, or parts that do not fit
             together.
     """
-    to = getattr(getattr(dls, "train", None), "dataset", None)
+    to = dls.train.dataset if isinstance(dls, DataLoaders) else None
     if not isinstance(to, TabularCollab):
         raise CannotTrain(
             "these loaders are not of ratings",
@@ -122,7 +128,7 @@ def ratings_of(dls: Any) -> TabularCollab:
     return to
 
 
-def _names(frame: Any, *given: Any) -> list[Any]:
+def _names(frame: DataFrame, *given: Name | None) -> list[Any]:
     """The columns of users, items and ratings."""
     if len(frame.columns) < 3:
         raise BadValue(
@@ -144,7 +150,7 @@ def _names(frame: Any, *given: Any) -> list[Any]:
     return names
 
 
-def ids_of(frame: Any, name: Any) -> Any:
+def ids_of(frame: DataFrame, name: Name) -> Series:
     """The column of users or of items, of which no one is missing; a pandas categorical as the values that it holds.
 
     Raises:
@@ -158,7 +164,7 @@ def ids_of(frame: Any, name: Any) -> Any:
             got=f"first at {frame.index[missing].tolist()[0]!r}",
             fix=f"df.dropna(subset=[{name!r}])",
         )
-    if hasattr(column.dtype, "categories"):
+    if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if (column.astype(object) == "#na#").any():
         raise BadValue(f"{name!r} holds the name '#na#', which stands for what training never had", fix="rename it")

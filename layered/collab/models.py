@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layered.data import CategoryMap
 from layered.foundation import BadValue, CannotTrain, UnknownLabel, modules, nearest
 from layered.nn import Embedding, Module, sigmoid_range
-from layered.tabular import Levels, Sizes, TabularModel, check_codes, checked_range, checked_size
+from layered.tabular import Levels, Name, Sizes, TabularModel, check_codes, checked_range, checked_size
 
 
 class ByName(Module):
@@ -102,8 +102,8 @@ class EmbeddingDotBias(ByName):
         cls,
         n_factors: int,
         classes: Mapping[Any, Sequence[Any]],
-        user: Any = None,
-        item: Any = None,
+        user: Name | None = None,
+        item: Name | None = None,
         y_range: tuple[float, float] | None = None,
     ) -> Self:
         """A model for `dls.classes`.
@@ -113,11 +113,11 @@ class EmbeddingDotBias(ByName):
             item: The columns; by default the first and the second.
         """
         names = list(classes) if isinstance(classes, Mapping) else []
-        strange = [name for name in (user, item) if name is not None and name not in names]
-        if len(names) < 2 or strange:
+        unknown = [name for name in (user, item) if name is not None and name not in names]
+        if len(names) < 2 or unknown:
             raise BadValue(
                 "users and items are not both among the classes",
-                got=", ".join(map(repr, [*strange, *names])) or repr(classes),
+                got=", ".join(map(repr, [*unknown, *names])) or repr(classes),
                 expected="a mapping with the names of users, and of items",
                 fix="EmbeddingDotBias.from_classes(n_factors, dls.classes)",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,10 @@ from layered.collab.models import ByName
 from layered.foundation import Array, BadArgument, BadValue, CannotTrain, checked, lazy
 from layered.inference import evaluating
 from layered.loop import Loop
-from layered.tabular import Levels, as_frame, check_columns, checked_size, levels_of
+from layered.tabular import Levels, Name, TableLike, as_frame, check_columns, checked_size, levels_of
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 pd = lazy("pandas")
 
@@ -22,7 +25,7 @@ SCORES_AT_ONCE, PAIRS_AT_ONCE = 2**20, 2**16
 
 
 @checked
-def recommend(loop: Loop, users: Any, n: int = 10, exclude_seen: bool = True, seen: Any = None) -> Any:
+def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True, seen: TableLike | None = None) -> Any:
     """The items that each user would rate best, as a table: user, rank (from 1), item, score (the predicted rating).
 
     Names are found in any form: "1", 1.0 and 1 are one user. Memory holds some million scores, however many users there are.
@@ -38,7 +41,7 @@ def recommend(loop: Loop, users: Any, n: int = 10, exclude_seen: bool = True, se
             a user to whom nothing is left.
 
     Raises:
-        BadValue: For n < 1, and where the model's ratings are no finite numbers.
+        BadValue: For n < 1, and where the model's ratings are not finite.
         CannotTrain: Where what was rated is not known, as after `load_learner`.
 
     Examples:
@@ -70,7 +73,7 @@ def recommend(loop: Loop, users: Any, n: int = 10, exclude_seen: bool = True, se
 
 
 def _left_out(
-    to: TabularCollab, users: list[Any], codes: Array, exclude_seen: bool, seen: Any
+    to: TabularCollab, users: list[Any], codes: Array, exclude_seen: bool, seen: TableLike | None
 ) -> list[tuple[Array, _Grouped]]:
     """What is not to be recommended: pairs (a key for each user, items by these keys)."""
     res = []
@@ -109,11 +112,11 @@ def _best(
     scores = scores_of(loop, torch.from_numpy(codes[some]), len(items))
     if not torch.isfinite(scores).all():
         raise BadValue(
-            "the model rates items with what is no finite number",
+            "the model's ratings are not finite",
             got=float(scores[~torch.isfinite(scores)][0]),
             fix="train again from the start, with a smaller learning rate: see learn.lr_find()",
         )
-    scores[:, 0] = -torch.inf  # '#na#' is no item
+    scores[:, 0] = -torch.inf  # '#na#' is never recommended
     for keys, grouped in left_out:
         rows, columns = grouped.of(keys[some])
         scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
@@ -131,7 +134,7 @@ def _best(
     )
 
 
-def _codes(to: TabularCollab, name: Any, column: Any) -> Array:
+def _codes(to: TabularCollab, name: Name, column: Series) -> Array:
     """The codes of users or items, in whatever form their names come; 0 for those that training did not have."""
     codes: Array = to.procs.categorify.levels(name).codes(column).astype(np.int64)
     return codes
@@ -153,7 +156,7 @@ def scores_of(loop: Loop, users: Tensor, count: int) -> Tensor:
 
 
 @checked
-def similar(loop: Loop, name: Any, n: int = 10, is_item: bool = True) -> Any:
+def similar(loop: Loop, name: object, n: int = 10, is_item: bool = True) -> Any:
     """The items whose vectors point most nearly where that of `name` points, as a table: item, similarity.
 
     Similarity is the cosine of the angle between the vectors, in [-1, 1].
@@ -199,16 +202,16 @@ class _Grouped:
         return np.repeat(np.arange(len(keys)), counts), self.values[shift + np.arange(counts.sum())]
 
 
-def _names(users: Any) -> list[Any]:
+def _names(users: object) -> list[Any]:
     """The users that are meant: one by its name, or several, each once."""
     if isinstance(users, (Tensor, np.ndarray, np.generic)):
         users = users.tolist()
     if isinstance(users, (str, bytes)) or not isinstance(users, Iterable):
         return [users]
-    is_table, names = isinstance(users, Mapping) or hasattr(users, "columns"), list(users)
+    is_table, names = isinstance(users, (Mapping, pd.DataFrame)), list(users)
     if is_table or not all(isinstance(name, Hashable) for name in names):
         raise BadArgument(
-            "these are not names of users",
+            "not names of users",
             got=f"a {type(users).__name__}: {users!r}"[:100],
             expected="one user, or several in a list or a column",
             fix="learn.recommend(df['user'].unique())",

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from layered.collab.data import ids_of
 from layered.foundation import Array, BadValue, EmptySource, checked, lazy
-from layered.tabular import Levels, as_frame, check_columns, checked_size, levels_of, numbers_of
+from layered.tabular import Levels, Name, TableLike, as_frame, check_columns, checked_size, levels_of, numbers_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 pd = lazy("pandas")
 
 
 @checked
-def leave_one_out(ratings: Any, user_name: Any = None, by: Any = None, seed: int | None = None) -> tuple[Array, Array]:
+def leave_one_out(
+    ratings: TableLike, user_name: Name | None = None, by: Name | None = None, seed: int | None = None
+) -> tuple[Array, Array]:
     """(training positions, validation positions): one rating of each user who has several is held out.
 
     Args:
@@ -35,7 +40,7 @@ def leave_one_out(ratings: Any, user_name: Any = None, by: Any = None, seed: int
         raise EmptySource("there are no ratings", got="a table without rows")
     name = frame.columns[0] if user_name is None else user_name
     check_columns(frame, [name] if by is None else [name, by], "which user_name or by asks for")
-    if by is not None and getattr(frame[by].dtype, "kind", "O") not in "biufmM":
+    if by is not None and frame[by].dtype.kind not in "biufmM":
         raise BadValue(
             f"{by!r} has no order to go by", got=f"{frame[by].dtype}", expected="a column of numbers or dates"
         )
@@ -47,7 +52,7 @@ def leave_one_out(ratings: Any, user_name: Any = None, by: Any = None, seed: int
 
 
 @checked
-def hit_rate(recommended: Any, held_out: Any, k: int = 10) -> float:
+def hit_rate(recommended: DataFrame, held_out: TableLike, k: int = 10) -> float:
     """The share of users who find at least one of their held-out items among their first `k` recommendations.
 
     Args:
@@ -69,7 +74,7 @@ def hit_rate(recommended: Any, held_out: Any, k: int = 10) -> float:
 
 
 @checked
-def ndcg(recommended: Any, held_out: Any, k: int = 10, relevance: Any = None) -> float:
+def ndcg(recommended: DataFrame, held_out: TableLike, k: int = 10, relevance: Name | None = None) -> float:
     """Normalised discounted cumulative gain of the first `k` recommendations, mean over users, in [0, 1].
 
     Args:
@@ -97,12 +102,12 @@ def ndcg(recommended: Any, held_out: Any, k: int = 10, relevance: Any = None) ->
     return float((sums["gained"] / sums["ideal"].where(sums["ideal"] > 0, 1.0)).mean())
 
 
-def _gains(recommended: Any, held_out: Any, k: int, relevance: Any) -> Any:
+def _gains(recommended: DataFrame, held_out: TableLike, k: int, relevance: Name | None) -> Any:
     """The held-out pairs, by codes: user, item, gain, and the rank they were given (NaN: not among the first k)."""
-    k, columns = checked_size("k", k), list(getattr(recommended, "columns", ()))
+    k, columns = checked_size("k", k), list(recommended.columns) if isinstance(recommended, pd.DataFrame) else []
     if len(columns) != 4 or columns[1] != "rank":
         raise BadValue(
-            "this is no table of recommendations",
+            "not a table of recommendations",
             got=", ".join(map(repr, columns)) or f"a {type(recommended).__name__}",
             expected="what recommend(...) gave: user, rank, item, score",
         )

@@ -66,12 +66,12 @@ class MultiTaskLoss(Recorded):
         """For each target what its loss makes of its outputs: probabilities, numbers, …"""
         return tuple(_apply(loss, "activation", part) for loss, part in zip(self.losses, self.parts(pred), strict=True))
 
-    def decodes(self, pred: Any) -> tuple[Tensor, ...]:
+    def decodes(self, pred: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """For each target its decision."""
         parts = pred if isinstance(pred, tuple) else self.parts(pred)
         return tuple(_apply(loss, "decodes", part) for loss, part in zip(self.losses, parts, strict=True))
 
 
-def _apply(loss: Any, name: str, part: Tensor) -> Tensor:
+def _apply(loss: object, name: str, part: Tensor) -> Tensor:
     function = getattr(loss, name, None)
     return part if function is None else function(part)

@@ -56,3 +56,5 @@ from layered.tabular.models.mlp import (
     checked_range as checked_range,
     checked_size as checked_size,
 )
+from layered.tabular.reading import TableLike as TableLike
+from layered.tabular.values import Name as Name

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from layered.data import DataLoaders, IndexSplitter, Normalize, RandomSplitter, TfmdDL, Weights, arguments_of
-from layered.foundation import BadValue, L, LayeredError, lazy, loader_kinds, names_of, refuse_unknown, warn
-from layered.tabular.columns import listed
+from layered.foundation import (
+    Array,
+    BadValue,
+    L,
+    LayeredError,
+    StrPath,
+    lazy,
+    loader_kinds,
+    names_of,
+    refuse_unknown,
+    warn,
+)
+from layered.tabular.columns import Names, listed
 from layered.tabular.procs import Categorify, FillMissing
-from layered.tabular.reading import as_frame, cont_cat_split, read_table
-from layered.tabular.table import MAX_SHOWN, Tabular, table_of
-from layered.tabular.targets import Target
+from layered.tabular.reading import TableLike, as_frame, cont_cat_split, read_table
+from layered.tabular.table import MAX_SHOWN, Procs, Tabular, table_of
+from layered.tabular.targets import Blocks, Target
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 pd = lazy("pandas")
 
-PathLike = str | os.PathLike[str]
 PROCS = (Categorify, FillMissing, Normalize)
 
 
@@ -33,7 +45,7 @@ class TabDataLoader(TfmdDL):
         bs: Rows a batch.
     """
 
-    def __init__(self, dataset: Any, bs: int | None = 16, shuffle: bool = False, **kwargs: Any) -> None:
+    def __init__(self, dataset: Tabular, bs: int | None = 16, shuffle: bool = False, **kwargs: Any) -> None:
         super().__init__(dataset, bs=bs, shuffle=shuffle, **{"num_workers": 0, **kwargs})
 
     @property
@@ -49,7 +61,7 @@ class TabDataLoader(TfmdDL):
             return iter([tuple(t if self.device is None else t.to(self.device) for t in self.dataset.tensors)])
         return super().__iter__()
 
-    def decoded(self, b: Any, max_n: int = 10) -> Tabular:
+    def decoded(self, b: Sequence[Tensor], max_n: int = 10) -> Tabular:
         """The first rows of a batch as a table, decoded."""
         inputs, targets = self._decoded_parts(b, max_n)
         for target, values in zip(inputs.target_columns, targets, strict=False):
@@ -57,7 +69,7 @@ class TabDataLoader(TfmdDL):
                 inputs.items[name] = column
         return inputs
 
-    def decode_batch(self, b: Any, max_n: int = 9, full: bool = True) -> L:
+    def decode_batch(self, b: Sequence[Tensor], max_n: int = 9, full: bool = True) -> L:
         """The first samples, decoded: the inputs as mappings of categories and of numbers, then each target."""
         to, targets = self._decoded_parts(b, max_n)
         groups = [list(group) for group in (to.cat_names, to.cont_names)[: to.n_inp]]
@@ -65,7 +77,7 @@ class TabDataLoader(TfmdDL):
         inputs = [[{name: row[name] for name in group} for row in rows] for group in groups]
         return L(list(zip(*inputs, *targets, strict=True)), use_list=True)
 
-    def _decoded_parts(self, b: Any, max_n: int) -> tuple[Tabular, list[list[Any]]]:
+    def _decoded_parts(self, b: Sequence[Tensor], max_n: int) -> tuple[Tabular, list[list[Any]]]:
         """The inputs of the first samples as a table, and for each target its values."""
         to: Tabular = self.dataset
         parts = [part[:max_n].detach().cpu() for part in self.decode(b)]
@@ -81,7 +93,7 @@ class TabDataLoader(TfmdDL):
     def _target_decoders(self) -> list[Callable[[Any], Any]]:
         return [target.decode for target in self.dataset.target_columns]
 
-    def _pre_show_batch(self, b: Any, max_n: int) -> tuple[Any, Any, L | None]:
+    def _pre_show_batch(self, b: Sequence[Tensor], max_n: int) -> tuple[Any, Any, L | None]:
         return self.decoded(b, max_n), None, self.decode_batch(b, max_n)
 
     # -- as data, for exports
@@ -131,7 +143,7 @@ class TabWeightedDL(TabDataLoader):
     """
 
     def __init__(
-        self, dataset: Any, bs: int | None = 16, shuffle: bool = False, wgts: Weights | None = None, **kwargs: Any
+        self, dataset: Tabular, bs: int | None = 16, shuffle: bool = False, wgts: Weights | None = None, **kwargs: Any
     ) -> None:
         weights = kwargs.pop("weights", None) if wgts is None else wgts
         super().__init__(dataset, bs=bs, shuffle=shuffle or weights is not None, weights=weights, **kwargs)
@@ -143,18 +155,18 @@ class TabularDataLoaders(DataLoaders):
     @classmethod
     def from_df(
         cls,
-        df: Any,
-        path: PathLike = ".",
-        procs: Any = None,
-        cat_names: Any = None,
-        cont_names: Any = None,
-        y_names: Any = None,
-        y_block: Any = None,
+        df: TableLike,
+        path: StrPath = ".",
+        procs: Procs = None,
+        cat_names: Names = None,
+        cont_names: Names = None,
+        y_names: Names = None,
+        y_block: Blocks = None,
         valid_idx: Sequence[int] | None = None,
         *,
         valid_pct: float = 0.2,
         seed: int | None = None,
-        splits: Any = None,
+        splits: Sequence[Sequence[int] | Array] | None = None,
         reduce_memory: bool = True,
         **kwargs: Any,
     ) -> Self:
@@ -186,7 +198,7 @@ class TabularDataLoaders(DataLoaders):
         return cls.from_tabular(to, path=path, **kwargs)
 
     @classmethod
-    def from_csv(cls, csv: PathLike, skipinitialspace: bool = True, **kwargs: Any) -> Self:
+    def from_csv(cls, csv: StrPath, skipinitialspace: bool = True, **kwargs: Any) -> Self:
         """Loaders of a CSV file; other arguments as `from_df`.
 
         Args:
@@ -195,7 +207,7 @@ class TabularDataLoaders(DataLoaders):
         return cls.from_df(read_table(csv, skipinitialspace=skipinitialspace), **kwargs)
 
     @classmethod
-    def from_parquet(cls, parquet: PathLike, **kwargs: Any) -> Self:
+    def from_parquet(cls, parquet: StrPath, **kwargs: Any) -> Self:
         """Loaders of a Parquet file; other arguments as `from_df`."""
         return cls.from_df(read_table(parquet), **kwargs)
 
@@ -227,13 +239,13 @@ class TabularDataLoaders(DataLoaders):
         rows = table.first_rows().to_html(max_cols=MAX_SHOWN) if isinstance(table, Tabular) else ""
         return super()._repr_html_() + rows
 
-    def show_batch(self, b: Any = None, max_n: int = 10, **kwargs: Any) -> Any:
+    def show_batch(self, b: Sequence[Tensor] | None = None, max_n: int = 10, **kwargs: Any) -> Any:
         """Show the first rows of a training batch, decoded."""
         return super().show_batch(b, max_n, **kwargs)
 
     def test_dl(  # type: ignore[override]  # the name that is known for tables
         self,
-        test_items: Any,
+        test_items: Tabular | TableLike,
         rm_type_tfms: int | None = None,
         with_labels: bool | None = None,
         bs: int | None = None,
@@ -255,7 +267,9 @@ class TabularDataLoaders(DataLoaders):
         to = self._test_rows(valid.dataset, test_items, with_labels, process, inplace)
         return valid.new(to, bs=bs or valid.bs, shuffle=False, drop_last=False, **kwargs)
 
-    def _test_rows(self, like: Tabular, rows: Any, with_labels: bool | None, process: bool, inplace: bool) -> Tabular:
+    def _test_rows(
+        self, like: Tabular, rows: Tabular | TableLike, with_labels: bool | None, process: bool, inplace: bool
+    ) -> Tabular:
         if isinstance(rows, Tabular):
             process, res = process and not rows.is_processed, rows
         else:
@@ -287,7 +301,7 @@ class TabularPandas(Tabular):
         return TabularDataLoaders.from_tabular(self, bs=bs, **kwargs)
 
 
-def split_columns(frame: Any, y_names: Any) -> tuple[list[Any], list[Any]]:
+def split_columns(frame: DataFrame, y_names: Names) -> tuple[list[Any], list[Any]]:
     """(continuous, categorical): all columns but the targets, as `cont_cat_split` says.
 
     Raises:
@@ -304,14 +318,14 @@ def split_columns(frame: Any, y_names: Any) -> tuple[list[Any], list[Any]]:
     return list(cont), list(cat)
 
 
-def training_weights(to: Tabular, weights: Any) -> Any:
+def training_weights(to: Tabular, weights: Sequence[float] | Tensor | Array) -> Array:
     """The weights of the training rows, in their order, of weights for them or for all rows of the frame as it was given."""
     values = np.asarray(weights, dtype=np.float64)
     count = len(to.subset(0))
     if to.order is not None and len(values) != count:
         if len(values) != to.rows_given:
             raise BadValue(
-                "there is not one weight for each row",
+                "the number of weights does not match the rows",
                 got=f"{len(values)} weights",
                 expected=f"{count}, for the training rows, or {to.rows_given}, for all rows of the frame",
             )
@@ -319,7 +333,7 @@ def training_weights(to: Tabular, weights: Any) -> Any:
     return values
 
 
-def class_weights(to: Any) -> Tensor:
+def class_weights(to: Tabular | DataLoaders) -> Tensor:
     """A weight for each class, for the loss, by which rare classes count as much as frequent ones: float32 [class].
 
     Args:
@@ -335,15 +349,16 @@ def class_weights(to: Any) -> Tensor:
     table = to.train if isinstance(to, Tabular) else table_of(to)
     if table.target_kinds != ["category"]:
         raise BadValue(
-            "there are no classes to weigh", got=f"targets {table.target_kinds}", fix="y_block=CategoryBlock()"
+            "these targets have no classes to weigh", got=f"targets {table.target_kinds}", fix="y_block=CategoryBlock()"
         )
     counts = np.bincount(table.targets, minlength=table.c)
     return torch.from_numpy((len(table) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
 
 
-def _no_rows(to: Tabular) -> Any:
+def _no_rows(to: Tabular) -> DataFrame:
     kinds = {**dict.fromkeys(to.cat_names, np.int8), **dict.fromkeys(to.cont_names, np.float32)}
-    return pd.DataFrame({name: np.zeros(0, dtype=kind) for name, kind in kinds.items()})
+    frame: DataFrame = pd.DataFrame({name: np.zeros(0, dtype=kind) for name, kind in kinds.items()})
+    return frame
 
 
 def loader_arguments() -> set[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from layered.foundation import BadValue, lazy
+from layered.foundation import Array, BadValue, lazy
 from layered.tabular.columns import check_columns, listed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 pd = lazy("pandas")
 
@@ -18,14 +21,14 @@ PARTS = ("Year", "Month", "Week", "Day", "Dayofweek", "Dayofyear", "Is_month_end
 TIMES = ("Hour", "Minute", "Second")
 
 
-def make_date(df: Any, date_field: str) -> None:
+def make_date(df: DataFrame, date_field: str) -> None:
     """Make the column `date_field` one of dates, if it is not yet; in place.
 
     Raises:
-        BadValue: For a text that is no date.
+        BadValue: For text that is not a date.
     """
     check_columns(df, [date_field], "which is to be made a date")
-    if getattr(df[date_field].dtype, "kind", "O") != "M":
+    if df[date_field].dtype.kind != "M":
         try:
             df[date_field] = pd.to_datetime(df[date_field])
         except (ValueError, TypeError, OverflowError) as error:
@@ -34,13 +37,15 @@ def make_date(df: Any, date_field: str) -> None:
             ) from error
 
 
-def add_datepart(df: Any, field_name: str, prefix: str | None = None, drop: bool = True, time: bool = False) -> Any:
+def add_datepart(
+    df: DataFrame, field_name: str, prefix: str | None = None, drop: bool = True, time: bool = False
+) -> DataFrame:
     """Add columns with the parts of a date: `Year`, `Month`, …, `Elapsed` (seconds since 1970, UTC); in place, and returned.
 
     A missing date gives NaN, and False for the `Is_…` columns.
 
     Args:
-        prefix: Stands before their names; the field's name without a trailing "date" by default.
+        prefix: Precedes their names; the field's name without a trailing "date" by default.
         drop: Remove the date itself.
         time: Hour, minute and second too.
 
@@ -62,7 +67,7 @@ def add_datepart(df: Any, field_name: str, prefix: str | None = None, drop: bool
     return df
 
 
-def seconds(date: Any) -> np.ndarray[Any, Any]:
+def seconds(date: Series) -> Array:
     """Seconds since 1970 (UTC), whatever the resolution of the dates; NaN for missing ones: float64."""
     utc = date.dt.tz_convert("UTC").dt.tz_localize(None) if date.dt.tz is not None else date
     moments = utc.to_numpy()
@@ -70,7 +75,7 @@ def seconds(date: Any) -> np.ndarray[Any, Any]:
     return np.where(np.isnat(moments), np.nan, whole / 1e6)
 
 
-def add_elapsed_times(df: Any, field_names: Sequence[str] | str, date_field: str, base_field: str) -> Any:
+def add_elapsed_times(df: DataFrame, field_names: Sequence[str] | str, date_field: str, base_field: str) -> DataFrame:
     """The table with, for each event, the days since it last happened and until it happens next, and how often lately.
 
     Args:
@@ -114,8 +119,9 @@ def add_elapsed_times(df: Any, field_names: Sequence[str] | str, date_field: str
     return res
 
 
-def _back(values: Any, order: Any) -> np.ndarray[Any, Any]:
+def _back(values: Series, order: Array) -> Array:
     """Values of rows that were sorted, in the order that the rows had before."""
-    res = np.empty(len(order), dtype=values.dtype)
-    res[order] = values.to_numpy()
+    stored = values.to_numpy()
+    res = np.empty(len(order), dtype=stored.dtype)
+    res[order] = stored
     return res

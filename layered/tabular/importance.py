@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from layered.foundation import Array, BadArgument, BadValue, checked, lazy
 from layered.inference import decoder_of
 from layered.tabular.columns import check_columns, listed
-from layered.tabular.reading import as_frame
+from layered.tabular.models.mlp import Inputs
+from layered.tabular.reading import TableLike, as_frame
 from layered.tabular.table import Tabular, table_of
+from layered.tabular.values import Name
 from layered.training import Learner
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 pd = lazy("pandas")
 sk_metrics = lazy("sklearn.metrics")
@@ -25,7 +31,7 @@ Score = Callable[[Any, Any], float]
 @checked
 def permutation_importance(
     learn: Learner,
-    df: Any,
+    df: TableLike,
     scoring: Score | None = None,
     n_repeats: int = 5,
     seed: int = 0,
@@ -44,11 +50,11 @@ def permutation_importance(
             as scikit-learn's function of that name gives them.
 
     Raises:
-        BadValue: For a column that is no input, and for fewer than two rows.
+        BadValue: For a column that is not an input, and for fewer than two rows.
 
     Source: Breiman 2001
     """
-    frame, to = as_frame(df).reset_index(drop=True), table_of(getattr(learn, "dls", None))
+    frame, to = as_frame(df).reset_index(drop=True), learner_table(learn)
     names = to.x_given if features is None else listed(features)
     for name in names:
         _check_input(to, name)
@@ -75,7 +81,7 @@ def permutation_importance(
 
 @checked
 def partial_dependence(
-    learn: Learner, df: Any, feature: Any, grid: Sequence[Any] | None = None, grid_resolution: int = 100
+    learn: Learner, df: TableLike, feature: Name, grid: Sequence[Any] | None = None, grid_resolution: int = 100
 ) -> Any:
     """The mean prediction over all rows, when one column is set to the same value in each of them, for a grid of values.
 
@@ -87,11 +93,11 @@ def partial_dependence(
         A frame with a row for each value: `value`, and a column for each output, named by its class or target.
 
     Raises:
-        BadValue: For a column that is no input, without rows, and where there are no values to set.
+        BadValue: For a column that is not an input, without rows, and where there are no values to set.
 
     Source: Friedman 2001
     """
-    frame, to = as_frame(df), table_of(getattr(learn, "dls", None))
+    frame, to = as_frame(df), learner_table(learn)
     _check_input(to, feature)
     values = _grid(to, frame, feature, grid_resolution) if grid is None else listed(grid)
     if not len(frame) or not values:
@@ -109,7 +115,7 @@ def partial_dependence(
 
 
 @checked
-def embed_features(learn: Learner, df: Any) -> Any:
+def embed_features(learn: Learner, df: TableLike) -> Any:
     """The inputs of rows for models that are not neural: trained embeddings in place of categories, and prepared numbers.
 
     Returns:
@@ -118,36 +124,42 @@ def embed_features(learn: Learner, df: Any) -> Any:
 
     Source: Guo & Berkhahn 2016, arXiv:1604.06737
     """
-    to = table_of(getattr(learn, "dls", None)).test_set(as_frame(df))
-    embeds: Any = getattr(learn.model, "embeds", None)
-    if embeds is None:
+    to = learner_table(learn).test_set(as_frame(df))
+    model = learn.model
+    if not isinstance(model, Inputs):
         raise BadArgument(
-            "the model has no embeddings", got=type(learn.model).__name__, expected="TabularModel, TabularResNet"
+            "the model has no embeddings", got=type(model).__name__, expected="TabularModel, TabularResNet"
         )
+    embeds = [embed.weight.detach().cpu() for embed in model.embeds if isinstance(embed, nn.Embedding)]
     codes, numbers = to.tensors[0], to.conts.to_numpy(np.float32)
     parts, names = [], []
     with torch.inference_mode():
         for i, name in enumerate(to.cat_names):
-            table = embeds[i].weight.detach().cpu()
+            table = embeds[i]
             parts.append(table[codes[:, i].cpu()].numpy())
             names += [f"{name}_emb{k}" for k in range(table.shape[1])]
     data = np.concatenate([*parts, numbers], axis=1)
     return pd.DataFrame(data, columns=pd.Index([*names, *to.cont_names], tupleize_cols=False), index=to.items.index)
 
 
-def _check_input(to: Tabular, name: Any) -> None:
+def learner_table(learn: object) -> Tabular:
+    """The training rows of a learner of a table."""
+    return table_of(learn.dls if isinstance(learn, Learner) else None)
+
+
+def _check_input(to: Tabular, name: Name) -> None:
     if name not in to.x_given:
-        raise BadValue(f"{name!r} is no input of the model", expected=", ".join(map(repr, to.x_given)))
+        raise BadValue(f"{name!r} is not an input of the model", expected=", ".join(map(repr, to.x_given)))
 
 
-def _put(frame: Any, name: Any, values: Any) -> Any:
+def _put(frame: DataFrame, name: Name, values: Any) -> DataFrame:
     """A copy of the frame with another column."""
     res = frame.copy()
     res[name] = values
     return res
 
 
-def _outputs(learn: Learner, frame: Any) -> Array:
+def _outputs(learn: Learner, frame: DataFrame) -> Array:
     """Predictions [row, output]."""
     with learn.no_bar(), learn.no_logging():
         preds = learn.get_preds(dl=learn.dls.test_dl(frame, with_labels=False, bs=4096))[0]
@@ -156,7 +168,7 @@ def _outputs(learn: Learner, frame: Any) -> Array:
     return preds.reshape(len(preds), -1).numpy()
 
 
-def _score(learn: Learner, frame: Any, scoring: Score) -> float:
+def _score(learn: Learner, frame: DataFrame, scoring: Score) -> float:
     with learn.no_bar(), learn.no_logging():
         dl = learn.dls.test_dl(frame, with_labels=True, bs=4096)
         preds, targets = learn.get_preds(dl=dl)[:2]
@@ -172,7 +184,7 @@ def _usual_score(learn: Learner) -> Score:
     return score
 
 
-def _grid(to: Tabular, frame: Any, feature: Any, resolution: int) -> list[Any]:
+def _grid(to: Tabular, frame: DataFrame, feature: Name, resolution: int) -> list[Any]:
     if feature in to.cat_names:
         return list(to.classes[feature])[1:]
     column = frame[feature].dropna().astype(float)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from layered.data import get_c
+from layered.data import DataLoaders, get_c
 from layered.foundation import (
     BadArgument,
     BadValue,
     CannotTrain,
     checked,
+    delegates,
     describe,
     failed,
     lazy,
@@ -24,13 +25,12 @@ from layered.foundation import (
     to_device,
 )
 from layered.inference import activation_of, decoder_of, evaluating, first_row, model_device
-from layered.optim import Adam, trainable_params
 from layered.tabular.columns import check_row, listed
 from layered.tabular.models.mlp import CONFIG, TabularModel, checked_range, get_emb_sz
 from layered.tabular.procs import Categorify
-from layered.tabular.reading import as_frame, holds_columns
+from layered.tabular.reading import TableLike, as_frame, holds_columns
 from layered.tabular.table import NEEDED, Row, Tabular, table_of
-from layered.training import Learner
+from layered.training import Learner, LearnerArgs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,20 +44,24 @@ class TabularLearner(Learner):
 
     _encodable: tuple[Tabular | None, bool] = (None, False)  # a table, and whether its procs encode single rows
 
-    def predict(self, row: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
-        """(row, decision, probabilities) of one row: a Series, a mapping, a frame with one row.
-
-        decision      the class as a number, the labels, or the numbers that are predicted
-        Levels that training did not have are '#na#', numbers that are missing the median of training.
+    def predict(self, row: TableLike, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
+        """Predict one row. Levels that training did not have are '#na#', missing numbers the median of training.
 
         Args:
-            row: As it was understood and predicted, decoded: a `Tabular` with one row, `row.show()`, `row.items`.
+            row: A Series, a mapping, or a frame with one row.
+            rm_type_tfms: Ignored; learners of other data have it.
             with_input: Put the row's tensors first.
 
+        Returns:
+            (row, decision, probabilities). The row is a `Tabular` with the row as it was understood and predicted; the
+            decision is the class as a number, the labels, or the numbers that are predicted.
+
         Raises:
-            BadValue: Naming all columns that are missing, or for several rows.
+            BadValue: If columns are missing, all of which are named, or for several rows.
+            CannotTrain: If the loaders have no table.
         """
-        to = getattr(self.dls[len(getattr(self.dls, "loaders", ())) > 1], "dataset", None)
+        loaders = self.dls.loaders if isinstance(self.dls, DataLoaders) else []
+        to = loaders[min(1, len(loaders) - 1)].dataset if loaders else None
         if not isinstance(to, Tabular):
             raise CannotTrain(
                 "predict needs to know how a row becomes a batch, and these loaders do not say",
@@ -128,55 +132,44 @@ def _encoded_table(to: Tabular, frame: DataFrame) -> tuple[tuple[Tensor, ...], l
 
 
 @checked
+@delegates(Learner)
 def tabular_learner(
-    dls: Any,
+    dls: DataLoaders,
     layers: Sequence[int] | None = None,
     emb_szs: Mapping[Any, int] | None = None,
     config: Mapping[str, Any] | None = None,
     n_out: int | None = None,
     y_range: tuple[float, float] | None = None,
-    loss_func: Callable[..., Any] | None = None,
-    opt_func: Callable[..., Any] = Adam,
-    lr: float | slice = 1e-3,
-    splitter: Callable[[nn.Module], Any] = trainable_params,
-    cbs: Any = None,
-    metrics: Any = None,
-    path: Any = None,
-    model_dir: Any = "models",
-    wd: float | None = None,
-    wd_bn_bias: bool = False,
-    train_bn: bool = True,
-    moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95),
+    **learner_args: Unpack[LearnerArgs],
 ) -> TabularLearner:
     """A `Learner` for a table: embeddings for categories, batch norm for numbers, then an MLP.
-
-    loss_func … moms  see `Learner`
 
     The body is the documentation: copy its lines to stand one floor lower.
 
     Args:
+        dls: Loaders of a table, such as `TabularDataLoaders`.
         layers: The widths of the hidden layers; [200, 100] by default.
-        emb_szs: How many numbers stand for the levels of a column: {column: numbers}; by default by `emb_sz_rule`.
+        emb_szs: The length of the embedding of each column: {column: length}; by default by `emb_sz_rule`.
         config: Options of the model: `tabular_config(ps=[0.1, 0.1], embed_p=0.04)`.
         n_out: Outputs; by default as many as the targets need.
         y_range: (low, high) that outputs are squeezed into.
+        learner_args: See `Learner`.
 
     Raises:
-        BadValue: Where the number of outputs cannot be told, or there are no inputs.
+        BadValue: If the number of outputs is unknown, or there are no inputs.
+        CannotTrain: If the loaders are not of a table.
     """
-    table_of(dls)
+    to = table_of(dls)
     if config is not None and not isinstance(config, Mapping):
-        raise BadArgument("config is no mapping", got=repr(config), fix="config=tabular_config(ps=[0.1, 0.1])")
+        raise BadArgument("config is not a mapping", got=repr(config), fix="config=tabular_config(ps=[0.1, 0.1])")
     options = {"y_range": y_range, **(config or {})}
     refuse_unknown(options, CONFIG, "config")
     options["y_range"] = checked_range(options["y_range"])
     n_out = n_out if n_out is not None else get_c(dls)
     if n_out == 0:
         raise BadValue("the data does not say how many outputs the model needs", fix="tabular_learner(..., n_out=)")
-    if not len(dls.x_names):
+    if not len(to.x_names):
         raise BadValue("the table has no inputs", fix="name columns in cat_names or cont_names")
     widths = [200, 100] if layers is None else listed(layers)
-    model = TabularModel(get_emb_sz(dls, emb_szs), len(dls.cont_names), n_out, widths, **options)
-    return TabularLearner(
-        dls, model, loss_func, opt_func, lr, splitter, cbs, metrics, path, model_dir, wd, wd_bn_bias, train_bn, moms
-    )  # fmt: skip
+    model = TabularModel(get_emb_sz(to, emb_szs), len(to.cont_names), n_out, widths, **options)
+    return TabularLearner(dls, model, **learner_args)

@@ -13,14 +13,14 @@ show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_resul
 
 
 @show_batch.register
-def show_rows(x: Tabular, y: object, samples: Sequence[Any], ctxs: Any = None, max_n: int = 10) -> None:
+def show_rows(x: Tabular, y: object, samples: Sequence[Any], ctxs: object = None, max_n: int = 10) -> None:
     """The rows, decoded, as a table."""
     show_frame(x.all_cols[:max_n])
 
 
 @show_results.register
 def show_row_results(
-    x: Tabular, y: object, samples: Sequence[Any], outs: Sequence[Any], ctxs: Any = None, max_n: int = 10
+    x: Tabular, y: object, samples: Sequence[Any], outs: Sequence[Any], ctxs: object = None, max_n: int = 10
 ) -> None:
     """The rows, decoded, with a column `<target>_pred` for each target."""
     show_frame(_with_predictions(x, outs)[:max_n])
@@ -32,7 +32,7 @@ def show_top_losses(
     y: object,
     samples: Sequence[Any],
     outs: Sequence[Any],
-    raws: Any,
+    raws: object,
     losses: Sequence[Any],
     max_n: int = 10,
 ) -> None:

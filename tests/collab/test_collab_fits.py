@@ -16,7 +16,7 @@ def test_a_model_that_has_diverged_recommends_nothing(dls, use_nn, value):
     with torch.no_grad():
         for p in learn.model.parameters():
             p.fill_(value)
-    with pytest.raises(BadValue, match=r"no finite number(.|\n)*lr_find"):
+    with pytest.raises(BadValue, match=r"ratings are not finite(.|\n)*lr_find"):
         learn.recommend(103)
 
 

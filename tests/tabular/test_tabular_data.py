@@ -122,7 +122,7 @@ def test_weights_for_all_rows_of_the_frame_follow_the_split():
     to = TabularPandas(df, None, None, "x", "y", splits=[[9, 3, 4, 7], [0, 1]])
     dls = to.dataloaders(4, weights=np.arange(10) == 7)
     assert set(torch.cat([b[1] for b in dls.train]).flatten().tolist()) == {7.0}
-    with pytest.raises(BadValue, match="not one weight for each row"):
+    with pytest.raises(BadValue, match="number of weights does not match"):
         to.dataloaders(4, weights=[1.0, 2.0])
 
 

@@ -75,7 +75,7 @@ def test_partial_dependence_is_scikit_learns(linear):
     )
     np.testing.assert_allclose(res["value"], oracle["grid_values"][0], rtol=1e-6)
     np.testing.assert_allclose(res["y"], oracle["average"][0], rtol=1e-4, atol=1e-5)
-    with pytest.raises(BadValue, match="'d' is no input"):
+    with pytest.raises(BadValue, match="'d' is not an input"):
         partial_dependence(learn, df, "d")
     again = partial_dependence(learn, df, "a", grid=oracle["grid_values"][0])
     pd.testing.assert_frame_equal(again, res, rtol=1e-6)
@@ -90,7 +90,7 @@ def test_importance_needs_rows_to_shuffle(linear, rows):
 
 def test_only_inputs_have_importance_and_only_known_values_are_set(linear):
     df, learn = linear
-    with pytest.raises(BadValue, match="'y' is no input"):
+    with pytest.raises(BadValue, match="'y' is not an input"):
         permutation_importance(learn, df, features=["y"])
     with pytest.raises(BadValue, match="no column 'y'"):
         permutation_importance(learn, df.drop(columns="y"))

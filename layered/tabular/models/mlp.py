@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layered.data import DataLoaders
 from layered.foundation import BadArgument, BadValue, modules, names_of, refuse_unknown
 from layered.nn import Embedding, LinBnDrop, Module, SigmoidRange
 from layered.tabular.columns import listed, not_encoded
+from layered.tabular.table import Tabular, table_of
 
 
-def checked_size(name: str, value: Any) -> int:
+def checked_size(name: str, value: object) -> int:
     """`value`, if it is a whole number from 1 on.
 
     Raises:
@@ -26,14 +28,14 @@ def checked_size(name: str, value: Any) -> int:
         >>> checked_size("n_out", 3)
         3
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise BadArgument(f"{name} is no whole number", got=repr(value), expected="a whole number from 1 on")
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise BadArgument(f"{name} is not a whole number", got=repr(value), expected="a whole number from 1 on")
     if value.__index__() < 1:
         raise BadValue(f"{name} is too small", got=value, expected="a whole number from 1 on")
     return int(value.__index__())
 
 
-def checked_range(y_range: Any) -> tuple[float, float] | None:
+def checked_range(y_range: object) -> tuple[float, float] | None:
     """`y_range` as two floats, if it is a range; or None.
 
     Raises:
@@ -46,16 +48,16 @@ def checked_range(y_range: Any) -> tuple[float, float] | None:
     if y_range is None:
         return None
     try:
-        low, high = map(float, y_range)
+        low, high = map(float, y_range)  # type: ignore[call-overload]  # what is not a range is caught
         is_range = low < high and not isinstance(y_range, (str, bytes))
     except (TypeError, ValueError):
         is_range = False
     if not is_range:
-        raise BadValue("y_range is no range", got=repr(y_range), expected="(low, high)", fix="y_range=(0, 5.5)")
+        raise BadValue("y_range is not a range", got=repr(y_range), expected="(low, high)", fix="y_range=(0, 5.5)")
     return (low, high)
 
 
-def checked_share(name: str, value: Any) -> float:
+def checked_share(name: str, value: object) -> float:
     """`value` as a float, if it is a number from 0 to 1.
 
     Raises:
@@ -66,15 +68,15 @@ def checked_share(name: str, value: Any) -> float:
         0.5
     """
     try:
-        share = float(value)
+        share = float(value)  # type: ignore[arg-type]  # what is not a number is caught
     except (TypeError, ValueError) as error:
-        raise BadArgument(f"{name} is no number", got=repr(value), expected="a share, from 0 to 1") from error
+        raise BadArgument(f"{name} is not a number", got=repr(value), expected="a share, from 0 to 1") from error
     if not 0 <= share <= 1:
         raise BadValue(f"{name} is a share of what is dropped", got=value, expected="a number from 0 to 1")
     return share
 
 
-def check_codes(x: Any, count: int) -> None:
+def check_codes(x: object, count: int) -> None:
     """Raise BadArgument unless `x` is a batch of codes: whole numbers [batch, `count`]."""
     if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == count and not x.is_floating_point():
         return
@@ -87,7 +89,7 @@ def check_codes(x: Any, count: int) -> None:
     )
 
 
-def check_numbers(x: Any, count: int) -> None:
+def check_numbers(x: object, count: int) -> None:
     """Raise BadArgument unless `x` is a batch of numbers [batch, `count`]; None is one of 0 numbers."""
     if count == 0 or (isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == count):
         return
@@ -112,19 +114,21 @@ def emb_sz_rule(n_cat: int) -> int:
     return min(600, round(1.6 * math.pow(n_cat, 0.56)))
 
 
-def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[int, int]]:
-    """(levels, numbers) of the embedding of each categorical column of `to`, a `TabularPandas` or loaders of one.
+def get_emb_sz(to: Tabular | DataLoaders, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[int, int]]:
+    """(levels, numbers) of the embedding of each categorical column.
 
     Args:
+        to: A `TabularPandas`, or loaders of one.
         sz_dict: The numbers for some columns, by name; the others by `emb_sz_rule`.
 
     Raises:
-        BadValue: For a name that is no categorical column, and where categories are not encoded.
+        BadValue: For a name that is not a categorical column, and where categories are not encoded.
     """
     given = {} if sz_dict is None else sz_dict
     if not isinstance(given, Mapping):
-        raise BadArgument("emb_szs says how many numbers by column", got=repr(given), fix="emb_szs={column: numbers}")
-    names = list(to.cat_names)
+        raise BadArgument("emb_szs must give the sizes by column", got=repr(given), fix="emb_szs={column: numbers}")
+    table = to if isinstance(to, Tabular) else table_of(to)
+    names = list(table.cat_names)
     unknown = [name for name in given if name not in names]
     if unknown:
         raise BadValue(
@@ -132,9 +136,9 @@ def get_emb_sz(to: Any, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[
             expected=", ".join(map(repr, names)),
             fix="emb_szs={column: numbers}",
         )
-    if names and not hasattr(to, "classes"):
+    if names and not hasattr(table, "classes"):
         raise not_encoded(names[0])
-    levels = {name: len(to.classes[name]) for name in names}
+    levels = {name: len(table.classes[name]) for name in names}
     return [(n, checked_size(f"emb_szs[{name!r}]", given.get(name, emb_sz_rule(n)))) for name, n in levels.items()]
 
 
@@ -212,9 +216,11 @@ class TabularModel(Inputs):
         shares = [checked_share("ps", p) for p in listed(0.0 if ps is None else ps)]
         drops = shares * len(widths) if ps is None or np.ndim(ps) == 0 else shares
         if not callable(act_cls):
-            raise BadArgument("act_cls is no activation", got=repr(act_cls), fix="act_cls=nn.ReLU, a class or a module")
+            raise BadArgument(
+                "act_cls is not an activation", got=repr(act_cls), fix="act_cls=nn.ReLU, a class or a module"
+            )
         if len(drops) != len(widths):
-            raise BadValue("there is not one share in ps for each layer", got=f"ps={drops} with layers={widths}")
+            raise BadValue("ps needs one share for each layer", got=f"ps={drops} with layers={widths}")
         sizes = [self.size, *widths, checked_size("the number of outputs", out_sz)]
         parts: list[nn.Module] = []
         for i, (p, (n_in, n)) in enumerate(zip([*drops, 0.0], itertools.pairwise(sizes), strict=True)):
