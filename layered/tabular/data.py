@@ -61,7 +61,7 @@ class TabDataLoader(TfmdDL):
             return iter([tuple(t if self.device is None else t.to(self.device) for t in self.dataset.tensors)])
         return super().__iter__()
 
-    def decoded(self, b: Sequence[Tensor], max_n: int = 10) -> Tabular:
+    def decoded(self, b: object, max_n: int = 10) -> Tabular:
         """The first rows of a batch as a table, decoded."""
         inputs, targets = self._decoded_parts(b, max_n)
         for target, values in zip(inputs.target_columns, targets, strict=False):
@@ -69,7 +69,7 @@ class TabDataLoader(TfmdDL):
                 inputs.items[name] = column
         return inputs
 
-    def decode_batch(self, b: Sequence[Tensor], max_n: int = 9, full: bool = True) -> L:
+    def decode_batch(self, b: object, max_n: int = 9, full: bool = True) -> L:
         """The first samples, decoded: the inputs as mappings of categories and of numbers, then each target."""
         to, targets = self._decoded_parts(b, max_n)
         groups = [list(group) for group in (to.cat_names, to.cont_names)[: to.n_inp]]
@@ -77,7 +77,7 @@ class TabDataLoader(TfmdDL):
         inputs = [[{name: row[name] for name in group} for row in rows] for group in groups]
         return L(list(zip(*inputs, *targets, strict=True)), use_list=True)
 
-    def _decoded_parts(self, b: Sequence[Tensor], max_n: int) -> tuple[Tabular, list[list[Any]]]:
+    def _decoded_parts(self, b: object, max_n: int) -> tuple[Tabular, list[list[Any]]]:
         """The inputs of the first samples as a table, and for each target its values."""
         to: Tabular = self.dataset
         parts = [part[:max_n].detach().cpu() for part in self.decode(b)]
@@ -93,7 +93,7 @@ class TabDataLoader(TfmdDL):
     def _target_decoders(self) -> list[Callable[[Any], Any]]:
         return [target.decode for target in self.dataset.target_columns]
 
-    def _pre_show_batch(self, b: Sequence[Tensor], max_n: int) -> tuple[Any, Any, L | None]:
+    def _pre_show_batch(self, b: object, max_n: int) -> tuple[Any, Any, L | None]:
         return self.decoded(b, max_n), None, self.decode_batch(b, max_n)
 
     # -- as data, for exports
@@ -239,7 +239,7 @@ class TabularDataLoaders(DataLoaders):
         rows = table.first_rows().to_html(max_cols=MAX_SHOWN) if isinstance(table, Tabular) else ""
         return super()._repr_html_() + rows
 
-    def show_batch(self, b: Sequence[Tensor] | None = None, max_n: int = 10, **kwargs: Any) -> Any:
+    def show_batch(self, b: object = None, max_n: int = 10, **kwargs: Any) -> Any:
         """Show the first rows of a training batch, decoded."""
         return super().show_batch(b, max_n, **kwargs)
 

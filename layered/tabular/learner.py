@@ -28,7 +28,7 @@ from layered.inference import activation_of, decoder_of, evaluating, first_row, 
 from layered.tabular.columns import check_row, listed
 from layered.tabular.models.mlp import CONFIG, TabularModel, checked_range, get_emb_sz
 from layered.tabular.procs import Categorify
-from layered.tabular.reading import TableLike, as_frame, holds_columns
+from layered.tabular.reading import as_frame, holds_columns
 from layered.tabular.table import NEEDED, Row, Tabular, table_of
 from layered.training import Learner, LearnerArgs
 
@@ -44,7 +44,7 @@ class TabularLearner(Learner):
 
     _encodable: tuple[Tabular | None, bool] = (None, False)  # a table, and whether its procs encode single rows
 
-    def predict(self, row: TableLike, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
+    def predict(self, row: object, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
         """Predict one row. Levels that training did not have are '#na#', missing numbers the median of training.
 
         Args:
