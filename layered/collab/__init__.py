@@ -1,4 +1,4 @@
-"""Ratings: who would like what, learned from who liked what.
+"""Collaborative filtering: predicts how users would rate items, from the ratings of all users.
 
 from layered.collab import *
 """

@@ -1,4 +1,4 @@
-"""Loaders of ratings: a user, an item, and how the one rated the other."""
+"""Loaders of ratings: rows of a user, an item, and the rating that the user gave the item."""
 
 from __future__ import annotations
 
@@ -31,18 +31,30 @@ PathLike = str | os.PathLike[str]
 
 
 class TabularCollab(TabularPandas):
-    """A `TabularPandas` of ratings: two categorical columns, users and items, and no continuous ones."""
+    """A `TabularPandas` of ratings: two categorical columns (users, then items), and no continuous ones."""
 
     with_cont = False
 
     def dataloaders(self, bs: int = 64, **kwargs: Any) -> CollabDataLoaders:
-        """Loaders of the splits; see `TabularDataLoaders.from_tabular`."""
+        """Loaders of the splits.
+
+        Args:
+            bs: Ratings per training batch.
+            kwargs: Arguments of `TabularDataLoaders.from_tabular`.
+        """
         return CollabDataLoaders.from_tabular(self, bs=bs, **{"dl_type": CollabDataLoader, **kwargs})
 
 
 @loader_kinds.register("collab.CollabDataLoader")
 class CollabDataLoader(TabDataLoader):
-    """Batches of ratings: (codes int64 [batch, 2] of user and item, ratings float32 [batch, 1])."""
+    """Batches of ratings: (codes int64 [batch, 2] of user and item, ratings float32 [batch, 1]).
+
+    Args:
+        dataset: A processed `TabularCollab`, or a part of it.
+        bs: Ratings per batch.
+        shuffle: Whether each epoch takes the ratings in a new order.
+        kwargs: Further arguments of `TabDataLoader`.
+    """
 
     @classmethod
     def table_type(cls) -> type[Tabular]:
@@ -54,7 +66,7 @@ class CollabDataLoader(TabDataLoader):
 
 
 class CollabDataLoaders(TabularDataLoaders):
-    """Loaders of ratings: see `from_df`.
+    """Training and validation loaders of ratings: see `from_df`.
 
     Examples:
         >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abab"), "rating": [5, 1, 4, 2]})
@@ -77,28 +89,32 @@ class CollabDataLoaders(TabularDataLoaders):
         splits: Sequence[Sequence[int] | Array] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Loaders of a table with a row for each rating, which stays as it is.
+        """Loaders of a table with one row per rating, which is not changed.
 
-        Users and items are named by anything: numbers, text, both. Those that only validation has are '#na#'.
+        Users and items may be identified by numbers, text or both. Those that occur only in validation are '#na#'.
 
         Args:
-            valid_pct: The share of the ratings to validate on, drawn at random by `seed`.
-            user_name: The columns; by default the first, the second and the third.
-            item_name: The columns; by default the first, the second and the third.
-            rating_name: The columns; by default the first, the second and the third.
-            splits: Training and validation positions, in place of `valid_pct`: `leave_one_out(ratings)`.
-            kwargs: For the loaders: `bs`, `val_bs`, `device`, ….
+            ratings: The table, in any form that `as_frame` accepts. Other columns are ignored.
+            valid_pct: The share of the ratings to validate on, drawn at random.
+            user_name: The column of users; the first by default.
+            item_name: The column of items; the second by default.
+            rating_name: The column of ratings, which are numbers; the third by default.
+            seed: The seed of the random split; None draws anew each time.
+            path: Where a learner of these loaders saves its files.
+            splits: The positions of the training and of the validation ratings, such as `leave_one_out(ratings)`;
+                replaces `valid_pct`.
+            kwargs: Arguments of the loaders: `bs`, `val_bs`, `device`, ….
 
         Raises:
-            EmptySource: For no rows.
-            BadValue: Naming the column, for one that is not there, for ratings that are missing or no numbers, and
-                for rows without a user or an item.
+            BadArgument: For an unknown argument, and for anything that is not a table.
+            BadValue: If a column does not exist, a user, an item or a rating is missing, or a rating is not a number.
+            EmptySource: If the table has no rows.
         """
         refuse_unknown(kwargs, loader_arguments() | names_of(CollabDataLoaders.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(ratings)
-        names = _names(frame, user_name, item_name, rating_name)
+        names = _column_names(frame, user_name, item_name, rating_name)
         if not len(frame):
-            raise EmptySource("there are no ratings", got="a table without rows")
+            raise EmptySource("there are no ratings", got="a table without rows", expected="one row per rating")
         ids = {name: ids_of(frame, name) for name in names[:2]}
         frame = pd.DataFrame({**ids, names[2]: frame[names[2]]})
         splits = RandomSplitter(valid_pct, seed)(range(len(frame))) if splits is None else splits
@@ -107,40 +123,44 @@ class CollabDataLoaders(TabularDataLoaders):
 
     @classmethod
     def from_csv(cls, csv: PathLike, **kwargs: Any) -> Self:  # type: ignore[override]
-        """Loaders of a CSV file (or another that `read_table` reads); arguments as `from_df`."""
+        """Loaders of a file of ratings.
+
+        Args:
+            csv: A CSV file, or any other that `read_table` reads.
+            kwargs: Arguments of `from_df`.
+        """
         return cls.from_df(read_table(csv), **kwargs)
 
 
 def ratings_of(dls: object) -> TabularCollab:
-    """The ratings to train on, of loaders that have some.
+    """The training ratings of loaders.
 
     Raises:
-        CannotTrain: A fit that cannot start or go on: no loss, no optimizer, no data, or parts that do not fit
-            together.
+        CannotTrain: If they are not loaders of ratings.
     """
     to = dls.train.dataset if isinstance(dls, DataLoaders) else None
     if not isinstance(to, TabularCollab):
         raise CannotTrain(
-            "these loaders are not of ratings",
-            got=f"a {type(dls).__name__} with a data set of type {type(to).__name__}",
+            "not loaders of ratings",
+            got=f"{type(dls).__name__} with a dataset of type {type(to).__name__}",
             fix="build the loaders with CollabDataLoaders.from_df",
         )
     return to
 
 
-def _names(frame: DataFrame, *given: Name | None) -> list[Any]:
-    """The columns of users, items and ratings."""
+def _column_names(frame: DataFrame, *given: Name | None) -> list[Any]:
+    """The names of the columns of users, items and ratings: those given, else by their positions."""
     if len(frame.columns) < 3:
         raise BadValue(
-            "ratings have at least three columns",
+            "a table of ratings needs at least three columns",
             got="the columns " + (", ".join(map(repr, frame.columns)) or "none"),
             expected="one for users, one for items, one for ratings",
         )
     names = [frame.columns[i] if name is None else name for i, name in enumerate(given)]
-    check_columns(frame, names, "which user_name, item_name or rating_name asks for")
+    check_columns(frame, names, "which user_name, item_name or rating_name names")
     if len(set(names)) < 3:
         raise BadValue(
-            "one column cannot have two parts",
+            "the same column is used for two roles",
             got=", ".join(
                 f"{part}={name!r}" for part, name in zip(("user_name", "item_name", "rating_name"), names, strict=True)
             ),
@@ -151,21 +171,24 @@ def _names(frame: DataFrame, *given: Name | None) -> list[Any]:
 
 
 def ids_of(frame: DataFrame, name: Name) -> Series:
-    """The column of users or of items, of which no one is missing; a pandas categorical as the values that it holds.
+    """The column of users or items, checked; a pandas categorical becomes a column of its values.
 
     Raises:
-        BadValue: An argument of the right type whose value makes no sense here.
+        BadValue: If an identifier is missing, or is '#na#'.
     """
     column = frame[name]
     missing = column.isna().to_numpy(bool)
     if missing.any():
         raise BadValue(
-            f"{int(missing.sum())} of the rows have no {name!r}",
-            got=f"first at {frame.index[missing].tolist()[0]!r}",
+            f"{name!r} is missing in {int(missing.sum())} of {len(frame)} rows",
+            got=f"the first at index {frame.index[missing].tolist()[0]!r}",
+            expected="a user and an item in each row",
             fix=f"df.dropna(subset=[{name!r}])",
         )
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if (column.astype(object) == "#na#").any():
-        raise BadValue(f"{name!r} holds the name '#na#', which stands for what training never had", fix="rename it")
+        raise BadValue(
+            f"{name!r} contains '#na#', which is reserved for users and items unseen in training", fix="rename it"
+        )
     return column

@@ -19,9 +19,9 @@ from layered.training import Learner, LearnerArgs
 
 
 class FillUnseen(Callback):
-    """Lets what training never had be average: see `ByName.fill_unseen`. Runs before each validation, and after a fit."""
+    """Makes unseen users and items average, by `ByName.fill_unseen`, before each validation and after a fit."""
 
-    order = 91  # after averages of the weights have been put into the model
+    order = 91  # after callbacks that put averaged weights into the model, as the fill is computed from the weights
 
     def before_validate(self) -> None:
         self.fill()
@@ -30,6 +30,7 @@ class FillUnseen(Callback):
         self.fill()
 
     def fill(self) -> None:
+        """Fill the rows of unseen users and items, if the model has such rows."""
         if isinstance(self.learn.model, ByName):
             self.learn.model.fill_unseen()
 
@@ -38,8 +39,15 @@ class FillUnseen(Callback):
 class CollabLearner(TabularLearner):
     """A `TabularLearner` for ratings: `predict` takes a row with a user and an item, `recommend` finds items for users.
 
-    A user or item that training did not have gets the mean of the vectors and biases of the others. So an unseen user
-    rates an item as the average user does.
+    A user or item that is unseen in training gets the mean of the vectors and biases of the others, so an unseen user
+    rates items as the average user does.
+
+    Args:
+        dls: Loaders of ratings, such as `CollabDataLoaders`.
+        model: Takes codes int64 [batch, 2] of user and item, and returns a rating for each row. An `EmbeddingDotBias` or
+            `EmbeddingNN` learns the names of its rows from `dls`, unless it has them already.
+        args: Further arguments of `Learner`, by position.
+        kwargs: Further arguments of `Learner`, by name.
     """
 
     recommend = recommend
@@ -69,27 +77,29 @@ def collab_learner(
 ) -> CollabLearner:
     """A `Learner` for ratings: `EmbeddingDotBias`, or with `use_nn` an `EmbeddingNN`.
 
-    The body is the documentation: copy its lines to stand one floor lower.
+    The body is the documentation: copy its lines to work one floor lower.
 
     Args:
         dls: Loaders of ratings, such as `CollabDataLoaders`.
-        n_factors: Length of the vector of a user, and of an item; with `use_nn` the width of the only hidden layer.
-        use_nn: Whether the model is a neural network.
-        emb_szs: With `use_nn`, the length of the vectors of users and items, {column: length}; by default by `emb_sz_rule`.
-        layers: With `use_nn`, the widths of the hidden layers; by default [n_factors].
+        n_factors: The length of the vectors of users and items; with `use_nn`, the default width of the hidden layer.
+        use_nn: Whether the model is an MLP on the vectors instead of their dot product.
+        emb_szs: With `use_nn`, the length of the vectors, {column: length}; `emb_sz_rule` by default.
+        layers: With `use_nn`, the widths of the hidden layers; [n_factors] by default.
         config: With `use_nn`, options of the model: `tabular_config(...)`.
-        y_range: (low, high) that ratings are squeezed into: (0, 5.5) for one to five stars.
-        learner_args: See `Learner`; the loss is by default the mean squared error.
+        y_range: (low, high) that a scaled sigmoid maps ratings into. It should be a little wider than the ratings, as the
+            ends are never reached: (0, 5.5) for one to five stars. None leaves ratings unbounded.
+        learner_args: Arguments of `Learner`; the loss is the mean squared error by default.
 
     Raises:
-        BadValue: If options of the network are given without `use_nn`, or `y_range` is not a range.
-        CannotTrain: If the loaders are not of ratings.
+        BadArgument: For an unknown argument or option.
+        BadValue: If options of the MLP are given without `use_nn`, or `y_range` is not a range.
+        CannotTrain: If `dls` are not loaders of ratings.
     """
     classes, y_range = ratings_of(dls).classes, checked_range(y_range)
     options = {**({} if y_range is None else {"y_range": y_range}), **(config or {})}
     refuse_unknown(options, CONFIG, "config")
     if not use_nn and (emb_szs is not None or layers is not None or config is not None):
-        raise BadValue("emb_szs, layers and config are for a network", fix="collab_learner(..., use_nn=True)")
+        raise BadValue("emb_szs, layers and config need use_nn=True", fix="collab_learner(..., use_nn=True)")
     model: ByName
     if use_nn:
         model = EmbeddingNN(get_emb_sz(dls, emb_szs), [n_factors] if layers is None else listify(layers), **options)

@@ -1,4 +1,4 @@
-"""Models of ratings: vectors for users and items, multiplied, or put through a network."""
+"""Models of ratings: vectors of users and items, combined by a dot product or an MLP."""
 
 from __future__ import annotations
 
@@ -15,39 +15,49 @@ from layered.tabular import Levels, Name, Sizes, TabularModel, check_codes, chec
 
 
 class ByName(Module):
-    """Base of models with a row of numbers for each user and each item, which are found by name.
+    """Base of models that have a vector for each user and each item, and find it by name.
 
     Attributes:
-        classes: The users and the items, in the order of the rows: '#na#' first.
+        classes: The names of the users and of the items, in the order of the rows: '#na#' first. None if unknown.
     """
 
     classes: tuple[Sequence[Any], Sequence[Any]] | None = None
 
     def embeddings(self) -> list[nn.Embedding]:
-        """All that has rows: first of users, then of items, then any others."""
+        """All embeddings: the vectors of users, those of items, then any others."""
         raise NotImplementedError
 
     def weight(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
-        """The numbers that stand for these items (or users), float [name, number].
+        """The vectors of these items or users: float32 [name, factor], on the CPU.
+
+        Args:
+            arr: One name, or several.
+            is_item: Whether they are items; False for users.
 
         Raises:
-            UnknownLabel: For one that training did not have.
+            UnknownLabel: For a name that is unseen in training.
+            CannotTrain: If the model has no names.
         """
         return self.rows_of(self.embeddings()[is_item], arr, is_item)
 
     def rows_of(self, table: nn.Embedding, arr: Iterable[Any], is_item: bool) -> Tensor:
-        """The rows of one table for these names, on the CPU and without history."""
+        """The rows of an embedding for these names, on the CPU and detached from the graph."""
         return table.weight.detach()[self.codes(arr, is_item).to(table.weight.device)].cpu()
 
     def codes(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
-        """The number of the row of each name, in whatever form it comes ("1" for 1): int64 [name].
+        """The rows of these names: int64 [name]. Names that read the same ("1", 1.0 and 1) are the same.
+
+        Args:
+            arr: One name, or several.
+            is_item: Whether they are items; False for users.
 
         Raises:
-            UnknownLabel: A label that the vocabulary, fitted on the training items, does not hold.
+            UnknownLabel: For a name that is unseen in training.
+            CannotTrain: If the model has no names.
         """
         if self.classes is None:
             raise CannotTrain(
-                "this model does not know the names of its rows",
+                "this model does not know the names of its users and items",
                 fix="EmbeddingDotBias.from_classes(n_factors, dls.classes), or collab_learner(dls)",
             )
         classes = self.classes[is_item]
@@ -58,14 +68,17 @@ class ByName(Module):
             name = names[found.index(-1)]
             near = nearest(str(name), map(str, classes), 1)
             raise UnknownLabel(
-                f"there is no {'item' if is_item else 'user'} {name!r} among those of training",
+                f"there is no {'item' if is_item else 'user'} {name!r} in the training data",
                 fix=f"did you mean {near[0]!r}?" if near else "dls.classes has all names",
             )
         return torch.tensor(found, dtype=torch.int64)
 
     @torch.no_grad()
     def fill_unseen(self) -> None:
-        """Give row 0 of each table, which stands for what training never had, the mean of the other rows."""
+        """Set row 0 of each embedding, which stands for unseen users or items, to the mean of the other rows.
+
+        No training rating uses row 0, so without this predictions would depend on its random initial values.
+        """
         for table in self.embeddings():
             if len(table.weight) > 1:
                 table.weight[0] = table.weight[1:].mean(0)
@@ -73,16 +86,21 @@ class ByName(Module):
 
 @modules.register("collab.EmbeddingDotBias")
 class EmbeddingDotBias(ByName):
-    """The product of a user's and an item's vector, plus a bias for each.
+    """The dot product of the vectors of user and item, plus a bias for each.
 
-    Codes int64 [batch, 2] → ratings [batch]. Rows are in `u_weight`, `i_weight`, `u_bias` and `i_bias`.
+    Takes codes int64 [batch, 2] of user and item, and returns ratings [batch]. The embeddings are `u_weight`, `i_weight`,
+    `u_bias` and `i_bias`.
 
     Args:
-        n_factors: Numbers that stand for a user, and for an item.
-        n_users: How many there are, '#na#' among them.
-        n_items: How many there are, '#na#' among them.
-        y_range: (low, high) that ratings are squeezed into; a little wider than they are, as the ends are never
-            reached.
+        n_factors: The length of the vectors of users and items.
+        n_users: The number of users, including '#na#'.
+        n_items: The number of items, including '#na#'.
+        y_range: (low, high) that a scaled sigmoid maps ratings into. It should be a little wider than the ratings, as the
+            ends are never reached. None leaves them unbounded.
+
+    Raises:
+        BadArgument: If a size is not a whole number.
+        BadValue: If a size is below 1, or `y_range` is not a range.
 
     Source: Koren, Bell, Volinsky 2009, Matrix Factorization Techniques for Recommender Systems
 
@@ -106,19 +124,25 @@ class EmbeddingDotBias(ByName):
         item: Name | None = None,
         y_range: tuple[float, float] | None = None,
     ) -> Self:
-        """A model for `dls.classes`.
+        """A model for the users and items of `dls.classes`.
 
         Args:
-            user: The columns; by default the first and the second.
-            item: The columns; by default the first and the second.
+            n_factors: The length of the vectors of users and items.
+            classes: The names of users and of items, by column: `dls.classes`.
+            user: The column of users; the first by default.
+            item: The column of items; the second by default.
+            y_range: (low, high) that ratings are mapped into.
+
+        Raises:
+            BadValue: If `classes` lacks users or items, or `y_range` is not a range.
         """
         names = list(classes) if isinstance(classes, Mapping) else []
         unknown = [name for name in (user, item) if name is not None and name not in names]
         if len(names) < 2 or unknown:
             raise BadValue(
-                "users and items are not both among the classes",
+                "the classes do not include both users and items",
                 got=", ".join(map(repr, [*unknown, *names])) or repr(classes),
-                expected="a mapping with the names of users, and of items",
+                expected="a mapping from two columns to their names",
                 fix="EmbeddingDotBias.from_classes(n_factors, dls.classes)",
             )
         users, items = (classes[names[i] if name is None else name] for i, name in enumerate((user, item)))
@@ -133,32 +157,37 @@ class EmbeddingDotBias(ByName):
         return self.in_range(dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1))
 
     def all_items(self, users: Tensor) -> Tensor:
-        """The rating of each item by these users: [user, item] of codes [user]."""
+        """The ratings of all items by these users: codes int64 [user] to ratings [user, item]."""
         dot = self.u_weight(users) @ self.i_weight.weight.T
         return self.in_range(dot + self.u_bias(users) + self.i_bias.weight.T)
 
     def in_range(self, x: Tensor) -> Tensor:
-        """`x` squeezed into `y_range`."""
+        """`x` mapped into `y_range`, if there is one."""
         return x if self.y_range is None else sigmoid_range(x, *self.y_range)
 
     def embeddings(self) -> list[nn.Embedding]:
         return [self.u_weight, self.i_weight, self.u_bias, self.i_bias]
 
     def bias(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
-        """How much better these items (or users) rate than others, apart from taste: float [name].
+        """The biases of these items or users: float32 [name], how much higher they rate than taste explains.
+
+        Args:
+            arr: One name, or several.
+            is_item: Whether they are items; False for users.
 
         Raises:
-            UnknownLabel: For one that training did not have.
+            UnknownLabel: For a name that is unseen in training.
+            CannotTrain: If the model has no names.
         """
         return self.rows_of(self.i_bias if is_item else self.u_bias, arr, is_item).squeeze(1)
 
 
 @modules.register("collab.EmbeddingNN")
 class EmbeddingNN(TabularModel, ByName):
-    """The vectors of user and item, side by side, through an MLP with one output.
+    """An MLP with one output on the concatenated vectors of user and item.
 
     Args:
-        emb_szs: (rows, numbers) for users and for items: `get_emb_sz(dls)`.
+        emb_szs: (names including '#na#', length of the vectors) for users and for items: `get_emb_sz(dls)`.
         layers: The width of each hidden layer.
         kwargs: Options of `TabularModel`: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, ….
     """

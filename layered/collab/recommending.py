@@ -1,4 +1,4 @@
-"""The best items for users, and the items most like one."""
+"""Recommendations: the best items for users, and the items most similar to one."""
 
 from __future__ import annotations
 
@@ -21,28 +21,32 @@ if TYPE_CHECKING:
 
 pd = lazy("pandas")
 
-SCORES_AT_ONCE, PAIRS_AT_ONCE = 2**20, 2**16
+SCORES_AT_ONCE, PAIRS_AT_ONCE = 2**20, 2**16  # bounds on memory: scores held, and pairs put through a model
 
 
 @checked
 def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True, seen: TableLike | None = None) -> Any:
-    """The items that each user would rate best, as a table: user, rank (from 1), item, score (the predicted rating).
+    """The items that each user would rate highest.
 
-    Names are found in any form: "1", 1.0 and 1 are one user. Memory holds some million scores, however many users there are.
+    Users that read the same ("1", 1.0 and 1) are the same user. About a million scores are in memory at a time, for any
+    number of users.
 
     Args:
-        users: One user, or several; one that training did not have gets what the average user likes.
-        n: Items for each; fewer where no more are left.
-        exclude_seen: Leave out what they rated in training.
-        seen: More to leave out: a table with the ratings' columns of users and items.
+        loop: A learner of ratings.
+        users: One user, or several. One that is unseen in training gets what the average user likes.
+        n: Items per user; fewer if there are not that many left.
+        exclude_seen: Whether to leave out items that the user rated in training.
+        seen: More items to leave out: a table with the ratings' columns of users and items.
 
     Returns:
-        A frame, the best first: user, rank, item, score, the first and the third named as in the ratings. No rows for
-            a user to whom nothing is left.
+        A frame with a row for each recommendation, the best first for each user: the user, `rank` (from 1), the item,
+            and `score` (the predicted rating). Users and items are named as in the ratings. A user with no items left
+            has no rows.
 
     Raises:
-        BadValue: For n < 1, and where the model's ratings are not finite.
-        CannotTrain: Where what was rated is not known, as after `load_learner`.
+        BadArgument: If `users` are not names.
+        BadValue: If n < 1, or the predicted ratings are not finite.
+        CannotTrain: If `loop` is not a learner of ratings, or does not know what was rated, as after `load_learner`.
 
     Examples:
         >>> from layered.collab.all import CollabDataLoaders, collab_learner
@@ -56,9 +60,9 @@ def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True,
     user_name, item_name = to.cat_names
     if {"rank", "score"} & {user_name, item_name}:
         raise BadValue(
-            "the table of recommendations has columns named 'rank' and 'score'",
+            "the columns 'rank' and 'score' are reserved for the table of recommendations",
             got=f"the ratings' columns {user_name!r} and {item_name!r}",
-            fix="name the columns of users and items otherwise: ratings.rename(columns={...})",
+            fix="rename the columns of users and items: ratings.rename(columns={...})",
         )
     codes = _codes(to, user_name, pd.Series(users, dtype=object))
     left_out = _left_out(to, users, codes, exclude_seen, seen)
@@ -75,25 +79,30 @@ def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True,
 def _left_out(
     to: TabularCollab, users: list[Any], codes: Array, exclude_seen: bool, seen: TableLike | None
 ) -> list[tuple[Array, _Grouped]]:
-    """What is not to be recommended: pairs (a key for each user, items by these keys)."""
+    """What must not be recommended: pairs (a key for each user, items grouped by these keys).
+
+    Users of training have their code as the key. `seen` may also name users that are new since training, which all have
+    code 0; these are matched by codes of a vocabulary of their own.
+    """
     res = []
     if exclude_seen:
         known = to.subset(0).tensors[0].numpy(force=True)
         if seen is None and not len(known):
             raise CannotTrain(
-                "what users rated in training is not known: an export keeps no rows",
+                "the ratings of training are unknown: an export keeps no rows",
                 fix="pass the ratings, seen=df; or exclude_seen=False",
             )
         res.append((codes, _Grouped(np.where(known[:, 0] > 0, known[:, 0], -1), known[:, 1])))
     if seen is not None:
         frame = as_frame(seen)
-        check_columns(frame, to.cat_names, "which says what is left out")
+        check_columns(frame, to.cat_names, "which `seen` needs")
         column, items = frame[to.cat_names[0]], _codes(to, to.cat_names[1], frame[to.cat_names[1]])
-        of = _codes(to, to.cat_names[0], column)
-        res.append((codes, _Grouped(np.where(of > 0, of, -1), items)))
-        levels = Levels(levels_of(column), unknown=-1)  # of those who are new since training too
-        asked = levels.codes(pd.Series(users, dtype=object))
-        res.append((asked, _Grouped(np.where(of > 0, -1, levels.codes(column)), items)))
+        raters = _codes(to, to.cat_names[0], column)
+        is_known = raters > 0
+        res.append((codes, _Grouped(np.where(is_known, raters, -1), items)))
+        levels = Levels(levels_of(column), unknown=-1)
+        new_keys = levels.codes(pd.Series(users, dtype=object))
+        res.append((new_keys, _Grouped(np.where(is_known, -1, levels.codes(column)), items)))
     return res
 
 
@@ -104,26 +113,27 @@ def _best(
     codes: Array,
     n: int,
     left_out: list[tuple[Array, _Grouped]],
-    some: slice,
+    part: slice,
 ) -> Any:
-    """The recommendations for some of the users."""
+    """The recommendations for a part of the users."""
     user_name, item_name = to.cat_names
     items = np.array([*to.classes[item_name]], dtype=object)
-    scores = scores_of(loop, torch.from_numpy(codes[some]), len(items))
+    scores = scores_of(loop, torch.from_numpy(codes[part]), len(items))
     if not torch.isfinite(scores).all():
         raise BadValue(
-            "the model's ratings are not finite",
+            "the predicted ratings are not finite",
             got=float(scores[~torch.isfinite(scores)][0]),
-            fix="train again from the start, with a smaller learning rate: see learn.lr_find()",
+            expected="finite numbers",
+            fix="train from scratch with a smaller learning rate: see learn.lr_find()",
         )
     scores[:, 0] = -torch.inf  # '#na#' is never recommended
     for keys, grouped in left_out:
-        rows, columns = grouped.of(keys[some])
+        rows, columns = grouped.pairs(keys[part])
         scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
-    best = scores.topk(min(n, len(items) - 1), dim=1)
+    best = scores.topk(min(n, len(items) - 1), dim=1)  # where too few items are left, -inf is among them
     row, place = torch.isfinite(best.values).nonzero().unbind(1)
-    names = np.empty(len(users[some]), dtype=object)
-    names[:] = users[some]
+    names = np.empty(len(users[part]), dtype=object)  # np.array would make a matrix of users that are tuples
+    names[:] = users[part]
     return pd.DataFrame(
         {
             user_name: names[row.numpy()],
@@ -135,13 +145,20 @@ def _best(
 
 
 def _codes(to: TabularCollab, name: Name, column: Series) -> Array:
-    """The codes of users or items, in whatever form their names come; 0 for those that training did not have."""
+    """The codes of users or items, int64 [row]; 0 for those that are unseen in training."""
     codes: Array = to.procs.categorify.levels(name).codes(column).astype(np.int64)
     return codes
 
 
 def scores_of(loop: Loop, users: Tensor, count: int) -> Tensor:
-    """The predicted rating of each of `count` items by users with these codes: float32 [user, item], on the CPU."""
+    """The predicted ratings of all items: float32 [user, item], on the CPU.
+
+    Args:
+        loop: A learner of ratings. Its model may have a method `all_items`, as `EmbeddingDotBias` has; otherwise all
+            pairs go through the model.
+        users: The codes of the users, int64 [user].
+        count: The number of items, including '#na#'.
+    """
     model: Any = loop.model
     device = next(model.parameters()).device
     with evaluating(loop), torch.inference_mode():
@@ -150,28 +167,34 @@ def scores_of(loop: Loop, users: Tensor, count: int) -> Tensor:
             scores = model.all_items(users)
         else:
             pairs = torch.cartesian_prod(users, torch.arange(count, device=device))
-            scores = torch.cat([model(some) for some in torch.split(pairs, PAIRS_AT_ONCE)])
+            scores = torch.cat([model(part) for part in torch.split(pairs, PAIRS_AT_ONCE)])
     found: Tensor = scores.reshape(len(users), count).float().cpu().clone()
     return found
 
 
 @checked
 def similar(loop: Loop, name: object, n: int = 10, is_item: bool = True) -> Any:
-    """The items whose vectors point most nearly where that of `name` points, as a table: item, similarity.
-
-    Similarity is the cosine of the angle between the vectors, in [-1, 1].
+    """The items that are most similar to one, by the cosine similarity of their vectors.
 
     Args:
-        n: How many.
-        is_item: False: users like the user `name`.
+        loop: A learner of ratings with an `EmbeddingDotBias` or `EmbeddingNN`.
+        name: The item, or the user.
+        n: How many to find; fewer if there are not that many.
+        is_item: Whether `name` is an item; False finds users similar to the user `name`.
+
+    Returns:
+        A frame with a row for each, the most similar first: the item (or user), and `similarity`, in [-1, 1].
 
     Raises:
-        UnknownLabel: For a name that training did not have.
+        BadArgument: If the model has no vectors of users and items.
+        BadValue: If n < 1.
+        CannotTrain: If `loop` is not a learner of ratings.
+        UnknownLabel: For a name that is unseen in training.
     """
     to, model = ratings_of(loop.dls), loop.model
     if not isinstance(model, ByName):
         raise BadArgument(
-            "this model has no vectors that are found by name",
+            "the model has no vectors of users and items",
             got=type(model).__name__,
             expected="EmbeddingDotBias or EmbeddingNN",
         )
@@ -179,31 +202,32 @@ def similar(loop: Loop, name: object, n: int = 10, is_item: bool = True) -> Any:
     code = int(model.codes([name], is_item))
     vectors = nn.functional.normalize(model.embeddings()[is_item].weight.detach().cpu(), dim=1)
     cosines = vectors @ vectors[code]
-    cosines[[0, code]] = -torch.inf
+    cosines[[0, code]] = -torch.inf  # neither '#na#' nor itself
     best = cosines.topk(min(n, max(len(cosines) - 2, 0)))
     names = np.array([*to.classes[column]], dtype=object)[best.indices.numpy()]
     return pd.DataFrame({column: names, "similarity": best.values.numpy()}).infer_objects()
 
 
 class _Grouped:
-    """Pairs of a key and a value, sorted by key; keys below 0 are left out."""
+    """Pairs of a key and a value, grouped by key; pairs whose key is below 0 are dropped."""
 
     def __init__(self, keys: Array, values: Array) -> None:
-        some = keys >= 0
-        keys, values = keys[some], values[some]
+        is_kept = keys >= 0
+        keys, values = keys[is_kept], values[is_kept]
         order = np.argsort(keys, kind="stable")
         self.keys, self.values = keys[order], values[order]
 
-    def of(self, keys: Array) -> tuple[Array, Array]:
-        """(rows, values): all values of the pairs with these keys, each with the position of its key."""
+    def pairs(self, keys: Array) -> tuple[Array, Array]:
+        """(positions, values): all values that have one of these keys, each with the position of its key in `keys`."""
         first, last = (np.searchsorted(self.keys, keys, side) for side in ("left", "right"))
         counts = last - first
+        # The values of each key are consecutive: its first place, less the number of values of the keys before it.
         shift = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) if len(keys) else first
         return np.repeat(np.arange(len(keys)), counts), self.values[shift + np.arange(counts.sum())]
 
 
 def _names(users: object) -> list[Any]:
-    """The users that are meant: one by its name, or several, each once."""
+    """The names of one user or several as a list, without duplicates."""
     if isinstance(users, (Tensor, np.ndarray, np.generic)):
         users = users.tolist()
     if isinstance(users, (str, bytes)) or not isinstance(users, Iterable):
@@ -211,7 +235,7 @@ def _names(users: object) -> list[Any]:
     is_table, names = isinstance(users, (Mapping, pd.DataFrame)), list(users)
     if is_table or not all(isinstance(name, Hashable) for name in names):
         raise BadArgument(
-            "not names of users",
+            "users must be names",
             got=f"a {type(users).__name__}: {users!r}"[:100],
             expected="one user, or several in a list or a column",
             fix="learn.recommend(df['user'].unique())",

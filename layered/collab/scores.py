@@ -1,4 +1,4 @@
-"""How good recommendations are: against what users went on to choose, held out of training."""
+"""How good recommendations are, measured on items that users chose and that were held out of training."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ pd = lazy("pandas")
 def leave_one_out(
     ratings: TableLike, user_name: Name | None = None, by: Name | None = None, seed: int | None = None
 ) -> tuple[Array, Array]:
-    """(training positions, validation positions): one rating of each user who has several is held out.
+    """A split that holds out one rating of each user who has at least two.
 
     Args:
+        ratings: The table of ratings, in any form that `as_frame` accepts.
         user_name: The column of users; the first by default.
-        by: A column of numbers or dates, whose largest value is held out; by default one drawn at random by `seed`.
+        by: A column of numbers or dates, such as the time of the rating; the rating with the largest value is held out.
+            By default one is drawn at random.
+        seed: The seed of that draw; None draws anew each time.
+
+    Returns:
+        (training positions, validation positions), int64, each ascending.
 
     Raises:
-        BadValue: For a column that is not there, or by which nothing can be put into order.
-        EmptySource: Without ratings.
+        BadValue: If a column does not exist, or `by` does not hold numbers or dates.
+        EmptySource: If there are no ratings.
 
     Examples:
         >>> train, valid = leave_one_out(pd.DataFrame({"user": [1, 1, 2], "title": list("aba"), "when": [5, 3, 1]}), by="when")
@@ -37,12 +43,12 @@ def leave_one_out(
     """
     frame = as_frame(ratings)
     if not len(frame):
-        raise EmptySource("there are no ratings", got="a table without rows")
+        raise EmptySource("there are no ratings", got="a table without rows", expected="one row per rating")
     name = frame.columns[0] if user_name is None else user_name
-    check_columns(frame, [name] if by is None else [name, by], "which user_name or by asks for")
+    check_columns(frame, [name] if by is None else [name, by], "which user_name or by names")
     if by is not None and frame[by].dtype.kind not in "biufmM":
         raise BadValue(
-            f"{by!r} has no order to go by", got=f"{frame[by].dtype}", expected="a column of numbers or dates"
+            f"the column {by!r} cannot be ordered", got=f"{frame[by].dtype}", expected="a column of numbers or dates"
         )
     key = np.random.default_rng(seed).random(len(frame)) if by is None else frame[by].rank(method="first").to_numpy()
     users = pd.Series(frame[name].to_numpy())
@@ -56,13 +62,14 @@ def hit_rate(recommended: DataFrame, held_out: TableLike, k: int = 10) -> float:
     """The share of users who find at least one of their held-out items among their first `k` recommendations.
 
     Args:
-        recommended: What `recommend` gave.
-        held_out: A table with the same columns for users and items: what they chose. Users without recommendation
-            count 0.
+        recommended: The frame that `recommend` returned.
+        held_out: What users chose: a table with the same columns of users and items. Users without recommendations
+            count as 0.
+        k: How many recommendations of each user count; more in `recommended` are ignored.
 
     Raises:
-        BadValue: For missing columns, users and items, or k < 1.
-        EmptySource: Where nothing was held out.
+        BadValue: If `recommended` is not a table of recommendations, a column, a user or an item is missing, or k < 1.
+        EmptySource: If `held_out` has no rows.
 
     Examples:
         >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
@@ -78,16 +85,18 @@ def ndcg(recommended: DataFrame, held_out: TableLike, k: int = 10, relevance: Na
     """Normalised discounted cumulative gain of the first `k` recommendations, mean over users, in [0, 1].
 
     Args:
-        recommended: What `recommend` gave.
-        held_out: A table with the same columns for users and items: what they chose. Users without recommendation
-            count 0.
-        relevance: The column of `held_out` that says how good an item is (≥ 0); by default each held-out item counts
-            1.
+        recommended: The frame that `recommend` returned.
+        held_out: What users chose: a table with the same columns of users and items. Users without recommendations
+            count as 0.
+        k: How many recommendations of each user count; more in `recommended` are ignored.
+        relevance: The column of `held_out` that says how good an item is, ≥ 0; by default each held-out item counts as 1.
 
     Raises:
-        BadValue: As `hit_rate`, and for a relevance that is missing or negative.
+        BadValue: If `recommended` is not a table of recommendations, a column, a user or an item is missing, k < 1, or a
+            relevance is missing or negative.
+        EmptySource: If `held_out` has no rows.
 
-    Source: Järvelin & Kekäläinen 2002; an item at rank r counts relevance / log2(r + 1), over the best possible order
+    Source: Järvelin & Kekäläinen 2002; an item at rank r gains relevance / log2(r + 1), relative to the best possible order
 
     Examples:
         >>> recommended = pd.DataFrame({"user": [1, 1], "rank": [1, 2], "title": ["a", "b"], "score": [2.0, 1.0]})
@@ -96,29 +105,30 @@ def ndcg(recommended: DataFrame, held_out: TableLike, k: int = 10, relevance: Na
     """
     pairs = _gains(recommended, held_out, k, relevance)
     gained = (pairs["gain"] / np.log2(pairs["rank"] + 1)).fillna(0.0)
-    place = pairs.groupby("user")["gain"].rank(method="first", ascending=False)
+    place = pairs.groupby("user")["gain"].rank(method="first", ascending=False)  # in the best possible order
     ideal = (pairs["gain"] / np.log2(place + 1)).where(place <= k, 0.0)
     sums = pd.DataFrame({"user": pairs["user"], "gained": gained, "ideal": ideal}).groupby("user").sum()
     return float((sums["gained"] / sums["ideal"].where(sums["ideal"] > 0, 1.0)).mean())
 
 
 def _gains(recommended: DataFrame, held_out: TableLike, k: int, relevance: Name | None) -> Any:
-    """The held-out pairs, by codes: user, item, gain, and the rank they were given (NaN: not among the first k)."""
+    """The held-out pairs as codes: user, item, gain, and their rank among the recommendations (NaN if not in the first k)."""
     k, columns = checked_size("k", k), list(recommended.columns) if isinstance(recommended, pd.DataFrame) else []
     if len(columns) != 4 or columns[1] != "rank":
         raise BadValue(
             "not a table of recommendations",
             got=", ".join(map(repr, columns)) or f"a {type(recommended).__name__}",
-            expected="what recommend(...) gave: user, rank, item, score",
+            expected="what recommend(...) returned: user, rank, item, score",
         )
     user, item = columns[0], columns[2]
     frame = as_frame(held_out)
-    check_columns(frame, [user, item, *([] if relevance is None else [relevance])], "which says what was held out")
+    check_columns(frame, [user, item, *([] if relevance is None else [relevance])], "which `held_out` needs")
     if not len(frame):
         raise EmptySource("nothing was held out", got="a table without rows")
     gain = 1.0 if relevance is None else numbers_of(frame, [relevance], strict=True)[:, 0]
     if np.min(gain) < 0 or np.isnan(gain).any():
-        raise BadValue("a relevance is missing or below 0", got=float(np.min(gain)), expected="numbers from 0 on")
+        raise BadValue("a relevance is missing or negative", got=float(np.min(gain)), expected="numbers >= 0")
+    # Codes make names in different forms ("1", 1.0 and 1) equal, so that the tables can be merged.
     first = recommended.loc[recommended["rank"] <= k]
     levels = {part: Levels(levels_of(ids_of(frame, name))) for part, name in (("user", user), ("item", item))}
     pairs = pd.DataFrame(

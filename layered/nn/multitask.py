@@ -1,4 +1,4 @@
-"""Several targets at once: one loss for a model whose outputs are for one after the other."""
+"""One loss for several targets, for a model that concatenates the outputs of all of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from layered.foundation import BadValue, Recorded, losses as loss_registry
 
 @loss_registry.register()
 class MultiTaskLoss(Recorded):
-    """The weighted sum of a loss for each target; the outputs of the model are cut into a part for each.
+    """The weighted sum of one loss per target. The last axis of the predictions is split into a part for each target.
 
-    `activation` and `decodes` give a tuple, a part for each target.
+    `activation` and `decodes` return a tuple with a part for each target.
 
     Args:
-        losses: A loss for each target.
-        sizes: How many outputs each target takes.
-        weights: A factor for each loss; 1 by default.
+        losses: The loss of each target.
+        sizes: The number of outputs of each target; they add up to the model's outputs.
+        weights: The factor of each loss; 1 by default.
+
+    Raises:
+        BadValue: If `losses` is empty, or `sizes` or `weights` differs from it in length.
 
     Examples:
         >>> import torch; from torch import nn
@@ -36,25 +39,23 @@ class MultiTaskLoss(Recorded):
         self.weights = [1.0] * len(self.losses) if weights is None else list(weights)
         if not self.losses or not len(self.losses) == len(self.sizes) == len(self.weights):
             raise BadValue(
-                "there is not one loss, size and weight for each target",
+                "each target needs one loss, one size and one weight",
                 got=f"{len(self.losses)} losses, {len(self.sizes)} sizes, {len(self.weights)} weights",
+                fix="MultiTaskLoss([CrossEntropyLossFlat(), MSELossFlat()], [num_classes, 1])",
             )
 
     def __call__(self, pred: Tensor, *targets: Tensor) -> Tensor:
         parts = zip(self.weights, self.losses, self.parts(pred), targets, strict=True)
-        total: Tensor = sum(self._rows(w * loss(part, target)) for w, loss, part, target in parts)  # type: ignore[assignment]
+        total: Tensor = sum(_per_sample(w * loss(part, target)) for w, loss, part, target in parts)  # type: ignore[assignment]
         return total
 
-    def _rows(self, loss: Tensor) -> Tensor:
-        return loss if loss.ndim < 2 else loss.flatten(1).mean(1)
-
     def parts(self, pred: Tensor) -> tuple[Tensor, ...]:
-        """The outputs for each target."""
+        """The outputs of each target: [batch, …, size]."""
         return torch.split(pred, self.sizes, dim=-1)
 
     @property
     def reduction(self) -> str:
-        """That of the losses: "mean", "sum" or "none"; may be set."""
+        """The reduction of the losses: "mean", "sum" or "none". Setting it sets that of each."""
         return str(self.losses[0].reduction)  # type: ignore[attr-defined]
 
     @reduction.setter
@@ -63,15 +64,25 @@ class MultiTaskLoss(Recorded):
             loss.reduction = value  # type: ignore[attr-defined]
 
     def activation(self, pred: Tensor) -> tuple[Tensor, ...]:
-        """For each target what its loss makes of its outputs: probabilities, numbers, …"""
+        """The activated outputs of each target, by the loss's own `activation`: probabilities, numbers, …"""
         return tuple(_apply(loss, "activation", part) for loss, part in zip(self.losses, self.parts(pred), strict=True))
 
     def decodes(self, pred: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """For each target its decision."""
+        """The decision for each target, by the loss's own `decodes`: classes, numbers, …
+
+        Args:
+            pred: The model's outputs, or the parts that `activation` returned.
+        """
         parts = pred if isinstance(pred, tuple) else self.parts(pred)
         return tuple(_apply(loss, "decodes", part) for loss, part in zip(self.losses, parts, strict=True))
 
 
+def _per_sample(loss: Tensor) -> Tensor:
+    """An unreduced loss as one number per sample, so that losses of different shapes add up; a reduced one as it is."""
+    return loss if loss.ndim < 2 else loss.flatten(1).mean(1)
+
+
 def _apply(loss: object, name: str, part: Tensor) -> Tensor:
+    """The part, put through a method of its loss; PyTorch's losses have none, which leaves the part as it is."""
     function = getattr(loss, name, None)
     return part if function is None else function(part)

@@ -20,13 +20,15 @@ pd = lazy("pandas")
 
 Names: TypeAlias = Hashable | Iterable[Hashable] | None
 
-NEAR = 2**12  # whole numbers within such a range are factorized by subtraction
-CHUNK = 2**15  # the first chunk of rows usually has every distinct value
+NEAR = 2**12  # whole numbers that span less than this are factorized by subtraction; their offsets fit into int16
+CHUNK = 2**15  # rows of the first chunk, which usually has every distinct value
 
 
 def listed(names: Names) -> list[Any]:
-    """Names as a list: a single one, several in anything list-like (a list, an index, a column, an array), or none for None.
-    NumPy's texts and whole numbers become Python's.
+    """Names as a list, with NumPy's strings and integers as Python's.
+
+    Args:
+        names: One name, several in anything list-like (a list, an index, a column, an array), or None for none.
 
     Examples:
         >>> listed("x"), listed(np.array(["x", "y"])), listed([np.str_("z")]), listed(None)
@@ -38,11 +40,12 @@ def listed(names: Names) -> list[Any]:
 
 
 class Reading(NamedTuple):
-    """A column as numbers: float64 [row].
+    """A column as numbers.
 
-    numbers: NaN where a value is missing, larger than `LARGEST`, or not readable.
-    unread: A mask of the rows whose value is there but cannot be read; None if there are none.
-    is_stored: The column is stored as these numbers already.
+    Attributes:
+        numbers: Float64 [row]; NaN where a value is missing, larger than `LARGEST`, or unreadable.
+        unread: A mask of the rows whose value is present but unreadable; None if there are certainly none.
+        is_stored: Whether the column already stores exactly these numbers, so that it need not be written.
     """
 
     numbers: Array
@@ -54,8 +57,8 @@ class Column:
     """A column of a table, read at most once as numbers and once as codes of its distinct values.
 
     Args:
-        source: Its values: a pandas Series in whatever form, or an array that a proc made.
-        rows: The positions in `source` of the values of this column; None: all, in their order.
+        source: Its values: a pandas Series of any dtype, or an array that a proc made.
+        rows: The positions in `source` of the values of this column; None takes all, in order.
     """
 
     def __init__(self, source: Series | Array, rows: Array | None = None) -> None:
@@ -65,7 +68,7 @@ class Column:
         return len(self.source) if self.rows is None else len(self.rows)
 
     def __getitem__(self, rows: slice) -> Column:
-        """Some of its rows, which share what has been read."""
+        """Some of its rows, which share what has already been read."""
         return _Part(self, rows)
 
     @property
@@ -81,28 +84,27 @@ class Column:
 
     @cached_property
     def reading(self) -> Reading:
-        """Its values as numbers, and what could not be read; the numbers may be the table's own memory: do not change them."""
-        if isinstance(self.source, np.ndarray):  # a proc's numbers are taken as they are
+        """Its values as numbers, and which could not be read. The numbers may share the table's memory: do not change them."""
+        if isinstance(self.source, np.ndarray):  # made by a proc: nothing to read, and no limit on size
             return Reading(self.source.astype(np.float64, copy=False), None, True)
         if is_plain(self.dtype):
             stored = self.source.to_numpy()
-            numbers, unread = (
-                (stored if self.rows is None else stored.take(self.rows)).astype(np.float64, copy=False),
-                None,
-            )
+            stored = stored if self.rows is None else stored.take(self.rows)
+            numbers, unread = stored.astype(np.float64, copy=False), None
         else:
             numbers, unread = _read_numbers(self.series)
-        near = without_far(numbers)
-        return Reading(near, unread, near is numbers and is_plain(self.dtype))
+        bounded = without_far(numbers)
+        return Reading(bounded, unread, bounded is numbers and is_plain(self.dtype))
 
     @property
     def numbers(self) -> Array:
-        """Its values as numbers, float64 [row]; NaN where one is missing or cannot be read. Not to be changed."""
+        """Its values as numbers, float64 [row]; NaN where one is missing or unreadable. Do not change them."""
         return self.reading.numbers
 
     @property
     def missing(self) -> Array:
         """A mask of the rows whose number is missing."""
+        # A proc's float32 array is tested as it is: `numbers` would first convert it to float64.
         is_float = isinstance(self.source, np.ndarray) and self.dtype.kind == "f"
         return np.isnan(self.source if is_float else self.numbers)
 
@@ -113,19 +115,21 @@ class Column:
 
     @cached_property
     def factorized(self) -> tuple[Array, Array | Index]:
-        """(positions, values): for each row the position of its value among distinct ones, -1 where it is missing."""
-        # Text and whole numbers are factorized before they are put into order: moving small integers is much cheaper.
-        # Of other kinds the first occurrence in the column's own order names the value (0.0 or -0.0), so they are moved first.
+        """(positions, values): for each row the position of its value among the distinct ones, -1 where it is missing."""
+        # Text and whole numbers are factorized before their rows are reordered, as moving small integers is much cheaper
+        # than moving values. For other kinds the first occurrence in this column's order represents equal values (0.0 and
+        # -0.0), so those are reordered first.
         if self.rows is None or isinstance(self.source, np.ndarray):
             return factorized(self.series)
         found = _factorized_quickly(self.source)
         if found is None:
             return factorized(self.series)
         positions, values = found
+        # The smallest dtype that holds the positions, as `take` is bound by memory.
         return positions.astype(np.min_scalar_type(-max(len(values), 1)), copy=False).take(self.rows), values
 
     def present(self) -> Array | Index:
-        """The distinct values, without a missing one; of a pandas categorical the categories that occur."""
+        """The distinct values, without missing ones; of a pandas categorical, the categories that occur."""
         positions, values = self.factorized
         return values[_rows_of(positions, len(values)) >= 0]
 
@@ -159,16 +163,15 @@ class _Part(Column):
 
 
 class Columns:
-    """The columns of a frame: read when they are asked for, written back when the frame is.
+    """The columns of a frame, read on first use; what is written stays arrays until `frame` is asked for.
 
-    What procs of this library make of a column stays an array until somebody asks for `frame`; whoever does may change the frame,
-    so from then on columns are read from it anew.
+    Whoever takes `frame` may change it, so from then on columns are read from it again.
 
     Args:
-        frame: The frame; it is not changed unless `inplace`.
-        rows: The positions of the rows to take from it; None: all, in their order.
-        inplace: Write into `frame` itself.
-        is_own: `frame` needs no copying, because nobody else has it.
+        frame: The frame, which is not changed unless `inplace`.
+        rows: The positions of the rows to take from it; None takes all, in order.
+        inplace: Whether to write into `frame` itself.
+        is_own: Whether this object owns `frame`, so that it need not be copied.
     """
 
     def __init__(
@@ -194,11 +197,11 @@ class Columns:
         self._written[name], self._read[name] = values, Column(values)
 
     def part(self, rows: slice) -> Columns:
-        """Consecutive rows, which share what has been read."""
+        """Consecutive rows, which share what has already been read."""
         return _ColumnsPart(self, rows)
 
     def keep(self, mask: Array) -> Columns:
-        """The rows of a mask."""
+        """The rows that a mask selects."""
         return Columns(self.base, np.flatnonzero(mask) if self.rows is None else self.rows[mask])
 
     @property
@@ -207,7 +210,13 @@ class Columns:
         return self.base.index if self.rows is None else self.base.index.take(self.rows)
 
     def select(self, names: Sequence[Name], rows: slice = slice(None)) -> DataFrame:
-        """A frame with some of the columns, as they are now."""
+        """A frame with some of the columns, as they are now.
+
+        Args:
+            names: The columns.
+            rows: Which rows; all by default.
+        """
+        # Keyed by position, and named afterwards, because pandas would make a MultiIndex of names that are tuples.
         columns = {i: self[name].series.array for i, name in enumerate(names)}
         frame: DataFrame = pd.DataFrame(columns, index=self.index).iloc[rows]
         frame.columns = pd.Index(names, tupleize_cols=False)
@@ -215,7 +224,7 @@ class Columns:
 
     @property
     def frame(self) -> DataFrame:
-        """The frame with everything that was written."""
+        """The frame, with everything that was written; its rows are those of this object, in order."""
         if self.inplace:
             for name, values in self._written.items():
                 self.base[name] = values
@@ -227,13 +236,14 @@ class Columns:
         return self.base
 
     def _taken(self, places: list[int]) -> DataFrame:
-        """Some columns of the base, with the rows of this table."""
-        some = self.base.iloc[:, places]
+        """Some columns of the base, by position, with the rows of this object."""
+        part = self.base.iloc[:, places]
         if self.rows is not None:
-            return some.iloc[self.rows]
-        return some if self.is_own else some.copy()
+            return part.iloc[self.rows]
+        return part if self.is_own else part.copy()
 
     def _assembled(self) -> DataFrame:
+        """The base with the written columns: replaced ones in their places, new ones last."""
         names = self.base.columns
         kept = [i for i, name in enumerate(names) if name not in self._written]
         taken = self._taken(kept)
@@ -246,7 +256,7 @@ class Columns:
 
 
 class _ColumnsPart(Columns):
-    """Consecutive rows of other columns; a frame of their own from the first time it is asked for."""
+    """Consecutive rows of other columns, until they are written to or their frame is taken: then with a frame of their own."""
 
     def __init__(self, whole: Columns, span: slice) -> None:
         self.whole, self.span = whole, span
@@ -277,34 +287,34 @@ class _ColumnsPart(Columns):
 
 
 def factorized(column: Series) -> tuple[Array, Array | Index]:
-    """(positions, values): for each row the position of its value among distinct ones, -1 where it is missing."""
+    """(positions, values): for each row the position of its value among the distinct ones, -1 where it is missing."""
     found = _factorized_quickly(column)
     if found is not None:
         return found
     try:
         return pd.factorize(column)  # type: ignore[no-any-return]
-    except TypeError:  # values that cannot be hashed, which no level is
+    except TypeError:  # unhashable values, such as lists, are levels by their text
         return pd.factorize(column.map(str, na_action="ignore"))  # type: ignore[no-any-return]
 
 
 def _factorized_quickly(column: Series) -> tuple[Array, Array | Index] | None:
-    """`factorized` of categories, of text and mixed values, of truth values and of whole numbers near to each other; None for
-    other columns."""
+    """`factorized` for the kinds with a faster way: categories, objects and text, truth values, whole numbers in a narrow
+    range. None for other columns, and for unhashable values."""
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
         return column.array.codes, kind.categories
     if isinstance(kind, np.dtype) and kind.kind in "bi":
         return _near_numbers(column)
     if kind.kind == "O" or pd.api.types.is_string_dtype(kind):
-        values = column.to_numpy(object)
         try:
-            return _factorized_objects(values)
-        except TypeError:  # values that cannot be hashed, which no level is
-            return pd.factorize(column.map(str, na_action="ignore"))  # type: ignore[no-any-return]
+            return _factorized_objects(column.to_numpy(object))
+        except TypeError:
+            return None
     return None
 
 
 def _near_numbers(column: Series) -> tuple[Array, Array] | None:
+    """`factorized` for truth values, and for whole numbers that span less than `NEAR`; None for others."""
     if not len(column):
         return None
     if column.dtype.kind == "b":
@@ -317,9 +327,14 @@ def _near_numbers(column: Series) -> tuple[Array, Array] | None:
 
 
 def _factorized_objects(column: Array) -> tuple[Array, Array]:
-    """`pd.factorize`, but of each object once: equal texts of a column are usually one object, and comparing addresses takes a
-    quarter of the time."""
+    """`pd.factorize` on one row per object: equal strings of a column are usually the same object, and comparing addresses
+    takes a quarter of the time of hashing.
+
+    Raises:
+        TypeError: For unhashable values.
+    """
     column = np.ascontiguousarray(column)
+    # An array of objects is an array of pointers to them. The objects stay alive while `column` does.
     addresses = np.frombuffer(memoryview((ctypes.c_ssize_t * len(column)).from_address(column.ctypes.data)), np.intp)
     which, distinct = pd.factorize(addresses)
     positions, values = pd.factorize(column[_rows_of(which, len(distinct))])
@@ -327,8 +342,11 @@ def _factorized_objects(column: Array) -> tuple[Array, Array]:
 
 
 def _rows_of(positions: Array, count: int) -> Array:
-    """For each of `count` values a row that has it, or -1 if there is none."""
-    rows = np.full(count + 1, -1, np.intp)  # the last place is that of -1, for a missing value
+    """For each of `count` values, a row that has it; -1 if there is none.
+
+    Looks at growing chunks, and stops once every value has been found, which is usually in the first.
+    """
+    rows = np.full(count + 1, -1, np.intp)  # missing values have the position -1, so they write to the last place
     start, size = 0, CHUNK
     while start < len(positions) and (rows[:-1] < 0).any():
         part = positions[start : start + size]
@@ -338,10 +356,15 @@ def _rows_of(positions: Array, count: int) -> Array:
 
 
 def numbers_of(frame: DataFrame, names: Sequence[Name], strict: bool = False) -> Array:
-    """Columns of a frame as float64 [row, column]; NaN where a value is missing, larger than `LARGEST`, or cannot be read.
+    """Columns of a frame as float64 [row, column]; NaN where a value is missing, larger than `LARGEST`, or unreadable.
 
     Args:
-        strict: Raise BadValue for what cannot be read, naming column and value.
+        frame: The frame.
+        names: The columns.
+        strict: Whether unreadable values are an error.
+
+    Raises:
+        BadValue: If `strict`, for an unreadable value; the message names the column and the value.
     """
     numbers = np.empty((len(frame), len(names)), order="F")
     for i, name in enumerate(names):
@@ -353,7 +376,11 @@ def numbers_of(frame: DataFrame, names: Sequence[Name], strict: bool = False) ->
 
 
 def check_numeric(name: Name, column: Column) -> None:
-    """Raise BadValue if a value of the column can be read neither as a number nor as missing."""
+    """Check that every value of a column is a number, reads as one, or is missing.
+
+    Raises:
+        BadValue: If one is not.
+    """
     unread = column.reading.unread
     if unread is None or not unread.any():
         return
@@ -362,29 +389,31 @@ def check_numeric(name: Name, column: Column) -> None:
     raise BadValue(
         f"the continuous column {name!r} contains non-numeric values",
         got=repr(plain_level(example) if isinstance(example, int) else example)[:100],
-        expected="numbers, or nothing where one is missing",
-        fix="add_datepart(df, column) makes numbers and categories of a date"
+        expected="numbers or missing values",
+        fix="add_datepart(df, column) turns dates into numbers and categories"
         if is_date
         else "put the column into cat_names, or clean it",
     )
 
 
 def without_far(numbers: Array) -> Array:
-    """NaN in place of numbers larger than `LARGEST`; the array itself where there is none."""
+    """The numbers with NaN in place of those larger than `LARGEST`; the array itself if there are none."""
     with np.errstate(all="ignore"):
-        if np.dot(numbers, numbers) <= LARGEST**2:  # then each is small enough; cheaper than looking at each
+        # If the sum of squares is below the limit, so is each square: one pass, without temporary arrays. NaN or overflow
+        # fail the test, and lead to the slow way.
+        if np.dot(numbers, numbers) <= LARGEST**2:
             return numbers
     is_far = np.abs(numbers) > LARGEST
     return np.where(is_far, np.nan, numbers) if is_far.any() else numbers
 
 
 def without_gaps(numbers: Array) -> Array:
-    """The numbers that are not missing; the array itself where none is."""
+    """The numbers that are not missing; the array itself if none are."""
     return numbers[~np.isnan(numbers)] if np.isnan(numbers.sum()) else numbers
 
 
 def median_of(numbers: Array) -> float:
-    """The median without missing values; 0 where there are no others.
+    """The median of the numbers that are not missing; 0 if all are.
 
     Examples:
         >>> median_of(np.array([4.0, np.nan, 1.0, 2.0])), median_of(np.array([np.nan]))
@@ -394,17 +423,17 @@ def median_of(numbers: Array) -> float:
     if not len(known):
         return 0.0
     half = len(known) // 2
-    parted = np.partition(known, half)  # around one position, which is much faster than the two of np.median
+    parted = np.partition(known, half)  # around one position: much faster than around two, as np.median does
     return float(parted[half] if len(known) % 2 else (parted[:half].max() + parted[half]) / 2)
 
 
 def is_plain(kind: object) -> bool:
-    """Whether columns of this dtype are stored as NumPy's numbers or truth values."""
+    """Whether a dtype is one of NumPy's for numbers or truth values."""
     return isinstance(kind, np.dtype) and kind.kind in "biuf"
 
 
 def _read_numbers(column: Series) -> tuple[Array, Array | None]:
-    """The numbers of a column that is not stored as NumPy's, and a mask of what could not be read."""
+    """The numbers of a column without a plain dtype, and a mask of its unreadable values (None if there are certainly none)."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         if column.dtype.kind in "Mm":
             return np.full(len(column), np.nan), np.ones(len(column), bool)
@@ -414,7 +443,7 @@ def _read_numbers(column: Series) -> tuple[Array, Array | None]:
     is_known = values.notna().to_numpy()
     try:
         numbers = pd.to_numeric(values, errors="coerce")
-    except (TypeError, OverflowError):  # lists, whole numbers beyond those of floats
+    except (TypeError, OverflowError):  # lists; whole numbers too large for a float
         numbers = None
     if numbers is None or numbers.dtype.kind == "c":
         read = np.fromiter(map(number_of, values), np.float64, len(values))
@@ -426,15 +455,21 @@ def _read_numbers(column: Series) -> tuple[Array, Array | None]:
 
 
 def not_encoded(name: Name, kind: object = None) -> BadValue:
-    """The error for a categorical column without codes."""
+    """The error for a categorical column that does not hold codes."""
     return BadValue(f"the categorical column {name!r} is not encoded", got=kind, fix="procs=[Categorify, ...]")
 
 
 def check_columns(frame: object, names: Iterable[Name], what: str) -> None:
-    """Raise BadValue unless the table has all these columns, each once.
+    """Check that a table has all these columns, each once.
 
     Args:
-        what: What they are needed for.
+        frame: The table.
+        names: The columns.
+        what: Why they are needed, for the message: "which holds the targets".
+
+    Raises:
+        BadArgument: If it is not a DataFrame.
+        BadValue: If columns are missing or occur more than once; the message names them.
     """
     if not isinstance(frame, pd.DataFrame):
         raise BadArgument("not a table", got=f"a {type(frame).__name__}", expected="a DataFrame")
@@ -458,10 +493,14 @@ def check_columns(frame: object, names: Iterable[Name], what: str) -> None:
 
 
 def check_roles(frame: DataFrame, cats: L, conts: L, ys: L) -> None:
-    """Raise BadValue unless each of these columns has a single role, and the frame has it once."""
+    """Check that each of these columns has a single role, and that the frame has it once.
+
+    Raises:
+        BadValue: If not, or if column names have several levels.
+    """
     if frame.columns.nlevels > 1:
         raise BadValue(
-            "the columns of the table have names in several levels",
+            "column names with several levels are not supported",
             got=f"{frame.columns[0]!r}",
             fix="df.columns = df.columns.map('_'.join)",
         )
@@ -472,11 +511,15 @@ def check_roles(frame: DataFrame, cats: L, conts: L, ys: L) -> None:
             f"{', '.join(map(repr, double))} occurs more than once in cat_names, cont_names and y_names",
             expected="each column in one of them, once: a target cannot be an input",
         )
-    check_columns(frame, names, "which cat_names, cont_names or y_names asks for")
+    check_columns(frame, names, "which cat_names, cont_names or y_names names")
 
 
 def without_doubles(frame: DataFrame, names: Iterable[Name]) -> DataFrame:
-    """The frame with each column once: of several that share a name, none of which is in `names`, the first."""
+    """The frame with the first of each group of columns that share a name.
+
+    Raises:
+        BadValue: If one of `names` is missing or occurs more than once.
+    """
     if frame.columns.is_unique:
         return frame
     check_columns(frame, names, "which is needed")
@@ -484,11 +527,15 @@ def without_doubles(frame: DataFrame, names: Iterable[Name]) -> DataFrame:
 
 
 def check_row(row: Mapping[Any, object], names: Iterable[Name], what: str) -> None:
-    """Raise BadValue unless the row has a value for each of these names."""
+    """Check that a row has a value for each of these names; `what` says why they are needed.
+
+    Raises:
+        BadValue: If some are missing; the message names them.
+    """
     missing = [name for name in names if name not in row]
     if missing:
         raise BadValue(
-            f"the row has no {', '.join(map(repr, missing))}, {what}",
+            f"the row has no value for {', '.join(map(repr, missing))}, {what}",
             got=", ".join(map(repr, row)),
             fix="use None for an unknown value",
         )

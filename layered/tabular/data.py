@@ -1,4 +1,4 @@
-"""Loaders of tables: batches are rows of tensors that were made once. And whole recipes, from a frame or a file to loaders."""
+"""Loaders of tables, which slice batches from tensors made once, and the recipes that build them from a frame or a file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class TabDataLoader(TfmdDL):
 
     Args:
         dataset: A processed `TabularPandas`, or a part of it.
-        bs: Rows a batch.
+        bs: Rows per batch.
+        shuffle: Whether each epoch takes the rows in a new order.
+        kwargs: Further arguments of `TfmdDL`, such as `drop_last`, `weights`, `device`. `num_workers` is 0 by default, as
+            slicing a tensor is cheaper than sending it from another process.
     """
 
     def __init__(self, dataset: Tabular, bs: int | None = 16, shuffle: bool = False, **kwargs: Any) -> None:
@@ -50,13 +53,15 @@ class TabDataLoader(TfmdDL):
 
     @property
     def _is_empty_test(self) -> bool:
+        """Whether this is a test set (no targets) without rows."""
         return self.n == 0 and not self.drop_last and len(self.dataset.tensors) == self.dataset.n_inp
 
     def __len__(self) -> int:
         return 1 if self._is_empty_test else super().__len__()
 
     def __iter__(self) -> Any:
-        """The batches; of a test set without rows one batch without rows, so that its predictions are empty too."""
+        """The batches. An empty test set gives one batch of 0 rows, so that its predictions are empty tensors of the right
+        shape rather than an error."""
         if self._is_empty_test:
             return iter([tuple(t if self.device is None else t.to(self.device) for t in self.dataset.tensors)])
         return super().__iter__()
@@ -100,16 +105,16 @@ class TabDataLoader(TfmdDL):
 
     @classmethod
     def table_type(cls) -> type[Tabular]:
-        """The class of the tables that it loads."""
+        """The class of table that an export of this loader is restored to."""
         return TabularPandas
 
     @classmethod
     def loaders_type(cls) -> type[DataLoaders]:
-        """The class of the loaders that it is one of."""
+        """The class of the `DataLoaders` that an export of this loader is restored to."""
         return TabularDataLoaders
 
     def described(self) -> dict[str, Any]:
-        """What an exported file keeps of the table: names, fitted procs and targets, no rows."""
+        """What an export keeps of the table: column names, fitted procs and targets, but no rows."""
         to: Tabular = self.dataset
         return {
             "procs": to.procs, "reduce_memory": to.reduce_memory, "fills": to.fills,
@@ -120,14 +125,14 @@ class TabDataLoader(TfmdDL):
 
     @classmethod
     def from_described(cls, state: dict[str, Any]) -> DataLoaders:
-        """Loaders without rows, of what `described` gave."""
+        """Loaders without rows, rebuilt from what `described` returned."""
         to = cls.table_type()(pd.DataFrame(), do_setup=False)
         to.procs, to.reduce_memory, to.fills, to.x_given = (
             state[k] for k in ("procs", "reduce_memory", "fills", "x_given")
         )
         to.cat_names, to.cont_names, to.y_names = (L(state[k]) for k in ("cat_names", "cont_names", "y_names"))
         to.target_columns = [Target(target["names"], target["steps"]) for target in state["targets"]]
-        to.items = _no_rows(to)
+        to.items = _no_rows(to)  # the columns must exist, with the dtypes of a processed table
         to.is_processed = True
         train = cls(to, bs=state["bs"], shuffle=True, drop_last=True, do_setup=False, after_batch=state["after_batch"])
         return cls.loaders_type()(train, train.new(to, shuffle=False, drop_last=False), device="cpu")
@@ -138,8 +143,12 @@ class TabWeightedDL(TabDataLoader):
     """A `TabDataLoader` whose training epochs are drawn with replacement, each row in proportion to its weight.
 
     Args:
-        wgts: A number for each row, "balanced" or "oversample"; None takes each row once. `weights` of any loader
-            does the same.
+        dataset: A processed `TabularPandas`, or a part of it.
+        bs: Rows per batch.
+        shuffle: Whether each epoch takes the rows in a new order; always so if there are weights.
+        wgts: A weight for each row, "balanced" or "oversample"; None takes each row once. The argument `weights` of any
+            loader does the same.
+        kwargs: Further arguments of `TabDataLoader`.
     """
 
     def __init__(
@@ -150,7 +159,7 @@ class TabWeightedDL(TabDataLoader):
 
 
 class TabularDataLoaders(DataLoaders):
-    """Loaders of a table: see `from_df`."""
+    """Training and validation loaders of a table: see `from_df`."""
 
     @classmethod
     def from_df(
@@ -170,18 +179,28 @@ class TabularDataLoaders(DataLoaders):
         reduce_memory: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """Loaders of a frame (pandas', or anything `as_frame` takes), which stays as it is.
+        """Loaders of a frame, which is not changed.
 
         Args:
-            procs: How it is prepared; by default `[Categorify, FillMissing, Normalize]`.
-            cat_names: The categorical and continuous columns; without either, as `cont_cat_split` says.
-            cont_names: The categorical and continuous columns; without either, as `cont_cat_split` says.
-            y_names: The target, or several; the last column by default.
-            y_block: The block for the target: `CategoryBlock()` for classes that are whole numbers.
-            valid_idx: The positions of the validation rows; by default a share `valid_pct`, drawn at random by
-                `seed`.
-            splits: Training and validation positions, in place of both.
-            kwargs: For the loaders: `bs`, `val_bs`, `device`, `weights`, ….
+            df: The table: a pandas frame, or anything that `as_frame` accepts.
+            path: Where a learner of these loaders saves its files.
+            procs: How the table is prepared; `[Categorify, FillMissing, Normalize]` by default.
+            cat_names: The categorical columns. If neither these nor `cont_names` are given, `cont_cat_split` sorts all
+                columns but the targets.
+            cont_names: The continuous columns.
+            y_names: The target column, or several; the last column by default.
+            y_block: The block of the target, such as `CategoryBlock()` for classes that are whole numbers; by default
+                numbers are regressed and everything else is classified.
+            valid_idx: The positions of the validation rows; None draws them at random.
+            valid_pct: The share of the rows to validate on if `valid_idx` is None.
+            seed: The seed of that draw; None draws anew each time.
+            splits: The positions of the training and of the validation rows; replaces `valid_idx` and `valid_pct`.
+            reduce_memory: Whether floats are stored as float32.
+            kwargs: Arguments of the loaders: `bs`, `val_bs`, `device`, `weights`, ….
+
+        Raises:
+            BadArgument: For an unknown argument, and for anything that is not a table.
+            BadValue: For columns that do not exist or do not suit their role.
         """
         refuse_unknown(kwargs, loader_arguments() | names_of(TabularDataLoaders.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(df)
@@ -199,16 +218,23 @@ class TabularDataLoaders(DataLoaders):
 
     @classmethod
     def from_csv(cls, csv: StrPath, skipinitialspace: bool = True, **kwargs: Any) -> Self:
-        """Loaders of a CSV file; other arguments as `from_df`.
+        """Loaders of a CSV file.
 
         Args:
-            skipinitialspace: Leave out blanks behind commas.
+            csv: The file, or a URL.
+            skipinitialspace: Whether blanks after a comma are dropped.
+            kwargs: Arguments of `from_df`.
         """
         return cls.from_df(read_table(csv, skipinitialspace=skipinitialspace), **kwargs)
 
     @classmethod
     def from_parquet(cls, parquet: StrPath, **kwargs: Any) -> Self:
-        """Loaders of a Parquet file; other arguments as `from_df`."""
+        """Loaders of a Parquet file.
+
+        Args:
+            parquet: The file, or a URL.
+            kwargs: Arguments of `from_df`.
+        """
         return cls.from_df(read_table(parquet), **kwargs)
 
     @classmethod
@@ -216,8 +242,14 @@ class TabularDataLoaders(DataLoaders):
         """Loaders of the splits of a processed table.
 
         Args:
-            weights: Which training rows make an epoch: a number for each of them, or for each row of the frame;
-                "balanced", "oversample".
+            to: The table.
+            bs: Rows per training batch.
+            weights: How often each training row is drawn: a weight for each training row or for each row of the original
+                frame, "balanced" (all classes alike) or "oversample" (rare classes repeated).
+            kwargs: Further arguments of the loaders: `val_bs`, `device`, ….
+
+        Raises:
+            BadValue: If the number of weights matches neither the training rows nor the frame.
         """
         kwargs = {"val_drop_last": False, "dl_type": TabDataLoader, **kwargs}
         if weights is not None:
@@ -253,15 +285,19 @@ class TabularDataLoaders(DataLoaders):
         inplace: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """A loader over other rows, in their order: a frame, one row as a dict or Series, or a list of rows.
+        """A loader of new rows, in their order.
 
         Args:
-            with_labels: With the targets; by default where the table has them, and they can be encoded.
-            process: False for rows that are processed already.
-            inplace: Put what is made of them into the frame that is given, too.
+            test_items: A frame, one row as a dict or Series, or a list of rows.
+            rm_type_tfms: Ignored; accepted because loaders of other data take it.
+            with_labels: Whether batches have targets; by default if the rows have them and they can be encoded.
+            bs: Rows per batch; that of the validation loader by default.
+            process: Whether the procs are applied; False for rows that are already processed.
+            inplace: Whether the processed columns are also written into the frame.
+            kwargs: Further arguments of the loader.
 
         Raises:
-            BadValue: Naming all columns that are missing.
+            BadValue: If columns are missing; the message names them all.
         """
         valid = self.loaders[min(1, len(self.loaders) - 1)]
         to = self._test_rows(valid.dataset, test_items, with_labels, process, inplace)
@@ -281,13 +317,14 @@ class TabularDataLoaders(DataLoaders):
         try:
             return like.test_set(res.items, with_labels=True, inplace=inplace)
         except LayeredError as error:
-            unlabelled = like.test_set(res.items, inplace=inplace)  # an error of the inputs is raised here again
+            # If the inputs were at fault, this raises the same error; otherwise only the targets were.
+            unlabelled = like.test_set(res.items, inplace=inplace)
             warn(f"the targets of these rows are left out: {error.problem}")
             return unlabelled
 
 
 class TabularPandas(Tabular):
-    """A `Tabular` that makes loaders: see there.
+    """A `Tabular` that makes loaders; see `Tabular` for its arguments.
 
     Examples:
         >>> df = pd.DataFrame({"city": ["a", "b", "a"], "size": [1.0, 2.0, 3.0], "price": [1.0, 2.0, 3.0]})
@@ -297,12 +334,17 @@ class TabularPandas(Tabular):
     """
 
     def dataloaders(self, bs: int = 64, **kwargs: Any) -> TabularDataLoaders:
-        """Loaders of the splits: training rows shuffled, validation rows in order; see `TabularDataLoaders.from_tabular`."""
+        """Loaders of the splits: training rows shuffled, validation rows in order.
+
+        Args:
+            bs: Rows per training batch.
+            kwargs: Arguments of `TabularDataLoaders.from_tabular`.
+        """
         return TabularDataLoaders.from_tabular(self, bs=bs, **kwargs)
 
 
 def split_columns(frame: DataFrame, y_names: Names) -> tuple[list[Any], list[Any]]:
-    """(continuous, categorical): all columns but the targets, as `cont_cat_split` says.
+    """(continuous, categorical): all columns but the targets, sorted by `cont_cat_split`.
 
     Raises:
         BadValue: For a column of dates, which is neither.
@@ -319,7 +361,12 @@ def split_columns(frame: DataFrame, y_names: Names) -> tuple[list[Any], list[Any
 
 
 def training_weights(to: Tabular, weights: Sequence[float] | Tensor | Array) -> Array:
-    """The weights of the training rows, in their order, of weights for them or for all rows of the frame as it was given."""
+    """The weights of the training rows, in their order.
+
+    Args:
+        to: The table.
+        weights: A weight for each training row, or for each row of the original frame, in the order of that frame.
+    """
     values = np.asarray(weights, dtype=np.float64)
     count = len(to.subset(0))
     if to.order is not None and len(values) != count:
@@ -334,10 +381,13 @@ def training_weights(to: Tabular, weights: Sequence[float] | Tensor | Array) -> 
 
 
 def class_weights(to: Tabular | DataLoaders) -> Tensor:
-    """A weight for each class, for the loss, by which rare classes count as much as frequent ones: float32 [class].
+    """Class weights for a loss, with which rare classes count as much as frequent ones: float32 [class].
 
     Args:
-        to: A `TabularPandas`, or loaders of one; its training rows are counted.
+        to: A `TabularPandas`, or its loaders. Only the training rows are counted.
+
+    Raises:
+        BadValue: If the target is not a single class.
 
     Source: rows / (classes * rows of the class), as scikit-learn's "balanced"
 
@@ -349,19 +399,22 @@ def class_weights(to: Tabular | DataLoaders) -> Tensor:
     table = to.train if isinstance(to, Tabular) else table_of(to)
     if table.target_kinds != ["category"]:
         raise BadValue(
-            "these targets have no classes to weigh", got=f"targets {table.target_kinds}", fix="y_block=CategoryBlock()"
+            "class weights need a single target with classes",
+            got=f"targets of kind {table.target_kinds}",
+            fix="y_block=CategoryBlock()",
         )
     counts = np.bincount(table.targets, minlength=table.c)
     return torch.from_numpy((len(table) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
 
 
 def _no_rows(to: Tabular) -> DataFrame:
+    """A processed frame without rows."""
     kinds = {**dict.fromkeys(to.cat_names, np.int8), **dict.fromkeys(to.cont_names, np.float32)}
     frame: DataFrame = pd.DataFrame({name: np.zeros(0, dtype=kind) for name, kind in kinds.items()})
     return frame
 
 
 def loader_arguments() -> set[str]:
-    """The keywords that loaders of a table take."""
+    """The names of all keyword arguments that loaders of a table accept."""
     own = {*names_of(DataLoaders.from_dsets), *names_of(TabularDataLoaders.from_tabular)}
     return own | arguments_of(TabDataLoader) | {f"val_{name}" for name in ("n", "num_workers")}

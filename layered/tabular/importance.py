@@ -1,4 +1,4 @@
-"""What a model of a table relies on: permutation importance, partial dependence; and its embeddings for other models."""
+"""What a model of a table relies on (permutation importance, partial dependence), and its embeddings for other models."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ sk_metrics = lazy("sklearn.metrics")
 mstats = lazy("scipy.stats.mstats")
 
 Score = Callable[[Any, Any], float]
+ROWS_AT_ONCE = 4096  # batch size for predictions: larger than for training, as no gradients are kept
 
 
 @checked
@@ -40,17 +41,21 @@ def permutation_importance(
     """How much worse predictions get when the values of one column are shuffled among the rows.
 
     Args:
-        df: Rows with their targets, best ones that did not train.
-        scoring: scoring(targets, decisions), larger is better; by default accuracy for classes, R² for numbers.
+        learn: A trained learner of a table with a single target.
+        df: Rows with their targets, preferably not those of training.
+        scoring: A function `scoring(targets, decisions)` whose result is larger for better predictions; by default
+            accuracy for classes, R² for numbers.
         n_repeats: How often each column is shuffled.
-        features: Which columns; all inputs by default.
+        seed: The seed of the shuffles.
+        features: The columns to shuffle; all inputs by default.
 
     Returns:
-        A frame with a row for each column, the most important first: `feature`, `importance_mean`, `importance_std`,
-            as scikit-learn's function of that name gives them.
+        A frame with a row for each column, the most important first: `feature`, `importance_mean` and
+            `importance_std` (the drop of the score), as scikit-learn's function of that name computes them.
 
     Raises:
-        BadValue: For a column that is not an input, and for fewer than two rows.
+        BadValue: For a column that is not an input, fewer than two rows, or several targets.
+        CannotTrain: If `learn` is not a learner of a table.
 
     Source: Breiman 2001
     """
@@ -58,22 +63,22 @@ def permutation_importance(
     names = to.x_given if features is None else listed(features)
     for name in names:
         _check_input(to, name)
-    check_columns(frame, [*names, *to.y_names], "which importance is measured with")
+    check_columns(frame, [*names, *to.y_names], "which importance is computed from")
     if len(frame) < 2 or n_repeats < 1:
         raise BadValue(
             "there is nothing to shuffle",
             got=f"{len(frame)} rows, n_repeats={n_repeats}",
-            expected="2 rows or more, once or more",
+            expected="at least 2 rows and n_repeats >= 1",
         )
-    scoring = scoring if scoring is not None else _usual_score(learn)
-    usual = _score(learn, frame, scoring)
+    scoring = scoring if scoring is not None else _default_scoring(to)
+    baseline = _score(learn, frame, scoring)
     draw = np.random.default_rng(seed)
     rows = []
     for name in names:
         drops = []
         for _ in range(n_repeats):
             shuffled = frame[name].iloc[draw.permutation(len(frame))].reset_index(drop=True)
-            drops.append(usual - _score(learn, _put(frame, name, shuffled), scoring))
+            drops.append(baseline - _score(learn, _with_column(frame, name, shuffled), scoring))
         rows.append((name, float(np.mean(drops)), float(np.std(drops))))
     res = pd.DataFrame(rows, columns=["feature", "importance_mean", "importance_std"])
     return res.sort_values("importance_mean", ascending=False, kind="stable", ignore_index=True)
@@ -83,17 +88,23 @@ def permutation_importance(
 def partial_dependence(
     learn: Learner, df: TableLike, feature: Name, grid: Sequence[Any] | None = None, grid_resolution: int = 100
 ) -> Any:
-    """The mean prediction over all rows, when one column is set to the same value in each of them, for a grid of values.
+    """The mean prediction over all rows when one column is set to the same value in each, for a grid of values.
 
     Args:
-        grid: The values; by default the levels of a categorical column, and of a continuous one its distinct values
-            or `grid_resolution` from its 5 % to its 95 % quantile, as scikit-learn takes them.
+        learn: A trained learner of a table with a single target.
+        df: The rows; targets are not needed.
+        feature: The input column to vary.
+        grid: The values to set; by default the levels of a categorical column, or the distinct values of a continuous
+            one, at most `grid_resolution` of them.
+        grid_resolution: If a continuous column has more distinct values than this, the grid is this many evenly spaced
+            values from its 5 % to its 95 % quantile, as in scikit-learn.
 
     Returns:
-        A frame with a row for each value: `value`, and a column for each output, named by its class or target.
+        A frame with a row for each value: `value`, then a column for each output, named after its class or target.
 
     Raises:
-        BadValue: For a column that is not an input, without rows, and where there are no values to set.
+        BadValue: For a column that is not an input, no rows, no values to set, or several targets.
+        CannotTrain: If `learn` is not a learner of a table.
 
     Source: Friedman 2001
     """
@@ -102,11 +113,11 @@ def partial_dependence(
     values = _grid(to, frame, feature, grid_resolution) if grid is None else listed(grid)
     if not len(frame) or not values:
         raise BadValue(
-            f"there is nothing to take the mean of, or no value of {feature!r} to set",
+            f"there are no rows to average over, or there is no value of {feature!r} to set",
             got=f"{len(frame)} rows, {len(values)} values",
             fix="give rows in which the column is not missing, or grid=[...]",
         )
-    means = [_outputs(learn, _put(frame, feature, value)).mean(0) for value in values]
+    means = [_outputs(learn, _with_column(frame, feature, value)).mean(0) for value in values]
     labels = list(to.vocab) if to.target_kinds == ["category"] else list(to.y_names)
     columns = labels if len(labels) == len(means[0]) else list(range(len(means[0])))
     res = pd.DataFrame(np.stack(means), columns=pd.Index(columns, tupleize_cols=False))
@@ -116,11 +127,20 @@ def partial_dependence(
 
 @checked
 def embed_features(learn: Learner, df: TableLike) -> Any:
-    """The inputs of rows for models that are not neural: trained embeddings in place of categories, and prepared numbers.
+    """Features for other models, such as trees: categories replaced by their trained embeddings, numbers as prepared.
+
+    Args:
+        learn: A trained learner whose model is a `TabularModel` or `TabularResNet`.
+        df: The rows; targets are not needed.
 
     Returns:
-        A frame of float32 with the index of `df`: `<column>_emb0`, … for each categorical column, then the continuous
-            columns.
+        A frame of float32 with the index of `df`: `<column>_emb0`, `<column>_emb1`, … for each categorical column,
+            then the continuous columns in standard scores.
+
+    Raises:
+        BadArgument: If the model has no embeddings.
+        BadValue: If `df` lacks columns.
+        CannotTrain: If `learn` is not a learner of a table.
 
     Source: Guo & Berkhahn 2016, arXiv:1604.06737
     """
@@ -143,7 +163,11 @@ def embed_features(learn: Learner, df: TableLike) -> Any:
 
 
 def learner_table(learn: object) -> Tabular:
-    """The training rows of a learner of a table."""
+    """The training rows of a learner.
+
+    Raises:
+        CannotTrain: If it is not a learner of a table.
+    """
     return table_of(learn.dls if isinstance(learn, Learner) else None)
 
 
@@ -152,8 +176,8 @@ def _check_input(to: Tabular, name: Name) -> None:
         raise BadValue(f"{name!r} is not an input of the model", expected=", ".join(map(repr, to.x_given)))
 
 
-def _put(frame: DataFrame, name: Name, values: Any) -> DataFrame:
-    """A copy of the frame with another column."""
+def _with_column(frame: DataFrame, name: Name, values: Any) -> DataFrame:
+    """A copy of the frame with one column replaced."""
     res = frame.copy()
     res[name] = values
     return res
@@ -161,32 +185,35 @@ def _put(frame: DataFrame, name: Name, values: Any) -> DataFrame:
 
 def _outputs(learn: Learner, frame: DataFrame) -> Array:
     """Predictions [row, output]."""
-    with learn.no_bar(), learn.no_logging():
-        preds = learn.get_preds(dl=learn.dls.test_dl(frame, with_labels=False, bs=4096))[0]
-    if not isinstance(preds, torch.Tensor):
-        raise BadValue("this is for models with a single target", got=f"{len(preds)} targets")
+    preds, _ = _predicted(learn, frame, with_labels=False)
     return preds.reshape(len(preds), -1).numpy()
 
 
-def _score(learn: Learner, frame: DataFrame, scoring: Score) -> float:
+def _predicted(learn: Learner, frame: DataFrame, with_labels: bool) -> tuple[torch.Tensor, Any]:
+    """(predictions, targets) of the rows; the targets are None without labels."""
     with learn.no_bar(), learn.no_logging():
-        dl = learn.dls.test_dl(frame, with_labels=True, bs=4096)
-        preds, targets = learn.get_preds(dl=dl)[:2]
+        preds, targets = learn.get_preds(dl=learn.dls.test_dl(frame, with_labels=with_labels, bs=ROWS_AT_ONCE))[:2]
     if not isinstance(preds, torch.Tensor):
-        raise BadValue("this is for models with a single target", got=f"{len(preds)} targets")
+        raise BadValue("only models with a single target are supported", got=f"{len(preds)} targets")
+    return preds, targets
+
+
+def _score(learn: Learner, frame: DataFrame, scoring: Score) -> float:
+    preds, targets = _predicted(learn, frame, with_labels=True)
     decisions = decoder_of(learn)(preds)
     return float(scoring(targets.reshape(decisions.shape).numpy(), decisions.numpy()))
 
 
-def _usual_score(learn: Learner) -> Score:
-    is_regression = table_of(learn.dls).target_kinds == ["regression"]
+def _default_scoring(to: Tabular) -> Score:
+    is_regression = to.target_kinds == ["regression"]
     score: Score = sk_metrics.r2_score if is_regression else sk_metrics.accuracy_score
     return score
 
 
 def _grid(to: Tabular, frame: DataFrame, feature: Name, resolution: int) -> list[Any]:
+    """The default grid of a column: its levels, distinct values, or quantiles."""
     if feature in to.cat_names:
-        return list(to.classes[feature])[1:]
+        return list(to.classes[feature])[1:]  # the first is '#na#'
     column = frame[feature].dropna().astype(float)
     distinct = np.unique(column)
     if len(distinct) <= resolution:

@@ -1,4 +1,4 @@
-"""What prepares a table: categories to codes, missing numbers filled, numbers in standard scores.
+"""Procs, which prepare a table: they encode categories, fill missing numbers, and standardize numbers.
 
 Each is fitted on the training rows, keeps what it learnt of each column but no rows, and can be exported as data. Each
 encodes whole tables (`Tabular`) and, for `predict`, single rows (`Row`).
@@ -26,10 +26,12 @@ pd = lazy("pandas")
 
 @transforms.register("tabular.Categorify")
 class Categorify(TabularProc):
-    """Categories to codes: 0 is '#na#' (missing, or not seen in training), then the levels, sorted, or in the order of a
-    pandas categorical. A value that reads the same ("1", 1, 1.0) is the same level.
+    """Encodes categories as codes: 0 for '#na#' (missing, or unseen in training), then the levels of training.
 
-    `classes` has the vocabulary of each column.
+    Levels are sorted, or in the order of a pandas categorical. Values that read the same ("1", 1, 1.0) are the same level.
+
+    Attributes:
+        classes: The vocabulary of each column, '#na#' first.
     """
 
     order = 1
@@ -44,7 +46,7 @@ class Categorify(TabularProc):
         self.classes = {name: levels_of(to.column(name)) for name in to.cat_names}
 
     def levels(self, name: Name) -> Levels:
-        """How values of a column find their codes."""
+        """The lookup of codes for a column, cached until the column gets another vocabulary."""
         known = self._levels.get(name)
         if known is None or known.vocab is not self.classes[name]:
             known = self._levels[name] = Levels(self.classes[name])
@@ -69,11 +71,11 @@ class Categorify(TabularProc):
         return self.classes[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_levels": {}}
+        return {**self.__dict__, "_levels": {}}  # a cache, rebuilt from `classes`
 
 
 class FillStrategy:
-    """What missing numbers are filled with, from the known numbers of the training rows and the value given for the column."""
+    """What missing numbers are filled with: functions of a column's known training numbers and its value in `fill_vals`."""
 
     @staticmethod
     def median(c: Series, fill: float) -> float:
@@ -82,12 +84,12 @@ class FillStrategy:
 
     @staticmethod
     def constant(c: Series, fill: float) -> float:
-        """The value given in `fill_vals`; 0 by default."""
+        """The column's value in `fill_vals`; 0 if it has none."""
         return float(fill)
 
     @staticmethod
     def mode(c: Series, fill: float) -> float:
-        """The most frequent value; of several the smallest."""
+        """The most frequent number; the smallest if there are several."""
         return float(c.mode().iloc[0])
 
 
@@ -97,16 +99,20 @@ for _strategy in (FillStrategy.median, FillStrategy.constant, FillStrategy.mode)
 
 @transforms.register("tabular.FillMissing")
 class FillMissing(TabularProc):
-    """Fill the missing numbers of continuous columns, and record in a categorical column `<name>_na` where they were missing.
-
-    `na_dict` has the fills of the columns with missing numbers in training. The others have one in `fills`, in case a
-    number is missing later.
+    """Fills missing numbers, and records in a categorical column `<name>_na` where they were missing.
 
     Args:
-        fill_strategy: What to fill with: `FillStrategy.median`, `constant`, `mode`, or your own function
-            (column, fill) -> number.
-        add_col: Add the columns, for those with missing numbers in training.
-        fill_vals: The constants: a mapping from column to number; 0 by default.
+        fill_strategy: What to fill with: `FillStrategy.median`, `FillStrategy.constant`, `FillStrategy.mode`, or your own
+            function of (known numbers as a Series, value in `fill_vals`) that returns a number.
+        add_col: Whether to add the column `<name>_na`, for columns with missing numbers in training.
+        fill_vals: The values for `FillStrategy.constant`, {column: number}; 0 for other columns.
+
+    Attributes:
+        na_dict: The fill of each column with missing numbers in training.
+        fills: The fill of each other continuous column, in case a number is missing later.
+
+    Raises:
+        BadArgument: If `fill_strategy` is not a function, or `fill_vals` not a mapping.
     """
 
     fits = ("na_dict", "fills")
@@ -141,12 +147,14 @@ class FillMissing(TabularProc):
             if self.fill_strategy is FillStrategy.median:
                 value = median_of(known)
             else:
+                # Of no numbers there is neither a median nor a mode; a constant needs none.
                 has_any = len(known) or self.fill_strategy is FillStrategy.constant
                 value = float(self.fill_strategy(pd.Series(known), constants.get(name, 0))) if has_any else 0.0
+            # `without_gaps` returns the same array if no number is missing.
             (self.fills if known is numbers else self.na_dict)[name] = value
 
     def flag(self, name: Name) -> str:
-        """The column that records where numbers of column `name` were missing."""
+        """The name of the column that records where numbers of column `name` were missing."""
         return f"{name}_na"
 
     def encodes(self, to: Tabular) -> None:
@@ -162,7 +170,8 @@ class FillMissing(TabularProc):
         if taken:
             raise BadValue(
                 f"FillMissing would overwrite the column {', '.join(map(repr, taken))}",
-                fix="rename the column, or FillMissing(add_col=False)",
+                expected="no input or target with such a name",
+                fix="rename the column, or use FillMissing(add_col=False)",
             )
         for flag, missing in flags.items():
             to.put(flag, missing)
@@ -181,12 +190,13 @@ class FillMissing(TabularProc):
 
 
 class _Scores(Protocol):
-    """`Normalize` as tables use it: a mean and a standard deviation for each continuous column."""
+    """What `Normalize` keeps of a table: the mean and the standard deviation of each continuous column."""
 
     mean: dict[Any, float]
     std: dict[Any, float]
 
 
+# `Normalize` also scales images, so its part for tables is added here: decorating with it registers an overload.
 @Normalize
 def setups(self: _Scores, to: Tabular) -> None:
     """Mean and population standard deviation (+ 1e-7) of each continuous column, over the training rows."""
@@ -199,7 +209,7 @@ def setups(self: _Scores, to: Tabular) -> None:
 
 @Normalize
 def encodes(self: _Scores, to: Tabular) -> None:
-    centred = np.empty(len(to))  # a buffer for one column after the other
+    centred = np.empty(len(to))  # reused for each column; float64, as float32 would lose digits of large numbers
     for name in to.cont_names:
         np.subtract(to.column(name).numbers, self.mean[name], out=centred)
         scores = np.empty(len(to), np.float32 if to.reduce_memory else np.float64)

@@ -1,4 +1,4 @@
-"""How batches, results and losses of tables are shown: bodies of the verbs `show_batch`, `show_results`, `plot_top_losses`."""
+"""How tables are shown: the implementations of `show_batch`, `show_results` and `plot_top_losses` for `Tabular`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_resul
 
 @show_batch.register
 def show_rows(x: Tabular, y: object, samples: Sequence[Any], ctxs: object = None, max_n: int = 10) -> None:
-    """The rows, decoded, as a table."""
+    """Show the decoded rows as a table."""
     show_frame(x.all_cols[:max_n])
 
 
@@ -22,7 +22,7 @@ def show_rows(x: Tabular, y: object, samples: Sequence[Any], ctxs: object = None
 def show_row_results(
     x: Tabular, y: object, samples: Sequence[Any], outs: Sequence[Any], ctxs: object = None, max_n: int = 10
 ) -> None:
-    """The rows, decoded, with a column `<target>_pred` for each target."""
+    """Show the decoded rows with a column `<target>_pred` for each target."""
     show_frame(_with_predictions(x, outs)[:max_n])
 
 
@@ -36,11 +36,12 @@ def show_top_losses(
     losses: Sequence[Any],
     max_n: int = 10,
 ) -> None:
-    """The rows with the highest losses, each with its prediction and loss."""
+    """Show the rows with the highest losses, each with its prediction and loss."""
     show_frame(_with_predictions(x, outs).assign(loss=[float(loss) for loss in losses])[:max_n])
 
 
 def _with_predictions(x: Tabular, outs: Sequence[Any]) -> Any:
+    """The rows, with the decisions as columns after them."""
     frame = x.all_cols.copy()
     for i, target in enumerate(x.target_columns):
         for name, values in target.columns_of([out[i] for out in outs]).items():

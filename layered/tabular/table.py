@@ -1,4 +1,4 @@
-"""`Tabular`: a table whose columns have roles and whose rows are split, and the procs that prepare it for a model."""
+"""`Tabular`: a table with roles for its columns, splits for its rows, and procs that prepare it for a model."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 pd = lazy("pandas")
 
 NEEDED = "which the model was trained on"
-SHOWN, MAX_SHOWN, SHOWN_NAMES = 5, 20, 10  # rows, columns and names that a repr has
-MANY = 50  # columns, from which on concatenating frames is faster than inserting one column after the other
+SHOWN, MAX_SHOWN, SHOWN_NAMES = 5, 20, 10  # rows, columns and column names in a repr
+MANY = 50  # with more columns than this, concatenating frames is faster than inserting them one by one
 
 TabularType = TypeVar("TabularType", bound="Tabular")
 Proc: TypeAlias = Transform | type[Transform] | Callable[..., Any]
@@ -63,32 +63,34 @@ Procs: TypeAlias = Pipeline | Proc | Iterable[Proc] | None
 
 
 class NoSuchSplit(BadValue, AttributeError):
-    """A split that a table does not have; an AttributeError, so that `hasattr(to, "valid")` says whether it has one."""
+    """A split that a table does not have. Also an AttributeError, so that `hasattr(to, "valid")` tells whether it exists."""
 
 
 class Tabular:
     """A table whose columns are inputs (categorical and continuous) and targets, and the procs that prepare it.
 
     `items` is the table as it is now: after processing, categories are codes (0 is '#na#': missing or unseen), and the
-    training rows come first. The frame that was given stays as it was.
+    training rows come first. The frame passed in is not changed.
 
     Args:
-        df: The table: a pandas frame, or what `as_frame` turns into one (polars, Arrow, a list of rows, …).
-        procs: What prepares it: `[Categorify, FillMissing, Normalize]`, applied by their `order`, fitted on the training
-            rows alone.
+        df: The table: a pandas frame, or anything that `as_frame` accepts (polars, Arrow, a list of rows, …).
+        procs: What prepares the table, such as `[Categorify, FillMissing, Normalize]`: applied by their `order`, and
+            fitted on the training rows only.
         cat_names: The categorical columns.
         cont_names: The continuous columns.
-        y_names: The target, or several.
-        y_block: What kind of target: a block, or a list with one for each target. By default numbers are predicted as
-            numbers, anything else as classes.
-        splits: Positions of the training rows and of the validation rows; by default all rows train.
-        do_setup: Fit the procs and process the rows; False leaves both as they are.
-        device: Where `tensors` and loaders are; by default as `DataLoaders` decides.
-        inplace: Work in the frame that was given instead of a copy, unless rows have to be reordered.
-        reduce_memory: Keep floats as float32; whole numbers stay what they are.
+        y_names: The target column, or several.
+        y_block: The block of the target, or a list with one for each target. By default numbers are regressed and
+            everything else is classified.
+        splits: The positions of the training rows and of the validation rows; by default all rows are for training.
+        do_setup: Whether to fit the procs and process the rows; False leaves that to `setup`.
+        device: Where `tensors` and batches are; by default `DataLoaders` decides.
+        inplace: Whether to work in `df` itself instead of a copy, unless `splits` reorder its rows.
+        reduce_memory: Whether floats are stored as float32; whole numbers keep their dtype.
 
     Raises:
-        BadValue: For columns that do not exist, are not numeric although continuous, or have no target; they are named.
+        BadArgument: If `df` is not a table, or a proc is not a transform.
+        BadValue: If a column does not exist, a continuous column has non-numeric values, or a row has no target.
+        UnknownLabel: If a class occurs only in the validation rows.
     """
 
     with_cont: ClassVar[bool] = True
@@ -112,7 +114,7 @@ class Tabular:
         frame = as_frame(df)
         self.cat_names, self.cont_names, self.y_names = (L(listed(names)) for names in (cat_names, cont_names, y_names))
         check_roles(frame, self.cat_names, self.cont_names, self.y_names)
-        self.x_given: list[Any] = [*self.cat_names, *self.cont_names]  # what a new table must have
+        self.x_given: list[Any] = [*self.cat_names, *self.cont_names]  # the columns that new rows must have
         frame = without_doubles(frame, self.x_given)
         self.device, self.reduce_memory, self.inplace = device, reduce_memory, inplace
         self.procs = Pipeline(own_copies([_check_proc(p) for p in _proc_list(procs)]))
@@ -121,15 +123,15 @@ class Tabular:
         self.is_processed = False
         self.rows_given = len(frame)
         parts = None if splits is None else as_splits(splits, len(frame))
-        # which rows of the frame that was given these are; None: all, in their order
+        # the positions of the rows in the frame passed in; None: all, in order
         self.order: Array | None = None if parts is None else np.concatenate(parts)
         self._sizes = [len(frame)] if parts is None else [len(part) for part in parts]
         self._columns = Columns(frame, self.order, inplace and parts is None)
-        self._tensors: tuple[Tensor, ...] | None = None  # what loaders take batches from, once it is made
+        self._tensors: tuple[Tensor, ...] | None = None  # made on first use; loaders slice batches from them
         if do_setup:
             self.setup()
         else:
-            _ = self.items  # a copy from now on, should the frame be changed before `setup`
+            _ = self.items  # copies the frame now, as the caller may change it before `setup`
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -156,11 +158,11 @@ class Tabular:
     def process(self) -> None:
         """Apply the fitted procs to the rows.
 
-        Columns may come in another order or with other dtypes, and there may be more of them. What training never saw is
-        '#na#', a missing number is the median of the training rows.
+        Columns may be in another order or have other dtypes, and extra columns are kept. Levels unseen in training become
+        '#na#', and missing numbers that no proc fills become the median of the training rows.
 
         Raises:
-            BadValue: If columns are missing; all of them are named.
+            BadValue: If columns are missing (the message names them all), or the rows are already processed.
         """
         self._check_raw()
         check_columns(self._columns.base, self.x_given, NEEDED)
@@ -170,28 +172,36 @@ class Tabular:
         self._finish(is_fitting=False)
 
     def column(self, name: Name) -> Column:
-        """A column as procs read it: as `numbers` or as codes of distinct values; each is read once."""
+        """A column as procs read it: by `numbers`, or by `factorized` values; each is computed once."""
         return self._columns[name]
 
     def put(self, name: Name, values: Array) -> None:
-        """Replace a column, or add one, by what a proc made: an array [row]. Unlike `to.items[name] = …` it does not make the
-        next proc read the other columns again."""
+        """Replace or add a column. Unlike `to.items[name] = …`, this does not make the next proc read the other columns again.
+
+        Args:
+            name: The column.
+            values: Its new values: an array [row].
+        """
         self._columns[name] = values
         self._tensors = None
 
     def _check_raw(self) -> None:
         if self.is_processed:
-            raise BadValue("these rows are processed already", fix="to.new(df), then process()")
+            raise BadValue("these rows are already processed", fix="to.new(df), then process()")
 
     def _read_numbers(self) -> None:
-        """Store the continuous columns as numbers: text is read, and what is too large counts as missing."""
+        """Store the continuous columns as numbers: text is read, and numbers that are too large count as missing."""
         for name in self.cont_names:
             reading = self.column(name).reading
             if not reading.is_stored:
                 self.put(name, reading.numbers)
 
     def _finish(self, is_fitting: bool) -> None:
-        """The last steps: numbers that are still missing, targets, and the dtypes that are kept."""
+        """The last steps: fill numbers that are still missing, reduce dtypes, and encode the targets.
+
+        While fitting, numbers may stay missing, so that a table without `FillMissing` shows its gaps; `tensors` refuses
+        them. New rows have no second chance, so they get the median of training.
+        """
         self._read_numbers()
         if is_fitting:
             filled = {name for step in self.procs if isinstance(step, TabularProc) for name in step.filled}
@@ -209,32 +219,32 @@ class Tabular:
         for target in self.target_columns:
             if all(name in self._columns for name in target.names):
                 target.encode(self._columns)
-        _ = self.items  # written once, with all columns
+        _ = self.items  # assembles the frame once, with all columns
         self.is_processed = True
 
-    def _keep(self, some: Array | None) -> None:
-        """Leave out validation rows that `some` (a mask) does not have."""
-        if some is not None:
-            keep = np.concatenate([np.ones(self._sizes[0], dtype=bool), some])
+    def _keep(self, mask: Array | None) -> None:
+        """Keep all training rows and, of the rows after them, those of a mask; None keeps all."""
+        if mask is not None:
+            keep = np.concatenate([np.ones(self._sizes[0], dtype=bool), mask])
             ends = np.cumsum(self._sizes)
             self._sizes = [int(keep[end - size : end].sum()) for end, size in zip(ends, self._sizes, strict=True)]
             self._columns = self._columns.keep(keep)
             self.order = None if self.order is None else self.order[keep]
 
     def new(self, df: TableLike, inplace: bool = False) -> Self:
-        """Other rows for the same, fitted procs; call `process()` on them.
+        """A table of new rows with the same, fitted procs; call `process()` on it.
 
         Args:
-            df: The rows, in any form that `as_frame` takes.
-            inplace: Process the frame that is given instead of a copy.
+            df: The rows, in any form that `as_frame` accepts.
+            inplace: Whether to process `df` itself instead of a copy.
         """
         res = self._unprocessed(df, inplace)
-        _ = res.items  # a copy from now on, should the frame be changed before `process`
+        _ = res.items  # copies the frame now, as the caller may change it before `process`
         return res
 
     def _unprocessed(self, df: TableLike, inplace: bool = False, without: Collection[Name] = ()) -> Self:
         frame = as_frame(df)
-        if frame.shape == (0, 0):  # no rows, so nothing that could name columns
+        if frame.shape == (0, 0):  # an empty list of rows, which has nothing to name the columns
             frame = pd.DataFrame(columns=pd.Index(self.x_given, tupleize_cols=False))
         frame = without_doubles(frame, self.x_given)
         dropped = [name for name in without if name in frame.columns]
@@ -274,7 +284,7 @@ class Tabular:
 
     @property
     def c(self) -> int:
-        """How many outputs a model needs."""
+        """The number of outputs that a model needs for all targets."""
         return sum(target.c for target in self.target_columns)
 
     @property
@@ -284,7 +294,7 @@ class Tabular:
 
     @property
     def loss_func(self) -> Any:
-        """A new default loss for the targets; None if there is none for one of them."""
+        """A new default loss for the targets; None if one of them has no default."""
         kinds = self.target_kinds
         if not kinds or any(kind not in default_losses for kind in kinds):
             return None
@@ -293,21 +303,21 @@ class Tabular:
 
     @property
     def targets(self) -> Array:
-        """The class of each row, by which loaders balance."""
+        """The class of each row, int64 [row], which loaders use for balancing."""
         if self.target_kinds != ["category"]:
             raise AttributeError("these rows do not have one class each")
         return self.tensors[-1].numpy(force=True)[:, 0]
 
-    # -- tensors, which loaders take batches from
+    # -- tensors, which loaders slice batches from
 
     @property
     def n_inp(self) -> int:
-        """How many of the tensors are inputs; they come first."""
+        """The number of tensors that are inputs; they come first."""
         return 2 if self.with_cont else 1
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Codes int64 [row, category], numbers float32 [row, number], and each target [row, …]; made once.
+        """Codes int64 [row, category], numbers float32 [row, number], then each target [row, …]; made on first use.
 
         Raises:
             BadValue: If a number is missing, or a categorical column is not encoded.
@@ -333,20 +343,20 @@ class Tabular:
             numbers[:, i] = column.to_numpy() if is_plain(column.dtype) else Column(column).numbers
         missing = np.isnan(numbers)
         if missing.any():
-            names = [name for name, some in zip(self.cont_names, missing.max(0), strict=True) if some]
+            names = [name for name, is_gap in zip(self.cont_names, missing.max(0), strict=True) if is_gap]
             raise BadValue(
                 f"numbers are missing in {int(missing.any(1).sum())} rows, in {', '.join(map(repr, names[:10]))}",
-                expected="a number in each row, for a model to compute with",
+                expected="a number in each row",
                 fix="procs=[FillMissing, ...]",
             )
         return torch.from_numpy(numbers)
 
     def __getitems__(self, positions: Sequence[int]) -> list[tuple[Tensor, ...]]:
-        """Rows as tensors, for loaders with stages of their own."""
+        """Rows as tensors, for loaders with custom stages."""
         return [tuple(t[i] for t in self.tensors) for i in positions]
 
     def to_device(self, d: Device | None = None) -> Self:
-        """Keep the tensors on device `d`; None: where loaders decide."""
+        """Keep the tensors on device `d`; None lets the loaders decide."""
         self.device, self._tensors = d, None
         return self
 
@@ -354,7 +364,7 @@ class Tabular:
 
     @property
     def items(self) -> DataFrame:
-        """The frame, the rows of the first split first."""
+        """The frame, with the training rows first."""
         return self._columns.frame
 
     @items.setter
@@ -362,7 +372,12 @@ class Tabular:
         self._columns = Columns(frame, is_own=True)
 
     def with_rows(self, items: DataFrame, is_processed: bool) -> Self:
-        """The same columns and procs over other rows, which belong to it from then on."""
+        """A table of other rows with the same columns and procs.
+
+        Args:
+            items: The rows. They are not copied, so do not use the frame afterwards.
+            is_processed: Whether the procs have been applied to them.
+        """
         return self._with_columns(Columns(items, is_own=True), is_processed)
 
     def _with_columns(self, columns: Columns, is_processed: bool) -> Self:
@@ -373,7 +388,7 @@ class Tabular:
 
     @property
     def splits(self) -> list[Array] | None:
-        """The positions, in `items`, of the training rows, of the validation rows, …"""
+        """The positions in `items` of the rows of each split; None if the table was not split."""
         if self.order is None:
             return None
         ends = np.cumsum(self._sizes)
@@ -381,7 +396,7 @@ class Tabular:
 
     @property
     def n_subsets(self) -> int:
-        """How many splits there are."""
+        """The number of splits."""
         return len(self._sizes)
 
     def subset(self, i: int) -> Self:
@@ -409,29 +424,29 @@ class Tabular:
         return self.subset(1)
 
     def copy(self) -> Self:
-        """A copy with a frame of its own, sharing the procs."""
+        """A copy with its own frame, which shares the procs."""
         res = copy.copy(self)
         res._columns = Columns(self.items.copy(), is_own=True)
         res.cat_names, res.cont_names, res.y_names = self.cat_names.copy(), self.cont_names.copy(), self.y_names.copy()
         return res
 
     def new_empty(self) -> Self:
-        """The same without rows."""
+        """The same table without rows."""
         return self.with_rows(self.items.iloc[:0], is_processed=True)
 
     def test_set(
         self, items: TableLike, rm_tfms: int | None = None, with_labels: bool = False, inplace: bool = False
     ) -> Self:
-        """Other rows, processed.
+        """A table of new rows, processed.
 
         Args:
-            items: The rows, in any form that `as_frame` takes.
-            rm_tfms: Ignored; data sets of other kinds have it.
-            with_labels: Encode their targets too, which they must have then.
-            inplace: Write the result into the frame that is given, too.
+            items: The rows, in any form that `as_frame` accepts.
+            rm_tfms: Ignored; accepted because datasets of other data take it.
+            with_labels: Whether to encode the targets too, which the rows must then have.
+            inplace: Whether to write the processed columns into `items` too, if it is a pandas frame.
 
         Raises:
-            BadValue: If columns are missing; all of them are named.
+            BadValue: If columns are missing; the message names them all.
         """
         res = self._unprocessed(items, without=() if with_labels else self.y_names)
         if with_labels:
@@ -444,12 +459,12 @@ class Tabular:
 
     @property
     def loc(self) -> Any:
-        """Rows and cells of `items` by label, to read and to set."""
+        """Rows and cells of `items` by label, to read and to write."""
         return self.items.loc
 
     @property
     def iloc(self) -> _Positions[Self]:
-        """Rows by position, as a `Tabular` of them: `to.iloc[:5]`."""
+        """Rows by position, as a `Tabular`: `to.iloc[:5]`."""
         return _Positions(self)
 
     # -- columns
@@ -466,7 +481,7 @@ class Tabular:
             self._tensors = None
 
     def assign(self, names: Sequence[Name], values: DataFrame | Array) -> None:
-        """Put columns into the table; new ones come last.
+        """Replace or add columns; new ones come last.
 
         Args:
             names: Their names.
@@ -494,7 +509,7 @@ class Tabular:
 
     @property
     def all_col_names(self) -> L:
-        """The inputs, then the targets that the table has."""
+        """The inputs, then those targets that the table has."""
         return self.x_names + [name for name in self.y_names if name in self._columns]
 
     @property
@@ -517,7 +532,7 @@ class Tabular:
 
     @property
     def xs(self) -> Any:
-        """The inputs, as scikit-learn's models take them."""
+        """The inputs, in the form that scikit-learn's models take."""
         return self[self.x_names]
 
     @property
@@ -534,16 +549,16 @@ class Tabular:
 
     @property
     def all_cols(self) -> Any:
-        """The inputs and the targets that the table has."""
+        """The inputs, and those targets that the table has."""
         return self[self.all_col_names]
 
     def transform(self, cols: Names, f: Callable[[Any], Any], all_col: bool = True) -> None:
-        """Replace columns by `f` of each.
+        """Replace each of some columns by a function of it.
 
         Args:
             cols: The columns.
-            f: From a column, a Series, to what replaces it.
-            all_col: All of the columns must exist; False takes those that do.
+            f: Takes a column as a Series, and returns the new values.
+            all_col: Whether all columns must exist; False skips those that do not.
         """
         names = [name for name in listed(cols) if all_col or name in self.items.columns]
         for name in names:
@@ -552,7 +567,7 @@ class Tabular:
     # -- looking
 
     def decode(self) -> Self:
-        """The same rows, as they were before they were processed, as far as that can be undone."""
+        """The same rows before processing, as far as it can be undone."""
         res = self.with_rows(self.items.copy(), is_processed=False)
         for target in res.target_columns:
             target.decode_columns(res._columns)
@@ -561,10 +576,10 @@ class Tabular:
         return res
 
     def decode_row(self, row: Tabular | TableLike) -> Any:
-        """One processed row as it was before.
+        """One processed row, decoded: a Series.
 
         Args:
-            row: A Series or a table of one row.
+            row: A Series, or a table with one row.
         """
         frame = row.items if isinstance(row, Tabular) else as_frame(row)
         return self.with_rows(frame, is_processed=True).decode().items.iloc[0]
@@ -573,13 +588,13 @@ class Tabular:
         """Show the first rows, decoded.
 
         Args:
-            max_n: How many.
-            **kwargs: Ignored; other data that is shown takes them.
+            max_n: How many rows.
+            **kwargs: Ignored; accepted because other data that can be shown takes them.
         """
         show_frame(self.iloc[:max_n].decode().all_cols if self.is_processed else self.all_cols[:max_n])
 
     def facts(self) -> tuple[str, dict[str, object]]:
-        """Sizes, then columns by role and procs."""
+        """The title of the `repr` with the sizes, then its lines: columns by role, and procs."""
         names = ("training", "validation")
         sizes = [
             f"{size} {names[i]}" if i < len(names) else f"{size} of split {i}" for i, size in enumerate(self._sizes)
@@ -607,7 +622,7 @@ class Tabular:
 
 
 class _Positions(Generic[TabularType]):
-    """Rows of a table by position."""
+    """Indexes rows of a table by position."""
 
     def __init__(self, to: TabularType) -> None:
         self.to = to
@@ -621,27 +636,33 @@ class _Positions(Generic[TabularType]):
 
 
 class Row:
-    """One row on its way to a model, as procs see it that can encode single rows: `def encodes(self, row: Row)`.
+    """One row to predict. A proc encodes it with an overload for this type: `def encodes(self, row: Row)`.
 
     Args:
-        to: The table whose procs encode it, for the roles of its columns.
-        given: The row, a value by the name of its column.
+        to: The table whose procs encode the row; it gives the roles of the columns.
+        given: The row: its values by column.
+
+    Attributes:
+        values: The values by column, which procs replace.
+        shown: The values as they were understood, for display.
     """
 
     def __init__(self, to: Tabular, given: Mapping[Any, Any]) -> None:
         self.cat_names, self.cont_names = to.cat_names, to.cont_names
-        self.values: dict[Any, Any] = dict(given)  # what procs make of it
+        self.values: dict[Any, Any] = dict(given)
         for name in self.cont_names:
             self.values[name] = number_of(given[name])
-        self.shown: dict[Any, Any] = dict(self.values)  # the values as they were understood
+        self.shown: dict[Any, Any] = dict(self.values)
 
 
 class TabularProc(InplaceTransform):
-    """Base of what prepares a table: `setups(self, to)` fits to the training rows, `encodes(self, to)` changes the table
-    `to` in place, `decodes(self, to)` undoes that as far as it can be.
+    """Base of procs, which prepare a table.
 
-    Give your own proc a name (`@exportable("my.proc")`), and list in `fits` the attributes that it fits, so that it can
-    be exported. It must not keep the table itself.
+    `setups(self, to)` fits the proc to the training rows, `encodes(self, to)` changes the table `to` in place, and
+    `decodes(self, to)` undoes that as far as possible.
+
+    To make your own proc exportable, give it a name (`@exportable("my.proc")`), and list in `fits` the attributes that
+    `setups` sets. A proc must not keep the table itself.
     """
 
     train_setup = True
@@ -653,10 +674,10 @@ class TabularProc(InplaceTransform):
 
 
 def table_of(dls: object) -> Tabular:
-    """The training rows of loaders that have a table.
+    """The training rows of loaders of a table.
 
     Raises:
-        CannotTrain: If they have none.
+        CannotTrain: If they are not loaders of a table.
     """
     table = getattr(getattr(dls, "train", None), "dataset", None)
     if not isinstance(table, Tabular):
@@ -670,7 +691,7 @@ def table_of(dls: object) -> Tabular:
 
 
 def _some(names: Sequence[Name]) -> str:
-    """The first names of columns, and how many more there are."""
+    """The first few column names, and how many more there are."""
     texts = [str(name) for name in names[:SHOWN_NAMES]]
     more = len(names) - len(texts)
     return ", ".join(texts) + (f" and {more} more" if more else "") if texts else "none"
@@ -680,9 +701,9 @@ def _check_proc(p: object) -> Proc:
     if isinstance(p, (type, Transform)) or callable(p):
         return p
     raise BadArgument(
-        "procs must be transforms that prepare the table",
+        "procs must be transforms",
         got=repr(p),
-        expected="classes or instances",
+        expected="classes or instances of transforms, or functions",
         fix="[Categorify, FillMissing, Normalize]",
     )
 

@@ -72,13 +72,13 @@ def test_what_is_no_table_of_ratings_is_refused(df):
         (pd.DataFrame(), "at least three columns"),
         (df.assign(rating="good"), "non-numeric"),
         (df.assign(rating=df.rating.where(df.index > 3)), "rating"),
-        (df.assign(user=df.user.where(df.index > 3)), "4 of the rows have no 'user'"),
+        (df.assign(user=df.user.where(df.index > 3)), "'user' is missing in 4 of"),
     ):
         with pytest.raises(BadValue, match=message):
             make(wrong)
     with pytest.raises(BadValue, match="'titel'"):
         make(df, item_name="titel")
-    with pytest.raises(BadValue, match="two parts"):
+    with pytest.raises(BadValue, match="two roles"):
         make(df, item_name="user")
     with pytest.raises(EmptySource, match="no ratings"):
         make(df.iloc[:0])

@@ -90,7 +90,7 @@ def test_a_network_is_built_as_asked(dls):
 
 def test_loaders_of_other_tables_are_refused(df):
     dls = TabularDataLoaders.from_df(df, cat_names=["user"], y_names="rating", bs=16)
-    with pytest.raises(CannotTrain, match="not of ratings"):
+    with pytest.raises(CannotTrain, match="not loaders of ratings"):
         collab_learner(dls)
 
 

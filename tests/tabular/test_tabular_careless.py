@@ -37,12 +37,12 @@ CALLS = {
     "layers of nothing": (lambda dls, df: tabular_learner(dls, [0]), "width of a layer is too small"),
     "a config of a number": (lambda dls, df: tabular_learner(dls, config=5), "config is not a mapping"),
     "embeddings of nothing": (lambda dls, df: get_emb_sz(dls, {"city": 0}), "too small"),
-    "embeddings in a list": (lambda dls, df: get_emb_sz(dls, [3]), "by column"),
+    "embeddings in a list": (lambda dls, df: get_emb_sz(dls, [3]), "emb_szs is not a mapping"),
     "a range of one number": (lambda dls, df: tabular_learner(dls, y_range=5), "y_range is not a range"),
     "a range upside down": (lambda dls, df: tabular_learner(dls, y_range=(5, 1)), "y_range is not a range"),
     "a range of a ResNet": (lambda dls, df: TabularResNet([(4, 2)], 2, 1, y_range=(5, 1)), "y_range is not a range"),
     "outputs below none": (lambda dls, df: tabular_learner(dls, n_out=-1), "number of outputs is too small"),
-    "codes that are numbers": (lambda dls, df: MODEL(CODES.float(), NUMBERS), "codes, whole numbers"),
+    "codes that are numbers": (lambda dls, df: MODEL(CODES.float(), NUMBERS), "codes: whole numbers"),
     "a frame for a batch": (lambda dls, df: tabular_learner(dls).get_preds(dl=df), "test_dl"),
     "no numbers": (lambda dls, df: MODEL(CODES), r"numbers \[batch, 2\]"),
     "too many numbers": (lambda dls, df: MODEL(CODES, torch.zeros(3, 5)), r"numbers \[batch, 2\]"),
@@ -52,13 +52,19 @@ CALLS = {
     "dates of no table": (lambda dls, df: add_datepart("df", "when"), "not a table"),
     "a strategy by name": (lambda dls, df: FillMissing(fill_strategy="median"), "fill_strategy must be a function"),
     "fills in a list": (lambda dls, df: FillMissing(fill_vals=[1]), "must map columns"),
-    "shares above all": (lambda dls, df: tabular_learner(dls, config=tabular_config(ps=2.0)), "ps is a share"),
+    "shares above all": (
+        lambda dls, df: tabular_learner(dls, config=tabular_config(ps=2.0)),
+        "ps is not a valid probability",
+    ),
     "shares of text": (lambda dls, df: tabular_learner(dls, config=tabular_config(ps="half")), "ps is not a number"),
     "shares below none": (
         lambda dls, df: tabular_learner(dls, config=tabular_config(embed_p=-1)),
-        "embed_p is a share",
+        "embed_p is not a valid probability",
     ),
-    "shares of a ResNet": (lambda dls, df: TabularResNet([(4, 2)], 2, 1, hidden_p=2), "hidden_p is a share"),
+    "shares of a ResNet": (
+        lambda dls, df: TabularResNet([(4, 2)], 2, 1, hidden_p=2),
+        "hidden_p is not a valid probability",
+    ),
     "an activation by name": (
         lambda dls, df: tabular_learner(dls, config={"act_cls": "relu"}),
         "act_cls is not an activ",
@@ -69,7 +75,7 @@ CALLS = {
         lambda dls, df: tabular_learner(TabularPandas(df.dropna(), Normalize, "city", "age", "buys").dataloaders(8)),
         "column 'city' is not encoded",
     ),
-    "no losses": (lambda dls, df: MultiTaskLoss([], []), "not one loss"),
+    "no losses": (lambda dls, df: MultiTaskLoss([], []), "needs one loss, one size"),
 }
 
 

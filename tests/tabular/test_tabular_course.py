@@ -80,7 +80,7 @@ def test_a_table_may_be_kept_between_sessions(to, tmp_path):
 
 def test_rows_are_prepared_once(to):
     for again in (to.process, to.setup):
-        with pytest.raises(BadValue, match="processed already"):
+        with pytest.raises(BadValue, match="already processed"):
             again()
 
 

@@ -99,7 +99,7 @@ def test_sizes_of_embeddings_follow_the_rule_or_the_user(to):
 def test_options_are_checked():
     with pytest.raises(BadValue, match="no inputs"):
         TabularModel([], 0, 1, [8])
-    with pytest.raises(BadValue, match="ps needs one share for each layer"):
+    with pytest.raises(BadValue, match="ps needs one probability for each layer"):
         TabularModel(SIZES, 2, 1, [8, 8], ps=[0.1])
     with pytest.raises(BadArgument, match="did you mean 'embed_p'"):
         tabular_config(embedp=0.1)

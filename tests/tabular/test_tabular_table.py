@@ -393,7 +393,7 @@ def test_more_mistakes_are_named(df, to):
         TabularPandas(df, Categorify, CATS, CONTS, "buys").dataloaders(8).one_batch()
     with pytest.raises(BadValue, match="'city' is not encoded"):
         TabularPandas(df, FillMissing, CATS, CONTS, "buys").dataloaders(8).one_batch()
-    with pytest.raises(BadValue, match="processed already"):
+    with pytest.raises(BadValue, match="already processed"):
         to.process()
     with pytest.raises(BadValue, match="add_datepart"):
         TabularPandas(df.assign(d=pd.Timestamp("2020-01-01")), PROCS, None, ["d"], "buys")

@@ -48,5 +48,5 @@ def test_it_is_data(loss, batch):
 
 
 def test_parts_have_to_agree_in_number():
-    with pytest.raises(BadValue, match="not one loss, size and weight"):
+    with pytest.raises(BadValue, match="needs one loss, one size and one weight"):
         MultiTaskLoss([nn.MSELoss()], [1, 2])

@@ -1,1 +1,1 @@
-"""Models of rows of tables."""
+"""Models that take rows of a table: codes and numbers."""

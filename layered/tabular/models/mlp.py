@@ -19,27 +19,32 @@ from layered.tabular.table import Tabular, table_of
 
 
 def checked_size(name: str, value: object) -> int:
-    """`value`, if it is a whole number from 1 on.
+    """`value` as an int, after checking that it is a positive whole number.
+
+    Args:
+        name: What the number is, for the message.
+        value: The number: a Python or NumPy integer, or anything with `__index__`.
 
     Raises:
-        BadArgument: A BadValue for one below 1.
+        BadArgument: If it is not a whole number.
+        BadValue: If it is below 1.
 
     Examples:
         >>> checked_size("n_out", 3)
         3
     """
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise BadArgument(f"{name} is not a whole number", got=repr(value), expected="a whole number from 1 on")
+        raise BadArgument(f"{name} is not a whole number", got=repr(value), expected="a positive whole number")
     if value.__index__() < 1:
-        raise BadValue(f"{name} is too small", got=value, expected="a whole number from 1 on")
+        raise BadValue(f"{name} is too small", got=value, expected="a positive whole number")
     return int(value.__index__())
 
 
 def checked_range(y_range: object) -> tuple[float, float] | None:
-    """`y_range` as two floats, if it is a range; or None.
+    """`y_range` as two floats, after checking that the first is smaller; None stays None.
 
     Raises:
-        BadValue: An argument of the right type whose value makes no sense here.
+        BadValue: If it is not a pair of numbers in ascending order.
 
     Examples:
         >>> checked_range([0, 5.5])
@@ -58,10 +63,15 @@ def checked_range(y_range: object) -> tuple[float, float] | None:
 
 
 def checked_share(name: str, value: object) -> float:
-    """`value` as a float, if it is a number from 0 to 1.
+    """`value` as a float, after checking that it is a dropout probability.
+
+    Args:
+        name: What the number is, for the message.
+        value: The number, in [0, 1].
 
     Raises:
-        BadArgument: A BadValue for one outside.
+        BadArgument: If it is not a number.
+        BadValue: If it is outside [0, 1].
 
     Examples:
         >>> checked_share("embed_p", 0.5)
@@ -70,34 +80,42 @@ def checked_share(name: str, value: object) -> float:
     try:
         share = float(value)  # type: ignore[arg-type]  # what is not a number is caught
     except (TypeError, ValueError) as error:
-        raise BadArgument(f"{name} is not a number", got=repr(value), expected="a share, from 0 to 1") from error
+        raise BadArgument(f"{name} is not a number", got=repr(value), expected="a number from 0 to 1") from error
     if not 0 <= share <= 1:
-        raise BadValue(f"{name} is a share of what is dropped", got=value, expected="a number from 0 to 1")
+        raise BadValue(f"{name} is not a valid probability", got=value, expected="a number from 0 to 1")
     return share
 
 
 def check_codes(x: object, count: int) -> None:
-    """Raise BadArgument unless `x` is a batch of codes: whole numbers [batch, `count`]."""
+    """Check that `x` is a batch of codes: whole numbers [batch, `count`].
+
+    Raises:
+        BadArgument: If it is not.
+    """
     if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == count and not x.is_floating_point():
         return
     got = f"{tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
     raise BadArgument(
-        "the model does not take this batch",
+        "the model cannot take this batch",
         got=got,
-        expected=f"codes, whole numbers [batch, {count}]",
-        fix="batches of loaders: learn.get_preds(dl=learn.dls.test_dl(df))",
+        expected=f"codes: whole numbers [batch, {count}]",
+        fix="let a loader make the batches: learn.get_preds(dl=learn.dls.test_dl(df))",
     )
 
 
 def check_numbers(x: object, count: int) -> None:
-    """Raise BadArgument unless `x` is a batch of numbers [batch, `count`]; None is one of 0 numbers."""
+    """Check that `x` is a batch of numbers [batch, `count`]; if `count` is 0, anything passes, as it is not used.
+
+    Raises:
+        BadArgument: If it is not.
+    """
     if count == 0 or (isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == count):
         return
     raise BadArgument(
-        "the model does not take this batch",
+        "the model cannot take this batch",
         got=f"numbers {tuple(x.shape)}" if isinstance(x, Tensor) else f"numbers: {x!r}",
         expected=f"numbers [batch, {count}]",
-        fix="batches of loaders: learn.get_preds(dl=learn.dls.test_dl(df))",
+        fix="let a loader make the batches: learn.get_preds(dl=learn.dls.test_dl(df))",
     )
 
 
@@ -105,7 +123,10 @@ Sizes = Sequence[tuple[int, int]]
 
 
 def emb_sz_rule(n_cat: int) -> int:
-    """How many numbers stand for a category that has `n_cat` levels, '#na#' among them: min(600, round(1.6 * n ** 0.56)).
+    """The default length of an embedding: min(600, round(1.6 * n_cat ** 0.56)).
+
+    Args:
+        n_cat: The number of levels of the category, including '#na#'.
 
     Examples:
         >>> [emb_sz_rule(n) for n in (2, 3, 5, 10, 50, 100, 1000, 100000)]
@@ -115,18 +136,22 @@ def emb_sz_rule(n_cat: int) -> int:
 
 
 def get_emb_sz(to: Tabular | DataLoaders, sz_dict: Mapping[Any, int] | None = None) -> list[tuple[int, int]]:
-    """(levels, numbers) of the embedding of each categorical column.
+    """The size of the embedding of each categorical column.
 
     Args:
-        to: A `TabularPandas`, or loaders of one.
-        sz_dict: The numbers for some columns, by name; the others by `emb_sz_rule`.
+        to: A `TabularPandas`, or its loaders.
+        sz_dict: The length of the vectors for some columns, {column: length}; `emb_sz_rule` sets the others.
+
+    Returns:
+        (levels including '#na#', length of the vectors) for each categorical column, in order.
 
     Raises:
-        BadValue: For a name that is not a categorical column, and where categories are not encoded.
+        BadArgument: If `sz_dict` is not a mapping, or a length in it is not a whole number.
+        BadValue: For a name that is not a categorical column, a length below 1, or columns that are not encoded.
     """
     given = {} if sz_dict is None else sz_dict
     if not isinstance(given, Mapping):
-        raise BadArgument("emb_szs must give the sizes by column", got=repr(given), fix="emb_szs={column: numbers}")
+        raise BadArgument("emb_szs is not a mapping", got=repr(given), fix="emb_szs={column: length}")
     table = to if isinstance(to, Tabular) else table_of(to)
     names = list(table.cat_names)
     unknown = [name for name in given if name not in names]
@@ -134,7 +159,7 @@ def get_emb_sz(to: Tabular | DataLoaders, sz_dict: Mapping[Any, int] | None = No
         raise BadValue(
             f"there is no categorical column {', '.join(map(repr, unknown))}",
             expected=", ".join(map(repr, names)),
-            fix="emb_szs={column: numbers}",
+            fix="emb_szs={column: length}",
         )
     if names and not hasattr(table, "classes"):
         raise not_encoded(names[0])
@@ -143,13 +168,16 @@ def get_emb_sz(to: Tabular | DataLoaders, sz_dict: Mapping[Any, int] | None = No
 
 
 class Inputs(Module):
-    """Codes and numbers as one vector a row: embeddings, one after the other, then the numbers.
+    """Base of models of tables: concatenates the embeddings of the codes and the numbers, one vector per row.
 
     Args:
-        emb_szs: (levels, numbers) of each categorical column.
-        n_cont: How many continuous columns.
-        embed_p: Share of the embedding's numbers dropped.
-        bn_cont: Batch norm for the continuous columns.
+        emb_szs: (levels, length of the vectors) of each categorical column.
+        n_cont: The number of continuous columns.
+        embed_p: The dropout probability of the embeddings.
+        bn_cont: Whether the continuous columns go through batch norm.
+
+    Raises:
+        BadValue: If there are neither embeddings nor continuous columns.
     """
 
     def __init__(self, emb_szs: Sizes, n_cont: int, embed_p: float = 0.0, bn_cont: bool = True) -> None:
@@ -161,7 +189,15 @@ class Inputs(Module):
             raise BadValue("the model has no inputs", got="no embeddings, n_cont=0", fix="name cat_names or cont_names")
 
     def inputs(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
-        """[batch, size] of codes [batch, category] and numbers [batch, number]."""
+        """The vector of each row: float [batch, size].
+
+        Args:
+            x_cat: Codes, int64 [batch, category].
+            x_cont: Numbers, float [batch, number]; not used if there are no continuous columns.
+
+        Raises:
+            BadArgument: If the shapes do not match the model.
+        """
         check_codes(x_cat, len(self.embeds))
         check_numbers(x_cont, self.n_cont)
         parts = [embed(code) for embed, code in zip(self.embeds, x_cat.unbind(1), strict=True)]
@@ -174,21 +210,26 @@ class Inputs(Module):
 
 @modules.register("tabular.TabularModel")
 class TabularModel(Inputs):
-    """Embeddings and numbers through an MLP: for each layer linear, activation, batch norm and dropout; then the outputs.
+    """An MLP on embeddings and numbers. Each hidden layer is linear, activation, batch norm, dropout; the last is linear.
 
     Args:
-        emb_szs: (levels, numbers) of each categorical column: `get_emb_sz(dls)`.
-        n_cont: How many continuous columns.
-        out_sz: Outputs.
-        layers: The width of each hidden layer; a number for a single one.
-        ps: Share dropped after each layer: a number for all, or one for each; 0 by default.
-        embed_p: Share of the embeddings dropped.
-        y_range: (low, high) that outputs are squeezed into.
-        use_bn: Batch norm in the layers; they have no bias then.
-        bn_final: Batch norm before the outputs too.
-        bn_cont: Batch norm for the continuous columns.
-        act_cls: The activation, as a class or a module.
-        lin_first: Each layer begins with its linear part; else with batch norm and dropout.
+        emb_szs: (levels, length of the vectors) of each categorical column: `get_emb_sz(dls)`.
+        n_cont: The number of continuous columns.
+        out_sz: The number of outputs.
+        layers: The width of each hidden layer; a single number for one layer.
+        ps: The dropout probability after each hidden layer: one for all, or a list with one for each; 0 by default.
+        embed_p: The dropout probability of the embeddings.
+        y_range: (low, high) that a scaled sigmoid maps the outputs into; None leaves them unbounded.
+        use_bn: Whether the hidden layers have batch norm, which replaces their bias.
+        bn_final: Whether the output layer has batch norm too.
+        bn_cont: Whether the continuous columns go through batch norm first.
+        act_cls: The activation: a class, called once for each layer, or a module, shared by all.
+        lin_first: Whether a layer begins with its linear part (True) or with batch norm and dropout.
+
+    Raises:
+        BadArgument: If an argument has the wrong type.
+        BadValue: If a size is below 1, a probability is outside [0, 1], `ps` has the wrong length, or there are no
+            inputs.
 
     Examples:
         >>> TabularModel([(3, 3)], 2, 1, [8])(torch.zeros(4, 1).long(), torch.zeros(4, 2)).shape
@@ -220,7 +261,9 @@ class TabularModel(Inputs):
                 "act_cls is not an activation", got=repr(act_cls), fix="act_cls=nn.ReLU, a class or a module"
             )
         if len(drops) != len(widths):
-            raise BadValue("ps needs one share for each layer", got=f"ps={drops} with layers={widths}")
+            raise BadValue(
+                "ps needs one probability for each layer", got=f"ps={drops} with layers={widths}", fix="ps=0.1 for all"
+            )
         sizes = [self.size, *widths, checked_size("the number of outputs", out_sz)]
         parts: list[nn.Module] = []
         for i, (p, (n_in, n)) in enumerate(zip([*drops, 0.0], itertools.pairwise(sizes), strict=True)):
@@ -239,8 +282,17 @@ CONFIG = names_of(TabularModel.__init__) - {"emb_szs", "n_cont", "out_sz", "laye
 
 
 def tabular_config(**kwargs: Any) -> dict[str, Any]:
-    """Options of `TabularModel` for `tabular_learner(config=…)`: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, `bn_cont`,
-    `act_cls`, `lin_first`.
+    """Options of the model, for `tabular_learner(config=…)`.
+
+    Args:
+        kwargs: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, `bn_cont`, `act_cls`, `lin_first`, as `TabularModel`
+            takes them.
+
+    Returns:
+        The options as a dict.
+
+    Raises:
+        BadArgument: For an unknown option.
 
     Examples:
         >>> tabular_config(ps=[0.1, 0.2], embed_p=0.04)

@@ -13,10 +13,10 @@ class ResidualLayer(Module):
     """x + Dropout(Linear(Dropout(ReLU(Linear(BatchNorm(x)))))).
 
     Args:
-        size: Numbers in and out.
-        hidden: Numbers between the linear layers.
-        hidden_p: Shares dropped between and after them.
-        residual_p: Shares dropped between and after them.
+        size: The width of input and output.
+        hidden: The width between the two linear layers.
+        hidden_p: The dropout probability between the linear layers.
+        residual_p: The dropout probability after the second one.
     """
 
     def __init__(self, size: int, hidden: int, hidden_p: float = 0.0, residual_p: float = 0.0) -> None:
@@ -35,20 +35,23 @@ class ResidualLayer(Module):
 
 @modules.register("tabular.TabularResNet")
 class TabularResNet(Inputs):
-    """Embeddings and numbers, a linear layer, residual layers, then batch norm, ReLU and the outputs.
-
-    num_layers residual layers
+    """A residual network on embeddings and numbers: linear, residual layers, batch norm, ReLU, linear.
 
     Args:
-        emb_szs: (levels, numbers) of each categorical column: `get_emb_sz(dls)`.
-        n_cont: How many continuous columns.
-        out_sz: Outputs.
-        size: Numbers that the residual layers pass on.
-        factor: How many times wider they are inside.
-        hidden_p: Shares dropped inside them, and at their end.
-        residual_p: Shares dropped inside them, and at their end.
-        embed_p: Share of the embeddings dropped.
-        y_range: (low, high) that outputs are squeezed into.
+        emb_szs: (levels, length of the vectors) of each categorical column: `get_emb_sz(dls)`.
+        n_cont: The number of continuous columns.
+        out_sz: The number of outputs.
+        size: The width of the residual layers.
+        num_layers: The number of residual layers.
+        factor: How many times wider a residual layer is inside.
+        hidden_p: The dropout probability inside a residual layer.
+        residual_p: The dropout probability at the end of a residual layer.
+        embed_p: The dropout probability of the embeddings.
+        y_range: (low, high) that a scaled sigmoid maps the outputs into; None leaves them unbounded.
+
+    Raises:
+        BadArgument: If an argument has the wrong type.
+        BadValue: If a size is below 1, a probability is outside [0, 1], or there are no inputs.
 
     Source: Gorishniy et al. 2021, arXiv:2106.11959, section 3.2
 
