@@ -1,7 +1,7 @@
-"""What loaders ask of a data set and loops ask of a loader, and the adapters for those of other libraries.
+"""The interfaces of data sets (to loaders) and of loaders (to loops), and adapters for those of other libraries.
 
-Everything that is asked is declared here with a default. Objects of other libraries are wrapped once, at the door
-(`as_dataset`, `as_loader`); behind it nothing is probed.
+Everything in an interface has a default. Objects of other libraries are wrapped once, on entry (`as_dataset`,
+`as_loader`), so that only the adapters probe attributes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Prints = np.ndarray[Any, np.dtype[np.int64]]
 T = TypeVar("T", bound="DatasetBase")
 
 
-# -- what a check reads of a split
+# -- the raw content of a split, for `dls.check()`
 
 
 @dataclass
@@ -32,11 +32,11 @@ class Target:
     """One target column.
 
     Args:
-        name: What it is called in messages.
-        kind: "category", "multicategory", "regression", or None where the values themselves must tell.
-        values: The values at some positions, before they are encoded.
-        vocab: The classes that a model is made for, where they are known.
-        has_na: A missing label is a class of its own.
+        name: Its name in messages.
+        kind: "category", "multicategory", "regression", or None to infer it from the values.
+        values: Reads the values at some positions, before they are encoded.
+        vocab: The classes of the model; None if unknown.
+        has_na: Whether missing labels have a class.
     """
 
     name: str
@@ -48,18 +48,18 @@ class Target:
 
 @dataclass
 class Raw:
-    """What can be read of one split without making its items. A data set with a method `raw_split` returns its own.
+    """What can be read of one split without making its items; `raw_split` of a data set returns it.
 
-    Reading runs the getters and labellers of the user, so the caller sets the global generators aside.
+    Reading runs the getters and labellers of the user, so the caller must save and restore the global generators.
 
     Args:
         count: The number of items; None if unknown.
-        rough: Fingerprints of the inputs at some positions: equal for equal inputs, and cheap.
-        exact: The same, but different for different inputs; None where `rough` already is.
+        rough: Cheap fingerprints of the inputs at some positions: equal inputs have equal ones.
+        exact: Fingerprints that also differ for different inputs; None if `rough` does.
         named: The name of item i in messages.
-        items: The items before any transform.
+        items: The items before any transform; None if unknown.
         targets: The target columns that can be read.
-        unchecked: What cannot be read, and why.
+        unchecked: The parts that cannot be read, and why.
     """
 
     count: int | None = None
@@ -105,10 +105,10 @@ class Column(Protocol):
 
 
 class DatasetBase:
-    """What a loader asks of its data set, with an answer for each question; subclasses override what they know.
+    """The interface of a data set to its loader, with defaults that subclasses override.
 
-    Any object with indexing or iteration is a data set: see `as_dataset`. Its attributes and methods of these names
-    are used.
+    Any object with indexing or iteration is a data set: see `as_dataset`. Attributes and methods with these names are used
+    if it has them.
     """
 
     n_inp: int | None = None
@@ -116,7 +116,7 @@ class DatasetBase:
     split_idx: int | None = None
     """Which split it is: 0 training, 1 validation, None all."""
     starts_workers: bool = False
-    """Whether loaders make its batches in workers unless told otherwise."""
+    """Whether loaders make its batches in workers by default."""
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -128,18 +128,18 @@ class DatasetBase:
         return self
 
     def as_split(self, split_idx: int) -> Any:
-        """The same samples, made as another split makes them."""
+        """The same samples, transformed as those of another split."""
         res = copy.copy(self)
         res.split_idx = split_idx
         return res
 
     @property
     def fetch(self) -> Callable[[list[Any]], list[Any]] | None:
-        """A function that makes the items at some positions in one call; None if that is not offered."""
+        """A function that makes the items at several positions in one call; None if the data set has none."""
         return None
 
     def row_tensors(self) -> tuple[Tensor, ...] | None:
-        """Tensors whose rows are the samples, so that batches can be taken out of them; None if there are none."""
+        """Tensors whose rows are the samples, so that a batch is a single indexing operation; None for other data."""
         return None
 
     def describe_item(self, i: Any) -> str:
@@ -147,7 +147,7 @@ class DatasetBase:
         return f"item {i}"
 
     def decode(self, o: Any, full: bool = True) -> Any:
-        """A sample as it was before its pipelines."""
+        """Undo the pipelines of a sample."""
         return o
 
     def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Any:
@@ -163,12 +163,16 @@ class DatasetBase:
         return None
 
     def raw_split(self) -> Raw | None:
-        """What `dls.check()` can read without making items; None if nothing is declared."""
+        """The raw content that `dls.check()` reads; None if the data set declares nothing."""
         return None
 
 
 class ForeignDataset(DatasetBase):
-    """A data set of another library, or none at all: lists, tensors, torch's and torchvision's data sets."""
+    """The adapter of data that declares no interface: lists, tensors, data sets of torch and torchvision, None.
+
+    Args:
+        dataset: The data; attributes with the names of the interface are used if it has them.
+    """
 
     def __init__(self, dataset: object) -> None:
         self.dataset: Any = dataset
@@ -183,7 +187,7 @@ class ForeignDataset(DatasetBase):
     @property
     def fetch(self) -> Callable[[list[Any]], list[Any]] | None:
         owner = self.dataset
-        while isinstance(owner, torch.utils.data.Subset):  # it has the method whether or not the data set below does
+        while isinstance(owner, torch.utils.data.Subset):  # it has the method whether or not the wrapped data set does
             owner = owner.dataset
         fetch: Callable[[list[Any]], list[Any]] | None = getattr(owner, "__getitems__", None)
         return fetch if fetch is None or owner is self.dataset else self.dataset.__getitems__
@@ -219,7 +223,7 @@ class ForeignDataset(DatasetBase):
 
 
 def as_dataset(dataset: object) -> DatasetBase:
-    """`dataset` itself if it declares what a loader asks, else an adapter that answers for it."""
+    """`dataset` itself if it is a `DatasetBase`, else an adapter."""
     return dataset if isinstance(dataset, DatasetBase) else ForeignDataset(dataset)
 
 
@@ -228,14 +232,14 @@ def as_dataset(dataset: object) -> DatasetBase:
 
 @runtime_checkable
 class Stateful(Protocol):
-    """An object that can say where it stands, and continue from there."""
+    """An object whose position can be saved and restored."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
 
 
 class Loader(Protocol):
-    """What a loop asks of a loader. `DataLoader` answers itself; `ForeignLoader` answers for those of other libraries."""
+    """The interface of a loader to a loop. `DataLoader` implements it; `ForeignLoader` adapts those of other libraries."""
 
     dataset: Any
 
@@ -257,29 +261,29 @@ class Loader(Protocol):
 
     @property
     def keeps_position(self) -> bool:
-        """Whether `state_dict` and `load_state_dict` say and restore where a pass stands."""
+        """Whether `state_dict` and `load_state_dict` save and restore the position within a pass."""
 
     @property
     def samplers(self) -> Sequence[object]:
-        """The samplers that choose its items, in the order in which they are asked."""
+        """The samplers that choose its items, outermost first."""
 
     @property
     def generators(self) -> Sequence[torch.Generator]:
-        """The generators of its own that it draws from."""
+        """The generators that belong to it and that it draws from."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
     def set_epoch(self, epoch: int, purpose: str = "train") -> None:
-        """Fix what the next pass draws with."""
+        """Set the epoch that determines the order and the draws of the next pass."""
 
     def peeking(self) -> AbstractContextManager[Any]:
-        """Passes inside leave no trace, if the loader can do that."""
+        """Context manager: passes inside do not advance the loader, as far as it supports that."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands."""
+        """Its position."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from where `state` was taken."""
+        """Resume from a position."""
 
 
 class ForeignLoader:
@@ -298,7 +302,7 @@ class ForeignLoader:
 
     @property
     def device(self) -> torch.device | None:
-        """Where its batches are sent; None if it does not say."""
+        """Where its batches are sent; None if unknown."""
         return getattr(self.loader, "device", None)
 
     @property
@@ -323,7 +327,7 @@ class ForeignLoader:
 
     @property
     def samplers(self) -> list[object]:
-        """The samplers of a loader like torch's: its own, the one that makes batches, and the one inside that."""
+        """The samplers of a loader like torch's: `sampler`, `batch_sampler`, and the sampler inside the latter."""
         batch_sampler = getattr(self.loader, "batch_sampler", None)
         found = (getattr(self.loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
         return [sampler for sampler in found if sampler is not None]
@@ -335,25 +339,25 @@ class ForeignLoader:
         return list({id(g): g for g in owned if isinstance(g, torch.Generator)}.values())
 
     def set_epoch(self, epoch: int, purpose: str = "train") -> None:
-        """Pass the epoch on to the loader, or to the first of its item samplers that has a `set_epoch`."""
+        """Forward the epoch to the loader, or to the first of its item samplers that has a `set_epoch`."""
         batch_sampler = getattr(self.loader, "batch_sampler", None)
         for owner in (self.loader, *(sampler for sampler in self.samplers if sampler is not batch_sampler)):
             set_epoch = getattr(owner, "set_epoch", None)
-            if set_epoch is not None:
+            if set_epoch is not None:  # this library's takes a purpose too, DistributedSampler's only the epoch
                 takes_purpose = "purpose" in inspect.signature(set_epoch).parameters
                 set_epoch(epoch, purpose) if takes_purpose else set_epoch(epoch)
                 return
 
     def peeking(self) -> AbstractContextManager[Any]:
-        """Nothing: a pass over a foreign loader moves its generators on."""
+        """Does nothing: any pass over a foreign loader advances its generators."""
         return nullcontext(self)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands, as it says itself."""
-        return self.loader.state_dict()  # type: ignore[no-any-return]  # whatever the loader says
+        """The loader's own state."""
+        return self.loader.state_dict()  # type: ignore[no-any-return]  # in the loader's own format
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Hand the loader back its own state."""
+        """Restore the loader's own state."""
         self.loader.load_state_dict(state)
 
 
@@ -361,5 +365,5 @@ def length_of(loader: object) -> int | None:
     """The length of a loader or data set; None if it has none."""
     try:
         return len(loader) if isinstance(loader, Sized) else None
-    except (TypeError, NotImplementedError):  # a length that is declared, but unknown
+    except (TypeError, NotImplementedError):  # `__len__` exists, but raises: an IterableDataset inside, for example
         return None

@@ -1,4 +1,4 @@
-"""`dls.check()`: what is wrong with the data before anything is trained on it, above all items that leak between splits."""
+"""`dls.check()`: find faults of the data before training, above all items that leak between splits."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from layered.foundation import (
     seeded,
 )
 
-IMBALANCE = 20  # items of the largest class for one of the smallest, from which on it is worth a warning
-SHOWN = 3  # examples of a finding
+IMBALANCE = 20  # ratio of the largest to the smallest class from which a warning is given
+SHOWN = 3  # examples per finding
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +36,7 @@ class Check(Report):
 
     Args:
         rows: A dict for each split and target: split, items, repeats (items that occur in it more than once), target, missing,
-            classes, smallest, largest (items of a class), low, high (of numbers); None where that is not known.
+            classes, smallest, largest (items of a class), low, high (of numbers); None for what is unknown.
         findings: Errors first.
     """
 
@@ -45,7 +45,7 @@ class Check(Report):
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error among the findings."""
+        """Whether the findings include no errors."""
         return all(finding.level != "error" for finding in self.findings)
 
     def records(self) -> list[dict[str, Any]]:
@@ -67,23 +67,23 @@ def check(
     groups: str | Callable[[Any], Hashable] | None = None,
     show: bool = True,
 ) -> Check:
-    """Look at the items and labels of `dls` for what makes results wrong.
+    """Look for faults in the items and labels of `dls` that would make results wrong.
 
-    Two inputs are equal if they are the same byte for byte: the files, the rows of a table (of the columns that `get_x`
-    reads), the tensors. No image is decoded, no transform of items or batches runs, and nothing of the loaders moves on.
-    Of a data set that makes its items by code of its own, that is said and the rest is checked.
+    Two inputs are equal if they are the same byte for byte: files, rows of a table (in the columns that `get_x` reads),
+    tensors. No image is decoded, no item or batch transform runs, and the loaders do not advance. What cannot be read
+    without making items is reported, and the rest is checked.
 
     Args:
-        sample: Look for only so many items of each held-out split among the training items, and count no repeats;
-            None: for all. Files are read only where another has the same size.
-        groups: What must not stand in two splits, such as the patient: a column of the items, or a function of an
-            item.
-        show: Print the report. At a prompt and in a notebook, which show the value, nothing is printed.
+        dls: The loaders, training first.
+        sample: Compare only this many items of each held-out split with the training items, and count no repeats; None
+            compares all. Files are read only if another one has the same size.
+        groups: What must not be in two splits, such as the patient: a column of the items, or a function of an item.
+        show: Print the report. At a prompt and in a notebook, which display the returned value, nothing is printed.
 
     Raises:
-        BadValue: For a `sample` below 1.
-        UnknownName: For `groups` that the items do not have.
-        BadArgument: For `groups` that the items do not have.
+        BadValue: `sample` is below 1.
+        UnknownName: The items have no column `groups`.
+        BadArgument: `groups` is given, but the items cannot be read.
 
     Examples:
         >>> from torch.utils.data import TensorDataset
@@ -103,10 +103,10 @@ def check(
     """
     if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
         raise BadValue(
-            "sample is a number of items", got=repr(sample), expected="a whole number from 1, or None for all"
+            "invalid sample, a number of items", got=repr(sample), expected="a whole number from 1, or None for all"
         )
     names = ["train", "valid", *(f"split {i}" for i in range(2, len(dls)))][: len(dls)]
-    with seeded(key_of(torch.initial_seed(), "check")):  # labellers of the user may draw
+    with seeded(key_of(torch.initial_seed(), "check")):  # the user's labellers may draw random numbers
         splits = dict(zip(names, map(raw_split, dls), strict=True))
         findings = [
             _finding("data set", "info", name, text, fix="a DataBlock, tables and tensors can be checked")
@@ -119,7 +119,7 @@ def check(
         rows = _check_targets(splits, repeats, findings)
     order = ("error", "warning", "info")
     result = Check(rows, sorted(findings, key=lambda finding: order.index(finding.level)))
-    if show and not is_interactive():  # there, the value is shown
+    if show and not is_interactive():  # a prompt or notebook displays the returned value itself
         print(result)
     return result
 
@@ -128,7 +128,7 @@ def check(
 
 
 def _compare(splits: dict[str, Raw], sample: int | None, findings: list[Finding]) -> dict[str, int | None]:
-    """Find inputs that are equal; give how many stand again in the same split."""
+    """Report equal inputs; returns how many items of each split repeat an earlier one."""
     looked: dict[str, Positions] = {}
     prints: dict[str, Prints] = {}
     for i, (name, raw) in enumerate(splits.items()):
@@ -145,11 +145,12 @@ def _compare(splits: dict[str, Raw], sample: int | None, findings: list[Finding]
     for name, mine in rough.items():
         if (exact := splits[name].exact) is not None:
             others = [other for split, other in rough.items() if split != name]
-            again = np.isin(mine, np.concatenate([*others, np.zeros(0, np.int64)]))
+            # Only inputs whose cheap fingerprints collide are read in full.
+            alike = np.isin(mine, np.concatenate([*others, np.zeros(0, np.int64)]))
             if sample is None:
-                again |= np.isin(mine, _repeated(mine))
+                alike |= np.isin(mine, _repeated(mine))
             prints[name] = mine.copy()
-            prints[name][again] = exact(looked[name][again])
+            prints[name][alike] = exact(looked[name][alike])
     for (a, first), (b, second) in combinations(prints.items(), 2):
         if len(leaked := np.flatnonzero(np.isin(second, first))):
             shown = []
@@ -165,11 +166,11 @@ def _compare(splits: dict[str, Raw], sample: int | None, findings: list[Finding]
         repeats[name] = len(mine) - len(start)
         if repeats[name]:
             shown = [
-                f"{splits[name].named(int(i))} stands {n} times" for i, n in zip(start, counts, strict=True) if n > 1
+                f"{splits[name].named(int(i))} occurs {n} times" for i, n in zip(start, counts, strict=True) if n > 1
             ]
-            what = f"{repeats[name]:,} of {len(mine):,} items stand in it before"
+            what = f"{repeats[name]:,} of {len(mine):,} items repeat an earlier one"
             findings.append(
-                _finding("inputs", "info", name, what, shown, "drop them if they were not repeated on purpose")
+                _finding("inputs", "info", name, what, shown, "drop them unless they are repeated on purpose")
             )
     return repeats
 
@@ -197,7 +198,7 @@ def _compare_groups(splits: dict[str, Raw], groups: str | Callable[[Any], Any], 
 
 @dataclass
 class _Values:
-    """What a target is in one split: classes, or numbers from `low` to `high`; missing are None, NaN and infinite ones."""
+    """The values of a target in one split: classes, or numbers from `low` to `high`. None, NaN and infinity are missing."""
 
     missing: int = 0
     classes: Counter[Any] | None = None
@@ -293,7 +294,7 @@ def _as_numbers(value: object) -> np.ndarray[Any, Any]:
 
 
 def _either(values: Iterable[Any], count: int) -> _Values:
-    """Values of an unknown kind: text and few whole numbers are classes, others are numbers."""
+    """Values of unknown kind: text, and few distinct whole numbers, are classes; anything else is a number."""
     if not isinstance(values, np.ndarray):
         head = list(islice(values, 1))
         first, values = _plain(head[0]) if head else None, chain(head, values)
@@ -330,15 +331,15 @@ def _judge(
             what = f"{_classes_are(unknown)} not in the training items, so a model cannot learn {_them(unknown)}"
             say("error", what, unknown, "split so that every class is in the training items")
         if absent := [label for label in train.classes if label not in counts]:
-            say("info", f"{_classes_are(absent)} not in it, so metrics say nothing about {_them(absent)}", absent)
+            say("info", f"{_classes_are(absent)} missing from it, so metrics say nothing about {_them(absent)}", absent)
     if not is_train:
         return
     if absent := [label for label in target.vocab or () if label not in counts and label != "#na#"]:
         say("warning", f"{_classes_are(absent)} in the vocabulary, but not in the training items", absent)
     (most, largest), (least, smallest) = counts.most_common()[0], counts.most_common()[-1]
     if is_one and largest >= IMBALANCE * smallest:
-        what = f"classes are far from equal: {largest:,} items of {most!r}, {smallest:,} of {least!r}"
-        say("warning", what, fix="look at metrics of each class; weight the loss, or draw rare classes more often")
+        what = f"the classes are imbalanced: {largest:,} items of {most!r}, {smallest:,} of {least!r}"
+        say("warning", what, fix="look at per-class metrics; weight the loss, or oversample (weights='balanced')")
 
 
 def _classes_are(labels: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""How a batch is made of a data set: the stages that run where the work is, in this process or in a worker."""
+"""How a batch is made of a data set: the stages that run in this process or in a worker."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from layered.foundation import (
 
 
 class SkipItemException(Exception):
-    """Raised by code that makes an item: the loader leaves the item out."""
+    """Raised by code that makes an item, to leave the item out of its batch."""
 
 
-MadeBatch = tuple[Any, TicketBatch, list[str]]  # a collated batch, the plan of what is in it, the items left out
+MadeBatch = tuple[Any, TicketBatch, list[str]]  # a collated batch, the plan of its items, messages about those left out
 
 
 class Stages:
     """The stages of making a batch: `create_item` → `after_item` for each item, then `before_batch` → `create_batch` → `retain`.
 
-    `do_item` and `do_batch` are these two halves. Any of them can be overridden, given or assigned.
+    `do_item` and `do_batch` are these two halves. Any of them can be overridden, passed to the loader or assigned to it.
     """
 
     dataset: Any
@@ -55,27 +55,27 @@ class Stages:
         """Runs in each worker when it starts."""
 
     def create_item(self, i: Any) -> Any:
-        """Item `i` of the data set; of a stream, the item that came."""
+        """Item `i` of the data set; for a stream, `i` is the item."""
         return self.dataset[i] if self.indexed else i
 
     def after_item(self, item: Any) -> Any:
-        """What becomes of one item."""
+        """Transform one item."""
         return item
 
     def before_batch(self, samples: Any) -> Any:
-        """What becomes of the samples of a batch before they are collated, such as padding."""
+        """Transform the samples of a batch before they are collated, such as by padding."""
         return samples
 
     def create_batch(self, samples: Any) -> Any:
-        """One batch of a list of samples; of an item that is a batch already, tensors."""
+        """Collate a list of samples; of an item that is already a batch, convert the arrays to tensors."""
         return fa_convert(samples) if self.prebatched else fa_collate(samples)
 
     def retain(self, batch: Any, samples: Any) -> Any:
-        """What becomes of a batch, given the samples it was made of. (Collating keeps their types already.)"""
+        """Finish a collated batch, given its samples; by default nothing, since collating keeps their types."""
         return batch
 
     def do_item(self, i: Any) -> Any:
-        """Item `i`, made and transformed; a failure names it."""
+        """Make and transform item `i`; an error names it."""
         try:
             item = self.create_item(i)
         except (SkipItemException, LayeredError):
@@ -85,7 +85,7 @@ class Stages:
         return self.transformed(item, i)
 
     def do_batch(self, samples: Any) -> Any:
-        """One batch of samples; of an item, where items are batches already."""
+        """Make a batch of samples; or of one item, if the items are batches already."""
         samples = self.before_batch(samples)
         return self.retain(self.create_batch(samples), samples)
 
@@ -95,7 +95,7 @@ class Stages:
         return self.bs is None
 
     def chunkify(self, samples: Iterable[Any]) -> Iterator[Any]:
-        """Samples in lists of `bs`; as they are, where they are batches already."""
+        """Group samples into lists of `bs`; samples that are batches already pass unchanged."""
         samples = iter(samples)
         if self.bs is None:
             yield from samples
@@ -105,10 +105,10 @@ class Stages:
                 yield chunk
 
     def create_batches(self, samples: Iterable[Any]) -> Iterator[Any]:
-        """All batches of an epoch, given its positions; override it to make batches in a way of your own.
+        """Make all batches of an epoch, given its positions; override it for a custom way to make batches.
 
-        This is what it comes to. By default each batch is made by itself, here or in a worker, and each item draws with
-        a key of its own; batches of an override are made here, and draw with a key a batch.
+        This body is equivalent to the default, which instead makes each batch on its own, in this process or in a
+        worker, and draws with a key per item. An override runs in this process, and draws with a key per batch.
         """
         return map(self.do_batch, self.chunkify(self._not_skipped(samples)))
 
@@ -121,7 +121,7 @@ class Stages:
             yield item
 
     def transformed(self, item: object, i: object) -> Any:
-        """Item `i` after `after_item`; a failure names it."""
+        """Apply `after_item` to item `i`; an error names it."""
         try:
             return self.after_item(item)
         except SkipItemException:
@@ -134,7 +134,7 @@ class Stages:
         return as_dataset(self.dataset).describe_item(i) if self.indexed else describe(i)
 
     def all_default(self, *stages: str) -> bool:
-        """Whether all these stages are as they were first defined, or pipelines without steps."""
+        """Whether all these stages have their original definition, or are empty pipelines."""
         return all(map(self._is_default, stages))
 
     def _is_default(self, name: str) -> bool:
@@ -146,7 +146,7 @@ class Stages:
 
 
 class BatchMaker:
-    """Makes the batches of a plan by the stages of a loader, in this process or in a worker.
+    """Makes the planned batches by the stages of a loader, in this process or in a worker.
 
     Args:
         stages: The loader, or a copy of it over another data set or for a worker.
@@ -156,7 +156,7 @@ class BatchMaker:
         self.stages = stages
 
     def make(self, plan: TicketBatch) -> MadeBatch:
-        """A collated batch (None if nothing is left of it), the plan of what is in it, and the items left out."""
+        """A collated batch (None if no item is left), the plan of its items, and messages about the items left out."""
         stages, items = self.stages, plan.listed()
         samples, kept, bad = self._samples(plan, items)
         plan = plan.only(kept)
@@ -183,7 +183,7 @@ class BatchMaker:
         return stages.do_batch(sample if stages.prebatched else [sample])
 
     def _samples(self, plan: TicketBatch, items: list[Any]) -> tuple[list[Any], list[int], list[str]]:
-        """The samples of a batch, each drawn under its ticket; the rows they stand in; and the items left out."""
+        """The samples of a batch, each made under its own ticket; their rows in the plan; messages about those left out."""
         samples, kept, bad = [], [], []
         stages, foreign = self.stages, self._items_are_foreign
         fetched = self._fetched(plan, items)
@@ -205,14 +205,15 @@ class BatchMaker:
 
     @property
     def _fetch(self) -> Callable[[list[Any]], list[Any]] | None:
-        """What makes several items in one call, unless a stage makes items in its own way."""
+        """The data set's function for several items, unless a stage that makes single items is overridden."""
         fetch = as_dataset(self.stages.dataset).fetch if self.stages.indexed else None
         return fetch if fetch is not None and self.stages.all_default("create_item", "do_item") else None
 
     def _fetched(self, plan: TicketBatch, items: list[Any]) -> list[Any] | None:
-        """The items in one call, if the data set offers that (`__getitems__`); what it draws depends on the batch.
+        """The items from one call of `__getitems__`, whose draws depend on the batch.
 
-        None without that, and where it fails: the items are then made one by one, for an error that names the item.
+        None if the data set has no such method or the call fails: the items are then made singly, so that an error names
+        the one at fault.
         """
         fetch = self._fetch
         if fetch is None:
@@ -234,7 +235,7 @@ class BatchMaker:
 
 @contextmanager
 def batch_tickets(plan: TicketBatch, stage: int, foreign: bool) -> Iterator[None]:
-    """What a batch draws at one stage; foreign code finds the global generators seeded for it."""
+    """Context for one stage of a batch: draws are keyed by it, and for foreign code the global generators are seeded."""
     key = plan.batch_key
     with drawing(Tickets(plan.keys, key, stage)), seeded(key_of(key, stage)) if foreign else nullcontext():
         yield

@@ -49,9 +49,9 @@ from layered.foundation import (
 
 
 def explain(block: DataBlock, source: object, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
-    """Print how a `DataBlock` makes a batch of `bs` training items of `source`, then try one of every loader.
+    """Print, step by step, how a `DataBlock` turns `bs` training items of `source` into a batch; then try every loader.
 
-    What fails is raised where it fails, as the loaders would raise it.
+    A failing step raises what the loaders would raise.
     """
     print(f"Setting up the data of {describe(source)}")
     dsets = block.datasets(source, verbose=True)
@@ -103,14 +103,14 @@ def _apply(indent: str, steps: Pipeline, o: object, stage: str) -> Any:
 
 
 class TransformBlock:
-    """One column of a `DataBlock`: how its items are made, and which transforms they need by default.
+    """One column of a `DataBlock`: how its elements are made, and which transforms they need by default.
 
     Args:
-        type_tfms: From what the getter returns to what the column is: `PILImage.create`, `Categorize()`.
+        type_tfms: Turn what the getter returns into the element of the sample: `PILImage.create`, `Categorize()`.
         item_tfms: Default transforms of single items, on the CPU; `ToTensor` is always among them.
         batch_tfms: Default transforms of batches, on the device.
-        dl_type: The loader this kind of data needs.
-        dls_kwargs: Arguments for the loaders.
+        dl_type: The loader class that this kind of data needs; `TfmdDL` if no block names one.
+        dls_kwargs: Default arguments of the loaders.
     """
 
     def __init__(
@@ -136,12 +136,14 @@ class TransformBlock:
 def CategoryBlock(
     vocab: Sequence[Any] | None = None, sort: bool = True, add_na: bool = False, unseen: str = "error"
 ) -> TransformBlock:
-    """One label an item.
+    """A target with one label per item.
 
     Args:
         vocab: The labels, in order; by default the sorted labels of the training items.
-        add_na: Keep class 0 for missing and unknown labels.
-        unseen: About labels that only validation items have: "error", "drop" these items, or "extend" the vocabulary.
+        sort: Sort the labels, including those of `vocab`; False keeps the order of first appearance.
+        add_na: Reserve class 0, '#na#', for missing and unknown labels.
+        unseen: How to treat labels that only validation items have: "error", "drop" these items, or "extend" the
+            vocabulary.
     """
     return TransformBlock(type_tfms=Categorize(vocab=vocab, sort=sort, add_na=add_na, unseen=unseen))
 
@@ -149,11 +151,16 @@ def CategoryBlock(
 def MultiCategoryBlock(
     encoded: bool = False, vocab: Sequence[Any] | None = None, add_na: bool = False, unseen: str = "error"
 ) -> TransformBlock:
-    """A list of labels an item.
+    """A target with a list of labels per item, one-hot encoded: float32 [class].
 
     Args:
-        encoded: The items are zeros and ones for each of `vocab` already.
-        unseen: As in `CategoryBlock`.
+        encoded: The targets are already zeros and ones, one for each label of `vocab`.
+        vocab: The labels, in order, required with `encoded`; by default the sorted labels of the training items.
+        add_na: Reserve class 0, '#na#', for missing and unknown labels.
+        unseen: How to treat labels that only validation items have; as in `CategoryBlock`.
+
+    Raises:
+        BadValue: `encoded` without `vocab`.
     """
     if encoded and vocab is None:
         raise BadValue("encoded labels need a vocabulary", fix="MultiCategoryBlock(encoded=True, vocab=[...])")
@@ -166,17 +173,21 @@ def MultiCategoryBlock(
 
 
 def RegressionBlock(n_out: int | None = None) -> TransformBlock:
-    """One number an item, or `n_out` of them; float32."""
+    """A target of one or several numbers per item, as float32.
+
+    Args:
+        n_out: Numbers per item, the outputs of a model; by default counted in the first training item.
+    """
     return TransformBlock(type_tfms=RegressionSetup(c=n_out))
 
 
 def _kind_of(tfm: object) -> Any:
-    """What makes two transforms the same default: their class; for functions the function."""
+    """The identity by which one transform replaces another: its class; for a function, the function itself."""
     return tfm if isinstance(tfm, type) else type(tfm) if isinstance(tfm, Transform) and not tfm.enc else id(tfm)
 
 
 def merge_tfms(*tfms: Iterable[Any]) -> list[Any]:
-    """All transforms in order, the last of each class in the place of the first; classes are instantiated."""
+    """All transforms in order; a later one of the same class takes the place of the earlier one. Classes are instantiated."""
     merged: dict[Any, Any] = {}
     for several in tfms:
         for tfm in several:
@@ -188,16 +199,17 @@ class DataBlock:
     """A description of a data set, from a source to batches.
 
     Args:
-        blocks: A block for each column: `(ImageBlock, CategoryBlock)`, as classes, functions or instances.
-        get_items: From the source to items; without it the source is the items.
-        splitter: From items to training and validation positions; `RandomSplitter()` by default.
-        get_x: From an item to what the input and target blocks start from; one function a block, or a list of them.
-        get_y: From an item to what the input and target blocks start from; one function a block, or a list of them.
-        getters: All of these in one list.
+        blocks: A block for each column: `(ImageBlock, CategoryBlock)`, as classes, functions or instances; by default
+            two plain `TransformBlock`s.
+        get_items: Lists the items of the source; by default the source itself is the list of items.
+        splitter: Splits the items into training and validation positions; `RandomSplitter()` by default.
+        get_x: Gets the input from an item; a list of functions for several input blocks. By default the item itself.
+        get_y: Gets the target from an item; a list of functions for several target blocks. By default the item itself.
+        getters: One function for each block, in place of `get_x` and `get_y`.
         n_inp: How many leading columns are inputs; all but the last by default.
-        item_tfms: Transforms of single items, which replace the blocks' own of the same class.
-        batch_tfms: Transforms of batches, likewise.
-        dl_type: The loader to use.
+        item_tfms: Transforms of single items; each replaces a block's default of the same class.
+        batch_tfms: Transforms of batches, on the device; each replaces a block's default of the same class.
+        dl_type: The loader class; by default the one that the last block names, else `TfmdDL`.
 
     Examples:
         >>> block = DataBlock(get_y=lambda n: n % 2, blocks=(TransformBlock, CategoryBlock), splitter=RandomSplitter(seed=42))
@@ -241,7 +253,14 @@ class DataBlock:
         get_items: Callable[[Any], Any] | None = None,
         **kwargs: Any,
     ) -> DataBlock:
-        """A block for a source of columns: each column of `get_items(source)` goes to a block of its own."""
+        """A `DataBlock` for a source given by column: column `i` of `get_items(source)` feeds block `i`.
+
+        Args:
+            blocks: A block for each column; by default two plain `TransformBlock`s.
+            getters: One function for each column, applied to its elements; by default they are used as they are.
+            get_items: Gets the columns from the source; by default the source is the sequence of columns.
+            kwargs: For `DataBlock`: `splitter`, `item_tfms`, `batch_tfms`, ….
+        """
         count = len(blocks) if blocks is not None else 2
         columns = getters if getters is not None else [noop] * count
         composed = [Pipeline([ItemGetter(i), getter]) for i, getter in enumerate(columns)]
@@ -253,7 +272,12 @@ class DataBlock:
         return cls(blocks=blocks, getters=composed, get_items=rows, **kwargs)
 
     def new(self, item_tfms: object = None, batch_tfms: object = None) -> DataBlock:
-        """A copy with other item or batch transforms; this one stays as it is."""
+        """A copy with other item or batch transforms; the original does not change.
+
+        Args:
+            item_tfms: Replaces the item transforms, merged with the blocks' defaults again; None keeps them.
+            batch_tfms: Replaces the batch transforms, likewise.
+        """
         res = copy.copy(self)
         if item_tfms is not None:
             res.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), listify(item_tfms))
@@ -262,15 +286,18 @@ class DataBlock:
         return res
 
     def datasets(self, source: object, verbose: bool = False) -> Datasets:
-        """The data sets of `source`: items, split and with transforms fitted to the training items.
+        """The data sets of `source`: its items, split, with transforms fitted to the training items.
+
+        Args:
+            source: What `get_items` takes; without it, the items.
+            verbose: Print the number of items and each transform that is set up.
 
         Raises:
-            EmptySource: (a label that only validation items have), BadValue (one class only, a label that is missing,
-                an item on both sides), BadArgument (a path as items).
-            EmptySplit: (a label that only validation items have), BadValue (one class only, a label that is missing,
-                an item on both sides), BadArgument (a path as items).
-            UnknownLabel: (a label that only validation items have), BadValue (one class only, a label that is
-                missing, an item on both sides), BadArgument (a path as items).
+            EmptySource: The source has no items.
+            EmptySplit: A split is empty.
+            UnknownLabel: Only validation items have a label.
+            BadValue: There is only one class, a label is missing, or an item is in two splits.
+            BadArgument: The items are a path.
         """
         items = as_items(_items_of(source, self.get_items))
         check_items(items, source, self.get_items)
@@ -294,7 +321,10 @@ class DataBlock:
         """The loaders of `source`: training items shuffled, validation items in order.
 
         Args:
-            path: Where models and exports on this data go.
+            source: What `get_items` takes; without it, the items.
+            path: The folder for models and exports.
+            verbose: Print each step of the setup.
+            bs: Items per batch.
             kwargs: For `DataLoaders.from_dsets`: `val_bs`, `num_workers`, `device`, `seed`, `on_bad`, ….
         """
         dsets = self.datasets(source, verbose=verbose)
@@ -302,11 +332,18 @@ class DataBlock:
         return dsets.dataloaders(bs=bs, path=path, verbose=verbose, **self.slots(), **kwargs)
 
     def weighted_dataloaders(self, source: object, wgts: Weights, bs: int = 64, **kwargs: Any) -> DataLoaders:
-        """The loaders of `source` with training items drawn by weight: see `Datasets.weighted_dataloaders`."""
+        """The loaders of `source` with training items drawn by weight: see `Datasets.weighted_dataloaders`.
+
+        Args:
+            source: What `get_items` takes; without it, the items.
+            wgts: A weight for each item, or for each training item; or "balanced", "oversample".
+            bs: Items per batch.
+            kwargs: As for `dataloaders`.
+        """
         return self.dataloaders(source, bs=bs, weights=wgts, **kwargs)
 
     def slots(self) -> dict[str, list[Any]]:
-        """The transforms for the slots of loaders, as copies: fitting them leaves this description as it is."""
+        """The transforms for the slots of loaders, copied so that fitting them does not change this description."""
         return {"after_item": own_copies(self.item_tfms), "after_batch": own_copies(self.batch_tfms)}
 
     def _facts(self) -> tuple[str, dict[str, object]]:
@@ -325,7 +362,14 @@ class DataBlock:
         return facts_html(*self._facts())
 
     def summary(self, source: object, bs: int = 4, show_batch: bool = False, **kwargs: object) -> None:
-        """Build a batch of `bs` items step by step and print what each step does; a failure stands where it happens."""
+        """Build a batch step by step and print what each step does, up to the step that fails.
+
+        Args:
+            source: What `get_items` takes; without it, the items.
+            bs: Items of the batch.
+            show_batch: Show the batch at the end.
+            kwargs: As for `dataloaders`.
+        """
         explain(self, source, bs=bs, show_batch=show_batch, **kwargs)
 
 
@@ -343,7 +387,7 @@ def _items_of(source: object, get_items: Callable[[Any], Any] | None) -> Any:
             f"{_brief(get_items)} returned no items, when getting the items of {describe(source)}",
             got="None",
             expected="a list, a DataFrame, …",
-            fix="return the items at its end",
+            fix="add a return statement",
         )
     return items
 
@@ -358,24 +402,24 @@ def check_items(items: Sized, source: object, get_items: object) -> None:
             expected="at least one item for training and one for validation",
             fix="check the source"
             if get_items is not None
-            else "check the source, or say how its items are found: get_items=",
+            else "check the source, or give a function that lists its items: get_items=",
         )
 
 
 def check_classes(dsets: Datasets) -> None:
-    """Raise BadValue where there is a single class to tell apart."""
+    """Raise BadValue where a target has fewer than two classes."""
     for tl in dsets.tls[dsets.n_inp :]:
         if tl.target_kind == "category" and tl.c < 2:
             raise BadValue(
                 f"the target has {f'only one class, {tl.vocab[0]!r}' if tl.c else 'no labels'}: nothing to classify",
-                got=f"{len(dsets.train)} training items, {'all of it' if tl.c else 'none of which has one'}",
+                got=f"{len(dsets.train)} training items, {'all of that class' if tl.c else 'none with a label'}",
                 expected="at least two different labels",
                 fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
             )
 
 
 def _brief(tfm: object) -> str:
-    """A transform, or what becomes one, in a `repr`."""
+    """A transform, or a function or class that becomes one, for a `repr`."""
     return function_name(tfm) if isinstance(tfm, type) or inspect.isroutine(tfm) else repr(tfm)
 
 
@@ -387,9 +431,9 @@ def _as_block(block: object) -> TransformBlock:
     res = block() if isinstance(block, type) or (not isinstance(block, TransformBlock) and callable(block)) else block
     if not isinstance(res, TransformBlock):
         raise BadArgument(
-            "a block is a TransformBlock, or makes one",
+            "not a block",
             got=repr(block),
-            expected="ImageBlock, CategoryBlock(vocab=[...]), …",
+            expected="a TransformBlock, or a function that returns one: ImageBlock, CategoryBlock(vocab=[...]), …",
             fix=f"without quotes: blocks=(..., {block})" if isinstance(block, str) else "for example CategoryBlock",
         )
     return res
@@ -425,7 +469,7 @@ def _getters(count: int, n_inp: int, getters: Iterable[object] | None, get_x: ob
                 f"{name} needs one function for each of its blocks",
                 got=f"{len(several)} functions",
                 expected=f"{stop - start}, with {count} blocks and n_inp={n_inp}",
-                fix=f"to apply several one after the other, {name}=Pipeline([f, g])",
+                fix=f"to chain several functions, {name}=Pipeline([f, g])",
             )
         res[start:stop] = [_a_function(name, f) for f in several]
     return [_a_function("getters", f) for f in res]
@@ -437,9 +481,10 @@ def _steps(getter: Callable[..., Any] | None) -> list[Any]:
     if isinstance(getter, Pipeline):
         return list(getter.fs)
     is_transform = isinstance(getter, Transform) or (isinstance(getter, type) and issubclass(getter, Transform))
-    return [getter if is_transform else ItemTransform(getter)]  # a function is given the whole item, be it a tuple
+    # A plain Transform would be applied to each element of a tuple; a getter takes the whole item.
+    return [getter if is_transform else ItemTransform(getter)]
 
 
 def own_copies(tfms: list[Any]) -> list[Any]:
-    """Transforms that fit to data are copied, so that one block can describe several data sets."""
+    """The transforms, copied: fitting them to one data set must not affect another made by the same block."""
     return [copy.copy(t) if isinstance(t, Transform) else t for t in tfms]

@@ -15,13 +15,16 @@ from layered.foundation import BadValue, MixedSizes, TensorBase, is_named_tuple,
 
 
 def fa_collate(samples: Sequence[Any]) -> Any:
-    """One batch of a list of samples: tensors are stacked along a new first axis and keep their type.
+    """Collate samples into a batch: tensors are stacked along a new first axis and keep their type.
 
     Tuples, lists, mappings and dataclasses are collated element by element; numbers become a tensor, text a list.
 
+    Args:
+        samples: At least one sample; all of the same structure.
+
     Raises:
-        MixedSizes: With the two samples, where they differ in shape, length or keys.
-        BadValue: For what cannot become a tensor.
+        MixedSizes: Two samples differ in shape, length or keys; the message names both.
+        BadValue: An element cannot become a tensor.
 
     Examples:
         >>> fa_collate([{"x": 1, "name": "a"}, {"x": 2, "name": "b"}])
@@ -31,11 +34,11 @@ def fa_collate(samples: Sequence[Any]) -> Any:
     if isinstance(example, Tensor):
         return _stack(samples)
     if isinstance(example, (tuple, list)):
-        _check_alike(samples, "length", len, "pad them in before_batch=, or make tensors of one size of them")
+        _check_alike(samples, "length", len, "pad them in before_batch=, or make tensors of equal size in item_tfms=")
         elements = [fa_collate(column) for column in zip(*samples, strict=True)]
         return type(example)(*elements) if is_named_tuple(example) else type(example)(elements)
     if isinstance(example, Mapping):
-        _check_alike(samples, "keys", _keys, "give all of them the same keys, in item_tfms= or before_batch=")
+        _check_alike(samples, "keys", _keys, "give all samples the same keys, in item_tfms= or before_batch=")
         return {key: fa_collate([s[key] for s in samples]) for key in example}
     if is_dataclass(example) and not isinstance(example, type):
         names = [field.name for field in fields(example) if field.init]
@@ -54,7 +57,9 @@ def _no_tensor(samples: Sequence[Any]) -> BadValue:
         "the samples of a batch cannot become a tensor",
         got=kinds,
         expected="tensors, arrays, numbers or text, or tuples, lists and mappings of them",
-        fix="a getter or transform forgot to return" if "NoneType" in kinds else "item_tfms= that make tensors of them",
+        fix="return a value from the getter or transform"
+        if "NoneType" in kinds
+        else "convert them to tensors in item_tfms=",
     )
 
 
@@ -64,14 +69,14 @@ def _keys(sample: object) -> list[Any]:
 
 
 def _check_alike(samples: Sequence[Any], what: str, of: Callable[[Any], Any], fix: str) -> None:
-    """Raise MixedSizes, with the first sample that differs from sample 0 in what `of` says of it."""
+    """Raise MixedSizes for the first sample whose `of(sample)` differs from that of sample 0."""
     found = [of(s) if isinstance(s, Sized) else type(s).__name__ for s in samples]
     odd = next((i for i, value in enumerate(found) if value != found[0]), None)
     if odd is not None:
         error = MixedSizes(
             f"the samples of a batch differ in {what}",
             got=f"{found[0]} in sample 0 and {found[odd]} in sample {odd} of the batch",
-            expected=f"one {what} for all" if what == "length" else f"the same {what} in all",
+            expected=f"the same {what} for all samples",
             fix=fix,
         )
         error.rows = 0, odd
@@ -88,8 +93,8 @@ def _stack(tensors: Sequence[Any]) -> Tensor:
         error = MixedSizes(
             f"the samples of a batch cannot be stacked: {type(first).__name__} of different sizes",
             got=f"{shapes[0]} in sample 0 and {shapes[other]} in sample {other} of the batch",
-            expected="one size for all",
-            fix="add a transform that makes them equal, for images item_tfms=Resize(224)",
+            expected="the same size for all samples",
+            fix="resize or pad them; for images, item_tfms=Resize(224)",
         )
         error.rows = 0, other
         raise error
@@ -98,12 +103,19 @@ def _stack(tensors: Sequence[Any]) -> Tensor:
 
 
 def fa_convert(sample: object) -> Any:
-    """Arrays and numbers of an already batched item to tensors, keeping what is one."""
+    """Convert the arrays of an item that is already a batch to tensors; tensors and anything else stay as they are.
+
+    Args:
+        sample: Any nesting of tuples, lists and mappings.
+    """
     return map_tree(lambda o: tensor(o) if isinstance(o, (np.ndarray, np.generic)) else o, sample)
 
 
 class Packed:
-    """A plain tensor and the meaning it had, for the way from a worker to the parent."""
+    """A plain tensor with its semantic type and metadata, to be sent from a worker to the parent.
+
+    torch's worker queue shares the memory of plain tensors; a subclass would lose its attributes on the way.
+    """
 
     __slots__ = ("data", "kind", "meta")
 
@@ -111,18 +123,18 @@ class Packed:
         self.data, self.kind, self.meta = data, kind, meta
 
     def pin_memory(self, device: object = None) -> Packed:
-        """The same in page-locked memory, as torch's loader asks for it."""
+        """A copy in page-locked memory; torch's loader calls this method where an object has it."""
         return Packed(self.data.pin_memory(), self.kind, self.meta)
 
     def open(self) -> TensorBase:
-        """The tensor with its meaning."""
+        """The tensor with its semantic type."""
         semantic = self.data.as_subclass(self.kind)
         semantic.__dict__.update(self.meta)
         return semantic
 
 
 def pack(tree: object) -> Any:
-    """Semantic tensors as plain ones with a tag."""
+    """Replace semantic tensors by `Packed` plain ones."""
     return map_tree(lambda o: Packed(o.as_plain(), type(o), o.__dict__) if isinstance(o, TensorBase) else o, tree)
 
 

@@ -1,4 +1,4 @@
-"""From what was read to what a model computes with: tensors, floats, standard scores."""
+"""From raw values to what a model computes with: tensors, floats, standard scores."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from layered.foundation import BadValue, TensorImage, TensorMask, Transform, tra
 
 @transforms.register()
 class ToTensor(Transform):
-    """Images to tensors of bytes; each application adds its own types."""
+    """Images to uint8 tensors; each application adds overloads for its own types."""
 
     order = 5
 
 
 @transforms.register()
 class IntToFloatTensor(Transform):
-    """Images of bytes to floats in [0, 1]; masks to int64.
+    """Images from bytes to floats in [0, 1]; masks to int64.
 
     Args:
-        div: What images are divided by.
-        div_mask: What masks are divided by, without rest.
+        div: The divisor of images.
+        div_mask: The divisor of masks, rounding down: 255 for masks stored as 0 and 255.
     """
 
     order = 10
@@ -43,7 +43,16 @@ class IntToFloatTensor(Transform):
 
 
 def broadcast_vec(dim: int, ndim: int, *values: object) -> list[Tensor]:
-    """Each vector as a tensor of `ndim` axes that has its numbers along `dim`: [1, n, 1, 1]."""
+    """Reshape each vector to broadcast along one axis: [1, n, 1, 1] for `dim=1` and `ndim=4`.
+
+    Args:
+        dim: The axis of the numbers.
+        ndim: The number of axes.
+        values: The vectors.
+
+    Returns:
+        A float32 tensor for each vector.
+    """
     shape = [1] * ndim
     shape[dim] = -1
     return [torch.as_tensor(v, dtype=torch.float32).reshape(shape) for v in values]
@@ -54,8 +63,8 @@ class Normalize(Transform):
     """Subtract a mean and divide by a standard deviation, for each channel; images [batch, channel, height, width].
 
     Args:
-        mean: Numbers for each channel, in the scale of [0, 1]; fitted on one batch where they are not given.
-        std: Numbers for each channel, in the scale of [0, 1]; fitted on one batch where they are not given.
+        mean: The mean of each channel, for images in [0, 1]; by default fitted on one batch.
+        std: The standard deviation of each channel, for images in [0, 1]; by default fitted on one batch.
         axes: The axes the statistics are taken over.
 
     Examples:
@@ -74,7 +83,15 @@ class Normalize(Transform):
 
     @classmethod
     def from_stats(cls, mean: object, std: object, dim: int = 1, ndim: int = 4, cuda: bool = True) -> Normalize:
-        """From known statistics of each channel, such as `imagenet_stats`."""
+        """From known statistics of each channel, such as `imagenet_stats`.
+
+        Args:
+            mean: The mean of each channel, for images in [0, 1].
+            std: The standard deviation of each channel.
+            dim: The channel axis of a batch.
+            ndim: The number of axes of a batch.
+            cuda: Ignored, for compatibility: the statistics move to the device of the batch.
+        """
         mean, std = broadcast_vec(dim, ndim, mean, std)
         return cls(mean, std)
 
@@ -86,7 +103,7 @@ class Normalize(Transform):
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.mean is None or self.std is None:
-            raise BadValue("Normalize has no statistics yet", fix="give mean and std, or put it into batch_tfms")
+            raise BadValue("Normalize has no statistics yet", fix="give mean and std, or fit it as one of batch_tfms")
         if self.mean.device != x.device:
             self.mean, self.std = self.mean.to(x.device), self.std.to(x.device)
         return self.mean, self.std

@@ -1,4 +1,4 @@
-"""The loaders of one task side by side: training, validation, … of this library or of others."""
+"""The loaders of a task together: training, validation, …, of this library or of others."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ D = TypeVar("D", bound=DataLoader)
 
 
 class DataLoaders:
-    """The loaders of a task: `train`, `valid` and any more, with a path for what belongs to them.
+    """The loaders of a task: `train`, `valid` and any others, with a folder for models.
 
-    An attribute it does not have is looked up in the training loader, then in its data set: `dls.vocab`, `dls.c`.
+    Other attributes are looked up in the training loader, then in its data set: `dls.vocab`, `dls.c`.
 
     Args:
-        loaders: The training loader, the validation loader, …: ours, torch's, lists of batches.
-        path: Where models and exports of learners on this data go.
-        device: Where all loaders send their batches.
+        loaders: The training loader, the validation loader, …: of this library, torch loaders, lists of batches.
+        path: The folder for models and exports.
+        device: The device that all loaders send their batches to.
     """
 
     vocab: Any  # of the training loader, as all attributes that `DataLoaders` lacks
@@ -69,7 +69,7 @@ class DataLoaders:
 
     def __getitem__(self, i: int) -> Any:
         if not -len(self.loaders) <= i < len(self.loaders):
-            raise BadValue(f"the loaders have no loader {i}", got=f"{len(self.loaders)} loaders")
+            raise BadValue(f"there is no loader {i}", got=f"{len(self.loaders)} loaders")
         return self.loaders[i]
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class DataLoaders:
         return as_loader(self.train).device or self._device
 
     def to(self, device: Device) -> Self:
-        """Send the batches of all loaders to `device`. (Those of other makes are moved by the learner, to its model.)"""
+        """Send the batches of all loaders to `device`; a learner moves those of foreign loaders to its model."""
         self._device = torch.device(device)
         for loader in self.loaders:
             if isinstance(loader, DataLoader):
@@ -143,26 +143,32 @@ class DataLoaders:
     # -- looking
 
     def one_batch(self) -> Any:
-        """One training batch; nothing moves on. Of a loader that is not ours, its first."""
+        """One training batch, without advancing the loader; from a foreign loader, its first."""
         if isinstance(self.train, DataLoader):
             return self.train.one_batch()
         if isinstance(self.train, Iterator):
             raise BadValue(
-                "looking at a generator would consume a batch of it", fix="pass a list of batches, or a loader"
+                "looking at a batch of a generator would consume it", fix="pass a list of batches, or a loader"
             )
         with seeded(key_of(torch.initial_seed(), "peek")):
             batch = first(self.train)
         return batch if self._device is None else to_device(batch, self._device)
 
     def show_batch(self, b: object = None, max_n: int = 9, **kwargs: Any) -> Any:
-        """Show a training batch: see `TfmdDL.show_batch`."""
+        """Show a training batch: see `TfmdDL.show_batch`.
+
+        Args:
+            b: The batch; by default a new one.
+            max_n: The largest number of samples.
+            kwargs: As for `TfmdDL.show_batch`.
+        """
         return _ours(self.train, "show_batch", TfmdDL).show_batch(b, max_n=max_n, **kwargs)
 
     def _facts(self) -> tuple[str, dict[str, object]]:
         names = ("train", "valid", *(f"split {i}" for i in range(2, len(self))))
         facts: dict[str, object] = dict(zip(names, map(_in_words, self.loaders), strict=False))
         vocab = getattr(self, "vocab", None)
-        if isinstance(vocab, Sequence) and not isinstance(vocab, L):  # an L holds the vocabularies of several targets
+        if isinstance(vocab, Sequence) and not isinstance(vocab, L):  # an L holds one vocabulary per target
             facts["classes"] = f"{len(vocab)}: {list_some(vocab)}"
         return type(self).__name__, {**facts, "path": self.path}
 
@@ -182,7 +188,13 @@ class DataLoaders:
         return DataLoaders(*empty, path=self.path, device=self.device)
 
     def add_tfms(self, tfms: object, event: str, loaders: Sequence[int] | None = None) -> None:
-        """Add transforms to a slot of the loaders: "after_item", "before_batch" or "after_batch"."""
+        """Add transforms to a slot of the loaders.
+
+        Args:
+            tfms: The transforms.
+            event: The slot: "after_item", "before_batch" or "after_batch".
+            loaders: The positions of the loaders; by default all.
+        """
         for i in loaders if loaders is not None else range(len(self.loaders)):
             pipeline = getattr(self.loaders[i], event)
             setattr(self.loaders[i], event, Pipeline([*pipeline.fs, *listify(tfms)], pipeline.split_idx))
@@ -195,13 +207,14 @@ class DataLoaders:
         bs: int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """A loader over other items, treated as validation items: inputs only, in their order.
-
-        rm_type_tfms how many leading transforms the items have behind them; judged by their type if not given
+        """A loader over other items, in their order, transformed as validation items are.
 
         Args:
-            items: Anything the inputs are made of: paths, images, rows, ….
-            with_labels: Make the targets too.
+            items: Anything the inputs are made from: paths, images, rows, …; or a single one.
+            rm_type_tfms: How many leading transforms to skip; by default judged by the type of the first item.
+            with_labels: Make the targets too; by default batches have inputs only.
+            bs: Items per batch; by default that of the validation loader.
+            kwargs: For `TfmdDL.new`: `num_workers`, `after_item`, ….
         """
         valid = _ours(self.loaders[min(1, len(self.loaders) - 1)], "test_dl", DataLoader)
         listed = items if is_indexed(items) and not isinstance(items, (str, bytes, dict)) else [items]
@@ -226,17 +239,26 @@ class DataLoaders:
         dl_kwargs: Sequence[Mapping[str, Any]] | None = None,
         **kwargs: object,
     ) -> Self:
-        """Loaders over data sets: the first is shuffled and leaves out a last batch that is not full; the others do neither.
+        """Loaders over data sets. The first, for training, is shuffled and drops an incomplete last batch; the others do
+        neither.
 
         Args:
-            drop_last: Leave out last batches that are not full, or keep them, in all loaders alike.
-            val_bs: Items a batch of the others; `bs` by default.
-            dl_kwargs: What only the first loader, the second, … gets.
-            kwargs: For every loader: `num_workers`, `after_item`, `after_batch`, `seed`, …; with `val_` before the
-                name, for the others alone. `n` and `weights` are for the first alone.
+            ds: The training data set, the validation data set, ….
+            path: The folder for models and exports.
+            bs: Items per batch.
+            device: Where batches go; by default the first GPU if there is one.
+            dl_type: The class of the loaders.
+            shuffle: Shuffle the training items.
+            val_shuffle: Shuffle the items of the other loaders.
+            drop_last: Drop an incomplete last batch in all loaders, or in none; by default only in a shuffled training
+                loader.
+            val_bs: Items per batch of the other loaders; by default `bs`.
+            dl_kwargs: Arguments for the first loader alone, for the second alone, ….
+            kwargs: For every loader: `num_workers`, `after_item`, `after_batch`, `seed`, …; with the prefix `val_`, for
+                all but the first. `n` and `weights` apply to the first only.
 
         Raises:
-            BadValue: Where `bs` is more than the training items make.
+            BadValue: `bs` exceeds the number of training items, and incomplete batches are dropped.
         """
         validation = {k.removeprefix("val_"): kwargs.pop(k) for k in list(kwargs) if k.startswith("val_")}
         own = [dict(o) for o in dl_kwargs or ()]
@@ -256,13 +278,14 @@ class DataLoaders:
 
     @classmethod
     def from_splits(cls, dsets: Any, bs: int = 64, weights: Weights | None = None, **kwargs: Any) -> Self:
-        """Loaders over the subsets of `dsets`, one for each of its splits: see `from_dsets`.
-
-        n          use only the first `n` training items: see `DataLoader`
+        """A loader for each split of `dsets`: see `from_dsets`.
 
         Args:
-            weights: Which training items make an epoch: a number for each of them, or for each item of `dsets`;
+            dsets: `Datasets` or `TfmdLists`; without splits, all items are for training.
+            bs: Items per batch.
+            weights: How training items are drawn: a weight for each training item, or for each item of `dsets`;
                 "balanced"; "oversample": see `DataLoader`.
+            kwargs: As for `from_dsets`.
         """
         kwargs = {"val_drop_last": False, **kwargs, "dl_type": kwargs.get("dl_type") or dsets.dl_type or TfmdDL}
         subsets = [dsets.subset(i) for i in range(dsets.n_subsets)] if dsets.splits is not None else [dsets]
@@ -285,20 +308,21 @@ class DataLoaders:
         bs: int = 64,
         **kwargs: Any,
     ) -> Self:
-        """Loaders over arrays or tensors in memory, with a row for each item; batches are indexed out of them whole.
+        """Loaders over arrays or tensors in memory, with a row for each item; a batch is a single indexing operation.
 
         Args:
-            x: Inputs and targets: an array each, or a tuple of several; float64 becomes float32.
-            y: Inputs and targets: an array each, or a tuple of several; float64 becomes float32.
-            x_valid: The validation items. Without them they are drawn from x and y:
-            y_valid: The validation items. Without them they are drawn from x and y:
-            valid_pct: The share for validation, at random; 0 trains without.
-            seed: The same seed gives the same split.
-            splits: The positions of the training items, and of the validation items, in place of a random split.
+            x: The inputs: an array, or a tuple of several; float64 becomes float32.
+            y: The targets, likewise; by default none.
+            x_valid: The inputs of the validation items; by default these are drawn from `x` and `y`.
+            y_valid: The targets of the validation items.
+            valid_pct: The share of items drawn for validation; 0 makes no validation loader.
+            seed: The same seed draws the same validation items; by default the seed of the run.
+            splits: The positions of the training items and of the validation items, in place of a random split.
+            bs: Items per batch.
             kwargs: For `DataLoaders.from_dsets`: `shuffle`, `weights`, `device`, `after_batch`, ….
 
         Raises:
-            BadValue: Where inputs and targets differ in length.
+            BadValue: Arrays differ in length, or training and validation items in structure.
 
         Examples:
             >>> dls = DataLoaders.from_arrays(torch.zeros(10, 3), torch.arange(10), seed=42, bs=4)
@@ -325,7 +349,14 @@ class DataLoaders:
 
     @classmethod
     def from_dblock(cls, dblock: Any, source: object, path: str | os.PathLike[str] = ".", **kwargs: object) -> Any:
-        """`dblock.dataloaders(source, path=path, …)`."""
+        """The same as `dblock.dataloaders(source, path=path, …)`.
+
+        Args:
+            dblock: A `DataBlock`.
+            source: The source of its items.
+            path: The folder for models and exports.
+            kwargs: As for `DataBlock.dataloaders`.
+        """
         return dblock.dataloaders(source, path=path, **kwargs)
 
     if not TYPE_CHECKING:  # so that a misspelt attribute is refused before anything runs
@@ -344,7 +375,7 @@ class ForeignLoaders(DataLoaders):
     """The adapter of an object of another library with a training and a validation loader.
 
     Args:
-        given: An object with `train` and `valid`, where `valid` may be None. What it has beside them stays within reach.
+        given: An object with `train` and `valid`, where `valid` may be None. Its other attributes remain accessible.
     """
 
     def __init__(self, given: Any) -> None:
@@ -363,7 +394,7 @@ class ForeignLoaders(DataLoaders):
 
 
 def as_loaders(dls: object) -> DataLoaders:
-    """Loaders of any make as `DataLoaders`.
+    """Convert the loaders of any library to `DataLoaders`.
 
     Args:
         dls: `DataLoaders`; an object with `loaders`, or with `train` and `valid`; or a tuple (train, valid) of any
@@ -394,18 +425,18 @@ def _in_words(loader: Iterable[Any]) -> str:
 
 
 def _ours(loader: object, verb: str, kind: type[D]) -> D:
-    """The loader, if it is one of this library."""
+    """The loader, checked to be of class `kind`, for the method `verb`."""
     if not isinstance(loader, kind):
         raise BadArgument(
-            f"{verb} needs a loader that knows its transforms",
+            f"{verb} needs a loader of this library, which has transforms",
             got=f"a {type(loader).__module__}.{type(loader).__name__}",
-            fix="make the loaders of data: DataLoaders.from_dsets(train_ds, valid_ds)",
+            fix="make the loaders from data sets: DataLoaders.from_dsets(train_ds, valid_ds)",
         )
     return loader
 
 
 def _check_one_batch(dataset: object, settings: Mapping[str, Any]) -> None:
-    """Raise BadValue where not even one full batch can be made."""
+    """Raise BadValue if incomplete batches are dropped and there are too few items for one batch."""
     if not settings["drop_last"] or not isinstance(dataset, Sized):
         return
     limits = (settings.get("n"), settings.get("partial_n"))

@@ -1,4 +1,4 @@
-"""`Datasets`: samples as tuples, each column made by a pipeline of its own, on demand."""
+"""`Datasets`: samples as tuples, each element made on demand by the pipeline of its column."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from layered.foundation import (
 
 
 def settle_unseen(dsets: Datasets) -> None:
-    """Do what the encodings of the targets say (`unseen`) about labels that the training items lack.
+    """Apply the `unseen` rule of each target's encoding to labels that the training items lack.
 
     Raises:
-        UnknownLabel: Where it says "error", BadValue for a label that is missing.
+        UnknownLabel: The rule is "error".
+        BadValue: A label is missing.
     """
     for tl in dsets.tls[dsets.n_inp :]:
         encode = next((t for t in tl.tfms if isinstance(t, Categorize) and t.fits_vocab), None)
@@ -59,19 +60,19 @@ def _settle(dsets: Datasets, tl: TfmdLists, encode: Categorize, i: int, labels: 
     if encode.unseen == "error":
         raise unknown_labels(unknown, encode.fitted_vocab, f" of the training items, but among the {name} items")
     if encode.unseen == "extend":
-        done = "classes of the model all the same, which never sees them in training"
+        done = "added to the classes of the model, although it never trains on them"
     else:
         keep = np.array([not set(encode.labels([target])) & set(unknown) for target in _before(tl, encode, i)])
         for column in dsets.tls:
             assert column.splits is not None  # as the target's, which has a split to settle
             column.splits = [*column.splits[:i], column.splits[i][keep], *column.splits[i + 1 :]]
         count = int((~keep).sum())
-        done = f"left out, with the {f'{count} items that have' if count > 1 else 'item that has'} them"
-    warn(f"labels that only {name} items have are {done}: {list_some(unknown)}")
+        done = f"dropped, with {f'{count} items' if count > 1 else 'the item'}"
+    warn(f"labels found only in {name} items were {done}: {list_some(unknown)}")
 
 
 def _before(tl: TfmdLists, encode: Categorize, i: int) -> TfmdLists:
-    """What the encoding is given for the items of split `i`."""
+    """The targets of split `i` as the encoding receives them."""
     res = copy.copy(tl)
     res.tfms = Pipeline(tl.tfms.fs[: tl.tfms.fs.index(encode)])
     return res.subset(i)
@@ -89,19 +90,22 @@ def _missing(tl: TfmdLists, encode: Categorize, split: int = 0) -> BadValue:
         f"{count} no label, when making the {tl.name} of {targets.describe_item(missing[0])}",
         got=repr(targets[missing[0]]),
         expected="a label for each item",
-        fix="leave those items out (df.dropna(subset=...)), or keep a class for them: CategoryBlock(add_na=True)",
+        fix="drop those items (df.dropna(subset=...)), or give them a class: CategoryBlock(add_na=True)",
     )
 
 
 class Datasets(DatasetBase):
-    """Samples as tuples: one `TfmdLists` a column, over the same items.
+    """Samples as tuples: one `TfmdLists` per column, over the same items.
 
     Args:
-        items: The items all columns start from.
-        tfms: One list of transforms a column.
-        tls: Ready columns, in place of items and tfms.
+        items: The items that all columns start from.
+        tfms: A list of transforms for each column; by default one column of the items themselves.
+        tls: Existing columns, in place of `items` and `tfms`.
         n_inp: How many leading columns are inputs; by default all but the last.
-        splits: Positions of the training items, of the validation items, ….
+        dl_type: The loader class that `dataloaders` uses; `TfmdDL` by default.
+        splits: Positions of the training items, of the validation items, …; None if the items are not split.
+        do_setup: Fit the transforms to the training items; False leaves them as they are.
+        verbose: Print each transform that is set up.
 
     Examples:
         >>> from layered.data.encodings import Categorize
@@ -145,7 +149,7 @@ class Datasets(DatasetBase):
         return (self[i] for i in range(len(self)))
 
     def describe_item(self, i: int) -> str:
-        """What sample `i` is, for messages: see `TfmdLists.describe_item`."""
+        """Sample `i` in a message: see `TfmdLists.describe_item`."""
         return self.tls[0].describe_item(i)
 
     def _with(self, tls: Sequence[TfmdLists]) -> Datasets:
@@ -159,11 +163,11 @@ class Datasets(DatasetBase):
         return self.tls
 
     def with_columns(self, columns: Sequence[Column]) -> Datasets:
-        """The same samples of other columns."""
+        """A copy with other columns."""
         return self._with([column for column in columns if isinstance(column, TfmdLists)])
 
     def as_split(self, split_idx: int) -> Datasets:
-        """The same samples, made as another split makes them."""
+        """The same samples, transformed as those of another split."""
         return self._with([tl.as_split(split_idx) for tl in self.tls])
 
     def class_labels(self) -> np.ndarray[Any, Any] | None:
@@ -211,7 +215,7 @@ class Datasets(DatasetBase):
 
     @contextmanager
     def set_split_idx(self, i: int | None) -> Iterator[Datasets]:
-        """The same samples, inside, as another split makes them: `0` with the training augmentation."""
+        """Context manager: transforms samples as those of split `i`; 0 gives them the augmentation of training."""
         before = [tl.split_idx for tl in self.tls]
         for tl in self.tls:
             tl.split_idx = i
@@ -234,7 +238,7 @@ class Datasets(DatasetBase):
 
     @property
     def vocab(self) -> Any:
-        """The vocabulary of the target, or of the input if no target has one; an `L` where there are several."""
+        """The vocabulary of the target, or of the input if no target has one; an `L` if there are several."""
         having = [tl for tl in self.tls if hasattr(tl.tfms, "vocab")]
         found = [tl.vocab for tl in having if tl in self.tls[self.n_inp :]] or [tl.vocab for tl in having]
         if not found:
@@ -243,7 +247,7 @@ class Datasets(DatasetBase):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether making a sample runs code that is not of this library."""
+        """Whether making a sample runs code from outside the library."""
         return any(tl.is_foreign for tl in self.tls)
 
     @property
@@ -258,8 +262,8 @@ class Datasets(DatasetBase):
 
     @property
     def loss_func(self) -> Any:
-        """The loss that a transform of the target names as its `loss_func`, else a new default loss for the kind of the
-        target; None where there is no target or no loss is known for it."""
+        """The `loss_func` of a transform of the target, else a new default loss for the kind of target; None without a
+        target, or without a default for it."""
         named = [tfm.loss_func for tl in self.tls[self.n_inp :] for tfm in tl.tfms if hasattr(tfm, "loss_func")]
         if len(named) == 1:
             return named[0]
@@ -267,29 +271,47 @@ class Datasets(DatasetBase):
         return default_loss_for(kinds[0]) if len(kinds) == 1 and kinds[0] in default_losses else None
 
     def check_labels(self) -> None:
-        """Settle, before anything is trained, what happens to labels that validation items have and training items lack, as
-        the encoding of each target says: see `settle_unseen`."""
+        """Apply, before training, the `unseen` rule of each target to labels that only validation items have."""
         settle_unseen(self)
 
     def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Datasets:
-        """Other items through the input pipelines (the targets' too, `with_labels`), as validation items."""
+        """Other items through the input pipelines, as validation items.
+
+        Args:
+            items: Anything that the inputs can be made from.
+            rm_tfms: How many leading transforms to skip; by default judged by the type of the first item.
+            with_labels: Also make the targets.
+        """
         items, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
         return self._with([tl.test_set(items, rm_tfms) for tl in columns])
 
     def dataloaders(self, bs: int = 64, **kwargs: Any) -> DataLoaders:
-        """Loaders over the splits: see `DataLoaders.from_splits`."""
+        """Loaders over the splits: see `DataLoaders.from_splits`.
+
+        Args:
+            bs: Items per batch.
+            kwargs: As for `DataLoaders.from_splits`.
+        """
         return DataLoaders.from_splits(self, bs=bs, **kwargs)
 
     def weighted_dataloaders(self, wgts: Weights, bs: int = 64, **kwargs: object) -> DataLoaders:
-        """The same, with training items drawn by weight: see `DataLoaders.from_splits`.
+        """Loaders over the splits whose training items are drawn by weight.
 
         Args:
-            wgts: A number for each item, or for each training item; or "balanced", "oversample".
+            wgts: A weight for each item, or for each training item; or "balanced", "oversample".
+            bs: Items per batch.
+            kwargs: As for `DataLoaders.from_splits`.
         """
         return self.dataloaders(bs=bs, weights=wgts, **kwargs)
 
     def partial_dataloaders(self, partial_n: int, bs: int = 64, **kwargs: object) -> DataLoaders:
-        """The same, with `partial_n` of the training items an epoch, others each time."""
+        """Loaders over the splits that train on a different random subset each epoch.
+
+        Args:
+            partial_n: Training items per epoch.
+            bs: Items per batch.
+            kwargs: As for `DataLoaders.from_splits`.
+        """
         return self.dataloaders(bs=bs, dl_type=PartialDL, dl_kwargs=[{"partial_n": partial_n}], **kwargs)
 
     def _facts(self) -> tuple[str, dict[str, object]]:
@@ -314,13 +336,13 @@ def default_n_inp(columns: int, n_inp: int | None = None) -> int:
             "n_inp is the number of leading columns that are inputs",
             got=f"n_inp={n_inp} with {columns} columns",
             expected=f"from 1 to {columns}",
-            fix="leave it out where all columns but the last are inputs",
+            fix="omit it if all columns but the last are inputs",
         )
     return max(1, columns - 1) if n_inp is None else n_inp
 
 
 def column_names(columns: int, n_inp: int | None = None) -> list[str]:
-    """What the columns are called in messages.
+    """The names of the columns in messages.
 
     Examples:
         >>> column_names(2), column_names(3, n_inp=2)
@@ -335,10 +357,21 @@ def column_names(columns: int, n_inp: int | None = None) -> list[str]:
 
 
 def decode_at(o: Any, i: int) -> Any:
-    """Item `i` of `o`, decoded."""
+    """Item `i` of a data set, decoded.
+
+    Args:
+        o: A `Datasets`, `TfmdLists` or another data set with `decode`.
+        i: The position of the item.
+    """
     return o.decode(o[i])
 
 
 def show_at(o: Any, i: int, **kwargs: object) -> Any:
-    """Show item `i` of `o`."""
+    """Show item `i` of a data set.
+
+    Args:
+        o: A `Datasets`, `TfmdLists` or another data set with `show`.
+        i: The position of the item.
+        kwargs: For the `show` methods: `ctx`, the axes to draw on, ….
+    """
     return o.show(o[i], **kwargs)

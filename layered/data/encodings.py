@@ -1,4 +1,4 @@
-"""Encodings: labels to numbers that a model can learn, and back."""
+"""Encodings: labels to numbers that a model learns to predict, and back."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class MultiCategory(L):
 
 @value_kinds.register("vocab")
 class CategoryMap(Sequence[Any]):
-    """A vocabulary: labels in order, and `o2i`, from a label to its position.
+    """A vocabulary: labels in order, and `o2i`, a dict from label to position.
 
     Args:
         col: The labels as they occur, or a pandas categorical, whose order is kept.
-        sort: Sort the distinct labels.
-        add_na: Put '#na#' first, for what is missing or unknown.
-        strict: Keep duplicates out of a given order only, never sort.
+        sort: Sort the distinct labels; False keeps the order of first appearance.
+        add_na: Put '#na#' first, for missing and unknown labels.
+        strict: Never sort, whatever `sort` says.
 
     Examples:
         >>> vocab = CategoryMap(["b", "a", "b"]); vocab, vocab.o2i["b"]
@@ -90,13 +90,17 @@ class CategoryMap(Sequence[Any]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Iterable) and not isinstance(other, str) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]  # as a list
+    __hash__ = None  # type: ignore[assignment]  # equality is that of a list, which is not hashable
 
     def __repr__(self) -> str:
         return repr(self.items) if len(self) <= 250 else coll_repr(self, 250)
 
     def index_of(self, label: object) -> int:
-        """The position of `label`; 0 for an unknown one if there is '#na#'; else UnknownLabel."""
+        """The position of `label`; that of '#na#' for an unknown one.
+
+        Raises:
+            UnknownLabel: The label is unknown and the vocabulary has no '#na#'.
+        """
         try:
             index = self.o2i.get(_plain(label))
         except TypeError as error:
@@ -112,7 +116,7 @@ class CategoryMap(Sequence[Any]):
         objs = list(objs)
         try:
             return L(list(map(self.o2i.__getitem__, objs)), use_list=True)
-        except (KeyError, TypeError):  # one that needs a closer look
+        except (KeyError, TypeError):  # unknown, unhashable, or a NumPy scalar: one by one, which is slower
             return L(list(map(self.index_of, objs)), use_list=True)
 
     def map_ids(self, ids: Iterable[int]) -> L:
@@ -125,12 +129,12 @@ class CategoryMap(Sequence[Any]):
 
     @classmethod
     def from_described(cls, state: dict[str, Any]) -> CategoryMap:
-        """The vocabulary that `described` described, in the same order."""
+        """Undo `described`: the same labels in the same order."""
         return cls(exactly(list, state["items"]), sort=False, add_na=exactly(bool, state["add_na"]))
 
 
 def distinct(labels: Any) -> tuple[list[Any], bool]:
-    """Each label once, in order of first appearance, as Python's own values; and whether one was missing (None, NaN).
+    """The distinct labels in order of first appearance, as Python values, and whether any was missing (None, NaN).
 
     Examples:
         >>> distinct(np.array([2.0, 1.0, 2.0, np.nan]))
@@ -147,7 +151,7 @@ def distinct(labels: Any) -> tuple[list[Any], bool]:
 
 
 def _plain(label: object) -> Any:
-    """NumPy's and torch's scalars as Python's, which print and compare as labels should."""
+    """NumPy and torch scalars as Python values, which hash and print alike whatever their dtype."""
     if isinstance(label, np.generic) or (isinstance(label, Tensor) and label.ndim == 0):
         return label.item()
     return label
@@ -166,23 +170,23 @@ def _sorted(items: list[Any]) -> list[Any]:
         raise BadValue(
             "the labels cannot be sorted",
             got=f"{'a mix of ' if len(kinds) > 1 else ''}{', '.join(kinds)}: {examples}",
-            expected="labels of one kind: text, or numbers",
-            fix="make them all text, get_y=Pipeline([get_y, str]), or give vocab= with sort=False",
+            expected="either text or numbers",
+            fix="convert them to text, get_y=Pipeline([get_y, str]), or give vocab= with sort=False",
         ) from error
 
 
 def _unhashable(labels: Iterable[Any], error: TypeError) -> BadValue:
     example = next((o for o in labels if isinstance(o, (list, dict, set, L, np.ndarray))), None)
     return BadValue(
-        "a label is text or a number",
+        "invalid label",
         got=f"{type(example).__name__} {example!r}" if example is not None else str(error),
-        expected="one label an item",
-        fix="MultiCategoryBlock for several labels an item, RegressionBlock for numbers to predict",
+        expected="one label per item, text or a number",
+        fix="MultiCategoryBlock for several labels per item, RegressionBlock for numbers to predict",
     )
 
 
 def list_some(labels: Sequence[Any]) -> str:
-    """The first labels of a list, for messages."""
+    """The first five labels of a list and how many more there are, for messages."""
     return ", ".join(repr(o) for o in labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
@@ -195,8 +199,8 @@ def unknown_labels(labels: Sequence[Any], vocab: Sequence[Any], where: str = "")
         expected=f"one of {len(vocab)} labels seen in training"
         + (f": {', '.join(map(str, vocab))}" if len(vocab) <= 10 else ""),
         fix=(f"did you mean '{near[0]}'? Otherwise " if near else "")
-        + "split so that every label is in the training items, give the whole vocabulary (CategoryBlock(vocab=[...])), or say "
-        + "what to do with such labels (CategoryBlock(unseen='drop'), or 'extend')",
+        + "split so that every label is in the training items, give the whole vocabulary (CategoryBlock(vocab=[...])), or "
+        + "choose how such labels are treated (CategoryBlock(unseen='drop'), or 'extend')",
     )
 
 
@@ -205,11 +209,11 @@ class Categorize(Transform):
     """A label to its position in the vocabulary, fitted on the training items, and back to a `Category`.
 
     Args:
-        vocab: The vocabulary, where it is known.
-        sort: Sort the labels, given ones too (else in the order of first appearance).
-        add_na: Keep position 0 for missing and unknown labels.
-        unseen: What a `DataBlock` does about labels that only validation items have: "error", or, with a warning that
-            names them, "drop" these items or "extend" the vocabulary by the labels.
+        vocab: The vocabulary, if it is known; by default fitted on the training items.
+        sort: Sort the labels, including those of `vocab`; False keeps the order of first appearance.
+        add_na: Reserve position 0, '#na#', for missing and unknown labels.
+        unseen: How a `DataBlock` treats labels that only validation items have: "error" raises; "drop" removes these
+            items and "extend" adds the labels to the vocabulary, both with a warning that names the labels.
 
     Examples:
         >>> cat = Categorize(); cat.setup(["cat", "dog", "cat"]); cat("dog"), cat.decode(cat("dog"))
@@ -227,7 +231,7 @@ class Categorize(Transform):
         super().__init__()
         if unseen not in UNSEEN:
             raise BadValue(
-                "unseen says what to do about labels that only validation items have",
+                "unknown value of unseen, which decides about labels that only validation items have",
                 got=repr(unseen),
                 expected=" or ".join(map(repr, UNSEEN)),
             )
@@ -250,7 +254,11 @@ class Categorize(Transform):
 
     @property
     def fitted_vocab(self) -> CategoryMap:
-        """The vocabulary; an error where nothing was fitted yet."""
+        """The vocabulary.
+
+        Raises:
+            BadValue: It was neither given nor fitted yet.
+        """
         if self.vocab is None:
             raise BadValue("Categorize has no vocabulary yet", fix="call setup(items) first, or give vocab=")
         return self.vocab
@@ -264,7 +272,13 @@ class Categorize(Transform):
 
 @transforms.register()
 class MultiCategorize(Categorize):
-    """A list of labels to their positions, and back to a `MultiCategory`. The vocabulary is sorted."""
+    """A list of labels to their positions, and back to a `MultiCategory`.
+
+    Args:
+        vocab: The vocabulary, in order; by default fitted on the training items, and sorted.
+        add_na: Reserve position 0, '#na#', for missing and unknown labels.
+        unseen: How a `DataBlock` treats labels that only validation items have: see `Categorize`.
+    """
 
     target_kind = "multicategory"
 
@@ -288,14 +302,18 @@ def _labels_of(target: object) -> Iterable[Any]:
         raise BadValue(
             "MultiCategorize takes a list of labels",
             got=repr(target),
-            expected="a list for each item, empty for an item without labels",
+            expected="a list per item, empty for an item without labels",
             fix="split the text: ColReader('labels', label_delim=' ')",
         )
     return target
 
 
 def one_hot(x: object, c: int) -> Tensor:
-    """Positions of labels as zeros and ones over `c` classes: uint8 [c].
+    """Positions of labels as zeros and ones over all classes: uint8 [c].
+
+    Args:
+        x: One position, or several.
+        c: The number of classes.
 
     Examples:
         >>> one_hot([0, 2], 3)
@@ -309,7 +327,7 @@ class OneHotEncode(Transform):
     """Positions of labels to a vector of zeros and ones over all classes: float32 [class], and back.
 
     Args:
-        c: The number of classes, where no vocabulary says it.
+        c: The number of classes; by default the size of the vocabulary fitted before this step.
     """
 
     order = 2
@@ -325,7 +343,10 @@ class OneHotEncode(Transform):
 
     def encode_positions(self, o: TensorCategory) -> TensorMultiCategory:
         if self.c is None:
-            raise BadValue("OneHotEncode does not know how many classes there are", fix="OneHotEncode(c=10)")
+            raise BadValue(
+                "OneHotEncode does not know how many classes there are",
+                fix="give it, OneHotEncode(c=10), or put MultiCategorize before it",
+            )
         return TensorMultiCategory(torch.zeros(self.c).index_fill_(0, o.long(), 1.0))
 
     def decode_vector(self, o: Tensor) -> TensorMultiCategory:
@@ -334,7 +355,11 @@ class OneHotEncode(Transform):
 
 @transforms.register()
 class EncodedMultiCategorize(Categorize):
-    """Labels that are zeros and ones already, one for each of `vocab`."""
+    """Targets that are already zeros and ones, one for each label of `vocab`: float32 [class].
+
+    Args:
+        vocab: The labels, in the order of the zeros and ones.
+    """
 
     target_kind = "multicategory"
     fits_vocab = False
@@ -345,7 +370,7 @@ class EncodedMultiCategorize(Categorize):
     def encode_label(self, o: object) -> TensorMultiCategory:
         flags = tensor(o).float()
         if flags.shape != (self.c,):
-            raise BadValue("expected a zero or one for each label", got=repr(o), expected=f"{self.c} of them")
+            raise BadValue("expected a zero or one for each label", got=repr(o), expected=f"{self.c} values")
         return TensorMultiCategory(flags)
 
     def decode_index(self, o: Any) -> MultiCategory:  # type: ignore[override]  # a whole vector
@@ -354,10 +379,10 @@ class EncodedMultiCategorize(Categorize):
 
 @transforms.register()
 class RegressionSetup(Transform):
-    """A number, or several, to float32; `c` is how many.
+    """One or several numbers to float32.
 
     Args:
-        c: How many numbers an item has; read from the first one if not given.
+        c: Numbers per item; by default counted in the first one.
     """
 
     target_kind: ClassVar[str] = "regression"
@@ -387,7 +412,7 @@ class RegressionSetup(Transform):
                 "the target is missing",
                 got=describe(o),
                 expected="a number",
-                fix="leave those items out (df.dropna(subset=...)); TransformBlock takes targets as they are",
+                fix="drop those items (df.dropna(subset=...)), or use TransformBlock, which accepts any target",
             )
         return numbers
 
@@ -396,7 +421,11 @@ class RegressionSetup(Transform):
 
 
 def get_c(dls: object) -> int:
-    """How many outputs a model for `dls` needs: its number of classes, or of numbers to predict; 0 if it cannot be told."""
+    """The number of outputs that a model for `dls` needs: its classes, or the numbers to predict; 0 if unknown.
+
+    Args:
+        dls: `DataLoaders`, or any object with an attribute `c` or `vocab`.
+    """
     c = getattr(dls, "c", None)
     if c is not None:
         return int(c)

@@ -1,4 +1,4 @@
-"""What a split holds, read without making its items: fingerprints of the inputs, and the targets as they were labelled."""
+"""The raw content of a split, read without making its items: fingerprints of the inputs, and targets before encoding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHUNK = 1 << 16  # rows of tensors, or bytes of a file, at a time
 
 
 def raw_split(loader: Iterable[Any]) -> Raw:
-    """What can be read of the data set of a loader of any make."""
+    """The raw content of the data set of a loader, of this library or another."""
     raw = _raw(as_loader(loader).dataset)
     limit = loader.n if isinstance(loader, DataLoader) else None
     if raw.count is not None and limit is not None:
@@ -51,7 +51,7 @@ def _raw(dataset: object) -> Raw:
     if isinstance(dataset, (list, tuple, L)):
         return _of_list(dataset)
     kind = type(dataset).__name__
-    what = "the loader has no data set" if dataset is None else f"a {kind} makes its items with its own code"
+    what = "the loader has no data set" if dataset is None else f"a {kind} makes its items by its own code"
     count = len(dataset) if is_indexed(dataset) else None
     return Raw(count, unchecked=[f"{what}, so inputs and targets cannot be read without it"])
 
@@ -79,7 +79,7 @@ def _of_columns(columns: Sequence[Column], n_inp: int) -> Raw:
     for tl in columns[n_inp:]:
         at = next((i for i, step in enumerate(tl.tfms) if isinstance(step, (Categorize, RegressionSetup))), None)
         if at is None and len(tl.tfms) > tl.getters:
-            raw.unchecked.append(f"the {tl.name} is made, not read, so its values are not checked")
+            raw.unchecked.append(f"the {tl.name} is computed by transforms, so its values are not checked")
             continue
         raw.targets.append(_target(tl, at))
     return raw
@@ -106,7 +106,7 @@ def _target(tl: Column, at: int | None) -> Target:
 
 
 def _through(tl: Column, steps: int, positions: Positions) -> Iterator[Any]:
-    """The items of a column behind its first `steps` transforms."""
+    """The items of a column after its first `steps` transforms."""
     cut = copy.copy(tl)
     cut.tfms = Pipeline(split_idx=tl.split_idx)
     cut.tfms.fs = tl.tfms.fs[:steps]
@@ -114,14 +114,14 @@ def _through(tl: Column, steps: int, positions: Positions) -> Iterator[Any]:
 
 
 def _frame_of(items: object) -> tuple[Any, Positions] | None:
-    """The DataFrame that items are rows of, and which."""
+    """The DataFrame that the items are rows of, and the positions of these rows; None for other items."""
     if isinstance(items, Subset) and is_frame(items.all_items):
         return items.all_items, items.positions
     return (items, np.arange(len(items))) if is_frame(items) else None
 
 
 def group_keys(raw: Raw, groups: str | Callable[[Any], Any]) -> Iterable[Any]:
-    """The group of each item: the value of a column, or what a function makes of the raw item."""
+    """The group of each item: the value of a column, or of a function of the raw item."""
     frame = _frame_of(raw.items)
     if isinstance(groups, str):
         if frame is None or groups not in frame[0]:
@@ -160,7 +160,7 @@ def _of_tensors(tensors: Sequence[Tensor], n_inp: int | None = None) -> Raw:
 
 
 def _of_rows(tensors: Sequence[Tensor], n_inp: int) -> Raw:
-    """Of a table; rows of categories alone are equal often, and no copies."""
+    """The rows of a table. With categories only, equal rows are common without being copies, so they are not compared."""
     raw = _of_tensors(tensors, n_inp)
     if not any(t.is_floating_point() and t.numel() for t in tensors[:n_inp]):
         raw.rough = None
@@ -188,7 +188,7 @@ def _of_list(items: Sequence[Any]) -> Raw:
 
 
 def _at(raw: Raw, indices: Positions) -> Raw:
-    """What is read of `raw` at some of its positions."""
+    """The content of `raw` at some positions."""
     rough, exact, named = raw.rough, raw.exact, raw.named
     moved = Raw(len(indices), named=lambda i: named(int(indices[i])), unchecked=raw.unchecked)
     moved.rough = None if rough is None else lambda positions: rough(indices[positions])
@@ -221,7 +221,7 @@ def _hash_all(items: Iterable[Any], count: int, exact: bool) -> Prints:
 
 
 def _hash(item: object, exact: bool) -> int:
-    """A file's size, or the hash of its content; the hash of anything else."""
+    """Of a file the size, or with `exact` the hash of its content; of anything else the hash of its value."""
     if isinstance(item, (str, os.PathLike)) and os.path.isfile(item):
         if not exact:
             return os.path.getsize(item)
@@ -233,7 +233,11 @@ def _hash(item: object, exact: bool) -> int:
 
 
 def _content(o: Any, exact: bool) -> bytes:
-    """The bytes that say what `o` is; CannotCompare where nothing says it."""
+    """The bytes of a value, prefixed by its kind so that values of different kinds never collide.
+
+    Raises:
+        CannotCompare: The content cannot be read.
+    """
     if isinstance(o, bytes):
         return b"b" + o
     if isinstance(o, (str, os.PathLike)):
@@ -256,7 +260,7 @@ def _content(o: Any, exact: bool) -> bytes:
         return b"l" + b"".join(b"%d:" % len(part) + part for part in parts)
     if hasattr(o, "tobytes") and hasattr(o, "size"):  # an image
         return b"i" + f"{getattr(o, 'mode', '')}{o.size}".encode() + bytes(o.tobytes())
-    raise CannotCompare(f"a {type(o).__name__} cannot be compared with another")
+    raise CannotCompare(f"a {type(o).__name__} cannot be compared by content")
 
 
 def _shown(item: object, i: int) -> str:

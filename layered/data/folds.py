@@ -1,7 +1,7 @@
-"""Splitters for cross-validation, for items that belong together, and for items in time.
+"""Splitters for cross-validation, for groups of related items, and for time series.
 
-Each is a function from items to positions, without state: `KFoldSplitter(fold, n, seed)` gives the same fold whenever it is
-called, and the `n` folds with one seed share the items out.
+They keep no state: `KFoldSplitter(fold, n, seed)` gives the same fold at every call, and the `n` folds with the same seed
+partition the items.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ pandas = lazy("pandas")
 
 
 def KFoldSplitter(fold: int = 0, n: int = 5, seed: int | None = None, shuffle: bool = True) -> Splitter:
-    """Fold number `fold` of `n` for validation, the others for training.
+    """Validate on one of `n` folds and train on the others.
 
     Args:
-        seed: The same for all folds of one cross-validation; without one, the run's.
-        shuffle: False: the folds are `n` stretches of the items in their order.
+        fold: The fold held out for validation, from 0 to `n - 1`.
+        n: The number of folds, at least 2.
+        seed: Must be the same for all folds of a cross-validation; by default the seed of the run.
+        shuffle: Assign items to folds at random; False makes each fold a contiguous range of items.
 
     Examples:
         >>> [KFoldSplitter(fold, n=3, shuffle=False)(range(5))[1].tolist() for fold in range(3)]
@@ -42,6 +44,9 @@ def StratifiedKFoldSplitter(labels: object, fold: int = 0, n: int = 5, seed: int
 
     Args:
         labels: The name of a column, a function of an item, or one label for each item.
+        fold: The fold held out for validation, from 0 to `n - 1`.
+        n: The number of folds, at least 2.
+        seed: Must be the same for all folds of a cross-validation; by default the seed of the run.
     """
     _check_fold(fold, n)
 
@@ -54,11 +59,13 @@ def StratifiedKFoldSplitter(labels: object, fold: int = 0, n: int = 5, seed: int
 
 
 def GroupSplitter(groups: object, valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
-    """A random share `valid_pct` of the groups for validation: no group stands on both sides.
+    """Hold out a random share of the groups for validation: no group is in both splits.
 
     Args:
-        groups: Who or what an item belongs to, such as a patient: the name of a column, a function of an item, or one
-            value for each item.
+        groups: What an item belongs to, such as a patient: the name of a column, a function of an item, or one value
+            for each item.
+        valid_pct: The share of groups (not of items) for validation, between 0 and 1.
+        seed: The same seed gives the same split; by default the seed of the run.
 
     Examples:
         >>> train, valid = GroupSplitter(lambda name: name[0], seed=1)(["a1", "a2", "b1", "b2", "c1"])
@@ -66,7 +73,11 @@ def GroupSplitter(groups: object, valid_pct: float = 0.2, seed: int | None = Non
         set()
     """
     if not 0 < valid_pct < 1:
-        raise BadValue("valid_pct is a share of the groups", got=valid_pct, expected="a number between 0 and 1")
+        raise BadValue(
+            "invalid valid_pct, the share of the groups for validation",
+            got=valid_pct,
+            expected="a number between 0 and 1",
+        )
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         kinds = values_of(items, groups, "groups")
@@ -78,10 +89,12 @@ def GroupSplitter(groups: object, valid_pct: float = 0.2, seed: int | None = Non
 
 
 def GroupKFoldSplitter(groups: object, fold: int = 0, n: int = 5) -> Splitter:
-    """Fold number `fold` of `n` for validation, folds of whole groups that are about equally large.
+    """As `KFoldSplitter`, with folds of whole groups that are about equally large.
 
     Args:
-        groups: As in `GroupSplitter`; the folds depend on them alone.
+        groups: As in `GroupSplitter`; the folds depend on nothing else.
+        fold: The fold held out for validation, from 0 to `n - 1`.
+        n: The number of folds, at least 2.
     """
     _check_fold(fold, n)
 
@@ -94,20 +107,25 @@ def GroupKFoldSplitter(groups: object, fold: int = 0, n: int = 5) -> Splitter:
 
 
 def TimeSplitter(time: object, valid_pct: float = 0.2, gap: object = None) -> Splitter:
-    """The latest share `valid_pct` of the items for validation; all training items are earlier than any of them.
+    """Validate on the latest items; every training item is earlier than all of them.
 
     Args:
-        time: When an item is of, as numbers or dates: the name of a column, a function of an item, or a value for
+        time: The time of an item, as numbers or dates: the name of a column, a function of an item, or a value for
             each item.
-        gap: Leave out training items that are less than this before the first validation item, in the unit of `time`:
-            a number, a `timedelta`, or its text, "7 days".
+        valid_pct: The share of items for validation, between 0 and 1; items of equal time stay together.
+        gap: Drop training items less than this before the first validation item, in the unit of `time`: a number, a
+            `timedelta`, or its text, "7 days".
 
     Examples:
         >>> TimeSplitter([30, 10, 20, 40, 50], valid_pct=0.4, gap=15)("abcde")
         (array([1, 2]), array([3, 4]))
     """
     if not 0 < valid_pct < 1:
-        raise BadValue("valid_pct is a share of the items", got=valid_pct, expected="a number between 0 and 1")
+        raise BadValue(
+            "invalid valid_pct, the share of the items for validation",
+            got=valid_pct,
+            expected="a number between 0 and 1",
+        )
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         times = values_of(items, time, "time")

@@ -1,4 +1,4 @@
-"""Tensors and arrays in memory: batches are rows of them, taken all at once, without making items."""
+"""Tensors and arrays in memory: a batch is a single indexing operation, without single items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from layered.data.adapters import DatasetBase, as_dataset
 from layered.data.samplers import TicketBatch
 from layered.foundation import BadValue, tensor
 
-TAKEN_AT_ONCE = 2**18  # bytes
+TAKEN_AT_ONCE = 2**18  # bytes gathered by one indexing operation and cut into several small batches
 
 
 class Arrays(TensorDataset, DatasetBase):
@@ -24,10 +24,10 @@ class Arrays(TensorDataset, DatasetBase):
     Args:
         inputs: An array or tensor (or a list of its rows), or a tuple of several; float64 becomes float32.
         targets: Likewise.
-        names: What each is called in messages.
+        names: The names of inputs and targets in messages.
 
     Raises:
-        BadValue: Where they differ in length.
+        BadValue: The arrays differ in length, or one cannot be converted to a tensor.
 
     Examples:
         >>> Arrays(np.zeros((3, 2)), [0, 1, 0])[1]
@@ -44,12 +44,12 @@ class Arrays(TensorDataset, DatasetBase):
             raise BadValue(
                 "inputs and targets differ in length",
                 got=", ".join(f"{name}: {n} rows" for name, n in zip(named, lengths, strict=True)),
-                expected="a row for each item in all of them",
+                expected="one row per item in every array",
             )
         super().__init__(*together)
 
     def row_tensors(self) -> tuple[Tensor, ...] | None:
-        """Its tensors, unless a subclass may make samples in its own way."""
+        """Its tensors; None for a subclass, which may make its samples differently."""
         return self.tensors if type(self) is Arrays else None
 
     def class_labels(self) -> np.ndarray[Any, Any]:
@@ -58,7 +58,7 @@ class Arrays(TensorDataset, DatasetBase):
         return labels
 
     def rows(self, positions: Any) -> Self:
-        """Some of the items."""
+        """The items at some positions."""
         return self._with([t[positions] for t in self.tensors])
 
     def new_empty(self) -> Self:
@@ -66,13 +66,17 @@ class Arrays(TensorDataset, DatasetBase):
         return self.rows(torch.arange(0))
 
     def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Self:
-        """Other inputs, or a list of single ones; with their targets behind them, `with_labels`."""
+        """Other inputs: arrays, or a list of samples. `with_labels`, the targets follow them."""
         if isinstance(items, list) and items and isinstance(items[0], tuple):
             items = tuple(map(list, zip(*items, strict=True)))
         res = self._with(as_tensors(items, "items"))
         expected = len(self.tensors) if with_labels else self.n_inp
         if len(res.tensors) != expected:
-            raise BadValue("expected one array for each input", got=len(res.tensors), expected=expected)
+            raise BadValue(
+                "wrong number of arrays",
+                got=len(res.tensors),
+                expected=f"{expected}, one for each input{' and target' if with_labels else ''}",
+            )
         return res
 
     def _with(self, tensors: Sequence[Tensor]) -> Self:
@@ -90,9 +94,9 @@ def as_tensors(side: object, name: str) -> list[Tensor]:
         tensors = [tensor(o).as_subclass(Tensor) for o in (side if isinstance(side, tuple) else [side])]
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadValue(
-            f"{name} cannot be made a tensor",
+            f"{name} cannot be converted to a tensor",
             got=f"{error}",
-            expected="numbers, a row of the same shape for each item",
+            expected="numbers, with a row of the same shape for each item",
             fix="several arrays as a tuple; labels as numbers: np.unique(labels, return_inverse=True)[1]",
         ) from error
     if any(t.ndim == 0 for t in tensors):
@@ -101,7 +105,7 @@ def as_tensors(side: object, name: str) -> list[Tensor]:
 
 
 def row_taker(dataset: object) -> Callable[[Any], Any] | None:
-    """A function from positions to a batch of these rows of tensors or arrays in memory; None for any other data set."""
+    """A function from positions to a batch, for tensors and arrays in memory; None for any other data set."""
     tensors = as_dataset(dataset).row_tensors()
     if tensors is not None:
         return lambda rows: tuple(t.index_select(0, _index(rows, t)) for t in tensors)
@@ -130,19 +134,20 @@ def row_numbers(order: object, count: int) -> np.ndarray[Any, Any]:
 
 
 def take_rows(take: Callable[[Any], Any], plan: Iterator[TicketBatch]) -> Iterator[tuple[Any, TicketBatch, list[str]]]:
-    """The batches of a plan. Small ones are taken several at once, and cut apart: that is faster than one by one."""
+    """The planned batches. Several small ones are gathered by one indexing operation and then cut, which is faster."""
     several = 1
     while parts := list(itertools.islice(plan, several)):
         batches = [take(parts[0].indices)] if several == 1 else _cut(take, [part.indices for part in parts])
         for batch, part in zip(batches, parts, strict=True):
             yield batch, part, []
-        if several == 1 and isinstance(parts[0].indices, np.ndarray):  # not pulled from a generator, batch by batch
+        # Reading plans ahead would advance a generator too far, so only an order that is known as a whole is grouped.
+        if several == 1 and isinstance(parts[0].indices, np.ndarray):
             size = sum(t.nbytes for t in (batches[0] if isinstance(batches[0], tuple) else batches))
             several = min(64, max(1, TAKEN_AT_ONCE // max(1, size)))
 
 
 def _cut(take: Callable[[Any], Any], rows: list[Any]) -> list[Any]:
-    """The batches of these rows, taken at once."""
+    """Gather the rows of several batches at once, and cut the result into batches."""
     taken, sizes = take(np.concatenate(rows)), [len(some) for some in rows]
     parts = taken if isinstance(taken, tuple) else (taken,)
     batches = list(zip(*(t.split(sizes) for t in parts), strict=True))

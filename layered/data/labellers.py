@@ -11,7 +11,10 @@ from layered.foundation import BadItem, BadValue, L, Transform, describe, is_fra
 
 
 def parent_label(o: str | os.PathLike[str]) -> str:
-    """The name of the folder a file lies in.
+    """The name of the folder that contains a file.
+
+    Args:
+        o: The path of the file.
 
     Examples:
         >>> parent_label("train/cat/1.jpg")
@@ -21,13 +24,14 @@ def parent_label(o: str | os.PathLike[str]) -> str:
 
 
 class RegexLabeller:
-    r"""The first group of a pattern found in the item's path (with forward slashes).
+    r"""The first group of a regular expression, found in the path of an item (with forward slashes).
 
     Args:
-        match: The pattern must fit from the start of the path.
+        pat: The regular expression, with a group around the label.
+        match: The pattern must match at the start of the path; False searches the whole path.
 
     Raises:
-        BadItem: For a path the pattern does not fit.
+        BadItem: The pattern does not match a path.
 
     Examples:
         >>> RegexLabeller(r"/([^/]+)_\d+.jpg$")("pets/great_pyrenees_173.jpg")
@@ -46,7 +50,7 @@ class RegexLabeller:
                 f"the pattern {self.pat.pattern!r} is not found",
                 got=f"'{text}'",
                 expected="a match that starts the path" if self.match else "a match somewhere in the path",
-                fix="try it with re.search by hand; folders are separated by / on every system",
+                fix="test it with re.search; folders are separated by / on every system",
             )
         if not self.pat.groups:
             raise BadValue(
@@ -62,12 +66,12 @@ class RegexLabeller:
 
 
 class ColReader(Transform):
-    """The value of a column (or of several) of a row.
+    """The value of one or several columns of a row.
 
     Args:
-        cols: Name or number of a column, or a list of them.
-        pref: Put before and after the value: a folder and a suffix of a file name.
-        suff: Put before and after the value: a folder and a suffix of a file name.
+        cols: The name or number of a column, or a list of them.
+        pref: Prepended to the value; a path gets a separator after it.
+        suff: Appended to the value, such as the suffix of a file name.
         label_delim: Split the value at this text into a list of labels.
     """
 
@@ -105,8 +109,8 @@ def _cell(row: Any, col: str | int) -> Any:
         raise unknown_name("column", col, map(str, names)) from error
     except (TypeError, IndexError) as error:
         raise BadValue(
-            f"a column is read off a row, and {type(row).__name__} has no names",
+            f"cannot read column {col!r}: a {type(row).__name__} has no column names",
             got=describe(row),
             expected=f"a row of a DataFrame, a mapping or a named tuple with '{col}'",
-            fix="the number of the column in place of its name, or a DataFrame as the source",
+            fix="give the number of the column, or use a DataFrame as the source",
         ) from error

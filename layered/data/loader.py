@@ -1,8 +1,8 @@
-"""The loader: makes batches of a data set, in this process or in workers, always the same ones.
+"""The loader: makes batches of a data set, in this process or in workers, with identical results.
 
-An epoch is planned in the parent (`get_idxs`, shuffling, tickets; `samplers`); a batch is made where the work is (`batch_maker`,
-`workers`, `in_memory`); it is moved to the device (`transfer`) and finished in the parent (`after_batch`). Every stage can be
-overridden in a subclass, by a constructor argument, or by assignment.
+The parent plans an epoch (`get_idxs`, shuffling, tickets: `samplers`); batches are made in this process or in a worker
+(`batch_maker`, `workers`, `in_memory`), moved to the device (`transfer`) and finished in the parent (`after_batch`). Every
+stage can be overridden in a subclass, by a constructor argument, or by assignment.
 """
 
 from __future__ import annotations
@@ -67,34 +67,34 @@ _SETTINGS = (
 
 
 class DataLoader(Stages):
-    """Batches of `dataset`, an epoch each time it is iterated over.
+    """Batches of a data set; each iteration is an epoch.
 
     Args:
         dataset: Anything with `len` and indexing, tensors or arrays, or an iterable that cannot be indexed (a
             stream).
         bs: Items per batch; None if the items are batches already.
-        shuffle: A new order each epoch; a stream is shuffled through a buffer.
-        drop_last: Leave out a last batch that is not full.
         num_workers: Processes that make batches; 0 makes them in this one. (Rows of tensors in memory are always taken
             in this process. The items of a stream are read in this process and become batches in workers.)
-        pin_memory: Copy by way of page-locked memory; by default if batches go to CUDA.
+        pin_memory: Copy to the device by way of page-locked memory; by default if batches go to CUDA.
         timeout: Seconds to wait for a batch from a worker; 0 waits forever.
         batch_size: The same as `bs`.
-        indexed: Whether the data set is asked for items by position; by default if it can be.
+        shuffle: Use a new order each epoch; a stream is shuffled through a buffer.
+        drop_last: Drop an incomplete last batch.
+        indexed: Whether items are read by position; by default if the data set supports it.
+        n: Use only the first `n` items, shuffled among themselves (for a new subset each epoch see `PartialDL`). With
+            `weights`, the number of items drawn.
+        device: Where batches go; None leaves them where they are.
         persistent_workers: Keep the workers from one epoch to the next.
+        seed: Determines shuffling and augmentation; by default `torch.initial_seed()`, read when an epoch starts.
+        on_bad: "raise", or "skip" to drop items that cannot be made, with a warning that names them.
         multiprocessing_context: How workers are started: "fork", "spawn", "forkserver", or a context of
             multiprocessing.
-        n: Use only the first `n` items. With `shuffle` these, in a new order each epoch; for others each epoch see
-            `PartialDL`. With `weights`, how many are drawn.
-        device: Where batches go; None leaves them.
-        seed: What shuffling and augmentation depend on; by default `torch.initial_seed()`, read when an epoch starts.
-        on_bad: "raise", or "skip": leave out items that cannot be made, with a warning that names them.
-        weights: Which items make a shuffled epoch: a number for each (as many items as there are, drawn in
-            proportion, some more than once), "balanced" (all classes alike), or "oversample" (rare classes repeated).
+        weights: How the items of a shuffled epoch are drawn: a weight for each item (drawn with replacement, in
+            proportion), "balanced" (all classes equally often), or "oversample" (rare classes repeated).
         shuffle_buffer: Items that a stream is shuffled among.
-        share: (rank, world): this process makes every world-th row of each global batch, from `rank`; by default as
-            torch.distributed says. (0, 1) for a stream that shares itself out.
-        stages: Functions in place of the stages `get_idxs`, `create_item`, `after_item`, `before_batch`,
+        share: (rank, world size): this process makes every world-th row of each global batch, starting at `rank`; by
+            default as in torch.distributed. Use (0, 1) for a stream that is already divided between processes.
+        stages: Functions that replace the stages `get_idxs`, `create_item`, `after_item`, `before_batch`,
             `create_batch`, `after_batch`, ….
 
     Examples:
@@ -102,7 +102,7 @@ class DataLoader(Stages):
         [tensor([1, 2]), tensor([3, 4]), tensor([5])]
     """
 
-    vocab: Any  # of the data set, as all attributes that the loader lacks
+    vocab: Any  # of the data set, like every attribute that the loader lacks
     c: int
 
     def __init__(
@@ -142,7 +142,7 @@ class DataLoader(Stages):
             setattr(self, name, function)
         self.workers_by_default = False
         self._workers = Workers()
-        self._stream: Stream | None = None  # what `dataset` is, if it is one and was iterated over
+        self._stream: Stream | None = None  # the adapter of `dataset`, made at the first pass over a stream
 
     def _use(self, dataset: object, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
         """Make batches of this data set from now on."""
@@ -157,27 +157,27 @@ class DataLoader(Stages):
         self.indexed = can_be_indexed and not isinstance(dataset, IterableDataset) if indexed is None else indexed
         size = length_of(dataset)
         self.n = size if n is None else n if size is None else min(n, size)
-        self._limit = None if n is None else self.n  # the length that a stream declares does not limit it
+        self._limit = None if n is None else self.n  # a stream may yield more items than its `len` declares
         self.chooser: Chooser | None = None
         if weights is not None:
             if not (self.shuffle and self.indexed):
                 raise BadValue(
-                    "weights choose the items of a shuffled epoch",
-                    got=f"shuffle={self.shuffle}" if self.indexed else "a stream, whose items come as they come",
-                    fix="shuffle=True" if self.indexed else "a data set that can be indexed",
+                    "weights need a shuffled loader over a data set that can be indexed",
+                    got=f"shuffle={self.shuffle}" if self.indexed else "a stream",
+                    fix="shuffle=True" if self.indexed else "use a data set with len() and indexing",
                 )
             self.chooser = chooser_of(dataset, weights, n)
 
-    # -- what a loop asks, beside `device` and the position
+    # -- the interface to a loop, beside `device` and the position
 
     @property
     def _declared(self) -> DatasetBase:
-        """The data set, with an answer to everything that a loader asks."""
+        """The data set, adapted to the interface of `DatasetBase`."""
         return as_dataset(self.dataset)
 
     @property
     def n_inp(self) -> int | None:
-        """How many leading parts of a batch are inputs, as the data set says; None if it does not."""
+        """How many leading parts of a batch are inputs, as the data set declares; None if it does not."""
         return self._declared.n_inp
 
     @property
@@ -192,25 +192,25 @@ class DataLoader(Stages):
 
     @property
     def keeps_position(self) -> bool:
-        """True: `state_dict` says where a pass stands."""
+        """True: `state_dict` saves the position within a pass."""
         return True
 
     @property
     def samplers(self) -> list[object]:
-        """None: the order is its own."""
+        """An empty list: the loader itself determines the order."""
         return []
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """The generator that the data set keeps for itself, if it has one; all else is drawn by key."""
+        """The `generator` of the data set, if it has one; everything else is drawn by key."""
         generator = getattr(self.dataset, "generator", None)
         return [generator] if isinstance(generator, torch.Generator) else []
 
-    # -- where it stands
+    # -- position
 
     @property
     def seed(self) -> int | None:
-        """What all passes draw with; None: `torch.initial_seed()`, read when a pass starts."""
+        """The seed of all passes; None: `torch.initial_seed()`, read when a pass starts."""
         return self.position.seed
 
     @seed.setter
@@ -219,20 +219,20 @@ class DataLoader(Stages):
 
     @property
     def present(self) -> TicketBatch | None:
-        """The plan of the batch taken last: which items are in it."""
+        """The plan of the latest batch: which items are in it."""
         return self.position.present
 
     def set_epoch(self, epoch: int, purpose: str = "train") -> None:
-        """Fix what the next pass draws with: the same epoch and purpose give the same batches."""
+        """Set the epoch of the next pass: the same epoch and purpose give the same batches."""
         self.position.set_epoch(epoch, purpose)
 
     def randomize(self) -> None:
-        """Move on to the next epoch's order and draws, without a pass."""
+        """Advance to the order and draws of the next epoch without a pass."""
         self.set_epoch(self.position.next_pass().epoch + 1, self.position.purpose)
 
     @contextmanager
     def peeking(self) -> Iterator[Self]:
-        """Passes made inside look at the data without moving anything on: the next epoch is as if they had not been."""
+        """Context manager: passes inside do not advance the loader; the next epoch is unaffected by them."""
         kept, self.position = self.position, self.position.peek()
         try:
             yield self
@@ -241,12 +241,12 @@ class DataLoader(Stages):
             self.position = kept
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands: seed, purpose and epoch of the pass that runs, and how many batches were taken; between
-        passes, of the next one. Of a stream that has a `state_dict`, where it stood after those batches."""
+        """The position: seed, purpose and epoch of the current pass (between passes, of the next one), the number of
+        batches taken, and the state of a stream that has a `state_dict`."""
         return self.position.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next pass continue from where `state` was taken: the same epoch, from the batch after those consumed.
+        """Let the next pass resume from `state`: the same epoch, from the batch after those taken.
 
         Args:
             state: What `state_dict` returned.
@@ -275,7 +275,7 @@ class DataLoader(Stages):
 
     @property
     def epoch_size(self) -> int | None:
-        """Items of an epoch, over all processes; None if that is not known."""
+        """Items of an epoch, over all processes; None if unknown."""
         return self.chooser.count if self.chooser is not None and self.shuffle else self.n
 
     def __len__(self) -> int:
@@ -290,7 +290,7 @@ class DataLoader(Stages):
         """Runs before each pass."""
 
     def sample(self) -> Any:
-        """What an epoch consists of, in order: positions, or the items of a stream."""
+        """The content of an epoch, in order: positions, or the items of a stream."""
         return self.get_idxs() if self.indexed else self._stream_items()
 
     def get_idxs(self) -> Any:
@@ -305,11 +305,11 @@ class DataLoader(Stages):
         return self.shuffle_fn(order) if self.shuffle else order
 
     def shuffle_fn(self, order: Any) -> Any:
-        """A new order of the same positions, by the key of the epoch."""
+        """Permute positions by the key of the epoch."""
         return np.asarray(order)[permutation(len(order), self._order_key).numpy()]
 
     def after_batch(self, batch: Any) -> Any:
-        """What becomes of a batch, on its device."""
+        """Transform a batch, on its device."""
         return batch
 
     def after_iter(self) -> None:
@@ -348,10 +348,12 @@ class DataLoader(Stages):
         self.after_iter()
 
     def _batches(self, epoch: EpochKey, states: dict[int, Any]) -> tuple[bool, Iterable[MadeBatch]]:
-        """Whether nothing is left to be done with the batches of this pass, and these batches, from the first that is due.
+        """Whether the batches of this pass are finished already, and the batches, from the first one due.
 
         Args:
-            states: Gets where a stream that can say so stood after each batch.
+            epoch: The key of the pass.
+            states: Receives the state of a stateful stream after each batch, by batch number. Batches are made ahead of
+                use, so the state to save is that after the batch taken last, not the current one.
         """
         if not self.all_default("create_batches"):
             return False, self._batches_of_override(epoch)
@@ -366,7 +368,7 @@ class DataLoader(Stages):
         return False, map(self.batch_maker().make, plan)
 
     def _plan(self, epoch: EpochKey, states: dict[int, Any], in_memory: bool) -> Iterator[TicketBatch]:
-        """What is in each batch of a pass, from the first that is due."""
+        """The plan of each batch of a pass, from the first one due."""
         share, start = self._share, self.position.consumed
         stages = self.get_idxs, self.shuffle_fn, self.sample
         foreign = any(map(is_foreign, stages)) or (not self.indexed and is_foreign(self.dataset))
@@ -384,12 +386,13 @@ class DataLoader(Stages):
             if state is not None:
                 states[number] = state()
 
+        # A stream with a state resumes at the batch due; any other is replayed, and the batches taken before are skipped.
         first = start if self.position.stream_state is not None else 0
         chunks = pull(order, share, epoch.key if foreign else None, first, pulled)
         return plan_batches(itertools.islice(chunks, start - first, None), epoch.key, share)
 
     def _batches_of_override(self, epoch: EpochKey) -> Iterator[MadeBatch]:
-        """Batches of an overridden `create_batches`: each draws under its own key; to resume, those before are replayed."""
+        """Batches of an overridden `create_batches`, each drawn under its own key; resuming replays the earlier ones."""
         _, rank, world, _ = self._share
         start, batches = self.position.consumed, iter(self.create_batches(self.sample()))
         for number in itertools.count():
@@ -412,7 +415,7 @@ class DataLoader(Stages):
     def _stream_items(self) -> Iterator[Any]:
         position = self.position
         epoch = position.order_key
-        if self.shuffle:  # what stands in the buffer is in no state of the stream, so a pass is replayed to go on
+        if self.shuffle:  # the state of the stream does not include the shuffle buffer, so resuming replays the pass
             items = self._source.items(epoch)
             return itertools.islice(shuffled(items, self.shuffle_buffer, self._order_key), self._limit)
         taken = 0 if position.stream_state is None else position.consumed * self._share.rows
@@ -422,19 +425,19 @@ class DataLoader(Stages):
     # -- looking, moving, copying
 
     def one_batch(self) -> Any:
-        """One batch, made in this process; nothing moves on."""
+        """One batch, made in this process without advancing the loader."""
         if not self.indexed:
-            _ = self._source  # shared with the copy, which keeps what it takes off an iterator
-        here = copy.copy(self)
-        here.num_workers = 0
-        self.position.peeks = here.position.peeks = self.position.peeks + 1
-        with here.peeking():
-            for batch in here:
+            _ = self._source  # created before copying, so that items the copy takes from an iterator are not lost
+        local = copy.copy(self)
+        local.num_workers = 0
+        self.position.peeks = local.position.peeks = self.position.peeks + 1
+        with local.peeking():
+            for batch in local:
                 return batch
         raise BadValue(
-            "the loader has no batch",
+            "the loader has no batches",
             got=f"{self.n} items with bs={self.bs} and drop_last={self.drop_last}",
-            fix="a smaller bs" if self.n else "check where its items come from",
+            fix="use a smaller bs" if self.n else "check the source of its items",
         )
 
     @property
@@ -450,9 +453,14 @@ class DataLoader(Stages):
         return self
 
     def new(self, dataset: object = None, cls: type[DataLoader] | None = None, **changes: Any) -> Any:
-        """A loader like this one, over another data set and with `changes` to constructor arguments or stages.
+        """A loader like this one, over another data set or with changes.
 
-        Weights are for the items they were given with: another data set has none unless they are among the changes.
+        Weights belong to the items they were given for: another data set has none unless they are among the changes.
+
+        Args:
+            dataset: Another data set; None keeps this one.
+            cls: Another class of loaders.
+            changes: New values of constructor arguments and stages.
         """
         refuse_unknown(changes, (*STAGES, *_SETTINGS), f"{type(self).__name__}.new")
         if cls is not None and cls is not type(self):
@@ -481,7 +489,7 @@ class DataLoader(Stages):
         return f"{type(self).__name__}{kind}: {self.in_words()}", {}
 
     def in_words(self) -> str:
-        """How much there is, and how it is loaded: "8 items in 2 batches of 4, shuffled, 2 workers, to cuda:0"."""
+        """Size and settings, for a `repr`: "8 items in 2 batches of 4, shuffled, 2 workers, to cuda:0"."""
         size = self.epoch_size
         if size is None:
             counts = f"a stream in batches of {self.bs}"
@@ -500,31 +508,30 @@ class DataLoader(Stages):
         return facts_html(*self._facts())
 
     def batch_maker(self, dataset: object = None) -> BatchMaker:
-        """What makes the batches of this loader, by its stages as they are now.
+        """The maker of this loader's batches, with its present stages.
 
         Args:
-            dataset: Make them of another data set.
+            dataset: Another data set to make batches of.
         """
         return BatchMaker(self if dataset is None else self._over(dataset))
 
     def _over(self, dataset: object) -> Self:
-        """The same stages over another data set, to make batches with; not a loader of its own."""
+        """The same stages over another data set, for a `BatchMaker`; not an independent loader."""
         res = object.__new__(type(self))
         res.__dict__.update(self.__dict__, dataset=dataset)
         return res
 
     def for_workers(self, dataset: object) -> BatchMaker:
-        """What workers get: the stages that run there, and `dataset`."""
-        stages = DataLoader._over(
-            self, dataset
-        )  # pipelines keep their split, also for a stream, whose items come alone
+        """The part of the loader that is sent to workers: the stages that run there, and `dataset`."""
+        # Not `self._over`: of a stream workers get no data set to read the split from, so pipelines keep theirs.
+        stages = DataLoader._over(self, dataset)
         for name in (*IN_PARENT, "position", "_workers", "_stream"):
             stages.__dict__.pop(name, None)
         return BatchMaker(stages)
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"_workers": Workers(), "position": copy.copy(self.position)} if "position" in self.__dict__ else {}
-        return {**self.__dict__, **own}  # a copy moves on by itself; stages on their way to workers have neither
+        return {**self.__dict__, **own}  # a copy has its own position and workers; stages sent to workers have neither
 
     if not TYPE_CHECKING:  # so that a misspelt attribute is refused before anything runs
 
@@ -541,12 +548,12 @@ class DataLoader(Stages):
 
 
 def as_loader(loader: Iterable[Any]) -> Loader:
-    """`loader` itself if it is a `DataLoader`, else an adapter that answers what a loop asks."""
+    """`loader` itself if it is a `DataLoader`, else an adapter to the interface of a loop."""
     return loader if isinstance(loader, DataLoader) else ForeignLoader(loader)
 
 
 def arguments_of(kind: type[DataLoader]) -> set[str]:
-    """The keywords that a class of loaders takes, stages and all."""
+    """The keywords that a class of loaders accepts, including stages."""
     kinds = (base for base in kind.__mro__ if issubclass(base, DataLoader))
     return set(STAGES).union(*(names_of(base.__init__) for base in kinds))
 
@@ -556,14 +563,14 @@ def _check(on_bad: str, **numbers: object) -> None:
         least = 0 if name in ("num_workers", "n") else 1
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
             raise BadValue(
-                "invalid batch size" if name == "bs" else f"{name} is a count",
+                "invalid batch size" if name == "bs" else f"invalid {name}",
                 got=f"{name}={value!r}",
                 expected=f"a whole number from {least}",
-                fix=f"{name}={least}, or more",
+                fix=f"{name}={least} or more",
             )
     if on_bad not in ("raise", "skip"):
         raise BadValue(
-            "unknown value of on_bad, which decides about items that cannot be made",
+            "unknown value of on_bad, the rule for items that cannot be made",
             got=on_bad,
             expected="'raise' or 'skip'",
         )

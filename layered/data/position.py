@@ -1,4 +1,4 @@
-"""Where a loader stands: which pass over the data comes next, and how far the current one is."""
+"""The position of a loader: which pass over the data comes next, and how many batches of the current one were taken."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from layered.foundation import BadValue
 
 
 class Position:
-    """The passes of a loader, each with a key of its own that decides order and draws.
+    """Counts the passes of a loader; each has a key that determines its order and draws.
 
     Args:
-        seed: What all passes draw with; None: `torch.initial_seed()`, read when a pass starts.
+        seed: The seed of all passes; None: `torch.initial_seed()`, read when a pass starts.
     """
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = seed
         self.epoch, self.purpose, self.epoch_is_set = -1, "train", False
-        self.start = 0  # batches of the next pass that are skipped, since they were taken before it was interrupted
+        self.start = 0  # batches to skip in the next pass, which were taken before an interruption
         self.consumed = 0  # batches taken of the current pass
-        self.peeks = 0  # looks that leave no trace; each draws differently
+        self.peeks = 0  # looks at the data so far: each draws differently, and none advances the epoch
         self.running: EpochKey | None = None
-        self.present: TicketBatch | None = None  # the plan of the batch taken last: which items are in it
-        self.stream_state: Any = None  # where a stateful stream stood after the batches consumed
+        self.present: TicketBatch | None = None  # the plan of the latest batch: which items are in it
+        self.stream_state: Any = None  # the state of a stateful stream after the batches consumed
 
     def next_pass(self) -> EpochKey:
         """The key of the pass that comes next."""
@@ -48,18 +48,20 @@ class Position:
         return self.running
 
     def end(self) -> None:
-        """The current pass is complete."""
+        """Mark the current pass as complete."""
         self.running, self.consumed, self.stream_state = None, 0, None
 
     def set_epoch(self, epoch: int, purpose: str = "train") -> None:
-        """Fix what the next pass draws with."""
+        """Set the epoch and purpose of the next pass."""
         self.epoch, self.purpose, self.epoch_is_set = epoch, purpose, True
 
     def peek(self) -> Position:
-        """A position for looks at the data, from which this one does not move."""
+        """A separate position for a look at the data, which does not advance this one."""
         self.peeks += 1
         look = copy.copy(self)
-        look.seed = self.next_pass().seed  # also where the global generators are reseeded meanwhile
+        look.seed = (
+            self.next_pass().seed
+        )  # fixed now, since the caller may reseed the global generators during the look
         look.set_epoch(self.peeks, "peek")
         look.start, look.stream_state = 0, None
         return look
@@ -72,7 +74,7 @@ class Position:
         return {**self.running._asdict(), "consumed": self.consumed, **stream}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next pass continue from where `state` was taken.
+        """Let the next pass resume from `state`.
 
         Raises:
             BadValue: `state` is not the position of a loader; nothing changes.

@@ -1,4 +1,4 @@
-"""Which items make which batch, and with which keys: the plan of an epoch, a function of seed, purpose and epoch alone."""
+"""The plan of an epoch: the items of each batch, and their keys. It depends on seed, purpose and epoch alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Chunks = Iterator[tuple[int, Any]]  # the number of a global batch, and its item
 
 
 class EpochKey(NamedTuple):
-    """What all randomness of one pass over the data depends on."""
+    """Determines all randomness of one pass over the data."""
 
     seed: int
     purpose: str
@@ -34,10 +34,10 @@ class TicketBatch(NamedTuple):
     """One batch to be made.
 
     Attributes:
-        indices: Which items: an int64 array, or a list of whatever the order holds.
-        positions: Where each of them stands in the epoch's global order.
-        epoch_key: What the whole epoch draws with.
-        number: Of the batch in the epoch.
+        indices: The items: an int64 array of positions in the data set, or a list of elements of the order.
+        positions: The position of each item in the global order of the epoch.
+        epoch_key: The key of the epoch.
+        number: The number of the batch in the epoch, from 0.
     """
 
     indices: Any
@@ -47,12 +47,16 @@ class TicketBatch(NamedTuple):
 
     @property
     def keys(self) -> Tensor:
-        """What each row draws with: int64 [batch]."""
+        """The key of each row: int64 [batch].
+
+        It depends on the position in the global order, so a sample draws the same whatever the batch size, the number of
+        workers or the number of processes.
+        """
         return sample_keys(self.epoch_key, torch.tensor(self.positions, dtype=torch.int64))
 
     @property
     def batch_key(self) -> int:
-        """What the batch as a whole draws with."""
+        """The key of the batch as a whole."""
         return key_of(self.epoch_key, "batch", self.number)
 
     def listed(self) -> list[Any]:
@@ -60,7 +64,7 @@ class TicketBatch(NamedTuple):
         return self.indices.tolist() if isinstance(self.indices, np.ndarray) else list(self.indices)
 
     def only(self, rows: Sequence[int]) -> TicketBatch:
-        """The same batch with these of its rows."""
+        """The same batch, reduced to some of its rows."""
         if len(rows) == len(self.positions):
             return self
         items = self.listed()
@@ -68,11 +72,11 @@ class TicketBatch(NamedTuple):
 
 
 class Share(NamedTuple):
-    """How the batches of an epoch are shared out between processes: `bs` rows for each of `world`, this one being `rank`.
+    """How the batches of an epoch are divided between processes: `bs` rows for each of `world`, this one being `rank`.
 
-    A global batch is bs * world items of the order, and a process takes every world-th of them. Every process gets the
-    same number of batches, so that none waits for another: a rest with fewer items than processes is not a batch of its
-    own, but makes the one before it longer. (Only an epoch of fewer items than processes leaves some without any.)
+    A global batch is bs * world consecutive items of the order; each process takes every world-th of them. All processes
+    must get the same number of batches, or collective operations would wait forever: a remainder with fewer items than
+    processes extends the batch before it. (Only an epoch with fewer items than processes leaves some without a batch.)
     """
 
     bs: int
@@ -86,17 +90,17 @@ class Share(NamedTuple):
         return self.bs * self.world
 
     def count(self, total: int) -> int:
-        """How many global batches `total` items make."""
+        """The number of global batches of `total` items."""
         full, rest = divmod(total, self.rows)
         return full if self.drop_last or not rest or (full and rest < self.world) else full + 1
 
     def count_here(self, total: int) -> int:
-        """How many batches this process makes of them."""
+        """The number of batches that this process makes of `total` items."""
         return 0 if total <= self.rank else self.count(total)
 
 
 def plan_batches(chunks: Chunks, key: int, share: Share) -> Iterator[TicketBatch]:
-    """The plan of this process's share of each global batch."""
+    """The plan of each batch of this process: its rows of the global batches."""
     _, rank, world, _ = share
     for number, chunk in chunks:
         positions = range(number * share.rows, number * share.rows + len(chunk))
@@ -107,10 +111,12 @@ def plan_batches(chunks: Chunks, key: int, share: Share) -> Iterator[TicketBatch
 
 
 def cut(order: Sequence[Any] | np.ndarray[Any, Any], share: Share, start: int = 0) -> Chunks:
-    """The global batches of an order that is known as a whole, from batch `start` on.
+    """The global batches of an order that is known as a whole.
 
     Args:
         order: An array or list of items.
+        share: How batches are divided between processes.
+        start: The number of the first batch.
     """
     count = share.count(len(order))
     for number in range(start, count):
@@ -125,13 +131,14 @@ def pull(
     first: int = 0,
     pulled: Callable[[int], None] = lambda number: None,
 ) -> Chunks:
-    """The global batches of items that come one after the other, perhaps without end.
+    """The global batches of an iterable, which may be infinite.
 
     Args:
-        key: What the code that makes the items finds the global generators seeded by, anew for each batch; None: it
-            is ours and draws nothing from them.
-        first: The number of the batch that comes first.
-        pulled: Called with the number of a batch when its items were taken, and no more.
+        items: The items.
+        share: How batches are divided between processes.
+        key: Seeds the global generators anew for each batch, for foreign code that makes the items; None does not.
+        first: The number of the first batch.
+        pulled: Called with the number of a batch when exactly its items (and those before) have been taken.
     """
     items = iter(items)
 
@@ -142,7 +149,8 @@ def pull(
     chunk = take(first)
     for number in itertools.count(first):
         pulled(number)
-        following = take(number + 1) if share.world > 1 else None  # does every process get a row of it?
+        # With several processes one batch is read ahead: one too small to give each a row extends the present batch.
+        following = take(number + 1) if share.world > 1 else None
         if following is not None and len(following) < share.world and not share.drop_last:
             chunk, following = chunk + following, []
             pulled(number)
@@ -153,7 +161,7 @@ def pull(
 
 
 def is_ordered(order: object) -> bool:
-    """Whether an order can be cut: it is known as a whole."""
+    """Whether an order is known as a whole, so that it can be cut."""
     return isinstance(order, (np.ndarray, list, tuple, range, L))
 
 
@@ -162,7 +170,7 @@ Weights = str | Sequence[float] | Positions | torch.Tensor
 
 
 class Chooser(Protocol):
-    """Decides which items make an epoch."""
+    """Chooses the items of an epoch."""
 
     @property
     def count(self) -> int: ...
@@ -172,7 +180,7 @@ class Chooser(Protocol):
 
 @dataclass(frozen=True)
 class Weighted:
-    """`count` items, drawn with replacement, each with a chance in proportion to its weight: float64 [item]."""
+    """Draws `count` items with replacement, with probabilities in proportion to `weights`: float64 [item]."""
 
     weights: Positions
     count: int
@@ -186,10 +194,11 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Repeated:
-    """Every item as often as its weight says, in a new order each epoch; of a fraction the whole part, or one more.
+    """Repeats every item as often as its weight, in a new order each epoch. A fractional weight is rounded up or down at
+    random, so that the expected number of repetitions is exact.
 
     Args:
-        weights: How often: float64 [item], 1 and more keep every item.
+        weights: Repetitions of each item: float64 [item]; at least 1 keeps every item.
 
     Source: systematic resampling, Kitagawa 1996
     """
@@ -212,7 +221,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Part:
-    """`count` of `total` items, without replacement: others each epoch."""
+    """Draws `count` of `total` items without replacement, different ones each epoch."""
 
     total: int
     count: int
@@ -222,30 +231,31 @@ class Part:
 
 
 def chooser_of(dataset: object, weights: Weights, count: int | None = None) -> Chooser:
-    """What `weights=` of a loader asks for.
+    """The chooser for the argument `weights` of a loader.
 
     Args:
-        weights: A number for each item; "balanced": every class as often as the others, in as many items as there
-            are; "oversample": the items of rare classes repeated until their class is as large as the largest.
-        count: Items of an epoch, in place of what the rule says.
+        dataset: The data set; the named rules read its labels.
+        weights: A weight for each item; "balanced" draws all classes equally often, as many items as there are;
+            "oversample" repeats the items of rare classes until their class is as large as the largest.
+        count: Items of an epoch; by default determined by the rule.
 
     Raises:
-        BadValue: An argument of the right type whose value makes no sense here.
-        BadArgument: A call with an argument that does not exist or has the wrong type.
+        BadValue: The rule is unknown, or the weights have the wrong number, are negative, or are all zero.
+        BadArgument: The data set has no length, or its classes are unknown.
     """
     total = length_of(dataset)
     if total is None:
         raise BadArgument(
-            "weights need to know how many items there are",
+            "weights need a data set with a length",
             got=f"{type(dataset).__name__} without len()",
-            fix="give the data set a length",
+            fix="define __len__",
         )
     if isinstance(weights, str):
         if weights not in ("balanced", "oversample"):
             raise BadValue(
-                "weights are numbers, or the name of a rule", got=weights, expected="'balanced' or 'oversample'"
+                "unknown rule for weights", got=weights, expected="'balanced', 'oversample', or a number for each item"
             )
-        with seeded(key_of(torch.initial_seed(), "setup")):  # in case code that is not ours makes the labels
+        with seeded(key_of(torch.initial_seed(), "setup")):  # foreign code may make the labels
             labels = labels_of(dataset)
         _, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
         rarity = counts.max() / counts[numbers]
@@ -260,26 +270,30 @@ def chooser_of(dataset: object, weights: Weights, count: int | None = None) -> C
             expected=f"{total} numbers",
         )
     if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
-        raise BadValue("weights are numbers from 0, not all of them 0", got=f"{values.min()} to {values.max()}")
+        raise BadValue(
+            "invalid weights",
+            got=f"numbers from {values.min()} to {values.max()}",
+            expected="finite numbers from 0, at least one above 0",
+        )
     return Weighted(values, count or total)
 
 
 def labels_of(dataset: object) -> Positions:
-    """The class of each item, without making inputs: of `Datasets` its first target, of tensors the last, of others what
-    their attribute `targets` holds (as torchvision's data sets do).
+    """The class of each item, read without making inputs: the first target of `Datasets`, the last of several tensors, the
+    attribute `targets` of other data sets (as torchvision's have).
 
     Raises:
-        BadArgument: Where the data set does not say, or has no single label an item.
+        BadArgument: The classes are unknown, or items have several labels.
     """
     labels = as_dataset(dataset).class_labels()
     if labels is None:
         raise BadArgument(
-            "the classes of the items are not known, so they cannot be balanced",
+            "cannot balance classes: the labels of the items are unknown",
             got=f"a data set of type {type(dataset).__name__}",
             fix="pass a weight for each item, or give the data set an attribute `targets`",
         )
     if labels.ndim != 1:
-        raise BadArgument("items with several labels cannot be balanced", fix="pass a weight for each item")
+        raise BadArgument("cannot balance classes: items have several labels", fix="pass a weight for each item")
     return labels
 
 

@@ -1,4 +1,4 @@
-"""Where items come from: files of a folder, and what to read off an item. Listings are sorted on every file system."""
+"""Where items come from: files of a folder, and parts of an item. Listings are sorted, on every file system alike."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ def get_files(
     folders: Iterable[str] | None = None,
     followlinks: bool = True,
 ) -> L:
-    """The files under `path`, sorted; names that start with a dot are left out.
+    """The files under a folder, sorted by path; names that start with a dot are skipped.
 
     Args:
-        extensions: Only these suffixes, in any case: ".png".
+        path: The folder.
+        extensions: Only files with these suffixes, in upper or lower case: ".png".
+        recurse: Include subfolders at any depth.
         folders: Only these direct subfolders, and "." for the files of `path` itself.
+        followlinks: Follow symbolic links to folders.
 
     Raises:
         NotFoundPath: `path` is not a folder.
@@ -66,10 +69,16 @@ def get_files(
 
 
 def get_image_files(path: str | os.PathLike[str], recurse: bool = True, folders: Iterable[str] | None = None) -> L:
-    """The image files under `path`, sorted by path.
+    """The image files under a folder, sorted by path.
+
+    Args:
+        path: The folder.
+        recurse: Include subfolders at any depth.
+        folders: Only these direct subfolders, and "." for the files of `path` itself.
 
     Raises:
-        EmptySource: If there is none.
+        NotFoundPath: `path` is not a folder.
+        EmptySource: It contains no images.
     """
     files = get_files(path, image_extensions(), recurse, folders)
     if not files:
@@ -84,23 +93,42 @@ def get_image_files(path: str | os.PathLike[str], recurse: bool = True, folders:
 
 
 def get_text_files(path: str | os.PathLike[str], recurse: bool = True, folders: Iterable[str] | None = None) -> L:
-    """The .txt files under `path`, sorted by path."""
+    """The .txt files under a folder, sorted by path.
+
+    Args:
+        path: The folder.
+        recurse: Include subfolders at any depth.
+        folders: Only these direct subfolders, and "." for the files of `path` itself.
+    """
     return get_files(path, ".txt", recurse, folders)
 
 
 def FileGetter(suf: str = "", **kwargs: Any) -> Callable[[Any], L]:
-    """`get_files` of the subfolder `suf` of what it is given."""
+    """A function that lists the files of a folder, for `get_items`.
+
+    Args:
+        suf: List this subfolder of the given folder.
+        kwargs: For `get_files`: `extensions`, `recurse`, ….
+    """
     return lambda path: get_files(Path(path) / suf, **kwargs)
 
 
 def ImageGetter(suf: str = "", **kwargs: Any) -> Callable[[Any], L]:
-    """`get_image_files` of the subfolder `suf` of what it is given."""
+    """A function that lists the image files of a folder, for `get_items`.
+
+    Args:
+        suf: List this subfolder of the given folder.
+        kwargs: For `get_image_files`: `recurse`, `folders`.
+    """
     return lambda path: get_image_files(Path(path) / suf, **kwargs)
 
 
 @transforms.register()
 class ItemGetter(ItemTransform):
-    """Item `i` of a sample.
+    """One element of an item.
+
+    Args:
+        i: Its position.
 
     Examples:
         >>> ItemGetter(1)((3, 4))
@@ -116,7 +144,12 @@ class ItemGetter(ItemTransform):
 
 
 class AttrGetter(Transform):
-    """Attribute `nm` of an item, `default` where it has none."""
+    """An attribute of an item.
+
+    Args:
+        nm: The name of the attribute.
+        default: The value for items that lack it.
+    """
 
     def __init__(self, nm: str, default: object = None) -> None:
         super().__init__()

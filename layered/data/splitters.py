@@ -1,6 +1,6 @@
 """Splitters: each returns a function from items to the positions of the training items and of the validation items.
 
-None draws from a global generator: without a seed, the run's own (`torch.initial_seed()`) is read.
+None of them draws from a global generator: without a seed, they use that of the run, `torch.initial_seed()`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Split:
 
     Args:
         split: The function.
-        description: What made it: "RandomSplitter(valid_pct=0.2)".
+        description: The call that made it: "RandomSplitter(valid_pct=0.2)".
 
     Examples:
         >>> RandomSplitter(0.1)
@@ -65,20 +65,22 @@ def _shuffled(count: int, seed: int | None) -> np.ndarray[Any, Any]:
 
 
 def sklearn_seed(seed: int | None) -> int:
-    """`seed`, or one from the run's, in the range that scikit-learn takes."""
+    """`seed`, or one derived from that of the run, in the range that scikit-learn accepts (32 bits)."""
     return key_of(torch.initial_seed(), "split") % (1 << 32) if seed is None else seed
 
 
 def split_items(splitter: Splitter, items: Indexed) -> list[np.ndarray[Any, Any]]:
-    """The positions that `splitter` gives for `items`, checked.
+    """The positions that `splitter` gives for `items`, validated.
 
     Raises:
-        EmptySplit: Or BadValue where a position is not there or an item stands on two sides.
+        EmptySplit: A split has no items.
+        BadValue: A position is out of range, or an item is in two splits.
+        BadArgument: `splitter` is a function that makes splitters, such as `RandomSplitter` without parentheses.
     """
     asked = repr(splitter) if isinstance(splitter, Split) else function_name(splitter)
     if isinstance(splitter, FunctionType) and splitter.__module__.startswith(__package__):
         raise BadArgument(
-            f"{asked} makes a splitter and is not one itself",
+            f"{asked} returns a splitter; it is not one itself",
             got=f"splitter={asked}",
             expected="a function from items to positions",
             fix=f"call it: splitter={asked}()",
@@ -99,10 +101,10 @@ def _check_apart(splits: Sequence[np.ndarray[Any, Any]], items: Indexed) -> None
         if len(twice):
             others = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
             raise BadValue(
-                "an item stands in two splits",
+                "an item is in two splits",
                 got=f"item {twice[0]} ({describe(pick(items, int(twice[0])))}){others}",
                 expected="each item in one split, so that validation items are never trained on",
-                fix="take the validation items out of the training items",
+                fix="remove the validation items from the training items",
             )
         taken[positions] = True
 
@@ -111,7 +113,9 @@ def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> Non
     """Raise EmptySplit unless there are training items and validation items.
 
     Args:
-        asked: What was asked for, in words.
+        splits: The positions of each split.
+        asked: The splitter, as messages show it.
+        total: The number of items.
     """
     for name, side in itertools.zip_longest(("train", "valid"), splits[:2], fillvalue=()):
         if len(side) == 0:
@@ -121,15 +125,17 @@ def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> Non
                 expected="at least one item in every split",
                 fix=f"ask for at least {1 / max(total, 1):.3f} of the items, or name them with IndexSplitter"
                 if "pct" in asked
-                else "look at an item: what the splitter goes by, a folder's name or a column, is not there",
+                else "look at an item: the folder name or column that the splitter looks for may be missing",
             )
 
 
 def values_of(items: Indexed, by: object, what: str) -> np.ndarray[Any, Any]:
-    """One value for each item: `by` is the name of a column, a function of an item, or the values themselves.
+    """One value for each item: array [item].
 
     Args:
-        what: What the values are, for messages.
+        items: The items.
+        by: The name of a column, a function of an item, or the values themselves.
+        what: The argument that they were given as, for messages.
     """
     if isinstance(by, str):
         values = column_of(items, by)
@@ -160,17 +166,23 @@ def column_of(items: Any, col: str | int) -> Any:
 
 
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
-    """A random share `valid_pct` of the items for validation.
+    """Hold out a random share of the items for validation.
 
     Args:
-        seed: The same seed gives the same split on every machine, the one known from published courses.
+        valid_pct: The share for validation, between 0 and 1.
+        seed: The same seed gives the same split on every machine, and the same one as fastai; by default the seed of
+            the run.
 
     Examples:
         >>> RandomSplitter(seed=42)(list(range(5)))
         (array([4, 3, 0, 1]), array([2]))
     """
     if not 0 < valid_pct < 1:
-        raise BadValue("valid_pct is a share of the items", got=valid_pct, expected="a number between 0 and 1")
+        raise BadValue(
+            "invalid valid_pct, the share of the items for validation",
+            got=valid_pct,
+            expected="a number between 0 and 1",
+        )
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         order = _shuffled(len(items), seed)
@@ -187,11 +199,15 @@ def TrainTestSplitter(
     train_size: float | None = None,
     shuffle: bool = True,
 ) -> Splitter:
-    """scikit-learn's `train_test_split`.
+    """Split by scikit-learn's `train_test_split`.
 
     Args:
-        stratify: Keep the shares of these labels on both sides: a label for each item, a column, or a function of an
-            item.
+        test_size: The share for validation, or the number of items.
+        random_state: The seed; by default that of the run.
+        stratify: Keep the shares of these labels in both splits: a label for each item, the name of a column, or a
+            function of an item.
+        train_size: The share for training, or the number of items; by default all others.
+        shuffle: Draw at random; False holds out the last items.
     """
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
@@ -209,7 +225,11 @@ def TrainTestSplitter(
 
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
-    """The items at `valid_idx` for validation, all others for training."""
+    """Hold out items by position; all others are for training.
+
+    Args:
+        valid_idx: The positions of the validation items; negative ones count from the end.
+    """
     positions = list(valid_idx)
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
@@ -222,7 +242,12 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
 
 
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
-    """The last share of the items (the first, with `valid_last=False`) for validation; for time series."""
+    """Hold out the last items for validation, as for sorted time series.
+
+    Args:
+        valid_pct: The share for validation, between 0 and 1.
+        valid_last: False holds out the first items instead.
+    """
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         count = len(items)
@@ -236,7 +261,12 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
 def GrandparentSplitter(
     train_name: str | Collection[str] = "train", valid_name: str | Collection[str] = "valid"
 ) -> Splitter:
-    """By the name of the folder two levels up: train/cat/1.jpg. Each name may be several."""
+    """Split files by the name of the folder two levels up: train/cat/1.jpg.
+
+    Args:
+        train_name: The folder of the training items, or several.
+        valid_name: The folder of the validation items, or several. Files of other folders are not used.
+    """
 
     def under(names: str | Collection[str], parents: list[str]) -> np.ndarray[Any, Any]:
         wanted = {names} if isinstance(names, str) else set(names)
@@ -250,12 +280,20 @@ def GrandparentSplitter(
 
 
 def FuncSplitter(func: Callable[[Any], Any]) -> Splitter:
-    """The items for which `func` holds for validation."""
+    """Hold out the items for which a function is true.
+
+    Args:
+        func: Called with each item.
+    """
     return named(lambda items: MaskSplitter([bool(func(o)) for o in walk(items)])(items), "FuncSplitter")
 
 
 def MaskSplitter(mask: Iterable[Any] | Tensor) -> Splitter:
-    """The items whose place in `mask` is true for validation."""
+    """Hold out the items whose entry in a mask is true.
+
+    Args:
+        mask: A boolean for each item.
+    """
     flags = np.asarray(mask if isinstance(mask, (np.ndarray, Tensor)) else list(mask)).astype(bool)
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
@@ -267,16 +305,28 @@ def MaskSplitter(mask: Iterable[Any] | Tensor) -> Splitter:
 
 
 def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
-    """The items whose file name stands in the text file `fname`, one a line, for validation."""
+    """Hold out the files that a text file lists.
+
+    Args:
+        fname: A text file with one file name (without folders) per line.
+
+    Raises:
+        NotFoundPath: `fname` is not a file.
+    """
     file = Path(fname)
     if not file.is_file():
-        raise NotFoundPath(f"FileSplitter finds no file '{file}'", fix="one file name a line")
+        raise NotFoundPath(f"FileSplitter cannot find '{file}'", fix="give a text file with one file name per line")
     names = set(file.read_text().splitlines())
     return named(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), f"FileSplitter('{file.name}')")
 
 
 def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
-    """The rows of a DataFrame whose column `col` is true (equals `on`, or is among them) for validation."""
+    """Hold out the rows of a DataFrame by the value of a column.
+
+    Args:
+        col: The name or number of the column.
+        on: Hold out rows with this value, or with one of a list of values; None: those where the column is true.
+    """
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         values = np.asarray(column_of(items, col))
@@ -289,10 +339,18 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
 
 
 def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = None) -> Splitter:
-    """Random shares `train_sz` and `valid_sz` of the items; the rest is not used."""
+    """Train and validate on random subsets; the other items are not used.
+
+    Args:
+        train_sz: The share for training, between 0 and 1.
+        valid_sz: The share for validation, between 0 and 1; at most 1 with `train_sz`.
+        seed: The same seed gives the same split; by default the seed of the run.
+    """
     if not (0 < train_sz < 1 and 0 < valid_sz < 1 and train_sz + valid_sz <= 1):
         raise BadValue(
-            "train_sz and valid_sz are shares", got=(train_sz, valid_sz), expected="in (0, 1), at most 1 in all"
+            "invalid train_sz and valid_sz, shares of the items",
+            got=(train_sz, valid_sz),
+            expected="each between 0 and 1, together at most 1",
         )
 
     def split(items: Indexed) -> tuple[Indices, Indices]:

@@ -1,4 +1,4 @@
-"""Streams: data that comes one item after the other, with or without an end, and cannot be indexed."""
+"""Streams: data that can only be iterated over, possibly without end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from layered.foundation import key_of, permutation
 
 
 class Items(Iterator[Any]):
-    """The items of one pass over a stream, and its `state`: a function that says where it stands, or None."""
+    """The items of one pass over a stream.
+
+    Args:
+        items: The items.
+        state: Returns the present state of the stream; None if it has none.
+    """
 
     def __init__(self, items: Iterator[Any], state: Callable[[], Any] | None = None) -> None:
         self.items, self.state = items, state
@@ -23,12 +28,13 @@ class Items(Iterator[Any]):
 
 
 class Stream:
-    """An iterable as a loader sees it.
+    """The adapter of an iterable for a loader.
 
-    - A `set_epoch(epoch)` of its own is told which epoch begins.
-    - With `state_dict` and `load_state_dict` it goes on where it stood; any other is replayed. Each pass iterates over a copy
-      of such a stream, so that looks, passes and loaders do not move each other on.
-    - A generator, or another iterator that lasts for one pass, can be looked into: what a look takes is given again.
+    - Its `set_epoch(epoch)`, if it has one, is called before each pass.
+    - A stream with `state_dict` and `load_state_dict` resumes from its state; any other is replayed. Each pass iterates over a
+      copy of a stateful stream, so that looks, passes and loaders do not advance one another.
+    - A look at a generator, or another iterator that lasts for one pass, does not consume it: the items it takes are kept for
+      the next pass.
     """
 
     def __init__(self, source: Iterable[Any]) -> None:
@@ -37,7 +43,13 @@ class Stream:
         self._looked_at: list[Any] = []
 
     def items(self, epoch: EpochKey, state: object = None, limit: int | None = None) -> Items:
-        """The items of one pass, up to `limit`, from where `state` was taken on."""
+        """The items of one pass.
+
+        Args:
+            epoch: The key of the pass.
+            state: Resume from this state of the stream.
+            limit: The largest number of items.
+        """
         source = copy.deepcopy(self.source) if self.has_state else self.source
         if hasattr(source, "set_epoch"):
             source.set_epoch(epoch.epoch)
@@ -58,12 +70,17 @@ class Stream:
     def _rest(self) -> Iterator[Any]:
         while self._looked_at:
             yield self._looked_at.pop(0)
-        for item in self.source:  # noqa: UP028  # `yield from` closes a generator when a pass ends early, and there are more
+        for item in self.source:  # noqa: UP028  # `yield from` would close the generator when a pass ends early
             yield item
 
 
 def shuffled(items: Iterable[Any], size: int, key: int) -> Iterator[Any]:
-    """The items in an order that depends on `key` alone: each is drawn from a buffer of `size` that is filled up again.
+    """Shuffle through a buffer, in an order that depends on `key` alone.
+
+    Args:
+        items: The items.
+        size: Items in the buffer.
+        key: Determines the order.
 
     Examples:
         >>> sorted(shuffled(range(5), 3, 42)) == list(range(5))

@@ -1,4 +1,4 @@
-"""Items of a collection by position: one, or a split of them, without copying."""
+"""Items of a collection by position, one or a whole split, without copying."""
 
 from __future__ import annotations
 
@@ -63,18 +63,19 @@ def walk(items: Indexed) -> Iterator[Any]:
 def as_items(source: object) -> Any:
     """`source` as something with a length and indexing.
 
-    Lists, arrays, pandas frames and map-style data sets stay what they are; frames of other libraries become pandas ones
-    (by their `to_pandas`, unless their rows are mappings already); what can only be iterated over is listed.
+    Lists, arrays, pandas frames and map-style data sets are returned unchanged; frames of other libraries are converted by
+    their `to_pandas` (unless their rows are mappings already); other iterables are listed.
 
     Raises:
-        BadArgument: For a path or a mapping, EmptySource for an iterator with nothing left.
+        BadArgument: `source` is a path or a mapping, or not iterable.
+        EmptySource: `source` is an exhausted iterator.
     """
     if isinstance(source, (str, os.PathLike)):
         raise BadArgument(
-            "the items are a path, not what is in it",
+            "the items are a path, not its content",
             got=repr(source),
             expected="a list, a DataFrame, …",
-            fix="say how the items are found: DataBlock(get_items=get_image_files), or give get_image_files(path)",
+            fix="list its content: DataBlock(get_items=get_image_files), or give get_image_files(path)",
         )
     if isinstance(source, Mapping):
         raise BadArgument(
@@ -94,32 +95,37 @@ def as_items(source: object) -> Any:
     items = list(source)
     if not items and isinstance(source, Iterator):
         raise EmptySource(
-            "the items are an iterator with nothing left",
-            got=f"a {type(source).__name__}, which can be gone through only once",
-            expected="something that can be gone through again",
-            fix="items = list(iterator) where it is made, and use the list",
+            "the items are an exhausted iterator",
+            got=f"a {type(source).__name__}, which can be iterated over only once",
+            expected="a collection that can be iterated over repeatedly",
+            fix="list it when it is made, items = list(iterator), and use the list",
         )
     return items
 
 
 def as_positions(split: Iterable[Any], total: int, name: str = "") -> np.ndarray[Any, Any]:
-    """A split (positions or a mask) as int64 positions from 0; a position that is not there is an error.
+    """A split (positions or a mask) as int64 positions from 0.
 
     Args:
-        name: What the split is called in messages.
+        split: Positions, where negative ones count from the end; or a boolean for each item.
+        total: The number of items.
+        name: The name of the split in messages.
+
+    Raises:
+        BadValue: A position is out of range, or the split is neither positions nor a mask of the right length.
     """
     which = f"the {name} split" if name else "a split"
     given = np.asarray(split if isinstance(split, np.ndarray) else list(split))
     if given.dtype == bool and len(given) != total:
-        raise BadValue(f"{which} is a mask of another length than the items", got=len(given), expected=total)
+        raise BadValue(f"{which} is a mask whose length differs from the items", got=len(given), expected=total)
     if given.ndim != 1 or (len(given) and given.dtype.kind not in "biu"):
         shown = f"{given.dtype} of shape {given.shape}"
-        raise BadValue(f"{which} does not name items", got=shown, expected="whole numbers, or a mask of booleans")
+        raise BadValue(f"{which} has invalid positions", got=shown, expected="whole numbers, or a mask of booleans")
     positions = np.flatnonzero(given) if given.dtype == bool else given.astype(np.int64, copy=False)
     low, high = (int(positions.min()), int(positions.max())) if len(positions) else (0, -1)
     if high >= total or low < -total:
         raise BadValue(
-            f"{which} names an item that is not there",
+            f"{which} has a position that is out of range",
             got=high if high >= total else low,
             expected=f"less than {total}, the number of items",
             fix="make the split for these items: splits = splitter(items)",
@@ -128,9 +134,9 @@ def as_positions(split: Iterable[Any], total: int, name: str = "") -> np.ndarray
 
 
 def as_splits(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
-    """The positions of the training items, of the validation items, …, checked: see `as_positions`.
+    """The positions of the training items, of the validation items, …, validated by `as_positions`.
 
-    Warns where an item stands in two splits. Within one split it may stand often.
+    Warns about items in two splits. Within one split an item may be repeated.
     """
     positions = positions_of(splits, total)
     _warn_of_overlap(positions, total)
@@ -138,7 +144,7 @@ def as_splits(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
 
 
 def positions_of(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
-    """As `as_splits`, for who says by himself what becomes of an item in two splits."""
+    """As `as_splits`, without the warning about items in two splits."""
     if callable(splits):
         raise BadArgument(
             "the splits are a function, not positions", got=repr(splits), fix="call it: splits = splitter(items)"
@@ -146,7 +152,7 @@ def positions_of(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
     parts = list(splits) if isinstance(splits, Iterable) else []
     if not parts or not all(isinstance(part, Sized) for part in parts):
         raise BadArgument(
-            "the splits are not a list for each side",
+            "the splits are not lists of positions",
             got=repr(splits)[:200],
             expected="(positions of the training items, positions of the validation items)",
             fix="splits = splitter(items), for example RandomSplitter()(items)",
@@ -156,12 +162,12 @@ def positions_of(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
 
 
 def _warn_of_overlap(splits: list[np.ndarray[Any, Any]], total: int) -> None:
-    """Warn where a position stands in two splits: allowed, to see whether a model can learn its items by heart."""
+    """Warn about items in two splits. That is allowed, to test whether a model can memorize its items."""
     taken, twice = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool)
     for positions in splits:
         twice[positions[taken[positions]]] = True
         taken[positions] = True
     both = np.flatnonzero(twice)
     if len(both):
-        count = f"{len(both)} items stand" if len(both) > 1 else "1 item stands"
-        warn(f"{count} in two splits, first the one at {both[0]}: validation on it says little about new items")
+        count = f"{len(both)} items are" if len(both) > 1 else "1 item is"
+        warn(f"{count} in two splits, the first at position {both[0]}: validation on it says little about new items")

@@ -36,16 +36,22 @@ class TfmdLists(DatasetBase):
     """Items through a pipeline, on demand.
 
     Args:
-        items: A list, an `L`, an array, a DataFrame (its rows), a map-style data set, or anything that can be listed.
-        tfms: The transforms, in order; those that fit to data are set up, in order, on the training items.
-        splits: The positions of the training items, of the validation items, ….
-        split_idx: Which split this is: its random transforms behave accordingly.
-        train_setup: Fit on the training items only; a transform's own `train_setup` goes before.
-        do_setup: False leaves the transforms as they are.
-        getters: How many leading transforms only find an item, and do not make it: a row's column, a file's label.
+        items: A list, an `L`, an array, a DataFrame (its rows), a map-style data set, or any iterable.
+        tfms: The transforms, applied in their `order`; each is fitted to what those before it make of the training
+            items.
+        use_list: True lists `items` even if they can be indexed.
+        do_setup: Fit the transforms; False leaves them as they are.
+        split_idx: The split that this is, which decides which transforms apply: 0 training, 1 validation, None all.
+        train_setup: Fit to the training items only; the `train_setup` of a transform takes precedence.
+        splits: The positions of the training items, of the validation items, …; None if the items are not split.
+        verbose: Print each transform that is set up.
+        dl_type: The loader class that `dataloaders` uses; `TfmdDL` by default.
+        name: The name of the column in messages.
+        getters: How many leading transforms only look something up, such as the column of a row: items given at
+            prediction time skip them.
 
     Raises:
-        BadItem: With the item and the step, when an item cannot be made.
+        BadItem: An item cannot be made; the message names the item and the step.
 
     Examples:
         >>> tl = TfmdLists([1, 2, 3], lambda x: 2 * x, splits=[[0, 2], [1]])
@@ -76,7 +82,12 @@ class TfmdLists(DatasetBase):
             self.setup(train_setup, verbose)
 
     def setup(self, train_setup: bool = True, verbose: bool = False) -> None:
-        """Set the transforms up in order, each on what the ones before it make of the training items."""
+        """Fit the transforms in order, each to what those before it make of the training items.
+
+        Args:
+            train_setup: Fit to the training items only; the `train_setup` of a transform takes precedence.
+            verbose: Print each transform.
+        """
         steps, self.tfms = self.tfms, Pipeline(split_idx=self.split_idx)
         with set_aside_random(steps.is_foreign):
             for step in steps:
@@ -120,7 +131,7 @@ class TfmdLists(DatasetBase):
         return column
 
     def as_split(self, split_idx: int) -> TfmdLists:
-        """The same items, made as another split makes them."""
+        """The same items, transformed as those of another split."""
         res = copy.copy(self)
         res.split_idx = split_idx
         return res
@@ -159,7 +170,7 @@ class TfmdLists(DatasetBase):
         return self.subset(1)
 
     def overlapping_splits(self) -> bool:
-        """Whether an item stands in more than one split."""
+        """Whether an item is in more than one split."""
         joined = np.concatenate(self.splits) if self.splits else np.arange(0)
         return len(np.unique(joined)) < len(joined)
 
@@ -190,7 +201,7 @@ class TfmdLists(DatasetBase):
         return self.make(pick(self._all_items, position), position)
 
     def make(self, item: object, position: int | None = None) -> Any:
-        """What the pipeline makes of `item`; a failure names the item and the step."""
+        """`item` through the pipeline; an error names the item and the step that failed."""
         try:
             return self.tfms(item)
         except SkipItemException:
@@ -203,12 +214,12 @@ class TfmdLists(DatasetBase):
         return f"{'the item' if position is None else f'item {position}'}{of} ({describe(item)})"
 
     def describe_item(self, i: int) -> str:
-        """What item `i` is, for messages: its place among all items, its split, and what it is made from."""
+        """Item `i` in a message: its position among all items, its split, and the source it is made from."""
         position = i if self._positions is None else int(self._positions[i])
         return self._named_item(pick(self._all_items, position), position)
 
     def __iter__(self) -> Iterator[Any]:
-        """All items; through plain functions they are mapped step by step, without the dispatch of a single item."""
+        """All items. Plain functions are mapped over many items at once, which saves the dispatch of each step."""
         functions = [(step, plain_function(step)) for step in self.tfms]
         made = walk(self.items)
         for step, function in functions:
@@ -218,7 +229,7 @@ class TfmdLists(DatasetBase):
         return self._named(made)
 
     def _named(self, made: Iterator[Any]) -> Iterator[Any]:
-        """Pass items on; when one fails, find it again by itself for an error that names it."""
+        """Pass items on. When one fails, make it once more by index, for an error that names it."""
         count = 0
         try:
             for count, item in enumerate(made, 1):  # noqa: B007  # the count is read when an item fails
@@ -243,8 +254,8 @@ class TfmdLists(DatasetBase):
     # -- other items, at prediction time
 
     def infer_idx(self, item: object) -> int:
-        """How many leading transforms an item given at prediction time has behind it: its getters, unless it is of the
-        kind that the getters start from."""
+        """How many leading transforms to skip for an item given at prediction time: the getters, unless it has the type of
+        the items they start from."""
         if not self.getters or not len(self._all_items):
             return self.getters
         kind = type(pick(self._all_items, 0))
@@ -252,14 +263,16 @@ class TfmdLists(DatasetBase):
         return 0 if is_raw else self.getters
 
     def infer(self, item: object) -> Any:
-        """What the pipeline makes of an item given at prediction time: see `infer_idx`."""
+        """An item given at prediction time through the pipeline: see `infer_idx`."""
         return self.test_set([item])[0]
 
     def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> TfmdLists:
         """Other items through the same pipeline, as validation items.
 
         Args:
-            rm_tfms: How many leading transforms they have behind them; by default judged by the type of the first.
+            items: The items.
+            rm_tfms: How many leading transforms to skip; by default judged by the type of the first item.
+            with_labels: Ignored: a single column has no targets.
         """
         listed = as_items(items)
         res = self.new(listed, split_idx=1)
@@ -271,22 +284,22 @@ class TfmdLists(DatasetBase):
 
     @property
     def vocab(self) -> Any:
-        """The vocabulary that a transform of the pipeline fitted."""
+        """The vocabulary of the pipeline."""
         return self.tfms.vocab
 
     @property
     def c(self) -> Any:
-        """The number of classes, or of numbers, that a transform of the pipeline fitted."""
+        """The number of classes, or of numbers to predict, that the pipeline was fitted to."""
         return self.tfms.c
 
     @property
     def target_kind(self) -> str | None:
-        """What kind of target this column is, as its transforms say: "category", "regression", …"""
+        """The kind of target that the pipeline makes: "category", "regression", …; None if it does not say."""
         return next((t.target_kind for t in self.tfms if hasattr(t, "target_kind")), None)
 
     @property
     def is_foreign(self) -> bool:
-        """Whether making an item runs code that is not of this library."""
+        """Whether making an item runs code from outside the library."""
         return self.tfms.is_foreign
 
     def dataloaders(self, bs: int = 64, **kwargs: Any) -> DataLoaders:
@@ -313,19 +326,21 @@ class TfmdLists(DatasetBase):
 
 
 def set_aside_random(foreign: bool) -> AbstractContextManager[None]:
-    """Code that is not ours, run to look at the items, draws from the run's seed and moves no global generator."""
+    """Context for reading items during setup: foreign code draws from the seed of the run, and the states of the global
+    generators are restored afterwards."""
     return seeded(key_of(torch.initial_seed(), "setup")) if foreign else nullcontext()
 
 
 def plain_function(step: Transform) -> Callable[[Any], Any] | None:
-    """The function of a transform that does nothing else but call it; None for all other transforms."""
+    """The function of a transform that only calls it; None for all other transforms."""
     if type(step) not in (Transform, ItemTransform) or step.enc is None or step.split_idx is not None:
         return None
     return step.enc if step._wrapped["encodes"][1].returns in (Tensor, str, int, float, bool) else None
 
 
 def _each(step: Transform, function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
-    """`function` of all items, at the speed of `map`; what it does not apply to, and tuples, are for the step itself."""
+    """The items through a plain function, at the speed of `map`. Chunks with tuples, or with types that the function does
+    not apply to, go through the dispatch of `step`."""
     types = step._wrapped["encodes"][0]
     while chunk := list(itertools.islice(items, 1024)):
         applies = types == (object,) or all(map(isinstance, chunk, itertools.repeat(types)))

@@ -20,12 +20,18 @@ _SLOTS = ("after_item", "before_batch", "after_batch")
 class TfmdDL(DataLoader):
     """A loader whose slots `after_item`, `before_batch` and `after_batch` are pipelines of transforms.
 
-    num_workers by default as many as there are cores, at most 16, for data that is made by transforms; 0 for other data
-
     Args:
         dataset: A `Datasets`, `TfmdLists`, or anything `DataLoader` takes.
-        bs: Items a batch.
-        do_setup: Fit batch transforms that need data (`Normalize()`) on one batch.
+        bs: Items per batch; None if the items are batches already.
+        shuffle: Use a new order each epoch.
+        num_workers: Processes that make batches; by default one per core, at most 16, for data that is made by
+            transforms, and 0 for other data.
+        verbose: Print each slot that is set up.
+        do_setup: Fit batch transforms that need data (`Normalize()`) to one batch.
+        after_item: Transforms of single samples, where the batch is made.
+        before_batch: Transforms of the list of samples before it is collated, such as padding.
+        after_batch: Transforms of batches, on the device.
+        kwargs: As for `DataLoader`: `drop_last`, `device`, `seed`, `weights`, ….
     """
 
     def __init__(
@@ -58,7 +64,7 @@ class TfmdDL(DataLoader):
 
     @property
     def n_inp(self) -> int:
-        """How many leading elements of a batch are inputs: what the data set says, else all but the last."""
+        """How many leading elements of a batch are inputs: as the data set declares, else all but the last."""
         declared = self._declared.n_inp
         if declared is not None:
             return int(declared)
@@ -68,7 +74,13 @@ class TfmdDL(DataLoader):
         return self._inferred_n_inp
 
     def new(self, dataset: object = None, cls: type[DataLoader] | None = None, **changes: Any) -> Any:
-        """A loader like this one, over another data set and with changes; the slots work for the new data set's split."""
+        """A loader like this one, over another data set or with changes; its slots apply to the split of the data set.
+
+        Args:
+            dataset: Another data set; None keeps this one.
+            cls: Another class of loaders.
+            changes: New values of constructor arguments, stages and slots.
+        """
         if cls is not None and cls is not type(self):
             return super().new(dataset, cls, **changes)
         slots = {name: changes.pop(name) for name in _SLOTS if name in changes}
@@ -87,12 +99,18 @@ class TfmdDL(DataLoader):
         return res
 
     def decode(self, b: object) -> Any:
-        """A batch as the item transforms left it: batch transforms undone."""
+        """Undo the batch transforms."""
         batch = self.after_batch.decode(b)  # type: ignore[attr-defined]  # a pipeline
         return self.before_batch.decode(batch)  # type: ignore[attr-defined]
 
     def decode_batch(self, b: object, max_n: int = 9, full: bool = True) -> L:
-        """The first `max_n` samples of a batch, decoded: item transforms and data set pipelines undone."""
+        """The first samples of a batch, decoded through batch and item transforms and the pipelines of the data set.
+
+        Args:
+            b: A batch.
+            max_n: The largest number of samples.
+            full: Undo the pipelines completely; False stops where an element can be shown.
+        """
         decoded = self.decode(b)
         samples = batch_to_samples(map_tree(lambda o: o.cpu() if isinstance(o, torch.Tensor) else o, decoded), max_n)
         return samples.map(lambda o: self._decode_item(o, full))
@@ -102,7 +120,11 @@ class TfmdDL(DataLoader):
         return self._declared.decode(item, full=full)
 
     def decode_target(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The decision about one item, a part for each target, as the targets' own types: a `Category`, …"""
+        """Decode the decision about one item into the types of its targets: a `Category`, …
+
+        Args:
+            parts: One decision for each target.
+        """
         undone = self.after_item.decode(self.after_batch.decode(parts))  # type: ignore[attr-defined]  # pipelines
         decoded = tuple(decode(part) for decode, part in zip(self._target_decoders(), undone, strict=False))
         return decoded or tuple(undone)
@@ -120,13 +142,15 @@ class TfmdDL(DataLoader):
         unique: bool = False,
         **kwargs: object,
     ) -> Any:
-        """Show the first samples of a batch, each with its target, as its types are shown.
+        """Show the first samples of a batch with their targets.
 
         Args:
-            b: The batch; by default a fresh one, which moves nothing on.
-            max_n: At most so many samples.
-            unique: One item again and again, to look at its augmentation.
-            show: False: return (inputs, targets, samples) and draw nothing.
+            b: The batch; by default a new one, made without advancing the loader.
+            max_n: The largest number of samples.
+            ctxs: The axes to draw on; by default new ones.
+            show: False returns (inputs, targets, samples) and draws nothing.
+            unique: Show the same item repeatedly, to look at its augmentation.
+            kwargs: For the function that shows this type of data: `figsize`, ….
         """
         if b is None:
             b = self._same_item_batch(max_n) if unique else self.one_batch()
@@ -143,7 +167,7 @@ class TfmdDL(DataLoader):
         return same.one_batch()
 
     def _pre_show_batch(self, b: object, max_n: int) -> tuple[Any, Any, L | None]:
-        if isinstance(b, tuple) and hasattr(b, "show"):  # samples of a type of their own, which says how they are shown
+        if isinstance(b, tuple) and hasattr(b, "show"):  # a sample type that shows itself
             return self.decode(b), None, None
         samples = self.decode_batch(b, max_n)
         if not isinstance(b, (tuple, list)):
@@ -155,7 +179,16 @@ class TfmdDL(DataLoader):
     def show_results(
         self, b: object, out: object, max_n: int = 9, ctxs: object = None, show: bool = True, **kwargs: object
     ) -> Any:
-        """Show the samples of batch `b` with target and prediction; `out` holds the decoded predictions, as targets are."""
+        """Show the samples of a batch with target and prediction.
+
+        Args:
+            b: The batch.
+            out: The decisions about it, in the form of the targets: class numbers, ….
+            max_n: The largest number of samples.
+            ctxs: The axes to draw on; by default new ones.
+            show: False returns (inputs, targets, samples, decoded decisions) and draws nothing.
+            kwargs: For the function that shows this type of data: `figsize`, ….
+        """
         x, y, samples = self._pre_show_batch(b, max_n)
         outs = self.decode_results(b, out, max_n)
         if not show:
@@ -163,7 +196,7 @@ class TfmdDL(DataLoader):
         return without_axes(verb("show_results")(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs), ctxs)
 
     def decode_results(self, b: Any, out: object, max_n: int = 9) -> L:
-        """The first `max_n` decisions `out` about batch `b`, decoded as its targets are; each a tuple."""
+        """The first `max_n` decisions `out` about batch `b`, decoded like its targets; a tuple for each sample."""
         outs, targets = out if isinstance(out, tuple) else (out,), b[self.n_inp :]
         if [o.ndim for o in outs] == [t.ndim if isinstance(t, torch.Tensor) else None for t in targets]:
             outs = tuple(map(retype, outs, targets))
@@ -176,7 +209,7 @@ class TfmdDL(DataLoader):
 
 
 def batch_to_samples(b: Any, max_n: int = 10) -> L:
-    """The first `max_n` samples of a batch: of a tuple as tuples, of a mapping as mappings."""
+    """The first `max_n` samples of a batch, with its structure: tuples of a tuple, mappings of a mapping."""
     if isinstance(b, Mapping):
         columns = zip(*(batch_to_samples(part, max_n) for part in b.values()), strict=True)
         return L([dict(zip(b, values, strict=True)) for values in columns], use_list=True)
@@ -186,11 +219,15 @@ def batch_to_samples(b: Any, max_n: int = 10) -> L:
 
 
 class WeightedDL(TfmdDL):
-    """A loader whose epochs are drawn with replacement, each item with a chance in proportion to its weight.
+    """A loader that draws its items with replacement, with probabilities in proportion to their weights.
 
     Args:
-        wgts: A number for each item, or "balanced", or "oversample": see `weights` of `DataLoader`, which any loader
-            takes.
+        dataset: As for `TfmdDL`.
+        bs: Items per batch.
+        wgts: A weight for each item, "balanced" or "oversample": the argument `weights` of `DataLoader`, which any
+            loader takes.
+        shuffle: Draw by weight; False takes all items in their order.
+        kwargs: As for `TfmdDL`.
 
     Examples:
         >>> dl = WeightedDL([10, 20], bs=8, wgts=[0, 1])
@@ -205,7 +242,17 @@ class WeightedDL(TfmdDL):
 
 
 class PartialDL(TfmdDL):
-    """A loader whose epochs are `partial_n` of the items, chosen anew each time; all of them where it is not shuffled.
+    """A loader that takes a different random subset of the items each epoch.
+
+    Args:
+        dataset: As for `TfmdDL`.
+        bs: Items per batch.
+        partial_n: Items per epoch; None takes all.
+        shuffle: Must be True with `partial_n`.
+        kwargs: As for `TfmdDL`.
+
+    Raises:
+        BadValue: `partial_n` is below 1, or the loader is not shuffled or has no length.
 
     Examples:
         >>> len(PartialDL(list(range(100)), bs=8, partial_n=20))
@@ -219,8 +266,8 @@ class PartialDL(TfmdDL):
         if partial_n is not None:
             if partial_n < 1 or not shuffle or self.n is None:
                 raise BadValue(
-                    "partial_n is the number of items of a shuffled epoch",
+                    "invalid partial_n, the number of items of a shuffled epoch",
                     got=f"partial_n={partial_n} of {self.n} items, shuffle={shuffle}",
-                    fix="a number from 1, and shuffle=True",
+                    fix="use a number from 1, and shuffle=True",
                 )
             self.chooser = Part(self.n, min(partial_n, self.n))

@@ -1,4 +1,4 @@
-"""Batches on their way to a device: to CUDA from page-locked memory, one batch ahead of use."""
+"""Moving batches to a device: to CUDA from page-locked memory, one batch ahead of use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def on_device(made: Iterable[MadeBatch], device: torch.device | None, pin: bool 
     """The batches on `device`; None leaves them where they are.
 
     Args:
-        pin: Copy to CUDA by way of page-locked memory, so that this process need not wait for the copy.
+        made: The batches.
+        device: The device.
+        pin: Copy to CUDA by way of page-locked memory, so that this process does not wait for the copy.
     """
     if device is None:
         return iter(made)
@@ -30,7 +32,7 @@ def on_device(made: Iterable[MadeBatch], device: torch.device | None, pin: bool 
 
 
 def one_ahead(given: Iterable[T], start: Callable[[T], U], wait: Callable[[U], T]) -> Iterator[T]:
-    """Each of `given`, started when the one before it is asked for, and waited for when it is asked for itself."""
+    """Pass elements on, starting each while the one before it is in use and waiting for it only when it is due."""
     pending: list[U] = []
     for each in given:
         pending.append(start(each))
@@ -41,14 +43,19 @@ def one_ahead(given: Iterable[T], start: Callable[[T], U], wait: Callable[[U], T
 
 
 class CudaCopies:
-    """Copies to a CUDA device on a stream of their own, beside what the device computes meanwhile."""
+    """Copies to a CUDA device on a separate stream, concurrent with computation.
+
+    Args:
+        device: The device.
+        pin: Copy by way of page-locked memory.
+    """
 
     def __init__(self, device: torch.device, pin: bool) -> None:
         self.device, self.pin = device, pin
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def start(self, made: MadeBatch) -> tuple[MadeBatch, torch.cuda.Event]:
-        """Begin to copy a batch."""
+        """Start to copy a batch."""
         batch, plan, bad = made
         batch = pinned(batch) if self.pin else batch
         with torch.cuda.stream(self.stream):
@@ -56,12 +63,13 @@ class CudaCopies:
         return (batch, plan, bad), self.stream.record_event()
 
     def wait(self, started: tuple[MadeBatch, torch.cuda.Event]) -> MadeBatch:
-        """The batch, for the device's present stream to use when its copy is there."""
+        """The batch, ready for the current stream: work queued from now on runs after the copy."""
         made, copied = started
         present = torch.cuda.current_stream(self.device)
         present.wait_event(copied)
         for tensor in tensors_of(made[0]):
-            tensor.record_stream(present)  # its memory is not given away before the present stream is done with it
+            # Allocated on the copy stream: its memory must not be reused before the current stream is done with it.
+            tensor.record_stream(present)
         return made
 
 

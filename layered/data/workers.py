@@ -1,4 +1,4 @@
-"""Worker processes: plans go to them, packed batches and described failures come back."""
+"""Worker processes: they receive plans and return packed batches, or descriptions of failures."""
 
 from __future__ import annotations
 
@@ -26,11 +26,17 @@ from layered.data.collate import pack, unpack
 from layered.data.samplers import TicketBatch
 from layered.foundation import BadValue, Failure, Pipeline, noop, num_cpus, warn
 
-WORTH = 50_000  # items; shorter lists are left as they are
+WORTH = 50_000  # items from which a list is packed; for shorter ones it does not pay
 
 
 class PackedText(Sequence[Any]):
-    """Strings, or paths, as one string and where each of them ends; an item is made when it is asked for.
+    """Strings or paths as a single string with the end of each; items are made on access.
+
+    A forked worker shares the parent's memory until either writes to it, and reading a Python object writes its reference
+    count: a long list of strings would be copied into every worker. One string and one array are not.
+
+    Args:
+        items: Strings, or paths of a single class.
 
     Examples:
         >>> list(PackedText(["a", "", "ünï"]))
@@ -55,13 +61,15 @@ class PackedText(Sequence[Any]):
 
 
 def packed(dataset: object) -> Any:
-    """The same data set, with a long list of strings or paths that it makes its items of packed."""
+    """The same data set, with long lists of strings or paths packed."""
     if type(dataset) is list:
         return _packed_list(dataset)
     declared = as_dataset(dataset)
     columns = declared.columns
     lists = {id(column.all_items): column.all_items for column in columns if type(column.all_items) is list}
-    packs = {key: _packed_list(items) for key, items in lists.items()}  # columns share their items, and then the pack
+    packs = {
+        key: _packed_list(items) for key, items in lists.items()
+    }  # columns share their items, so they share the pack
     if all(type(pack) is list for pack in packs.values()):
         return dataset
     return declared.with_columns(
@@ -86,7 +94,7 @@ _parents: weakref.WeakKeyDictionary[BaseProcess, int] = weakref.WeakKeyDictionar
 
 
 class WorkSource(Protocol):
-    """What is asked of a loader whose batches are made by workers."""
+    """A loader whose batches are made by workers."""
 
     dataset: Any
     indexed: bool
@@ -101,11 +109,11 @@ class WorkSource(Protocol):
         """Whether batches pass through page-locked memory."""
 
     def for_workers(self, dataset: object) -> BatchMaker:
-        """What workers get."""
+        """The part of the loader that is sent to workers."""
 
 
 class Plan:
-    """The sampler of torch's loader: whatever plan stands for the epoch."""
+    """The sampler of torch's loader: yields the plan of the current epoch, which is assigned before each pass."""
 
     plan: Iterator[TicketBatch]
 
@@ -124,7 +132,7 @@ class WorkerSide:
         self.maker = maker
 
     def __len__(self) -> int:
-        return 0  # torch asks, but the plan alone says how many batches there are
+        return 0  # torch calls it, but the number of batches depends on the plan alone
 
     def __getitem__(self, plan: TicketBatch) -> Any:
         try:
@@ -135,7 +143,7 @@ class WorkerSide:
 
 
 class Workers:
-    """The workers of a loader; kept for the next epoch if they are persistent and their work has not changed."""
+    """The workers of a loader, kept for the next epoch if they are persistent and nothing that they run has changed."""
 
     def __init__(self) -> None:
         self._work: list[Any] = []
@@ -144,20 +152,20 @@ class Workers:
         self._cannot: str | None = None
 
     def batches(self, loader: WorkSource, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch] | None:
-        """The batches of a plan, made by the workers that `loader` asks for; None if they cannot be had.
+        """The planned batches, made by workers; None if workers are only a default and cannot be started.
 
         Raises:
-            BadValue: Where a number of workers was asked for, and something cannot be sent to them.
+            BadValue: Workers were requested, but part of the loader cannot be sent to them.
         """
         work = _work_of(loader)
         has_changed = len(work) != len(self._work) or any(a is not b for a, b in zip(work, self._work, strict=True))
         if has_changed:
             self._work, self._torch_loader = work, None
-            self._dataset = packed(loader.dataset) if loader.indexed else None  # a stream's items come with the plans
+            self._dataset = packed(loader.dataset) if loader.indexed else None  # plans contain the items of a stream
             side = WorkerSide(loader.for_workers(self._dataset))
             self._cannot = None if start_method(loader) == "fork" else unsendable(side)
             if self._cannot is not None and loader.workers_by_default:
-                warn(f"batches are made without workers, since {self._cannot}")
+                warn(f"batches are made without workers, because {self._cannot}")
         if self._cannot is not None:
             if loader.workers_by_default:
                 return None
@@ -173,26 +181,27 @@ class Workers:
 
 
 def _opened(made: Iterator[Any]) -> Iterator[MadeBatch]:
-    """What comes back from the workers, opened. They end with it, and not only when whoever holds a failure lets it go."""
+    """Unpack what workers return, and end them with the iteration."""
     try:
         yield from map(open_made, made)
     finally:
-        del made
+        del made  # a traceback that someone keeps refers to this frame, and would keep the workers alive
 
 
 def _started(torch_loader: TorchDataLoader[Any]) -> Iterator[Any]:
-    """What comes back from the workers of this loader, which are running from now on, and end with the process at the latest."""
+    """Start the workers of a loader, and register them to be ended with this process."""
     before = multiprocessing.active_children()
     made = iter(torch_loader)
     _parents.update((process, os.getpid()) for process in multiprocessing.active_children() if process not in before)
-    atexit.unregister(end_workers)  # it stands there once
+    # Exit handlers run in reverse order: registered anew, it runs before that of multiprocessing.
+    atexit.unregister(end_workers)
     atexit.register(end_workers)
     return made
 
 
 def _torch_loader(loader: WorkSource, dataset: object) -> TorchDataLoader[Any]:
     return TorchDataLoader(
-        WorkerSide(loader.for_workers(dataset)),  # type: ignore[arg-type]  # anything with __getitem__ will do
+        WorkerSide(loader.for_workers(dataset)),  # type: ignore[arg-type]  # torch only needs __getitem__
         batch_size=None,
         sampler=Plan(),
         num_workers=loader.num_workers,
@@ -207,7 +216,7 @@ def _torch_loader(loader: WorkSource, dataset: object) -> TorchDataLoader[Any]:
 
 
 def _work_of(loader: WorkSource) -> list[Any]:
-    """What workers were started with: if any of it is another object now, they work on something that has changed."""
+    """The objects that workers were started with. If any is no longer the same object, running workers are outdated."""
     work = [value for name, value in vars(loader).items() if not name.startswith("_") and name != "position"]
     stages = [getattr(loader, name) for name in IN_WORKER]
     stages += [column.tfms for column in as_dataset(loader.dataset).columns]
@@ -224,7 +233,7 @@ def start_method(loader: WorkSource) -> str:
 
 
 def unsendable(side: WorkerSide) -> str | None:
-    """What of a loader cannot be pickled for its workers, and why; None if all can."""
+    """The part of a loader that cannot be pickled for its workers, and why; None if everything can."""
     try:
         pickle.dumps(side)
     except Exception as error:
@@ -238,7 +247,7 @@ def unsendable(side: WorkerSide) -> str | None:
 
 
 def open_made(made: Any) -> Any:
-    """What came back from a worker, opened; a failure is raised."""
+    """Unpack what a worker returned; raise a failure."""
     if isinstance(made, Failure):
         made.reraise()
     batch, *rest = made
@@ -246,35 +255,38 @@ def open_made(made: Any) -> Any:
 
 
 def start_worker(worker: int) -> None:
-    """Run the loader's own `wif` in a worker that has just started.
+    """Prepare a new worker process, then run the `wif` stage of the loader.
 
-    SIGTERM is left to the parent: where a whole group of processes is told to end, it may want to finish its batch.
+    Workers ignore SIGTERM. Schedulers send it to the whole process group, and the parent may need its workers to finish the
+    batch and write a checkpoint; it ends them itself.
     """
-    signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which programs that a transform starts would inherit
+    signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which programs started by a transform would inherit
     parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid != os.getppid():  # torch would wait for the end of the fork server
+    # Under a fork server the parent is not the parent process of the system, which is all that torch watches.
+    if parent is not None and parent.pid != os.getppid():
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-    gc.freeze()  # the collector leaves the parent's objects alone: looking at them would copy their memory
+    gc.freeze()  # a garbage collection would write to the parent's objects, and so copy their shared memory pages
     info = torch.utils.data.get_worker_info()
     assert info is not None
     info.dataset.maker.stages.wif()  # type: ignore[attr-defined]  # a WorkerSide
 
 
 def _end_after(parent: BaseProcess) -> None:
-    """End this process when that one has ended."""
+    """End this process when `parent` has ended."""
     parent.join()
     os._exit(0)
 
 
 def end_workers() -> None:
-    """As the process ends, end the workers that still run: multiprocessing would send them a SIGTERM and wait for good."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report their end as a failure
+    """Kill the workers that still run when this process exits: multiprocessing would send SIGTERM, which they ignore, and
+    wait forever."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their end as a failure
     for process, parent in _parents.items():
         if parent == os.getpid():
             process.kill()
 
 
 def default_workers() -> int:
-    """As many workers as this process may use cores, at most 16; none on macOS, where starting them costs too much."""
+    """One worker for each core available to this process, at most 16; none on macOS, where starting them is slow."""
     return 0 if sys.platform == "darwin" else min(16, num_cpus())

@@ -1,4 +1,4 @@
-"""Keeping what a pass over a loader predicts: batch by batch, in memory or in a file."""
+"""Collect the predictions of a pass over a loader, batch by batch, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from layered.nn import per_sample_loss
 
 
 class GatherPredsCallback(Callback):
-    """Keeps the predictions and targets of a validation pass, on the CPU; each pass begins anew.
+    """Collects the predictions and targets of a validation pass on the CPU; each pass starts afresh.
 
-    After the pass `all_tensors()` gives what was kept, as one; `count` says of how many batches.
+    After the pass `all_tensors()` returns them joined; `count` is the number of batches.
 
     Args:
-        with_input: Keep the inputs too.
-        with_loss: Keep the loss of every item.
+        with_input: Also collect the inputs.
+        with_loss: Also collect the loss of each item.
         save_preds: Write the predictions to a file instead: see `WrittenColumn`.
-        save_targs: The same for the targets.
-        with_preds: False leaves them out.
-        with_targs: False leaves them out.
+        save_targs: Write the targets to a file instead.
+        with_preds: Collect the predictions; False gives None in their place.
+        with_targs: Collect the targets; False gives None in their place.
         concat_dim: The axis along which batches of predictions are joined.
-        act: What turns the model's output into what is kept; by default it is kept as it is.
-        decode: What turns it into a decision; None makes none.
+        act: Turns the model's output into the predictions; by default the output itself.
+        decode: Turns the model's output into a decision; None collects no decisions.
     """
 
     run_train = False
@@ -80,7 +80,8 @@ class GatherPredsCallback(Callback):
             self.losses.add(per_sample_loss(learn.loss_func, learn.pred, targets_of(learn)))
 
     def all_tensors(self) -> tuple[Any, ...]:
-        """`([inputs,] preds, targets [, decoded] [, losses])` as one each, and let go of; None for what there is none of."""
+        """`([inputs,] preds, targets [, decoded] [, losses])`, each joined; None where nothing was collected. The batches are
+        released."""
         columns = [self.inputs] if self.with_input else []
         columns += [self.preds, self.targets]
         columns += [self.decoded] if self.decode is not None else []
@@ -88,7 +89,7 @@ class GatherPredsCallback(Callback):
         return tuple(column.take() for column in columns)
 
     def discard(self) -> None:
-        """Remove files that are not complete."""
+        """Remove incomplete files."""
         for column in (self.preds, self.targets):
             column.discard()
 
@@ -104,7 +105,7 @@ class KeptColumn:
         self.batches.append(plain_tree(to_detach(batch)))
 
     def take(self) -> Any:
-        """All batches as one; none are left."""
+        """Join all batches and release them; None if there are none."""
         batches, self.batches = self.batches, []
         return concat(batches, self.dim) if batches else None
 
@@ -119,13 +120,14 @@ class KeptColumn:
 
 
 class WrittenColumn:
-    """Batches in NumPy files that grow; memory holds one batch.
+    """Batches appended to NumPy files; only one batch is in memory.
 
-    A file has its name only when it is complete; before, it is a `.tmp` beside it.
+    A file gets its name only when it is complete; until then it is a `.tmp` file in the same folder.
 
     Args:
-        place: A file `….npy`, or a folder for `<name>.npy`. Outputs of several parts make a file each: `preds.0.npy`,
-            `preds.logits.npy`.
+        place: A file `….npy`, or a folder for `<name>.npy`. Outputs with several parts make one file per part:
+            `preds.0.npy`, `preds.logits.npy`.
+        name: The name of the file in a folder.
     """
 
     def __init__(self, place: str | os.PathLike[str], name: str) -> None:
@@ -141,7 +143,7 @@ class WrittenColumn:
             file.append(part)
 
     def take(self) -> Any:
-        """What was written, as tensors that read from the files; None if nothing was."""
+        """The written batches, as tensors that read from the files; None if there are none."""
         files, self.files = self.files, None
         return None if files is None else map_tree(lambda file: file.close(), files)
 
@@ -153,12 +155,15 @@ class WrittenColumn:
 class ArrayFile:
     """A NumPy file that rows are appended to.
 
+    Args:
+        path: The name of the finished file.
+
     Raises:
-        BadValue: For rows of another shape or dtype than the first ones.
-        CannotSave: If the disk refuses.
+        BadValue: Rows differ from the first ones in shape or dtype.
+        CannotSave: The file cannot be written.
     """
 
-    HEADER = 128  # bytes: room for any number of rows
+    HEADER = 128  # bytes: reserved at the start, since the header contains the number of rows, known only at the end
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -170,33 +175,35 @@ class ArrayFile:
             self.file.write(bytes(self.HEADER))
         except OSError as error:
             raise CannotSave(
-                f"cannot write '{self.path}'", got=error, fix="give a folder that can be written"
+                f"cannot write '{self.path}'", got=error, fix="choose a folder with write permission"
             ) from error
 
     def append(self, rows: Tensor) -> None:
-        """More rows: [row, …]."""
+        """Append rows: [row, …]."""
         if not isinstance(rows, Tensor) or not rows.ndim or rows.dtype is torch.bfloat16:
             got = f"{rows.dtype}, {rows.ndim} axes" if isinstance(rows, Tensor) else type(rows).__name__
             raise BadValue(
-                "a file of predictions takes tensors with a row for each item", got=got, fix="act=… to get one"
+                "only tensors with a row for each item can be written to a file",
+                got=got,
+                fix="convert the output to such a tensor by act=…",
             )
         array = rows.numpy()
         if not self.rows:
             self.shape, self.dtype = array.shape[1:], array.dtype
         if (array.shape[1:], array.dtype) != (self.shape, self.dtype):
             raise BadValue(
-                "the rows of a file of predictions have one shape",
+                "the rows of a file must have the same shape and dtype",
                 got=f"{array.dtype} {list(array.shape[1:])} after {self.dtype} {list(self.shape)}",
                 fix="pad them in act=…, or keep them in memory",
             )
         try:
             self.file.write(np.ascontiguousarray(array).data)
         except OSError as error:
-            raise CannotSave(f"cannot write '{self.path}'", got=error, fix="make room on the disk") from error
+            raise CannotSave(f"cannot write '{self.path}'", got=error, fix="free space on the disk") from error
         self.rows += len(array)
 
     def close(self) -> Tensor:
-        """Give the file its name; the rows as a tensor that reads from it (writing to it changes memory only)."""
+        """Complete the file and rename it; returns its rows as a tensor that reads from the file (copy on write)."""
         header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
         text = repr({**header, "shape": (self.rows, *self.shape)})
         self.file.seek(0)
@@ -207,13 +214,13 @@ class ArrayFile:
         return torch.from_numpy(np.load(self.path, mmap_mode="c"))
 
     def discard(self) -> None:
-        """Remove what is not complete."""
+        """Remove the incomplete file."""
         self.file.close()
         self.temp.unlink(missing_ok=True)
 
 
 def targets_of(learn: AbstractLoop) -> tuple[Any, ...]:
-    """The targets of the current batch; for a model that takes `labels` and computes its loss itself, the labels."""
+    """The targets of the current batch; for a model that computes its own loss from an input `labels`, the labels."""
     if not learn.yb and isinstance(learn.xb, Mapping) and "labels" in learn.xb:
         return (learn.xb["labels"],)
     if not learn.yb:
@@ -222,9 +229,13 @@ def targets_of(learn: AbstractLoop) -> tuple[Any, ...]:
 
 
 def concat(batches: list[Any], dim: int = 0) -> Any:
-    """Batches of the same structure as one. Anything but tensors stays a list; None stays None.
+    """Join batches of the same structure. Values other than tensors stay a list of batches; None stays None.
 
-    Tensors whose other axes differ, such as sequences of different lengths, become a list with one tensor an item.
+    Tensors whose other axes differ, such as sequences of different lengths, become a list with one tensor per item.
+
+    Args:
+        batches: At least one batch.
+        dim: The axis to join tensors along.
 
     Examples:
         >>> concat([(torch.zeros(2, 3), None), (torch.ones(1, 3), None)])[0].shape
@@ -248,7 +259,7 @@ def concat(batches: list[Any], dim: int = 0) -> Any:
 
 
 def reordered(tree: object, order: Tensor) -> Any:
-    """The rows of every tensor (or list of rows) of `tree` in another order."""
+    """Permute the rows of every tensor (or list of rows) of `tree`."""
     if isinstance(tree, list):
         return [tree[i] for i in order.tolist()] if len(tree) == len(order) else tree
     if isinstance(tree, tuple):
@@ -260,12 +271,12 @@ def reordered(tree: object, order: Tensor) -> Any:
 
 
 def single(parts: object) -> Any:
-    """The only part of a tuple of one; anything else as it is."""
+    """The element of a tuple of length one; anything else unchanged."""
     return parts[0] if isinstance(parts, tuple) and len(parts) == 1 else parts
 
 
 def _map_named(f: Callable[[str, Any], Any], tree: object, name: str = "") -> Any:
-    """`f` of every leaf and its place in the tree, such as ".0" or ".logits"."""
+    """Apply `f` to the path of each leaf in the tree, such as ".0" or ".logits", and the leaf."""
     if isinstance(tree, Mapping):
         return {k: _map_named(f, part, f"{name}.{k}") for k, part in tree.items()}
     if isinstance(tree, (tuple, list)):

@@ -1,4 +1,4 @@
-"""Items of a loader by position: seen in one order, and made again when somebody wants to look at them."""
+"""Items of a loader by position: predicted in a fixed order, and made again to look at them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from layered.loop import Loop
 
 
 def as_split(dl: TfmdDL, split_idx: int, **changes: Any) -> Any:
-    """A loader over the same items, all of them, that treats them as the loader of another split does.
+    """A loader over all the same items, transformed as those of another split.
 
     Args:
+        dl: The loader.
+        split_idx: The split: 0 training, 1 validation.
         changes: As for `DataLoader.new`.
     """
     return dl.new(as_dataset(dl.dataset).as_split(split_idx), drop_last=False, n=dl.n, **changes)
 
 
 def steady_loader(loop: Loop, ds_idx: int, dl: Iterable[Any] | None = None) -> Any:
-    """A loader over the items of `dl` (of the learner's `ds_idx`-th) that gives the same batches each time, in the order of
-    the data set: not shuffled, and without the augmentation of training. Loaders of another make that cannot be told
-    so stay as they are."""
+    """A loader over the items of `dl` (by default of the learner's loader `ds_idx`) that repeats the same batches in the order
+    of the data set: not shuffled, and without training augmentation. Foreign loaders that do not allow this are returned
+    unchanged."""
     dl = loader_of(loop, ds_idx) if dl is None else dl
     if isinstance(dl, TfmdDL) and as_dataset(dl.dataset).split_idx == 0:
         dl = as_split(dl, 1)
@@ -35,10 +37,14 @@ def steady_loader(loop: Loop, ds_idx: int, dl: Iterable[Any] | None = None) -> A
 
 
 def batch_at(dl: Iterable[Any], positions: Sequence[int]) -> Any:
-    """One batch of the items at these positions of a steady loader.
+    """One batch of the items at some positions of a steady loader.
+
+    Args:
+        dl: A loader from `steady_loader`.
+        positions: The positions in the data set.
 
     Raises:
-        CannotTrain: For a loader that gives its items only one after another.
+        CannotTrain: The loader has no access by position.
     """
     if isinstance(dl, DataLoader) and dl.indexed:
         one = dl.new(num_workers=0, bs=len(positions), get_idxs=lambda: list(positions))
@@ -51,10 +57,14 @@ def batch_at(dl: Iterable[Any], positions: Sequence[int]) -> Any:
 
 
 def items_at(dl: Iterable[Any], positions: Iterable[int]) -> list[Any]:
-    """The items at these positions as the data set has them: paths, rows of a table, samples.
+    """The raw items at some positions: paths, rows of a table, samples.
+
+    Args:
+        dl: A loader from `steady_loader`.
+        positions: The positions in the data set.
 
     Raises:
-        CannotTrain: For a loader that gives its items only one after another.
+        CannotTrain: The loader has no access by position.
     """
     if isinstance(dl, (list, tuple)):
         return [_row(dl, i) for i in positions]
@@ -70,7 +80,7 @@ def _is_sequential(dl: object) -> bool:
 
 
 def _row(batches: Sequence[Any], position: int) -> Any:
-    """Row `position` of all batches taken as one."""
+    """Row `position` of a sequence of batches, counted through all of them."""
     for batch in batches:
         if position < (size := find_bs(batch)):
             return take_rows(tuple(batch) if isinstance(batch, list) else batch, position)
@@ -80,7 +90,7 @@ def _row(batches: Sequence[Any], position: int) -> Any:
 
 def _no_access(dl: object) -> CannotTrain:
     return CannotTrain(
-        "this loader gives its items one after another; a single one cannot be made again",
+        "this loader has no access to single items by position",
         got=describe(dl),
         expected="a DataLoader over a data set that can be indexed, or a list of batches",
         fix="dls.test_dl(items, with_labels=True), or torch's DataLoader(dataset, batch_size=64)",
@@ -88,7 +98,7 @@ def _no_access(dl: object) -> CannotTrain:
 
 
 def take_rows(tree: object, rows: int | list[int]) -> Any:
-    """These rows of every tensor of `tree`, or of its list with an element for each item; a single one without its axis."""
+    """Some rows of every tensor of `tree`, and of every list with an element per item. An int drops the row axis."""
     if isinstance(tree, list):
         return tree[rows] if isinstance(rows, int) else [tree[i] for i in rows]
     if isinstance(tree, (tuple, dict)):

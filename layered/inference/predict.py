@@ -1,6 +1,6 @@
-"""Predictions: of a whole loader, and of one item, with the pipelines of the validation set.
+"""Predictions for a whole loader and for one item, through the pipelines of the validation set.
 
-`predict` keeps no state on the learner: it may be called from several threads at once.
+`predict` stores nothing on the learner, so that several threads may call it at once.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ _END = object()
 
 
 def activation_of(loop: Loop, default: Callable[[Any], Any] = noop) -> Callable[[Any], Any]:
-    """What turns the model's output into what is reported: softmax for cross-entropy, …"""
+    """The function from the model's output to predictions: the `activation` of the loss, such as softmax for cross-entropy."""
     return getattr(loop.loss_func, "activation", default)
 
 
 def decoder_of(loop: Loop) -> Callable[[Any], Any]:
-    """What turns the model's output into a decision: as the loss says, else for classes the one with the largest output."""
+    """The function from the model's output to a decision: the `decodes` of the loss; without it, argmax for classes."""
     own: Callable[[Any], Any] | None = getattr(loop.loss_func, "decodes", None)
     if own is not None:
-        activation, decodes = activation_of(loop), own  # thresholds are for probabilities
+        activation, decodes = activation_of(loop), own  # `decodes` may compare with a threshold, which is a probability
         return lambda output: decodes(activation(output))
     usual = default_loss(loop.dls)
     return (lambda output: usual.decodes(scores_of(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
 
 
 def scores_of(output: object) -> Any:
-    """The scores in what a model puts out: its `logits` where it has several parts with names, else all of it."""
+    """The scores in a model's output: its `logits`, if it has a part of that name, else the output itself."""
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     return output if logits is None else logits
 
@@ -79,30 +79,33 @@ def get_preds(
 ) -> tuple[Any, ...]:
     """Predictions over a loader, in the order of its items: `([inputs,] preds, targets [, decoded] [, losses])`.
 
-    Inputs are not kept unless asked for. `stream_preds` gives the same batch by batch.
+    `stream_preds` yields the same batch by batch.
 
     Args:
+        loop: The learner.
         ds_idx: Which of the learner's loaders, with all its items: 1 validation, 0 training.
-        dl: A loader of any make, in place of it; targets are None where its batches have none.
-        with_decoded: Also the decisions: class numbers, ….
-        with_loss: Also the loss of every item.
-        act: In place of the loss's own activation; called with the model's output for each batch.
-        inner: Run inside a fit's events.
-        reorder: Take the items of a shuffled or sorted loader in the order of its data set.
-        save_preds: Write the predictions to a file in place of memory, batch by batch: a folder, for its `preds.npy`,
-            or a file `….npy`. They are returned as a tensor that reads from it.
-        save_targs: The same for the targets.
-        with_preds: False leaves None in their place.
-        with_targs: False leaves None in their place.
+        dl: A loader of any library, in place of `ds_idx`; without targets in its batches, those returned are None.
+        with_input: Also return the inputs, first.
+        with_decoded: Also return the decisions: class numbers, ….
+        with_loss: Also return the loss of each item.
+        act: Replaces the activation of the loss; called with the model's output for each batch.
+        inner: Run within the events of the current fit.
+        reorder: Return the items of a shuffled or sorted loader in the order of its data set.
+        cbs: Callbacks for this pass only.
+        save_preds: Write the predictions to a file batch by batch, instead of keeping them in memory: a folder, for
+            its `preds.npy`, or a file `….npy`. The tensor that is returned reads from it.
+        save_targs: Write the targets to a file, likewise.
+        with_preds: False returns None in their place.
+        with_targs: False returns None in their place.
         concat_dim: The axis along which batches of predictions are joined.
 
     Returns:
-        Plain tensors on the CPU: preds float [item, ...], targets [item, ...]. Outputs of several parts keep their
-            structure (tuple, dict); rows that differ in shape become a list with one tensor an item.
+        Plain tensors on the CPU: preds float [item, ...], targets [item, ...]. Outputs with several parts keep their
+            structure (tuple, dict); rows that differ in shape become a list with one tensor per item.
 
     Raises:
-        EmptySource: For a loader without batches.
-        CannotSave: And then no file is left.
+        EmptySource: The loader has no batches.
+        CannotSave: A file cannot be written; incomplete files are removed.
     """
     dl, order = in_order(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
     gather = GatherPredsCallback(
@@ -133,17 +136,28 @@ def stream_preds(
     reorder: bool = True,
     cbs: Cbs = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """What `get_preds` gives, batch by batch: memory holds one batch, however many there are.
+    """The results of `get_preds`, batch by batch: only one batch is in memory.
 
         for preds, targets in learn.stream_preds(dl=dl):
             write(preds)
 
-    The arguments are those of `get_preds`. The learner is busy until the iterator ends or is closed; `predict` may be
-    called meanwhile.
+    The learner is busy until the iterator ends or is closed; only `predict` may be called meanwhile.
+
+    Args:
+        loop: The learner.
+        ds_idx: Which of the learner's loaders, with all its items: 1 validation, 0 training.
+        dl: A loader of any library, in place of `ds_idx`.
+        with_input: Also yield the inputs, first.
+        with_decoded: Also yield the decisions: class numbers, ….
+        with_loss: Also yield the loss of each item.
+        act: Replaces the activation of the loss; called with the model's output for each batch.
+        inner: Run within the events of the current fit.
+        reorder: Yield the items of a shuffled or sorted loader in the order of its data set.
+        cbs: Callbacks for this pass only.
 
     Raises:
-        EmptySource: For a loader without batches.
-        CannotTrain: If the learner did something else in between.
+        EmptySource: The loader has no batches.
+        CannotTrain: The learner ran another pass in between.
     """
     dl, _ = in_order(loop, ds_idx, dl, reorder, natural=True)
     gather = GatherPredsCallback(
@@ -169,7 +183,7 @@ def _batch_by_batch(loop: Loop, dl: Iterable[Any]) -> Iterator[None]:
             loop.emit(VALIDATE.before)
             batches = iter(dl)
         for i in itertools.count():
-            with torch.no_grad():  # not held while paused: it would be the caller's
+            with torch.no_grad():  # released while paused, or it would apply to the caller's code
                 batch = next(batches, _END)
                 if batch is _END:
                     break
@@ -177,8 +191,8 @@ def _batch_by_batch(loop: Loop, dl: Iterable[Any]) -> Iterator[None]:
             yield
             if loop.dl is not dl:
                 raise CannotTrain(
-                    "the learner did something else while its predictions were streamed",
-                    fix="let the iterator end, or call its close(), before you fit, validate or predict other loaders",
+                    "the learner ran another pass while its predictions were streamed",
+                    fix="exhaust the iterator, or call its close(), before you fit, validate or predict other loaders",
                 )
     except VALIDATE.cancel:
         loop.emit(VALIDATE.after_cancel)
@@ -186,10 +200,14 @@ def _batch_by_batch(loop: Loop, dl: Iterable[Any]) -> Iterator[None]:
 
 
 def loader_of(loop: Loop, ds_idx: int) -> Any:
-    """The `ds_idx`-th of the learner's loaders.
+    """One of the learner's loaders.
+
+    Args:
+        loop: The learner.
+        ds_idx: Its position: 0 training, 1 validation.
 
     Raises:
-        BadValue: Where there is none.
+        BadValue: The learner has no such loader.
     """
     try:
         dl = loop.dls[ds_idx]
@@ -205,15 +223,19 @@ def loader_of(loop: Loop, ds_idx: int) -> Any:
 def no_batch(dl: object) -> EmptySource:
     """The error for a pass over a loader without batches."""
     return EmptySource(
-        "the loader gave no batch to predict", got=describe(dl), fix="check its items and its batch size"
+        "the loader has no batches to predict", got=describe(dl), fix="check its items and its batch size"
     )
 
 
 def in_order(loop: Loop, ds_idx: int, dl: Iterable[Any] | None, reorder: bool, natural: bool) -> tuple[Any, list[Any]]:
-    """The loader with all its items in the order of its data set, and a list that gets the order they come in instead.
+    """A loader over all items in the order of the data set, and a list that receives their order if it differs.
 
     Args:
-        natural: Let no order of the loader's own be (by length, …), so that nothing is left to be put in order.
+        loop: The learner.
+        ds_idx: Which of the learner's loaders: 1 validation, 0 training.
+        dl: A loader, in place of `ds_idx`.
+        reorder: False keeps the order of the loader.
+        natural: Override a custom order (by length, …) too, so that results need no reordering afterwards.
     """
     found = loader_of(loop, ds_idx) if dl is None else dl
     order: list[Any] = []
@@ -254,9 +276,17 @@ def _unshuffled(dl: TorchDataLoader[Any]) -> TorchDataLoader[Any]:
 
 
 class FetchPredsCallback(Callback):
-    """Predicts a loader after each validation pass of a fit; `preds` is what `get_preds` gave last.
+    """Predicts a loader after each validation pass of a fit; `preds` holds the latest result of `get_preds`.
 
-    Callbacks with the attribute `remove_on_fetch` do not hear it. The arguments are those of `get_preds`.
+    No event of these predictions reaches callbacks with `remove_on_fetch`, such as the recorder.
+
+    Args:
+        ds_idx: Which of the learner's loaders, with all its items: 1 validation, 0 training.
+        dl: A loader of any library, in place of `ds_idx`.
+        with_input: Put the inputs first.
+        with_decoded: Add the decisions: class numbers, ….
+        cbs: Callbacks for these passes only.
+        reorder: Return the items of a shuffled or sorted loader in the order of its data set.
     """
 
     remove_on_fetch = True
@@ -289,22 +319,24 @@ class FetchPredsCallback(Callback):
 
 @checked
 def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
-    """The decoded target, the decision as a tensor, and the probabilities (or outputs) for one item.
+    """Predict one item: `(decoded target, decision as a tensor, probabilities or outputs)`.
 
     Args:
-        item: What the inputs are made from: a path, an image, bytes, a row; several inputs as a tuple.
-        rm_type_tfms: How many leading transforms it has behind it; judged by its type if not given.
+        loop: The learner.
+        item: The source of the inputs: a path, an image, bytes, a row; several inputs as a tuple.
+        rm_type_tfms: How many leading transforms to skip; by default judged by the type of the item.
         with_input: Put the decoded input first.
 
     Raises:
-        BadItem: Where no batch, or no prediction, can be made of the item; ours keep their class.
+        CannotTrain: The loaders cannot make a batch of a new item.
+        BadItem: The item cannot be transformed or predicted; errors of this library keep their class.
     """
     dl = as_loaders(loop.dls).loaders[:2][-1]
     dataset = as_dataset(as_loader(dl).dataset)
     items = dataset.test_set([item], rm_type_tfms) if isinstance(dl, TfmdDL) else None
     if items is None:
         raise CannotTrain(
-            "predict needs to know how an item becomes a batch, and these loaders do not say",
+            "these loaders cannot make a batch of a new item, as predict needs",
             got=f"a data set of type {type(as_loader(dl).dataset).__name__}",
             fix="build the loaders with a DataBlock, or use get_preds(dl=[(x,)])",
         )
@@ -325,7 +357,7 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
 
 
 def first_row(tree: object) -> Any:
-    """The results of a batch of one as those of its item."""
+    """The results for the only item of a batch."""
     return map_tree(lambda o: o[0] if isinstance(o, Tensor) and o.ndim else o, to_detach(tree))
 
 
@@ -334,9 +366,10 @@ _switching = threading.RLock()
 
 @contextmanager
 def evaluating(loop: Loop) -> Iterator[None]:
-    """The model in evaluation mode; afterwards as it was, if a fit is running.
+    """Context manager: puts the model into evaluation mode; during a fit, restores its modes afterwards.
 
-    Threads switch the mode one after another. A model that keeps state itself (it has a `reset`) predicts so too.
+    A lock guards the switch. It is held throughout for a stateful model (one with a `reset`), which serves one thread at a
+    time.
     """
     model = loop.model
     with _switching:
@@ -352,7 +385,7 @@ def evaluating(loop: Loop) -> Iterator[None]:
 
 
 def model_device(loop: Loop) -> torch.device:
-    """Where the parameters of the model are; the CPU for a model without any."""
+    """The device of the model's parameters; the CPU for a model without parameters."""
     return next((p.device for p in loop.model.parameters()), torch.device("cpu"))
 
 
@@ -362,15 +395,20 @@ def show_results(
     """Show items of a loader with their targets and predictions.
 
     Args:
-        shuffle: Choose them at random, otherwise the first.
+        loop: The learner.
+        ds_idx: Which of the learner's loaders: 1 validation, 0 training.
+        dl: A loader, in place of `ds_idx`.
+        max_n: The largest number of items.
+        shuffle: Choose them at random; False shows the first ones.
+        kwargs: For the function that shows this type of data: `figsize`, ….
 
     Raises:
-        CannotTrain: For a loader that does not know how its items are shown.
+        CannotTrain: The loader cannot show its items.
     """
     shown = loader_of(loop, ds_idx) if dl is None else dl
     if not isinstance(shown, TfmdDL):
         raise CannotTrain(
-            "items can be shown by loaders that know how they were made",
+            "this loader cannot show its items: it has no transforms to decode them",
             got=f"a loader of type {type(shown).__name__}",
             fix="build the loaders with a DataBlock",
         )

@@ -1,4 +1,4 @@
-"""One look at every item of a loader: little is kept of each, and no input."""
+"""One pass over a loader that keeps little of each item: losses, small predictions and targets, no inputs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ Watch = Callable[[Any, Any, Any], None]
 
 
 class Review(Callback):
-    """Keeps of each item of a validation pass its loss, and its prediction, target and decision as far as they are small.
+    """Keeps the loss of each item of a validation pass, and its prediction, target and decision if they are small.
 
-    After the pass `columns` has what was kept; None for what was not.
+    After the pass `columns` contains what was kept, by name; None for what was not.
 
     Args:
-        act: What turns the model's output into the prediction; the loss's activation if None.
-        keep_preds: False leaves out the predictions.
-        only_small: Keep what is one number, or one row of them, an item; False keeps all.
+        loop: The learner.
+        act: Turns the model's output into the prediction; by default the activation of the loss.
+        keep_preds: Keep the predictions.
+        only_small: Keep only values of at most one row of numbers per item; False keeps all.
         watch: Called with the predictions, targets and decisions of each batch.
     """
 
@@ -67,10 +68,15 @@ class Review(Callback):
 
 
 def review(loop: Loop, dl: Iterable[Any], **settings: Any) -> dict[str, Any]:
-    """The columns that a `Review` keeps of one pass over `dl`.
+    """Make one pass over a loader, and return the columns that `Review` keeps.
+
+    Args:
+        loop: The learner.
+        dl: A loader of any library.
+        settings: As for `Review`.
 
     Raises:
-        EmptySource: For a loader without batches.
+        EmptySource: The loader has no batches.
         BadValue: The batches have no targets, or the loss cannot be computed per item.
     """
     seen = Review(loop, **settings)
@@ -95,7 +101,7 @@ def logit_losses(output: object, targets: tuple[Any, ...]) -> Tensor:
     scores = scores_of(output)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or targets[0].shape != scores.shape[:1]:
         raise BadValue(
-            "the model computes its loss itself, and only of whole batches",
+            "cannot compute per-sample losses: the model computes its own, reduced loss",
             expected="logits [batch, class] and labels [batch]",
             fix="give the learner a loss_func with a `reduction`",
         )
@@ -103,7 +109,8 @@ def logit_losses(output: object, targets: tuple[Any, ...]) -> Tensor:
 
 
 def as_decisions(decoded: object, targets: object) -> Any:
-    """Scores of classes, where the loss does not say what they mean, as the class with the largest: the targets tell."""
+    """The argmax of class scores that no loss decodes, recognized by the shape and dtype of the targets; other decisions
+    unchanged."""
     if not isinstance(decoded, Tensor) or not isinstance(targets, Tensor):
         return decoded
     if not decoded.is_floating_point() or targets.is_floating_point() or decoded.ndim != targets.ndim + 1:

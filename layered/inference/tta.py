@@ -1,4 +1,4 @@
-"""Test-time augmentation: predictions over several looks at the same items."""
+"""Test-time augmentation: combine the predictions for several augmented versions of each item."""
 
 from __future__ import annotations
 
@@ -35,35 +35,37 @@ def tta(
     beta: float | None = 0.25,
     use_max: bool = False,
 ) -> tuple[Any, Any]:
-    """Predictions over `n` augmented passes and a plain one: `(preds, targets)`, in the order of the items.
+    """Predictions combined from `n` augmented passes and a plain one: `(preds, targets)`, in the order of the items.
 
     Args:
-        ds_idx: Which items: as in `get_preds`. They are augmented as training items are.
-        dl: Which items: as in `get_preds`. They are augmented as training items are.
-        n: Augmented passes; each draws differently, and the same again when this is called again.
-        item_tfms: In place of the random item transforms of training, resizing among them; the others stay.
-        batch_tfms: In place of the random batch transforms of training.
-        beta: The result is (1 - beta) * mean of the augmented + beta * plain; None gives the pair (augmented, plain)
+        loop: The learner.
+        ds_idx: Which of the learner's loaders, with all its items: 1 validation, 0 training.
+        dl: A loader, in place of `ds_idx`. Its items are augmented as training items are.
+        n: Augmented passes. Each draws differently; repeated calls draw the same.
+        item_tfms: Replace the random item transforms of training, including random resizing; the others stay.
+        batch_tfms: Replace the random batch transforms of training.
+        beta: The result is (1 - beta) * mean of the augmented + beta * plain; None returns the pair (augmented, plain)
             in place of preds.
-        use_max: The largest value of all passes instead.
+        use_max: Return the maximum over all passes instead.
 
     Returns:
         As `get_preds`: preds float [item, ...].
 
     Raises:
-        CannotTrain: For a loader that has no transforms.
+        CannotTrain: The loader has no transforms.
+        OutOfRange: `n` is below 1.
 
-    Source: He et al. 2015, arXiv:1512.03385 (ten crops); the blend as fastai users know it
+    Source: He et al. 2015, arXiv:1512.03385 (ten crops); the blend is that of fastai
     """
     dl = loader_of(loop, ds_idx) if dl is None else dl
     if not isinstance(dl, TfmdDL):
         raise CannotTrain(
-            "test-time augmentation needs the transforms of training, and this loader has none",
+            "test-time augmentation needs the training transforms, and this loader has none",
             got=f"a loader of type {type(dl).__name__}",
             fix="build the loaders with a DataBlock, and others with dls.test_dl(items)",
         )
     if not isinstance(n, int) or n < 1:
-        raise OutOfRange("n is how many augmented passes there are", got=repr(n), expected="a whole number from 1")
+        raise OutOfRange("invalid number of augmented passes, n", got=repr(n), expected="a whole number from 1")
     looks = _as_in_training(dl, item_tfms, batch_tfms)
     seed = torch.initial_seed() if dl.seed is None else dl.seed
     augmented: Any = None
@@ -81,7 +83,7 @@ def tta(
 
 
 def _as_in_training(dl: TfmdDL, item_tfms: object, batch_tfms: object) -> Any:
-    """A loader over the same items that treats them as the training loader does."""
+    """A loader over the same items, transformed as training items are."""
     slots: dict[str, Any] = {}
     for slot, tfms in (("after_item", item_tfms), ("after_batch", batch_tfms)):
         if tfms is not None:
@@ -91,6 +93,6 @@ def _as_in_training(dl: TfmdDL, item_tfms: object, batch_tfms: object) -> Any:
 
 
 def _both(f: Callable[..., Any], one: object, other: object) -> Any:
-    """`f` of the tensors in the same place of two trees."""
+    """Apply `f` to the corresponding tensors of two trees."""
     others = leaves(other)
     return map_tree(lambda t: f(t, next(others)), one)

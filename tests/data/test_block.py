@@ -85,7 +85,7 @@ def test_blocks_are_classes_functions_or_instances():
         [TransformBlock, CategoryBlock],
     ):
         assert block(blocks=given).datasets([1, 2, 3, 4, 5]).vocab == ["even", "odd"]
-    with pytest.raises(BadArgument, match="a block is a TransformBlock"):
+    with pytest.raises(BadArgument, match="not a block"):
         DataBlock(blocks=(TransformBlock, "CategoryBlock"))
 
 

@@ -90,7 +90,7 @@ def test_weights_that_make_no_sense_are_refused(weights):
 
 
 def test_where_no_class_is_known_it_is_said():
-    with pytest.raises(BadArgument, match="classes of the items are not known") as caught:
+    with pytest.raises(BadArgument, match="labels of the items are unknown") as caught:
         labels_of([1, 2])
     assert "targets" in caught.value.fix
     several = Datasets([["a"], ["a", "b"]], [[], [MultiCategorize(), OneHotEncode()]])

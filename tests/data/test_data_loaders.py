@@ -233,7 +233,7 @@ def test_a_look_into_a_loader_of_others_moves_no_global_generator():
 @pytest.mark.parametrize("verb", ["show_batch", "new_empty", "test_dl"])
 def test_what_needs_transforms_says_so_for_a_loader_of_others(verb):
     dls = DataLoaders(TorchDataLoader([1, 2]), TorchDataLoader([3]))
-    with pytest.raises(BadArgument, match=f"{verb} needs a loader that knows its transforms") as caught:
+    with pytest.raises(BadArgument, match=f"{verb} needs a loader of this library") as caught:
         getattr(dls, verb)(*([[1]] if verb == "test_dl" else []))
     assert "DataLoader" in caught.value.got
 

@@ -116,7 +116,7 @@ def test_a_split_that_names_an_item_that_is_not_there_is_an_error(split):
 def test_overlapping_splits_are_noticed():
     assert TfmdLists([1, 2], splits=[[0], [0, 1]]).overlapping_splits()
     assert not TfmdLists([1, 2], splits=[[0], [1]]).overlapping_splits()
-    with pytest.raises(BadValue, match="no splits"):
+    with pytest.raises(BadValue, match="the items are not split"):
         _ = TfmdLists([1]).train
 
 

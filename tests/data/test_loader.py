@@ -350,7 +350,7 @@ def test_what_cannot_be_sent_is_named():
 def test_by_default_what_cannot_be_sent_is_made_here_with_one_line():
     dl = DataLoader([1, 2], bs=2, after_item=lambda x: x, num_workers=2, multiprocessing_context="spawn")
     dl.workers_by_default = True
-    with pytest.warns(UserWarning, match="without workers, since its after_item cannot be pickled"):
+    with pytest.warns(UserWarning, match="without workers, because its after_item cannot be pickled"):
         assert rows(dl) == [[1, 2]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -129,7 +129,7 @@ MISTAKES = {
     "get_items forgets to return": Mistake(
         lambda p, w: load(block(get_items=lambda source: None)),
         ("returned no items", "getting the items of [int 0", "None"),
-        "return the items",
+        "add a return statement",
         TypeError,
     ),
     "get_items fails": Mistake(
@@ -147,7 +147,7 @@ MISTAKES = {
     ),
     "an iterator that is used up": Mistake(
         lambda p, w: load(block(), used_up()),
-        ("an iterator with nothing left", "only once"),
+        ("an exhausted iterator", "only once"),
         "list(iterator)",
         ValueError,
     ),
@@ -161,7 +161,7 @@ MISTAKES = {
     ),
     "a splitter that was not called": Mistake(
         lambda p, w: load(block(splitter=RandomSplitter)),
-        ("RandomSplitter makes a splitter",),
+        ("RandomSplitter returns a splitter",),
         "RandomSplitter()",
         TypeError,
     ),
@@ -174,30 +174,30 @@ MISTAKES = {
     "folders of other names": Mistake(
         lambda p, w: load(folders(), images(p, a=4, b=4)),
         ("'valid' split is empty", "valid_name='valid'"),
-        "folder's name",
+        "folder name",
         ValueError,
     ),
     "an item on both sides": Mistake(
         lambda p, w: load(block(splitter=lambda items: ([0, 1, 2, 3], [3, 4]))),
-        ("stands in two splits", "splitting 10 items", "item 3 (int 3)"),
-        "take the validation items out",
+        ("is in two splits", "splitting 10 items", "item 3 (int 3)"),
+        "remove the validation items",
         ValueError,
     ),
     "a position that is not there": Mistake(
         lambda p, w: load(block(splitter=IndexSplitter([3, 10]))),
-        ("the validation split names an item that is not there", "10"),
+        ("the validation split has a position that is out of range", "10"),
         "splitter(items)",
         ValueError,
     ),
     "a negative position that is not there": Mistake(
         lambda p, w: load(block(splitter=IndexSplitter([-11]))),
-        ("names an item that is not there", "-11"),
+        ("a position that is out of range", "-11"),
         "splitter(items)",
         ValueError,
     ),
     "one list in place of two": Mistake(
         lambda p, w: load(block(splitter=lambda items: [1, 2, 3])),
-        ("not a list for each side", "[1, 2, 3]"),
+        ("not lists of positions", "[1, 2, 3]"),
         "RandomSplitter",
         TypeError,
     ),
@@ -305,9 +305,7 @@ MISTAKES = {
         "did you mean 'splitter'?",
         TypeError,
     ),
-    "more inputs than blocks": Mistake(
-        lambda p, w: block(n_inp=3), ("n_inp=3 with 2 columns",), "leave it out", ValueError
-    ),
+    "more inputs than blocks": Mistake(lambda p, w: block(n_inp=3), ("n_inp=3 with 2 columns",), "omit it", ValueError),
     "a class that needs arguments": Mistake(
         lambda p, w: folders(item_tfms=Resize), ("Resize is a class", "size"), "Resize(...)", TypeError, TypeError
     ),
@@ -367,7 +365,7 @@ MISTAKES = {
     "a transform that forgets to return": Mistake(
         lambda p, w: load(block(item_tfms=nothing), NUMBERS, w),
         ("collating item 0 of the training items", "NoneType"),
-        "forgot to return",
+        "return a value",
         ValueError,
         TypeError,
         in_workers=True,

@@ -20,10 +20,10 @@ MAKERS = {
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_items_in_two_splits_are_counted_and_the_first_is_named_at_the_users_line(make):
-    with pytest.warns(UserWarning, match="3 items stand in two splits, first the one at 4") as caught:
+    with pytest.warns(UserWarning, match="3 items are in two splits, the first at position 4") as caught:
         make(([9, 4, 5, 6, 4], [6, 4, 5, 8]))
     assert {warning.filename for warning in caught} == {__file__}
-    with pytest.warns(UserWarning, match="1 item stands in two splits, first the one at 9"):
+    with pytest.warns(UserWarning, match="1 item is in two splits, the first at position 9"):
         make(([0, 1, 9], [-1]))
 
 
@@ -38,5 +38,5 @@ def test_splits_may_come_one_by_one_but_come_they_must():
     found = as_splits(iter([[0, 1], range(2, 4)]), 4)
     assert [split.tolist() for split in found] == [[0, 1], [2, 3]]
     for none in ([], iter([])):
-        with pytest.raises(BadArgument, match="the splits are not a list for each side"):
+        with pytest.raises(BadArgument, match="the splits are not lists of positions"):
             as_splits(none, 4)

@@ -118,7 +118,7 @@ def test_a_random_subset_leaves_the_rest_out():
         (lambda: RandomSplitter(0), "share"),
         (lambda: RandomSplitter(1.5), "share"),
         (lambda: RandomSubsetSplitter(0.9, 0.2), "shares"),
-        (lambda: IndexSplitter([10])(items), "not there"),
+        (lambda: IndexSplitter([10])(items), "out of range"),
         (lambda: MaskSplitter([True])(items), "differ in length"),
     ],
 )

@@ -167,7 +167,7 @@ def test_what_a_stream_says_of_its_length_is_no_limit():
 
 
 def test_weights_of_a_stream_are_refused():
-    with pytest.raises(BadValue, match="shuffled epoch"):
+    with pytest.raises(BadValue, match="weights need a shuffled loader"):
         DataLoader(Stream(), bs=4, shuffle=True, weights=[1.0])
 
 

@@ -51,7 +51,7 @@ def test_a_part_of_the_training_items_makes_an_epoch_and_others_the_next():
     assert len(first) == len(set(first)) == 100
     assert set(first) != set(second)
     assert len(dls.valid_ds) == len(targets(dls.valid)) == 200
-    with pytest.raises(BadValue, match="no full batch"):
+    with pytest.raises(BadValue, match="not even one batch is full"):
         block().datasets(ITEMS).partial_dataloaders(10, bs=20)
 
 
@@ -74,5 +74,5 @@ def test_a_part_that_makes_no_sense_is_refused(kwargs):
 
 
 def test_weights_without_shuffling_are_refused():
-    with pytest.raises(BadValue, match="shuffled epoch"):
+    with pytest.raises(BadValue, match="weights need a shuffled loader"):
         WeightedDL([1, 2], wgts=[1, 2], shuffle=False)

@@ -137,7 +137,7 @@ def test_a_pass_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     before = (tmp_path / "preds.npy").read_bytes()
     with pytest.raises(ZeroDivisionError):
         learn.get_preds(save_preds=tmp_path, cbs=Callback(after_batch=lambda cb: 1 / (cb.iter - 1)))
-    with pytest.raises(BadValue, match="one shape"):
+    with pytest.raises(BadValue, match="the same shape and dtype"):
         learner(Ragged(), loss_func=lambda pred, targ: pred.mean()).get_preds(save_preds=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["preds.npy"]
     assert (tmp_path / "preds.npy").read_bytes() == before

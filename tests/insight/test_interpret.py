@@ -194,9 +194,9 @@ def test_a_loader_whose_items_cannot_be_found_again_still_tells_losses():
     interp = ClassificationInterpretation.from_learner(learn, dl=iter(batches_of(4)))
     assert_close(interp.losses, Interpretation.from_learner(learn).losses)
     assert interp.confusion_matrix().sum() == 11
-    with pytest.raises(CannotTrain, match="one after another"):
+    with pytest.raises(CannotTrain, match="no access to single items"):
         interp.top_losses(2, items=True)
-    with pytest.raises(CannotTrain, match="one after another"):
+    with pytest.raises(CannotTrain, match="no access to single items"):
         interp[0]
 
 
