@@ -40,32 +40,35 @@ pd = lazy("pandas")
 
 @learner_kinds.register("tabular.TabularLearner")
 class TabularLearner(Learner):
-    """A `Learner` whose `predict` takes a row of a table."""
+    """A `Learner` whose `predict` takes one row of a table. Its arguments are those of `Learner`."""
 
-    _encodable: tuple[Tabular | None, bool] = (None, False)  # a table, and whether its procs encode single rows
+    _encodable: tuple[Tabular | None, bool] = (
+        None,
+        False,
+    )  # a cache: a table, and whether its procs encode single rows
 
     def predict(self, row: object, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
-        """Predict one row. Levels that training did not have are '#na#', missing numbers the median of training.
+        """Predict one row. Levels unseen in training count as '#na#'; missing numbers are filled as in training.
 
         Args:
             row: A Series, a mapping, or a frame with one row.
-            rm_type_tfms: Ignored; learners of other data have it.
-            with_input: Put the row's tensors first.
+            rm_type_tfms: Ignored; accepted because learners of other data take it.
+            with_input: Whether the row's tensors come first in the result.
 
         Returns:
-            (row, decision, probabilities). The row is a `Tabular` with the row as it was understood and predicted; the
-            decision is the class as a number, the labels, or the numbers that are predicted.
+            (row, decision, probabilities). `row` is a `Tabular` with the row as it was understood, and the predicted
+            targets. `decision` is the index of the class, the labels, or the predicted numbers.
 
         Raises:
-            BadValue: If columns are missing, all of which are named, or for several rows.
-            CannotTrain: If the loaders have no table.
+            BadValue: If columns are missing (the message names them all), or there are several rows.
+            CannotTrain: If the learner has no loaders of a table.
         """
         loaders = self.dls.loaders if isinstance(self.dls, DataLoaders) else []
         to = loaders[min(1, len(loaders) - 1)].dataset if loaders else None
         if not isinstance(to, Tabular):
             raise CannotTrain(
-                "predict needs to know how a row becomes a batch, and these loaders do not say",
-                got=f"a data set of type {type(to).__name__}",
+                "the loaders do not define how a row becomes a batch",
+                got=f"a dataset of type {type(to).__name__}",
                 fix="build the loaders with TabularPandas, or TabularDataLoaders.from_df",
             )
         try:
@@ -79,7 +82,9 @@ class TabularLearner(Learner):
                 targets.update(target.columns_of([target.decode(part)]))
             names = [*to.x_names, *targets]
             values = [*shown, *(values[0] for values in targets.values())]
-            cells = np.fromiter(values, dtype=object, count=len(values))[None]  # a list would be looked at cell by cell
+            cells = np.fromiter(values, dtype=object, count=len(values))[
+                None
+            ]  # pandas would inspect a list cell by cell
             frame = pd.DataFrame(cells, columns=pd.Index(names, tupleize_cols=False), dtype=object, copy=False)
         except Exception as error:
             raise failed(error, f"predicting one row ({describe(row)})") from error
@@ -98,7 +103,7 @@ class TabularLearner(Learner):
         return self._encoded_row(to, frame.iloc[0].to_dict()) or _encoded_table(to, frame)
 
     def _encoded_row(self, to: Tabular, given: Mapping[Any, Any]) -> tuple[tuple[Tensor, ...], list[Any]] | None:
-        """`_encoded` without a table in between, which takes far longer than the model; None where procs need a table."""
+        """`_encoded` without building a table, which takes far longer than the model; None if the procs need a table."""
         if self._encodable[0] is not to:
             self._encodable = (to, encodes_rows(to))
         if not self._encodable[1]:
@@ -108,7 +113,7 @@ class TabularLearner(Learner):
         for step in to.procs:
             step(row)
         numbers = [row.values[name] for name in to.cont_names]
-        if any(map(math.isnan, numbers)):
+        if any(map(math.isnan, numbers)):  # no proc fills this number, so the table's own fill is needed
             return None
         codes = torch.tensor([[row.values[name] for name in to.cat_names]], dtype=torch.int64)
         inputs = (codes, torch.tensor([numbers], dtype=torch.float32))[: to.n_inp]
@@ -116,7 +121,10 @@ class TabularLearner(Learner):
 
 
 def encodes_rows(to: Tabular) -> bool:
-    """Whether all procs of a table can encode single rows, in the order and number that was meant for them."""
+    """Whether the procs of a table can encode single rows: each has an overload for `Row`, occurs once, and has its usual order.
+
+    With another order or number of procs, the row would not be what the table makes of it.
+    """
     kinds = [type(step) for step in to.procs]
     return (
         all(Row in kind.overloads("encodes") for kind in kinds)
@@ -127,6 +135,7 @@ def encodes_rows(to: Tabular) -> bool:
 
 
 def _encoded_table(to: Tabular, frame: DataFrame) -> tuple[tuple[Tensor, ...], list[Any]]:
+    """`TabularLearner._encoded` by way of a table, which works for all procs."""
     processed = to.test_set(frame)
     return processed.tensors[: to.n_inp], processed.decode().xs.iloc[0].tolist()
 
@@ -144,20 +153,21 @@ def tabular_learner(
 ) -> TabularLearner:
     """A `Learner` for a table: embeddings for categories, batch norm for numbers, then an MLP.
 
-    The body is the documentation: copy its lines to stand one floor lower.
+    The body is the documentation: copy its lines to work one floor lower.
 
     Args:
         dls: Loaders of a table, such as `TabularDataLoaders`.
         layers: The widths of the hidden layers; [200, 100] by default.
-        emb_szs: The length of the embedding of each column: {column: length}; by default by `emb_sz_rule`.
+        emb_szs: The length of the embedding of some columns, {column: length}; `emb_sz_rule` sets the others.
         config: Options of the model: `tabular_config(ps=[0.1, 0.1], embed_p=0.04)`.
-        n_out: Outputs; by default as many as the targets need.
-        y_range: (low, high) that outputs are squeezed into.
-        learner_args: See `Learner`.
+        n_out: The number of outputs; by default as many as the targets need.
+        y_range: (low, high) that a scaled sigmoid maps the outputs into; None leaves them unbounded.
+        learner_args: Arguments of `Learner`.
 
     Raises:
+        BadArgument: For an unknown argument or option.
         BadValue: If the number of outputs is unknown, or there are no inputs.
-        CannotTrain: If the loaders are not of a table.
+        CannotTrain: If `dls` are not loaders of a table.
     """
     to = table_of(dls)
     if config is not None and not isinstance(config, Mapping):
@@ -167,7 +177,9 @@ def tabular_learner(
     options["y_range"] = checked_range(options["y_range"])
     n_out = n_out if n_out is not None else get_c(dls)
     if n_out == 0:
-        raise BadValue("the data does not say how many outputs the model needs", fix="tabular_learner(..., n_out=)")
+        raise BadValue(
+            "the number of outputs is unknown: the data does not define it", fix="tabular_learner(..., n_out=)"
+        )
     if not len(to.x_names):
         raise BadValue("the table has no inputs", fix="name columns in cat_names or cont_names")
     widths = [200, 100] if layers is None else listed(layers)

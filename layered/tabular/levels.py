@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class _Readings(NamedTuple):
-    """Further ways to find a code, used where a value is not in the vocabulary as it stands."""
+    """Codes by what levels read as, for values that are not themselves in the vocabulary."""
 
     of_numbers: dict[Level | None, int]  # levels that are numbers, by number and by text
-    of_texts: dict[int | float | None, int]  # levels that are text, by the number that the text says
-    of_moments: dict[str | None, int]  # levels that are text, by the date or time span that the text says
+    of_texts: dict[int | float | None, int]  # levels that are text, by the number that the text reads as
+    of_moments: dict[str | None, int]  # levels that are text, by the date or time span that the text reads as
 
 
 class Levels:
-    """Finds the code of a value in a vocabulary: of the value itself, else of a level that reads the same ("1", 1.0 and 1).
+    """Looks up the code of a value in a vocabulary: its own, or that of a level that reads the same ("1", 1.0 and 1).
 
     Two different texts are never the same level: "7" does not match "007". The number 7 does, unless "7" is a level too.
-    A date matches with and without midnight behind it.
+    A date matches itself followed by midnight.
 
     Args:
         vocab: The vocabulary.
@@ -72,13 +72,13 @@ class Levels:
             else:
                 readings.of_numbers.setdefault(as_number(label), code)
                 readings.of_numbers.setdefault(str(label), code)
-        readings.of_numbers.pop(None, None)  # the key of all labels that have no such reading
+        readings.of_numbers.pop(None, None)  # None is the key of all labels without such a reading
         readings.of_texts.pop(None, None)
         readings.of_moments.pop(None, None)
         return readings
 
     def codes(self, column: Column | Series) -> Array:
-        """The codes of a column, in the smallest integer type that holds them: [row]."""
+        """The codes of a column, [row], in the smallest integer dtype that holds them."""
         positions, values = (column if isinstance(column, Column) else Column(column)).factorized
         kind = np.min_scalar_type(-max(len(self.vocab), 1))
         # A missing value has the position -1, so the last entry of the table is the code of unknown values.
@@ -87,14 +87,14 @@ class Levels:
 
 
 def levels_of(column: Column | Series) -> CategoryMap:
-    """The vocabulary of a column: '#na#', then the categories of a pandas categorical in their order, else the distinct values,
-    sorted."""
+    """The vocabulary of a column: '#na#', then the categories of a pandas categorical in their order, or the sorted distinct
+    values of any other column."""
     column = column if isinstance(column, Column) else Column(column)
     declared = column.categories
     levels = list(dict.fromkeys(map(plain_level, (column.present() if declared is None else declared).tolist())))
     if declared is None:
         try:
             levels.sort()
-        except TypeError:  # mixed kinds, each sorted by itself
+        except TypeError:  # mixed types, which are sorted by type first
             levels.sort(key=lambda o: (type(o).__name__, o))
     return CategoryMap(levels, sort=False, add_na=True)

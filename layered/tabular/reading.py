@@ -1,4 +1,4 @@
-"""Tables as pandas frames: made of whatever holds rows, read from files, split into kinds of columns, made smaller."""
+"""Tables as pandas frames: converted from other forms, read from files, split into kinds of columns, shrunk."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ TableLike: TypeAlias = "DataFrame | ToPandas | Row | Sequence[Row] | L"
 
 
 def as_frame(table: object) -> DataFrame:
-    """`table` as a pandas frame: a frame itself; polars, Arrow and others by their `to_pandas`; one row as a Series,
-    a mapping or a named tuple; several rows in a list; a mapping of columns.
+    """A table of any form as a pandas frame.
 
     Args:
-        table: The table, in one of these forms.
+        table: A pandas frame, which is returned as it is; a table of polars, Arrow or another library with a method
+            `to_pandas`; one row as a Series, a mapping or a named tuple; a list of such rows; a mapping of columns.
 
     Raises:
         BadArgument: For anything else.
@@ -94,7 +94,7 @@ def _row(row: object) -> dict[Any, Any] | None:
 
 
 def holds_columns(table: Mapping[Any, object]) -> bool:
-    """Whether a mapping consists of columns, rather than being one row."""
+    """Whether a mapping holds columns (list-like values), rather than one row."""
     return bool(table) and all(map(_is_column, table.values()))
 
 
@@ -105,16 +105,16 @@ def _is_column(values: object) -> bool:
 
 
 def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
-    """A table from a file, by its suffix: .csv, .tsv (also compressed), .parquet, .feather.
+    """Read a table from a file, by its suffix: .csv, .tsv (also compressed), .parquet, .feather.
 
     Args:
         path: The file, or a URL that pandas reads.
-        **kwargs: For pandas' reader of that kind of file.
+        **kwargs: Arguments of pandas' reader for that kind of file.
 
     Raises:
         NotFoundPath: If there is no such file.
         EmptySource: For an empty file.
-        BadValue: For another suffix.
+        BadValue: For any other suffix.
     """
     if str(path).partition("://")[1] == "" and not os.path.exists(path):
         raise NotFoundPath(f"there is no table '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
@@ -133,7 +133,7 @@ def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
                 frame = pd.read_feather(path, **kwargs)
     except pd.errors.EmptyDataError as error:
         raise EmptySource(
-            f"the table '{path}' is empty", got=error, expected="a line of names, then the rows", fix="check the file"
+            f"the table '{path}' is empty", got=error, expected="a header line, then rows", fix="check the file"
         ) from error
     if frame is not None:
         return frame
@@ -145,13 +145,12 @@ def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
 
 
 def cont_cat_split(df: TableLike, max_card: int = 20, dep_var: Names = None) -> tuple[L, L]:
-    """The columns of a table by the role that suits them: (continuous, categorical).
+    """Sort the columns of a table into (continuous, categorical). Columns of dates are neither.
 
     Args:
         df: The table.
-        max_card: Whole numbers with more distinct values than this are continuous, as all floats are; dates are
-            neither.
-        dep_var: The target, or several, which are left out.
+        max_card: Whole numbers with more distinct values than this are continuous, as floats always are.
+        dep_var: The target column, or several, which are left out.
 
     Examples:
         >>> cont_cat_split(pd.DataFrame({"price": [1.5, 2.0], "rooms": [3, 4], "city": ["a", "b"]}))
@@ -182,7 +181,7 @@ def df_shrink_dtypes(
         int2uint: Whole numbers that are never negative become unsigned.
 
     Returns:
-        name → dtype, for the columns that change.
+        {column: dtype}, for the columns that change.
 
     Examples:
         >>> df_shrink_dtypes(pd.DataFrame({"i": [-100, 0, 100], "u": [0, 10, 254]}))
@@ -225,7 +224,7 @@ def df_shrink(df: TableLike, skip: Names = (), obj2cat: bool = True, int2uint: b
 
 
 def show_frame(frame: DataFrame) -> None:
-    """Show a frame: as a table in a notebook, else as text. Returns nothing, so that a notebook does not show it twice."""
+    """Show a frame, as a table in a notebook, else as text. Returns nothing, so that a notebook does not show it twice."""
     if in_notebook():
         display.display(display.HTML(frame.to_html()))
     else:

@@ -1,4 +1,4 @@
-"""What is to be predicted: which columns, by which block's transforms, and how predictions are decoded."""
+"""The targets of a table: the columns to predict, the transforms that encode them, and how predictions are decoded."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ Blocks: TypeAlias = Block | Sequence[Block] | None
 
 
 class Target:
-    """One thing to predict: a class, labels, a number or several, from one column or several.
+    """One target: a class, labels, or numbers, made of one column or several.
 
     Args:
-        names: The columns it is made of.
+        names: The columns that it is made of.
         steps: The transforms of its block: `Categorize`, `RegressionSetup`, ….
     """
 
@@ -48,12 +48,12 @@ class Target:
 
     @property
     def kind(self) -> str | None:
-        """What it is, as its transforms say: "category", "regression", …"""
+        """Its kind, which its transforms declare: "category", "regression", …; None if they do not."""
         return next((step.target_kind for step in self.steps if hasattr(step, "target_kind")), None)
 
     @property
     def c(self) -> int:
-        """How many outputs a model needs for it."""
+        """The number of outputs that a model needs for it."""
         return int(getattr(self.steps, "c", None) or len(self.names))
 
     @property
@@ -63,23 +63,23 @@ class Target:
 
     @property
     def categorize(self) -> Categorize | None:
-        """The encoding of a single class, where it is one."""
+        """The transform that encodes it, if it is a single class; else None."""
         step = self.steps[0] if len(self.steps) == 1 else None
         return step if type(step) is Categorize else None
 
     def setup(self, columns: Columns, count: int) -> Array | None:
-        """Fit to the rows of training.
+        """Fit the transforms to the training rows.
 
         Args:
-            columns: The columns of the table, training rows first.
-            count: How many training rows there are.
+            columns: The columns of the table, with the training rows first.
+            count: The number of training rows.
 
         Returns:
             A mask of the validation rows to keep; None to keep all.
 
         Raises:
-            BadValue: For a target that is missing, and for a single class.
-            UnknownLabel: For a class that only validation rows have.
+            BadValue: If a target is missing, or there is only one class.
+            UnknownLabel: If a class occurs only in the validation rows, and the block does not drop or add such classes.
         """
         encode = self.categorize
         if encode is None or not encode.add_na:
@@ -104,7 +104,8 @@ class Target:
             raise BadValue(
                 f"there is only one class in {self.names[0]!r}, so there is nothing to classify",
                 got=list(encode.fitted_vocab),
-                fix="check y_names and splits; for numbers to predict y_block=RegressionBlock()",
+                expected="at least two classes",
+                fix="check y_names and splits; to predict numbers, use y_block=RegressionBlock()",
             )
         return None if encode.add_na else self._settle(encode, others)
 
@@ -115,39 +116,43 @@ class Target:
         return np.asarray(columns.select(self.names, rows).isna().any(axis=1))
 
     def _settle(self, encode: Categorize, others: Column) -> Array | None:
-        """What to do about classes that only validation rows have."""
+        """Refuse classes that occur only in validation, or return a mask that drops their rows, as the block says."""
         unseen = Levels(encode.fitted_vocab, unknown=-1).codes(others) < 0
         if not unseen.any():
             return None
         labels = list(others.series[unseen].unique())
         if encode.unseen != "drop":
             raise unknown_labels(labels, encode.fitted_vocab, " of the training rows, but in the validation rows")
-        warn(f"labels that only validation rows have are left out, with {int(unseen.sum())} rows: {list_some(labels)}")
+        warn(
+            f"validation rows whose labels do not occur in training are left out ({int(unseen.sum())} of {len(others)}): "
+            f"{list_some(labels)}"
+        )
         return ~unseen
 
     def _fit(self, train: DataFrame) -> None:
+        """Fit transforms other than `Categorize`, and try them on the first row, so that faults show before training."""
         encode = self.steps[0] if len(self.steps) else None
         if isinstance(encode, RegressionSetup):
             encode.c = encode.c or len(self.names)
             if len(self.names) > 1 and encode.c != len(self.names):
                 raise BadValue(
-                    "each number to predict needs a column",
+                    "the number of outputs does not match the target columns",
                     got=f"RegressionBlock({encode.c}) and the columns {', '.join(map(repr, self.names))}",
                 )
         if not isinstance(encode, (RegressionSetup, EncodedMultiCategorize)):
             done, self.steps = self.steps, Pipeline()
-            for step in done:
+            for step in done:  # each is fitted to the output of those before it
                 self.steps.add(step, _Values(self, train, done), True)
         first = Columns(train.iloc[:1])
         self.encode(first)
         self.tensor(first.frame)
 
     def encode(self, columns: Columns) -> None:
-        """Encode the columns of this target, in place: classes as codes, numbers as float32, others as they are.
+        """Encode the columns of this target in place: classes as codes, numbers as float32; other targets are left as they are.
 
         Raises:
             UnknownLabel: For a class that is not in the vocabulary.
-            BadValue: For a target that is missing, not numeric, or too large.
+            BadValue: If a target is missing, non-numeric, or too large.
         """
         if self.categorize is not None:
             self._encode_class(columns, self.categorize)
@@ -187,14 +192,14 @@ class Target:
         return len(self.names) == 1 and len(columns) > 0 and bool(np.ndim(columns[self.names[0]][:1].series.iloc[0]))
 
     def decode_columns(self, columns: Columns) -> None:
-        """Labels in place of codes, where the target is a class and the table has it."""
+        """Replace codes by labels in place, if the target is a class and the table has it."""
         name = self.names[0]
         if self.categorize is not None and name in columns:
             labels = np.array([*self.categorize.fitted_vocab], dtype=object)
             columns[name] = labels[columns[name].series.to_numpy(np.int64)]
 
     def tensor(self, frame: DataFrame) -> Tensor:
-        """The target of each row, of a table whose columns of this target are encoded: [row, …]."""
+        """The target of each row, [row, …], from encoded columns."""
         if self.categorize is not None:
             return torch.from_numpy(frame[self.names].to_numpy(np.int64, copy=True))
         if all(frame[name].dtype.kind in "biuf" for name in self.names):
@@ -203,19 +208,19 @@ class Target:
         return torch.stack(rows) if rows else torch.zeros(0, self.c)
 
     def values(self, frame: DataFrame) -> list[Any]:
-        """What the transforms start from, for each row: the value of one column, or those of several as a list."""
+        """The input of the transforms for each row: the value of the column, or a list of the values of several."""
         one = len(self.names) == 1
         return list(frame[self.names[0]].tolist() if one else frame[self.names].to_numpy().tolist())
 
     def made(self, value: object) -> Any:
-        """What the transforms make of one value."""
+        """One value, after the transforms."""
         try:
             return self.steps(value)
         except Exception as error:
             raise failed(error, f"making the target {', '.join(map(str, self.names))} of {value!r}") from error
 
     def decode(self, value: Any) -> Any:
-        """One encoded target, or decision, as its own type: a `Category`, a number, labels."""
+        """One encoded target or decision, decoded: a `Category`, a number, labels."""
         if self.kind == "category" and isinstance(value, Tensor):
             value = value.reshape(())
         return self.steps.decode(value)
@@ -231,7 +236,7 @@ class Target:
 
 
 class _Values:
-    """The values of a target as what a transform is set up with: a sequence, after the steps before it."""
+    """The values of a target after some transforms, as a sequence to fit the next transform to."""
 
     def __init__(self, target: Target, frame: DataFrame, steps: Pipeline) -> None:
         self.target, self.frame, self.steps = target, frame, steps
@@ -251,20 +256,24 @@ class _Values:
 
 
 def make_targets(frame: DataFrame, names: Sequence[Name], y_block: Blocks) -> list[Target]:
-    """The targets in these columns: as the blocks say, else by what the columns hold.
+    """The targets in these columns, by their blocks, or by what the columns hold.
 
     Args:
         frame: The table.
         names: The columns to predict.
-        y_block: One block for all columns, or a list with one for each of several targets; a block in the list takes one
-            column. None: columns that all hold numbers are one regression, else each column is a target by itself.
+        y_block: One block for all columns, or a list with one block per column, each a target. None makes one regression
+            of columns that all hold numbers; otherwise each column is a target.
+
+    Raises:
+        BadArgument: If a block is not a `TransformBlock`.
+        BadValue: If the number of blocks in a list does not match the columns.
     """
     if not names:
         return []
     if isinstance(y_block, (list, tuple)):
         if len(y_block) != len(names):
             raise BadValue(
-                "each target needs a block of its own", got=f"{len(y_block)} blocks for {len(names)} columns"
+                "the number of blocks does not match the targets", got=f"{len(y_block)} blocks for {len(names)} columns"
             )
         return [_target([name], block) for name, block in zip(names, y_block, strict=True)]
     if y_block is None:
@@ -307,7 +316,7 @@ def _out_of_range(columns: Columns, names: Sequence[Name], unusable: Array) -> B
     return BadValue(
         f"{', '.join(map(repr, names))} of {count} row{'s' * (count > 1)} is not finite, or beyond {LARGEST:.0e}",
         got=f"{columns.select(names).iloc[row].tolist()} at {columns.index[[row]].tolist()[0]!r}",
-        expected="numbers to predict that a model can reach",
+        expected="finite numbers of moderate size",
         fix=f"leave those rows out: df[(df[{list(names)!r}].abs() <= {LARGEST:.0e}).all(axis=1)], before the splits are made",
     )
 

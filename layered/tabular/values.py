@@ -1,4 +1,4 @@
-"""Single values of a table, in whatever form they come: as a level of a category, as a number, as a moment.
+"""Single values of a table, of any type, read as the level of a category, as a number, or as a moment.
 
 A value that comes in another form at prediction (text for numbers, floats for whole numbers) means what it meant in
 training; one that cannot be read counts as missing.
@@ -39,7 +39,7 @@ def is_missing(value: object) -> bool:
 
 
 def plain_level(value: object) -> Level:
-    """A value as a level: text, or Python's own number or truth value; anything else, such as a date, as it prints.
+    """A value as a level: text, a Python number or a truth value; anything else, such as a date, becomes its text.
 
     A whole number with too many digits for Python to print becomes the text of its hexadecimal digits.
 
@@ -69,7 +69,7 @@ def plain_level(value: object) -> Level:
 
 
 def moment(text: str) -> str | None:
-    """The date or time span that `text` says, written as `plain_level` writes it; None for other text.
+    """The date or time span that a text reads as, in the form of `plain_level`; None for other text.
 
     Examples:
         >>> moment("2020-01-01T00:00:00"), moment("2020-01-01 03:04:05"), moment("x 00:00:00")
@@ -83,7 +83,7 @@ def moment(text: str) -> str | None:
 
 
 def as_number(value: object) -> int | float | None:
-    """The number that a level is, or that its text says; None if there is none.
+    """The number that a level is, or that its text reads as; None if it is not a number.
 
     Whole numbers are exact; others are rounded to float32, in which many tables are stored.
 
@@ -104,7 +104,7 @@ def as_number(value: object) -> int | float | None:
 
 
 def number_of(value: object) -> float:
-    """A value as a number; NaN if it is missing, larger than `LARGEST`, or cannot be read. "True" is 1.
+    """A value as a number; NaN if it is missing, larger than `LARGEST`, or unreadable. "True" reads as 1.
 
     Examples:
         >>> number_of("2.5"), number_of("true"), number_of("much"), number_of(None)

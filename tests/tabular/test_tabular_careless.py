@@ -69,8 +69,8 @@ CALLS = {
         lambda dls, df: tabular_learner(dls, config={"act_cls": "relu"}),
         "act_cls is not an activ",
     ),
-    "batches of text": (lambda dls, df: dls.train.dataset.dataloaders("64"), "bs is the number of items"),
-    "validation batches of text": (lambda dls, df: dls.from_dsets([1], [2], bs=1, val_bs="64"), "bs is the number"),
+    "batches of text": (lambda dls, df: dls.train.dataset.dataloaders("64"), "invalid batch size"),
+    "validation batches of text": (lambda dls, df: dls.from_dsets([1], [2], bs=1, val_bs="64"), "invalid batch size"),
     "categories that are none": (
         lambda dls, df: tabular_learner(TabularPandas(df.dropna(), Normalize, "city", "age", "buys").dataloaders(8)),
         "column 'city' is not encoded",

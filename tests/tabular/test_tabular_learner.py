@@ -109,7 +109,7 @@ def test_arguments_reach_the_model_and_the_learner(dls):
 
 
 def test_the_number_of_outputs_has_to_be_known(df):
-    with pytest.raises(BadValue, match="how many outputs"):
+    with pytest.raises(BadValue, match="number of outputs is unknown"):
         tabular_learner(TabularPandas(df, PROCS, CATS, CONTS).dataloaders(8))
 
 
