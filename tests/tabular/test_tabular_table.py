@@ -368,7 +368,7 @@ def test_tables_survive_pickling(to):
         ({"cat_names": ["age"]}, "'age' occurs more than once"),
         ({"cont_names": ["buys"]}, "'buys' occurs more than once"),
         ({"cont_names": ["city"], "cat_names": []}, "'city' contains non-numeric values"),
-        ({"y_block": [CategoryBlock(), CategoryBlock()]}, "each target needs a block"),
+        ({"y_block": [CategoryBlock(), CategoryBlock()]}, "number of blocks does not match"),
         ({"splits": [[0, 1], [999]]}, "a position that is out of range"),
         ({"splits": [[], [0]]}, "no rows to train on"),
         ({"splits": [[0], [1]]}, "only one class"),
