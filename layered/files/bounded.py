@@ -1,4 +1,4 @@
-"""Reading what someone else wrote, within bounds: no claim of a file turns into memory or time unchecked."""
+"""Bounded reading of untrusted files: no number in a file turns into memory or time before it has been checked."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 MAX_READ = 64 * 2**20  # bytes read in one piece, so also the longest header
 MAX_VALUES = 4 * 2**20  # values in one JSON text or pickle
-MAX_DEPTH = 100  # of nesting
+MAX_DEPTH = 100  # levels of nesting
 PIECE = 2**20  # bytes moved and hashed at a time
 
 COPY_AGAIN = "copy or download it again: it may have been cut off or damaged on the way"
 
 
 class BoundedFile(io.BufferedReader):
-    """A file for reading that gives out no more than it holds, and never more than `most` bytes in one piece."""
+    """A file for reading that never returns more than `most` bytes in one piece, whatever size is asked for."""
 
     most = MAX_READ
 
@@ -39,7 +39,7 @@ class BoundedFile(io.BufferedReader):
 
     @property
     def remaining(self) -> int:
-        """Bytes from here to the end."""
+        """Bytes from the current position to the end."""
         return max(self.size - self.tell(), 0)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -76,9 +76,12 @@ _LOOKS = {
 def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
     """Open a regular file.
 
+    Args:
+        path: The file.
+
     Raises:
-        NotFoundPath: If there is nothing.
-        BadFile: For a folder, a pipe, a device or a file one may not read.
+        NotFoundPath: There is no such file.
+        BadFile: It is a folder, a pipe or a device, or may not be read.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -105,10 +108,17 @@ def read_tensor(
     what: str,
     see: Callable[[memoryview], object] = lambda piece: None,
 ) -> Tensor:
-    """The next bytes of `source` as a tensor that owns its memory; `see` gets them piece by piece, to hash them.
+    """Read the next bytes of a source into a new tensor.
+
+    Args:
+        source: Where the bytes come from.
+        dtype: The dtype of the tensor.
+        shape: Its shape, checked by the caller against the size of the file.
+        what: The name of the tensor, for messages.
+        see: Called with each piece that was read, to hash it.
 
     Raises:
-        BadFile: Naming `what`, if they end too early or do not fit in memory.
+        BadFile: The bytes end too early, or the tensor does not fit in memory.
     """
     try:
         x = torch.empty(shape, dtype=dtype)
@@ -119,7 +129,7 @@ def read_tensor(
 
 
 def fill(x: Tensor, source: Source, what: str, see: Callable[[memoryview], object] = lambda piece: None) -> None:
-    """The next bytes of `source` into the memory of `x`, contiguous, on the CPU."""
+    """Read the next bytes of `source` into the memory of `x`, a contiguous CPU tensor."""
     for piece in pieces(x):
         if source.readinto(piece) != len(piece):
             raise BadFile(f"{what} ends too early", fix=COPY_AGAIN)
@@ -133,9 +143,9 @@ def pieces(x: Tensor) -> Iterator[memoryview]:
 
 
 def check_bools(x: Tensor, what: str) -> Tensor:
-    """`x`, unless it is a tensor of booleans with other bytes than 0 and 1, whose use torch leaves undefined."""
+    """`x`, unless it is a boolean tensor with bytes other than 0 and 1: what torch computes with these is undefined."""
     if x.dtype is torch.bool and x.numel() and int(x.view(torch.uint8).max()) > 1:
-        raise BadFile(f"{what} is damaged: a tensor of booleans holds other bytes than 0 and 1", fix=COPY_AGAIN)
+        raise BadFile(f"{what} is damaged: a boolean tensor holds bytes other than 0 and 1", fix=COPY_AGAIN)
     return x
 
 
@@ -151,14 +161,14 @@ def shape_fits(shape: list[int] | tuple[int, ...], count: int) -> bool:
 
 
 def exactly(kind: type[T], value: object) -> T:
-    """`value`, if it is of this very class: an object that only resembles it is never unpacked, copied or printed.
+    """`value`, if its class is exactly `kind`: anything else from a file is not unpacked, copied or printed.
 
     Args:
         kind: The class.
         value: What a file gave.
 
     Raises:
-        TypeError: It is of another class, or of a subclass.
+        TypeError: Its class is another one, or a subclass.
 
     Examples:
         >>> exactly(int, 3)
@@ -170,13 +180,17 @@ def exactly(kind: type[T], value: object) -> T:
 
 
 def plain_key(key: Any) -> Any:
-    """`key`, if it is of a kind whose hashes cannot be made to collide by the thousand: a dict or a set stays fast.
+    """`key`, if its hash cannot be made to collide on purpose, so that a dict or a set of such keys stays fast.
 
-    Texts, bytes, floats, booleans, None and numbers of 64 bits; tuples of at most eight texts, booleans, None and
-    whole numbers that have 64 bits together. (Python hashes text by a secret, a number by its rest from 2**61 - 1.)
+    These are strings, bytes, floats, booleans, None and integers of 64 bits; tuples of at most eight strings, booleans,
+    None and integers with 64 bits in all. (Python hashes strings with a secret, but an integer by its remainder modulo
+    2**61 - 1, so a file could list thousands of large integers with one hash.)
+
+    Args:
+        key: What a file gives as a key.
 
     Raises:
-        TypeError: For any other.
+        TypeError: Any other key.
 
     Examples:
         >>> plain_key(("lr", 3)), plain_key(2**63)
@@ -201,10 +215,14 @@ _NO_STEP = bytes(set(range(256)) - set(b"[{,]}"))
 
 
 def parse_json(text: str | bytes, what: str) -> Any:
-    """JSON whose size and depth are checked before anything is built; a name may stand only once in an object.
+    """Parse JSON after checking its size and depth; a name may occur only once in an object.
+
+    Args:
+        text: The JSON text.
+        what: Its name, for messages.
 
     Raises:
-        BadFile: Naming `what`.
+        BadFile: It is not JSON, too large or nested too deep.
 
     Examples:
         >>> parse_json('{"lr": 0.1, "best": Infinity}', "the manifest")

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost: what stood there before, or all of the new, whatever happens in between."""
+"""Durable writes: whatever happens, a file holds either its old content or all of the new."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from layered.foundation import CannotSave, LayeredError
 
 
 class Disk:
-    """The operations that every file we write goes through: the seam at which tests let a disk fail."""
+    """The disk operations behind every written file: the seam at which tests make a disk fail."""
 
     def make_folder(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
 
     def create(self, path: Path) -> Any:
-        return io.FileIO(path, "xb")  # not buffered: a process forked meanwhile must have nothing to flush
+        # Unbuffered: a process that is forked during the write would flush a buffer a second time.
+        return io.FileIO(path, "xb")
 
     def write(self, file: Any, data: memoryview) -> int:
         return int(file.write(data))
@@ -34,12 +35,12 @@ class Disk:
 
     def sync_folder(self, folder: Path) -> None:
         if os.name != "posix":
-            return  # a folder cannot be opened elsewhere
+            return  # only POSIX systems can open a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # a file system that has no such thing
+            if error.errno != errno.EINVAL:  # a file system without it
                 raise
         finally:
             os.close(handle)
@@ -54,7 +55,7 @@ _unfinished: set[str] = set()  # the temporary files that this process is writin
 
 
 class _WholeWrites(io.RawIOBase):
-    """A file whose `write` writes all it is given."""
+    """A file whose `write` writes everything it is given, where the system may write a part."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
@@ -74,14 +75,22 @@ class _WholeWrites(io.RawIOBase):
 
 
 def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
-    """Make `path` hold what `write(file)` writes, all of it or nothing; the one seam that every written file passes.
+    """Replace the content of a file as a whole or not at all; every file of the library is written through this function.
 
-    A temporary file in the same folder (made if missing) is written, synced to disk and renamed, then the folder is
-    synced. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and no litter; a
-    process killed in between leaves a `.layered-<pid>-….tmp` (see `sweep`).
+    A temporary file in the same folder (created if missing) is written, synced to disk and renamed, then the folder is
+    synced: without the first sync the new name could point to an empty file after a power cut, without the second the
+    rename itself could be lost. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and
+    nothing else behind; a process that is killed in between leaves a `.layered-<pid>-….tmp` (see `sweep`).
+
+    Args:
+        path: The file. A device or a pipe is written into, since it cannot be replaced.
+        write: Called with an open binary file, to write the content.
+
+    Returns:
+        `path`.
 
     Raises:
-        CannotSave: (an OSError) for a full or read-only disk and their kin, the cause chained.
+        CannotSave: The disk is full, read-only or failing; the system's error is chained.
 
     Examples:
         >>> import tempfile
@@ -97,7 +106,7 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
         _make_folder(target.parent)
         try:
             with disk.create(temp) as file:
-                write(_WholeWrites(file))  # type: ignore[arg-type]  # what is written to, and no more
+                write(_WholeWrites(file))  # type: ignore[arg-type]  # it has what writing needs
                 disk.sync(file)
             disk.replace(temp, target)
         except BaseException:
@@ -115,13 +124,15 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
 
 
 def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:
-    """Add a line to a file, with one call: all of it, or nothing.
+    """Append a line to a file, all of it or nothing.
 
     Args:
-        sync: It is on disk for sure then.
+        path: The file; created if missing.
+        line: The bytes to append, newline included.
+        sync: Return only when the line is on disk.
 
     Raises:
-        CannotSave: As `commit` does.
+        CannotSave: The disk is full, read-only or failing.
 
     Examples:
         >>> import tempfile
@@ -144,7 +155,7 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
 
 
 def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write into a device or a pipe, which cannot be replaced."""
+    """Write into a device or a pipe: these cannot be replaced."""
     try:
         with io.FileIO(device, "wb") as file:
             write(_WholeWrites(file))  # type: ignore[arg-type]
@@ -158,9 +169,13 @@ def _cannot_save(path: str | os.PathLike[str], error: OSError) -> CannotSave:
 
 
 def sweep(folder: Path) -> None:
-    """Delete temporary files that killed processes left in a folder."""
+    """Delete the temporary files that killed processes left in a folder.
+
+    Args:
+        folder: The folder of the files that were being written.
+    """
     if os.name != "posix":
-        return  # elsewhere one cannot ask whether a process is alive
+        return  # other systems do not tell whether a process is alive
     for temp in folder.glob(".layered-*-*.tmp"):
         found = re.fullmatch(r"\.layered-(\d+)-[0-9a-f]+\.tmp", temp.name)
         if found and not _is_alive(int(found[1])) and temp.name not in _unfinished:
@@ -168,14 +183,14 @@ def sweep(folder: Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether another process has this number."""
+    """Whether another process with this number runs."""
     if pid == os.getpid():
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is not ours to ask
+    except OSError:  # it belongs to another user, so it runs
         return True
     return True
 

@@ -1,13 +1,13 @@
-"""Pickles: a reader that builds plain data and runs nothing, and `save_pickle` and `load_pickle` around it.
+"""Pickles: a reader that builds plain data and runs no code, and `save_pickle` and `load_pickle` around it.
 
 A pickle is a program for a small stack machine. This machine knows the instructions that build dicts, lists, tuples,
-sets, strings, bytes and numbers; a name in the file (GLOBAL) is looked up in a fixed table of our own functions and
-never imported; an unknown name ends the reading. Instructions, integers and nesting are bounded.
+sets, strings, bytes and numbers; a name in the file (GLOBAL) is looked up in a fixed table of functions of this module
+and never imported; an unknown name ends the reading. Instructions, integers and nesting are bounded.
 """
 
 from __future__ import annotations
 
-import encodings.raw_unicode_escape  # noqa: F401  # for UNICODE: so reading a pickle imports nothing
+import encodings.raw_unicode_escape  # noqa: F401  # the codec of UNICODE: reading a pickle must import nothing
 import os
 import pickle
 import pickletools
@@ -23,7 +23,7 @@ from layered.files.bounded import COPY_AGAIN, MAX_DEPTH, exactly, open_bounded, 
 from layered.files.durable import commit
 from layered.foundation import BadFile, UnsafeFile
 
-MAX_WORK = 2**20  # instructions done, those that make objects several times, and elements copied
+MAX_WORK = 2**20  # instructions (those that make objects count several times) and copied elements
 MAX_INT_BITS = 1024
 CONVERT = (
     "convert it where it was made, in a session that you trust: torch.save(model.state_dict(), 'weights.pth'), "
@@ -33,7 +33,7 @@ CONVERT = (
 
 @dataclass(frozen=True)
 class Known:
-    """Stands for a name in the file: a function of this module, or a mark that such a function looks for."""
+    """Stands for a name in the file: a function of this module, or a marker that such a function expects."""
 
     name: str
     call: Callable[..., Any] | None = None
@@ -45,16 +45,18 @@ Names = Mapping[str, Any]
 def read_pickle(
     stream: BinaryIO, names: Names, what: str, load: Callable[[Any], Any] | None = None, *, convert: str = CONVERT
 ) -> Any:
-    """The plain data that one pickle, read from `stream` up to its end, describes.
+    """The plain data that a pickle describes.
 
     Args:
-        names: "module name" -> a `Known` or a value; nothing else can be named.
-        load: Makes a value of a persistent id (torch writes storages so); None refuses them.
-        convert: The fix to name when the pickle needs code.
+        stream: Where to read; it is left at the end of the pickle.
+        names: A `Known` or a value for each "module name" that the pickle may use.
+        what: The name of the file, for messages.
+        load: Makes a value from a persistent id (torch writes storages as such); None refuses them.
+        convert: The fix that the error gives when the pickle needs code.
 
     Raises:
-        UnsafeFile: For what only running code could build.
-        BadFile: For a damaged or oversized pickle.
+        UnsafeFile: Only running code from the file could build an object.
+        BadFile: The pickle is damaged or too large.
 
     Examples:
         >>> import io, pickle
@@ -93,7 +95,7 @@ _COSTS = {
     "TUPLE2": 4,
     "TUPLE3": 4,
     "EMPTY_SET": 8,
-    "FROZENSET": 8,  # even an empty set is large
+    "FROZENSET": 8,  # even an empty set takes 200 bytes
 }
 
 
@@ -106,7 +108,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def step(self, code: str, argument: Any) -> None:
-        """Do one instruction."""
+        """Execute one instruction."""
         self.charge(_COSTS.get(code, 1))
         stack = self.stack
         if code in _LITERALS:
@@ -176,7 +178,7 @@ class _Machine:
                 self.refuse(f"the pickle instruction {code}")
 
     def since_mark(self) -> list[Any]:
-        """Take what was pushed since the last MARK, and go on with the stack below it."""
+        """Take what was pushed since the last MARK, and continue with the stack below it."""
         items, self.stack = self.stack, self.below.pop()
         return items
 
@@ -192,7 +194,7 @@ class _Machine:
         return target.call(*arguments)
 
     def build(self, target: object, state: object) -> None:
-        """Set the attributes of an object: dicts (once an OrderedDict) drop them, fastai's L keeps its items there."""
+        """Set the attributes of an object: an OrderedDict's are dropped, those of fastai's L are its items."""
         if type(target) is list and type(state) is dict and type(state.get("items")) is list:
             self.charge(len(state["items"]))
             target.extend(state["items"])
@@ -203,7 +205,7 @@ class _Machine:
             exactly(dict, target)
 
     def charge(self, *amounts: int) -> None:
-        """Count instructions done and elements copied, for they are time and memory."""
+        """Count instructions and copied elements: they cost time and memory."""
         self.work += sum(amounts)
         if self.work > MAX_WORK:
             raise BadFile(f"{self.what} holds too much", expected=f"at most {MAX_WORK} instructions and elements")
@@ -231,7 +233,7 @@ def _set(items: object = ()) -> set[Any]:
 
 
 def _items(given: object) -> Any:
-    """`given`, if it is a collection of plain data: going through anything else, as a tensor, would make its items."""
+    """`given`, if it is a collection of plain data: iterating over a tensor, say, would make an object of each element."""
     if type(given) not in (list, tuple, set, frozenset, dict):
         raise TypeError(f"{type(given).__name__} where a collection should be")
     return given
@@ -246,11 +248,11 @@ _COLLECT: dict[str, Callable[[list[Any]], Any]] = {
 
 
 def _check_plain(tree: object, what: str, convert: str) -> None:
-    """Refuse leaves that are neither data nor tensors, nesting without end, and few bytes that unfold to very much.
+    """Refuse leaves that are neither data nor tensors, deep nesting, and few bytes that unfold to very many values.
 
     Raises:
-        UnsafeFile: A file that could only be read by running code from it.
-        BadFile: A file that is truncated, edited or not what its name says.
+        UnsafeFile: A leaf is not data.
+        BadFile: The tree is too deep or too large.
     """
     seen: dict[int, tuple[int, int]] = {}  # id -> leaves and levels below
 
@@ -277,9 +279,9 @@ _LEAVES = (str, bytes, int, float, complex, type(None), set, frozenset, Tensor, 
 
 
 def _decoded_bytes(text: str, codec: str) -> bytes:
-    """How protocol 2 writes bytes."""
+    """Bytes as protocol 2 writes them: as latin-1 text."""
     if exactly(str, codec) != "latin1":
-        raise ValueError("bytes in an unknown coding")
+        raise ValueError("bytes in an unknown encoding")
     return bytes(exactly(str, text), "latin-1")
 
 
@@ -319,25 +321,33 @@ PLAIN_NAMES.update({k.replace("builtins", "__builtin__"): v for k, v in PLAIN_NA
 
 
 def save_pickle(file: str | os.PathLike[str], o: object) -> None:
-    """Write an object of this session for later ones of your own: a table that took long to prepare, say.
+    """Pickle an object for your own later sessions: a table that took long to prepare, say.
 
     To share something, or to keep it for long, `learn.export` and `learn.save` write files of data, which are safe to open.
+
+    Args:
+        file: The file.
+        o: Any object that can be pickled.
+
+    Raises:
+        CannotSave: The disk is full, read-only or failing.
     """
     data = pickle.dumps(o)
     commit(file, lambda f: f.write(data))
 
 
 def load_pickle(file: str | os.PathLike[str], *, trust: bool = False) -> Any:
-    """What `save_pickle` wrote: plain data, or with `trust` anything.
+    """Load what `save_pickle` wrote: plain data, or with `trust` any object.
 
     Args:
-        trust: Let the file run any code as it is opened, as pickles of tables and other objects must; only for files
-            of your own.
+        file: The file.
+        trust: Let the file run any code as it is opened, as pickles of tables and other objects must. Only for files that
+            you wrote yourself.
 
     Raises:
-        NotFoundPath: A file or folder that is not there.
-        UnsafeFile: Without `trust` for what is no plain data.
-        BadFile: For a damaged file.
+        NotFoundPath: There is no such file.
+        UnsafeFile: It holds more than plain data, and `trust` is False.
+        BadFile: It is damaged.
     """
     with open_bounded(file) as f:
         if trust:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import encodings.cp437  # noqa: F401  # zipfile wants it for old names: so reading a file imports nothing
+import encodings.cp437  # noqa: F401  # the codec of old names in zip files: reading one must import nothing
 import io
 import math
 import os
@@ -33,10 +33,10 @@ from layered.files.bounded import (
 from layered.files.pickled import CONVERT, PLAIN_NAMES, Known, read_pickle
 from layered.foundation import BadFile, LayeredError, UnsafeFile, tensors_of
 
-MAX_DIRECTORY = 8 * 2**20  # bytes of a zip archive's list of members
+MAX_DIRECTORY = 8 * 2**20  # bytes of a zip archive's directory
 MAX_REPEATED = 2**20  # elements of a tensor that is larger than its storage
-WRAPPERS = ("model", "state_dict", "model_state_dict", "weights", "module")  # where others put their state dict
-PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
+WRAPPERS = ("model", "state_dict", "model_state_dict", "weights", "module")  # where others store a state dict
+PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile prepend to every name
 
 _LEGACY_START = (0x1950A86A20F9469CFC6C, 1001)  # magic number and version of torch's layout before 1.6
 
@@ -44,18 +44,22 @@ _LEGACY_START = (0x1950A86A20F9469CFC6C, 1001)  # magic number and version of to
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Tensors and plain data of a weight file, on the CPU; the layout is recognised by content, not by suffix.
 
-    Reads what torch.save writes (the zip layout and the one before torch 1.6), safetensors, and our own archives. The
-    result is a state dict, or what the file wraps around one: see `state_dict_of`.
+    Reads what torch.save writes (the zip layout and the one before torch 1.6), safetensors, and the archives of this
+    library. The result is a state dict, or what the file wraps around one: see `state_dict_of`.
+
+    Args:
+        path: The file.
 
     Raises:
-        NotFoundPath: A file or folder that is not there.
-        UnsafeFile: For a file that only running its code could read, with the way to convert it.
-        BadFile: For one that is damaged, oversized or something else.
+        NotFoundPath: There is no such file.
+        UnsafeFile: Only running code from the file could read it; the message says how to convert it.
+        BadFile: It is damaged, too large, or not a weight file.
     """
     try:
         with open_bounded(path) as file:
             head = file.peek(9)[:9]
-            if head[8:] == b"{":  # looked for first: the eight bytes before it, a length, may be anything
+            # Safetensors first: the eight bytes before its brace are a length, and may look like any other start.
+            if head[8:] == b"{":
                 return dict(read_safetensors(path))
             if head.startswith(b"PK"):
                 data = _read_zip(file)
@@ -89,8 +93,11 @@ _DAMAGE = (
 def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
     """The state dict in what `read_weights` read: taken out of its wrapper, without DataParallel's prefixes.
 
+    Args:
+        data: Tensors by name, or a dict that holds one of these under a usual name ("model", "state_dict", …).
+
     Raises:
-        BadFile: Listing the keys that are there, if none is found.
+        BadFile: There is none; the message lists the keys of `data`.
 
     Examples:
         >>> state_dict_of({"model": {"module.weight": torch.zeros(1)}, "epoch": 3})
@@ -113,12 +120,15 @@ def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def read_vocab(path: str | os.PathLike[str]) -> list[str]:
-    """A vocabulary: a JSON list, or a pickle of a list, of strings and nothing else.
+    """A vocabulary: a list of strings, as JSON or as a pickle.
+
+    Args:
+        path: The file.
 
     Raises:
-        NotFoundPath: A file or folder that is not there.
-        UnsafeFile: For a pickle that names anything.
-        BadFile: For anything but a list of strings.
+        NotFoundPath: There is no such file.
+        UnsafeFile: A pickle that needs code.
+        BadFile: Anything but a list of strings.
     """
     with open_bounded(path) as file:
         raw = file.read()
@@ -138,9 +148,11 @@ def _read_zip(file: BoundedFile) -> Any:
         members = {member.filename: member for member in archive.infolist()}
         stored = all(m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members.values())
         if not stored or sum(m.file_size for m in members.values()) > file.size:
-            raise BadFile(f"{what} holds compressed or overlapping members", expected="them stored, as torch.save does")
+            raise BadFile(
+                f"{what} holds compressed or overlapping members", expected="stored members, as torch.save writes"
+            )
         if len(members) != len(archive.infolist()):
-            raise BadFile(f"{what} holds two members of one name")
+            raise BadFile(f"{what} holds two members with the same name")
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise BadFile(f"{what} is a zip archive, but torch.save did not write it", got=list(members)[:5])
@@ -215,7 +227,7 @@ def _read_legacy(file: BoundedFile) -> Any:
 
 @dataclass(frozen=True)
 class _StorageKind:
-    """What stands for `torch.FloatStorage` and its kin."""
+    """Stands for `torch.FloatStorage` and the like."""
 
     name: str
     dtype: torch.dtype
@@ -228,7 +240,7 @@ class _Storage:
 
 
 def _storage_of(identity: object, what: str) -> tuple[_StorageKind, str, int]:
-    """Kind, key and size in bytes of the storage that a persistent id names."""
+    """The kind, key and size in bytes of the storage that a persistent id names."""
     match identity:
         case ("storage", _StorageKind() as kind, str(key), str(), int(count), *view) if count >= 0 and not any(view):
             return kind, key, count * kind.dtype.itemsize
@@ -240,12 +252,12 @@ def _rebuild(storage: _Storage, offset: int, size: object, stride: object, dtype
     flat: Tensor = exactly(_Storage, storage).raw.view(exactly(torch.dtype, dtype))
     shape, steps = exactly(tuple, size), exactly(tuple, stride)
     if not shape_fits(shape, max(len(flat), MAX_REPEATED)) or len(steps) != len(shape):
-        raise ValueError("a tensor whose shape and strides make no sense")
+        raise ValueError("a tensor with invalid shape or strides")
     if math.prod(shape) == 0:
         return torch.empty(shape, dtype=dtype)
     last = offset + sum((d - 1) * s for d, s in zip(shape, steps, strict=True))
     if min(offset, *steps, 0) < 0 or last >= len(flat):
-        raise ValueError(f"a tensor of shape {shape} that leaves its storage of {len(flat)} elements")
+        raise ValueError(f"a tensor of shape {shape} that exceeds its storage of {len(flat)} elements")
     return flat.as_strided(shape, steps, offset)
 
 
@@ -272,12 +284,12 @@ def _rebuild_tensor_v3(
     *marks: object,
 ) -> Tensor:
     if any(marks):
-        raise ValueError(f"a tensor that is {reprlib.repr(marks)}")  # conjugated or negated when it is read
+        raise ValueError(f"a tensor that is {reprlib.repr(marks)}")  # lazily conjugated or negated
     return _rebuild(storage, offset, size, stride, dtype)
 
 
 def _rebuild_from_type(build: Known, kind: Known, arguments: tuple[Any, ...], state: object) -> Any:
-    """A tensor with attributes: the tensor."""
+    """A tensor with attributes, without these."""
     if exactly(Known, kind).name not in ("Tensor", "Parameter") or exactly(Known, build) not in _BUILDERS:
         raise ValueError("a tensor of another type")
     return build.call(*arguments)  # type: ignore[misc]  # builders can be called
