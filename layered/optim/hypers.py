@@ -89,7 +89,7 @@ class RenamedHypers(Hypers):
 
     Args:
         group: Torch's dict.
-        hp_map: Torch's names to ours, as in `pytorch_hp_map`.
+        hp_map: From torch's names to those used here, as in `pytorch_hp_map`.
 
     Examples:
         >>> h = RenamedHypers({"params": [], "lr": 0.1, "betas": (0.9, 0.999), "foreach": None})

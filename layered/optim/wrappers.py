@@ -1,4 +1,4 @@
-"""Torch's own optimizers: wrapped, so that they freeze and schedule like ours, and their saved states translated."""
+"""Torch's own optimizers: wrapped, so that they freeze and schedule like those of the library, and their states translated."""
 
 from __future__ import annotations
 
