@@ -185,7 +185,7 @@ def test_layers_and_classes_that_do_not_exist_are_named():
     for target in (5, -1, 1.5, [0, 1]):
         with pytest.raises(BadValue, match="from 0 to 4"):
             grad_cam(model, X, target=target)
-    with pytest.raises(BadValue, match="no names"):
+    with pytest.raises(BadValue, match="are not known"):
         grad_cam(model, X, target="cat")
 
 
