@@ -181,7 +181,13 @@ class OneInput(list):
 @pytest.mark.parametrize(
     ("cb", "batch", "loss_func", "error", "message"),
     [
-        (MixUp(), (torch.eye(ROWS), CLASSES, CLASSES), lambda p, a, b: F.cross_entropy(p, a), CannotTrain, "got      2 targets"),
+        (
+            MixUp(),
+            (torch.eye(ROWS), CLASSES, CLASSES),
+            lambda p, a, b: F.cross_entropy(p, a),
+            CannotTrain,
+            "got      2 targets",
+        ),
         (MixUp(), (torch.arange(ROWS)[:, None], CLASSES), F.cross_entropy, CannotTrain, "int64"),
         (MixUp(), (torch.eye(ROWS), CLASSES), lambda p, y: F.cross_entropy(p, y), BadValue, "per sample"),
         (CutMix(), (torch.eye(ROWS), CLASSES), F.cross_entropy, CannotTrain, "batch, channel, height, width"),
