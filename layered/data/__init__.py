@@ -77,6 +77,7 @@ from layered.data.adapters import (
     length_of as length_of,
 )
 from layered.data.block import own_copies as own_copies
+from layered.data.conversions import Tfms as Tfms
 from layered.data.data_loaders import as_loaders as as_loaders
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader

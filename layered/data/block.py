@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
 
-from layered.data.conversions import ToTensor
+from layered.data.conversions import Tfms, ToTensor
 from layered.data.data_loaders import DataLoaders
 from layered.data.datasets import Datasets, column_names, default_n_inp
 from layered.data.encodings import (
@@ -20,7 +20,7 @@ from layered.data.encodings import (
 )
 from layered.data.samplers import Weights
 from layered.data.sources import ItemGetter
-from layered.data.splitters import RandomSplitter, split_items
+from layered.data.splitters import RandomSplitter, Splitter, split_items
 from layered.data.subset import SPLIT_NAMES, as_items
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation import (
@@ -48,7 +48,7 @@ from layered.foundation import (
 )
 
 
-def explain(block: DataBlock, source: object, bs: int = 4, show_batch: bool = False, **kwargs: Any) -> None:
+def explain(block: DataBlock, source: object, bs: int = 4, show_batch: bool = False, **kwargs: object) -> None:
     """Print, step by step, how a `DataBlock` turns `bs` training items of `source` into a batch; then try every loader.
 
     A failing step raises what the loaders would raise.
@@ -68,8 +68,10 @@ def explain(block: DataBlock, source: object, bs: int = 4, show_batch: bool = Fa
     loading: dict[str, Any] = {"bs": bs, "num_workers": 0, "drop_last": False, **block.dls_kwargs, **kwargs}
     dls = dsets.dataloaders(after_item=slots["after_item"], **loading)
     print("\nItem transforms, one sample at a time")
+    steps = dls.train.after_item
+    assert isinstance(steps, Pipeline)  # a slot of a `TfmdDL`
     with drawing(Tickets(key_of("explain"))):
-        _apply("  ", dls.train.after_item, item, f"transforming {first}")
+        _apply("  ", steps, item, f"transforming {first}")
 
     print(f"\nCollating {min(bs, len(dsets.train))} samples")
     batch = to_device(dls.one_batch(), dls.device)
@@ -77,8 +79,10 @@ def explain(block: DataBlock, source: object, bs: int = 4, show_batch: bool = Fa
 
     print("\nBatch transforms, on the device")
     dls = dsets.dataloaders(**slots, **loading)
+    batch_steps = dls.train.after_batch
+    assert isinstance(batch_steps, Pipeline)  # a slot of a `TfmdDL`
     with drawing(Tickets(key_of("explain"))):
-        _apply("  ", dls.train.after_batch, batch, "transforming a batch")
+        _apply("  ", batch_steps, batch, "transforming a batch")
 
     print("\nA batch of each loader, from the start")
     for name, dl in zip(SPLIT_NAMES, dls, strict=False):
@@ -115,9 +119,9 @@ class TransformBlock:
 
     def __init__(
         self,
-        type_tfms: object = None,
-        item_tfms: object = None,
-        batch_tfms: object = None,
+        type_tfms: Tfms = None,
+        item_tfms: Tfms = None,
+        batch_tfms: Tfms = None,
         dl_type: type[TfmdDL] | None = None,
         dls_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -131,6 +135,9 @@ class TransformBlock:
         given = [f"{name}=[{', '.join(map(_brief, tfms))}]" for name, tfms in own.items() if tfms]
         given += [f"dl_type={self.dl_type.__name__}"] if self.dl_type is not None else []
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+Block = TransformBlock | Callable[[], TransformBlock]  # a block, or the class or function that makes one
 
 
 def CategoryBlock(
@@ -221,17 +228,17 @@ class DataBlock:
     @checked
     def __init__(
         self,
-        blocks: object = None,
+        blocks: Block | Sequence[Block] | None = None,
         dl_type: type[TfmdDL] | None = None,
-        getters: Sequence[Any] | None = None,
+        getters: Sequence[Callable[..., Any]] | None = None,
         n_inp: int | None = None,
-        item_tfms: object = None,
-        batch_tfms: object = None,
+        item_tfms: Tfms = None,
+        batch_tfms: Tfms = None,
         *,
         get_items: Callable[[Any], Any] | None = None,
-        splitter: Callable[[Any], Any] | None = None,
-        get_x: object = None,
-        get_y: object = None,
+        splitter: Splitter | None = None,
+        get_x: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+        get_y: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
     ) -> None:
         given = (TransformBlock, TransformBlock) if blocks is None else blocks
         given = given if isinstance(given, (tuple, list, L)) else (given,)
@@ -248,7 +255,7 @@ class DataBlock:
     @classmethod
     def from_columns(
         cls,
-        blocks: Sequence[object] | None = None,
+        blocks: Sequence[Block] | None = None,
         getters: Sequence[Callable[..., Any]] | None = None,
         get_items: Callable[[Any], Any] | None = None,
         **kwargs: Any,
@@ -271,7 +278,7 @@ class DataBlock:
 
         return cls(blocks=blocks, getters=composed, get_items=rows, **kwargs)
 
-    def new(self, item_tfms: object = None, batch_tfms: object = None) -> DataBlock:
+    def new(self, item_tfms: Tfms = None, batch_tfms: Tfms = None) -> DataBlock:
         """A copy with other item or batch transforms; the original does not change.
 
         Args:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from layered.foundation import BadValue, TensorImage, TensorMask, Transform, transforms
+
+Tfms = (
+    Callable[..., Any] | Sequence[Callable[..., Any]] | None
+)  # transforms, their classes, functions; one, several or none
 
 
 @transforms.register()

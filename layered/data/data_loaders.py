@@ -11,6 +11,7 @@ import torch
 
 from layered.data.adapters import as_dataset
 from layered.data.audit import check
+from layered.data.conversions import Tfms
 from layered.data.encodings import list_some
 from layered.data.in_memory import Arrays
 from layered.data.loader import DataLoader, arguments_of, as_loader
@@ -79,18 +80,18 @@ class DataLoaders:
         return iter(self.loaders)
 
     @property
-    def train(self) -> Any:
-        """The training loader."""
-        return self.loaders[0]
+    def train(self) -> TfmdDL:
+        """The training loader. (A foreign loader is returned as it is.)"""
+        return self.loaders[0]  # type: ignore[no-any-return]
 
     @train.setter
     def train(self, loader: Iterable[Any]) -> None:
         self.loaders[0] = loader
 
     @property
-    def valid(self) -> Any:
-        """The validation loader."""
-        return self[1]
+    def valid(self) -> TfmdDL:
+        """The validation loader. (A foreign loader is returned as it is.)"""
+        return self[1]  # type: ignore[no-any-return]
 
     @valid.setter
     def valid(self, loader: Iterable[Any] | None) -> None:
@@ -144,14 +145,15 @@ class DataLoaders:
 
     def one_batch(self) -> Any:
         """One training batch, without advancing the loader; from a foreign loader, its first."""
-        if isinstance(self.train, DataLoader):
-            return self.train.one_batch()
-        if isinstance(self.train, Iterator):
+        train = self.loaders[0]
+        if isinstance(train, DataLoader):
+            return train.one_batch()
+        if isinstance(train, Iterator):
             raise BadValue(
                 "looking at a batch of a generator would consume it", fix="pass a list of batches, or a loader"
             )
         with seeded(key_of(torch.initial_seed(), "peek")):
-            batch = first(self.train)
+            batch = first(train)
         return batch if self._device is None else to_device(batch, self._device)
 
     def show_batch(self, b: object = None, max_n: int = 9, **kwargs: Any) -> Any:
@@ -187,7 +189,7 @@ class DataLoaders:
         empty = [_ours(dl, "new_empty", DataLoader).new(as_dataset(dl.dataset).new_empty()) for dl in self.loaders]
         return DataLoaders(*empty, path=self.path, device=self.device)
 
-    def add_tfms(self, tfms: object, event: str, loaders: Sequence[int] | None = None) -> None:
+    def add_tfms(self, tfms: Tfms, event: str, loaders: Sequence[int] | None = None) -> None:
         """Add transforms to a slot of the loaders.
 
         Args:

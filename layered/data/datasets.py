@@ -264,7 +264,7 @@ class Datasets(DatasetBase):
     def loss_func(self) -> Any:
         """The `loss_func` of a transform of the target, else a new default loss for the kind of target; None without a
         target, or without a default for it."""
-        named = [tfm.loss_func for tl in self.tls[self.n_inp :] for tfm in tl.tfms if hasattr(tfm, "loss_func")]
+        named = [tfm.loss_func for tl in self.tls[self.n_inp :] for tfm in tl.tfms if tfm.loss_func is not None]
         if len(named) == 1:
             return named[0]
         kinds = self.target_kinds

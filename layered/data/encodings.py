@@ -37,14 +37,14 @@ UNSEEN = ("error", "drop", "extend")
 class Category(str):
     """A label; shown as a title."""
 
-    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Any:
-        return show_title(self, ctx=ctx, **kwargs)
+    def show(self, ctx: Axes | None = None, color: str = "black", **kwargs: object) -> Any:
+        return show_title(self, ctx=ctx, color=color, **kwargs)
 
 
 class MultiCategory(L):
     """Several labels; shown as a title, joined by semicolons."""
 
-    def show(self, ctx: Axes | None = None, sep: str = ";", color: str = "black", **kwargs: Any) -> Any:
+    def show(self, ctx: Axes | None = None, sep: str = ";", color: str = "black", **kwargs: object) -> Any:
         return show_title(sep.join(map(str, self)), ctx=ctx, color=color, **kwargs)
 
 
@@ -221,7 +221,7 @@ class Categorize(Transform):
     """
 
     order = 1
-    target_kind: ClassVar[str] = "category"
+    target_kind: ClassVar[str | None] = "category"
     fits = ("vocab",)
     fits_vocab: ClassVar[bool] = True
 
@@ -243,7 +243,7 @@ class Categorize(Transform):
         """All labels of some targets."""
         return targets
 
-    def setup_items(self, items: Any) -> None:
+    def setup_items(self, items: object) -> None:
         if self.vocab is None and isinstance(items, Iterable):
             self.vocab = CategoryMap(self.labels(items), sort=self.sort, add_na=self.add_na)
 
@@ -385,7 +385,7 @@ class RegressionSetup(Transform):
         c: Numbers per item; by default counted in the first one.
     """
 
-    target_kind: ClassVar[str] = "regression"
+    target_kind: ClassVar[str | None] = "regression"
     fits = ("c",)
 
     def __init__(self, c: int | None = None) -> None:

@@ -6,7 +6,8 @@ partition the items.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -154,10 +155,16 @@ def TimeSplitter(time: object, valid_pct: float = 0.2, gap: object = None) -> Sp
     return named(split, f"TimeSplitter(valid_pct={valid_pct})")
 
 
+class _Folds(Protocol):
+    """A cross-validator of scikit-learn."""
+
+    def split(self, X: object, y: object, groups: object) -> Iterable[tuple[Indices, Indices]]: ...
+
+
 def _fold(
-    folds: Any, fold: int, items: Indexed, labels: object = None, groups: object = None
+    folds: _Folds, fold: int, items: Indexed, labels: object = None, groups: object = None
 ) -> tuple[Indices, Indices]:
-    return list(folds.split(np.arange(len(items)), labels, groups))[fold]  # type: ignore[no-any-return]
+    return list(folds.split(np.arange(len(items)), labels, groups))[fold]
 
 
 def _check_fold(fold: int, n: int) -> None:

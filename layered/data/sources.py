@@ -155,5 +155,5 @@ class AttrGetter(Transform):
         super().__init__()
         self.nm, self.default = nm, default
 
-    def encode_item(self, x: Any) -> Any:
+    def encode_item(self, x: object) -> Any:
         return getattr(x, self.nm, self.default)

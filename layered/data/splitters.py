@@ -35,7 +35,7 @@ from layered.foundation import (
 selection = lazy("sklearn.model_selection")
 
 Indices = Sequence[int] | np.ndarray[Any, Any]
-Splitter = Callable[[Any], tuple[Indices, Indices]]
+Splitter = Callable[[Any], Sequence[Indices]]  # training, validation and any other splits
 
 
 class Split:
@@ -53,7 +53,7 @@ class Split:
     def __init__(self, split: Splitter, description: str) -> None:
         self.split, self.description = split, description
 
-    def __call__(self, items: Indexed) -> tuple[Indices, Indices]:
+    def __call__(self, items: Indexed) -> Sequence[Indices]:
         return self.split(items)
 
     def __repr__(self) -> str:
@@ -328,7 +328,7 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
         on: Hold out rows with this value, or with one of a list of values; None: those where the column is true.
     """
 
-    def split(items: Indexed) -> tuple[Indices, Indices]:
+    def split(items: Indexed) -> Sequence[Indices]:
         values = np.asarray(column_of(items, col))
         if on is None:
             return MaskSplitter(values.astype(bool))(items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class Subset(Sequence[Any]):
         return repr(L(list(self), use_list=True))
 
 
+@runtime_checkable
 class Indexed(Protocol):
     """Items by position: a list, an array, a map-style data set, a DataFrame (whose rows `pick` reads)."""
 
@@ -46,7 +47,7 @@ class Indexed(Protocol):
 
 def is_indexed(o: object) -> TypeGuard[Sequence[Any]]:
     """Whether `o` has a length and indexing."""
-    return isinstance(o, Sized) and hasattr(o, "__getitem__")
+    return isinstance(o, Indexed)
 
 
 def pick(items: Indexed, i: int) -> Any:

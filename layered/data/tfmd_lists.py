@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from layered.data.adapters import Column, DatasetBase
+from layered.data.conversions import Tfms
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import SkipItemException
 from layered.data.subset import SPLIT_NAMES, Subset, as_items, as_splits, pick, walk
@@ -62,7 +63,7 @@ class TfmdLists(DatasetBase):
     def __init__(
         self,
         items: Any,
-        tfms: object = None,
+        tfms: Tfms = None,
         use_list: bool | None = None,
         do_setup: bool = True,
         split_idx: int | None = None,
@@ -295,7 +296,7 @@ class TfmdLists(DatasetBase):
     @property
     def target_kind(self) -> str | None:
         """The kind of target that the pipeline makes: "category", "regression", …; None if it does not say."""
-        return next((t.target_kind for t in self.tfms if hasattr(t, "target_kind")), None)
+        return next((t.target_kind for t in self.tfms if t.target_kind is not None), None)
 
     @property
     def is_foreign(self) -> bool:

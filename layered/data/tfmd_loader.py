@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from layered.data.adapters import as_dataset
+from layered.data.conversions import Tfms
 from layered.data.loader import DataLoader
 from layered.data.samplers import Part, Weights
 from layered.data.workers import default_workers
@@ -42,9 +43,9 @@ class TfmdDL(DataLoader):
         num_workers: int | None = None,
         verbose: bool = False,
         do_setup: bool = True,
-        after_item: object = None,
-        before_batch: object = None,
-        after_batch: object = None,
+        after_item: Tfms = None,
+        before_batch: Tfms = None,
+        after_batch: Tfms = None,
         **kwargs: Any,
     ) -> None:
         declared = as_dataset(dataset)

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import PurePath
+from types import MethodType
 from typing import Any, Protocol
 
 import numpy as np
@@ -221,7 +222,9 @@ def _work_of(loader: WorkSource) -> list[Any]:
     stages = [getattr(loader, name) for name in IN_WORKER]
     stages += [column.tfms for column in as_dataset(loader.dataset).columns]
     for stage in stages:
-        for step in stage.fs if isinstance(stage, Pipeline) else [getattr(stage, "__func__", stage)]:
+        for step in (
+            stage.fs if isinstance(stage, Pipeline) else [stage.__func__ if isinstance(stage, MethodType) else stage]
+        ):
             work += [step, *getattr(step, "__dict__", {}).values()]
     return work
 

@@ -74,6 +74,8 @@ class Transform(Recorded, metaclass=OverloadMeta):
     split_idx: int | None = None
     train_setup: bool | None = None
     fits: ClassVar[tuple[str, ...]] = ()
+    target_kind: ClassVar[str | None] = None  # of a target's encoding: "category", "regression", …
+    loss_func: Callable[..., Any] | None = None  # of a target's encoding: the loss to train with
     enc: Callable[..., Any] | None = None
     dec: Callable[..., Any] | None = None
     _wrapped: dict[str, tuple[tuple[type, ...], Kernel]]  # verb → the types a plain function takes, and its kernel

@@ -310,7 +310,7 @@ class FetchPredsCallback(Callback):
         if learn.nested or learn.peeking or not learn.fitting:
             return
         assert isinstance(learn, Loop)
-        with learn.removed_cbs([cb for cb in learn.cbs if getattr(type(cb), "remove_on_fetch", False)]):
+        with learn.removed_cbs([cb for cb in learn.cbs if isinstance(cb, Callback) and cb.remove_on_fetch]):
             self.preds = get_preds(
                 learn, self.ds_idx, self.given, self.with_input, self.with_decoded,
                 inner=True, reorder=self.reorder, cbs=self.cbs_of_pass,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from layered.data import TfmdDL
+from layered.data import TfmdDL, Tfms
 from layered.foundation import (
     CannotTrain,
     OutOfRange,
@@ -30,8 +30,8 @@ def tta(
     ds_idx: int = 1,
     dl: Iterable[Any] | None = None,
     n: int = 4,
-    item_tfms: object = None,
-    batch_tfms: object = None,
+    item_tfms: Tfms = None,
+    batch_tfms: Tfms = None,
     beta: float | None = 0.25,
     use_max: bool = False,
 ) -> tuple[Any, Any]:
@@ -82,7 +82,7 @@ def tta(
     return _both(lambda a, b: torch.lerp(a, b, beta), augmented, plain), targets
 
 
-def _as_in_training(dl: TfmdDL, item_tfms: object, batch_tfms: object) -> Any:
+def _as_in_training(dl: TfmdDL, item_tfms: Tfms, batch_tfms: Tfms) -> Any:
     """A loader over the same items, transformed as training items are."""
     slots: dict[str, Any] = {}
     for slot, tfms in (("after_item", item_tfms), ("after_batch", batch_tfms)):

@@ -141,6 +141,8 @@ class Callback(_Reads):
     run: bool = True
     run_train: bool = True
     run_valid: bool = True
+    remove_on_fetch: ClassVar[bool] = False
+    """Whether it receives no events of the predictions that `FetchPredsCallback` makes during a fit."""
     transient: ClassVar[tuple[str, ...]] = ()
 
     _learn: weakref.ref[AbstractLoop] | None = None

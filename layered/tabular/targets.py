@@ -49,7 +49,7 @@ class Target:
     @property
     def kind(self) -> str | None:
         """Its kind, which its transforms declare: "category", "regression", …; None if they do not."""
-        return next((step.target_kind for step in self.steps if hasattr(step, "target_kind")), None)
+        return next((step.target_kind for step in self.steps if step.target_kind is not None), None)
 
     @property
     def c(self) -> int:

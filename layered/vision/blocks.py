@@ -36,7 +36,7 @@ class AddMaskCodes(Transform):
         codes: Names of the classes, in order.
     """
 
-    target_kind: ClassVar[str] = "mask"
+    target_kind: ClassVar[str | None] = "mask"
 
     def __init__(self, codes: Sequence[str] | None = None) -> None:
         super().__init__()

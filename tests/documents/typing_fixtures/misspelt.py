@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from layered.data import DataLoader, DataLoaders
+from layered.data import CategoryBlock, DataBlock, DataLoader, DataLoaders
 from layered.loop import (
     Callback,
     Checkpoint,
@@ -67,3 +67,8 @@ def made(dls: DataLoaders, model: nn.Module, folder: Path, xs: list[Tensor]) -> 
     opt: Optimizer = Adam(model.parameters(), lrr=0.1)  # no: lr
     opt.setp()  # no: step
     DataLoader(xs, bacth_size=4)  # no: bs
+    print(dls.trian)  # no: train
+    print(dls.train.shufle)  # no: shuffle
+    dls.valid.one_bacth()  # no: one_batch
+    DataBlock(blocks=(CategoryBlock, "category"))  # no: a block
+    DataBlock(splitter=0.2)  # no: a function
