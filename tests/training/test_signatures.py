@@ -23,7 +23,7 @@ def test_the_typed_arguments_are_those_of_the_learner():
 
 
 def test_the_typed_arguments_of_fits_are_those_of_fit():
-    assert FitArgs.__annotations__.keys() == names(Learner.fit) - {"self", "n_epoch", "lr"}
+    assert FitArgs.__annotations__.keys() == names(Learner.fit) - {"loop", "n_epoch", "lr"}
     assert OneCycleArgs.__annotations__.keys() == names(fit_one_cycle) - {
         "loop",
         "n_epoch",
@@ -49,7 +49,7 @@ def test_a_fit_shows_every_argument_with_its_default(fit, capsys):
     ("called", "call"),
     [
         ("Learner", lambda dls: Learner(dls, nn.Identity(), los_func=None)),
-        ("Learner.fit", lambda dls: Learner(dls, nn.Identity()).fit(1, los_func=None)),
+        ("fit", lambda dls: Learner(dls, nn.Identity()).fit(1, los_func=None)),
         ("fit_one_cycle", lambda dls: Learner(dls, nn.Identity()).fit_one_cycle(1, los_func=None)),
         ("fine_tune", lambda dls: Learner(dls, nn.Identity()).fine_tune(1, los_func=None)),
     ],
