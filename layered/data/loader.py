@@ -343,7 +343,7 @@ class DataLoader(Stages):
         if left_out:
             shown = "\n  ".join(left_out[:10])
             count = "1 item" if len(left_out) == 1 else f"{len(left_out)} items"
-            warn(f"{count} could not be made and were left out:\n  {shown}")
+            warn(f"{count} could not be made; left out:\n  {shown}")
         position.end()
         self.after_iter()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,11 +20,12 @@ from layered.data import (
     RegexLabeller,
     RegressionBlock,
     TfmdDL,
+    Tfms,
     TransformBlock,
     get_image_files,
     parent_label,
 )
-from layered.foundation import BadValue, Frame, NotFoundPath, Path, lazy, names_of, refuse_unknown, using_attr
+from layered.foundation import BadValue, Frame, NotFoundPath, Path, StrPath, lazy, names_of, refuse_unknown, using_attr
 from layered.vision.blocks import ImageBlock
 from layered.vision.types import PILBase, PILImage
 
@@ -33,9 +33,7 @@ pd = lazy("pandas")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-PathLike = str | os.PathLike[str]
 Block = TransformBlock | Callable[[], TransformBlock]
-Tfms = Callable[..., Any] | Sequence[Callable[..., Any]] | None
 
 
 def _recipe(function: Callable[P, R]) -> Callable[P, R]:
@@ -62,7 +60,7 @@ class ImageDataLoaders(DataLoaders):
     @_recipe
     def from_folder(
         cls,
-        path: PathLike,
+        path: StrPath,
         train: str = "train",
         valid: str = "valid",
         valid_pct: float | None = None,
@@ -109,8 +107,8 @@ class ImageDataLoaders(DataLoaders):
     @_recipe
     def from_path_func(
         cls,
-        path: PathLike,
-        fnames: Sequence[PathLike],
+        path: StrPath,
+        fnames: Sequence[StrPath],
         label_func: Callable[[Any], Any],
         valid_pct: float = 0.2,
         seed: int | None = None,
@@ -143,7 +141,7 @@ class ImageDataLoaders(DataLoaders):
 
     @classmethod
     def from_name_func(
-        cls, path: PathLike, fnames: Sequence[PathLike], label_func: Callable[[str], Any], **kwargs: Any
+        cls, path: StrPath, fnames: Sequence[StrPath], label_func: Callable[[str], Any], **kwargs: Any
     ) -> Any:
         """Labels by a function of the file's name.
 
@@ -156,7 +154,7 @@ class ImageDataLoaders(DataLoaders):
         return cls.from_path_func(path, [Path(f) for f in fnames], using_attr(label_func, "name"), **kwargs)
 
     @classmethod
-    def from_path_re(cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **kwargs: Any) -> Any:
+    def from_path_re(cls, path: StrPath, fnames: Sequence[StrPath], pat: str, **kwargs: Any) -> Any:
         """Labels by the first group of a pattern in the image's path.
 
         Args:
@@ -168,7 +166,7 @@ class ImageDataLoaders(DataLoaders):
         return cls.from_path_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
-    def from_name_re(cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **kwargs: Any) -> Any:
+    def from_name_re(cls, path: StrPath, fnames: Sequence[StrPath], pat: str, **kwargs: Any) -> Any:
         """Labels by the first group of a pattern in the file's name.
 
         Args:
@@ -184,11 +182,11 @@ class ImageDataLoaders(DataLoaders):
     def from_df(
         cls,
         df: Frame,
-        path: PathLike = ".",
+        path: StrPath = ".",
         valid_pct: float = 0.2,
         seed: int | None = None,
         fn_col: int | str = 0,
-        folder: PathLike | None = None,
+        folder: StrPath | None = None,
         suff: str = "",
         label_col: int | str | Sequence[int | str] = 1,
         label_delim: str | None = None,
@@ -232,8 +230,8 @@ class ImageDataLoaders(DataLoaders):
     @classmethod
     def from_csv(
         cls,
-        path: PathLike,
-        csv_fname: PathLike = "labels.csv",
+        path: StrPath,
+        csv_fname: StrPath = "labels.csv",
         header: int | Sequence[int] | str | None = "infer",
         delimiter: str | None = None,
         quoting: int = csv.QUOTE_MINIMAL,
@@ -259,8 +257,8 @@ class ImageDataLoaders(DataLoaders):
     @_recipe
     def from_lists(
         cls,
-        path: PathLike,
-        fnames: Sequence[PathLike],
+        path: StrPath,
+        fnames: Sequence[StrPath],
         labels: Sequence[Any],
         valid_pct: float = 0.2,
         seed: int | None = None,
