@@ -11,6 +11,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def texts_of(source: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], " ".join(token.string.split())
 
 
+@cache
+def all_texts() -> list[tuple[str, str]]:
+    """Every string and comment of the library, with its file and line."""
+    return [
+        (f"{path.relative_to(ROOT)}:{line}", text) for path in FILES for line, text in texts_of(path.read_text("utf-8"))
+    ]
+
+
 def names_of(source: str) -> Iterator[tuple[int, str]]:
     """The variables, parameters and functions that a source defines, each with its line."""
     for node in ast.walk(ast.parse(source)):
@@ -67,12 +76,7 @@ def phrase_in(text: str, pattern: str) -> bool:
 
 @pytest.mark.parametrize("pattern", PHRASES, ids=lambda pattern: PHRASES[pattern])
 def test_texts_use_plain_phrases(pattern):
-    hits = [
-        f"{path.relative_to(ROOT)}:{line}: {text[:150]}"
-        for path in FILES
-        for line, text in texts_of(path.read_text("utf-8"))
-        if phrase_in(text, pattern)
-    ]
+    hits = [f"{place}: {text[:150]}" for place, text in all_texts() if phrase_in(text, pattern)]
     assert not hits, f"write {PHRASES[pattern]}:\n" + "\n".join(hits)
 
 
