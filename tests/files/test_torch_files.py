@@ -309,9 +309,9 @@ def test_tensors_whose_names_are_no_texts_are_no_state_dict(tmp_path, layout, da
 
 def test_bytes_that_are_no_booleans_are_refused_in_every_layout(tmp_path):
     data = rebuilt((4,), (1,), kind="BoolStorage")
-    with pytest.raises(BadFile, match="booleans"):
+    with pytest.raises(BadFile, match="boolean tensor"):
         read_weights(zipped(tmp_path / "a.pth", data, [b"\0\1\2\3"]))
-    with pytest.raises(BadFile, match="booleans"):
+    with pytest.raises(BadFile, match="boolean tensor"):
         read_weights(legacy(tmp_path / "b.pth", data, pickle.dumps(["0"], 2) + struct.pack("<q", 4) + b"\0\1\2\3"))
 
 
