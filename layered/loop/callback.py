@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layered.data import Stateful
 from layered.foundation import BadFile, CannotTrain, snake_case, warn
 from layered.loop.events import check_event, check_method
 from layered.loop.listeners import Cbs, Handler
@@ -21,15 +22,6 @@ from layered.loop.state import STATE_FIELDS, AbstractLoop, State
 
 HIDDEN = ("_learn", "_as_made", "_event_functions")  # attributes that are not part of a callback's state
 MARKED = 1000  # how many items of a collection, or bytes of an array, `mark` looks at
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """An object that keeps its own state: a model, an optimizer, a sampler, …"""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: Any, /) -> object: ...
 
 
 def is_constant(value: object) -> bool:
