@@ -65,7 +65,7 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.callback.precision import to_bf16 as to_bf16, to_fp16 as to_fp16, to_fp32 as to_fp32
-from layered.callback.rate_finder import lr_find as lr_find, put_back as put_back
+from layered.callback.rate_finder import lr_find as lr_find, restores_learner as restores_learner
 from layered.callback.schedule import (
     FitArgs as FitArgs,
     OneCycleArgs as OneCycleArgs,

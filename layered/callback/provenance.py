@@ -26,14 +26,14 @@ LOOKED_AT = 256  # items of a split, or rows of a table, that its fingerprint re
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
-def plain(value: object) -> Any:
+def as_json(value: object) -> Any:
     """A value as strict JSON: non-finite numbers become "NaN", "Infinity", "-Infinity"; unknown objects their repr.
 
     Args:
         value: Anything.
 
     Examples:
-        >>> plain({"loss": float("nan"), "lr": torch.tensor([0.5, 1.0]), "path": Path("a")})
+        >>> as_json({"loss": float("nan"), "lr": torch.tensor([0.5, 1.0]), "path": Path("a")})
         {'loss': 'NaN', 'lr': [0.5, 1.0], 'path': 'a'}
     """
     if value is None or isinstance(value, (bool, int, str)):
@@ -41,11 +41,11 @@ def plain(value: object) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else _NOT_FINITE.get(value, "NaN")
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
-        return plain(value.tolist())
+        return as_json(value.tolist())
     if isinstance(value, dict):
-        return {str(name): plain(part) for name, part in value.items()}
+        return {str(name): as_json(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
+        return [as_json(part) for part in value]
     return str(value) if isinstance(value, os.PathLike) else _text(value)
 
 
@@ -59,13 +59,13 @@ def describe_run(learn: AbstractLoop) -> dict[str, Any]:
     return {
         "layered": __version__,
         "configuration": {
-            "fit": plain(dict(learn.fit_arguments)),
+            "fit": as_json(dict(learn.fit_arguments)),
             "model": _model(learn),
             "loss": _text(learn.loss_func),
             "optimizer": {
                 "class": type(learn.opt).__name__,
                 "recipe": _text(learn.opt_func),
-                "groups": [plain(dict(hypers)) for hypers in learn.opt.hypers],
+                "groups": [as_json(dict(hypers)) for hypers in learn.opt.hypers],
             },
             "callbacks": [_text(cb) for cb in learn.ordered_cbs()],
             "metrics": [_text(metric) for metric in learn.metric_set.metrics],
@@ -87,7 +87,7 @@ def _model(learn: AbstractLoop) -> dict[str, Any]:
     parameters = list(model.parameters())
     return {
         "class": type(model).__qualname__,
-        "recipe": plain(getattr(learn, "recipe", None)),
+        "recipe": as_json(getattr(learn, "recipe", None)),
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
     }
@@ -102,8 +102,8 @@ def _loader(dl: Any) -> dict[str, Any]:
         "class": type(dl).__name__,
         "batches": length_of(dl),
         **{name: value for name, value in settings.items() if isinstance(value, (bool, int))},
-        "columns": [plain(column.tfms) for column in as_dataset(as_loader(dl).dataset).columns],
-        "transforms": {name: plain(stage) for name, stage in stages.items() if isinstance(stage, Pipeline)},
+        "columns": [as_json(column.tfms) for column in as_dataset(as_loader(dl).dataset).columns],
+        "transforms": {name: as_json(stage) for name, stage in stages.items() if isinstance(stage, Pipeline)},
     }
 
 

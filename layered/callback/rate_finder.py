@@ -203,7 +203,7 @@ def lr_find(
     if iter_once(train):
         raise CannotTrain("lr_find would use up a generator", fix="train on a list or a DataLoader")
     batches = length_of(train) or num_it
-    with put_back(loop), loop.no_logging(), loop.removed_cbs(Checkpoint):
+    with restores_learner(loop), loop.no_logging(), loop.removed_cbs(Checkpoint):
         loop.fit(math.ceil(num_it / batches), cbs=finder, n_iter=None if length_of(train) else num_it)
     lrs, losses = _usable(finder)
     rules = listify(suggest_funcs)
@@ -251,7 +251,7 @@ def plot_lr_find(
 
 
 @contextmanager
-def put_back(loop: Loop) -> Iterator[None]:
+def restores_learner(loop: Loop) -> Iterator[None]:
     """Context manager: restores whatever a fit inside changes; loaders draw as for a look, not for training.
 
     Args:

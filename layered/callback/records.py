@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from layered.callback.logging import columns_of
-from layered.callback.provenance import describe_run, plain
+from layered.callback.provenance import as_json, describe_run
 from layered.files import append_line, commit
 from layered.foundation import BadFile, CannotSave, NotFoundPath, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
@@ -127,7 +127,7 @@ class RunRecord(Callback):
 
     def _write(self, event: str, **content: object) -> None:
         """Write one line, synced to disk if it reports a checkpoint or an end."""
-        event_content = plain({"event": event, "time": _now(), **self.common, **content})
+        event_content = as_json({"event": event, "time": _now(), **self.common, **content})
         line = json.dumps(event_content, allow_nan=False).encode() + b"\n"
         try:
             append_line(self.folder / EVENTS, line, sync=event in ("checkpoint", "end"))

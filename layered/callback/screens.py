@@ -16,14 +16,14 @@ display = lazy("IPython.display")
 fastprogress = lazy("fastprogress.fastprogress")
 
 
-def shown(value: object) -> str:
+def cell_text(value: object) -> str:
     """A value of the table as text.
 
     Args:
         value: A number, a tensor of several, or text.
 
     Examples:
-        >>> shown(0.5), shown(3), shown(None), shown(Tensor([0.5, 1]))
+        >>> cell_text(0.5), cell_text(3), cell_text(None), cell_text(Tensor([0.5, 1]))
         ('0.500000', '3', 'None', '[0.5000, 1.0000]')
     """
     if isinstance(value, Tensor):
@@ -69,7 +69,7 @@ class Lines:
             values: Its values, in the order of the columns.
         """
         if not is_quiet():
-            print("  ".join(f"{name} {shown(value)}" for name, value in zip(self.columns, values, strict=False)))
+            print("  ".join(f"{name} {cell_text(value)}" for name, value in zip(self.columns, values, strict=False)))
 
     def close(self, *, failed: bool) -> None:
         """End the fit.
@@ -103,7 +103,7 @@ class Terminal(Lines):
         self.bar = None
 
     def row(self, values: Sequence[object]) -> None:
-        self._write_row([shown(value) for value in values])
+        self._write_row([cell_text(value) for value in values])
 
     def _write_row(self, cells: Sequence[str]) -> None:
         widths = (max(len(name) + 2, 10) for name in self.columns)
@@ -138,7 +138,7 @@ class Notebook(Lines):
         self.bar = ""
 
     def row(self, values: Sequence[object]) -> None:
-        self.rows.append([shown(value) for value in values])
+        self.rows.append([cell_text(value) for value in values])
         self._show()
 
     def close(self, *, failed: bool) -> None:

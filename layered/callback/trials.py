@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.callback.rate_finder import put_back
+from layered.callback.rate_finder import restores_learner
 from layered.data import as_loader, as_loaders
 from layered.foundation import BadValue, CannotTrain, checked, describe
 from layered.loop import Callback, CancelValidException, Cbs, Checkpoint, Loop, Rate, callbacks_of, iter_once
@@ -72,7 +72,7 @@ def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = No
     _refuse_generator(train, "overfit")
     losses: list[Tensor] = []
     keep = Callback(after_batch=lambda cb: losses.append(cb.learn.loss.mean()))
-    with put_back(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
+    with restores_learner(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
         old, batch = loop.dls, next(iter(train))
         n_inp = as_loader(train).n_inp or old.n_inp
         device = old.device
@@ -96,7 +96,7 @@ def dry_run(loop: Loop, cbs: Cbs = None) -> None:
     """
     _refuse_generator(loop.dls.train, "a dry run")
     stages = _Stages()
-    with put_back(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
+    with restores_learner(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
         try:
             loop.fit(1, cbs=[*callbacks_of(cbs), stages], n_iter=1)
         except Exception as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from layered.catalog.catalog import FOLDERS, archive_name, at_hand, layered_home, overridden
 from layered.catalog.disk import alone, saving
-from layered.catalog.download import check, record_of
+from layered.catalog.download import check_download, record_of
 from layered.catalog.entries import Dataset, Source
 from layered.catalog.unpack import differences
 from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath
@@ -80,7 +80,7 @@ def verify(entry: Dataset) -> list[str]:
     for source in entry.source:
         if source.url is not None and (file := _archive(source)).is_file():
             is_known = source.sha256 is not None or record_of(file).exists()
-            check(file, str(file), file, source.sha256, source.size)
+            check_download(file, str(file), file, source.sha256, source.size)
             done.append(
                 f"{file} matches its recorded sha256" if is_known else f"the sha256 of {file} is recorded from now on"
             )

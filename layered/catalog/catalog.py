@@ -27,7 +27,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from layered.catalog.disk import alone, saving, sha256_of
-from layered.catalog.download import check, download
+from layered.catalog.download import check_download, download
 from layered.catalog.entries import Dataset, Source, datasets, index_folder
 from layered.catalog.unpack import copy_files, unpack
 from layered.foundation import (
@@ -278,7 +278,7 @@ def _downloaded(source: Source, archives: Path, force: bool) -> Path:
     file = archives / archive_name(url)
     with alone(file):
         if file.is_file() and not force:
-            check(file, str(file), file, source.sha256, source.size)
+            check_download(file, str(file), file, source.sha256, source.size)
         else:
             download(url, file, sha256=source.sha256, size=source.size)
     return file

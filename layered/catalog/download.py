@@ -91,7 +91,7 @@ def download(url: str, file: Path, *, sha256: str | None = None, size: int | Non
         if part.size() <= before:
             raise Offline(f"cannot download '{url}'", got=reason, fix=f"call again to resume, or {by_hand}")
     try:
-        check(part.path, url, file, sha256, size)
+        check_download(part.path, url, file, sha256, size)
     except BadFile:
         part.remove()
         raise
@@ -101,7 +101,7 @@ def download(url: str, file: Path, *, sha256: str | None = None, size: int | Non
     return file
 
 
-def check(found: Path, origin: str, file: Path, sha256: str | None, size: int | None) -> None:
+def check_download(found: Path, origin: str, file: Path, sha256: str | None, size: int | None) -> None:
     """Check a file against its sha256 and size.
 
     Without a published sha256, that of the first download counts, which is recorded in `<file>.sha256`.

@@ -34,7 +34,7 @@ def run_demo(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
 
-    say("1. The data: real Fashion-MNIST images, bundled with the library")
+    announce("1. The data: real Fashion-MNIST images, bundled with the library")
     path = untar_data(URLs.FASHION_TINY)
     dls = ImageDataLoaders.from_folder(
         path, item_tfms=Resize(64), batch_tfms=aug_transforms(max_rotate=5, max_warp=0.1, max_lighting=0.1), bs=32
@@ -43,11 +43,11 @@ def run_demo(args: argparse.Namespace) -> None:
     dls.show_batch(max_n=9)
     save_picture(out / "batch.png")
 
-    say("2. Fine-tuning: first the new head, then the whole network")
+    announce("2. Fine-tuning: first the new head, then the whole network")
     learn = vision_learner(dls, "tf_efficientnet_lite0", metrics=error_rate, path=out)
     learn.fine_tune(args.epochs, 1e-2, lr_mult=2)  # clothes differ from ImageNet, so early layers must adapt too
 
-    say("3. What it learned")
+    announce("3. What it learned")
     learn.recorder.plot_loss()
     save_picture(out / "loss.png")
     learn.show_results(max_n=9)
@@ -58,21 +58,21 @@ def run_demo(args: argparse.Namespace) -> None:
     for actual, predicted, count in interpretation.most_confused()[:3]:
         print(f"{actual} was predicted as {predicted} {count} times")
 
-    say("4. One file, loaded in a new process without pickle and without this script")
+    announce("4. One file, loaded in a new process without pickle and without this script")
     model = learn.export(out / "fashion.layered")
     images = [str(o) for o in list(dls.valid_ds.items)[:: max(1, len(dls.valid_ds) // 5)][:5]]
     command = [sys.executable, "-m", "layered.cli.main", "predict", str(model), *images]
     subprocess.run(command, check=True)
 
     minutes, seconds = divmod(round(time.perf_counter() - began), 60)
-    say(f"Done in {minutes} min {seconds} s. Everything is in {out}")
+    announce(f"Done in {minutes} min {seconds} s. Everything is in {out}")
     for file in sorted(out.iterdir()):
         print(f"  {file.name}")
     print(f"\nNext, on your own images (a folder for each class):\n  layered train vision FOLDER --arch resnet18\n"
           f"Predict any image:\n  layered predict {model} IMAGE\nIn Python: from layered.vision.all import *")  # fmt: skip
 
 
-def say(line: str) -> None:
+def announce(line: str) -> None:
     """Print a heading.
 
     Args:

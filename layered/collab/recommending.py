@@ -118,7 +118,7 @@ def _best(
     """The recommendations for a part of the users."""
     user_name, item_name = to.cat_names
     items = np.array([*to.classes[item_name]], dtype=object)
-    scores = scores_of(loop, torch.from_numpy(codes[part]), len(items))
+    scores = score_items(loop, torch.from_numpy(codes[part]), len(items))
     if not torch.isfinite(scores).all():
         raise BadValue(
             "the predicted ratings are not finite",
@@ -150,7 +150,7 @@ def _codes(to: TabularCollab, name: Name, column: Series) -> Array:
     return codes
 
 
-def scores_of(loop: Loop, users: Tensor, count: int) -> Tensor:
+def score_items(loop: Loop, users: Tensor, count: int) -> Tensor:
     """The predicted ratings of all items: float32 [user, item], on the CPU.
 
     Args:

@@ -28,7 +28,7 @@ T = TypeVar("T", bound="DatasetBase")
 
 
 @dataclass
-class Target:
+class TargetColumn:
     """One target column.
 
     Args:
@@ -67,14 +67,14 @@ class Raw:
     exact: Callable[[Positions], Prints] | None = None
     named: Callable[[int], str] = "item {}".format
     items: Any = None
-    targets: list[Target] = field(default_factory=list)
+    targets: list[TargetColumn] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
 
 
 # -- data sets
 
 
-class Column(Protocol):
+class PipelineColumn(Protocol):
     """One column of a data set that is made by transforms: items through a pipeline."""
 
     name: str
@@ -119,11 +119,11 @@ class DatasetBase:
     """Whether loaders make its batches in workers by default."""
 
     @property
-    def columns(self) -> Sequence[Column]:
+    def columns(self) -> Sequence[PipelineColumn]:
         """The columns of a data set that is made by transforms, one for each element of a sample; () for others."""
         return ()
 
-    def with_columns(self: T, columns: Sequence[Column]) -> T:
+    def with_columns(self: T, columns: Sequence[PipelineColumn]) -> T:
         """The same data set with other columns."""
         return self
 

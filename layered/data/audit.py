@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.adapters import Positions, Prints, Raw, Target
+from layered.data.adapters import Positions, Prints, Raw, TargetColumn
 from layered.data.fingerprints import CannotCompare, group_keys, raw_split
 from layered.foundation import (
     BadArgument,
@@ -212,7 +212,7 @@ def _check_targets(
     rows: list[dict[str, Any]] = []
     trained: dict[str, _Values] = {}
     for i, (name, raw) in enumerate(splits.items()):
-        targets: list[Target | None] = [*raw.targets] or [None]
+        targets: list[TargetColumn | None] = [*raw.targets] or [None]
         for target in targets:
             values = None if target is None else _read(target, raw.count or 0, name, findings)
             if target is not None and values is not None:
@@ -237,7 +237,7 @@ def _check_targets(
     return rows
 
 
-def _read(target: Target, count: int, split: str, findings: list[Finding]) -> _Values | None:
+def _read(target: TargetColumn, count: int, split: str, findings: list[Finding]) -> _Values | None:
     values = target.values(np.arange(count))
     try:
         if target.kind == "multicategory":
@@ -308,7 +308,7 @@ def _either(values: Iterable[Any], count: int) -> _Values:
 
 
 def _judge(
-    target: Target, values: _Values, train: _Values | None, split: str, is_train: bool, findings: list[Finding]
+    target: TargetColumn, values: _Values, train: _Values | None, split: str, is_train: bool, findings: list[Finding]
 ) -> None:
     def say(level: str, what: str, labels: Iterable[Any] = (), fix: str = "") -> None:
         findings.append(_finding(target.name, level, split, what, map(repr, labels), fix))

@@ -138,6 +138,6 @@ def pack(tree: object) -> Any:
     return map_tree(lambda o: Packed(o.as_plain(), type(o), o.__dict__) if isinstance(o, TensorBase) else o, tree)
 
 
-def unpack(tree: object) -> Any:
+def unpack_batch(tree: object) -> Any:
     """Undo `pack`."""
     return map_tree(lambda o: o.open() if isinstance(o, Packed) else o, tree)

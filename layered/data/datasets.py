@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.data.adapters import Column, DatasetBase
+from layered.data.adapters import DatasetBase, PipelineColumn
 from layered.data.data_loaders import DataLoaders
 from layered.data.encodings import Categorize, CategoryMap, distinct, list_some, unknown_labels
 from layered.data.samplers import Weights
@@ -162,7 +162,7 @@ class Datasets(DatasetBase):
         """The columns, as `tls`."""
         return self.tls
 
-    def with_columns(self, columns: Sequence[Column]) -> Datasets:
+    def with_columns(self, columns: Sequence[PipelineColumn]) -> Datasets:
         """A copy with other columns."""
         return self._with([column for column in columns if isinstance(column, TfmdLists)])
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset as TorchSubset, TensorDataset
 
-from layered.data.adapters import Column, Positions, Prints, Raw, Target, as_dataset
+from layered.data.adapters import PipelineColumn, Positions, Prints, Raw, TargetColumn, as_dataset
 from layered.data.encodings import Categorize, EncodedMultiCategorize, RegressionSetup
 from layered.data.loader import DataLoader, as_loader
 from layered.data.subset import Subset, is_indexed, pick
@@ -59,7 +59,7 @@ def _raw(dataset: object) -> Raw:
 # -- columns of items through pipelines
 
 
-def _of_columns(columns: Sequence[Column], n_inp: int) -> Raw:
+def _of_columns(columns: Sequence[PipelineColumn], n_inp: int) -> Raw:
     first, items = columns[0], columns[0].items
     frame = _frame_of(items)
     raw = Raw(len(first), items=items, named=lambda i: _shown(pick(items, i), i))
@@ -85,7 +85,7 @@ def _of_columns(columns: Sequence[Column], n_inp: int) -> Raw:
     return raw
 
 
-def _target(tl: Column, at: int | None) -> Target:
+def _target(tl: PipelineColumn, at: int | None) -> TargetColumn:
     step = None if at is None else tl.tfms[at]
     steps = len(tl.tfms) if at is None else at
     vocab = step.vocab if isinstance(step, Categorize) else None
@@ -96,7 +96,7 @@ def _target(tl: Column, at: int | None) -> Target:
             return ([label for label, is_set in zip(step.fitted_vocab, o, strict=True) if is_set] for o in made)
         return made
 
-    return Target(
+    return TargetColumn(
         tl.name,
         step.target_kind if isinstance(step, (Categorize, RegressionSetup)) else None,
         values,
@@ -105,7 +105,7 @@ def _target(tl: Column, at: int | None) -> Target:
     )
 
 
-def _through(tl: Column, steps: int, positions: Positions) -> Iterator[Any]:
+def _through(tl: PipelineColumn, steps: int, positions: Positions) -> Iterator[Any]:
     """The items of a column after its first `steps` transforms."""
     cut = copy.copy(tl)
     cut.tfms = Pipeline(split_idx=tl.split_idx)
@@ -155,7 +155,7 @@ def _of_tensors(tensors: Sequence[Tensor], n_inp: int | None = None) -> Raw:
         else:
             values = flat.detach().cpu().float() if flat.dtype == torch.bfloat16 else flat.detach().cpu()
             kind = "regression" if values.is_floating_point() else None
-            raw.targets.append(Target(name, kind, values.numpy().__getitem__))
+            raw.targets.append(TargetColumn(name, kind, values.numpy().__getitem__))
     return raw
 
 
@@ -183,7 +183,7 @@ def _of_list(items: Sequence[Any]) -> Raw:
 
     raw = Raw(len(items), hashed(False), hashed(True), items=items)
     if is_pair:
-        raw.targets.append(Target("target", None, lambda positions: (items[i][-1] for i in positions)))
+        raw.targets.append(TargetColumn("target", None, lambda positions: (items[i][-1] for i in positions)))
     return raw
 
 

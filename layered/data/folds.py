@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from layered.data.splitters import Indices, Splitter, named, selection, sklearn_seed, values_of
+from layered.data.splitters import Indices, Splitter, selection, sklearn_seed, values_of, with_repr
 from layered.data.subset import Indexed
 from layered.foundation import BadValue, EmptySplit, lazy
 
@@ -37,7 +37,7 @@ def KFoldSplitter(fold: int = 0, n: int = 5, seed: int | None = None, shuffle: b
         state = sklearn_seed(seed) if shuffle else None
         return _fold(selection.KFold(_at_most(n, items), shuffle=shuffle, random_state=state), fold, items)
 
-    return named(split, f"KFoldSplitter(fold={fold}, n={n})")
+    return with_repr(split, f"KFoldSplitter(fold={fold}, n={n})")
 
 
 def StratifiedKFoldSplitter(labels: object, fold: int = 0, n: int = 5, seed: int | None = None) -> Splitter:
@@ -56,7 +56,7 @@ def StratifiedKFoldSplitter(labels: object, fold: int = 0, n: int = 5, seed: int
         folds = selection.StratifiedKFold(_at_most(n, items), shuffle=True, random_state=sklearn_seed(seed))
         return _fold(folds, fold, items, kinds)
 
-    return named(split, f"StratifiedKFoldSplitter(fold={fold}, n={n})")
+    return with_repr(split, f"StratifiedKFoldSplitter(fold={fold}, n={n})")
 
 
 def GroupSplitter(groups: object, valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
@@ -86,7 +86,7 @@ def GroupSplitter(groups: object, valid_pct: float = 0.2, seed: int | None = Non
         shuffled = selection.GroupShuffleSplit(1, test_size=valid_pct, random_state=sklearn_seed(seed))
         return next(shuffled.split(kinds, groups=kinds))  # type: ignore[no-any-return]  # scikit-learn has no types
 
-    return named(split, f"GroupSplitter(valid_pct={valid_pct})")
+    return with_repr(split, f"GroupSplitter(valid_pct={valid_pct})")
 
 
 def GroupKFoldSplitter(groups: object, fold: int = 0, n: int = 5) -> Splitter:
@@ -104,7 +104,7 @@ def GroupKFoldSplitter(groups: object, fold: int = 0, n: int = 5) -> Splitter:
         _check_groups(kinds, n)
         return _fold(selection.GroupKFold(n), fold, items, groups=kinds)
 
-    return named(split, f"GroupKFoldSplitter(fold={fold}, n={n})")
+    return with_repr(split, f"GroupKFoldSplitter(fold={fold}, n={n})")
 
 
 def TimeSplitter(time: object, valid_pct: float = 0.2, gap: object = None) -> Splitter:
@@ -152,7 +152,7 @@ def TimeSplitter(time: object, valid_pct: float = 0.2, gap: object = None) -> Sp
             is_early = times[order] <= start - width
         return order[is_early], order[is_late]
 
-    return named(split, f"TimeSplitter(valid_pct={valid_pct})")
+    return with_repr(split, f"TimeSplitter(valid_pct={valid_pct})")
 
 
 class _Folds(Protocol):

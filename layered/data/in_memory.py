@@ -133,7 +133,9 @@ def row_numbers(order: object, count: int) -> np.ndarray[Any, Any]:
     return np.where(rows < 0, rows + count, rows)
 
 
-def take_rows(take: Callable[[Any], Any], plan: Iterator[TicketBatch]) -> Iterator[tuple[Any, TicketBatch, list[str]]]:
+def take_batches(
+    take: Callable[[Any], Any], plan: Iterator[TicketBatch]
+) -> Iterator[tuple[Any, TicketBatch, list[str]]]:
     """The planned batches. Several small ones are gathered by one indexing operation and then cut, which is faster."""
     several = 1
     while parts := list(itertools.islice(plan, several)):

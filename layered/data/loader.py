@@ -21,7 +21,7 @@ from torch.utils.data import IterableDataset
 
 from layered.data.adapters import DatasetBase, ForeignLoader, Loader, as_dataset, length_of
 from layered.data.batch_maker import BatchMaker, MadeBatch, SkipItemException, Stages, batch_tickets
-from layered.data.in_memory import row_numbers, row_taker, take_rows
+from layered.data.in_memory import row_numbers, row_taker, take_batches
 from layered.data.position import Position
 from layered.data.samplers import (
     Chooser,
@@ -362,7 +362,7 @@ class DataLoader(Stages):
         if take is not None:
             tensors = self._declared.row_tensors() or ()
             is_placed = all(t.device == (self.device or t.device) for t in tensors)
-            return bool(tensors) and is_placed and self._is_default("after_batch"), take_rows(take, plan)
+            return bool(tensors) and is_placed and self._is_default("after_batch"), take_batches(take, plan)
         if self.num_workers and (made := self._workers.batches(self, plan)) is not None:
             return False, made
         return False, map(self.batch_maker().make, plan)

@@ -189,7 +189,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
         cut = int(valid_pct * len(items))
         return order[cut:], order[:cut]
 
-    return named(split, f"RandomSplitter(valid_pct={valid_pct})")
+    return with_repr(split, f"RandomSplitter(valid_pct={valid_pct})")
 
 
 def TrainTestSplitter(
@@ -221,7 +221,7 @@ def TrainTestSplitter(
         )
         return train, valid
 
-    return named(split, f"TrainTestSplitter(test_size={test_size})")
+    return with_repr(split, f"TrainTestSplitter(test_size={test_size})")
 
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
@@ -238,7 +238,7 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
         rest[valid] = False
         return np.flatnonzero(rest), valid
 
-    return named(split, "IndexSplitter")
+    return with_repr(split, "IndexSplitter")
 
 
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
@@ -255,7 +255,7 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
         head, tail = np.arange(cut), np.arange(cut, count)
         return (head, tail) if valid_last else (tail, head)
 
-    return named(split, f"EndSplitter(valid_pct={valid_pct})")
+    return with_repr(split, f"EndSplitter(valid_pct={valid_pct})")
 
 
 def GrandparentSplitter(
@@ -276,7 +276,7 @@ def GrandparentSplitter(
         parents = [Path(o).parent.parent.name for o in walk(items)]
         return under(train_name, parents), under(valid_name, parents)
 
-    return named(split, f"GrandparentSplitter(train_name={train_name!r}, valid_name={valid_name!r})")
+    return with_repr(split, f"GrandparentSplitter(train_name={train_name!r}, valid_name={valid_name!r})")
 
 
 def FuncSplitter(func: Callable[[Any], Any]) -> Splitter:
@@ -285,7 +285,7 @@ def FuncSplitter(func: Callable[[Any], Any]) -> Splitter:
     Args:
         func: Called with each item.
     """
-    return named(lambda items: MaskSplitter([bool(func(o)) for o in walk(items)])(items), "FuncSplitter")
+    return with_repr(lambda items: MaskSplitter([bool(func(o)) for o in walk(items)])(items), "FuncSplitter")
 
 
 def MaskSplitter(mask: Iterable[Any] | Tensor) -> Splitter:
@@ -301,7 +301,7 @@ def MaskSplitter(mask: Iterable[Any] | Tensor) -> Splitter:
             raise BadValue("the mask and the items differ in length", got=len(flags), expected=len(items))
         return np.flatnonzero(~flags), np.flatnonzero(flags)
 
-    return named(split, "MaskSplitter")
+    return with_repr(split, "MaskSplitter")
 
 
 def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
@@ -317,7 +317,7 @@ def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
     if not file.is_file():
         raise NotFoundPath(f"FileSplitter cannot find '{file}'", fix="give a text file with one file name per line")
     names = set(file.read_text().splitlines())
-    return named(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), f"FileSplitter('{file.name}')")
+    return with_repr(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), f"FileSplitter('{file.name}')")
 
 
 def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
@@ -335,7 +335,7 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
         wanted = on if isinstance(on, (list, tuple, set)) else [on]
         return MaskSplitter([value in wanted for value in values.tolist()])(items)
 
-    return named(split, f"ColSplitter({col!r})")
+    return with_repr(split, f"ColSplitter({col!r})")
 
 
 def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = None) -> Splitter:
@@ -358,9 +358,9 @@ def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = No
         train, valid = int(train_sz * len(items)), int(valid_sz * len(items))
         return order[:train], order[train : train + valid]
 
-    return named(split, f"RandomSubsetSplitter({train_sz}, {valid_sz})")
+    return with_repr(split, f"RandomSubsetSplitter({train_sz}, {valid_sz})")
 
 
-def named(split: Splitter, text: str) -> Splitter:
+def with_repr(split: Splitter, text: str) -> Splitter:
     """`split` with a `repr`, for messages and notebooks."""
     return Split(split, text)

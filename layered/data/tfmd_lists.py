@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.adapters import Column, DatasetBase
+from layered.data.adapters import DatasetBase, PipelineColumn
 from layered.data.conversions import Tfms
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import SkipItemException
@@ -121,11 +121,11 @@ class TfmdLists(DatasetBase):
         return res
 
     @property
-    def columns(self) -> Sequence[Column]:
+    def columns(self) -> Sequence[PipelineColumn]:
         """Itself, the only column."""
         return [self]
 
-    def with_columns(self, columns: Sequence[Column]) -> TfmdLists:
+    def with_columns(self, columns: Sequence[PipelineColumn]) -> TfmdLists:
         """The only one of `columns`."""
         (column,) = columns
         assert isinstance(column, TfmdLists)

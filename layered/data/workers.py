@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data.adapters import as_dataset
 from layered.data.batch_maker import BatchMaker, MadeBatch
-from layered.data.collate import pack, unpack
+from layered.data.collate import pack, unpack_batch
 from layered.data.samplers import TicketBatch
 from layered.foundation import BadValue, Failure, Pipeline, noop, num_cpus, warn
 
@@ -254,7 +254,7 @@ def open_made(made: Any) -> Any:
     if isinstance(made, Failure):
         made.reraise()
     batch, *rest = made
-    return (unpack(batch), *rest)
+    return (unpack_batch(batch), *rest)
 
 
 def start_worker(worker: int) -> None:

@@ -95,14 +95,14 @@ def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
         raise BadFile(f"'{path}' cannot be opened", got=error) from error
 
 
-class Source(Protocol):
+class Readable(Protocol):
     """Where bytes come from: a file, or a member of a zip archive."""
 
     def readinto(self, buffer: memoryview, /) -> int: ...  # as many as there are, up to the buffer's length
 
 
 def read_tensor(
-    source: Source,
+    source: Readable,
     dtype: torch.dtype,
     shape: tuple[int, ...],
     what: str,
@@ -128,7 +128,7 @@ def read_tensor(
     return x
 
 
-def fill(x: Tensor, source: Source, what: str, see: Callable[[memoryview], object] = lambda piece: None) -> None:
+def fill(x: Tensor, source: Readable, what: str, see: Callable[[memoryview], object] = lambda piece: None) -> None:
     """Read the next bytes of `source` into the memory of `x`, a contiguous CPU tensor."""
     for piece in pieces(x):
         if source.readinto(piece) != len(piece):

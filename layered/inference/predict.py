@@ -50,10 +50,10 @@ def decoder_of(loop: Loop) -> Callable[[Any], Any]:
         activation, decodes = activation_of(loop), own  # `decodes` may compare with a threshold, which is a probability
         return lambda output: decodes(activation(output))
     usual = default_loss(loop.dls)
-    return (lambda output: usual.decodes(scores_of(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
+    return (lambda output: usual.decodes(output_scores(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
 
 
-def scores_of(output: object) -> Any:
+def output_scores(output: object) -> Any:
     """The scores in a model's output: its `logits`, if it has a part of that name, else the output itself."""
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     return output if logits is None else logits
@@ -116,7 +116,7 @@ def get_preds(
         with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
             loop.one_validation(dl)
         if not gather.count:
-            raise no_batch(dl)
+            raise no_prediction_batch(dl)
         parts = gather.all_tensors()
     finally:
         gather.discard()
@@ -171,7 +171,7 @@ def stream_preds(
             if gather.preds.batches:
                 yield gather.all_tensors()
     if not gather.count:
-        raise no_batch(dl)
+        raise no_prediction_batch(dl)
 
 
 def _batch_by_batch(loop: Loop, dl: Iterable[Any]) -> Iterator[None]:
@@ -220,7 +220,7 @@ def loader_of(loop: Loop, ds_idx: int) -> Any:
     return dl
 
 
-def no_batch(dl: object) -> EmptySource:
+def no_prediction_batch(dl: object) -> EmptySource:
     """The error for a pass over a loader without batches."""
     return EmptySource(
         "the loader has no batches to predict", got=describe(dl), fix="check its items and its batch size"

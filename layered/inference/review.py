@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layered.foundation import BadValue, plain_tree, tensors_of
 from layered.inference.gathering import KeptColumn, targets_of
-from layered.inference.predict import activation_of, decoder_of, no_batch, scores_of
+from layered.inference.predict import activation_of, decoder_of, no_prediction_batch, output_scores
 from layered.loop import Callback, Loop
 from layered.nn import per_sample_loss
 
@@ -42,7 +42,7 @@ class Review(Callback):
         only_small: bool = True,
         watch: Watch | None = None,
     ) -> None:
-        self.act = act or activation_of(loop, scores_of)
+        self.act = act or activation_of(loop, output_scores)
         self.decode = decoder_of(loop)
         self.keep_preds, self.only_small, self.watch = keep_preds, only_small, watch
         self.kept = {name: KeptColumn() for name in COLUMNS}
@@ -56,7 +56,7 @@ class Review(Callback):
         else:
             losses = per_sample_loss(learn.loss_func, learn.pred, targets, one_by_one=True)
         preds, targs = plain_tree(self.act(learn.pred)), plain_tree(targets[0] if len(targets) == 1 else targets)
-        decoded = as_decisions(plain_tree(scores_of(self.decode(learn.pred))), targs)
+        decoded = as_decisions(plain_tree(output_scores(self.decode(learn.pred))), targs)
         if self.watch is not None:
             self.watch(preds, targs, decoded)
         for name, values in zip(COLUMNS, (preds, targs, decoded, losses), strict=True):
@@ -83,7 +83,7 @@ def review(loop: Loop, dl: Iterable[Any], **settings: Any) -> dict[str, Any]:
     with loop.validation_context(cbs=seen):
         loop.one_validation(dl)
     if seen.columns["losses"] is None:
-        raise no_batch(dl)
+        raise no_prediction_batch(dl)
     return seen.columns
 
 
@@ -98,7 +98,7 @@ def logit_losses(output: object, targets: tuple[Any, ...]) -> Tensor:
     Raises:
         BadValue: The output has no logits, or they do not match the targets.
     """
-    scores = scores_of(output)
+    scores = output_scores(output)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or targets[0].shape != scores.shape[:1]:
         raise BadValue(
             "cannot compute per-sample losses: the model computes its own, reduced loss",

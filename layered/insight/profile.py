@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from layered.callback import put_back
+from layered.callback import restores_learner
 from layered.foundation import (
     BadValue,
     CannotTrain,
@@ -149,7 +149,7 @@ def mock_fit(learn: Loop, *cbs: Callback) -> Iterator[None]:
         cbs: Callbacks of that fit.
     """
     with ExitStack() as stack:
-        for context in (put_back(learn), learn.no_logging(), learn.no_mbar(), learn.no_bar()):
+        for context in (restores_learner(learn), learn.no_logging(), learn.no_mbar(), learn.no_bar()):
             stack.enter_context(context)
         stack.enter_context(learn.removed_cbs(Checkpoint))
         stack.enter_context(learn.added_cbs(cbs))

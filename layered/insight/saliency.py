@@ -23,7 +23,7 @@ from layered.foundation import (
     show_image,
     unknown_name,
 )
-from layered.inference import activation_of, scores_of
+from layered.inference import activation_of, output_scores
 from layered.loop import Loop, unwrapped
 from layered.nn import undisturbed
 
@@ -211,7 +211,7 @@ def _named_module(model: nn.Module, layer: nn.Module | str) -> nn.Module:
 
 
 def _class_scores(output: object) -> Tensor:
-    scores = scores_of(output)
+    scores = output_scores(output)
     if isinstance(scores, Tensor) and scores.ndim == 1:
         scores = scores[:, None]
     if not isinstance(scores, Tensor) or scores.ndim != 2:

@@ -48,7 +48,7 @@ from layered.loop.essentials import (
 from layered.loop.events import STEP as STEP, VALIDATE as VALIDATE
 from layered.loop.listeners import Cbs as Cbs, Listener as Listener
 from layered.loop.loop import ESSENTIAL_CALLBACKS as ESSENTIAL_CALLBACKS, Loop as Loop
-from layered.loop.optimizers import OptFunc as OptFunc, Optimizers as Optimizers, Rate as Rate, spread as spread
+from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optimizers, Rate as Rate, spread as spread
 from layered.loop.processes import any_process as any_process, mean_rows as mean_rows, unwrapped as unwrapped
 from layered.loop.recorder import format_time as format_time
 from layered.loop.resume.checkpoint import TERMINATED as TERMINATED

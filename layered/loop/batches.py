@@ -136,7 +136,7 @@ def check_fit(n_epoch: int, start_epoch: int, n_iter: int | None, train: Iterabl
         )
 
 
-def no_batch(epoch: int, n_iter: int | None) -> EmptySource:
+def no_training_batch(epoch: int, n_iter: int | None) -> EmptySource:
     """The error for a training pass without a batch; `n_iter` is its length, if `fit` was given one."""
     return EmptySource(
         f"the training loader gave no batch in epoch {epoch}",

@@ -76,7 +76,7 @@ def check_state(cb: Callback, name: str, value: object) -> None:
         )
 
 
-def put_back(old: object, new: object) -> object:
+def restored_value(old: object, new: object) -> object:
     """`new`; but an existing parameter stays and gets the values, because a model or an optimizer holds it too."""
     if isinstance(old, nn.Parameter) and isinstance(new, Tensor) and old.shape == new.shape:
         with torch.no_grad():
@@ -88,9 +88,9 @@ def put_back(old: object, new: object) -> object:
         and type(old) is type(new)
         and len(old) == len(new)
     ):
-        return type(new)(map(put_back, old, new))
+        return type(new)(map(restored_value, old, new))
     if isinstance(old, dict) and isinstance(new, dict) and type(old) is type(new) is dict:
-        return {name: put_back(old.get(name), value) for name, value in new.items()}
+        return {name: restored_value(old.get(name), value) for name, value in new.items()}
     return new
 
 
@@ -224,7 +224,7 @@ class Callback(_Reads):
             if isinstance(old, Stateful):
                 old.load_state_dict(value)
             else:
-                object.__setattr__(self, name, put_back(old, value))
+                object.__setattr__(self, name, restored_value(old, value))
 
     def _lasts(self, name: str) -> bool:
         """Whether attribute `name` belongs in a checkpoint."""

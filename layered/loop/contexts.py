@@ -13,7 +13,7 @@ from layered.loop.callback import callbacks_of
 from layered.loop.essentials import modes_of, set_modes
 from layered.loop.events import CancelBatchException
 from layered.loop.listeners import Cbs
-from layered.loop.optimizers import Optimizers
+from layered.loop.optimizer_parts import Optimizers
 from layered.loop.state import PASS_FIELDS, AbstractLoop
 from layered.nn import NoneReduce
 

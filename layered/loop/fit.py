@@ -12,7 +12,7 @@ from layered.loop.contexts import ShortTraceback, added_cbs, counted, guarded
 from layered.loop.essentials import skipping
 from layered.loop.events import FIT
 from layered.loop.listeners import Cbs
-from layered.loop.optimizers import Rate, set_spread
+from layered.loop.optimizer_parts import Rate, set_spread
 from layered.loop.processes import callbacks_of_processes
 from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, resuming
 from layered.loop.resume.finding import Resuming

@@ -12,14 +12,23 @@ from torch import Tensor, nn
 from layered.data import DataLoader, DataLoaders, as_loader, as_loaders
 from layered.foundation import Path, checked, to_detach, to_device
 from layered.loop import contexts
-from layered.loop.batches import device_for, loss_of, no_batch, numbered, reported, set_epoch, split_batch, valid_of
+from layered.loop.batches import (
+    device_for,
+    loss_of,
+    no_training_batch,
+    numbered,
+    reported,
+    set_epoch,
+    split_batch,
+    valid_of,
+)
 from layered.loop.callback import Callback, add_cbs, remove_cbs
 from layered.loop.contexts import ShortTraceback, one_optimizer
 from layered.loop.essentials import CastToTensor, TrainEvalCallback, on
 from layered.loop.events import BACKWARD, BATCH, EPOCH, STEP, TRAIN, VALIDATE, Phase
 from layered.loop.fit import fit
 from layered.loop.listeners import Cbs, Listeners
-from layered.loop.optimizers import OptFunc, create_opt, lr_of
+from layered.loop.optimizer_parts import OptFunc, create_opt, lr_of
 from layered.loop.processes import unwrapped
 from layered.loop.recorder import Recorder
 from layered.loop.resume.weights import load_weights, save_weights
@@ -99,7 +108,7 @@ class Loop(AbstractLoop):
         set_epoch(self.dl, self.epochs_started - 1, "peek" if self.peeking else "train")
         self.all_batches(self.open_pass(self.dl), self.first_batch)
         if self.batch is None and self.first_batch == 0:
-            raise no_batch(self.epoch, self.epoch_length)
+            raise no_training_batch(self.epoch, self.epoch_length)
 
     def one_validation(self, dl: Iterable[Any]) -> None:
         """One pass over `dl` without gradients."""

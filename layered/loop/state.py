@@ -17,7 +17,7 @@ from layered.foundation import Path
 from layered.loop.durations import Moment
 from layered.loop.events import Phase
 from layered.loop.listeners import Cbs, Listener, Listeners
-from layered.loop.optimizers import OptFunc, Optimizers
+from layered.loop.optimizer_parts import OptFunc, Optimizers
 from layered.metrics import MetricSet
 from layered.optim import GroupedOptimizer
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layered.foundation import BadValue, checked, lazy, plain, warn
 from layered.metrics.inputs import flatten_check, floats
-from layered.metrics.metric import Metric, function_name
+from layered.metrics.metric import Metric, default_name
 
 sp_optimize = lazy("scipy.optimize")
 
@@ -127,7 +127,7 @@ class AccumMetric(Kept):
         self.func, self.dim_argmax, self.activation, self.thresh = func, dim_argmax, activation, thresh
         self.to_np, self.invert_arg, self.flatten, self.kwargs = to_np, invert_arg, flatten, kwargs
         self.ignore_index = ignore_index
-        self.name = name or function_name(func)
+        self.name = name or default_name(func)
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
         pred = floats(pred) if pred.is_floating_point() else pred
@@ -233,4 +233,4 @@ def optim_metric(
         >>> round(shift, 2)
         0.25
     """
-    return AccumMetric(_Best(f, argname, bounds, tol, do_neg, get_x), flatten=False, name=f"opt_{function_name(f)}")
+    return AccumMetric(_Best(f, argname, bounds, tol, do_neg, get_x), flatten=False, name=f"opt_{default_name(f)}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from layered.foundation import BadArgument, lazy, snake_case
 from layered.metrics.accumulated import Kept
 from layered.metrics.inputs import floats, mismatch
-from layered.metrics.metric import Metric, Predicted, function_name
+from layered.metrics.metric import Metric, Predicted, default_name
 
 sk_base = lazy("sklearn.base")
 
@@ -97,7 +97,7 @@ class ScorerMetric(Kept):
     """
 
     def __init__(self, scorer: Callable[..., Any], name: str | None = None) -> None:
-        self.scorer, self._name = scorer, name or function_name(getattr(scorer, "_score_func", scorer))
+        self.scorer, self._name = scorer, name or default_name(getattr(scorer, "_score_func", scorer))
 
     @staticmethod
     def fits(scorer: object) -> TypeGuard[Callable[..., Any]]:

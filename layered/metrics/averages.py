@@ -13,7 +13,7 @@ from torch import Tensor
 
 from layered.foundation import BadArgument
 from layered.metrics.inputs import rows_of, wide
-from layered.metrics.metric import Metric, Predicted, function_name
+from layered.metrics.metric import Metric, Predicted, default_name
 
 P = ParamSpec("P")
 Sums = tuple[Tensor, "Tensor | int"]
@@ -102,7 +102,7 @@ class AvgMetric(Mean):
 
     @property
     def name(self) -> str:
-        return self._name or function_name(self.func)
+        return self._name or default_name(self.func)
 
     @name.setter
     def name(self, name: str) -> None:
@@ -212,7 +212,7 @@ class ValueMetric(Metric):
     """
 
     def __init__(self, func: Callable[[], Any], metric_name: str | None = None) -> None:
-        self.func, self._name = func, metric_name or function_name(func)
+        self.func, self._name = func, metric_name or default_name(func)
 
     def accumulate(self, learn: Predicted) -> None:
         """Nothing to add."""

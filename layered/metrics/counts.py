@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadValue, plain
-from layered.metrics.inputs import best_and_target, floats, mismatch, shown, wide
+from layered.metrics.inputs import best_and_target, describe_batch, floats, mismatch, wide
 from layered.metrics.metric import Metric
 
 
@@ -185,7 +185,7 @@ def scored_classes(pred: Tensor, axis: int, two: bool = False) -> int:
     if not pred.is_floating_point() or pred.ndim <= max(axis, -1 - axis, 1) or pred.shape[axis] < 2:
         raise BadValue(
             "predictions need a score for each class",
-            got=f"predictions {shown(pred)}",
+            got=f"predictions {describe_batch(pred)}",
             expected=f"floats with at least two classes on axis {axis}",
             fix="pass the model's raw outputs; for a single binary output use F1ScoreMulti or similar",
         )
@@ -193,7 +193,7 @@ def scored_classes(pred: Tensor, axis: int, two: bool = False) -> int:
     if two and classes > 2:
         raise BadValue(
             "average='binary' is for two classes",
-            got=f"{classes} classes, in predictions {shown(pred)}",
+            got=f"{classes} classes, in predictions {describe_batch(pred)}",
             fix="average='macro', 'micro', 'weighted' or None",
         )
     return classes

@@ -97,18 +97,18 @@ def rows_of(batch: object) -> int:
     return len(first) if isinstance(first, Tensor) and first.ndim else find_bs(batch)
 
 
-def shown(batch: object) -> str:
+def describe_batch(batch: object) -> str:
     """The type and shape of what a metric was given: "float32 [64, 10]".
 
     Args:
         batch: A tensor, another object, or a tuple of these.
 
     Examples:
-        >>> shown((torch.zeros(2, 3), [1]))
+        >>> describe_batch((torch.zeros(2, 3), [1]))
         'float32 [2, 3], list'
     """
     if isinstance(batch, tuple):
-        return ", ".join(map(shown, batch))
+        return ", ".join(map(describe_batch, batch))
     if isinstance(batch, Tensor):
         return f"{str(batch.dtype).removeprefix('torch.')} {list(batch.shape)}"
     return type(batch).__name__
@@ -132,7 +132,7 @@ def mismatch(pred: Tensor, targ: Tensor, axis: int | None = None) -> BadValue:
         fix = f"check that the classes are on axis {axis} of the predictions (`axis=`)"
     return BadValue(
         "predictions and targets do not match",
-        got=f"predictions {shown(pred)}, targets {shown(targ)}",
+        got=f"predictions {describe_batch(pred)}, targets {describe_batch(targ)}",
         expected="the same number of elements in both"
         if axis is None
         else f"one target for each position without axis {axis}",

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, LayeredError, snake_case
-from layered.metrics.inputs import shown, wide
+from layered.metrics.inputs import describe_batch, wide
 
 
 class Predicted(Protocol):
@@ -320,14 +320,14 @@ def say_where(error: Exception, name: str, *given: object) -> None:
         error.problem = f"metric '{name}': {error.problem}"
     elif given:
         error.add_note(
-            f"in metric '{name}', given predictions {shown(given[0])} and targets {shown(given[1:])}; "
+            f"in metric '{name}', given predictions {describe_batch(given[0])} and targets {describe_batch(given[1:])}; "
             "a metric sees the model's raw outputs and the targets of one batch"
         )
     else:
         error.add_note(f"in metric '{name}', computing its value")
 
 
-def function_name(func: object) -> str:
+def default_name(func: object) -> str:
     """The name of a function, also inside `partial`; for other callables, their class's in snake case.
 
     Args:

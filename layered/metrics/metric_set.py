@@ -21,7 +21,7 @@ from layered.metrics import (
 )
 from layered.metrics.adapted import Adapted, ScorerMetric
 from layered.metrics.averages import AvgMetric
-from layered.metrics.metric import Metric, Predicted, function_name, say_where, unique_parts
+from layered.metrics.metric import Metric, Predicted, default_name, say_where, unique_parts
 from layered.metrics.text import CorpusBLEUMetric, Perplexity
 
 sk_metrics = lazy("sklearn.metrics")
@@ -166,7 +166,7 @@ def mk_metric(m: object) -> Metric:
     if callable(m):
         module = inspect.getmodule(m)
         if module is not None and module.__name__.startswith("sklearn."):
-            name = function_name(m)
+            name = default_name(m)
             raise BadArgument(
                 f"scikit-learn's '{name}' takes targets first, and decisions or probabilities of all samples at once",
                 fix=f"skm_to_fastai({name}); for probabilities with is_class=False and an activation",

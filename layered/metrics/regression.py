@@ -14,7 +14,7 @@ from layered.foundation import lazy
 from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean, Sums, mean_of
 from layered.metrics.inputs import flatten_check, numbers, wide
-from layered.metrics.metric import Metric, function_name
+from layered.metrics.metric import Metric, default_name
 
 sp_stats = lazy("scipy.stats")
 
@@ -68,7 +68,7 @@ class RootMeanSquare(Mean):
     """
 
     def __init__(self, error: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> None:
-        self.error, self._name = error, name or function_name(error)
+        self.error, self._name = error, name or default_name(error)
 
     def update(self, pred: Tensor, targ: Tensor) -> None:
         pred, targ = numbers(pred, targ)

@@ -15,7 +15,7 @@ flop_counter: Any = lazy("torch.utils.flop_counter")
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One run of one layer.
 
     Args:
@@ -52,7 +52,7 @@ class Summary(Report):
 
     model: str
     input_shapes: list[tuple[int, ...]]
-    rows: list[Row]
+    rows: list[LayerRow]
     total_params: int
     trainable_params: int
     num_groups: int
@@ -117,7 +117,7 @@ def module_summary(model: nn.Module, *xb: object, groups: Sequence[Sequence[Tens
         Non-trainable params: 0
         Forward FLOPs:        24
     """
-    rows: list[Row] = []
+    rows: list[LayerRow] = []
     counted: set[int] = set()
     inputs, by_name = plain_tree(xb), plain_tree(named)
     group_of = {id(p): number for number, group in enumerate(groups) for p in group}
@@ -132,7 +132,9 @@ def module_summary(model: nn.Module, *xb: object, groups: Sequence[Sequence[Tens
             trainable = any(p.requires_grad for p in own) if own else None
             flops = counter.get_total_flops() - sum(row.flops for row in rows)
             group = next((group_of.get(id(p)) for p in own), None)
-            rows.append(Row(name, type(module).__name__, shapes, sum(p.numel() for p in new), trainable, flops, group))
+            rows.append(
+                LayerRow(name, type(module).__name__, shapes, sum(p.numel() for p in new), trainable, flops, group)
+            )
 
         return add
 

@@ -3,13 +3,7 @@
 from typing import TYPE_CHECKING
 
 from layered.foundation.faces import star as _star
-from layered.optim.groups import (
-    norm_bias_params as norm_bias_params,
-    params as params,
-    trainable_params as trainable_params,
-)
-from layered.optim.optimizer import Optimizer as Optimizer
-from layered.optim.schedules import (
+from layered.optim.annealing import (
     SchedCos as SchedCos,
     SchedExp as SchedExp,
     SchedLin as SchedLin,
@@ -25,6 +19,12 @@ from layered.optim.schedules import (
     sched_poly as sched_poly,
     warm_up as warm_up,
 )
+from layered.optim.groups import (
+    norm_bias_params as norm_bias_params,
+    params as params,
+    trainable_params as trainable_params,
+)
+from layered.optim.optimizer import Optimizer as Optimizer
 from layered.optim.stats import (
     average_grad as average_grad,
     average_sqr_grad as average_sqr_grad,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from layered.foundation import Array, BadArgument, BadValue, L, lazy, listify, nearest
-from layered.tabular.values import LARGEST, TRUTHS, Name, number_of, plain_level
+from layered.tabular.values import LARGEST, TRUTHS, Name, parse_number, plain_level
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Index, Series
@@ -446,7 +446,7 @@ def _read_numbers(column: Series) -> tuple[Array, Array | None]:
     except (TypeError, OverflowError):  # lists; whole numbers too large for a float
         numbers = None
     if numbers is None or numbers.dtype.kind == "c":
-        read = np.fromiter(map(number_of, values), np.float64, len(values))
+        read = np.fromiter(map(parse_number, values), np.float64, len(values))
     else:
         read = np.array(numbers.to_numpy(np.float64, na_value=np.nan))
         unread = np.flatnonzero(np.isnan(read) & is_known)

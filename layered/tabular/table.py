@@ -46,7 +46,7 @@ from layered.tabular.columns import (
 )
 from layered.tabular.reading import TableLike, as_frame, show_frame
 from layered.tabular.targets import Blocks, Target, make_targets
-from layered.tabular.values import Name, number_of
+from layered.tabular.values import Name, parse_number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -651,7 +651,7 @@ class Row:
         self.cat_names, self.cont_names = to.cat_names, to.cont_names
         self.values: dict[Any, Any] = dict(given)
         for name in self.cont_names:
-            self.values[name] = number_of(given[name])
+            self.values[name] = parse_number(given[name])
         self.shown: dict[Any, Any] = dict(self.values)
 
 

@@ -97,17 +97,17 @@ def as_number(value: object) -> int | float | None:
         text = value.strip()
         if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < MANY_DIGITS:
             return int(text)
-    number = number_of(value)
+    number = parse_number(value)
     if math.isnan(number):
         return None
     return int(number) if number.is_integer() else float(np.float32(number))
 
 
-def number_of(value: object) -> float:
+def parse_number(value: object) -> float:
     """A value as a number; NaN if it is missing, larger than `LARGEST`, or unreadable. "True" reads as 1.
 
     Examples:
-        >>> number_of("2.5"), number_of("true"), number_of("much"), number_of(None)
+        >>> parse_number("2.5"), parse_number("true"), parse_number("much"), parse_number(None)
         (2.5, 1.0, nan, nan)
     """
     if isinstance(value, str) and value.strip().lower() in TRUTHS:

@@ -27,8 +27,22 @@ from layered.vision.augment import (
     aug_transforms as aug_transforms,
     setup_aug_tfms as setup_aug_tfms,
 )
-from layered.vision.blocks import AddMaskCodes as AddMaskCodes, ImageBlock as ImageBlock, MaskBlock as MaskBlock
 from layered.vision.data import ImageDataLoaders as ImageDataLoaders
+from layered.vision.image_blocks import AddMaskCodes as AddMaskCodes, ImageBlock as ImageBlock, MaskBlock as MaskBlock
+from layered.vision.item_transforms import (
+    CropPad as CropPad,
+    DihedralItem as DihedralItem,
+    FlipItem as FlipItem,
+    PadMode as PadMode,
+    RandomCrop as RandomCrop,
+    RandomResizedCrop as RandomResizedCrop,
+    RatioResize as RatioResize,
+    Resize as Resize,
+    ResizeMethod as ResizeMethod,
+    cifar_stats as cifar_stats,
+    imagenet_stats as imagenet_stats,
+    mnist_stats as mnist_stats,
+)
 from layered.vision.learner import (
     cnn_learner as cnn_learner,
     create_vision_model as create_vision_model,
@@ -54,20 +68,6 @@ from layered.vision.models.backbones import (
 )
 from layered.vision.models.head import create_head as create_head
 from layered.vision.reading import image2tensor as image2tensor, load_image as load_image
-from layered.vision.transforms import (
-    CropPad as CropPad,
-    DihedralItem as DihedralItem,
-    FlipItem as FlipItem,
-    PadMode as PadMode,
-    RandomCrop as RandomCrop,
-    RandomResizedCrop as RandomResizedCrop,
-    RatioResize as RatioResize,
-    Resize as Resize,
-    ResizeMethod as ResizeMethod,
-    cifar_stats as cifar_stats,
-    imagenet_stats as imagenet_stats,
-    mnist_stats as mnist_stats,
-)
 from layered.vision.types import (
     BILINEAR as BILINEAR,
     NEAREST as NEAREST,

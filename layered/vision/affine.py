@@ -27,7 +27,7 @@ from layered.foundation import (
     transforms,
 )
 from layered.vision.draws import Draw, given_or_drawn, mask_tensor, num_images
-from layered.vision.transforms import PadMode, check_choice, check_size
+from layered.vision.item_transforms import PadMode, check_choice, check_size
 
 Size = int | tuple[int, int] | None
 

@@ -36,8 +36,8 @@ from layered.vision.affine import (
     affine_coord,
 )
 from layered.vision.draws import num_images
+from layered.vision.item_transforms import PadMode
 from layered.vision.lighting import Brightness, Contrast, Hue, LightingTfm, Saturation, lighting
-from layered.vision.transforms import PadMode
 
 
 @checked

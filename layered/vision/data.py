@@ -26,7 +26,7 @@ from layered.data import (
     parent_label,
 )
 from layered.foundation import BadValue, Frame, NotFoundPath, Path, StrPath, lazy, names_of, refuse_unknown, using_attr
-from layered.vision.blocks import ImageBlock
+from layered.vision.image_blocks import ImageBlock
 from layered.vision.types import PILBase, PILImage
 
 pd = lazy("pandas")

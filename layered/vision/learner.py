@@ -104,11 +104,11 @@ def vision_learner(
     )  # fmt: skip
     model = create_vision_model(arch, pretrained=pretrained, weights=weights, init=init, **model_args)
     if learner_args.get("splitter") is None:
-        learner_args["splitter"] = split_of(arch)
+        learner_args["splitter"] = resolve_splitter(arch)
     learn = Learner(dls, model, **learner_args)
-    learn.recipe = recipe_of(arch, model_args, model[0])
+    learn.recipe = transfer_recipe(arch, model_args, model[0])
     if normalize and pretrained and n_in == 3:
-        add_normalize(dls, stats_of(arch))
+        add_normalize(dls, pretrained_stats(arch))
     if pretrained:
         learn.freeze()
     return learn
@@ -195,7 +195,7 @@ def outputs_for(dls: DataLoaders) -> int:
     return count
 
 
-def split_of(arch: Arch) -> Splitter:
+def resolve_splitter(arch: Arch) -> Splitter:
     """How the parameters of a model are grouped, from the first layers to the head.
 
     Args:
@@ -204,7 +204,7 @@ def split_of(arch: Arch) -> Splitter:
     return default_split if isinstance(arch, str) else model_meta[arch]["split"]
 
 
-def stats_of(arch: Arch) -> Stats | None:
+def pretrained_stats(arch: Arch) -> Stats | None:
     """Mean and standard deviation of the images that the architecture's weights were trained on; None if unknown.
 
     Args:
@@ -226,7 +226,7 @@ def add_normalize(dls: DataLoaders, stats: Stats | None) -> None:
     dls.add_tfms([Normalize.from_stats(*stats)], "after_batch")
 
 
-def recipe_of(arch: Arch, model_args: dict[str, Any], body: nn.Module) -> dict[str, Any] | None:
+def transfer_recipe(arch: Arch, model_args: dict[str, Any], body: nn.Module) -> dict[str, Any] | None:
     """The model as data for an export; None if rebuilding it would take code without a registered name.
 
     Args:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layered.data import fa_collate, fa_convert
-from layered.data.collate import pack, unpack
+from layered.data.collate import pack, unpack_batch
 from layered.foundation import MixedSizes, TensorCategory, TensorImage, TensorMask
 
 
@@ -56,7 +56,7 @@ def test_packing_for_the_way_out_of_a_worker_keeps_meaning_and_attributes():
     mask = TensorMask(torch.ones(2), source="a.png")
     packed = pickle.loads(pickle.dumps(pack({"m": (mask, 1)})))
     assert not isinstance(packed["m"][0], torch.Tensor)
-    opened = unpack(packed)["m"][0]
+    opened = unpack_batch(packed)["m"][0]
     assert type(opened) is TensorMask
     assert opened.source == "a.png"
     assert opened.tolist() == [1, 1]

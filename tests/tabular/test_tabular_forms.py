@@ -13,7 +13,7 @@ from layered.data import CategoryMap
 from layered.foundation import BadValue
 from layered.tabular import Levels, numbers_of
 from layered.tabular.all import Categorify, FillMissing, Normalize, TabularPandas, load_learner, tabular_learner
-from layered.tabular.values import number_of, plain_level
+from layered.tabular.values import parse_number, plain_level
 
 DAYS = [pd.Timestamp("2020-01-01"), pd.Timestamp("2021-05-06")]
 NEAR_IDS = [9007199254740992, 9007199254740993]  # as floats they are the same number
@@ -193,7 +193,7 @@ def test_numbers_too_large_for_a_model_count_as_missing():
     column = [1e300, -np.inf, 10.0**31, 5.0]
     found = numbers_of(pd.DataFrame({"x": column}), ["x"])[:, 0]
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 5.0])
-    np.testing.assert_array_equal(found, [number_of(o) for o in column])
+    np.testing.assert_array_equal(found, [parse_number(o) for o in column])
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_numbers_too_large_for_a_model_count_as_missing():
 )
 def test_a_value_is_the_same_number_alone_and_in_a_column(value):
     frame = pd.DataFrame({"x": pd.Series([value, "1"], dtype=object)})
-    np.testing.assert_array_equal(numbers_of(frame, ["x"])[0, 0], number_of(value))
+    np.testing.assert_array_equal(numbers_of(frame, ["x"])[0, 0], parse_number(value))
 
 
 @pytest.mark.parametrize("trained", ["2020-01-01 00:00:00", "2020-01-01T00:00:00", pd.Timestamp("2020-01-01")])

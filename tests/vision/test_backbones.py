@@ -24,7 +24,7 @@ from layered.foundation import (
 from layered.integrations import timm_body
 from layered.vision import all as vision
 from layered.vision.all import create_body, create_vision_model, find_arch, model_meta, models, resnet18, resnet34
-from layered.vision.learner import build_from_recipe, split_of
+from layered.vision.learner import build_from_recipe, resolve_splitter
 from layered.vision.models.backbones import build_arch
 
 RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
@@ -61,7 +61,7 @@ def test_each_architecture_is_cut_and_grouped_as_it_is_known(name):
         body = create_body(whole, cut=model_meta[arch]["cut"])
     assert body.to("meta").eval()(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, *shape)
     model = nn.Sequential(body, nn.Linear(1, 1))
-    groups = split_of(arch)(model)
+    groups = resolve_splitter(arch)(model)
     names = {id(p): n for n, p in whole.named_parameters()}
     assert len(groups) == len(firsts) + 1
     assert [names[id(group[0])] for group in groups[:-1]] == firsts
@@ -88,7 +88,7 @@ def test_timm_architectures_give_features_that_fit_the_head(name):
     side = 224 if "224" in name else 64
     with torch.no_grad():
         assert model(torch.rand(1, 3, side, side)).shape == (1, 3)
-    groups = split_of(name)(model)
+    groups = resolve_splitter(name)(model)
     assert len(groups) == 2
     assert list(map(id, flat(groups))) == list(map(id, model.parameters()))
     assert (type(model[1][0]).__name__ == "AdaptiveConcatPool2d") == (not name.startswith("vit"))

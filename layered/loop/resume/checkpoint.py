@@ -21,10 +21,10 @@ from layered.foundation import BadValue, rank_and_world, warn
 from layered.loop.callback import Callback, mark
 from layered.loop.durations import Duration, Every
 from layered.loop.listeners import Listener
-from layered.loop.optimizers import recipe_of
+from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import any_process, unwrapped
-from layered.loop.resume.finding import MARK, Resuming, checkpoint_files, ended_fit, find_saved, number_of
-from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, named, prefix_of
+from layered.loop.resume.finding import MARK, Resuming, checkpoint_files, checkpoint_number, ended_fit, find_saved
+from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, by_name, prefix_of
 from layered.loop.resume.resumed import ResumedFit
 from layered.loop.resume.snapshot import own_parts, pack_callback, random_states, states_of_others, transient_buffers
 from layered.loop.state import AbstractLoop
@@ -223,7 +223,7 @@ class Checkpoint(Callback):
         """Write a checkpoint from which a fit resumes with batch `batch` of epoch `epoch`."""
         learn, model = self.learn, unwrapped(self.learn.model)
         drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
-        callbacks = {name: pack_callback(cb, name) for name, cb in named(learn.cbs).items()}
+        callbacks = {name: pack_callback(cb, name) for name, cb in by_name(learn.cbs).items()}
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         others = states_of_others(
             {**own_parts({GRADS: grads, BUFFERS: dict(model.named_buffers())}), **callbacks}, drawn
@@ -241,7 +241,7 @@ class Checkpoint(Callback):
             "grads": grads,
             "loss_func": learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {},
             "opt": learn.opt.state_dict(),
-            "opt_recipe": recipe_of(learn.opt),
+            "opt_recipe": optimizer_recipe(learn.opt),
             "frozen_idx": learn.opt.frozen_idx,
             "sampler_changes": any(mark(sampler) != before for sampler, before in self.samplers),
             "counters": {name: getattr(learn, name) for name in COUNTERS},
@@ -263,7 +263,7 @@ class Checkpoint(Callback):
     def _store(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Write the file, then delete old ones, except those written at the end of earlier fits."""
         old, ordinal = checkpoint_files(self.place), manifest["fit"]["ordinal"]
-        number = 1 + (number_of(old[-1]) if old else 0)
+        number = 1 + (checkpoint_number(old[-1]) if old else 0)
         ended = f"-fit{ordinal}" if manifest["position"]["finished"] else ""
         path, began = self.place / f"checkpoint-{number:06d}{ended}.layered", time.monotonic()
         write_archive(path, manifest, tensors, kind="checkpoint")

@@ -21,11 +21,11 @@ _NAME = re.compile(r"checkpoint-(\d+)(?:-fit(\d+))?", re.ASCII)
 
 def checkpoint_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """The checkpoints in a folder, oldest first; other files, and folders, are ignored."""
-    found = (file for file in folder.glob("checkpoint-*.layered") if number_of(file) and not file.is_dir())
-    return sorted(found, key=number_of)
+    found = (file for file in folder.glob("checkpoint-*.layered") if checkpoint_number(file) and not file.is_dir())
+    return sorted(found, key=checkpoint_number)
 
 
-def number_of(file: pathlib.Path) -> int:
+def checkpoint_number(file: pathlib.Path) -> int:
     """The number in a checkpoint's name, from 1; 0 if it has none."""
     found = _NAME.fullmatch(file.stem)
     return int(found[1]) if found else 0

@@ -19,7 +19,7 @@ from layered.foundation import BadFile, CannotRestore, Report, Table, listify, r
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
 from layered.loop.listeners import Listener
-from layered.loop.optimizers import recipe_of
+from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import unwrapped
 from layered.loop.resume.snapshot import restore_buffers, restore_random_states
 from layered.loop.resume.weights import check_fits
@@ -183,7 +183,7 @@ class Saved:
 
     def _optimizer(self, loop: AbstractLoop) -> tuple[str, bool, str]:
         saved: Any = self.state.get("opt_recipe")
-        current = recipe_of(loop.opt)
+        current = optimizer_recipe(loop.opt)
         is_same = saved is None or _is_like(saved, current)
         return (
             "optimizer",
@@ -237,7 +237,7 @@ class Saved:
         )
 
     def _callbacks(self, loop: AbstractLoop) -> Iterator[tuple[str, bool, str]]:
-        cbs = named(loop.cbs)
+        cbs = by_name(loop.cbs)
         for name, state in self.callbacks.items():
             if state:
                 left = [one for one in cbs[name].state_dict() if one not in state] if name in cbs else []
@@ -260,7 +260,7 @@ class Saved:
             loop.opt.freeze_to(state["frozen_idx"])  # before the optimizer's state, which freezing clears
         if "optimizer" not in self.lost:
             loop.opt.load_state_dict(state["opt"])
-        cbs = named(loop.cbs)
+        cbs = by_name(loop.cbs)
         for name, kept in self.callbacks.items():
             if name in cbs and f"callbacks.{name}" not in self.lost:
                 cbs[name].load_state_dict(kept)
@@ -338,7 +338,7 @@ def prefix_of(rank: int) -> str:
     return f"process{rank}/"
 
 
-def named(cbs: Iterable[Listener]) -> dict[str, Listener]:
+def by_name(cbs: Iterable[Listener]) -> dict[str, Listener]:
     """Callbacks by name; a second one of a name is `name#2`."""
     res: dict[str, Listener] = {}
     for cb in cbs:

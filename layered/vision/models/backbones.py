@@ -16,7 +16,7 @@ from layered.foundation import BadArgument, CannotRestore, L, MissingDependency,
 from layered.integrations import is_timm_model, timm_names
 from layered.nn import adapt_first_layer, cut_model
 from layered.optim import params
-from layered.vision.transforms import imagenet_stats
+from layered.vision.item_transforms import imagenet_stats
 
 torchvision_models = lazy("torchvision.models")
 

@@ -128,10 +128,10 @@ class Optimizers:
         return f"Optimizers({self.opts})"
 
 
-def recipe_of(opt: torch.optim.Optimizer | Optimizers) -> dict[str, Any]:
+def optimizer_recipe(opt: torch.optim.Optimizer | Optimizers) -> dict[str, Any]:
     """What an optimizer does, as plain data: a saved state fits an optimizer of the same recipe."""
     if isinstance(opt, Optimizers):
-        return {name: recipe_of(one) for name, one in opt.opts.items()}
+        return {name: optimizer_recipe(one) for name, one in opt.opts.items()}
     inner = opt.opt if isinstance(opt, OptimWrapper) else opt
     steps = (
         [step.func if isinstance(step, partial) else step for step in inner.cbs] if isinstance(inner, Optimizer) else []
