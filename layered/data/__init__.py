@@ -82,5 +82,10 @@ from layered.data.data_loaders import as_loaders as as_loaders
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
 from layered.data.samplers import Weights as Weights
-from layered.data.subset import as_splits as as_splits, pick as pick
+from layered.data.subset import (
+    as_splits as as_splits,
+    labels_of as labels_of,
+    pick as pick,
+    values_by_label as values_by_label,
+)
 from layered.data.tfmd_lists import plain_function as plain_function

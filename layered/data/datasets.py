@@ -13,7 +13,7 @@ from layered.data.adapters import DatasetBase, PipelineColumn
 from layered.data.data_loaders import DataLoaders
 from layered.data.encodings import Categorize, CategoryMap, distinct, list_some, unknown_labels
 from layered.data.samplers import Weights
-from layered.data.subset import SPLIT_NAMES, as_items, as_splits
+from layered.data.subset import SPLIT_NAMES, as_items, as_splits, labels_of
 from layered.data.tfmd_lists import TfmdLists, set_aside_random
 from layered.data.tfmd_loader import PartialDL
 from layered.foundation import (
@@ -127,7 +127,7 @@ class Datasets(DatasetBase):
     ) -> None:
         if tls is None:
             listed, columns = as_items(items), [None] if tfms is None else listify(tfms)
-            splits = None if splits is None else as_splits(splits, len(listed))
+            splits = None if splits is None else as_splits(splits, len(listed), labels_of(listed))
             names = column_names(len(columns), n_inp)
             tls = [
                 TfmdLists(listed, column, splits=splits, do_setup=do_setup, verbose=verbose, name=name)

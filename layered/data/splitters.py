@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.subset import Indexed, as_positions, pick, positions_of, walk
+from layered.data.subset import Indexed, as_positions, labels_of, pick, positions_of, walk
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -86,7 +86,7 @@ def split_items(splitter: Splitter, items: Indexed) -> list[np.ndarray[Any, Any]
             fix=f"call it: splitter={asked}()",
         )
     try:
-        splits = positions_of(splitter(items), len(items))
+        splits = positions_of(splitter(items), len(items), labels_of(items))
         check_not_empty(splits, asked=asked, total=len(items))
         _check_apart(splits, items)
     except Exception as error:
@@ -228,12 +228,13 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     """Hold out items by position; all others are for training.
 
     Args:
-        valid_idx: The positions of the validation items; negative ones count from the end.
+        valid_idx: The positions of the validation items; negative ones count from the end. The rows of a frame may also
+            be named by their labels in a pandas Index: `df.sample(frac=0.2).index`.
     """
-    positions = list(valid_idx)
+    positions = list(valid_idx) if isinstance(valid_idx, Iterator) else valid_idx
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
-        valid = as_positions(positions, len(items), "validation")
+        valid = as_positions(positions, len(items), "validation", labels_of(items))
         rest = np.ones(len(items), dtype=bool)
         rest[valid] = False
         return np.flatnonzero(rest), valid

@@ -104,24 +104,102 @@ def as_items(source: object) -> Any:
     return items
 
 
-def as_positions(split: Iterable[Any], total: int, name: str = "") -> np.ndarray[Any, Any]:
-    """A split (positions or a mask) as int64 positions from 0.
+@runtime_checkable
+class Labels(Protocol):
+    """The labels of rows, as the index of a pandas frame."""
+
+    def __len__(self) -> int: ...
+    def get_indexer(self, target: Any, /) -> np.ndarray[Any, Any]: ...
+    def equals(self, other: Any, /) -> bool: ...
+    @property
+    def is_unique(self) -> bool: ...
+
+
+def labels_of(items: object) -> Labels | None:
+    """The labels of the rows of a pandas frame; None for items that have none."""
+    return items.index if is_frame(items) else None
+
+
+def values_by_label(values: Any, total: int, index: Labels | None, what: str) -> np.ndarray[Any, Any]:
+    """The values of a Series in the order of the items, each found by the label of its item.
 
     Args:
-        split: Positions, where negative ones count from the end; or a boolean for each item.
+        values: A pandas Series.
+        total: The number of items.
+        index: The labels of the items; None labels them 0, 1, ….
+        what: What the values are, for messages.
+
+    Raises:
+        BadValue: A label is missing or ambiguous.
+    """
+    found = np.asarray(values)
+    if index is not None and index.equals(values.index):
+        return found
+    places = values.index.get_indexer(np.arange(total) if index is None else index) if values.index.is_unique else None
+    if places is None or (places < 0).any():
+        raise BadValue(
+            f"{what} is a Series whose labels are not those of the items",
+            got="labels that occur more than once" if places is None else f"{(places < 0).sum()} of {total} items without",
+            expected="a value for the label of each item",
+            fix=".to_numpy(), if the values are in the order of the items",
+        )
+    return found.take(places)
+
+
+def _without_labels(split: Any, total: int, index: Labels | None, which: str) -> Iterable[Any]:
+    """What pandas labels (an Index, or a Series with a mask) as positions or a mask in the order of the items; anything
+    else unchanged."""
+    is_series, is_index = is_frame(split), isinstance(split, Labels)
+    is_mask = (is_series or is_index) and split.dtype.kind == "b"
+    if is_series and is_mask:
+        return values_by_label(split, total, index, which)
+    if not (is_series or is_index) or is_mask or index is None or np.array_equal(np.asarray(index), np.arange(total)):
+        return split  # type: ignore[no-any-return]  # labels are positions
+    if is_series:
+        raise BadValue(
+            f"{which} is a Series, whose values may be positions or labels",
+            got="a table whose labels are not 0, 1, 2, …",
+            fix=".to_numpy() for positions, pd.Index(...) for labels",
+        )
+    positions = index.get_indexer(split) if index.is_unique else None
+    if positions is None or (positions < 0).any():
+        raise BadValue(
+            f"{which} has labels that do not name one row each",
+            got="a table whose labels occur more than once" if positions is None else repr(split[positions < 0].tolist()[0]),
+            expected="labels of the table's index, each of one row",
+            fix="df = df.reset_index(drop=True), before the split is made",
+        )
+    return positions
+
+
+def as_positions(
+    split: Iterable[Any], total: int, name: str = "", index: Labels | None = None
+) -> np.ndarray[Any, Any]:
+    """A split (positions, labels or a mask) as int64 positions from 0.
+
+    Args:
+        split: Positions, where negative ones count from the end; a boolean for each item; or, if `index` is given, labels
+            in a pandas Index. A mask in a Series is looked up by label.
         total: The number of items.
         name: The name of the split in messages.
+        index: The labels of the items, if they have some: those of a frame's rows.
 
     Raises:
         BadValue: A position is out of range, or the split is neither positions nor a mask of the right length.
     """
     which = f"the {name} split" if name else "a split"
+    split = _without_labels(split, total, index, which)
     given = np.asarray(split if isinstance(split, np.ndarray) else list(split))
     if given.dtype == bool and len(given) != total:
         raise BadValue(f"{which} is a mask whose length differs from the items", got=len(given), expected=total)
     if given.ndim != 1 or (len(given) and given.dtype.kind not in "biu"):
         shown = f"{given.dtype} of shape {given.shape}"
-        raise BadValue(f"{which} has invalid positions", got=shown, expected="whole numbers, or a mask of booleans")
+        raise BadValue(
+            f"{which} has invalid positions",
+            got=shown,
+            expected="whole numbers, or a mask of booleans",
+            fix="df.index.get_indexer(labels) turns labels of rows into positions" if given.ndim == 1 else None,
+        )
     positions = np.flatnonzero(given) if given.dtype == bool else given.astype(np.int64, copy=False)
     low, high = (int(positions.min()), int(positions.max())) if len(positions) else (0, -1)
     if high >= total or low < -total:
@@ -134,17 +212,22 @@ def as_positions(split: Iterable[Any], total: int, name: str = "") -> np.ndarray
     return positions % total if low < 0 else positions
 
 
-def as_splits(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
+def as_splits(splits: object, total: int, index: Labels | None = None) -> list[np.ndarray[Any, Any]]:
     """The positions of the training items, of the validation items, …, validated by `as_positions`.
+
+    Args:
+        splits: What `as_positions` accepts, for each split.
+        total: The number of items.
+        index: The labels of the items, if they have some.
 
     Warns about items in two splits. Within one split an item may be repeated.
     """
-    positions = positions_of(splits, total)
+    positions = positions_of(splits, total, index)
     _warn_of_overlap(positions, total)
     return positions
 
 
-def positions_of(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
+def positions_of(splits: object, total: int, index: Labels | None = None) -> list[np.ndarray[Any, Any]]:
     """As `as_splits`, without the warning about items in two splits."""
     if callable(splits):
         raise BadArgument(
@@ -159,7 +242,7 @@ def positions_of(splits: object, total: int) -> list[np.ndarray[Any, Any]]:
             fix="splits = splitter(items), for example RandomSplitter()(items)",
         )
     names = dict(enumerate(SPLIT_NAMES))
-    return [as_positions(part, total, names.get(i, "")) for i, part in enumerate(parts)]
+    return [as_positions(part, total, names.get(i, ""), index) for i, part in enumerate(parts)]
 
 
 def _warn_of_overlap(splits: list[np.ndarray[Any, Any]], total: int) -> None:

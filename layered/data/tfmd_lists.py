@@ -17,7 +17,7 @@ from layered.data.adapters import DatasetBase, PipelineColumn
 from layered.data.conversions import Tfms
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import SkipItemException
-from layered.data.subset import SPLIT_NAMES, Subset, as_items, as_splits, pick, walk
+from layered.data.subset import SPLIT_NAMES, Subset, as_items, as_splits, labels_of, pick, walk
 from layered.foundation import (
     BadValue,
     ItemTransform,
@@ -75,7 +75,7 @@ class TfmdLists(DatasetBase):
         getters: int = 0,
     ) -> None:
         self._all_items = list(items) if use_list is True else as_items(items)
-        self.splits = None if splits is None else as_splits(splits, len(self._all_items))
+        self.splits = None if splits is None else as_splits(splits, len(self._all_items), labels_of(self._all_items))
         self._positions: np.ndarray[Any, Any] | None = None
         self.name, self.dl_type, self.getters = name, dl_type, getters
         self.tfms = Pipeline(tfms, split_idx=split_idx)

@@ -25,6 +25,10 @@ class Frame(Protocol):
     def iloc(self) -> Any:
         """Rows by position: one for an integer, a frame of several for a slice, a list or a mask."""
 
+    @property
+    def index(self) -> Any:
+        """The labels of the rows."""
+
     def __len__(self) -> int: ...
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data import DataLoaders, IndexSplitter, Normalize, RandomSplitter, TfmdDL, Weights, arguments_of
+from layered.data import DataLoaders, IndexSplitter, Normalize, RandomSplitter, TfmdDL, Weights, arguments_of, values_by_label
 from layered.foundation import (
     Array,
     BadValue,
@@ -191,10 +191,11 @@ class TabularDataLoaders(DataLoaders):
             y_names: The target column, or several; the last column by default.
             y_block: The block of the target, such as `CategoryBlock()` for classes that are whole numbers; by default
                 numbers are regressed and everything else is classified.
-            valid_idx: The positions of the validation rows; None draws them at random.
+            valid_idx: The positions of the validation rows, or their labels in a pandas Index; None draws them at random.
             valid_pct: The share of the rows to validate on if `valid_idx` is None.
             seed: The seed of that draw; None draws anew each time.
-            splits: The positions of the training and of the validation rows; replaces `valid_idx` and `valid_pct`.
+            splits: The positions of the training and of the validation rows, or their labels in a pandas Index; replaces
+                `valid_idx` and `valid_pct`.
             reduce_memory: Whether floats are stored as float32.
             kwargs: Arguments of the loaders: `bs`, `val_bs`, `device`, `weights`, ….
 
@@ -209,7 +210,7 @@ class TabularDataLoaders(DataLoaders):
             cont_names, cat_names = split_columns(frame, names)
         if splits is None:
             splitter = RandomSplitter(valid_pct, seed) if valid_idx is None else IndexSplitter(valid_idx)
-            splits = splitter(range(len(frame)))
+            splits = splitter(frame)
         to = TabularPandas(
             frame, list(PROCS) if procs is None else procs, cat_names, cont_names, names, y_block, splits,
             reduce_memory=reduce_memory,
@@ -365,10 +366,13 @@ def training_weights(to: Tabular, weights: Sequence[float] | Tensor | Array) -> 
 
     Args:
         to: The table.
-        weights: A weight for each training row, or for each row of the original frame, in the order of that frame.
+        weights: A weight for each training row, or for each row of the original frame, in the order of that frame. Those
+            of a Series are looked up by the labels of the rows.
     """
-    values = np.asarray(weights, dtype=np.float64)
     count = len(to.subset(0))
+    if isinstance(weights, pd.Series):
+        weights = values_by_label(weights, count, to.items.index[:count], "weights")
+    values = np.asarray(weights, dtype=np.float64)
     if to.order is not None and len(values) != count:
         if len(values) != to.rows_given:
             raise BadValue(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data import as_splits, own_copies
+from layered.data import as_splits, labels_of, own_copies
 from layered.foundation import (
     Array,
     BadArgument,
@@ -81,7 +81,8 @@ class Tabular:
         y_names: The target column, or several.
         y_block: The block of the target, or a list with one for each target. By default numbers are regressed and
             everything else is classified.
-        splits: The positions of the training rows and of the validation rows; by default all rows are for training.
+        splits: The positions of the training rows and of the validation rows, or their labels in a pandas Index; by
+            default all rows are for training.
         do_setup: Whether to fit the procs and process the rows; False leaves that to `setup`.
         device: Where `tensors` and batches are; by default `DataLoaders` decides.
         inplace: Whether to work in `df` itself instead of a copy, unless `splits` reorder its rows.
@@ -122,7 +123,7 @@ class Tabular:
         self.fills: dict[Any, float] = {}  # for missing numbers of columns that no proc fills
         self.is_processed = False
         self.rows_given = len(frame)
-        parts = None if splits is None else as_splits(splits, len(frame))
+        parts = None if splits is None else as_splits(splits, len(frame), labels_of(frame))
         # the positions of the rows in the frame passed in; None: all, in order
         self.order: Array | None = None if parts is None else np.concatenate(parts)
         self._sizes = [len(frame)] if parts is None else [len(part) for part in parts]

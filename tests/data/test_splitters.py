@@ -133,3 +133,23 @@ def test_an_empty_side_is_an_error_that_names_it_and_the_share_that_would_do():
         check_not_empty(split(items), asked=split.description, total=10)
     assert "RandomSplitter(valid_pct=0.01) over 10 items gives 10, 0" in caught.value.got
     assert "0.100" in caught.value.fix
+
+
+def test_the_rows_of_a_frame_are_named_by_label_or_refused():
+    df = pd.DataFrame({"x": range(10)}).sample(frac=1, random_state=0)
+    late = df.index[df.x >= 7]
+    for rows in (late, df.x >= 7, (df.x >= 7).sort_index(), (df.x >= 7).astype("boolean"), (df.x >= 7).to_numpy()):
+        train, valid = IndexSplitter(rows)(df)
+        assert sorted(df.x.iloc[valid]) == [7, 8, 9] and len(train) == 7
+    for rows, message in (
+        (pd.Series([1, 2]), "positions or labels"),
+        (pd.Index([1, 77]), "77"),
+        (pd.Series([True, False]), "whose labels are not those"),
+    ):
+        with pytest.raises(BadValue, match=message):
+            IndexSplitter(rows)(df)
+    double = pd.concat([df, df])
+    assert IndexSplitter(double.x >= 7)(double)[1].tolist() == np.flatnonzero(double.x >= 7).tolist()
+    with pytest.raises(BadValue, match="reset_index"):
+        IndexSplitter(late)(double)
+    assert IndexSplitter(pd.Series([1, 2], index=[5, 6]))(list("abc"))[1].tolist() == [1, 2]

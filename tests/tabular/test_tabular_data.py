@@ -20,6 +20,7 @@ from layered.tabular.all import (
     class_weights,
     first,
 )
+from layered.tabular.data import training_weights
 
 
 def test_a_recipe_splits_columns_and_rows_by_itself():
@@ -175,3 +176,16 @@ def test_loaders_say_what_table_they_load(dls):
         assert fact.replace(">", "&gt;") in dls._repr_html_()
     assert len(text.splitlines()[-6:]) == 6
     assert text.splitlines()[-6].split() == list(dls.all_col_names)
+
+
+def test_splits_and_weights_with_labels_name_rows_of_the_frame():
+    df = pd.DataFrame({"x": np.arange(20.0), "y": 0.0}).sample(frac=1, random_state=0)
+    early, late = df.index[df.x < 15], df.index[df.x >= 15]
+    for how in ({"valid_idx": late}, {"splits": (early, late)}, {"splits": (df.x < 15, df.x >= 15)}):
+        dls = TabularDataLoaders.from_df(df, procs=[], cont_names="x", y_names="y", bs=4, **how)
+        assert sorted(dls.valid.dataset.items.x) == [15, 16, 17, 18, 19]
+    to = TabularPandas(df, None, None, "x", "y", splits=(early, late))
+    weights = pd.Series(np.arange(20.0), index=range(20))  # the weight of a row is its label, which is its x
+    assert training_weights(to, weights).tolist() == to.train.items.x.tolist()
+    with pytest.raises(BadValue, match="to_numpy"):
+        training_weights(to, weights.rename(lambda label: label + 3))
