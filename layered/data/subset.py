@@ -132,7 +132,7 @@ def values_by_label(values: Any, total: int, index: Labels | None, what: str) ->
     Raises:
         BadValue: A label is missing or ambiguous.
     """
-    found = np.asarray(values)
+    found: np.ndarray[Any, Any] = np.asarray(values)
     if index is not None and index.equals(values.index):
         return found
     places = values.index.get_indexer(np.arange(total) if index is None else index) if values.index.is_unique else None
@@ -143,7 +143,7 @@ def values_by_label(values: Any, total: int, index: Labels | None, what: str) ->
             expected="a value for the label of each item",
             fix=".to_numpy(), if the values are in the order of the items",
         )
-    return found.take(places)
+    return found[places]
 
 
 def _without_labels(split: Any, total: int, index: Labels | None, which: str) -> Iterable[Any]:

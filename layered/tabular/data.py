@@ -9,7 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data import DataLoaders, IndexSplitter, Normalize, RandomSplitter, TfmdDL, Weights, arguments_of, values_by_label
+from layered.data import (
+    DataLoaders,
+    IndexSplitter,
+    Normalize,
+    RandomSplitter,
+    TfmdDL,
+    Weights,
+    arguments_of,
+    values_by_label,
+)
 from layered.foundation import (
     Array,
     BadValue,

@@ -140,7 +140,7 @@ def test_the_rows_of_a_frame_are_named_by_label_or_refused():
     late = df.index[df.x >= 7]
     for rows in (late, df.x >= 7, (df.x >= 7).sort_index(), (df.x >= 7).astype("boolean"), (df.x >= 7).to_numpy()):
         train, valid = IndexSplitter(rows)(df)
-        assert sorted(df.x.iloc[valid]) == [7, 8, 9] and len(train) == 7
+        assert (sorted(df.x.iloc[valid]), len(train)) == ([7, 8, 9], 7)
     for rows, message in (
         (pd.Series([1, 2]), "positions or labels"),
         (pd.Index([1, 77]), "77"),
