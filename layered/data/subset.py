@@ -139,7 +139,9 @@ def values_by_label(values: Any, total: int, index: Labels | None, what: str) ->
     if places is None or (places < 0).any():
         raise BadValue(
             f"{what} is a Series whose labels are not those of the items",
-            got="labels that occur more than once" if places is None else f"{(places < 0).sum()} of {total} items without",
+            got="labels that occur more than once"
+            if places is None
+            else f"{(places < 0).sum()} of {total} items without",
             expected="a value for the label of each item",
             fix=".to_numpy(), if the values are in the order of the items",
         )
@@ -165,16 +167,16 @@ def _without_labels(split: Any, total: int, index: Labels | None, which: str) ->
     if positions is None or (positions < 0).any():
         raise BadValue(
             f"{which} has labels that do not name one row each",
-            got="a table whose labels occur more than once" if positions is None else repr(split[positions < 0].tolist()[0]),
+            got="a table whose labels occur more than once"
+            if positions is None
+            else repr(split[positions < 0].tolist()[0]),
             expected="labels of the table's index, each of one row",
             fix="df = df.reset_index(drop=True), before the split is made",
         )
     return positions
 
 
-def as_positions(
-    split: Iterable[Any], total: int, name: str = "", index: Labels | None = None
-) -> np.ndarray[Any, Any]:
+def as_positions(split: Iterable[Any], total: int, name: str = "", index: Labels | None = None) -> np.ndarray[Any, Any]:
     """A split (positions, labels or a mask) as int64 positions from 0.
 
     Args:
