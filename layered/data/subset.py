@@ -132,9 +132,9 @@ def values_by_label(values: Any, total: int, index: Labels | None, what: str) ->
     Raises:
         BadValue: A label is missing or ambiguous.
     """
-    res: np.ndarray[Any, Any] = np.asarray(values)
+    found = np.asarray(values)
     if index is not None and index.equals(values.index):
-        return res
+        return found
     places = values.index.get_indexer(np.arange(total) if index is None else index) if values.index.is_unique else None
     if places is None or (places < 0).any():
         raise BadValue(
@@ -145,8 +145,7 @@ def values_by_label(values: Any, total: int, index: Labels | None, what: str) ->
             expected="a value for the label of each item",
             fix=".to_numpy(), if the values are in the order of the items",
         )
-    res = res[places]
-    return res
+    return np.asarray(found[places])
 
 
 def _without_labels(split: Any, total: int, index: Labels | None, which: str) -> Iterable[Any]:
