@@ -85,4 +85,4 @@ if not TYPE_CHECKING:
 from layered.metrics.adapted import Adapted as Adapted
 from layered.metrics.counts import known_targets as known_targets, refuse_invalid_targets as refuse_invalid_targets
 from layered.metrics.metric import unique_parts as unique_parts
-from layered.metrics.metric_set import MetricSet as MetricSet
+from layered.metrics.metric_set import MetricSet as MetricSet, unique_names as unique_names

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layered.foundation import BadValue, checked, lazy, plain, warn
 from layered.metrics.inputs import flatten_check, floats
-from layered.metrics.metric import Metric, default_name
+from layered.metrics.metric import Metric, declared_direction, default_name
 
 sp_optimize = lazy("scipy.optimize")
 
@@ -126,7 +126,7 @@ class AccumMetric(Kept):
             raise BadValue("unknown activation", got=repr(activation), expected="one of " + ", ".join(_ACTIVATIONS))
         self.func, self.dim_argmax, self.activation, self.thresh = func, dim_argmax, activation, thresh
         self.to_np, self.invert_arg, self.flatten, self.kwargs = to_np, invert_arg, flatten, kwargs
-        self.ignore_index = ignore_index
+        self.ignore_index, self.higher_is_better = ignore_index, declared_direction(func)
         self.name = name or default_name(func)
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +144,10 @@ class AccumMetric(Kept):
             pair = [(x.float() if x.dtype == torch.bfloat16 else x).numpy() for x in pair]
         if self.invert_arg:
             pair.reverse()
-        return self.func(*pair, **self.kwargs)
+        value = self.func(*pair, **self.kwargs)
+        if value is None:
+            raise BadValue("the function returned None", expected="a number", fix="does it end without `return`?")
+        return value
 
 
 _ACTIVATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -191,7 +194,7 @@ class _Best:
         self, f: Callable[..., Any], argname: str, bounds: tuple[float, float], tol: float, do_neg: bool, get_x: bool
     ) -> None:
         self.f, self.argname, self.bounds, self.tol, self.sign = f, argname, bounds, tol, -1 if do_neg else 1
-        self.get_x = get_x
+        self.get_x, self.higher_is_better = get_x, do_neg
 
     def __call__(self, pred: Tensor, targ: Tensor) -> Any:
         found = sp_optimize.minimize_scalar(

@@ -30,6 +30,7 @@ class Adapted(Metric):
 
     def __init__(self, metric: Any) -> None:
         self.metric, self._seen = metric, False
+        self.higher_is_better = getattr(metric, "higher_is_better", None)  # torchmetrics declare it
         self._name = getattr(metric, "name", None) or snake_case(
             type(metric).__name__.removesuffix("Metric") or "metric"
         )
@@ -84,7 +85,8 @@ class ScorerMetric(Kept):
     """A scorer in scikit-learn's form: `scorer(estimator, X, targets)`, as returned by `make_scorer` and `get_scorer`.
 
     Logits of several classes become classes and probabilities (softmax), those of several labels become decisions (at 0.5) and
-    probabilities (sigmoid); anything else is a regression. Scorers of losses are negative, as in scikit-learn.
+    probabilities (sigmoid); anything else is a regression. Scorers of losses are negative, as in scikit-learn, so
+    that larger is always better.
 
     Args:
         scorer: The scorer.
@@ -95,6 +97,8 @@ class ScorerMetric(Kept):
         >>> ScorerMetric(get_scorer("neg_mean_absolute_error"), "nmae")(torch.zeros(2), torch.tensor([1.0, 3.0]))
         -2.0
     """
+
+    higher_is_better = True
 
     def __init__(self, scorer: Callable[..., Any], name: str | None = None) -> None:
         self.scorer, self._name = scorer, name or default_name(getattr(scorer, "_score_func", scorer))

@@ -6,20 +6,29 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from inspect import signature
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument
+from layered.foundation import BadArgument, BadValue, describe
 from layered.metrics.inputs import rows_of, wide
-from layered.metrics.metric import Metric, Predicted, default_name
+from layered.metrics.metric import Metric, Predicted, declared_direction, default_name
 
 P = ParamSpec("P")
 Sums = tuple[Tensor, "Tensor | int"]
 
 
-def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
+@overload
+def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]: ...
+
+
+@overload
+def mean_of(*, higher_is_better: bool) -> Callable[[Callable[P, Sums]], Callable[P, Tensor]]: ...
+
+
+def mean_of(sums: Callable[..., Sums] | None = None, *, higher_is_better: bool | None = None) -> Any:
     """Decorator: turn a function that returns a sum and a count into one that returns their mean.
 
     A metric made of it adds up sums and counts, so its value is that of the whole pass however the batches were cut, even
@@ -27,6 +36,7 @@ def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
 
     Args:
         sums: A function of predictions and targets that returns (sum, count).
+        higher_is_better: Whether larger means are better; None leaves it open.
 
     Examples:
         >>> @mean_of
@@ -36,13 +46,16 @@ def mean_of(sums: Callable[P, Sums]) -> Callable[P, Tensor]:
         tensor(0.5000)
     """
 
+    if sums is None:
+        return partial(mean_of, higher_is_better=higher_is_better)
+
     @wraps(sums)
-    def mean(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def mean(*args: Any, **kwargs: Any) -> Tensor:
         total, count = sums(*args, **kwargs)
         return total / count
 
     sums.__qualname__ = f"{sums.__qualname__}.sums"  # where pickle finds it
-    mean.sums = sums  # type: ignore[attr-defined]  # for AvgMetric
+    mean.sums, mean.higher_is_better = sums, higher_is_better  # type: ignore[attr-defined]  # for AvgMetric
     mean.__signature__ = signature(sums).replace(return_annotation=Tensor)  # type: ignore[attr-defined]
     return mean
 
@@ -87,14 +100,15 @@ class AvgMetric(Mean):
     """
 
     def __init__(self, func: Callable[..., Any]) -> None:
-        self.func, self._sums = func, _sums_of(func)
+        self.func, self._sums, self.higher_is_better = func, _sums_of(func), declared_direction(func)
 
     def update(self, pred: Any, *targ: Any) -> None:
         if self._sums is not None:
             total, count = self._sums(pred, *targ)
         else:
             count = rows_of(targ or pred)
-            total = self.func(pred, *targ) * count
+            value = self.func(pred, *targ)
+            total = (value if isinstance(value, Tensor) and value.ndim == 0 else _number(value)) * count
         if isinstance(self.total, Tensor) and isinstance(total, Tensor) and not total.requires_grad:
             self.total, self.count = self.total + total, self.count + count  # as `add` does, 0.5 µs faster
         else:
@@ -109,6 +123,22 @@ class AvgMetric(Mean):
         self._name = name
 
 
+def _number(value: Any) -> Any:
+    """What a function of one batch returned, if that is a number."""
+    if isinstance(value, (Tensor, np.ndarray)) and math.prod(value.shape) == 1:
+        return value.item()
+    if isinstance(value, (int, float, np.number)):
+        return value
+    if value is None:
+        raise BadValue("the function returned None", expected="a number", fix="does it end without `return`?")
+    raise BadValue(
+        "the function did not return a number",
+        got=describe(value),
+        expected="the mean over the samples of the batch",
+        fix="return its mean(); for several numbers, pass a function for each",
+    )
+
+
 def _sums_of(func: Callable[..., Any]) -> Callable[..., Sums] | None:
     if isinstance(func, partial):
         inner = _sums_of(func.func)
@@ -120,6 +150,7 @@ class AvgLoss(Mean):
     """The mean of the learner's loss, weighted by the number of samples of each batch."""
 
     _name = "loss"
+    higher_is_better = False
 
     def accumulate(self, learn: Predicted) -> None:
         rows = rows_of(learn.yb or learn.xb)
@@ -139,6 +170,7 @@ class AvgSmoothLoss(Metric):
     average: Any
     count: int
     _name = "train_loss"
+    higher_is_better = False
 
     def __init__(self, beta: float = 0.98) -> None:
         self.beta = beta

@@ -30,6 +30,8 @@ class CountScore(Expression):
         name: The name in tables.
     """
 
+    higher_is_better = True
+
     def __init__(self, counts: Metric, name: str | None = None) -> None:
         super().__init__(operator.pos, (counts,), name or self._name)
 
@@ -323,6 +325,7 @@ class HammingLoss(CountScore):
     """
 
     _name = "hamming_loss"
+    higher_is_better = False
 
     @checked
     def __init__(self, axis: int = -1, *, ignore_index: int | None = None) -> None:

@@ -9,7 +9,7 @@ from layered.metrics.averages import Sums, mean_of
 from layered.metrics.inputs import best_and_target, flatten_check, floats, mismatch
 
 
-@mean_of
+@mean_of(higher_is_better=True)
 def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of samples whose highest score is that of the target.
 
@@ -35,7 +35,7 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | N
     return _counted(right, targ, ignore_index)
 
 
-@mean_of
+@mean_of(higher_is_better=False)
 def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of samples whose highest score is not that of the target: `1 - accuracy`.
 
@@ -55,7 +55,7 @@ def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int |
     return _counted(wrong, targ, ignore_index)
 
 
-@mean_of
+@mean_of(higher_is_better=True)
 def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of samples whose target is among the `k` highest scores.
 
@@ -87,7 +87,7 @@ def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ign
     return _counted(found, targ, ignore_index)
 
 
-@mean_of
+@mean_of(higher_is_better=True)
 def accuracy_multi(
     inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool = True, *, ignore_index: int | None = None
 ) -> Sums:
@@ -111,7 +111,7 @@ def accuracy_multi(
     return _counted(right, targ, ignore_index)
 
 
-@mean_of
+@mean_of(higher_is_better=True)
 def foreground_acc(
     inp: Tensor, targ: Tensor, bkg_idx: int = 0, axis: int = 1, *, ignore_index: int | None = None
 ) -> Sums:

@@ -177,6 +177,7 @@ class HammingLossMulti(_AllDecisions):
     """
 
     _name = "hamming_loss"
+    higher_is_better = False
 
     def of_counts(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Any:
         return (predicted + actual - 2 * hits).sum() / wide(self.operands[0].cells)

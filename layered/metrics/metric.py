@@ -22,6 +22,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from functools import partial
 from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +55,8 @@ class Metric:
     Attributes:
         state: Names of attributes that start at 0 (or at what the class sets them to, such as `()`), and are joined with `+`
             when two metrics are merged.
+        higher_is_better: Whether larger values are better; None where that is not known, and what watches the metric asks for
+            `comp=`. Set it on a class, or on a metric.
 
     Raises:
         BadArgument: When a subclass is defined whose `state` is not a tuple of names, or starts at a mutable value.
@@ -71,6 +74,7 @@ class Metric:
     """
 
     state: ClassVar[tuple[str, ...]] = ()
+    higher_is_better: bool | None = None
     _name: str | None = None
 
     def __init_subclass__(cls) -> None:
@@ -231,13 +235,17 @@ class Metric:
         return _binary(operator.pow, other, self)
 
     def __neg__(self) -> Expression:
-        return Expression(operator.neg, (self,), f"-{_text(self, _BINDS['**'])}", _BINDS["**"])
+        negated = Expression(operator.neg, (self,), f"-{_text(self, _BINDS['**'])}", _BINDS["**"])
+        negated.higher_is_better = None if self.higher_is_better is None else not self.higher_is_better
+        return negated
 
     def __abs__(self) -> Expression:
         return _applied(operator.abs, "abs", self)
 
     def __getitem__(self, index: object) -> Expression:
-        return Expression(operator.getitem, (self, index), f"{_text(self)}[{index}]")
+        part = Expression(operator.getitem, (self, index), f"{_text(self)}[{index}]")
+        part.higher_is_better = self.higher_is_better
+        return part
 
     __iter__ = None  # any index is accepted, so Python's fallback iteration by index would never stop
 
@@ -333,9 +341,33 @@ def default_name(func: object) -> str:
     Args:
         func: What a metric calls.
     """
+    func = _innermost(func)
+    return str(getattr(func, "__name__", None) or snake_case(type(func).__name__))
+
+
+def declared_direction(func: object) -> bool | None:
+    """Whether larger results of a function are better: by its attribute `higher_is_better`; scikit-learn's say it by name.
+
+    Args:
+        func: What a metric calls.
+
+    Examples:
+        >>> from sklearn.metrics import f1_score, max_error
+        >>> declared_direction(f1_score), declared_direction(max_error), declared_direction(max)
+        (True, False, None)
+    """
+    func = _innermost(func)
+    declared: bool | None = getattr(func, "higher_is_better", None)
+    if declared is None and str(getattr(func, "__module__", "")).startswith("sklearn."):
+        name = default_name(func)
+        return True if name.endswith("_score") else False if name.endswith(("_error", "_loss", "_deviance")) else None
+    return declared
+
+
+def _innermost(func: object) -> object:
     while isinstance(func, partial):
         func = func.func
-    return str(getattr(func, "__name__", None) or snake_case(type(func).__name__))
+    return func
 
 
 _SIGNS: dict[Callable[..., Any], str] = {
@@ -369,4 +401,4 @@ def _operand(operand: object) -> object:
 
 
 def _as_number(value: object) -> object:
-    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+    return value.item() if isinstance(value, (Tensor, np.ndarray, np.generic)) and value.ndim == 0 else value

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
+from inspect import getmodule, signature
 from typing import Any
 
 from torch import nn
 
-from layered.foundation import BadArgument, Registry, lazy, unknown_name
+from layered.foundation import BadArgument, BadValue, Registry, describe, lazy, unknown_name
 from layered.metrics import (
     class_scores as one,
     classification,
@@ -21,7 +21,7 @@ from layered.metrics import (
 )
 from layered.metrics.adapted import Adapted, ScorerMetric
 from layered.metrics.averages import AvgMetric
-from layered.metrics.metric import Metric, Predicted, default_name, say_where, unique_parts
+from layered.metrics.metric import Expression, Metric, Predicted, default_name, say_where, unique_parts
 from layered.metrics.text import CorpusBLEUMetric, Perplexity
 
 sk_metrics = lazy("sklearn.metrics")
@@ -156,7 +156,7 @@ def mk_metric(m: object) -> Metric:
     if isinstance(m, str):
         return metric_named(m)
     if isinstance(m, type):
-        m = m()
+        m = _instance(m)
     if isinstance(m, Metric):
         return m
     if Adapted.fits(m):
@@ -164,19 +164,45 @@ def mk_metric(m: object) -> Metric:
     if ScorerMetric.fits(m):
         return ScorerMetric(m)
     if callable(m):
-        module = inspect.getmodule(m)
+        module = getmodule(m)
         if module is not None and module.__name__.startswith("sklearn."):
             name = default_name(m)
             raise BadArgument(
                 f"scikit-learn's '{name}' takes targets first, and decisions or probabilities of all samples at once",
                 fix=f"skm_to_fastai({name}); for probabilities with is_class=False and an activation",
             )
-        return AvgMetric(m)
+        if _takes_two(m):
+            return AvgMetric(m)
     raise BadArgument(
         "this cannot be used as a metric",
         got=repr(m),
         expected="a function of (predictions, targets), a Metric or its class, a name, a scorer, or a metric of torchmetrics",
+        fix="pass a callback as cbs=" if callable(m) else None,
     )
+
+
+def _instance(kind: type) -> object:
+    try:
+        signature(kind).bind()
+    except ValueError:  # some classes have none
+        pass
+    except TypeError as error:
+        raise BadArgument(
+            f"the metric '{kind.__name__}' is a class that cannot be made without arguments",
+            got=error,
+            fix=f"pass an instance: {kind.__name__}(…)",
+        ) from None
+    return kind()
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with predictions and targets."""
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:  # some builtins have none
+        return True
+    by_position = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    return by_position >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
 class MetricSet:
@@ -241,15 +267,16 @@ class MetricSet:
     @property
     def names(self) -> list[str]:
         """The name of each metric."""
-        names: list[str] = []
-        for given, metric in zip(self._given, self.metrics, strict=True):
-            name = first = given or metric.name
-            for number in itertools.count(2):
-                if name not in names:
-                    break
-                name = f"{first}_{number}"
-            names.append(name)
-        return names
+        return unique_names(self._own_names)
+
+    @property
+    def _own_names(self) -> list[str]:
+        return [given or metric.name for given, metric in zip(self._given, self.metrics, strict=True)]
+
+    @property
+    def higher_is_better(self) -> list[bool | None]:
+        """For each metric whether larger values are better; None where neither it nor its name says."""
+        return [_direction(name, metric) for name, metric in zip(self._own_names, self.metrics, strict=True)]
 
     @property
     def values(self) -> list[Any]:
@@ -258,7 +285,14 @@ class MetricSet:
 
     def _value(self, name: str, metric: Metric) -> Any:
         try:
-            return metric.value
+            value = metric.value
+            if isinstance(value, (Mapping, str)):
+                raise BadValue(
+                    "the value is not a number",
+                    got=describe(value),
+                    fix="a metric for each number, with a name: metrics={'f1': …}",
+                )
+            return value
         except Exception as error:
             say_where(error, name)
             raise
@@ -268,6 +302,35 @@ class MetricSet:
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(self.metrics)
+
+
+def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """These names; one that is taken or repeated gets a number.
+
+    Args:
+        names: The names.
+        taken: Names that none of them may have.
+
+    Examples:
+        >>> unique_names(["loss", "f1", "f1"], taken=["loss"])
+        ['loss_2', 'f1', 'f1_2']
+    """
+    used, unique = set(taken), []
+    for name in names:
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        unique.append(next(candidate for candidate in candidates if candidate not in used))
+        used.add(unique[-1])
+    return unique
+
+
+def _direction(name: str, metric: Metric) -> bool | None:
+    """Whether larger values are better: what the metric says, else what its name does: that of a known metric, or of a loss."""
+    if metric.higher_is_better is not None or isinstance(metric, Expression):
+        return metric.higher_is_better
+    if name in metric_names:
+        return metric_named(name).higher_is_better
+    is_loss = ("loss" in name.lower() or "error" in name.lower()) and not name.lower().startswith("neg")
+    return False if is_loss else None
 
 
 def _made(metrics: object, name: str | None = None) -> Iterator[tuple[str | None, Metric]]:

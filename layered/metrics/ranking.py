@@ -79,6 +79,7 @@ class RocAuc(Kept):
     """
 
     _name = "roc_auc_score"
+    higher_is_better = True
 
     @checked
     def __init__(
@@ -151,6 +152,7 @@ class APScoreBinary(Kept):
     """
 
     _name = "average_precision_score"
+    higher_is_better = True
 
     @checked
     def __init__(
@@ -187,6 +189,7 @@ class RocAucMulti(_LabelRanking):
     """
 
     _name = "roc_auc_score"
+    higher_is_better = True
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
         return torch.as_tensor(sk_metrics.roc_auc_score(targ.numpy(), pred.numpy(), average=self.average))
@@ -201,6 +204,7 @@ class APScoreMulti(_LabelRanking):
     """
 
     _name = "average_precision_score"
+    higher_is_better = True
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
         return torch.as_tensor(sk_metrics.average_precision_score(targ.numpy(), pred.numpy(), average=self.average))
@@ -219,6 +223,7 @@ class BrierScore(Mean):
     """
 
     _name = "brier_score_loss"
+    higher_is_better = False
 
     @checked
     def __init__(self, axis: int = -1, *, ignore_index: int | None = None) -> None:
@@ -243,6 +248,7 @@ class BrierScoreMulti(Mean):
     """
 
     _name = "brier_score_loss"
+    higher_is_better = False
 
     @checked
     def __init__(self, thresh: float | None = None, sigmoid: bool = True, *, ignore_index: int | None = None) -> None:

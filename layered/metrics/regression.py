@@ -19,7 +19,7 @@ from layered.metrics.metric import Metric, default_name
 sp_stats = lazy("scipy.stats")
 
 
-@mean_of
+@mean_of(higher_is_better=False)
 def mse(inp: Tensor, targ: Tensor) -> Sums:
     """Mean squared error, in squared units of the target.
 
@@ -35,7 +35,7 @@ def mse(inp: Tensor, targ: Tensor) -> Sums:
     return F.mse_loss(inp, targ, reduction="sum"), len(targ)
 
 
-@mean_of
+@mean_of(higher_is_better=False)
 def mae(inp: Tensor, targ: Tensor) -> Sums:
     """Mean absolute error, in units of the target.
 
@@ -47,7 +47,7 @@ def mae(inp: Tensor, targ: Tensor) -> Sums:
     return F.l1_loss(inp, targ, reduction="sum"), len(targ)
 
 
-@mean_of
+@mean_of(higher_is_better=False)
 def msle(inp: Tensor, targ: Tensor) -> Sums:
     """Mean squared error of log(1 + x).
 
@@ -66,6 +66,8 @@ class RootMeanSquare(Mean):
         error: A function of two vectors that returns a vector.
         name: The name in tables; the function's by default.
     """
+
+    higher_is_better = False
 
     def __init__(self, error: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> None:
         self.error, self._name = error, name or default_name(error)
@@ -161,6 +163,7 @@ class R2Score(_Explained):
     """
 
     _name = "r2_score"
+    higher_is_better = True
 
     def compute(self) -> Any:
         return self.explained(self.spread[0, 0] + self.count * self.mean[0].square())
@@ -170,6 +173,7 @@ class ExplainedVariance(_Explained):
     """Like `R2Score`, but a constant error costs nothing."""
 
     _name = "explained_variance_score"
+    higher_is_better = True
 
     def compute(self) -> Any:
         return self.explained(self.spread[0, 0])
@@ -184,6 +188,7 @@ class PearsonCorrCoef(Moments):
     """
 
     _name = "pearsonr"
+    higher_is_better = True
 
     def compute(self) -> Any:
         if self.count < 2:
@@ -200,6 +205,7 @@ class SpearmanCorrCoef(Kept):
     """
 
     _name = "spearmanr"
+    higher_is_better = True
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
         return numbers(pred, targ)

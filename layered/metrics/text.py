@@ -33,6 +33,8 @@ class Perplexity(Mean):
         8.0
     """
 
+    higher_is_better = False
+
     @checked
     def __init__(self, axis: int = -1, ignore_index: int = -100) -> None:
         self.axis, self.ignore_index = axis, ignore_index
@@ -76,6 +78,7 @@ class CorpusBLEUMetric(Kept):
     """
 
     _name = "corpus_bleu"
+    higher_is_better = True
 
     @checked
     def __init__(self, vocab_sz: int = 5000, axis: int = -1, *, ignore_index: int | None = None) -> None:
