@@ -34,16 +34,10 @@ class MetricLogger(Protocol):
 def row_of(learn: AbstractLoop) -> dict[str, Any]:
     """The last row of the table by name, without the time: `{"epoch": 0, "train_loss": …, …}`.
 
-    Metrics of the same name are numbered: `accuracy`, `accuracy_2`.
-
     Args:
         learn: A learner with a recorder.
     """
-    recorder = learn.recorder
-    row: dict[str, Any] = {"epoch": learn.epoch}
-    for name, value in zip(recorder.metric_names[1:], recorder.values[-1], strict=False):
-        row[_new_name(name, row)] = value
-    return row
+    return {"epoch": learn.epoch, **dict(zip(columns_of(learn)[1:], learn.recorder.values[-1], strict=True))}
 
 
 def columns_of(learn: AbstractLoop) -> list[str]:
@@ -52,18 +46,8 @@ def columns_of(learn: AbstractLoop) -> list[str]:
     Args:
         learn: A learner with a recorder.
     """
-    names: dict[str, Any] = {}
-    for name in learn.recorder.metric_names[: len(learn.recorder.metric_names) - learn.recorder.add_time]:
-        names[_new_name(name, names)] = None
-    return list(names)
-
-
-def _new_name(name: str, taken: Mapping[str, Any]) -> str:
-    count = 2
-    unique = name
-    while unique in taken:
-        unique, count = f"{name}_{count}", count + 1
-    return unique
+    names = learn.recorder.metric_names
+    return names[: len(names) - learn.recorder.add_time]
 
 
 class LoggerCallback(Callback):

@@ -134,7 +134,7 @@ class Loop(AbstractLoop):
 
     def one_batch(self, i: int, b: Any) -> None:
         """Batch `b`, the `i`-th of this pass: from inputs to prediction, loss and, in training, an optimizer step."""
-        self.iter = i
+        self.iter, self.has_learned = i, False
         self.batch = b if self.moves_to is None else to_device(b, self.moves_to, non_blocking=True)
         self.xb, self.yb = split_batch(self.batch, self.n_inp, self.model) if self.step is None else ((self.batch,), ())
         self.within(BATCH, self.do_batch)

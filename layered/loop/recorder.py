@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from layered.foundation import BadFile, CannotRestore, OutOfRange, find_bs, lazy, unknown_name
 from layered.loop.callback import Callback
-from layered.loop.processes import gathered, merge_metrics
-from layered.metrics import Adapted, Metric, unique_parts
+from layered.loop.processes import any_process, gathered, merge_metrics
+from layered.metrics import Adapted, Metric, MetricSet, unique_names, unique_parts
 
 plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
 
 SETTLE_EVERY = 1024  # how many losses may stay on the device before they are read in one go
+_TAKEN = ("epoch", "train_loss", "valid_loss", "time", "step")  # names of columns and of what loggers add to them
 _KINDS: dict[str, type] = {  # of what the recorder computes with: the average, and what is in its lists
     "_average": float, "_losses": float, "_pending": Tensor, "_valid_losses": Tensor, "_valid_rows": int, "iters": int,
     "epochs": int, "values": list,
@@ -39,12 +40,12 @@ class Recorder(Callback):
             epoch and restarts with each fit.
 
     Attributes:
-        metric_names: The columns of the table: epoch, losses, metrics, time.
+        metric_names: The columns of the table: epoch, losses, metrics, time. A metric whose name is taken has a number.
         lrs: The learning rate of each training batch (the last group's).
         losses: The smooth loss after each training batch.
         iters: Training batches done at the end of each epoch.
         epochs: The number of each epoch.
-        values: The losses and metrics of each epoch.
+        values: The losses and metrics of each epoch; None for what was not computed in it.
         log: The row of the current epoch.
         hps: What a scheduled fit set, by name, for each training batch.
 
@@ -53,7 +54,7 @@ class Recorder(Callback):
     """
 
     order = 50
-    transient = ("_epoch_began",)
+    transient = ("_epoch_began", "_directions", "_train_set")
     remove_on_fetch = True
 
     def __init__(
@@ -65,6 +66,7 @@ class Recorder(Callback):
             )
         self.add_time, self.train_metrics, self.valid_metrics, self.beta = add_time, train_metrics, valid_metrics, beta
         self.metric_names: list[str] = []
+        self._directions: dict[str, bool | None] = {}
         self.hps: dict[str, list[float]] = {}
         self._clear()
 
@@ -84,9 +86,17 @@ class Recorder(Callback):
         learn = self.learn
         if learn.fitting:
             self._clear()
-        names, both = learn.metric_set.names, self.train_metrics and self.valid_metrics
-        train = ["train_loss", *(f"train_{n}" if both else n for n in names if self.train_metrics)]
-        valid = ["valid_loss", *(f"valid_{n}" if both else n for n in names)] if self.valid_metrics else []
+        both = self.train_metrics and self.valid_metrics
+        self._train_set = (
+            MetricSet(learn.metric_set) if both else learn.metric_set
+        )  # validation inside a pass resets its own
+        parts = [part for part, has in (("train_", self.train_metrics), ("valid_", self.valid_metrics)) if has]
+        names = unique_names((part * both + name for part in parts for name in learn.metric_set.names), _TAKEN)
+        self._directions = dict(zip(names, learn.metric_set.higher_is_better * len(parts), strict=True))
+        self._directions |= {"train_loss": False, "valid_loss": False}
+        in_training = len(learn.metric_set) * self.train_metrics
+        valid = ["valid_loss", *names[in_training:]] if self.valid_metrics else []
+        train = ["train_loss", *names[:in_training]]
         self.metric_names = ["epoch", *train, *valid, *(["time"] if self.add_time else [])]
 
     def before_epoch(self) -> None:
@@ -94,7 +104,7 @@ class Recorder(Callback):
 
     def before_train(self) -> None:
         if self.train_metrics:
-            self.learn.metric_set.reset()
+            self._train_set.reset()
 
     def before_validate(self) -> None:
         self._valid_losses, self._valid_rows = [], []
@@ -103,6 +113,8 @@ class Recorder(Callback):
 
     def after_batch(self) -> None:
         learn = self.learn
+        if not learn.has_learned:  # cancelled before there was a loss: what is there is of the batch before
+            return
         if learn.training:
             if learn.loss is not None:
                 self._pending.append(learn.loss if learn.loss.ndim == 0 else learn.loss.mean())
@@ -115,23 +127,34 @@ class Recorder(Callback):
             if len(self._valid_losses) >= SETTLE_EVERY:
                 self._settle_valid()
         if (self.train_metrics if learn.training else self.valid_metrics) and learn.yb:
-            learn.metric_set.accumulate(learn)
+            (self._train_set if learn.training else learn.metric_set).accumulate(learn)
 
     def after_train(self) -> None:
-        losses = [loss for loss in gathered(self.smooth_loss if self._count else None) if loss is not None]
-        self.log.append(sum(losses) / len(losses) if losses else None)
-        if self.train_metrics:
-            self.log += self._metric_values()
+        self.log += self._train_part()
+
+    def _train_part(self) -> list[Any]:
+        """The columns of the training pass, up to now; None where it had no batch."""
+        learn = self.learn
+        any_batch = any_process(learn.batch is not None or learn.first_batch > 0)
+        losses = [
+            loss for loss in gathered(self.smooth_loss if any_batch and self._count else None) if loss is not None
+        ]
+        metrics = self._values_of(self._train_set, any_batch) if self.train_metrics else []
+        return [sum(losses) / len(losses) if losses else None, *metrics]
 
     def after_validate(self) -> None:
         if not self.valid_metrics:
             return
+        any_batch = any_process(self.learn.batch is not None)
+        if not any_batch:  # cancelled, perhaps before this callback could begin: what it holds is of the pass before
+            self.before_validate()
         self._settle_valid()
         shares = [
             share for part in gathered((self._valid_losses, self._valid_rows)) for share in zip(*part, strict=True)
         ]
         rows = sum(rows for _, rows in shares)
-        values = [sum(float(loss) * n for loss, n in shares) / rows if rows else None, *self._metric_values()]
+        values = [sum(float(loss) * n for loss, n in shares) / rows if rows else None]
+        values += self._values_of(self.learn.metric_set, any_batch)
         if self.learn.nested:
             self.learn.final_record = values
         else:
@@ -139,6 +162,8 @@ class Recorder(Callback):
 
     def after_epoch(self) -> None:
         learn = self.learn
+        if learn.fitting and self.log[:1] != [learn.epoch]:  # cancelled before this callback could begin
+            return
         learn.final_record = self.log[1:]
         if not learn.fitting or len(self.log) == 1:
             return
@@ -171,10 +196,9 @@ class Recorder(Callback):
             losses = torch.stack(self._valid_losses).cpu().double()
             self._valid_losses, self._valid_rows = [(losses * weights).sum() / max(rows, 1)], [rows]
 
-    def _metric_values(self) -> list[Any]:
-        merge_metrics(self.learn.metric_set.metrics)
-        values: list[Any] = self.learn.metric_set.values
-        return values
+    def _values_of(self, metrics: MetricSet, any_batch: bool) -> list[Any]:
+        merge_metrics(metrics)
+        return metrics.values if any_batch else [None] * len(metrics)
 
     def state_dict(self) -> dict[str, Any]:
         self._settle()
@@ -203,7 +227,11 @@ class Recorder(Callback):
 
     @property
     def _parts(self) -> list[Metric]:
-        return unique_parts(self.learn.metric_set)
+        return unique_parts(self._train_set)
+
+    def higher_is_better(self, column: str) -> bool | None:
+        """Whether larger values of a column are better; None where its metric does not say."""
+        return self._directions.get(column)
 
     @property
     def losses(self) -> list[float]:

@@ -36,6 +36,8 @@ class History(Protocol):
     values: list[list[Any]]
     log: list[Any]
 
+    def higher_is_better(self, column: str) -> bool | None: ...
+
     @property
     def losses(self) -> list[float]: ...
 
