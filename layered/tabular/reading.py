@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from layered.data import read_csv
 from layered.foundation import (
     BadArgument,
     BadValue,
-    EmptySource,
     L,
     NotFoundPath,
     Path,
@@ -114,29 +114,20 @@ def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
     Raises:
         NotFoundPath: If there is no such file.
         EmptySource: For an empty file.
+        BadFile: For text in another encoding, and lines that differ in their number of columns.
         BadValue: For any other suffix.
     """
     if str(path).partition("://")[1] == "" and not os.path.exists(path):
         raise NotFoundPath(f"there is no table '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
     suffixes = [s.lower() for s in Path(path).suffixes]
     kind = next((s for s in reversed(suffixes) if s in (".csv", ".tsv", ".txt", ".parquet", ".feather")), None)
-    frame: DataFrame | None = None
-    try:
-        match kind:
-            case ".csv" | ".txt":
-                frame = pd.read_csv(path, **kwargs)
-            case ".tsv":
-                frame = pd.read_csv(path, **{"sep": "\t", **kwargs})
-            case ".parquet":
-                frame = pd.read_parquet(path, **kwargs)
-            case ".feather":
-                frame = pd.read_feather(path, **kwargs)
-    except pd.errors.EmptyDataError as error:
-        raise EmptySource(
-            f"the table '{path}' is empty", got=error, expected="a header line, then rows", fix="check the file"
-        ) from error
-    if frame is not None:
-        return frame
+    match kind:
+        case ".csv" | ".txt" | ".tsv":
+            return read_csv(path, **kwargs)
+        case ".parquet":
+            return pd.read_parquet(path, **kwargs)
+        case ".feather":
+            return pd.read_feather(path, **kwargs)
     raise BadValue(
         f"unknown kind of table: '{path}'",
         expected="a name that ends in .csv, .tsv, .parquet or .feather",

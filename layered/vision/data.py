@@ -22,10 +22,23 @@ from layered.data import (
     TfmdDL,
     Tfms,
     TransformBlock,
+    csv_options,
     get_image_files,
     parent_label,
+    read_labels,
 )
-from layered.foundation import BadValue, Frame, NotFoundPath, Path, StrPath, lazy, names_of, refuse_unknown, using_attr
+from layered.foundation import (
+    BadValue,
+    Frame,
+    NotFoundPath,
+    Path,
+    StrPath,
+    lazy,
+    listify,
+    names_of,
+    refuse_unknown,
+    using_attr,
+)
 from layered.vision.image_blocks import ImageBlock
 from layered.vision.types import PILBase, PILImage
 
@@ -38,8 +51,7 @@ Block = TransformBlock | Callable[[], TransformBlock]
 
 def _recipe(function: Callable[P, R]) -> Callable[P, R]:
     """Refuse, before anything is read, keywords that neither the recipe nor a loader accepts."""
-    loader = names_of(DataLoaders.from_dsets) | names_of(TfmdDL.__init__) | names_of(DataLoader.__init__)
-    known = (names_of(function) | loader | {"val_num_workers", "val_n"}) - {"self", "cls", "dataset"}
+    known = names_of(function) | _loader_arguments()
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,6 +59,11 @@ def _recipe(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def _loader_arguments() -> frozenset[str]:
+    own = names_of(DataLoaders.from_dsets) | names_of(TfmdDL.__init__) | names_of(DataLoader.__init__)
+    return (own | {"val_num_workers", "val_n"}) - {"dataset"}
 
 
 class ImageDataLoaders(DataLoaders):
@@ -237,20 +254,27 @@ class ImageDataLoaders(DataLoaders):
         quoting: int = csv.QUOTE_MINIMAL,
         **kwargs: Any,
     ) -> Any:
-        """File names and labels from the columns of a CSV file.
+        """File names and labels from the columns of a CSV file. Both stay as they are written: "00042", and a class "NA".
 
         Args:
             path: The folder of the table, and of the images.
             csv_fname: The table's name in that folder.
             header: The line of column names, as in `pandas.read_csv`.
-            delimiter: The text between columns; by default a comma.
+            delimiter: The text between columns; by default it is found: a comma, a semicolon, a tab or "|".
             quoting: How texts are quoted: a constant of the `csv` module.
-            kwargs: As for `from_df`.
+            kwargs: As for `from_df`, and all options of `pandas.read_csv`: `encoding`, `sep`, ….
         """
-        file = Path(path) / csv_fname
-        if not file.is_file():
-            raise NotFoundPath(f"table '{file}' does not exist", fix="pass its name in path as csv_fname=")
-        df = pd.read_csv(file, header=header, sep=delimiter or ",", quoting=quoting)
+        known = names_of(ImageDataLoaders.from_df) | _loader_arguments() | names_of(pd.read_csv)
+        refuse_unknown(kwargs, known, "ImageDataLoaders.from_csv")
+        options = {"header": header, "delimiter": delimiter, "quoting": quoting, **csv_options(kwargs)}
+        df = read_labels(
+            Path(path) / csv_fname,
+            kwargs.get("fn_col", 0),
+            listify(kwargs.get("label_col", 1)),
+            is_text=kwargs.get("label_delim") is not None,
+            is_number=kwargs.get("y_block") is not None,
+            **options,
+        )
         return cls.from_df(df, path=path, **kwargs)
 
     @classmethod

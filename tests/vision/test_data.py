@@ -249,3 +249,16 @@ def test_the_block_of_the_tutorial_gives_the_batches_of_the_recipe(fashion):
     ours = block.dataloaders(fashion, **FEW).valid.one_batch()
     theirs = ImageDataLoaders.from_folder(fashion, item_tfms=Resize(24, method="squish"), **FEW).valid.one_batch()
     assert torch.equal(ours[0], theirs[0])
+
+
+def test_a_csv_of_other_habits_gives_the_same_loaders(fashion):
+    files = [f.relative_to(fashion).as_posix() for f in get_image_files(fashion)]
+    names = [("NA", "None", "Köln", "007")[i % 4] for i in range(len(files))]
+    for mark, encoding, options in ((";", "utf-8", {}), ("\t", "latin-1", {"encoding": "latin-1"})):
+        lines = [f"{file}{mark}{name}" for file, name in zip(files, names, strict=True)]
+        (fashion / "habits.csv").write_text("\n".join([f"file{mark}class", *lines]), encoding=encoding)
+        dls = ImageDataLoaders.from_csv(fashion, "habits.csv", valid_pct=0.5, seed=1, bs=2, num_workers=0, **options)
+        assert dls.vocab == ["007", "Köln", "NA", "None"]
+        assert [dls.vocab[int(y)] for y in dls.train_ds.tls[1]] == [names[i] for i in dls.train_ds.tls[1].items.positions]
+    with pytest.raises(BadArgument, match="encoding"):
+        ImageDataLoaders.from_csv(fashion, "habits.csv", encodin="latin-1")
