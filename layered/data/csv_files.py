@@ -117,7 +117,7 @@ def read_labels(
         values, written = frame.iloc[:, i], text.iloc[:, i]
         if column == names or is_text or _loses(values, written, is_number):
             is_word = written.isin(_WORDS) if column != names else written != ""
-            frame.isetitem(i, written.where(values.notna() | is_word, None))
+            frame.isetitem(i, written.where(values.notna() | is_word, None).array)
     return frame
 
 

@@ -259,6 +259,8 @@ def test_a_csv_of_other_habits_gives_the_same_loaders(fashion):
         (fashion / "habits.csv").write_text("\n".join([f"file{mark}class", *lines]), encoding=encoding)
         dls = ImageDataLoaders.from_csv(fashion, "habits.csv", valid_pct=0.5, seed=1, bs=2, num_workers=0, **options)
         assert dls.vocab == ["007", "Köln", "NA", "None"]
-        assert [dls.vocab[int(y)] for y in dls.train_ds.tls[1]] == [names[i] for i in dls.train_ds.tls[1].items.positions]
+        assert [dls.vocab[int(y)] for y in dls.train_ds.tls[1]] == [
+            names[i] for i in dls.train_ds.tls[1].items.positions
+        ]
     with pytest.raises(BadArgument, match="encoding"):
         ImageDataLoaders.from_csv(fashion, "habits.csv", encodin="latin-1")
