@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from layered.foundation import BadArgument, OutOfRange
+from layered.foundation import BadArgument, OutOfRange, rank_and_world
 from layered.loop import STEP, Callback, CancelBatchException, CancelStepException, Optimizers, mean_rows
+from layered.nn import reduction_of
 
 
 @runtime_checkable
@@ -23,9 +24,10 @@ class Synchronised(Protocol):
 class GradientAccumulation(Callback):
     """Steps once for every `n_acc` samples (not batches): the effect of a large batch on a small device.
 
-    The gradient of a step is that of the mean loss over all samples accumulated for it, even if batches differ in size or an
-    epoch ends early: the last step of an epoch takes the samples that are left. Assumes a loss that is a mean over samples.
-    Under `DistributedDataParallel` gradients are synchronised once for each step.
+    The gradient of a step is that of the loss over all samples accumulated for it, even if batches differ in size, in the
+    weights of their classes or in how many targets are ignored, or an epoch ends early: the last step of an epoch takes the
+    samples that are left. A loss that does not say what it averages over is taken as a mean over samples; so is every mean in
+    several processes. Under `DistributedDataParallel` gradients are synchronised once for each step.
 
     Args:
         n_acc: Number of samples.
@@ -37,7 +39,7 @@ class GradientAccumulation(Callback):
 
     order = 6
     run_valid = False
-    transient = ("rows", "learned", "full", "stepped", "_unsynced")
+    transient = ("rows", "learned", "weight", "full", "stepped", "_unsynced")
 
     def __init__(self, n_acc: int = 32) -> None:
         if not isinstance(n_acc, int) or isinstance(n_acc, bool):
@@ -46,11 +48,14 @@ class GradientAccumulation(Callback):
             raise OutOfRange("n_acc must be a number of samples", got=n_acc, expected="at least 1")
         self.n_acc, self.count = n_acc, 0.0  # samples accumulated before this batch
         self.rows = self.learned = 0.0  # samples of this batch, and those of them that had a backward pass
+        self.total: Any = 0.0  # what the mean loss of the accumulated samples divides by
+        self.weight: Any = 0.0  # and that of this batch
         self.full = self.stepped = False
         self._unsynced = ExitStack()
 
     def before_fit(self) -> None:
-        self.count = 0
+        self.count = self.total = 0
+        self.learn.shares_loss = True
 
     def before_batch(self) -> None:
         learn = self.learn
@@ -60,8 +65,16 @@ class GradientAccumulation(Callback):
             self._unsynced.enter_context(learn.model.no_sync())
 
     def after_loss(self) -> None:
-        learn = self.learn
-        learn.loss_grad = learn.loss_grad * (self.rows / self.n_acc)
+        learn, shares = self.learn, self.learn.loss_shares
+        self.weight = self.rows
+        if len(shares) == 1 and shares[0][1] is not None and rank_and_world()[1] == 1:
+            self.weight = shares[0][1]
+        if self._is_sum:
+            self.weight = 0.0
+        elif isinstance(self.weight, Tensor):  # the mean of nothing is nan
+            learn.loss_grad = torch.where(self.weight > 0, learn.loss_grad * (self.weight / self.n_acc), 0.0)
+        else:
+            learn.loss_grad = learn.loss_grad * (self.weight / self.n_acc)
 
     def before_backward(self) -> None:
         self.learned = self.rows
@@ -72,16 +85,22 @@ class GradientAccumulation(Callback):
     def before_step(self) -> None:
         if not self.full:
             raise CancelBatchException
-        count = self.count + self.learned
-        if count == 0:
+        if self.count + self.learned == 0:
             raise CancelStepException
-        if count != self.n_acc:
-            torch._foreach_mul_([p.grad for p in with_gradient(self.learn.opt)], self.n_acc / count)
+        total = self.total + (self.weight if self.learned else 0)
+        if not self._is_sum and (isinstance(total, Tensor) or total != self.n_acc):
+            factor = (
+                torch.where(total > 0, self.n_acc / total, 0.0) if isinstance(total, Tensor) else self.n_acc / total
+            )
+            torch._foreach_mul_([p.grad for p in with_gradient(self.learn.opt)], factor)
         self.stepped = True
 
     def after_batch(self) -> None:
         self._unsynced.close()
-        self.count = 0 if self.stepped else self.count + self.learned
+        if self.stepped:
+            self.count = self.total = 0
+        elif self.learned:
+            self.count, self.total = self.count + self.learned, self.total + self.weight
         self.learned, self.stepped = 0, False
 
     def after_train(self) -> None:
@@ -94,7 +113,11 @@ class GradientAccumulation(Callback):
             self.full = True
             learn.within(STEP, learn.opt.step)
             learn.opt.zero_grad()
-            self.count = 0
+            self.count = self.total = 0
+
+    @property
+    def _is_sum(self) -> bool:
+        return self.learn.step is None and reduction_of(self.learn.loss_func) == "sum"
 
     def on_end(self) -> None:
         self._unsynced.close()

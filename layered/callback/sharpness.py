@@ -93,7 +93,7 @@ class SAM(Callback):
         with self._autocast():
             learn.pred = learn.model(**learn.xb) if isinstance(learn.xb, dict) else learn.model(*learn.xb)
         learn.emit("after_pred")
-        learn.loss_grad = loss_of(learn.loss_func, learn.pred, learn.yb, learn.training)
+        learn.loss_grad, _ = loss_of(learn.loss_func, learn.pred, learn.yb, learn.training)
         learn.loss = learn.loss_grad.detach()
         learn.emit("after_loss")
         torch.autograd.backward(learn.loss_grad)

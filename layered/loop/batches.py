@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from layered.data import DataLoaders, as_loader, length_of
 from layered.foundation import BadValue, CannotTrain, EmptySource, describe, find_device
 from layered.loop.processes import unwrapped
+from layered.nn import Shares, loss_shares
 
 
 def valid_of(dls: DataLoaders) -> Any:
@@ -87,14 +88,18 @@ def own_loss(output: object) -> Any:
     return output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
 
 
-def loss_of(loss_func: Callable[..., Any] | None, pred: object, yb: tuple[Any, ...], training: bool) -> Any:
-    """The loss of a batch: by `loss_func`, else the model's own; None where there are no targets.
+def loss_of(
+    loss_func: Callable[..., Any] | None, pred: object, yb: tuple[Any, ...], training: bool, shared: bool = False
+) -> tuple[Any, Shares]:
+    """The loss of a batch, by `loss_func`, else the model's own; None where there are no targets. And its shares, if `shared`.
 
     Raises:
         CannotTrain: If a loss is needed and there is none.
     """
     if loss_func is not None:
-        return loss_func(pred, *yb) if yb else None
+        if not yb:
+            return None, []
+        return loss_shares(loss_func, pred, yb) if shared else (loss_func(pred, *yb), [])
     loss = own_loss(pred)
     if loss is None and (training or yb):
         raise CannotTrain(
@@ -102,7 +107,7 @@ def loss_of(loss_func: Callable[..., Any] | None, pred: object, yb: tuple[Any, .
             got=f"an output of type {type(pred).__name__}",
             fix="Learner(dls, model, loss_func=nn.CrossEntropyLoss()), or another function of (pred, *targets)",
         )
-    return loss
+    return loss, []
 
 
 def reported(loss: object) -> Any:

@@ -200,7 +200,7 @@ def guarded(loop: AbstractLoop) -> Iterator[None]:
             loop.opt.zero_grad()
         for cb in (cb for cb in loop.cbs if not cb.run):
             cb.run = True
-        for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch"):
+        for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "shares_loss"):
             vars(loop).pop(name, None)
 
 

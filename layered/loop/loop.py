@@ -146,7 +146,8 @@ class Loop(AbstractLoop):
             model = self.model if self.training else unwrapped(self.model)
             self.pred = model(**self.xb) if isinstance(self.xb, dict) else model(*self.xb)
             self.emit("after_pred")
-            loss = loss_of(self.loss_func, self.pred, self.yb, self.training)
+            shared = self.shares_loss or not self.training
+            loss, self.loss_shares = loss_of(self.loss_func, self.pred, self.yb, self.training, shared)
         else:
             loss = self.step(self, *self.xb)
         if not self.has_learned:

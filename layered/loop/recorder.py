@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from layered.foundation import BadFile, CannotRestore, OutOfRange, find_bs, lazy
 from layered.loop.callback import Callback
 from layered.loop.processes import any_process, gathered, merge_metrics
 from layered.metrics import Adapted, Metric, MetricSet, unique_names, unique_parts
+from layered.nn import Shares, reduction_of
 
 plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
@@ -21,23 +22,23 @@ pd = lazy("pandas")
 SETTLE_EVERY = 1024  # how many losses may stay on the device before they are read in one go
 _TAKEN = ("epoch", "train_loss", "valid_loss", "time", "step")  # names of columns and of what loggers add to them
 _KINDS: dict[str, type] = {  # of what the recorder computes with: the average, and what is in its lists
-    "_average": float, "_losses": float, "_pending": Tensor, "_valid_losses": Tensor, "_valid_rows": int, "iters": int,
-    "epochs": int, "values": list,
+    "_average": float, "_losses": float, "_pending": Tensor, "iters": int, "epochs": int, "values": list,
 }  # fmt: skip
 
 
 class Recorder(Callback):
     """Records every training batch and every epoch. Nothing waits for the device until somebody reads a loss.
 
-    `history` and `to_frame()` have the values by name. With several processes the values combine all of them; `losses` are
-    those of this process.
+    `history` and `to_frame()` have the values by name. The validation loss is that of the whole set, however it is split into
+    batches: class weights and ignored targets count as in the loss, and losses that are sums add up. With several processes
+    the values combine all of them; `losses` are those of this process.
 
     Args:
         add_time: A column with the time of each epoch.
         train_metrics: Compute the metrics on training batches too.
         valid_metrics: Compute them on validation batches.
         beta: Smoothing of the training loss: 0.98 * old + 0.02 * new, divided by 1 - 0.98^count; it continues from epoch to
-            epoch and restarts with each fit.
+            epoch and restarts with each fit. A loss that is not finite is recorded as it is and left out of later ones.
 
     Attributes:
         metric_names: The columns of the table: epoch, losses, metrics, time. A metric whose name is taken has a number.
@@ -54,7 +55,7 @@ class Recorder(Callback):
     """
 
     order = 50
-    transient = ("_epoch_began", "_directions", "_train_set")
+    transient = ("_epoch_began", "_directions", "_train_set", "_finite", "_valid_shares")
     remove_on_fetch = True
 
     def __init__(
@@ -78,9 +79,8 @@ class Recorder(Callback):
         self.log: list[Any] = []
         self._losses: list[float] = []
         self._pending: list[Tensor] = []
-        self._average = 0.0
-        self._valid_losses: list[Tensor] = []
-        self._valid_rows: list[int] = []
+        self._average, self._finite = 0.0, 0  # of the finite losses, and how many there are
+        self._valid_shares: list[Shares] = []  # of each batch: the parts of its loss, and what their means divide by
 
     def before_fit(self) -> None:
         learn = self.learn
@@ -107,7 +107,7 @@ class Recorder(Callback):
             self._train_set.reset()
 
     def before_validate(self) -> None:
-        self._valid_losses, self._valid_rows = [], []
+        self._valid_shares = []
         if self.valid_metrics:
             self.learn.metric_set.reset()
 
@@ -122,9 +122,8 @@ class Recorder(Callback):
                 if len(self._pending) >= SETTLE_EVERY:
                     self._settle()
         elif learn.loss is not None and self.valid_metrics:
-            self._valid_losses.append(learn.loss if learn.loss.ndim == 0 else learn.loss.mean())
-            self._valid_rows.append(find_bs(learn.yb or learn.xb))
-            if len(self._valid_losses) >= SETTLE_EVERY:
+            self._keep_shares()
+            if len(self._valid_shares) >= SETTLE_EVERY:
                 self._settle_valid()
         if (self.train_metrics if learn.training else self.valid_metrics) and learn.yb:
             (self._train_set if learn.training else learn.metric_set).accumulate(learn)
@@ -148,13 +147,7 @@ class Recorder(Callback):
         any_batch = any_process(self.learn.batch is not None)
         if not any_batch:  # cancelled, perhaps before this callback could begin: what it holds is of the pass before
             self.before_validate()
-        self._settle_valid()
-        shares = [
-            share for part in gathered((self._valid_losses, self._valid_rows)) for share in zip(*part, strict=True)
-        ]
-        rows = sum(rows for _, rows in shares)
-        values = [sum(float(loss) * n for loss, n in shares) / rows if rows else None]
-        values += self._values_of(self.learn.metric_set, any_batch)
+        values = [self._valid_loss(), *self._values_of(self.learn.metric_set, any_batch)]
         if self.learn.nested:
             self.learn.final_record = values
         else:
@@ -185,16 +178,41 @@ class Recorder(Callback):
         """Read the losses that are still on the device, and smooth them."""
         if self._pending:
             for loss in torch.stack(self._pending).double().tolist():
-                self._average = self.beta * self._average + (1 - self.beta) * loss
-                self._losses.append(self._average / (1 - self.beta ** (len(self._losses) + 1)))
+                if math.isfinite(loss):
+                    self._average = self.beta * self._average + (1 - self.beta) * loss
+                    self._finite += 1
+                    loss = self._average / (1 - self.beta**self._finite)
+                self._losses.append(loss)
             self._pending = []
 
+    def _keep_shares(self) -> None:
+        """Keep the validation loss of this batch, in parts if it has several."""
+        learn = self.learn
+        shares, rows = learn.loss_shares, 1 if self._is_sum else find_bs(learn.yb or learn.xb)
+        if len(shares) > 1:
+            self._valid_shares.append([(loss, rows if count is None else count) for loss, count in shares])
+        else:
+            count = shares[0][1] if shares else None
+            loss = learn.loss if learn.loss.ndim == 0 else learn.loss.mean()
+            self._valid_shares.append([(loss, rows if count is None else count)])
+
+    @property
+    def _is_sum(self) -> bool:
+        return self.learn.step is None and reduction_of(self.learn.loss_func) == "sum"
+
     def _settle_valid(self) -> None:
-        """Combine the validation losses into one, weighted by rows."""
-        if self._valid_losses:
-            weights, rows = torch.tensor(self._valid_rows, dtype=torch.float64), sum(self._valid_rows)
-            losses = torch.stack(self._valid_losses).cpu().double()
-            self._valid_losses, self._valid_rows = [(losses * weights).sum() / max(rows, 1)], [rows]
+        """Combine the validation losses of batches into one, part by part, weighted by what their means divide by."""
+        if self._valid_shares:
+            self._valid_shares = [[_combined(part) for part in zip(*self._valid_shares, strict=True)]]
+
+    def _valid_loss(self) -> float | None:
+        """The validation loss of all processes; None if there was nothing to count."""
+        self._settle_valid()
+        shares = [batch for part in gathered(self._valid_shares) for batch in part]
+        parts = [_combined(part) for part in zip(*shares, strict=True)]
+        if not parts or any(count == 0 for _, count in parts):
+            return None
+        return float(sum(loss * count if self._is_sum else loss for loss, count in parts))
 
     def _values_of(self, metrics: MetricSet, any_batch: bool) -> list[Any]:
         merge_metrics(metrics)
@@ -213,6 +231,7 @@ class Recorder(Callback):
             if not all(isinstance(part, kind) for part in kept):
                 raise BadFile("the file has a state that Recorder cannot have", got=f"{name} = {kept!r:.200}")
         super().load_state_dict({name: value for name, value in state.items() if name != "seen"})
+        self._finite = sum(map(math.isfinite, self._losses))
         if "seen" not in state:
             return
         current, saved = [part.name for part in self._parts], [name for name, _ in state["seen"]]
@@ -302,6 +321,14 @@ class Recorder(Callback):
             points = frame[column].dropna()
             plots.setdefault(name, {})[kind] = points.index, points
         _plots(plots, "epoch", figsize)
+
+
+def _combined(shares: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
+    """The mean over all of these (mean, count), and the count; means of nothing are left out."""
+    losses = torch.stack([loss for loss, _ in shares])
+    counts = torch.stack([torch.as_tensor(count, device=losses.device) for _, count in shares]).cpu().double()
+    total = torch.where(counts > 0, losses.cpu().double() * counts, 0).sum()
+    return total / counts.sum(), counts.sum()
 
 
 def _keepers(part: Metric) -> list[Any]:

@@ -19,6 +19,7 @@ from layered.loop.events import Phase
 from layered.loop.listeners import Cbs, Listener, Listeners
 from layered.loop.optimizer_parts import OptFunc, Optimizers
 from layered.metrics import MetricSet
+from layered.nn import Shares
 from layered.optim import GroupedOptimizer
 
 _NOT_YET: Any = None  # the value of a field before a fit has set it
@@ -95,6 +96,8 @@ class State:
     yb: tuple[Any, ...] = ()  # targets
     pred: Any = None
     loss_grad: Tensor = _NOT_YET  # what is differentiated
+    loss_shares: Shares = ()  # the parts of the loss, and what their means divide by; empty where that is not known
+    shares_loss: bool = False  # whether training batches have them too; validation batches do
     has_learned: bool = False  # `minimize` has been called for this batch
     learning: list[Tensor] | None = None  # the parameters that a backward pass gives gradients; None for all
     loss: Tensor = _NOT_YET  # what is reported; stays after the fit
@@ -135,16 +138,16 @@ STATE_FIELDS = frozenset(State.__annotations__) - {"recorder"} | {"x", "y", "smo
 
 PASS_FIELDS = (
     "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "first_batch", "open_pass", "batch", "xb", "yb", "pred",
-    "loss_grad", "has_learned", "learning",
+    "loss_grad", "loss_shares", "has_learned", "learning",
 )  # fmt: skip
 """The fields of the current pass: back at their defaults once it is over."""
 
 
 _MACHINERY = frozenset(
-    {"all_batches", "all_epochs", "begin_pass", "default_callbacks", "do_batch", "one_batch", "one_epoch", "one_validation",
-     "create_mbar", "entered", "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began",
-     "fit_ordinal", "has_learned", "learning", "metric_set", "moves_to", "n_inp", "nested", "open_pass", "ordered_cbs",
-     "peeking", "to_detach", "within"}
+    {"all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered", "epoch_length",
+     "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "has_learned",
+     "learning", "loss_shares", "metric_set", "moves_to", "n_inp", "nested", "one_batch", "one_epoch", "one_validation",
+     "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 

@@ -83,7 +83,6 @@ from layered.nn.losses import (
     LabelSmoothingCrossEntropy as LabelSmoothingCrossEntropy,
     LabelSmoothingCrossEntropyFlat as LabelSmoothingCrossEntropyFlat,
     MSELossFlat as MSELossFlat,
-    NoneReduce as NoneReduce,
 )
 from layered.nn.multitask import MultiTaskLoss as MultiTaskLoss
 from layered.nn.pooling import (
@@ -96,6 +95,7 @@ from layered.nn.pooling import (
     PoolType as PoolType,
     adaptive_pool as adaptive_pool,
 )
+from layered.nn.reductions import NoneReduce as NoneReduce
 from layered.nn.residual import (
     Cat as Cat,
     MergeLayer as MergeLayer,
@@ -115,7 +115,13 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.nn.describe import describe_module as describe_module, rebuild_module as rebuild_module
 from layered.nn.hooks import undisturbed as undisturbed
-from layered.nn.losses import default_loss as default_loss, per_sample_loss as per_sample_loss
+from layered.nn.losses import default_loss as default_loss
+from layered.nn.reductions import (
+    Shares as Shares,
+    loss_shares as loss_shares,
+    per_sample_loss as per_sample_loss,
+    reduction_of as reduction_of,
+)
 from layered.nn.summary import Summary as Summary
 from layered.nn.surgery import (
     adapt_first_layer as adapt_first_layer,

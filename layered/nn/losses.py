@@ -8,16 +8,14 @@ loss.decodes(probabilities)    # classes
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layered.foundation import BadValue, Recorded, default_losses, losses, map_tree, plain
+from layered.foundation import BadValue, Recorded, default_losses, losses, plain
 
 
 class BaseLoss(Recorded):
@@ -57,6 +55,16 @@ class BaseLoss(Recorded):
         self._device = next((b.device for b in func.buffers()), None) if isinstance(func, nn.Module) else None
 
     def __call__(self, pred: Tensor, target: Tensor, **kwargs: object) -> Tensor:
+        pred, target = self.prepared(pred, target)
+        return self.compare(pred, target, **kwargs)
+
+    def prepared(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions and targets as the torch loss takes them.
+
+        Args:
+            pred: The model's output.
+            target: The target.
+        """
         pred, target = plain(pred), plain(target)
         if self._device is not None and self._device != pred.device:
             self.to(pred.device)
@@ -64,8 +72,16 @@ class BaseLoss(Recorded):
             target = target.to(torch.promote_types(pred.dtype, torch.float32))
         elif target.dtype in (torch.int8, torch.int16, torch.int32, torch.uint8):
             target = target.long()
-        if self.flatten:
-            pred, target = self._flat(pred, target)
+        return self._flat(pred, target) if self.flatten else (pred, target)
+
+    def compare(self, pred: Tensor, target: Tensor, **kwargs: object) -> Tensor:
+        """The torch loss of what `prepared` returned.
+
+        Args:
+            pred: The predictions.
+            target: The targets.
+            kwargs: Passed on to the torch loss.
+        """
         try:
             return self.func(pred, target, **kwargs)  # type: ignore[no-any-return]
         except IndexError as error:
@@ -452,102 +468,6 @@ class DiceLoss(_OneClass, Recorded):
         return loss.mean() if self.reduction == "mean" else loss.sum() if self.reduction == "sum" else loss
 
     __repr__ = BaseLoss.__repr__
-
-
-class NoneReduce:
-    """Context manager: the loss unreduced, one number for each element instead of their mean; restored afterwards.
-
-    Args:
-        loss_func: A loss with an attribute `reduction`, such as torch's modules, or with an argument of that name, such
-            as `F.cross_entropy`.
-
-    Attributes:
-        reduction: How the loss reduces outside the context: "mean", "sum" or "none".
-
-    Raises:
-        BadValue: The loss has neither.
-
-    Examples:
-        >>> with NoneReduce(nn.MSELoss()) as loss:
-        ...     loss(torch.zeros(2), torch.tensor([1.0, 2.0]))
-        tensor([1., 4.])
-    """
-
-    def __init__(self, loss_func: Callable[..., Any] | None) -> None:
-        self.loss_func: Any = loss_func
-        found = getattr(loss_func, "reduction", None)
-        self.is_attribute = found is not None
-        if found is None:
-            found = _default_of("reduction", loss_func)
-        if found is None:
-            raise BadValue(
-                "this loss cannot be computed per sample",
-                got=repr(loss_func),
-                expected="a loss with a `reduction`, as an attribute or an argument",
-                fix="use one such as CrossEntropyLossFlat(), nn.MSELoss() or F.cross_entropy",
-            )
-        self.reduction = str(found)
-
-    def __enter__(self) -> Callable[..., Any]:
-        if self.is_attribute:
-            self.loss_func.reduction = "none"
-            unreduced: Callable[..., Any] = self.loss_func
-            return unreduced
-        return partial(self.loss_func, reduction="none")
-
-    def __exit__(self, *error: object) -> None:
-        if self.is_attribute:
-            self.loss_func.reduction = self.reduction
-
-
-def per_sample_loss(
-    loss_func: Callable[..., Any] | None, pred: object, targets: Sequence[Any], *, one_by_one: bool = False
-) -> Tensor:
-    """The loss of each sample of a batch, [batch]: the mean of the unreduced loss over all other axes.
-
-    Args:
-        loss_func: A loss with a `reduction`: see `NoneReduce`.
-        pred: The model's output: a tensor, or several.
-        targets: The targets, at least one; the first has a row for each sample.
-        one_by_one: Call a loss without a `reduction` once for each sample, instead of refusing it.
-
-    Raises:
-        BadValue: The loss has no `reduction`.
-
-    Examples:
-        >>> per_sample_loss(nn.MSELoss(), torch.zeros(2, 2), [torch.tensor([[1.0, 2.0], [3.0, 3.0]])])
-        tensor([2.5000, 9.0000])
-    """
-    samples = len(targets[0])
-    try:
-        context = NoneReduce(loss_func)
-    except BadValue:
-        if loss_func is None or not one_by_one:
-            raise
-        batches = (map_tree(partial(_row, i), (pred, *targets)) for i in range(samples))
-        return torch.stack([loss_func(*batch).detach().float().mean() for batch in batches])
-    with context as unreduced:
-        losses: Tensor = unreduced(pred, *targets)
-    return losses.reshape(samples, -1).mean(1)
-
-
-def _row(i: int, x: object) -> object:
-    """Row `i` of a tensor, as a batch of one; anything else unchanged."""
-    return x[i : i + 1] if isinstance(x, Tensor) and x.ndim else x
-
-
-def _default_of(name: str, function: Callable[..., Any] | None) -> object:
-    """The default of an argument; None if there is none."""
-    try:
-        parameter = None if function is None else _parameters(function).get(name)
-    except (TypeError, ValueError):  # not callable, not hashable, or built in and without a signature
-        return None
-    return None if parameter is None or parameter.default is parameter.empty else parameter.default
-
-
-@lru_cache(maxsize=32)  # mixing asks at every batch
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(function).parameters
 
 
 def _weights(values: Tensor | list[float] | None) -> Tensor | None:

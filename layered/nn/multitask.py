@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,9 +45,13 @@ class MultiTaskLoss(Recorded):
             )
 
     def __call__(self, pred: Tensor, *targets: Tensor) -> Tensor:
-        parts = zip(self.weights, self.losses, self.parts(pred), targets, strict=True)
-        total: Tensor = sum(_per_sample(w * loss(part, target)) for w, loss, part, target in parts)  # type: ignore[assignment]
+        tasks = self.tasks(pred, targets)
+        total: Tensor = sum(_per_sample(w * loss(part, target)) for w, loss, part, target in tasks)  # type: ignore[assignment]
         return total
+
+    def tasks(self, pred: Any, targets: Sequence[Any]) -> Iterator[tuple[float, Callable[..., Any], Tensor, Any]]:
+        """For each target: the weight, the loss, the outputs of the model, and the target."""
+        return zip(self.weights, self.losses, self.parts(pred), targets, strict=True)
 
     def parts(self, pred: Tensor) -> tuple[Tensor, ...]:
         """The outputs of each target: [batch, …, size]."""

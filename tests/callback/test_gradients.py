@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from layered.callback import GradientAccumulation, GradientClip
 from layered.foundation import BadArgument, OutOfRange
 from layered.loop import Callback, CancelBackwardException, CancelTrainException, Loop
+from layered.nn import CrossEntropyLossFlat
 from layered.optim import SGD
 
 
@@ -184,3 +185,28 @@ def test_each_of_several_optimizers_steps_with_its_own_mean():
         learn.fit(2)
         models.append(learn.model.state_dict())
     assert_close(*models)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(torch.tensor([1.0, 5.0, 0.5])),
+        CrossEntropyLossFlat([1.0, 5.0, 0.5], ignore_index=2),
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(reduction="sum"),
+        lambda pred, target: nn.functional.cross_entropy(pred, target, ignore_index=0),
+        nn.CrossEntropyLoss(ignore_index=0),
+    ],
+    ids=["weights", "flat", "ignored", "sum", "function", "a batch of ignored targets"],
+)
+def test_losses_that_average_over_something_else_than_samples_accumulate_to_the_large_batch(loss):
+    x = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
+    y = torch.tensor([0] * 5 + [1, 2, 0, 1, 1, 2, 2, 1, 0, 2, 0, 1, 2, 2, 2, 1, 0, 0, 1])
+
+    def trained(sizes, cbs):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 3)
+        Loop((list(zip(x.split(sizes), y.split(sizes), strict=True)), None), model, loss, SGD, cbs=cbs).fit(1, lr=0.1)
+        return model.weight
+
+    assert_close(trained([4, 4, 3, 5, 7, 1], GradientAccumulation(12)), trained([16, 8], []))

@@ -1,6 +1,7 @@
 """The recorder's columns and numbers are those of the formulas."""
 
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pytest
@@ -8,9 +9,11 @@ import torch
 from torch import nn
 
 from layered.callback import ParamScheduler
+from layered.data import DataLoaders
 from layered.foundation import OutOfRange, UnknownName
 from layered.loop import Callback, Checkpoint, Loop, Recorder, Resume, format_time
 from layered.metrics import AccumMetric, Metric
+from layered.nn import CrossEntropyLossFlat, FocalLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat, MultiTaskLoss
 
 
 def batches(rows=(4, 4, 2)):
@@ -317,3 +320,104 @@ def test_a_resumed_epoch_has_the_training_metrics_of_all_its_batches(tmp_path):
     again = fit(make(), "cut", resume=Resume("auto", allow="arguments"))
     assert again.restored.where == "epoch 1, batch 1"
     assert again.recorder.values == whole.recorder.values
+
+
+class OwnModule(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.CrossEntropyLoss(weight=WEIGHT)
+
+    def forward(self, pred, target):
+        return self.inner(pred, target)
+
+
+WEIGHT = torch.tensor([0.5, 1.0, 7.0])
+OF_CLASSES = {
+    "weights": CrossEntropyLossFlat(WEIGHT),
+    "torch's weights": nn.CrossEntropyLoss(WEIGHT, label_smoothing=0.1),
+    "ignored": nn.CrossEntropyLoss(ignore_index=0),
+    "both, smoothed": CrossEntropyLossFlat(WEIGHT, ignore_index=1, label_smoothing=0.2),
+    "smoothing": LabelSmoothingCrossEntropyFlat(weight=WEIGHT),
+    "focal": FocalLossFlat(weight=WEIGHT),
+    "sum": nn.CrossEntropyLoss(WEIGHT, reduction="sum"),
+    "partial": partial(nn.functional.cross_entropy, weight=WEIGHT, ignore_index=2),
+    "partial sum": partial(nn.functional.cross_entropy, reduction="sum"),
+    "nll": lambda pred, target: nn.functional.nll_loss(pred.log_softmax(-1), target, WEIGHT),
+    "lambda": lambda pred, target: nn.functional.cross_entropy(pred, target, WEIGHT, ignore_index=2),
+    "module": OwnModule(),
+    "per sample": lambda pred, target: nn.functional.cross_entropy(pred, target, reduction="none").mean(),
+}
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_the_validation_loss_does_not_depend_on_how_the_set_is_split(name):
+    loss, g = OF_CLASSES[name], torch.Generator().manual_seed(0)
+    x, y = torch.randn(24, 2, generator=g), torch.randint(3, (24,), generator=g)
+    model = nn.Linear(2, 3)
+    with torch.no_grad():
+        expected = loss(model(x), y).item()
+    for sizes in ([24], [1] * 24, [7, 1, 9, 1, 1, 5]):
+        loader = list(zip(x.split(sizes), y.split(sizes), strict=True))
+        assert Loop((loader, loader), model, loss).validate() == [pytest.approx(expected, rel=1e-5)]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(WEIGHT, ignore_index=-1),
+        CrossEntropyLossFlat(WEIGHT, axis=1, ignore_index=-1),
+        lambda pred, target: nn.functional.cross_entropy(pred, target, ignore_index=-1),
+    ],
+)
+def test_positions_of_sequences_of_different_lengths_count_alike(loss):
+    g = torch.Generator().manual_seed(0)
+    model = nn.Conv1d(2, 3, 1)
+    loader = [
+        (torch.randn(n, 2, length, generator=g), torch.randint(-1, 3, (n, length), generator=g))
+        for n, length in ((4, 2), (1, 9), (3, 5))
+    ]
+    with torch.no_grad():
+        pred = torch.cat([model(x).movedim(1, -1).flatten(0, 1) for x, _ in loader])
+    expected = loss(pred, torch.cat([y.flatten() for _, y in loader])).item()
+    assert Loop((loader, loader), model, loss).validate() == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_each_loss_of_several_targets_counts_by_itself():
+    g = torch.Generator().manual_seed(0)
+    x, y, z = torch.randn(12, 2, generator=g), torch.randint(3, (12,), generator=g), torch.randn(12, 1, generator=g)
+    loss = MultiTaskLoss([nn.CrossEntropyLoss(WEIGHT, ignore_index=1), MSELossFlat()], [3, 1], [2.0, 0.5])
+    model = nn.Linear(2, 4)
+    with torch.no_grad():
+        expected = loss(model(x), y, z).item()
+    loader = list(zip(x.split([5, 1, 6]), y.split([5, 1, 6]), z.split([5, 1, 6]), strict=True))
+    loaders = DataLoaders(loader, loader)
+    loaders.n_inp = 1
+    assert Loop(loaders, model, loss).validate() == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_a_validation_set_whose_targets_are_all_ignored_has_no_loss():
+    loader = [(torch.randn(4, 2), torch.full((4,), -100))]
+    assert Loop((loader, loader), nn.Linear(2, 3), nn.CrossEntropyLoss()).validate() == [None]
+
+
+def test_a_loss_that_is_not_finite_is_left_out_of_later_ones():
+    bad = {1: math.nan, 4: math.inf}
+    losses = Losses()
+
+    class Spoil(Callback):
+        order = 40
+
+        def after_loss(self):
+            if self.training and self.train_iter in bad:
+                self.learn.loss = self.learn.loss * 0 + bad[self.train_iter]
+
+    learn = learner(cbs=[losses, Spoil()])
+    learn.fit(2)
+    average, count = 0.0, 0
+    for i, (loss, smooth) in enumerate(zip(losses.seen, learn.recorder.losses, strict=True)):
+        if i in bad:
+            assert smooth != smooth or math.isinf(smooth)
+            continue
+        average, count = 0.98 * average + 0.02 * loss, count + 1
+        assert smooth == pytest.approx(average / (1 - 0.98**count))
+    assert all(math.isfinite(row[0]) for row in learn.recorder.values)

@@ -304,3 +304,18 @@ def test_a_loss_that_can_only_reduce_is_called_for_each_sample_if_asked(gen):
     for refused in (loss, None, torch.add):
         with pytest.raises(BadValue, match="per sample"):
             per_sample_loss(refused, {"logits": x}, [y])
+
+
+@pytest.mark.parametrize("ignored", [-1, 2])
+def test_ignored_positions_do_not_count_in_the_loss_of_a_sample(gen, ignored):
+    x, y = torch.randn(4, 3, 5, generator=gen), torch.randint(3, (4, 5), generator=gen)
+    y[0, :3], y[1] = ignored, ignored
+    for loss in (
+        nn.CrossEntropyLoss(ignore_index=ignored),
+        CrossEntropyLossFlat(axis=1, ignore_index=ignored),
+        partial(F.cross_entropy, ignore_index=ignored),
+    ):
+        expected = F.cross_entropy(x, y, ignore_index=ignored, reduction="none").sum(1) / (y != ignored).sum(1).clamp(
+            min=1
+        )
+        assert_close(per_sample_loss(loss, x, [y]), expected)
