@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, TensorImage, TensorMask, Transform, transforms
+from layered.foundation import BadValue, TensorImage, TensorMask, Transform, transforms, warn
 
 Tfms = (
     Callable[..., Any] | Sequence[Callable[..., Any]] | None
@@ -69,7 +69,8 @@ class Normalize(Transform):
 
     Args:
         mean: The mean of each channel, for images in [0, 1]; by default fitted on one batch.
-        std: The standard deviation of each channel, for images in [0, 1]; by default fitted on one batch.
+        std: The standard deviation of each channel, for images in [0, 1]; by default fitted on one batch, where a constant
+            channel has the scale 1.
         axes: The axes the statistics are taken over.
 
     Examples:
@@ -104,7 +105,12 @@ class Normalize(Transform):
         if self.mean is None or self.std is None:
             x = dl.one_batch()[0].as_subclass(Tensor).float()
             self.mean = x.mean(self.axes, keepdim=True).cpu()
-            self.std = x.std(self.axes, keepdim=True).cpu() + 1e-7
+            std = x.std(self.axes, keepdim=True).cpu()
+            is_constant = std <= 4 * torch.finfo(std.dtype).eps * self.mean.abs()  # but for rounding errors
+            self.std = torch.where(is_constant, 1.0, std + 1e-7)
+            if is_constant.any():
+                channels = is_constant.flatten().nonzero().flatten().tolist()
+                warn(f"all pixels of the batch that Normalize was fitted to are the same in the channels {channels}")
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.mean is None or self.std is None:

@@ -184,4 +184,6 @@ def tabular_learner(
         raise BadValue("the table has no inputs", fix="name columns in cat_names or cont_names")
     widths = [200, 100] if layers is None else listed(layers)
     model = TabularModel(get_emb_sz(to, emb_szs), len(to.cont_names), n_out, widths, **options)
+    if len(to.cont_names):
+        model.mute_constant(to.tensors[1])
     return TabularLearner(dls, model, **learner_args)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from layered.data import CategoryMap, Normalize
-from layered.foundation import BadArgument, BadValue, functions, lazy, transforms
+from layered.foundation import BadArgument, BadValue, functions, lazy, transforms, warn
 from layered.tabular.columns import median_of, without_gaps
 from layered.tabular.levels import Levels, levels_of
 from layered.tabular.table import Row, Tabular, TabularProc
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 pd = lazy("pandas")
 
+EPS = float(np.finfo(np.float64).eps)
 
 @transforms.register("tabular.Categorify")
 class Categorify(TabularProc):
@@ -199,12 +200,30 @@ class _Scores(Protocol):
 # `Normalize` also scales images, so its part for tables is added here: decorating with it registers an overload.
 @Normalize
 def setups(self: _Scores, to: Tabular) -> None:
-    """Mean and population standard deviation (+ 1e-7) of each continuous column, over the training rows."""
+    """Mean and population standard deviation of each continuous column, over the training rows; 1 for a constant column."""
     self.mean, self.std = {}, {}
+    constant = []
     for name in to.cont_names:
         known = without_gaps(to.column(name).numbers)
-        self.mean[name] = float(known.mean()) if len(known) else 0.0
-        self.std[name] = float(known.std()) + 1e-7 if len(known) else 1.0
+        mean, std = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
+        is_constant = std <= constant_std(mean, len(known))
+        self.mean[name], self.std[name] = mean, 1.0 if is_constant else std
+        constant += [name] if is_constant else []
+    if constant:
+        warn(
+            f"nothing can be learned from the numbers of {', '.join(map(repr, constant[:10]))}: "
+            "they are the same in all training rows"
+        )
+
+
+def constant_std(mean: float, count: int) -> float:
+    """The standard deviation up to which `count` numbers differ by rounding errors only, as in scikit-learn's scalers.
+
+    Args:
+        mean: The mean of the numbers.
+        count: How many there are.
+    """
+    return abs(mean) * count * EPS
 
 
 @Normalize

@@ -63,3 +63,12 @@ def test_other_types_pass_and_pickles_remember():
 def test_vectors_are_laid_along_an_axis():
     a, b = broadcast_vec(1, 4, [1, 2, 3], [4])
     assert (a.shape, b.shape) == ((1, 3, 1, 1), (1, 1, 1, 1))
+
+
+def test_a_constant_channel_has_the_scale_1():
+    images = [(TensorImage(torch.stack([torch.full((4, 4), 0.1), torch.rand(4, 4)])), i) for i in range(8)]
+    with pytest.warns(UserWarning, match=r"the same in the channels \[0\]"):
+        tfm = TfmdDL(images, bs=8, after_batch=Normalize(), num_workers=0).after_batch.normalize
+    x = TensorImage(torch.full((1, 2, 1, 1), 0.6))
+    assert plain(tfm(x))[0, 0].item() == pytest.approx(0.5)
+    assert plain(tfm.decode(tfm(x)))[0, 0].item() == pytest.approx(0.6)

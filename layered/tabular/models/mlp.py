@@ -188,6 +188,19 @@ class Inputs(Module):
         if not self.size:
             raise BadValue("the model has no inputs", got="no embeddings, n_cont=0", fix="name cat_names or cont_names")
 
+    def mute_constant(self, numbers: Tensor) -> None:
+        """Start batch norm of columns with a single value in training at the weight 0, which gradients of such data keep.
+
+        Their variance is 0, so another value at prediction would otherwise count a few hundred times too much.
+
+        Args:
+            numbers: The numbers of the training rows: float [row, number].
+        """
+        if self.bn_cont is not None and len(numbers):
+            hidden = 0.01 * self.bn_cont.eps**0.5  # differences that batch norm would shrink to less than 0.01
+            is_constant = numbers.amax(0) - numbers.amin(0) <= hidden
+            self.bn_cont.weight.data[is_constant.to(self.bn_cont.weight.device)] = 0.0
+
     def inputs(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
         """The vector of each row: float [batch, size].
 
