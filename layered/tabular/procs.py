@@ -25,6 +25,7 @@ pd = lazy("pandas")
 
 EPS = float(np.finfo(np.float64).eps)
 
+
 @transforms.register("tabular.Categorify")
 class Categorify(TabularProc):
     """Encodes categories as codes: 0 for '#na#' (missing, or unseen in training), then the levels of training.
