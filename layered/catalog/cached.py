@@ -8,9 +8,9 @@ from pathlib import Path
 
 from layered.catalog.catalog import FOLDERS, archive_name, at_hand, layered_home, overridden
 from layered.catalog.disk import alone, saving
-from layered.catalog.download import check_download, record_of
+from layered.catalog.download import check_download, record, recorded
 from layered.catalog.entries import Dataset, Source
-from layered.catalog.unpack import differences
+from layered.catalog.unpack import check_archive, differences
 from layered.foundation import BadFile, BadValue, LayeredError, NotFoundPath
 
 
@@ -79,8 +79,11 @@ def verify(entry: Dataset) -> list[str]:
     origin: Path | list[Path] | None = None
     for source in entry.source:
         if source.url is not None and (file := _archive(source)).is_file():
-            is_known = source.sha256 is not None or record_of(file).exists()
-            check_download(file, str(file), file, source.sha256, source.size)
+            is_known = source.sha256 is not None or recorded(file) is not None
+            seen = check_download(file, str(file), file, source.sha256, source.size)
+            if not is_known:
+                check_archive(file)
+                record(file, seen)
             done.append(
                 f"{file} matches its recorded sha256" if is_known else f"the sha256 of {file} is recorded from now on"
             )

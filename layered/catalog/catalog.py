@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable
@@ -27,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from layered.catalog.disk import alone, saving, sha256_of
-from layered.catalog.download import check_download, download
+from layered.catalog.download import check_download, download, record, record_of, recorded
 from layered.catalog.entries import Dataset, Source, datasets, index_folder
 from layered.catalog.unpack import copy_files, unpack
 from layered.foundation import (
@@ -43,6 +44,7 @@ from layered.foundation import (
 )
 
 FOLDERS = {"data": "data", "archive": "archive", "model": "models", "storage": "tmp"}
+_FOLDER = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")  # a dot begins the names of locks and of what is unfinished
 _S3 = "https://s3.amazonaws.com/fast-ai-"
 
 
@@ -171,7 +173,7 @@ def untar_data(
     archives = Path(archive).absolute() if archive else _folder("archive", base) / place
     with alone(target):
         if force_download or not target.is_dir():
-            _replace(target, _find(entry, archives, force_download))
+            _replace(target, entry, archives, force_download)
     return paths.Path(target)
 
 
@@ -204,24 +206,37 @@ def find_entry(url: str) -> tuple[Dataset, str]:
             return entry, "."
     if "://" not in url:
         raise _unknown(url)
-    parts = urlsplit(url)
-    path = PurePosixPath(parts.path.lstrip("/"))
-    if not parts.hostname or not path.name or ".." in path.parts:
-        raise BadValue(f"'{url}' does not name a file", expected="the https address of an archive")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise BadValue(f"invalid address: '{url}'", got=error, expected="the https address of an archive") from error
+    path = PurePosixPath(parts.path)
     name = path.name.removesuffix(path.suffix).removesuffix(".tar")
+    if not parts.hostname or ".." in path.parts or not _FOLDER.fullmatch(name) or len(path.name.encode()) > 200:
+        raise BadValue(
+            f"'{url}' does not name a file",
+            expected="the https address of an archive, whose name does not begin with a dot",
+        )
     entry = Dataset(url, name, "unknown", homepage=url, folder=name, source=(Source("https", url=url),))
-    host = parts.netloc.rpartition("@")[2].replace(":", "_")
-    query = hashlib.sha256(parts.query.encode()).hexdigest()[:12] if parts.query else ""
-    return entry, str(PurePosixPath(host) / path.parent / query)
+    host = re.sub(r"[^\w.-]", "_", parts.netloc.rpartition("@")[2]).lstrip(".")
+    rest = f"{parts.scheme}:{parts.path}?{parts.query}"
+    return entry, f"{host}/{hashlib.sha256(rest.encode()).hexdigest()[:12]}"
 
 
-def _find(entry: Dataset, archives: Path, force: bool) -> Path | list[Path]:
-    """The archive of an entry, or its plain files, from the first of its sources that has it."""
+def _gather(new: Path, entry: Dataset, archives: Path, force: bool) -> None:
+    """Make the folder `new` from the first of the sources of an entry that has it."""
     refusals: list[Exception] = []
     for source in entry.source:
         try:
-            if found := at_hand(source) or (source.url and _downloaded(source, archives, force)):
-                return found
+            if source.url is not None:
+                return _unpack_download(new, source, archives, force)
+            found = at_hand(source)
+            if isinstance(found, Path):
+                unpack(found, new)
+            elif found is not None:
+                copy_files(found, new)
+            if found is not None:
+                return None
         except (Offline, NotFoundPath) as error:
             refusals.append(error)
     if refusals:
@@ -273,25 +288,29 @@ def archive_name(url: str) -> str:
     return PurePosixPath(urlsplit(url).path).name
 
 
-def _downloaded(source: Source, archives: Path, force: bool) -> Path:
+def _unpack_download(new: Path, source: Source, archives: Path, force: bool) -> None:
+    """Unpack an archive of the cache, or a new download; its sha256 counts as known only once it has been unpacked."""
     url = str(source.url)
     file = archives / archive_name(url)
     with alone(file):
-        if file.is_file() and not force:
-            check_download(file, str(file), file, source.sha256, source.size)
-        else:
-            download(url, file, sha256=source.sha256, size=source.size)
-    return file
+        if not file.is_file() or force:
+            download(url, file, sha256=source.sha256, size=source.size, check=lambda arrived: unpack(arrived, new))
+            return
+        seen = check_download(file, str(file), file, source.sha256, source.size)
+        try:
+            unpack(file, new)
+        except BadFile:
+            record_of(file).unlink(missing_ok=True)  # of what never was the archive
+            raise
+        if source.sha256 is None and recorded(file) is None:
+            record(file, seen)
 
 
-def _replace(target: Path, found: Path | list[Path]) -> None:
-    """Make `target` from an archive or plain files; an existing folder is replaced once the new one is complete."""
+def _replace(target: Path, entry: Dataset, archives: Path, force: bool) -> None:
+    """Make `target` from a source of its entry; an existing folder is replaced once the new one is complete."""
     old, new = target.with_name(f".{target.name}.old"), target.with_name(f".{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
-    if isinstance(found, Path):
-        unpack(found, new)
-    else:
-        copy_files(found, new)
+    _gather(new, entry, archives, force)
     with saving(target):
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +33,25 @@ def saving(path: Path) -> Iterator[None]:
         ) from error
 
 
+def open_unlinked(path: Path, mode: str) -> IO[bytes]:
+    """Open a file of the cache, or create it; never what a link points to, which somebody else may have put there.
+
+    Args:
+        path: The file.
+        mode: As for `open`.
+
+    Raises:
+        OSError: `path` is a link.
+    """
+    return open(path, mode, opener=_refuse_link)
+
+
+def _refuse_link(path: str, flags: int) -> int:
+    if os.path.islink(path):  # a plain message, and systems without O_NOFOLLOW
+        raise OSError(errno.ELOOP, "it is a link: remove it")
+    return os.open(path, flags | _NO_FOLLOW, 0o666)
+
+
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Context manager: only one process at a time is inside for the same path; others wait.
@@ -42,7 +63,7 @@ def alone(path: Path) -> Iterator[None]:
     """
     with saving(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_name(f".{path.name}.lock"), "w")  # noqa: SIM115  # closed by the `with` below
+        lock = open_unlinked(path.with_name(f".{path.name}.lock"), "ab")
     with lock:
         with saving(path):
             _wait_for(lock)
@@ -52,7 +73,9 @@ def alone(path: Path) -> Iterator[None]:
 if sys.platform == "win32":
     import msvcrt
 
-    def _wait_for(lock: IO[str]) -> None:
+    _NO_FOLLOW = 0
+
+    def _wait_for(lock: IO[bytes]) -> None:
         while True:
             try:
                 return msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)  # raises after ten seconds
@@ -62,7 +85,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _wait_for(lock: IO[str]) -> None:
+    _NO_FOLLOW = os.O_NOFOLLOW
+
+    def _wait_for(lock: IO[bytes]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from layered.catalog.disk import saving
+from layered.files import open_bounded
 from layered.foundation import BadFile, LayeredError, UnsafeFile
 
 MAX_FILES = 5_000_000
@@ -71,12 +72,35 @@ def unpack(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes
         UnsafeFile: The archive would write outside the folder, contains devices, or exceeds the limits; it is a BadFile.
         CannotSave: The folder cannot be written.
     """
-    room = min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
     with _all_or_nothing(folder) as temp:
-        _write_all(_members(archive), temp, archive, room, max_files)
+        _write_all(_members(archive), temp, archive, _room(archive, max_bytes), max_files)
         with saving(folder):
             _only_folder(temp).rename(folder)
     return folder
+
+
+def check_archive(archive: Path) -> None:
+    """Read an archive from end to end, as unpacking would, and write nothing.
+
+    Args:
+        archive: The archive.
+
+    Raises:
+        BadFile: The archive is damaged, truncated or unsafe, or the file is not an archive.
+    """
+    room = _room(archive, MAX_BYTES)
+    with _reading(archive):
+        for member in _members(archive):
+            _safe(archive, member.name)
+            if member.open is not None:
+                with member.open() as file:
+                    while piece := file.read(CHUNK):
+                        if (room := room - len(piece)) < 0:
+                            raise _too_much(archive, member)
+
+
+def _room(archive: Path, max_bytes: int) -> int:
+    return min(max_bytes, max(SMALL, MAX_RATIO * archive.stat().st_size))
 
 
 def copy_files(found: Iterable[Path], folder: Path) -> Path:
@@ -124,8 +148,10 @@ def differences(origin: Path | list[Path], folder: Path) -> Iterator[str]:
     has_top = len({parts[:1] for parts in names}) == 1 and any(len(parts) > 1 for parts in names)
     for parts, member in zip(names, _members(origin), strict=True):
         target = folder.joinpath(*parts[has_top:])
-        exists = target.is_file() if member.is_file else target.is_dir()
-        if not exists or (member.open is not None and not _same(member.open(), target)):
+        with _reading(origin):
+            same = target.is_file() if member.is_file else target.is_dir()
+            same = same and (member.open is None or _same(member.open(), target))
+        if not same:
             yield "/".join(parts)
 
 
@@ -151,24 +177,27 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
 
 
 def _members(archive: Path) -> Iterator[_Member]:
-    """The entries in order; an archive that is itself damaged raises BadFile, here or while its files are read."""
-    try:
+    """The entries in order."""
+    with _reading(archive):
         with open(archive, "rb") as file:
             is_zip = file.read(2) == b"PK"
         yield from _zip_members(archive) if is_zip else _tar_members(archive)
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Context manager: whatever a damaged archive raises becomes a BadFile."""
+    try:
+        yield
     except LayeredError:
         raise
     except _BROKEN as error:
-        raise _bad(archive, error) from error
-
-
-def _bad(archive: Path, error: BaseException) -> BadFile:
-    return BadFile(
-        f"'{archive}' cannot be unpacked",
-        got=error,
-        expected="a complete zip, tar, tar.gz, tar.bz2 or tar.xz",
-        fix="delete it and fetch it again: it is damaged, truncated, or a web page instead of an archive",
-    )
+        raise BadFile(
+            f"'{archive}' cannot be unpacked",
+            got=f"{error!s:.200}; it starts as {open_bounded(archive).look()}",
+            expected="a complete zip, tar, tar.gz, tar.bz2 or tar.xz",
+            fix="delete it and fetch it again: it is damaged, truncated, or a web page instead of an archive",
+        ) from error
 
 
 def _zip_members(archive: Path) -> Iterator[_Member]:
@@ -253,7 +282,7 @@ def _write_all(members: Iterable[_Member], root: Path, archive: Path, room: int,
         if count > max_files:
             raise _unsafe(archive, member.name, f"is beyond the limit of {max_files} entries")
         target = root / _safe(archive, member.name)
-        try:
+        with _reading(archive):
             if target.exists() and (member.is_file or not target.is_dir()):
                 raise _unsafe(archive, member.name, "occurs twice")
             with saving(target):
@@ -265,12 +294,8 @@ def _write_all(members: Iterable[_Member], root: Path, archive: Path, room: int,
                 room -= _copy(source.open("rb"), target, room)
             elif member.open is not None:
                 room -= _copy(member.open(), target, room)
-        except _TooMuch:
-            raise _unsafe(archive, member.name, "exceeds the limit on the unpacked size") from None
-        except LayeredError:
-            raise
-        except _BROKEN as error:
-            raise _bad(archive, error) from error
+            if room < 0:
+                raise _too_much(archive, member)
 
 
 def _make_folder(folder: Path, archive: Path, name: str) -> None:
@@ -280,12 +305,8 @@ def _make_folder(folder: Path, archive: Path, name: str) -> None:
         raise _unsafe(archive, name, "is inside what another entry declares to be a file") from None
 
 
-class _TooMuch(Exception):
-    """More bytes than the limit allows."""
-
-
 def _copy(source: IO[bytes], target: Path, room: int) -> int:
-    """Copy `source` to `target` and return the number of bytes."""
+    """Copy `source` to `target`, up to the first piece that exceeds `room`, and return the number of bytes."""
     written = 0
     with source:
         with saving(target):
@@ -294,7 +315,7 @@ def _copy(source: IO[bytes], target: Path, room: int) -> int:
             while piece := source.read(CHUNK):
                 written += len(piece)
                 if written > room:
-                    raise _TooMuch
+                    break
                 with saving(target):
                     file.write(piece)
                     file.flush()
@@ -307,6 +328,10 @@ def _safe(archive: Path, name: str) -> str:
     if path.is_absolute() or ".." in path.parts or re.search(r"^\w:|[\x00-\x1f]", str(path)):
         raise _unsafe(archive, name, "reaches outside the folder")
     return str(path)
+
+
+def _too_much(archive: Path, member: _Member) -> UnsafeFile:
+    return _unsafe(archive, member.name, "exceeds the limit on the unpacked size")
 
 
 def _unsafe(archive: Path, name: str, why: str) -> UnsafeFile:

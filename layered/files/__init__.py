@@ -16,7 +16,7 @@ from layered.files.archive import (
     untied as untied,
     write_archive as write_archive,
 )
-from layered.files.bounded import exactly as exactly, plain_key as plain_key
+from layered.files.bounded import exactly as exactly, open_bounded as open_bounded, plain_key as plain_key
 from layered.files.codec import (
     CONTAINERS as CONTAINERS,
     Scope as Scope,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from layered.catalog import URLs, catalog, untar_data
+from layered.catalog import URLs, cached, catalog, download as download_module, untar_data
 from layered.catalog.catalog import Dataset, Source, datasets, index_folder
 from layered.catalog.download import download
 from layered.foundation import BadFile, BadValue, CannotSave, NotFoundPath, Offline, UnknownName
@@ -49,6 +50,10 @@ class Server(ThreadingHTTPServer):
         self.ranges = True
         self.tagged = True
         self.redirects: dict[str, str] = {}
+        self.length: str | None = "true"
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is what some of the tests are about."""
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{name}"
@@ -80,7 +85,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         if server.tagged:
             self.send_header("ETag", tag)
-        self.send_header("Content-Length", str(len(data) - start))
+        if server.length is not None:
+            self.send_header("Content-Length", server.length.replace("true", str(len(data) - start)))
         self.end_headers()
         self.wfile.write(data[start:][: server.cuts.pop(0) if server.cuts else None])
 
@@ -296,7 +302,7 @@ def test_a_second_call_looks_at_nothing_but_the_folder(monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("touched the disk or the network")
 
-    for name in ("alone", "download", "unpack", "check", "sha256_of"):
+    for name in ("alone", "download", "unpack", "check_download", "sha256_of"):
         monkeypatch.setattr(catalog, name, never)
     monkeypatch.setattr("builtins.open", never)
     assert untar_data(URLs.FASHION_TINY) == folder
@@ -430,6 +436,138 @@ def test_a_cached_archive_that_was_damaged_is_refused(entry, home):
     archive.write_bytes(PHOTOS[:-1] + b"!")
     with pytest.raises(BadFile, match="not the expected file"):
         untar_data(name)
+
+
+PORTAL = b"<!DOCTYPE html><title>Welcome to our WLAN</title>" * 50
+
+
+def test_a_web_page_in_place_of_an_archive_leaves_no_trace(server, entry, home):
+    name = entry()
+    server.files["photos.tgz"] = PORTAL
+    for force in (False, True):
+        with pytest.raises(BadFile, match="a web page"):
+            untar_data(name, force_download=force)
+        assert [f.name for f in (home / "archive").iterdir()] == [".photos.tgz.lock"]
+    server.files["photos.tgz"] = PHOTOS
+    assert (untar_data(name) / "a" / "1.txt").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_web_page_does_not_replace_what_is_there(server, entry, home, force):
+    name = entry()
+    folder = untar_data(name)
+    server.files["photos.tgz"] = PORTAL
+    with pytest.raises(BadFile):
+        untar_data(name, force_download=True)
+    server.files["photos.tgz"] = PHOTOS
+    assert (untar_data(name, force_download=force) / "a" / "1.txt").read_bytes() == b"one"
+    assert (home / "archive" / "photos.tgz").read_bytes() == PHOTOS
+    assert folder.is_dir()
+
+
+def test_a_web_page_that_an_older_version_has_recorded_can_be_replaced(server, entry, home):
+    name = entry()
+    (home / "archive").mkdir(parents=True)
+    (home / "archive" / "photos.tgz").write_bytes(PORTAL)
+    (home / "archive" / "photos.tgz.sha256").write_text(f"{sha(PORTAL)}  photos.tgz\n")
+    with pytest.raises(BadFile, match="cannot be unpacked"):
+        untar_data(name)
+    assert (untar_data(name, force_download=True) / "a" / "1.txt").read_bytes() == b"one"
+
+
+def test_a_web_page_put_there_by_hand_is_not_recorded_by_verifying(server, entry, home):
+    name = entry()
+    (home / "archive").mkdir(parents=True)
+    (home / "archive" / "photos.tgz").write_bytes(PORTAL)
+    with pytest.raises(BadFile, match="cannot be unpacked"):
+        cached.verify(catalog.datasets()[name])
+    assert not (home / "archive" / "photos.tgz.sha256").exists()
+
+
+@pytest.mark.parametrize("record", [b"", b"\xff\xfe", b"<html>", b"A" * 64])
+def test_a_damaged_record_of_a_sha256_is_named(server, entry, home, record):
+    name = entry()
+    (home / "archive").mkdir(parents=True)
+    (home / "archive" / "photos.tgz.sha256").write_bytes(record)
+    with pytest.raises(BadFile, match="is not the record") as caught:
+        untar_data(name)
+    assert f"delete '{home / 'archive' / 'photos.tgz.sha256'}'" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize(
+    "path", ["..tgz", ".x.tgz", "x/.tgz", "..", "x/../a.tgz", "a\\b.tgz", "a\0.tgz", "a\x1b.tgz", "", "a" * 300 + ".tgz"]
+)
+def test_an_address_cannot_reach_another_folder(home, path):
+    (home / "data" / "example.org" / "kept").mkdir(parents=True)
+    with pytest.raises(BadValue, match="does not name a file"):
+        untar_data(f"https://example.org/{path}")
+    with pytest.raises(BadValue, match="invalid address"):
+        untar_data("https://[/x.tgz")
+    assert catalog.find_entry("https://../x.tgz")[1].count(".") == 0
+    assert (home / "data" / "example.org" / "kept").is_dir()
+
+
+def test_what_two_addresses_unpack_does_not_lie_inside_one_another():
+    addresses = ["https://h/a.tgz", "https://h/a.zip", "https://h/a/b.tgz", "https://h/.a.new/b.tgz", "https://h:1/a.tgz"]
+    places = [Path(place) / entry.folder for entry, place in map(catalog.find_entry, addresses)]
+    assert not any(one in (other, *other.parents) for one in places for other in places if one is not other)
+
+
+@pytest.mark.parametrize("name", [".photos.lock", "photos.tgz.part", "photos.tgz.part.tag"])
+def test_what_a_link_in_the_cache_points_to_is_left_alone(server, entry, home, tmp_path, name):
+    (tmp_path / "diary").write_text("dear diary")
+    for folder in ("archive", "data"):
+        (home / folder).mkdir(parents=True)
+        (home / folder / name).symlink_to(tmp_path / "diary")
+    with contextlib.suppress(CannotSave):
+        untar_data(entry())
+    assert (tmp_path / "diary").read_text() == "dear diary"
+
+
+def test_a_download_without_a_length_has_a_bound(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download_module, "MAX_UNANNOUNCED", 100_000)
+    server.files["f"], server.length = PHOTOS, None
+    with pytest.raises(BadFile, match="wrong size"):
+        download(server.url("f"), tmp_path / "f")
+    assert list(tmp_path.iterdir()) == []
+    assert download(server.url("f"), tmp_path / "f", size=len(PHOTOS)).read_bytes() == PHOTOS
+
+
+def test_more_than_the_published_size_is_refused_at_once(server, tmp_path):
+    server.files["f"] = PHOTOS
+    with pytest.raises(BadFile, match="wrong size"):
+        download(server.url("f"), tmp_path / "f", size=1000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_the_disk_has_is_refused_at_once(server, tmp_path):
+    server.files["f"], server.length = PHOTOS, str(10**17)
+    with pytest.raises(CannotSave, match="cannot write"):
+        download(server.url("f"), tmp_path / "f")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", ["x", "-5", "1e3", "9" * 5000, ""])
+def test_a_malformed_length_is_a_failed_download(server, tmp_path, length):
+    server.files["f"], server.length = PHOTOS, length
+    with pytest.raises(Offline, match="cannot download"):
+        download(server.url("f"), tmp_path / "f")
+
+
+@pytest.mark.parametrize("address", ["http://[", "//", "http://127.0.0.1:x/f", "\x00", "https://a b/f"])
+def test_a_redirect_to_nowhere_is_a_failed_download(server, tmp_path, address):
+    server.redirects = {"f": address}
+    with pytest.raises((Offline, BadValue)):
+        download(server.url("f"), tmp_path / "f")
+
+
+@pytest.mark.parametrize("tag", [b"\xff", b'"a\r\nX: y"', b'"' + b"a" * 5000 + b'"', b""])
+def test_a_damaged_tag_is_no_reason_to_fail(server, tmp_path, tag):
+    server.files["f"] = PHOTOS
+    (tmp_path / "f.part").write_bytes(PHOTOS[:1000])
+    (tmp_path / "f.part.tag").write_bytes(tag)
+    assert download(server.url("f"), tmp_path / "f").read_bytes() == PHOTOS
+    assert server.seen == ["all"]
 
 
 def test_http_is_for_known_hashes_only(tmp_path):
