@@ -44,7 +44,9 @@ from layered.foundation import (
 )
 
 FOLDERS = {"data": "data", "archive": "archive", "model": "models", "storage": "tmp"}
-_FOLDER = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")  # a dot begins the names of locks and of what is unfinished
+_FOLDER = re.compile(
+    r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*"
+)  # a dot begins the names of locks and of what is unfinished
 _S3 = "https://s3.amazonaws.com/fast-ai-"
 
 

@@ -495,7 +495,8 @@ def test_a_damaged_record_of_a_sha256_is_named(server, entry, home, record):
 
 
 @pytest.mark.parametrize(
-    "path", ["..tgz", ".x.tgz", "x/.tgz", "..", "x/../a.tgz", "a\\b.tgz", "a\0.tgz", "a\x1b.tgz", "", "a" * 300 + ".tgz"]
+    "path",
+    ["..tgz", ".x.tgz", "x/.tgz", "..", "x/../a.tgz", "a\\b.tgz", "a\0.tgz", "a\x1b.tgz", "", "a" * 300 + ".tgz"],
 )
 def test_an_address_cannot_reach_another_folder(home, path):
     (home / "data" / "example.org" / "kept").mkdir(parents=True)
@@ -508,7 +509,13 @@ def test_an_address_cannot_reach_another_folder(home, path):
 
 
 def test_what_two_addresses_unpack_does_not_lie_inside_one_another():
-    addresses = ["https://h/a.tgz", "https://h/a.zip", "https://h/a/b.tgz", "https://h/.a.new/b.tgz", "https://h:1/a.tgz"]
+    addresses = [
+        "https://h/a.tgz",
+        "https://h/a.zip",
+        "https://h/a/b.tgz",
+        "https://h/.a.new/b.tgz",
+        "https://h:1/a.tgz",
+    ]
     places = [Path(place) / entry.folder for entry, place in map(catalog.find_entry, addresses)]
     assert not any(one in (other, *other.parents) for one in places for other in places if one is not other)
 
