@@ -8,7 +8,19 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from layered.foundation import BadValue, CannotTrain, OutOfRange, StrPath, checked, delegates, unknown_name
-from layered.loop import Callback, Cbs, Checkpoint, Loop, Rate, Recorder, Resuming, callbacks_of, length_of, spread
+from layered.loop import (
+    Callback,
+    Cbs,
+    Checkpoint,
+    Loop,
+    Rate,
+    Recorder,
+    Resuming,
+    callbacks_of,
+    length_of,
+    spread,
+    use_current_opt,
+)
 from layered.optim import SchedCos, combine_scheds, combined_cos
 
 USUAL_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
@@ -267,8 +279,7 @@ def _check_positive(**values: float) -> None:
 
 def _rates(loop: Loop, lr: Rate | None) -> Any:
     """One rate if it is the same for all parameter groups, else an array of one each."""
-    if loop.opt is None:
-        loop.create_opt()
+    use_current_opt(loop)
     rates = spread(loop.opt, loop.lr if lr is None else lr)
     return rates[0] if len(set(rates)) == 1 else np.array(rates)
 

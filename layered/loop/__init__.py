@@ -40,6 +40,7 @@ from layered.loop.batches import (
     valid_of as valid_of,
 )
 from layered.loop.callback import callbacks_of as callbacks_of
+from layered.loop.current_opt import use_current_opt as use_current_opt
 from layered.loop.essentials import (
     Resettable as Resettable,
     modes_of as modes_of,

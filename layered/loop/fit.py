@@ -9,6 +9,7 @@ from layered.foundation import checked
 from layered.loop.batches import check_fit
 from layered.loop.callback import callbacks_of
 from layered.loop.contexts import ShortTraceback, added_cbs, counted, guarded
+from layered.loop.current_opt import use_current_opt
 from layered.loop.essentials import skipping
 from layered.loop.events import FIT
 from layered.loop.listeners import Cbs
@@ -64,8 +65,10 @@ def fit(
     if skips(loop, resumed):
         return
     with added_cbs(loop, [*added, *resumed]):
-        if loop.opt is None or reset_opt:
+        if reset_opt:
             loop.create_opt()
+        else:
+            use_current_opt(loop)
         for cb in resumed:
             cb.check()
         set_spread(loop.opt, "lr", loop.lr if lr is None else lr)

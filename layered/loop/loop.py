@@ -226,6 +226,7 @@ class Loop(AbstractLoop):
         self.opt = create_opt(
             self.model, self.opt_func, self.lr, self.splitter, wd_bn_bias=self.wd_bn_bias, train_bn=self.train_bn
         )
+        self.made_opt = self.opt, self.opt_func, self.splitter
 
     @checked
     def validate(self, ds_idx: int = 1, dl: Iterable[Any] | None = None, cbs: Cbs = None) -> list[Any] | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadValue, CannotTrain, unknown_name
+from layered.foundation import BadValue, CannotTrain, tensors_of, unknown_name
 from layered.optim import (
     GroupedOptimizer,
     HyperValue,
@@ -208,6 +208,15 @@ def create_opt(
         )
     rates = lr if isinstance(lr, Mapping) else dict.fromkeys(parts, lr)
     return Optimizers({name: make(part, opt_func[name], rates[name]) for name, part in parts.items()})
+
+
+def wanted_params(
+    model: nn.Module, opt_func: OptFunc | Mapping[str, OptFunc], splitter: Callable[[nn.Module], Any]
+) -> list[Tensor]:
+    """The parameters that `create_opt` gives to the optimizer, or optimizers."""
+    parts = [_part(model, name) for name in opt_func] if isinstance(opt_func, Mapping) else [model]
+    groups = [group for part in parts for group in splitter(part)]
+    return list(tensors_of([group if isinstance(group, (Tensor, Mapping, tuple)) else list(group) for group in groups]))
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:

@@ -61,6 +61,11 @@ class State:
     loss_func: Callable[..., Any] | None
     opt_func: OptFunc | Mapping[str, OptFunc]
     opt: GroupedOptimizer | Optimizers = _NOT_YET
+    made_opt: tuple[Any, Any, Any] = (
+        None,
+        None,
+        None,
+    )  # the optimizer that the loop made last, its opt_func and splitter
     path: Path
 
     # where the fit stands
@@ -146,8 +151,8 @@ PASS_FIELDS = (
 _MACHINERY = frozenset(
     {"all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered", "epoch_length",
      "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "has_learned",
-     "learning", "loss_shares", "metric_set", "moves_to", "n_inp", "nested", "one_batch", "one_epoch", "one_validation",
-     "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "within"}
+     "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "one_batch", "one_epoch",
+     "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 

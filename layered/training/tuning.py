@@ -7,7 +7,7 @@ from typing import Unpack
 
 from layered.callback import OneCycleArgs, fit_one_cycle
 from layered.foundation import BadValue, OutOfRange, checked, delegates
-from layered.loop import Loop
+from layered.loop import Loop, use_current_opt
 
 
 def freeze_to(loop: Loop, n: int) -> None:
@@ -17,8 +17,7 @@ def freeze_to(loop: Loop, n: int) -> None:
         loop: The learner whose optimizer freezes.
         n: Number of the first group that is trained; a negative one counts from the end.
     """
-    if loop.opt is None:
-        loop.create_opt()
+    use_current_opt(loop)
     loop.opt.freeze_to(n)
 
 

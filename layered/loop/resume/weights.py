@@ -11,6 +11,7 @@ from torch import Tensor
 
 from layered.files import decode_tree, encode_tree, read_archive, read_weights, write_archive
 from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, rank_and_world, warn
+from layered.loop.current_opt import use_current_opt
 from layered.loop.processes import unwrapped
 from layered.loop.state import AbstractLoop
 
@@ -72,8 +73,7 @@ def load_weights(
     if device is not None:
         loop.model.to(device)
     if with_opt and opt_state is not None:
-        if loop.opt is None:
-            loop.create_opt()
+        use_current_opt(loop)
         try:
             loop.opt.load_state_dict(opt_state)
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
