@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
+import itertools
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import PurePath
 from types import MethodType
@@ -19,13 +23,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data.adapters import as_dataset
 from layered.data.batch_maker import BatchMaker, MadeBatch
 from layered.data.collate import pack, unpack_batch
 from layered.data.samplers import TicketBatch
-from layered.foundation import BadValue, Failure, Pipeline, noop, num_cpus, warn
+from layered.data.worker_failures import worker_failure
+from layered.foundation import BadItem, BadValue, Failure, Pipeline, describe, leaves, noop, num_cpus, warn
 
 WORTH = 50_000  # items from which a list is packed; for shorter ones it does not pay
 
@@ -114,12 +120,23 @@ class WorkSource(Protocol):
 
 
 class Plan:
-    """The sampler of torch's loader: yields the plan of the current epoch, which is assigned before each pass."""
+    """The sampler of torch's loader: yields the plan of the current epoch, which is assigned before each pass.
+
+    Attributes:
+        outstanding: The batches that were sent to workers and did not come back, in the order in which they will.
+    """
 
     plan: Iterator[TicketBatch]
+    outstanding: deque[TicketBatch]
+
+    def start(self, plan: Iterator[TicketBatch]) -> None:
+        """Begin a pass."""
+        self.plan, self.outstanding = plan, deque()
 
     def __iter__(self) -> Iterator[TicketBatch]:
-        return self.plan
+        for batch in self.plan:
+            self.outstanding.append(batch)
+            yield batch
 
 
 class WorkerSide:
@@ -127,20 +144,32 @@ class WorkerSide:
 
     Args:
         maker: The stages that run in workers, and the data set.
+        num_workers: The number of workers.
+
+    Attributes:
+        working_on: For each worker, the number of the batch that it is making, or -1: int64 in shared memory.
     """
 
-    def __init__(self, maker: BatchMaker) -> None:
+    def __init__(self, maker: BatchMaker, num_workers: int) -> None:
         self.maker = maker
+        self.working_on = torch.full((num_workers,), -1)
+        self.working_on.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return 0  # torch calls it, but the number of batches depends on the plan alone
 
     def __getitem__(self, plan: TicketBatch) -> Any:
+        info = torch.utils.data.get_worker_info()
+        assert info is not None
+        self.working_on[info.id] = plan.number
         try:
             batch, *rest = self.maker.make(plan)
+            check_sendable(batch)
+            made: Any = (pack(batch), *rest)
         except Exception as error:
-            return Failure(error)
-        return (pack(batch), *rest)
+            made = Failure(error)
+        self.working_on[info.id] = -1
+        return made
 
 
 class Workers:
@@ -151,6 +180,7 @@ class Workers:
         self._dataset: Any = None
         self._torch_loader: TorchDataLoader[Any] | None = None
         self._cannot: str | None = None
+        self._processes: list[BaseProcess] = []
 
     def batches(self, loader: WorkSource, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch] | None:
         """The planned batches, made by workers; None if workers are only a default and cannot be started.
@@ -163,7 +193,7 @@ class Workers:
         if has_changed:
             self._work, self._torch_loader = work, None
             self._dataset = packed(loader.dataset) if loader.indexed else None  # plans contain the items of a stream
-            side = WorkerSide(loader.for_workers(self._dataset))
+            side = WorkerSide(loader.for_workers(self._dataset), loader.num_workers)
             self._cannot = None if start_method(loader) == "fork" else unsendable(side)
             if self._cannot is not None and loader.workers_by_default:
                 warn(f"batches are made without workers, because {self._cannot}")
@@ -177,32 +207,98 @@ class Workers:
             )
         if self._torch_loader is None or not loader.persistent_workers:
             self._torch_loader = _torch_loader(loader, self._dataset)
-        self._torch_loader.sampler.plan = plan  # type: ignore[attr-defined]  # the sampler is a Plan
-        return _opened(_started(self._torch_loader))
+            self._processes = []
+        self._torch_loader.sampler.start(plan)  # type: ignore[attr-defined]  # the sampler is a Plan
+        made, started = _started(self._torch_loader)
+        self._processes = self._processes or started
+        return self._received(loader, self._torch_loader, made)
+
+    def _received(
+        self, loader: WorkSource, torch_loader: TorchDataLoader[Any], made: Iterator[Any]
+    ) -> Iterator[MadeBatch]:
+        """Unpack what workers return, and end them with the iteration.
+
+        Raises:
+            WorkerFailed: A worker died, or did not answer in time.
+        """
+        side: Any = torch_loader.dataset
+        outstanding = torch_loader.sampler.outstanding  # type: ignore[attr-defined]  # the sampler is a Plan
+        processes, keeps, failure = self._processes, False, None
+        try:
+            for due in itertools.count():
+                try:
+                    batch = next(made)
+                except StopIteration:
+                    keeps = loader.persistent_workers
+                    return
+                except (RuntimeError, OSError, EOFError) as error:
+                    if not isinstance(error, RuntimeError):  # a worker's connection broke: wait until its end is known
+                        multiprocessing.connection.wait([process.sentinel for process in processes], timeout=5)
+                    failure = worker_failure(
+                        processes,
+                        side.working_on.tolist(),
+                        outstanding,
+                        due,
+                        loader.timeout,
+                        side.maker.stages.item_name,
+                    )
+                    if failure is None:
+                        raise
+                if (
+                    failure is not None
+                ):  # raised here, because torch's error refers to its iterator and so to the workers
+                    kill(processes)
+                    raise failure
+                outstanding.popleft()
+                yield open_made(batch)
+        except GeneratorExit:
+            keeps = loader.persistent_workers
+            raise
+        finally:
+            del made  # a traceback that someone keeps refers to this frame, and would keep the workers alive
+            if not keeps:
+                self._torch_loader = None
+                del torch_loader
+                kill(processes)
 
 
-def _opened(made: Iterator[Any]) -> Iterator[MadeBatch]:
-    """Unpack what workers return, and end them with the iteration."""
-    try:
-        yield from map(open_made, made)
-    finally:
-        del made  # a traceback that someone keeps refers to this frame, and would keep the workers alive
+def _started(torch_loader: TorchDataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess]]:
+    """Start the workers of a loader, and register them to be ended with this process.
 
-
-def _started(torch_loader: TorchDataLoader[Any]) -> Iterator[Any]:
-    """Start the workers of a loader, and register them to be ended with this process."""
+    Returns:
+        The batches, and the processes that were started, in the order of the workers.
+    """
     before = multiprocessing.active_children()
+    handler = signal.getsignal(signal.SIGCHLD) if sys.platform != "win32" else None
     made = iter(torch_loader)
-    _parents.update((process, os.getpid()) for process in multiprocessing.active_children() if process not in before)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        # torch's handler raises wherever this process happens to be, as in the middle of a step, when a worker ends.
+        # Without it the loader notices while it waits for that worker's batch.
+        signal.signal(signal.SIGCHLD, handler)
+    started = [process for process in multiprocessing.active_children() if process not in before]
+    started.sort(key=lambda process: int(process.name.rpartition("-")[2]))
+    _parents.update((process, os.getpid()) for process in started)
     # Exit handlers run in reverse order: registered anew, it runs before that of multiprocessing.
     atexit.unregister(end_workers)
     atexit.register(end_workers)
-    return made
+    return made, started
+
+
+def kill(processes: Iterable[BaseProcess]) -> None:
+    """End the workers that still run, such as one that hangs: torch asks by SIGTERM, which they ignore.
+
+    Args:
+        processes: The workers of one loader.
+    """
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def _torch_loader(loader: WorkSource, dataset: object) -> TorchDataLoader[Any]:
     return TorchDataLoader(
-        WorkerSide(loader.for_workers(dataset)),  # type: ignore[arg-type]  # torch only needs __getitem__
+        WorkerSide(loader.for_workers(dataset), loader.num_workers),  # type: ignore[arg-type]  # torch only needs __getitem__
         batch_size=None,
         sampler=Plan(),
         num_workers=loader.num_workers,
@@ -247,6 +343,38 @@ def unsendable(side: WorkerSide) -> str | None:
                 return f"its {name} cannot be pickled ({own_error})"
         return str(error)
     return None
+
+
+_SENDABLE = (Tensor, str, int, float, complex, bytes, np.ndarray, np.generic, type(None))
+
+
+class _SkipTensors(pickle.Pickler):
+    """Pickles everything but tensors and arrays, which can always be sent."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        return "tensor" if isinstance(obj, (Tensor, np.ndarray)) else None
+
+
+def check_sendable(batch: object) -> None:
+    """Refuse a batch that cannot be pickled here, where it can be reported: in the thread of the queue it would be lost.
+
+    Args:
+        batch: A collated batch.
+
+    Raises:
+        BadItem: Part of the batch cannot be sent to another process.
+    """
+    for leaf in leaves(batch):
+        if isinstance(leaf, _SENDABLE):
+            continue
+        try:
+            _SkipTensors(io.BytesIO()).dump(leaf)
+        except Exception as error:
+            raise BadItem(
+                f"a batch cannot be sent from its worker: it contains {describe(leaf)}, which cannot be pickled",
+                got=f"{type(error).__name__}: {error}",
+                fix="make items of tensors, numbers and text, or use num_workers=0",
+            ) from error
 
 
 def open_made(made: Any) -> Any:

@@ -111,6 +111,7 @@ from layered.foundation.errors import (
     UnknownLabel as UnknownLabel,
     UnknownName as UnknownName,
     UnsafeFile as UnsafeFile,
+    WorkerFailed as WorkerFailed,
     describe as describe,
     failed as failed,
     nearest as nearest,

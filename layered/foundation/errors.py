@@ -86,6 +86,10 @@ class BadItem(LayeredError, RuntimeError):
     """An item that could not be processed; the message names the stage and the item, and the cause is chained."""
 
 
+class WorkerFailed(LayeredError, RuntimeError):
+    """A worker process of a loader that died or did not answer in time."""
+
+
 class BadImage(BadItem, OSError):
     """An image file that cannot be decoded."""
 
