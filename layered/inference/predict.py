@@ -370,18 +370,22 @@ def evaluating(loop: Loop) -> Iterator[None]:
 
     A lock guards the switch. It is held throughout for a stateful model (one with a `reset`), which serves one thread at a
     time.
+
+    Raises:
+        CannotTrain: Another thread trains the model.
     """
     model = loop.model
-    with _switching:
-        modes = modes_of(model) if loop.fitting else None
-        if model.training:
-            model.eval()
-    try:
-        with _switching if hasattr(model, "reset") else nullcontext():
-            yield
-    finally:
-        if modes is not None:
-            set_modes(modes)
+    with loop.turns.of_item():
+        with _switching:
+            modes = modes_of(model) if loop.fitting else None
+            if model.training:
+                model.eval()
+        try:
+            with _switching if hasattr(model, "reset") else nullcontext():
+                yield
+        finally:
+            if modes is not None:
+                set_modes(modes)
 
 
 def model_device(loop: Loop) -> torch.device:

@@ -82,10 +82,11 @@ def validation_context(loop: L, cbs: Cbs = None, inner: bool = False) -> Iterato
         cbs: Callbacks of this validation only.
         inner: The events around an epoch have fired already.
     """
-    is_inside = inner or loop.fitting or loop.entered is not None
-    around = set_aside if is_inside else as_epoch
-    with no_logging(loop), no_mbar(loop), added_cbs(loop, cbs), around(loop):
-        yield loop
+    with loop.turns.of_pass():
+        is_inside = inner or loop.fitting or loop.entered is not None
+        around = set_aside if is_inside else as_epoch
+        with no_logging(loop), no_mbar(loop), added_cbs(loop, cbs), around(loop):
+            yield loop
 
 
 def enter(loop: L) -> L:
@@ -113,7 +114,7 @@ def leave(
 @contextmanager
 def as_epoch(loop: AbstractLoop) -> Iterator[None]:
     """Between the events around an epoch of a fit."""
-    with guarded(loop):
+    with loop.turns.of_pass(), guarded(loop):
         loop.emit("before_fit")
         loop.emit("before_epoch")
         yield

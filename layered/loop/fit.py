@@ -64,7 +64,7 @@ def fit(
     resumed = resuming(loop, resume, added, arguments)
     if skips(loop, resumed):
         return
-    with added_cbs(loop, [*added, *resumed]):
+    with loop.turns.of_pass(fits=True), added_cbs(loop, [*added, *resumed]):
         if reset_opt:
             loop.create_opt()
         else:

@@ -34,6 +34,7 @@ from layered.loop.recorder import Recorder
 from layered.loop.resume.weights import load_weights, save_weights
 from layered.loop.state import AbstractLoop
 from layered.loop.trace import show_training_loop, trace
+from layered.loop.turns import Turns
 from layered.nn import default_loss
 from layered.optim import Adam, trainable_params
 
@@ -68,7 +69,7 @@ class Loop(AbstractLoop):
         step: Callable[..., Any] | None = None,
         seed: int | None = None,
     ) -> None:
-        self.callbacks = Listeners(self)
+        self.callbacks, self.turns = Listeners(self), Turns()
         self.dls, self.model = as_loaders(dls), model
         self.loss_func = loss_func if loss_func is not None else default_loss(self.dls)
         self.opt_func, self.splitter, self.step = opt_func, splitter, step

@@ -18,6 +18,7 @@ from layered.loop.durations import Moment
 from layered.loop.events import Phase
 from layered.loop.listeners import Cbs, Listener, Listeners
 from layered.loop.optimizer_parts import OptFunc, Optimizers
+from layered.loop.turns import Turns
 from layered.metrics import MetricSet
 from layered.nn import Shares
 from layered.optim import GroupedOptimizer
@@ -67,6 +68,7 @@ class State:
         None,
     )  # the optimizer that the loop made last, its opt_func and splitter
     path: Path
+    turns: Turns  # which thread uses this state
 
     # where the fit stands
     n_epoch: int = 1
@@ -152,7 +154,7 @@ _MACHINERY = frozenset(
     {"all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered", "epoch_length",
      "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "has_learned",
      "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "one_batch", "one_epoch",
-     "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "within"}
+     "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "turns", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 
