@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from typing import IO, Any
 
@@ -17,7 +19,7 @@ def open(fp: str | os.PathLike[str] | bytes | IO[bytes], mode: str = "r", format
     Args:
         fp: A path or a binary file.
         mode: "r"; anything else is an error, as in PIL.
-        formats: The formats to try, as in PIL; by default all.
+        formats: The formats to try, as in PIL; by default those that are decoded in this process.
 
     Raises:
         NotFoundPath: If the file does not exist.
@@ -25,6 +27,10 @@ def open(fp: str | os.PathLike[str] | bytes | IO[bytes], mode: str = "r", format
     """
     if isinstance(fp, (str, os.PathLike, bytes)):
         return PILBase.recast(load_image(fp))
+    if formats is None and mode == "r":
+        with contextlib.suppress(AttributeError, io.UnsupportedOperation):
+            fp.seek(0)
+        return PILBase.recast(load_image(fp.read()))
     with _pil.open(fp, mode, formats) as image:  # type: ignore[arg-type]  # PIL itself refuses any other mode than "r"
         return PILBase.recast(load_image(image))
 

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from layered.foundation import BadImage, BadValue, LayeredError, NotFoundPath, TensorImageBase
+from layered.vision.decoding import check_regular, in_eight_bits, on_white, open_image
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | Image.Image | Tensor | np.ndarray[Any, Any]
 """What images are made from: a path, the bytes of a file, a PIL image, a tensor or an array of pixels."""
@@ -76,26 +77,10 @@ def as_seen(image: Image.Image, mode: str) -> Image.Image:
         mode: A mode of PIL.
     """
     if image.mode[0] in "IF":
-        image = _in_eight_bits(image)
+        image = in_eight_bits(image)
     if image.has_transparency_data and mode not in ("RGBA", "LA", "PA"):
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, "white")
-        canvas.alpha_composite(rgba)
-        image = canvas
+        image = on_white(image)
     return image if image.mode == mode else image.convert(mode)
-
-
-def _in_eight_bits(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    largest = values.max(initial=0.0)
-    # the format does not say what white is, so guess the smallest usual range that holds all values
-    if image.mode == "F":
-        white = 1.0 if largest <= 1.0 else 255.0
-    elif image.mode == "I":
-        white = 255.0 if largest <= 255 else 65535.0 if largest <= 65535 else float(2**31 - 1)
-    else:
-        white = 65535.0
-    return Image.fromarray((values * (255.0 / white)).round().clip(0, 255).astype(np.uint8))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -110,6 +95,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
+_LARGEST_JPEG = 256 << 20  # bytes read at once; PIL reads a larger file piece by piece
 _RGB = 3  # torchvision.io.ImageReadMode.RGB, without importing torchvision.io
 
 
@@ -132,12 +118,14 @@ def jpeg_pixels(source: ImageSource) -> Tensor | None:
     if decode is None or not isinstance(source, (str, os.PathLike, bytes, bytearray)):
         return None
     with _naming(source):
+        if isinstance(source, (str, os.PathLike)) and check_regular(source, _name(source)) > _LARGEST_JPEG:
+            return None
         with io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else open(source, "rb") as file:
             head = file.read(3)
             data = bytearray(head + file.read()) if head == b"\xff\xd8\xff" else None
         if data is None:
             return None
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=("JPEG",))
         if image.format != "JPEG" or image.mode != "RGB" or _orientation(image) != 1:
             return None
         try:
@@ -153,8 +141,7 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
     elif isinstance(source, (Tensor, np.ndarray)):
         yield Image.fromarray(_bytes_of_pixels(source))
     else:
-        file = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else os.fspath(source)
-        with Image.open(file) as image:
+        with open_image(source, _name(source)) as image:
             yield image
 
 

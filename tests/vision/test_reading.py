@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 import struct
+import subprocess
+import sys
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +20,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 from layered.foundation import BadImage, BadValue, NotFoundPath, TensorImage
-from layered.vision import image2tensor, load_image
-from layered.vision.reading import load_mask
+from layered.vision import PILImage, PILMask, decoding, image2tensor, load_image, pil
+from layered.vision.reading import as_seen, load_mask
 
 RED = (255, 0, 0)
 
@@ -156,6 +162,92 @@ def test_what_is_no_image_is_named(tmp_path, content):
     file.write_bytes(content)
     with pytest.raises(BadImage, match=r"page\.jpg"):
         load_image(file, "RGB")
+
+
+POSTSCRIPT = (
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%touch ran) (w) file\nshowpage\n%%EOF\n"
+)
+DOS_EPS = struct.pack("<IIIIIIIH", 0xC6D3D0C5, 30, len(POSTSCRIPT), 0, 0, 0, 0, 0xFFFF) + POSTSCRIPT
+
+
+@pytest.mark.parametrize("data", [POSTSCRIPT, DOS_EPS])
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.eps", "x.tif"])
+def test_a_picture_starts_no_program(tmp_path, monkeypatch, data, name):
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **kwargs: pytest.fail("a program was started"))
+    monkeypatch.setattr("os.system", lambda command: pytest.fail("a program was started"))
+    (tmp_path / name).write_bytes(data)
+    for source in (tmp_path / name, data):
+        for read in (load_image, load_mask, PILImage.create, PILMask.create, pil.open):
+            with pytest.raises(BadImage, match="is in the format EPS"):
+                read(source if isinstance(source, Path) or read is not pil.open else io.BytesIO(source))
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "TGA", "ICO", "JPEG2000", "SGI", "PCX", "DDS"]
+)
+def test_the_other_formats_of_pictures_are_read(tmp_path, kind):
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "x", kind)
+    assert load_image(tmp_path / "x", "RGB").getpixel((16, 16)) == (255, 255, 255)
+
+
+def test_a_format_that_the_user_has_registered_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN}), monkeypatch.setattr(Image, "ID", [*Image.ID])
+    Image.register_open("MINE", lambda fp, filename: Image.new("RGB", (2, 3), RED), lambda start: start[:4] == b"mine")
+    (tmp_path / "x.mine").write_bytes(b"mine")
+    assert load_image(tmp_path / "x.mine").size == (2, 3)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links")
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "dangling", "circle", "NUL", "long"])
+def test_what_is_not_a_file_is_not_opened(tmp_path, kind):
+    path = tmp_path / "x.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "socket":
+        path = Path(tempfile.mkdtemp()) / "x.png"
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    elif kind in ("dangling", "circle"):
+        path.symlink_to(tmp_path / "nothing.png" if kind == "dangling" else path)
+    else:
+        path = tmp_path / ("x\0.png" if kind == "NUL" else "x" * 5000 + ".png")
+    for read in (load_image, load_mask, PILImage.create):
+        with pytest.raises(NotFoundPath if kind == "dangling" else BadImage):
+            read(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures with /proc")
+@pytest.mark.parametrize("mode", ["I;16", "RGBA"])
+def test_a_large_picture_is_held_in_one_copy_beside_the_result(tmp_path, mode):
+    side = 6000
+    Image.new(mode, (side, side)).save(tmp_path / "x.png")
+    code = (
+        "import sys, resource; from PIL import Image; from layered.vision import load_image\n"
+        "load_image(sys.argv[2], 'RGB'); peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak(); load_image(sys.argv[1], 'RGB'); print((peak() - before) * 1024)"
+    )
+    Image.new(mode, (5, 5)).save(tmp_path / "small.png")
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "x.png", tmp_path / "small.png"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    # the file's own pixels, those of the result (RGB has four bytes in PIL), grey in between, and strips
+    assert int(done.stdout) < side * side * (10 if mode == "RGBA" else 9)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I", "F", "I;16"])
+def test_strips_give_the_same_pixels_as_the_whole(monkeypatch, mode):
+    numbers = np.random.default_rng(0).integers(0, 256, (37, 11, 4), dtype=np.uint8)
+    whole = Image.fromarray(numbers, "RGBA").convert("L" if mode in ("I", "F", "I;16") else "RGBA").convert(mode)
+    if mode == "P":
+        whole.info["transparency"] = 3
+    expected = [np.asarray(as_seen(whole, target)) for target in ("RGB", "L")]
+    monkeypatch.setattr(decoding, "STRIP", 50)
+    for target, pixels in zip(("RGB", "L"), expected, strict=True):
+        assert_array_equal(np.asarray(as_seen(whole, target)), pixels)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path):
