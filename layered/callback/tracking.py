@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
 
 from layered.callback.progress import say
-from layered.foundation import BadValue, OutOfRange, Path, unknown_name, warn
-from layered.loop import SUFFIX, Callback, CancelFitException
+from layered.foundation import BadArgument, BadValue, OutOfRange, Path, describe, unknown_name, warn
+from layered.loop import SUFFIX, Callback, CancelFitException, length_of, valid_of
+
+Comparison: TypeAlias = Callable[[Any, Any], Any]
 
 
 class TerminateOnNaNCallback(Callback):
@@ -27,30 +31,37 @@ class TerminateOnNaNCallback(Callback):
 class TrackerCallback(Callback):
     """Watches a column of the table: `best` is its best value so far, `new_best` whether the last epoch gave it.
 
+    Epochs without a value, because their validation was skipped, do not count.
+
     Args:
         monitor: Name of the column.
-        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        comp: Which values are better: "min", "max", or a function `comp(new, best)` such as `np.less`. By default as the metric
+            declares by `higher_is_better`; smaller for losses.
         min_delta: The least difference that counts as an improvement.
         reset_on_fit: Forget the best when a fit begins.
 
     Raises:
+        BadArgument: `comp` does not tell which of two numbers is better.
         UnknownName: When a fit begins: the table has no such column.
-        BadValue: After an epoch: the column has no value.
+        BadValue: When a fit begins: it is unknown which values are better, or there is no validation data to give any.
     """
 
     order = 60
+    transient: ClassVar[tuple[str, ...]] = ("better",)
+    compares = True
 
     def __init__(
         self,
         monitor: str = "valid_loss",
-        comp: Callable[[Any, Any], Any] | None = None,
+        comp: Comparison | str | None = None,
         min_delta: float = 0.0,
         reset_on_fit: bool = True,
     ) -> None:
-        smaller = "loss" in monitor or "error" in monitor
-        self.monitor, self.comp = monitor, comp or (operator.lt if smaller else operator.gt)
+        self.monitor, self.comp = monitor, _comparison(comp)
         self.min_delta, self.reset_on_fit = min_delta, reset_on_fit
+        self.better: Comparison = self.comp or operator.lt
         self.best: float | None = None
+        self.best_epoch: int | None = None  # of this fit
         self.new_best = False
         self.column = self.seen = 0
         self.value: Any = None
@@ -63,15 +74,41 @@ class TrackerCallback(Callback):
         names = [name for name in learn.recorder.metric_names[1:] if name != "time"]
         if self.monitor not in names:
             raise unknown_name("column of the table", self.monitor, names)
-        self.column, self.seen = names.index(self.monitor), 0
+        self.column, self.seen, self.best_epoch = names.index(self.monitor), 0, None
         if self.reset_on_fit:
             self.best = None
+        if self.compares:
+            self._check_values(is_valid="valid_loss" in names[: self.column + 1])
+            self.better = self.comp or self._default_comparison()
+
+    def _check_values(self, is_valid: bool) -> None:
+        valid = valid_of(self.learn.dls)
+        if is_valid and (valid is None or length_of(valid) == 0):
+            raise BadValue(
+                f"{type(self).__name__} watches '{self.monitor}', which has no value without validation data",
+                fix=f"{type(self).__name__}(monitor='train_loss'), or give some of the items to validation",
+            )
+
+    def _default_comparison(self) -> Comparison:
+        upwards = self.learn.recorder.higher_is_better(self.monitor)
+        if upwards is None:
+            made = f"{type(self).__name__}(monitor='{self.monitor}', comp="
+            raise BadValue(
+                f"cannot tell whether larger or smaller values of '{self.monitor}' are better",
+                expected="a metric that declares `higher_is_better`, or comp=",
+                fix=f"{made}'max') if larger is better, {made}'min') if smaller is",
+            )
+        return operator.gt if upwards else operator.lt
+
+    def after_validate(self) -> None:
+        if self.learn.nested:  # validation in the middle of a training pass, which may have added a row
+            self.after_epoch()
 
     def after_epoch(self) -> None:
         self.look()
 
     def look(self) -> bool:
-        """Compare the value of the epoch that has ended with the best; False if the epoch was skipped.
+        """Compare the value of the row that the table has just got with the best; False if it got none, or one without a value.
 
         NaN is never an improvement.
         """
@@ -82,11 +119,41 @@ class TrackerCallback(Callback):
         self.seen = len(values)
         value = self.value = values[-1][self.column]
         if value is None:
-            raise BadValue(f"'{self.monitor}' has no value", fix="pass a validation loader, or monitor='train_loss'")
-        better = 1 if self.comp(1, 0) else -1
-        if not math.isnan(value) and (self.best is None or self.comp(value - better * self.min_delta, self.best)):
-            self.best, self.new_best = value, True
+            return False
+        if not isinstance(value, (int, float)):
+            raise BadValue(
+                f"{type(self).__name__} watches '{self.monitor}', which is not one number",
+                got=describe(value),
+                fix="give the learner one of its numbers, metric[1], or another metric",
+            )
+        sign = 1 if self.better(*_APART) else -1
+        if not math.isnan(value) and (self.best is None or self.better(value - sign * self.min_delta, self.best)):
+            self.best, self.best_epoch, self.new_best = value, self.learn.epoch, True
         return True
+
+
+_APART = 1e6, 1.0  # so far apart that any tolerance of a comparison is smaller
+_KNOWN: dict[Any, Comparison] = {
+    "min": operator.lt, "max": operator.gt, min: operator.lt, max: operator.gt, np.minimum: operator.lt, np.maximum: operator.gt,
+}  # fmt: skip
+
+
+def _comparison(comp: Comparison | str | None) -> Comparison | None:
+    """What `comp=` accepts, as a function of (new, best)."""
+    if comp is None:
+        return None
+    try:
+        made = _KNOWN.get(comp, comp)
+        tells = bool(made(*_APART)) != bool(made(*reversed(_APART)))  # type: ignore[operator]
+    except Exception:
+        tells = False
+    if not tells:
+        raise BadArgument(
+            "comp does not tell which of two numbers is better",
+            got=repr(comp),
+            expected="'min', 'max', or a function comp(new, best) that returns whether new is better, such as np.less",
+        )
+    return made  # type: ignore[return-value]
 
 
 class EarlyStoppingCallback(TrackerCallback):
@@ -94,7 +161,8 @@ class EarlyStoppingCallback(TrackerCallback):
 
     Args:
         monitor: Name of the column.
-        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        comp: Which values are better: "min", "max", or a function `comp(new, best)` such as `np.less`. By default as the metric
+            declares by `higher_is_better`; smaller for losses.
         min_delta: The least difference that counts as an improvement.
         patience: Number of epochs, at least 1.
         reset_on_fit: Forget the best when a fit begins.
@@ -105,7 +173,7 @@ class EarlyStoppingCallback(TrackerCallback):
     def __init__(
         self,
         monitor: str = "valid_loss",
-        comp: Callable[[Any, Any], Any] | None = None,
+        comp: Comparison | str | None = None,
         min_delta: float = 0.0,
         patience: int = 1,
         reset_on_fit: bool = True,
@@ -122,8 +190,15 @@ class EarlyStoppingCallback(TrackerCallback):
             return
         self.wait = 0 if self.new_best else self.wait + 1
         if self.wait >= self.patience:
-            say(self.learn, f"No improvement since epoch {self.learn.epoch - self.wait}: early stopping")
+            say(self.learn, f"{self._standstill()}: early stopping")
             raise CancelFitException
+
+    def _standstill(self) -> str:
+        if self.best is None:
+            return f"{self.monitor} was NaN from the start"
+        if self.best_epoch is None:
+            return "No improvement in this fit"
+        return f"No improvement since epoch {self.best_epoch}"
 
 
 class ReduceLROnPlateau(TrackerCallback):
@@ -131,7 +206,8 @@ class ReduceLROnPlateau(TrackerCallback):
 
     Args:
         monitor: Name of the column.
-        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        comp: Which values are better: "min", "max", or a function `comp(new, best)` such as `np.less`. By default as the metric
+            declares by `higher_is_better`; smaller for losses.
         min_delta: The least difference that counts as an improvement.
         patience: Number of epochs, at least 1.
         factor: Divisor.
@@ -144,7 +220,7 @@ class ReduceLROnPlateau(TrackerCallback):
     def __init__(
         self,
         monitor: str = "valid_loss",
-        comp: Callable[[Any, Any], Any] | None = None,
+        comp: Comparison | str | None = None,
         min_delta: float = 0.0,
         patience: int = 1,
         factor: float = 10.0,
@@ -175,15 +251,17 @@ class SaveModelCallback(TrackerCallback):
 
     Args:
         monitor: Name of the column.
-        comp: `comp(new, best)` says whether new is better; by default smaller for names with "loss" or "error", otherwise larger.
+        comp: Which values are better: "min", "max", or a function `comp(new, best)` such as `np.less`. By default as the metric
+            declares by `higher_is_better`; smaller for losses.
         min_delta: The least difference that counts as an improvement.
         fname: Name of the weights file.
-        every_epoch: Save `fname_<epoch>` after every epoch instead, or after every so many.
+        every_epoch: Save `fname_<epoch>` after every epoch instead, or after every so many, whatever its values.
         at_end: Save when the fit ends instead of loading the best.
         with_opt: Save the optimizer's state too.
         reset_on_fit: Forget the best when a fit begins.
         keep: Save the best so many epochs, as `fname_<epoch>`, instead of only the best; a worse file is removed only when the
-            better one is on disk. `kept` lists (value, epoch, path), best first.
+            better one is on disk. `kept` lists (value, epoch, path), best first. If validation comes in the middle of
+            epochs, the names are `fname_<epoch>-<batches done>`.
 
     Raises:
         BadValue: `keep` is not a positive number, or is combined with `every_epoch`.
@@ -194,7 +272,7 @@ class SaveModelCallback(TrackerCallback):
     def __init__(
         self,
         monitor: str = "valid_loss",
-        comp: Callable[[Any, Any], Any] | None = None,
+        comp: Comparison | str | None = None,
         min_delta: float = 0.0,
         fname: str = "model",
         every_epoch: bool | int = False,
@@ -212,7 +290,7 @@ class SaveModelCallback(TrackerCallback):
                 expected="a whole number from 1, without every_epoch",
             )
         self.fname, self.every_epoch, self.at_end, self.with_opt = fname, every_epoch, at_end, with_opt
-        self.keep = keep
+        self.keep, self.compares = keep, not every_epoch
         self.kept: list[tuple[float, int, str]] = []
         self.best_file: str | None = None
 
@@ -222,22 +300,27 @@ class SaveModelCallback(TrackerCallback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict({name: value for name, value in state.items() if name != "fname"})
-        self.kept = [(float(value), int(epoch), self._file(int(epoch))) for value, epoch, _ in self.kept]
+        self.kept = [
+            (float(value), int(epoch), self._file(Path(path).stem.rpartition("_")[2]))
+            for value, epoch, path in self.kept
+        ]
         if self.best_file is not None:
             self.best_file = self.kept[0][2] if self.kept else self._file()
 
-    def _file(self, epoch: int | None = None) -> str:
+    def _file(self, tag: str = "") -> str:
         """Where `learn.save` puts the file of an epoch, or of the best."""
-        name = self.fname if epoch is None else f"{self.fname}_{epoch}"
+        name = f"{self.fname}_{tag}" if tag else self.fname
         return str(self.learn.path / self.learn.model_dir / f"{name}{SUFFIX}")
 
     def after_epoch(self) -> None:
-        if not self.look():
-            return
         learn = self.learn
         if self.every_epoch:
-            if learn.epoch % int(self.every_epoch) == 0:
+            is_new = len(learn.recorder.values) != self.seen
+            self.seen = len(learn.recorder.values)
+            if is_new and not learn.nested and learn.epoch % int(self.every_epoch) == 0:
                 learn.save(f"{self.fname}_{learn.epoch}", with_opt=self.with_opt)
+        elif not self.look():
+            return
         elif self.keep is not None:
             self._rank()
         elif self.new_best:
@@ -247,10 +330,11 @@ class SaveModelCallback(TrackerCallback):
     def _rank(self) -> None:
         """Save this epoch if it is among the best, and remove the file that no longer is."""
         learn = self.learn
-        better = [k for k in self.kept if not math.isnan(k[0]) and not self.comp(self.value, k[0])]
+        better = [k for k in self.kept if not math.isnan(k[0]) and not self.better(self.value, k[0])]
         if len(better) == self.keep:
             return
-        path = str(learn.save(f"{self.fname}_{learn.epoch}", with_opt=self.with_opt))
+        tag = f"{learn.epoch}-{learn.train_iter}" if learn.nested else f"{learn.epoch}"
+        path = str(learn.save(f"{self.fname}_{tag}", with_opt=self.with_opt))
         ranked = [*better, (self.value, learn.epoch, path), *self.kept[len(better) :]]
         self.kept, dropped = ranked[: self.keep], ranked[self.keep :]
         self.best_file = self.kept[0][2]

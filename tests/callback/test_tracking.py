@@ -2,7 +2,9 @@
 
 import operator
 
+import numpy as np
 import pytest
+import sklearn.metrics as sk
 import torch
 from torch import nn
 
@@ -14,8 +16,11 @@ from layered.callback import (
     TrackerCallback,
     lr_find,
 )
-from layered.foundation import BadValue, UnknownName
-from layered.loop import Callback, Loop
+from layered.foundation import BadArgument, BadValue, UnknownName
+from layered.loop import Callback, CancelValidException, Loop
+from layered.metrics import AccumMetric, Metric, MetricSet, mae, mk_metric, mse, rmse, skm_to_fastai
+
+mae_metric = mk_metric(mae)
 
 
 class Script(Callback):
@@ -165,3 +170,144 @@ def test_no_logging_silences_trackers_too(tmp_path, capsys):
     with learn.no_logging():
         learn.fit(3)
     assert capsys.readouterr().out == ""
+
+
+def gap(pred, targ):
+    return (pred - targ).abs().mean()
+
+
+class Gap(Metric):
+    state = ("total",)
+
+    def update(self, pred, targ):
+        self.total = self.total + (pred - targ).abs().sum()
+
+    def compute(self):
+        return self.total
+
+
+class DeclaredGap(Gap):
+    higher_is_better = False
+
+
+class Foreign:
+    """A metric in the form of torchmetrics."""
+
+    higher_is_better = False
+
+    def reset(self):
+        self.total = 0.0
+
+    def update(self, pred, targ):
+        self.total += float((pred - targ).abs().sum())
+
+    def compute(self):
+        return self.total
+
+
+def planned(outputs, metrics, *cbs, **kwargs) -> Loop:
+    """A learner whose predictions are off by `outputs`, one an epoch."""
+    x = torch.ones(4, 2)
+    batches = [(x, torch.full((4, 1), 0.5))]
+    set_output = Callback(before_validate=lambda cb: nn.init.constant_(cb.model.bias, outputs[cb.epoch] + 0.5))
+    learn = Loop((batches, batches), nn.Linear(2, 1), nn.MSELoss(), metrics=metrics, cbs=[set_output, *cbs], **kwargs)
+    nn.init.zeros_(learn.model.weight).requires_grad_(False)
+    learn.logger = lambda row: None
+    return learn
+
+
+FALLING = {
+    "rmse": rmse, "mae": mae, "mse": mse, "declared": DeclaredGap(), "torchmetrics": Foreign(), "minus": -(-mae_metric),
+    "my_loss": gap, "msle": gap, "mean_absolute_error": skm_to_fastai(sk.mean_absolute_error, is_class=False),
+}  # fmt: skip
+RISING = {
+    "neg_mean_absolute_error": "neg_mean_absolute_error", "neg_root_mean_squared_error": "neg_root_mean_squared_error",
+    "minus": -mae_metric, "accuracy": lambda p, t: -gap(p, t),
+    "scorer": sk.make_scorer(sk.mean_squared_error, greater_is_better=False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "metric"), [*FALLING.items(), *RISING.items()])
+def test_the_epoch_with_the_smallest_error_is_the_best(name, metric, tmp_path):
+    tracker, save = TrackerCallback(name), SaveModelCallback(name, keep=2)
+    learn = planned([3.0, 1.0, 2.0, 4.0], {name: metric}, tracker, save, path=tmp_path)
+    learn.fit(4)
+    assert tracker.best_epoch == 1
+    assert [epoch for _, epoch, _ in save.kept] == [1, 2]
+
+
+@pytest.mark.parametrize("metric", [gap, Gap(), 1 - mae_metric, {"fid_score": gap}, {"neg_loss": gap}])
+def test_a_tracker_asks_which_way_is_better_where_it_cannot_know(metric, tmp_path):
+    name = MetricSet(metric).names[0]
+    learn = planned([3.0, 1.0, 2.0], metric, path=tmp_path)
+    with pytest.raises(BadValue, match="cannot tell whether larger or smaller") as error:
+        learn.fit(3, cbs=SaveModelCallback(name))
+    fixes = error.value.fix.split(", ")
+    assert len(fixes) == 4
+    learn.fit(3, cbs=eval(f"{fixes[0]}, {fixes[1].partition(' if')[0]}"))
+    assert learn.model.bias.item() == pytest.approx(1.5 if "1 - " in name else 3.5)
+
+
+@pytest.mark.parametrize(
+    "comp", ["min", min, np.less, np.less_equal, np.minimum, operator.lt, lambda new, best: new < best - 0.5]
+)
+def test_comp_says_which_way_is_better_in_any_usual_form(comp):
+    tracker = TrackerCallback("gap", comp=comp)
+    planned([3.0, 1.0, 2.0], gap, tracker).fit(3)
+    assert (tracker.best, tracker.best_epoch) == (1.0, 1)
+
+
+@pytest.mark.parametrize("comp", ["max", max, np.greater, np.maximum, operator.ge])
+def test_comp_can_turn_the_way_of_a_metric_round(comp):
+    tracker = TrackerCallback("mae", comp=comp, min_delta=0.5)
+    planned([3.0, 1.0, 3.4, 3.6], mae, tracker).fit(4)
+    assert tracker.best == pytest.approx(3.6)
+
+
+@pytest.mark.parametrize("comp", ["smaller", 1, lambda new, best: True, lambda new: new, abs, []])
+def test_a_comp_that_tells_nothing_is_refused(comp):
+    with pytest.raises(BadArgument, match="comp does not tell"):
+        EarlyStoppingCallback(comp=comp)
+
+
+def test_early_stopping_names_the_best_epoch_and_a_loss_that_was_never_a_number(capsys):
+    learner([2.0, 1.0, 3.0, 4.0, 5.0], EarlyStoppingCallback(patience=2)).fit(5)
+    learner([float("nan")] * 3, EarlyStoppingCallback(patience=2)).fit(3)
+    assert capsys.readouterr().out.splitlines() == [
+        "No improvement since epoch 1: early stopping", "valid_loss was NaN from the start: early stopping"
+    ]  # fmt: skip
+
+
+def test_epochs_without_validation_do_not_count():
+    def skip(cb):
+        if cb.epoch % 2:
+            raise CancelValidException
+
+    seen = []
+    stop = EarlyStoppingCallback(patience=2)
+    learn = planned([3.0, 0.0, 2.0, 0.0, 2.5, 0.0, 2.5, 0.0, 2.5], mae, stop, Callback(before_validate=skip))
+    learn.on("after_epoch", lambda: seen.append(learn.recorder.values[-1][1:]))
+    learn.fit(9)
+    assert [row[1] for row in seen] == pytest.approx([3.0, None, 2.0, None, 2.5, None, 2.5])
+    assert seen[1] == [None, None]
+
+
+def test_without_validation_data_a_tracker_says_so_before_the_fit(tmp_path):
+    for valid in (None, []):
+        batches = [(torch.ones(4, 2), torch.zeros(4, 1))]
+        learn = Loop((batches, valid), nn.Linear(2, 1), nn.MSELoss(), path=tmp_path)
+        learn.logger = lambda row: None
+        with pytest.raises(BadValue, match="no value without validation data"):
+            learn.fit(1, cbs=SaveModelCallback())
+        assert learn.train_iter == 0
+        learn.fit(2, cbs=[SaveModelCallback(monitor="train_loss"), SaveModelCallback(every_epoch=True, fname="each")])
+        assert {file.name for file in (tmp_path / "models").iterdir()} == {
+            "model.layered", "each_0.layered", "each_1.layered"
+        }  # fmt: skip
+
+
+def test_a_metric_of_several_numbers_cannot_be_watched():
+    each = AccumMetric(lambda p, t: torch.stack([p.mean(), t.mean()]), name="each")
+    each.higher_is_better = True
+    with pytest.raises(BadValue, match="not one number"):
+        planned([1.0], each, TrackerCallback("each")).fit(1)
