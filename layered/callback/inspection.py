@@ -160,7 +160,8 @@ class ActivationStats(HookCallback):
         self._kept = BatchRows()  # [batch, layer, 3 + bins]: mean, std, near zero, histogram
 
     def before_fit(self) -> None:
-        self._kept = BatchRows()
+        if self.learn.fitting:
+            self._kept = BatchRows()
         super().before_fit()
 
     def hook(self, module: nn.Module, input: Any, output: Any) -> Tensor | None:
@@ -272,7 +273,8 @@ class GradientStats(Callback):
         self._norms = BatchRows()
 
     def before_fit(self) -> None:
-        self._names, self._norms = [name for name, _ in self.model.named_parameters()], BatchRows()
+        if self.learn.fitting:
+            self._names, self._norms = [name for name, _ in self.model.named_parameters()], BatchRows()
 
     def before_step(self) -> None:
         if self.train_iter % self.every:

@@ -125,6 +125,10 @@ class StopWhen(Callback):
     def before_fit(self) -> None:
         self.seen = 0
 
+    def after_validate(self) -> None:
+        if self.learn.nested:  # validation in the middle of a training pass, which may have added a row
+            self.after_epoch()
+
     def after_epoch(self) -> None:
         learn = self.learn
         if not learn.fitting or learn.peeking or len(learn.recorder.values) == self.seen:

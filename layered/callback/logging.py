@@ -84,6 +84,10 @@ class LoggerCallback(Callback):
             columns: The names of the numbers that will be logged.
         """
 
+    def after_validate(self) -> None:
+        if self.learn.nested:  # validation in the middle of a training pass, which may have added a row
+            self.after_epoch()
+
     def after_epoch(self) -> None:
         learn = self.learn
         rows = len(learn.recorder.values)
@@ -162,9 +166,8 @@ class FileLogger(LoggerCallback):
         """Keep in the file a header, what it held before, and the epochs of a resumed fit that are not repeated."""
         text, epoch = self.file.read_bytes()[: self.kept], self.learn.epoch
         lines = self._lines(self.kept) if self.append else []
-        while self.is_restored and lines and self.epoch_of(lines[0]) == epoch:  # this fit repeats it
-            del lines[0]
-            epoch += 1
+        while self.is_restored and lines and self.epoch_of(lines[0]) in (epoch, epoch + 1):  # this fit repeats it
+            epoch = self.epoch_of(lines.pop(0))
         text = text + "".join(lines).encode() or self.head.encode()
         commit(self.file, lambda file: file.write(text))
         self.is_restored = False

@@ -102,22 +102,31 @@ class ShowGraphCallback(Callback):
 
     order = 65
     run_valid = False
-    transient = ("figure", "handle")
+    transient = ("figure", "handle", "drawn")
 
     figure: Any = None
     handle: Any = None
+    drawn = 0  # rows of the table
 
     def before_fit(self) -> None:
         learn = self.learn
         if not learn.fitting or learn.peeking:
             self.run = False
             return
-        self.figure, self.handle = figures.Figure(figsize=(6, 4)), None
+        self.figure, self.handle, self.drawn = figures.Figure(figsize=(6, 4)), None, 0
+
+    def after_validate(self) -> None:
+        if self.learn.nested:  # validation in the middle of a training pass, which may have added a row
+            self.after_epoch()
+
+    def after_fit(self) -> None:
+        self.after_epoch()  # the last one, if a callback has ended the fit there
 
     def after_epoch(self) -> None:
         learn = self.learn
-        if not learn.recorder.values:
+        if len(learn.recorder.values) == self.drawn:
             return
+        self.drawn = len(learn.recorder.values)
         self.figure.clear()
         ax = self.figure.add_subplot()
         learn.callbacks[Recorder].plot_loss(skip_start=0, ax=ax)

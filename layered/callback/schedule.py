@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from layered.callback.logging import row_of
 from layered.foundation import BadValue, CannotTrain, OutOfRange, StrPath, checked, delegates, unknown_name
 from layered.loop import (
     Callback,
     Cbs,
     Checkpoint,
+    Duration,
     Loop,
     Rate,
     Recorder,
@@ -82,26 +85,29 @@ class TorchScheduler(Callback):
 
     Args:
         make: Called with the optimizer when a fit begins; returns the scheduler: `partial(CosineAnnealingLR, T_max=1000)`.
-        each: "batch": step after each training batch; "epoch": after each epoch.
-        monitor: The column of the table to pass to `step`, for torch's `ReduceLROnPlateau`.
+        each: "batch": step after each training batch; "step": after each step of the optimizer, which with
+            `GradientAccumulation` takes several batches; "epoch": after each epoch.
+        monitor: The column of the table to pass to `step`, for torch's `ReduceLROnPlateau`. Epochs in which it has no value
+            do not count.
 
     Raises:
-        BadValue: `each` is unknown, or does not go with `monitor`.
+        BadValue: `each` is unknown, or does not go with `monitor`; when a fit begins, the scheduler takes larger values of the
+            column for worse, and they are better, or the reverse.
         UnknownName: When a fit begins: the table has no such column.
     """
 
     order = 60
 
     def __init__(self, make: Callable[[Any], Any], each: str = "batch", monitor: str | None = None) -> None:
-        if each not in ("batch", "epoch") or (each == "batch" and monitor is not None):
+        if each not in ("batch", "step", "epoch") or (each != "epoch" and monitor is not None):
             raise BadValue(
                 "invalid time for the scheduler to step",
                 got=f"each={each!r}, monitor={monitor!r}",
-                expected="'batch', or 'epoch'; with a monitor 'epoch'",
+                expected="'batch', 'step' or 'epoch'; with a monitor 'epoch'",
             )
         self.make, self.each, self.monitor = make, each, monitor
         self.scheduler: Any = None
-        self.seen = 0
+        self.seen, self.is_skipped = 0, False
 
     def before_fit(self) -> None:
         learn = self.learn
@@ -111,6 +117,14 @@ class TorchScheduler(Callback):
             raise unknown_name("column of the table", self.monitor, learn.recorder.metric_names[1:])
         self._make()
         self.seen = 0
+        if self.monitor is not None and isinstance(self.scheduler, ReduceLROnPlateau):
+            better = {True: "max", False: "min"}.get(learn.recorder.higher_is_better(self.monitor), self.scheduler.mode)
+            if better != self.scheduler.mode:
+                raise BadValue(
+                    f"the scheduler takes '{self.monitor}' the wrong way round",
+                    got=f"mode='{self.scheduler.mode}'",
+                    fix=f"partial(ReduceLROnPlateau, mode='{better}', …)",
+                )
 
     def _make(self) -> None:
         for group in self.learn.opt.param_groups:
@@ -131,13 +145,23 @@ class TorchScheduler(Callback):
         if self.learn.training and self.each == "batch":
             self.scheduler.step()
 
+    def after_cancel_step(self) -> None:
+        self.is_skipped = True
+
+    def after_step(self) -> None:
+        if self.each == "step" and not self.is_skipped:
+            self.scheduler.step()
+        self.is_skipped = False
+
     def after_epoch(self) -> None:
         learn = self.learn
         if not learn.fitting or self.each != "epoch" or len(learn.recorder.values) == self.seen:
             return
         self.seen = len(learn.recorder.values)
-        row = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1], strict=False))
-        self.scheduler.step(*([] if self.monitor is None else [row[self.monitor]]))
+        if self.monitor is None:
+            self.scheduler.step()
+        elif (value := row_of(learn)[self.monitor]) is not None:
+            self.scheduler.step(value)
 
 
 def _schedule_name(sched: object) -> str:
@@ -154,6 +178,7 @@ class FitArgs(TypedDict, total=False):
     reset_opt: bool
     start_epoch: int
     n_iter: int | None
+    valid_every: int | str | Duration
     resume: Resuming
     checkpoint: Checkpoint | StrPath | None
 

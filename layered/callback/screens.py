@@ -24,11 +24,11 @@ def cell_text(value: object) -> str:
 
     Examples:
         >>> cell_text(0.5), cell_text(3), cell_text(None), cell_text(Tensor([0.5, 1]))
-        ('0.500000', '3', 'None', '[0.5000, 1.0000]')
+        ('0.500000', '3', '', '[0.5000, 1.0000]')
     """
     if isinstance(value, Tensor):
         return f"[{', '.join(f'{x:.4f}' for x in value.flatten().tolist())}]"
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+    return f"{value:.6f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 class Lines:
@@ -69,7 +69,8 @@ class Lines:
             values: Its values, in the order of the columns.
         """
         if not is_quiet():
-            print("  ".join(f"{name} {cell_text(value)}" for name, value in zip(self.columns, values, strict=False)))
+            cells = [(name, cell_text(value)) for name, value in zip(self.columns, values, strict=False)]
+            print("  ".join(f"{name} {cell}" for name, cell in cells if cell))
 
     def close(self, *, failed: bool) -> None:
         """End the fit.
@@ -103,6 +104,8 @@ class Terminal(Lines):
         self.bar = None
 
     def row(self, values: Sequence[object]) -> None:
+        if self.bar is not None:
+            self.bar.on_iter_end()  # erases it, until its next update
         self._write_row([cell_text(value) for value in values])
 
     def _write_row(self, cells: Sequence[str]) -> None:

@@ -74,7 +74,7 @@ class TrackerCallback(Callback):
         names = [name for name in learn.recorder.metric_names[1:] if name != "time"]
         if self.monitor not in names:
             raise unknown_name("column of the table", self.monitor, names)
-        self.column, self.seen, self.best_epoch = names.index(self.monitor), 0, None
+        self.column, self.seen, self.best_epoch, self.value = names.index(self.monitor), 0, None, None
         if self.reset_on_fit:
             self.best = None
         if self.compares:
@@ -106,6 +106,10 @@ class TrackerCallback(Callback):
 
     def after_epoch(self) -> None:
         self.look()
+
+    def after_fit(self) -> None:
+        if self.compares and self.seen and self.best is None and self.value is None:
+            warn(f"{type(self).__name__} saw no value of '{self.monitor}' in this fit: its validation was skipped")
 
     def look(self) -> bool:
         """Compare the value of the row that the table has just got with the best; False if it got none, or one without a value.
@@ -342,6 +346,7 @@ class SaveModelCallback(TrackerCallback):
             Path(worse).unlink(missing_ok=True)
 
     def after_fit(self) -> None:
+        super().after_fit()
         if self.at_end:
             self.learn.save(self.fname, with_opt=self.with_opt)
         elif self.best_file is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.data import DataLoaders, as_loader, length_of
-from layered.foundation import BadValue, CannotTrain, EmptySource, describe, find_device
+from layered.foundation import BadValue, CannotTrain, EmptySource, describe, find_device, warn
 from layered.loop.processes import unwrapped
 from layered.nn import Shares, loss_shares
 
@@ -133,6 +133,8 @@ def check_fit(n_epoch: int, start_epoch: int, n_iter: int | None, train: Iterabl
             "the training loader has no batches",
             fix="use a batch size of at most the number of items, or drop_last=False",
         )
+    if n_iter is not None and (length := length_of(train)) is not None and n_iter > length:
+        warn(f"n_iter={n_iter} is more than the {length} batches of the training loader: an epoch has {length}")
     if n_epoch > 1 and n_iter is None and iter_once(train):
         raise CannotTrain(
             "a generator lasts for one epoch",

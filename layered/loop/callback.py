@@ -185,15 +185,17 @@ class Callback(_Reads):
 
     def handler(self, event: str) -> Handler | None:
         """What to call at `event`; None if this callback does not listen to it."""
+        hears_all = type(self).__call__ is not Callback.__call__
+        return partial(self, event) if hears_all else self._own_handler(event)
+
+    def _own_handler(self, event: str) -> Handler | None:
         if event in self._event_functions:
             return MethodType(self._event_functions[event], self)
-        if type(self).__call__ is not Callback.__call__:
-            return partial(self, event)
         return getattr(self, event) if hasattr(type(self), event) else None
 
     def __call__(self, event: str) -> None:
-        """Handle `event` now. A subclass that redefines this gets every event through it."""
-        handler = self.handler(event)
+        """Handle `event` now. A subclass that redefines this gets every event, and passes it on by `super().__call__(event)`."""
+        handler = self._own_handler(event)
         if handler is not None:
             handler()
 
@@ -273,7 +275,7 @@ def callbacks_of(cbs: Cbs) -> list[Callback]:
         return [cbs]
     if isinstance(cbs, type) and issubclass(cbs, Callback):
         return [cbs()]
-    if isinstance(cbs, Iterable):
+    if isinstance(cbs, Iterable) and not isinstance(cbs, str):
         return [cb for part in cbs for cb in callbacks_of(part)]
     raise CannotTrain(
         "not a callback",

@@ -125,7 +125,7 @@ def as_epoch(loop: AbstractLoop) -> Iterator[None]:
 @contextmanager
 def set_aside(loop: AbstractLoop) -> Iterator[None]:
     """Set aside the pass of a surrounding fit, and restore it afterwards."""
-    kept = {name: getattr(loop, name) for name in (*PASS_FIELDS, "loss", "nested")}
+    kept = {name: getattr(loop, name) for name in (*PASS_FIELDS, "loss", "nested", "adds_row")}
     modes = modes_of(loop.model)
     loop.nested = True
     try:
@@ -201,7 +201,7 @@ def guarded(loop: AbstractLoop) -> Iterator[None]:
             loop.opt.zero_grad()
         for cb in (cb for cb in loop.cbs if not cb.run):
             cb.run = True
-        for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "shares_loss"):
+        for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "shares_loss", "valid_every"):
             vars(loop).pop(name, None)
 
 

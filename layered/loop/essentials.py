@@ -10,12 +10,14 @@ from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, nearest, plain_tree
+from layered.foundation import BadArgument, nearest, plain_tree, warn
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every, Moment
 from layered.loop.events import CancelEpochException, check_event
 from layered.loop.state import AbstractLoop
 
+AFTER_RECORDER = 55
+_RECORDED = ("after_batch", "after_train", "after_validate", "after_epoch", "after_fit")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -37,13 +39,18 @@ class TrainEvalCallback(Callback):
     """Sets the model's mode, counts batches and epochs, and puts model and loss on the loaders' device."""
 
     order = -10
-    transient = ("modes",)
+    transient = ("modes", "is_cut")
+
+    def __init__(self) -> None:
+        self.pass_length: int | None = None  # batches that a training pass really had, where its loader said otherwise
+        self.is_cut = False  # the training pass was cancelled
 
     def before_fit(self) -> None:
         learn = self.learn
         if learn.fitting:
             learn.epoch, learn.loss, learn.train_iter, learn.pct_train = 0, torch.tensor(0.0), 0, 0.0
             learn.epochs_done, learn.fit_began = 0, Moment(seconds=time.monotonic())
+            self.pass_length = None
         self.modes = modes_of(learn.model)
         device = learn.dls.device
         if device is not None:
@@ -55,7 +62,9 @@ class TrainEvalCallback(Callback):
 
     def before_train(self) -> None:
         learn = self.learn
-        learn.pct_train = learn.epoch / learn.n_epoch
+        learn.pct_train, self.is_cut = learn.epoch / learn.n_epoch, False
+        if self.pass_length is not None:
+            learn.n_iter = self.pass_length
         learn.model.train()
         learn.opt.train()
 
@@ -63,8 +72,27 @@ class TrainEvalCallback(Callback):
         learn = self.learn
         if learn.training:
             learn.train_iter += 1
-            if learn.n_iter:
+            if learn.n_iter and learn.iter < learn.n_iter:
                 learn.pct_train += 1.0 / (learn.n_iter * learn.n_epoch)
+
+    def after_cancel_train(self) -> None:
+        self.is_cut = True
+
+    def after_train(self) -> None:
+        learn = self.learn
+        if self.is_cut or learn.batch is None or learn.n_iter in (None, learn.iter + 1):
+            return
+        if self.pass_length is None:
+            warn(
+                f"the training loader gave {learn.iter + 1} batches, and its length is {learn.n_iter}: schedules of later "
+                "epochs count as many as it gave"
+            )
+        self.pass_length = learn.iter + 1
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        if self.learn.training and self.pass_length is not None:  # in the middle of a pass that has begun without it
+            self.learn.n_iter = self.pass_length
 
     def before_validate(self) -> None:
         learn = self.learn
@@ -162,12 +190,14 @@ class FunctionCallback(Callback):
         before: int | str | Duration | None = None,
         after: int | str | Duration | None = None,
         when: Callable[[Any], object] | None = None,
-        order: float = 0,
+        order: float | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.function, self.args, self.kwargs = function, tuple(args), dict(kwargs or {})
-        self.every, self.once, self.when, self.order = Every(every), once, when, order
+        self.every, self.once, self.when = Every(every), once, when
+        self.order = order if order is not None else AFTER_RECORDER if event in _RECORDED else 0
+        self.is_spent = False  # it was to be called once, and has been
         self.before = None if before is None else Duration.of(before)
         self.after = None if after is None else Duration.of(after)
         self.takes_learner = _takes_learner(function, self.args, self.kwargs)
@@ -176,10 +206,14 @@ class FunctionCallback(Callback):
     def call(self) -> None:
         """The event fired: call the function if it is due."""
         learn = self.learn
-        if not self.every.due(learn) or not self._in_time(learn) or (self.when is not None and not self.when(learn)):
+        if (
+            self.is_spent
+            or not self.every.due(learn)
+            or not self._in_time(learn)
+            or (self.when is not None and not self.when(learn))
+        ):
             return
-        if self.once:
-            self.remove()
+        self.is_spent = self.once
         self.function(*([learn] if self.takes_learner else []), *self.args, **self.kwargs)
 
     def _in_time(self, learn: AbstractLoop) -> bool:
@@ -211,7 +245,7 @@ class FunctionCallback(Callback):
 def on(
     loop: AbstractLoop, event: str, function: None = None, *, every: int | str | Duration = 1, once: bool = False,
     before: int | str | Duration | None = None, after: int | str | Duration | None = None,
-    when: Callable[[Any], object] | None = None, order: float = 0, args: Sequence[Any] = (), **kwargs: Any,
+    when: Callable[[Any], object] | None = None, order: float | None = None, args: Sequence[Any] = (), **kwargs: Any,
 ) -> Callable[[F], F]: ...  # fmt: skip
 
 
@@ -219,7 +253,7 @@ def on(
 def on(
     loop: AbstractLoop, event: str, function: Callable[..., Any], *, every: int | str | Duration = 1, once: bool = False,
     before: int | str | Duration | None = None, after: int | str | Duration | None = None,
-    when: Callable[[Any], object] | None = None, order: float = 0, args: Sequence[Any] = (), **kwargs: Any,
+    when: Callable[[Any], object] | None = None, order: float | None = None, args: Sequence[Any] = (), **kwargs: Any,
 ) -> FunctionCallback: ...  # fmt: skip
 
 
@@ -233,7 +267,7 @@ def on(
     before: int | str | Duration | None = None,
     after: int | str | Duration | None = None,
     when: Callable[[Any], object] | None = None,
-    order: float = 0,
+    order: float | None = None,
     args: Sequence[Any] = (),
     **kwargs: Any,
 ) -> Any:
@@ -248,11 +282,12 @@ def on(
         event: The name of an event: see `Event`.
         function: What to call; without it, `on` is a decorator.
         every: How often: "100 batches", "2 epochs", "30 s", or a whole number: every so many times that the event fires.
-        once: Call it only the first time that it is due.
+        once: Call it only the first time that it is due, in all fits.
         before: Stop once this much of the fit is over; a whole number: only the first so many times.
         after: Start once this much of the fit is over; a whole number skips the first so many times.
         when: A function of the learner, asked each time that the other conditions hold.
-        order: Its place among the callbacks; the recorder has 50.
+        order: Its place among the callbacks; the recorder has 50. By default 55 for what happens when a batch, a pass, an epoch
+            or the fit is over, so that their values are there, and 0 for other events.
         args: Passed to the function after the learner.
         kwargs: Passed to the function by name.
 

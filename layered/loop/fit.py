@@ -10,6 +10,7 @@ from layered.loop.batches import check_fit
 from layered.loop.callback import callbacks_of
 from layered.loop.contexts import ShortTraceback, added_cbs, counted, guarded
 from layered.loop.current_opt import use_current_opt
+from layered.loop.durations import Duration
 from layered.loop.essentials import skipping
 from layered.loop.events import FIT
 from layered.loop.listeners import Cbs
@@ -19,6 +20,7 @@ from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, resuming
 from layered.loop.resume.finding import Resuming
 from layered.loop.resume.resumed import skips
 from layered.loop.state import AbstractLoop
+from layered.loop.valid_every import validating
 
 
 @checked
@@ -32,10 +34,11 @@ def fit(
     start_epoch: int = 0,
     *,
     n_iter: int | None = None,
+    valid_every: int | str | Duration = 1,
     resume: Resuming = None,
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
 ) -> None:
-    """Train for `n_epoch` passes over the training loader, validating after each.
+    """Train for `n_epoch` passes over the training loader, validating after each, or as often as `valid_every` says.
 
     Args:
         loop: The loop, or learner, to train.
@@ -47,6 +50,8 @@ def fit(
         reset_opt: Begin with a fresh optimizer.
         start_epoch: Skip the epochs before it.
         n_iter: Batches an epoch, for a training loader without length.
+        valid_every: Validate after so many epochs: 2 or "2 epochs"; or in the middle of epochs: "500 batches", each time with
+            a row of the table. What has no value in a row is None.
         resume: "auto" resumes from the newest checkpoint in the folder of `checkpoint`; or another folder, or a file.
         checkpoint: A folder, or a `Checkpoint`, to write to during this fit.
 
@@ -57,7 +62,7 @@ def fit(
         CannotRestore: If the checkpoint does not fit, before anything changes.
     """
     check_fit(n_epoch, start_epoch, n_iter, loop.dls.train)
-    added = [*callbacks_of(cbs), *skipping(start_epoch)]
+    added = [*callbacks_of(cbs), *skipping(start_epoch), *validating(valid_every)]
     batches = length_of(loop.dls.train) if n_iter is None else n_iter
     arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(added), "batches": batches}
     added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]

@@ -35,6 +35,7 @@ from layered.loop.resume.weights import load_weights, save_weights
 from layered.loop.state import AbstractLoop
 from layered.loop.trace import show_training_loop, trace
 from layered.loop.turns import Turns
+from layered.loop.valid_every import validates_after_epoch
 from layered.nn import default_loss
 from layered.optim import Adam, trainable_params
 
@@ -98,10 +99,10 @@ class Loop(AbstractLoop):
             self.within(EPOCH, self.one_epoch)
 
     def one_epoch(self) -> None:
-        """One training pass and, if there is a validation loader, one validation pass."""
+        """One training pass and, if there is a validation loader and it is due, one validation pass."""
         self.begin_pass(self.dls.train, training=True)
         self.within(TRAIN, self._train_batches)
-        if (valid := valid_of(self.dls)) is not None:
+        if (valid := valid_of(self.dls)) is not None and validates_after_epoch(self):
             self.one_validation(valid)
 
     def _train_batches(self) -> None:
@@ -121,9 +122,10 @@ class Loop(AbstractLoop):
     def begin_pass(self, dl: Iterable[Any], *, training: bool) -> None:
         """Set the fields of a pass over `dl`, before its first event."""
         loader = as_loader(dl)
+        lengths = [length for length in (loader.length, self.epoch_length if training else None) if length is not None]
         self.first_batch, self.open_pass = 0, iter
         self.dl, self.training, self.iter, self.batch = dl, training, 0, None
-        self.n_iter = self.epoch_length if training and self.epoch_length is not None else loader.length
+        self.n_iter = min(lengths, default=None)
         self.n_inp = loader.n_inp or self.dls.n_inp
 
     def all_batches(self, batches: Iterable[Any] | None = None, first: int = 0) -> None:

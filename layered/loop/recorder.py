@@ -29,6 +29,8 @@ _KINDS: dict[str, type] = {  # of what the recorder computes with: the average, 
 class Recorder(Callback):
     """Records every training batch and every epoch. Nothing waits for the device until somebody reads a loss.
 
+    Validation in the middle of an epoch (`fit(valid_every="500 batches")`) makes a row of its own, with the same epoch.
+
     `history` and `to_frame()` have the values by name. The validation loss is that of the whole set, however it is split into
     batches: class weights and ignored targets count as in the loss, and losses that are sums add up. With several processes
     the values combine all of them; `losses` are those of this process.
@@ -87,9 +89,8 @@ class Recorder(Callback):
         if learn.fitting:
             self._clear()
         both = self.train_metrics and self.valid_metrics
-        self._train_set = (
-            MetricSet(learn.metric_set) if both else learn.metric_set
-        )  # validation inside a pass resets its own
+        # validation in the middle of a training pass resets its own metrics
+        self._train_set = MetricSet(learn.metric_set) if both else learn.metric_set
         parts = [part for part, has in (("train_", self.train_metrics), ("valid_", self.valid_metrics)) if has]
         names = unique_names((part * both + name for part in parts for name in learn.metric_set.names), _TAKEN)
         self._directions = dict(zip(names, learn.metric_set.higher_is_better * len(parts), strict=True))
@@ -129,29 +130,32 @@ class Recorder(Callback):
             (self._train_set if learn.training else learn.metric_set).accumulate(learn)
 
     def after_train(self) -> None:
-        self.log += self._train_part()
+        any_batch = any_process(self.learn.batch is not None or self.learn.first_batch > 0)
+        self.log.append(self._train_loss() if any_batch else None)
+        if self.train_metrics:
+            self.log += self._values_of(self._train_set, any_batch)
 
-    def _train_part(self) -> list[Any]:
-        """The columns of the training pass, up to now; None where it had no batch."""
-        learn = self.learn
-        any_batch = any_process(learn.batch is not None or learn.first_batch > 0)
-        losses = [
-            loss for loss in gathered(self.smooth_loss if any_batch and self._count else None) if loss is not None
-        ]
-        metrics = self._values_of(self._train_set, any_batch) if self.train_metrics else []
-        return [sum(losses) / len(losses) if losses else None, *metrics]
+    def _train_loss(self) -> float | None:
+        losses = [loss for loss in gathered(self.smooth_loss if self._count else None) if loss is not None]
+        return sum(losses) / len(losses) if losses else None
 
     def after_validate(self) -> None:
         if not self.valid_metrics:
             return
-        any_batch = any_process(self.learn.batch is not None)
+        learn = self.learn
+        any_batch = any_process(learn.batch is not None)
         if not any_batch:  # cancelled, perhaps before this callback could begin: what it holds is of the pass before
             self.before_validate()
-        values = [self._valid_loss(), *self._values_of(self.learn.metric_set, any_batch)]
-        if self.learn.nested:
-            self.learn.final_record = values
-        else:
+        values = [self._valid_loss(), *self._values_of(learn.metric_set, any_batch)]
+        if not learn.nested:
             self.log += values
+            return
+        learn.final_record = values
+        if learn.adds_row:
+            not_yet = [None] * (
+                len(self.metric_names) - 2 - self.add_time - len(values)
+            )  # the metrics of the training pass
+            self._add_row([self._train_loss(), *not_yet, *values])
 
     def after_epoch(self) -> None:
         learn = self.learn
@@ -162,13 +166,18 @@ class Recorder(Callback):
             return
         width = len(self.metric_names) - 1 - self.add_time
         learn.final_record += [None] * (width - len(learn.final_record))
-        self.values.append(learn.final_record)
+        self.log = self._add_row(learn.final_record)
+
+    def _add_row(self, values: list[Any]) -> list[Any]:
+        learn = self.learn
+        self.values.append(values)
         self.epochs.append(learn.epoch)
-        self.log = [learn.epoch, *learn.final_record]
-        if self.add_time:
-            self.log.append(format_time(time.perf_counter() - self._epoch_began))
         self.iters.append(self._count)
-        learn.logger(self.log)
+        row = [learn.epoch, *values]
+        if self.add_time:
+            row.append(format_time(time.perf_counter() - self._epoch_began))
+        learn.logger(row)
+        return row
 
     @property
     def _count(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from layered.data import DataLoaders
 from layered.foundation import Path
-from layered.loop.durations import Moment
+from layered.loop.durations import Duration, Moment
 from layered.loop.events import Phase
 from layered.loop.listeners import Cbs, Listener, Listeners
 from layered.loop.optimizer_parts import OptFunc, Optimizers
@@ -74,6 +74,7 @@ class State:
     n_epoch: int = 1
     first_epoch: int = 0  # where the fit begins: later than 0 for a resumed one
     epoch_length: int | None = None  # batches in a training pass, if `fit(n_iter=)` set it
+    valid_every: Duration = Duration(1, "epochs")  # how often this fit validates
     epoch: int = 0  # of this fit, from 0
     train_iter: int = 0  # training batches done in this fit
     epochs_done: int = 0  # epochs of this fit that are over
@@ -88,6 +89,7 @@ class State:
 
     peeking: bool = False  # a mock fit: loaders draw what training will not see
     nested: bool = False  # a validation pass inside a fit, between two of its batches
+    adds_row: bool = False  # such a pass makes a row of the table
 
     # the current pass and batch
     dl: Any = None
@@ -151,10 +153,11 @@ PASS_FIELDS = (
 
 
 _MACHINERY = frozenset(
-    {"all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered", "epoch_length",
-     "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "has_learned",
-     "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "one_batch", "one_epoch",
-     "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "turns", "within"}
+    {"adds_row", "all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered",
+     "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal",
+     "has_learned", "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "one_batch",
+     "one_epoch", "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "turns",
+     "valid_every", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 
@@ -221,6 +224,10 @@ class AbstractLoop(State, ABC):
     @abstractmethod
     def all_epochs(self) -> None:
         """Every epoch of this fit."""
+
+    @abstractmethod
+    def one_validation(self, dl: Iterable[Any]) -> None:
+        """One pass over `dl` without gradients."""
 
     @abstractmethod
     def do_batch(self) -> None:

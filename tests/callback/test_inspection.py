@@ -217,3 +217,18 @@ def test_statistics_of_a_resumed_fit_are_those_of_all_its_batches(tmp_path):
         fit("cut", stop=True)
     assert fit("cut") == whole
     assert len(whole[2]) == 8
+
+
+def test_a_look_at_results_leaves_the_statistics_of_the_fit():
+    x = torch.randn(4, 2)
+    batches = [(x, x.sum(1, keepdim=True))] * 3
+    stats, norms = ActivationStats(), GradientStats()
+    learn = Loop((batches, batches), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), nn.MSELoss(), cbs=[stats, norms])
+    learn.logger = lambda row: None
+    learn.fit(2)
+    before = stats.layer_stats(0), norms.norms
+    learn.validate()
+    assert (stats.layer_stats(0), norms.norms) == before
+    assert len(stats.stats) == 6
+    stats.plot_layer_stats(0)
+    plt.close("all")

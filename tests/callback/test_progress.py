@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback import ProgressCallback, ShowGraphCallback, lr_find
+from layered.callback import EarlyStoppingCallback, ProgressCallback, ShowGraphCallback, lr_find
 from layered.loop import Callback, Loop
 
 
@@ -184,3 +184,18 @@ def test_the_table_of_a_notebook_is_html_replaced_in_place(cell, capsys):
         learn.fit(1, cbs=Callback(after_batch=lambda cb: 1 / 0))
     assert "Interrupted" in cell.shown[1].data
     assert 'max="5"' in cell.shown[1].data
+
+
+def test_the_graph_has_the_epoch_that_early_stopping_ends(capsys):
+    learn = learner().add_cbs([ShowGraphCallback, EarlyStoppingCallback(min_delta=1e9)])
+    learn.fit(5)
+    valid = learn.show_graph.figure.axes[0].lines[1]
+    assert len(valid.get_xdata()) == len(learn.recorder.values) == 2
+
+
+def test_what_was_not_computed_is_left_empty(capsys, monkeypatch):
+    learner().fit(2, valid_every=2)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "valid_loss" not in first
+    assert "valid_loss" in second
+    assert "None" not in first + second

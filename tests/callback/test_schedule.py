@@ -10,9 +10,16 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from layered.callback import ParamScheduler, TorchScheduler, fit_flat_cos, fit_one_cycle, fit_sgdr
+from layered.callback import (
+    GradientAccumulation,
+    ParamScheduler,
+    TorchScheduler,
+    fit_flat_cos,
+    fit_one_cycle,
+    fit_sgdr,
+)
 from layered.foundation import BadValue, CannotTrain, OutOfRange, UnknownName
-from layered.loop import Callback, Loop
+from layered.loop import Callback, CancelStepException, CancelTrainException, Loop
 from layered.optim import SGD, SchedLin
 
 
@@ -152,7 +159,7 @@ def test_a_scheduler_that_watches_a_column_gets_its_value():
     with pytest.raises(UnknownName, match="train_loss"):
         learn.fit(1, cbs=TorchScheduler(make, "epoch", monitor="train_los"))
     with pytest.raises(BadValue, match="each"):
-        TorchScheduler(make, "step")
+        TorchScheduler(make, "steps")
 
 
 def test_a_scheduler_goes_on_where_a_checkpoint_left_it(tmp_path):
@@ -188,3 +195,111 @@ def test_a_fit_that_was_done_brings_its_scheduler_back_and_leaves_the_rates(tmp_
     for learn in (done, again):
         learn.fit(2, lr=0.1)
     assert again.recorder.lrs == done.recorder.lrs == pytest.approx(follow(make, "batch", 2))
+
+
+class Lying:
+    """A loader that gives other numbers of batches than it says, one number an epoch."""
+
+    def __init__(self, says, gives):
+        self.says, self.gives, self.passes = says, gives, 0
+
+    def __iter__(self):
+        x = torch.ones(4, 2)
+        self.passes += 1
+        return iter([(x, x.sum(1, keepdim=True))] * self.gives[min(self.passes, len(self.gives)) - 1])
+
+    def __len__(self):
+        return self.says
+
+
+@pytest.mark.parametrize("says", [3, 12])
+def test_a_schedule_ends_with_the_epochs_of_a_loader_whose_length_is_wrong(says):
+    learn = learner(Lying(says, [6]))
+    with pytest.warns(UserWarning, match=f"gave 6 batches, and its length is {says}") as heard:
+        fit_one_cycle(learn, 4, 0.1)
+    assert len(heard) == 1
+    one_cycle = fit_one_cycle_rates(4, 6)
+    assert learn.recorder.lrs[6:] == pytest.approx(one_cycle[6:])
+    assert learn.pct_train == pytest.approx(1.0)
+    first = [min(i / says, 1.0) / 4 for i in range(6)]
+    assert learn.recorder.lrs[:6] == pytest.approx([rate(0.1, p) for p in first])
+
+
+def rate(peak, p):
+    return cos(peak / 25, peak, p / 0.25) if p < 0.25 else cos(peak, peak / 1e5, (p - 0.25) / 0.75)
+
+
+def fit_one_cycle_rates(epochs, batches):
+    return [rate(0.1, i / (epochs * batches)) for i in range(epochs * batches)]
+
+
+def test_a_last_epoch_longer_than_said_stays_at_the_end_of_the_schedule():
+    learn = learner(Lying(4, [4, 9]))
+    with pytest.warns(UserWarning, match="gave 9 batches"):
+        fit_one_cycle(learn, 2, 0.1)
+    assert learn.recorder.lrs[8:] == pytest.approx([0.1 / 1e5] * 5)
+
+
+def test_more_batches_than_the_loader_has_are_not_waited_for():
+    learn = learner()
+    with pytest.warns(UserWarning, match="n_iter=100 is more than the 5 batches"):
+        fit_one_cycle(learn, 2, 0.1, n_iter=100)
+    assert learn.recorder.lrs == pytest.approx(fit_one_cycle_rates(2, 5))
+
+
+def test_a_pass_that_was_cut_says_nothing_about_its_loader(recwarn):
+    def cut(learn):
+        if learn.iter == 1:
+            raise CancelTrainException
+
+    learn = learner()
+    learn.on("after_batch", cut)
+    fit_one_cycle(learn, 2, 0.1)
+    assert not recwarn.list
+    assert learn.recorder.lrs == pytest.approx([fit_one_cycle_rates(2, 5)[i] for i in (0, 1, 5, 6)])
+
+
+def test_torch_schedulers_can_step_once_an_update():
+    def rates(each, n_acc=None, **kwargs):
+        x = torch.ones(4, 2)
+        make = partial(lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=6, cycle_momentum=False)
+        cbs = [TorchScheduler(make, each=each), *([GradientAccumulation(n_acc)] if n_acc else [])]
+        learn = learner([(x, x.sum(1, keepdim=True))] * 6, cbs=cbs, **kwargs)
+        at_steps = []
+        learn.on("before_step", lambda: at_steps.append(learn.opt.hypers[0]["lr"]), order=99)
+        learn.fit(2)
+        return at_steps
+
+    plain = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler, expected = lr_scheduler.OneCycleLR(plain, max_lr=0.1, total_steps=6, cycle_momentum=False), []
+    for _ in range(6):
+        expected.append(plain.param_groups[0]["lr"])
+        plain.step()
+        scheduler.step()
+    assert rates("step", n_acc=8) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="total steps"):
+        rates("batch", n_acc=8)
+
+
+def test_a_step_that_is_skipped_does_not_count_for_a_scheduler():
+    def skip(cb):
+        if cb.iter % 2:
+            raise CancelStepException
+
+    learn = learner(cbs=[TorchScheduler(partial(lr_scheduler.StepLR, step_size=1), "step"), Callback(before_step=skip)])
+    learn.fit(1, lr=1.0)
+    assert learn.opt.hypers[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_a_plateau_scheduler_that_takes_a_metric_the_wrong_way_round_is_refused():
+    def fit(mode, metric):
+        batches = [(torch.ones(4, 2), torch.ones(4, 1))]
+        make = partial(lr_scheduler.ReduceLROnPlateau, patience=0, mode=mode)
+        learn = Loop((batches, batches), nn.Linear(2, 1), nn.MSELoss(), metrics=["mae", "r2"], lr=0.1)
+        learn.logger = lambda row: None
+        learn.fit(3, cbs=TorchScheduler(make, "epoch", metric), valid_every=2)
+
+    for right, wrong, metric in (("min", "max", "mae"), ("max", "min", "r2_score"), ("min", "max", "valid_loss")):
+        fit(right, metric)
+        with pytest.raises(BadValue, match="the wrong way round"):
+            fit(wrong, metric)

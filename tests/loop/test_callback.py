@@ -107,3 +107,41 @@ def test_a_callback_never_replaces_a_field_of_its_learner():
     assert isinstance(learn.model, nn.Linear)
     learn.remove_cb(Model)
     assert isinstance(learn.model, nn.Linear)
+
+
+def test_a_callback_may_hear_all_events_and_pass_them_on():
+    class All(Callback):
+        heard = ()
+
+        def __call__(self, event_name):
+            self.heard = (*self.heard, event_name)
+            super().__call__(event_name)
+
+        def after_fit(self):
+            self.heard = (*self.heard, "its own")
+
+    class Some(All):
+        def __call__(self, event_name):
+            if event_name.startswith("after"):
+                super().__call__(event_name)
+
+    for kind, first in ((All, "after_create"), (Some, "after_create")):
+        cb = kind()
+        batches = [(torch.ones(2, 1), torch.ones(2, 1))]
+        learn = Loop((batches, batches), nn.Linear(1, 1), nn.MSELoss(), cbs=cb)
+        learn.logger = lambda row: None
+        learn.fit(1)
+        assert cb.heard[0] == first
+        assert cb.heard[cb.heard.index("after_fit") + 1] == "its own"
+        assert ("before_epoch" in cb.heard) == (kind is All)
+    cb = All(after_epoch=lambda cb: seen.append(cb.epoch))
+    seen = []
+    learn = Loop((batches, None), nn.Linear(1, 1), nn.MSELoss(), cbs=cb)
+    learn.logger = lambda row: None
+    learn.fit(1)
+    assert (seen, "after_epoch" in cb.heard) == ([0], True)
+
+
+def test_a_name_is_no_callback():
+    with pytest.raises(CannotTrain, match="not a callback"):
+        callbacks_of("early")

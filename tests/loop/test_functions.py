@@ -141,3 +141,59 @@ def test_events_of_ones_own_are_heard_every_so_often():
 def test_an_event_has_a_name_that_a_method_can_have(name):
     with pytest.raises(BadEvent, match="name"):
         declare_event(name)
+
+
+def test_functions_at_the_end_of_an_epoch_see_its_values():
+    learn, seen = learner(), []
+    learn.on("after_epoch", lambda learn: seen.append(learn.recorder.values[-1][1]))
+    learn.on("after_train", lambda learn: seen.append(len(learn.recorder.losses)))
+    learn.on("after_epoch", lambda learn: seen.append(len(learn.recorder.values)), order=0)
+    learn.fit(2)
+    losses = [row[1] for row in learn.recorder.values]
+    assert seen == [5, 0, losses[0], 10, 1, losses[1]]
+
+
+def test_a_search_prunes_a_trial_by_the_usual_line():
+    class Pruned(Exception):
+        pass
+
+    class Trial:
+        def __init__(self):
+            self.reported = []
+
+        def report(self, value, step):
+            self.reported.append((step, value))
+
+        def should_prune(self):
+            return len(self.reported) == 2
+
+    learn, trial = learner(), Trial()
+
+    @learn.on("after_epoch")
+    def prune(learn):
+        trial.report(learn.recorder.values[-1][1], step=learn.epoch)
+        if trial.should_prune():
+            raise Pruned
+
+    with pytest.raises(Pruned):
+        learn.fit(5)
+    assert trial.reported == [(i, row[1]) for i, row in enumerate(learn.recorder.values)]
+
+
+def test_a_fit_is_resumed_though_a_function_to_be_called_once_has_been(tmp_path):
+    def fresh(calls, crash_at=None):
+        def crash():
+            if learn.epoch == crash_at:
+                raise KeyboardInterrupt
+
+        learn = learner()
+        learn.on("after_epoch", lambda: calls.append(("once", learn.epoch)), once=True)
+        learn.on("after_epoch", lambda: calls.append(("third", learn.epoch)), every=3)
+        learn.on("before_train", crash)
+        return learn
+
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        fresh(calls, crash_at=2).fit(4, checkpoint=tmp_path)
+    fresh(calls).fit(4, checkpoint=tmp_path, resume="auto")
+    assert calls == [("once", 0), ("third", 2)]

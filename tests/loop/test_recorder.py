@@ -11,7 +11,18 @@ from torch import nn
 from layered.callback import ParamScheduler
 from layered.data import DataLoaders
 from layered.foundation import OutOfRange, UnknownName
-from layered.loop import Callback, Checkpoint, Loop, Recorder, Resume, format_time
+from layered.loop import (
+    Callback,
+    CancelBatchException,
+    CancelEpochException,
+    CancelTrainException,
+    CancelValidException,
+    Checkpoint,
+    Loop,
+    Recorder,
+    Resume,
+    format_time,
+)
 from layered.metrics import AccumMetric, Metric
 from layered.nn import CrossEntropyLossFlat, FocalLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat, MultiTaskLoss
 
@@ -421,3 +432,101 @@ def test_a_loss_that_is_not_finite_is_left_out_of_later_ones():
         average, count = 0.98 * average + 0.02 * loss, count + 1
         assert smooth == pytest.approx(average / (1 - 0.98**count))
     assert all(math.isfinite(row[0]) for row in learn.recorder.values)
+
+
+@pytest.mark.parametrize("order", [-50, 100])
+@pytest.mark.parametrize("cancelled", ["before_validate", "before_batch"])
+def test_a_cancelled_validation_repeats_no_numbers(order, cancelled):
+    class Skip(Callback):
+        def skip(self):
+            if self.epoch and not self.training:
+                raise CancelValidException
+
+    Skip.order = order
+    setattr(Skip, cancelled, Skip.skip)
+    learn = learner(cbs=Skip())
+    learn.fit(3)
+    assert [[v is None for v in row] for row in learn.recorder.values] == [[False] * 3, *[[False, True, True]] * 2]
+
+
+def test_a_metric_without_state_has_no_value_either_where_it_saw_nothing():
+    class Old(Metric):
+        def reset(self):
+            self.total, self.count = 0.0, 0
+
+        def accumulate(self, learn):
+            self.total, self.count = self.total + 1.0, self.count + 1
+
+        @property
+        def value(self):
+            return self.total / self.count
+
+    def skip(cb):
+        if cb.epoch == 1:
+            raise CancelValidException
+
+    learn = learner(metrics=Old(), cbs=Callback(before_validate=skip))
+    learn.fit(2)
+    assert [row[2] for row in learn.recorder.values] == [1.0, None]
+
+
+def test_a_cancelled_training_pass_has_no_loss():
+    def skip(cb):
+        if cb.epoch == 1:
+            raise CancelTrainException
+
+    for order in (-50, 100):
+        cb = Callback(before_train=skip)
+        cb.order = order
+        learn = learner(cbs=cb, recorder=Recorder(train_metrics=True))
+        learn.fit(3)
+        assert [row[0] is None for row in learn.recorder.values] == [False, True, False]
+        assert [row[1] is None for row in learn.recorder.values] == [False, True, False]
+
+
+def test_a_batch_that_is_cancelled_before_its_prediction_is_not_counted():
+    def skip(cb):
+        if cb.iter == 1:
+            raise CancelBatchException
+
+    learn, seen = learner(cbs=Callback(before_batch=skip)), []
+    learn.on("after_loss", lambda: seen.append((learn.training, float(learn.loss), len(learn.yb[0]))))
+    learn.fit(1)
+    valid = [(loss, n) for training, loss, n in seen if not training]
+    assert [n for _, n in valid] == [4, 2]
+    assert learn.recorder.values[0][1] == pytest.approx(sum(loss * n for loss, n in valid) / 6)
+    assert len(learn.recorder.losses) == len(learn.recorder.lrs) == 2
+    pairs = [(learn.model(x), y) for i, (x, y) in enumerate(batches()) if i != 1]
+    gaps = torch.cat([(p - y).abs() for p, y in pairs])
+    assert learn.recorder.values[0][2] == pytest.approx(gaps.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("order", [-50, 100])
+def test_epochs_that_are_cancelled_as_they_begin_make_no_row(order):
+    def skip(cb):
+        if cb.epoch in (0, 2):
+            raise CancelEpochException
+
+    cb = Callback(before_epoch=skip)
+    cb.order = order
+    learn = learner(cbs=cb)
+    learn.fit(4)
+    assert learn.recorder.epochs == [1, 3]
+    assert len({tuple(row) for row in learn.recorder.values}) == 2
+
+
+@pytest.mark.parametrize("name", ["epoch", "train_loss", "valid_loss", "time", "step"])
+@pytest.mark.parametrize("train_metrics", [False, True])
+def test_a_metric_hides_no_other_column(name, train_metrics):
+    names = {name: mean_abs, "loss": mean_abs}
+    plain, learn = learner(recorder=Recorder()), learner(recorder=Recorder(train_metrics=train_metrics), metrics=names)
+    plain.fit(2)
+    learn.fit(2)
+    columns = learn.recorder.metric_names
+    assert len(set(columns)) == len(columns)
+    ours, theirs = learn.recorder.history[-1], plain.recorder.history[-1]
+    assert [ours[n] for n in ("epoch", "train_loss", "valid_loss")] == [
+        theirs[n] for n in ("epoch", "train_loss", "valid_loss")
+    ]
+    metric = f"valid_{name}" if train_metrics else f"{name}_2"
+    assert ours[metric] == theirs["mean_abs"] == learn.recorder.to_frame()[metric].iloc[-1]
