@@ -118,8 +118,9 @@ class TorchScheduler(Callback):
         self._make()
         self.seen = 0
         if self.monitor is not None and isinstance(self.scheduler, ReduceLROnPlateau):
-            better = {True: "max", False: "min"}.get(learn.recorder.higher_is_better(self.monitor), self.scheduler.mode)
-            if better != self.scheduler.mode:
+            upwards = learn.recorder.higher_is_better(self.monitor)
+            better = "max" if upwards else "min"
+            if upwards is not None and better != self.scheduler.mode:
                 raise BadValue(
                     f"the scheduler takes '{self.monitor}' the wrong way round",
                     got=f"mode='{self.scheduler.mode}'",
