@@ -43,10 +43,7 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
-from layered.tabular.columns import (
-    check_columns as check_columns,
-    numbers_of as numbers_of,
-)
+from layered.tabular.columns import check_columns as check_columns
 from layered.tabular.data import loader_arguments as loader_arguments
 from layered.tabular.levels import Levels as Levels, levels_of as levels_of
 from layered.tabular.models.mlp import (
@@ -57,4 +54,5 @@ from layered.tabular.models.mlp import (
     checked_size as checked_size,
 )
 from layered.tabular.reading import TableLike as TableLike
+from layered.tabular.unread import numbers_of as numbers_of
 from layered.tabular.values import Name as Name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from layered.foundation import Array, BadArgument, BadValue, L, lazy, listify, nearest
-from layered.tabular.values import LARGEST, TRUTHS, Name, parse_number, plain_level
+from layered.tabular.values import LARGEST, TRUTHS, Name, parse_number
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Index, Series
@@ -355,47 +355,6 @@ def _rows_of(positions: Array, count: int) -> Array:
     return rows[:-1]
 
 
-def numbers_of(frame: DataFrame, names: Sequence[Name], strict: bool = False) -> Array:
-    """Columns of a frame as float64 [row, column]; NaN where a value is missing, larger than `LARGEST`, or unreadable.
-
-    Args:
-        frame: The frame.
-        names: The columns.
-        strict: Whether unreadable values are an error.
-
-    Raises:
-        BadValue: If `strict`, for an unreadable value; the message names the column and the value.
-    """
-    numbers = np.empty((len(frame), len(names)), order="F")
-    for i, name in enumerate(names):
-        column = Column(frame[name])
-        if strict:
-            check_numeric(name, column)
-        numbers[:, i] = column.numbers
-    return numbers
-
-
-def check_numeric(name: Name, column: Column) -> None:
-    """Check that every value of a column is a number, reads as one, or is missing.
-
-    Raises:
-        BadValue: If one is not.
-    """
-    unread = column.reading.unread
-    if unread is None or not unread.any():
-        return
-    example: object = column.series.iloc[int(unread.argmax())]
-    is_date = column.dtype.kind in "Mm"
-    raise BadValue(
-        f"the continuous column {name!r} contains non-numeric values",
-        got=repr(plain_level(example) if isinstance(example, int) else example)[:100],
-        expected="numbers or missing values",
-        fix="add_datepart(df, column) turns dates into numbers and categories"
-        if is_date
-        else "put the column into cat_names, or clean it",
-    )
-
-
 def without_far(numbers: Array) -> Array:
     """The numbers with NaN in place of those larger than `LARGEST`; the array itself if there are none."""
     with np.errstate(all="ignore"):
@@ -436,7 +395,7 @@ def _read_numbers(column: Series) -> tuple[Array, Array | None]:
     """The numbers of a column without a plain dtype, and a mask of its unreadable values (None if there are certainly none)."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         if column.dtype.kind in "Mm":
-            return np.full(len(column), np.nan), np.ones(len(column), bool)
+            return np.full(len(column), np.nan), column.notna().to_numpy()
         if column.dtype.kind in "biuf":
             return column.to_numpy(np.float64, na_value=np.nan), None
     values = column.astype(object)

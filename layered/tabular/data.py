@@ -293,6 +293,7 @@ class TabularDataLoaders(DataLoaders):
         bs: int | None = None,
         process: bool = True,
         inplace: bool = False,
+        strict: bool = False,
         **kwargs: Any,
     ) -> Any:
         """A loader of new rows, in their order.
@@ -304,17 +305,25 @@ class TabularDataLoaders(DataLoaders):
             bs: Rows per batch; that of the validation loader by default.
             process: Whether the procs are applied; False for rows that are already processed.
             inplace: Whether the processed columns are also written into the frame.
+            strict: Whether to refuse cells that cannot be read as numbers, and levels unseen in training; by default the
+                former count as missing with a warning, and the latter as '#na#'.
             kwargs: Further arguments of the loader.
 
         Raises:
-            BadValue: If columns are missing; the message names them all.
+            BadValue: If columns are missing (the message names them all), or, if `strict`, cells cannot be read.
         """
         valid = self.loaders[min(1, len(self.loaders) - 1)]
-        to = self._test_rows(valid.dataset, test_items, with_labels, process, inplace)
+        to = self._test_rows(valid.dataset, test_items, with_labels, process, inplace, strict)
         return valid.new(to, bs=bs or valid.bs, shuffle=False, drop_last=False, **kwargs)
 
     def _test_rows(
-        self, like: Tabular, rows: Tabular | TableLike, with_labels: bool | None, process: bool, inplace: bool
+        self,
+        like: Tabular,
+        rows: Tabular | TableLike,
+        with_labels: bool | None,
+        process: bool,
+        inplace: bool,
+        strict: bool,
     ) -> Tabular:
         if isinstance(rows, Tabular):
             process, res = process and not rows.is_processed, rows
@@ -323,12 +332,12 @@ class TabularDataLoaders(DataLoaders):
         if not process:
             return res if isinstance(rows, Tabular) else res.with_rows(res.items, is_processed=True)
         if with_labels is not None or not len(res) or not set(like.y_names) <= set(res.items.columns):
-            return like.test_set(res.items, with_labels=bool(with_labels), inplace=inplace)
+            return like.test_set(res.items, with_labels=bool(with_labels), inplace=inplace, strict=strict)
         try:
-            return like.test_set(res.items, with_labels=True, inplace=inplace)
+            return like.test_set(res.items, with_labels=True, inplace=inplace, strict=strict)
         except LayeredError as error:
             # If the inputs were at fault, this raises the same error; otherwise only the targets were.
-            unlabelled = like.test_set(res.items, inplace=inplace)
+            unlabelled = like.test_set(res.items, inplace=inplace, strict=strict)
             warn(f"the targets of these rows are left out: {error.problem}")
             return unlabelled
 

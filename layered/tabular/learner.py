@@ -30,6 +30,7 @@ from layered.tabular.models.mlp import CONFIG, TabularModel, checked_range, get_
 from layered.tabular.procs import Categorify
 from layered.tabular.reading import as_frame, holds_columns
 from layered.tabular.table import NEEDED, Row, Tabular, table_of
+from layered.tabular.unread import report_unread
 from layered.training import Learner, LearnerArgs
 
 if TYPE_CHECKING:
@@ -47,20 +48,26 @@ class TabularLearner(Learner):
         False,
     )  # a cache: a table, and whether its procs encode single rows
 
-    def predict(self, row: object, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
+    def predict(
+        self, row: object, rm_type_tfms: int | None = None, with_input: bool = False, *, strict: bool = False
+    ) -> tuple[Any, ...]:
         """Predict one row. Levels unseen in training count as '#na#'; missing numbers are filled as in training.
+
+        A value that cannot be read as a number counts as missing, with a warning.
 
         Args:
             row: A Series, a mapping, or a frame with one row.
             rm_type_tfms: Ignored; accepted because learners of other data take it.
             with_input: Whether the row's tensors come first in the result.
+            strict: Whether to refuse values that cannot be read as numbers, and levels unseen in training.
 
         Returns:
             (row, decision, probabilities). `row` is a `Tabular` with the row as it was understood, and the predicted
             targets. `decision` is the index of the class, the labels, or the predicted numbers.
 
         Raises:
-            BadValue: If columns are missing (the message names them all), or there are several rows.
+            BadValue: If columns are missing (the message names them all), there are several rows, or, if `strict`, a value
+                cannot be read.
             CannotTrain: If the learner has no loaders of a table.
         """
         loaders = self.dls.loaders if isinstance(self.dls, DataLoaders) else []
@@ -72,7 +79,7 @@ class TabularLearner(Learner):
                 fix="build the loaders with TabularPandas, or TabularDataLoaders.from_df",
             )
         try:
-            inputs, shown = self._encoded(to, row)
+            inputs, shown = self._encoded(to, row, strict)
             with evaluating(self), torch.inference_mode():
                 output = self.model(*to_device(inputs, model_device(self)))
                 probabilities, decision = (first_row(f(output)) for f in (activation_of(self), decoder_of(self)))
@@ -91,18 +98,20 @@ class TabularLearner(Learner):
         res = (to.with_rows(frame, is_processed=False), decision, probabilities)
         return (inputs, *res) if with_input else res
 
-    def _encoded(self, to: Tabular, row: object) -> tuple[tuple[Tensor, ...], list[Any]]:
+    def _encoded(self, to: Tabular, row: object, strict: bool) -> tuple[tuple[Tensor, ...], list[Any]]:
         """The tensors of one row, and its inputs for display."""
         if isinstance(row, pd.Series):
             row = row.to_dict()
         if isinstance(row, Mapping) and not holds_columns(row):
-            return self._encoded_row(to, row) or _encoded_table(to, as_frame(row))
+            return self._encoded_row(to, row, strict) or _encoded_table(to, as_frame(row), strict)
         frame = as_frame(row)
         if len(frame) != 1:
             raise BadValue("predict takes one row", got=f"{len(frame)} rows", fix="learn.get_preds(dl=dls.test_dl(df))")
-        return self._encoded_row(to, frame.iloc[0].to_dict()) or _encoded_table(to, frame)
+        return self._encoded_row(to, frame.iloc[0].to_dict(), strict) or _encoded_table(to, frame, strict)
 
-    def _encoded_row(self, to: Tabular, given: Mapping[Any, Any]) -> tuple[tuple[Tensor, ...], list[Any]] | None:
+    def _encoded_row(
+        self, to: Tabular, given: Mapping[Any, Any], strict: bool
+    ) -> tuple[tuple[Tensor, ...], list[Any]] | None:
         """`_encoded` without building a table, which takes far longer than the model; None if the procs need a table."""
         if self._encodable[0] is not to:
             self._encodable = (to, encodes_rows(to))
@@ -115,6 +124,8 @@ class TabularLearner(Learner):
         numbers = [row.values[name] for name in to.cont_names]
         if any(map(math.isnan, numbers)):  # no proc fills this number, so the table's own fill is needed
             return None
+        if row.unread:
+            report_unread([cells for cells in row.unread if strict or cells.is_worth_saying], strict, "the row")
         codes = torch.tensor([[row.values[name] for name in to.cat_names]], dtype=torch.int64)
         inputs = (codes, torch.tensor([numbers], dtype=torch.float32))[: to.n_inp]
         return inputs, [row.shown[name] for name in to.x_names]
@@ -134,9 +145,9 @@ def encodes_rows(to: Tabular) -> bool:
     )
 
 
-def _encoded_table(to: Tabular, frame: DataFrame) -> tuple[tuple[Tensor, ...], list[Any]]:
+def _encoded_table(to: Tabular, frame: DataFrame, strict: bool) -> tuple[tuple[Tensor, ...], list[Any]]:
     """`TabularLearner._encoded` by way of a table, which works for all procs."""
-    processed = to.test_set(frame)
+    processed = to.test_set(frame, strict=strict)
     return processed.tensors[: to.n_inp], processed.decode().xs.iloc[0].tolist()
 
 

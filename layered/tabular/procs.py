@@ -16,7 +16,8 @@ from layered.foundation import BadArgument, BadValue, functions, lazy, transform
 from layered.tabular.columns import median_of, without_gaps
 from layered.tabular.levels import Levels, levels_of
 from layered.tabular.table import Row, Tabular, TabularProc
-from layered.tabular.values import Name
+from layered.tabular.unread import Unread
+from layered.tabular.values import Name, is_missing
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -56,12 +57,17 @@ class Categorify(TabularProc):
 
     def encodes(self, to: Tabular) -> None:
         for name in to.cat_names:
-            to.put(name, self.levels(name).codes(to.column(name)))
+            column = to.column(name)
+            codes = self.levels(name).codes(column)
+            to.note_unknown(name, column, codes)
+            to.put(name, codes)
 
     def encode_row(self, row: Row) -> None:
         for name in row.cat_names:
-            levels = self.levels(name)
-            code = row.values[name] = levels.code(row.values[name])
+            levels, value = self.levels(name), row.values[name]
+            code = row.values[name] = levels.code(value)
+            if not code and not is_missing(value):
+                row.unread.append(Unread(name, False, 1, 1, [value]))
             row.shown[name] = levels.vocab.items[code]
 
     def decodes(self, to: Tabular) -> None:

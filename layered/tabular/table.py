@@ -35,7 +35,6 @@ from layered.tabular.columns import (
     Columns,
     Names,
     check_columns,
-    check_numeric,
     check_roles,
     is_plain,
     listed,
@@ -46,7 +45,8 @@ from layered.tabular.columns import (
 )
 from layered.tabular.reading import TableLike, as_frame, show_frame
 from layered.tabular.targets import Blocks, Target, make_targets
-from layered.tabular.values import Name, parse_number
+from layered.tabular.unread import Unread, check_numeric, report_unread, unread_cells, unread_numbers
+from layered.tabular.values import Name, is_missing, parse_number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -122,6 +122,7 @@ class Tabular:
         self.target_columns: list[Target] = make_targets(frame, self.y_names, y_block)
         self.fills: dict[Any, float] = {}  # for missing numbers of columns that no proc fills
         self.is_processed = False
+        self._unread: list[Unread] | None = None  # what could not be read of new rows
         self.rows_given = len(frame)
         parts = None if splits is None else as_splits(splits, len(frame), labels_of(frame))
         # the positions of the rows in the frame passed in; None: all, in order
@@ -148,6 +149,8 @@ class Tabular:
             self._keep(target.setup(self._columns, self._sizes[0]))
         for name in self.cont_names:
             check_numeric(name, self.column(name)[: self._sizes[0]])
+        others = (unread_numbers(name, self.column(name)[self._sizes[0] :]) for name in self.cont_names)
+        report_unread([cells for cells in others if cells is not None], False, "the validation rows")
         steps, self.procs = self.procs.fs, Pipeline()
         for step in steps:
             self._read_numbers()
@@ -156,21 +159,45 @@ class Tabular:
             step(self)
         self._finish(is_fitting=True)
 
-    def process(self) -> None:
+    def process(self, strict: bool = False) -> None:
         """Apply the fitted procs to the rows.
 
         Columns may be in another order or have other dtypes, and extra columns are kept. Levels unseen in training become
-        '#na#', and missing numbers that no proc fills become the median of the training rows.
+        '#na#', and missing numbers that no proc fills become the median of the training rows. Cells that cannot be read as
+        numbers count as missing, with a warning; so does a column without any level of training.
+
+        Args:
+            strict: Whether to refuse cells that cannot be read as numbers, and levels unseen in training.
 
         Raises:
-            BadValue: If columns are missing (the message names them all), or the rows are already processed.
+            BadValue: If columns are missing (the message names them all), the rows are already processed, or, if `strict`,
+                cells cannot be read.
         """
         self._check_raw()
         check_columns(self._columns.base, self.x_given, NEEDED)
+        numbers = (unread_numbers(name, self.column(name)) for name in self.cont_names if name in self.x_given)
+        self._unread = [cells for cells in numbers if cells is not None]
         for step in self.procs:
             self._read_numbers()
             step(self)
+        found = [cells for cells in self._unread if strict or cells.is_worth_saying]
+        if strict:
+            report_unread(found, strict, "the rows")
         self._finish(is_fitting=False)
+        report_unread(found, strict, "the rows")
+
+    def note_unknown(self, name: Name, column: Column, codes: Array) -> None:
+        """Note the levels of new rows that a categorical column did not have in training, for `process` to report.
+
+        Args:
+            name: The column.
+            column: Its values.
+            codes: Their codes, where 0 stands for missing and unknown ones.
+        """
+        if self._unread is not None and name in self.x_given:
+            is_present = column.factorized[0] >= 0
+            cells = unread_cells(name, column, is_present & (codes == 0), int(is_present.sum()), is_number=False)
+            self._unread += [] if cells is None else [cells]
 
     def column(self, name: Name) -> Column:
         """A column as procs read it: by `numbers`, or by `factorized` values; each is computed once."""
@@ -436,7 +463,12 @@ class Tabular:
         return self.with_rows(self.items.iloc[:0], is_processed=True)
 
     def test_set(
-        self, items: TableLike, rm_tfms: int | None = None, with_labels: bool = False, inplace: bool = False
+        self,
+        items: TableLike,
+        rm_tfms: int | None = None,
+        with_labels: bool = False,
+        inplace: bool = False,
+        strict: bool = False,
     ) -> Self:
         """A table of new rows, processed.
 
@@ -445,14 +477,15 @@ class Tabular:
             rm_tfms: Ignored; accepted because datasets of other data take it.
             with_labels: Whether to encode the targets too, which the rows must then have.
             inplace: Whether to write the processed columns into `items` too, if it is a pandas frame.
+            strict: Whether to refuse cells that cannot be read as numbers, and levels unseen in training.
 
         Raises:
-            BadValue: If columns are missing; the message names them all.
+            BadValue: If columns are missing (the message names them all), or, if `strict`, cells cannot be read.
         """
         res = self._unprocessed(items, without=() if with_labels else self.y_names)
         if with_labels:
             check_columns(res._columns.base, self.y_names, "which holds the targets")
-        res.process()
+        res.process(strict)
         if inplace and isinstance(items, pd.DataFrame):
             for name in res.all_col_names:
                 items[name] = res.items[name]
@@ -646,13 +679,18 @@ class Row:
     Attributes:
         values: The values by column, which procs replace.
         shown: The values as they were understood, for display.
+        unread: The numbers that could not be read, and the levels unseen in training.
     """
 
     def __init__(self, to: Tabular, given: Mapping[Any, Any]) -> None:
         self.cat_names, self.cont_names = to.cat_names, to.cont_names
         self.values: dict[Any, Any] = dict(given)
+        self.unread: list[Unread] = []
         for name in self.cont_names:
-            self.values[name] = parse_number(given[name])
+            value = given[name]
+            number = self.values[name] = parse_number(value)
+            if number != number and not isinstance(value, (float, int)) and not is_missing(value):
+                self.unread.append(Unread(name, True, 1, 1, [value]))
         self.shown: dict[Any, Any] = dict(self.values)
 
 

@@ -22,8 +22,9 @@ from layered.data import (
     unknown_labels,
 )
 from layered.foundation import Array, BadArgument, BadValue, Pipeline, Transform, failed, lazy, listify, warn
-from layered.tabular.columns import Column, Columns, check_numeric
+from layered.tabular.columns import Column, Columns
 from layered.tabular.levels import Levels
+from layered.tabular.unread import check_numeric
 from layered.tabular.values import LARGEST, Name, plain_level
 
 if TYPE_CHECKING:

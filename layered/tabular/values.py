@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from decimal import Decimal
+from itertools import repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -23,9 +24,17 @@ pd = lazy("pandas")
 Level: TypeAlias = str | int | float | bool
 Name: TypeAlias = Hashable  # of a column
 
+_NOISE = "%$€£ \u00a0\u202f'’"  # characters of percents, currencies and thousands
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 LARGEST = 1e30  # larger numbers count as missing, as their standard scores may not fit into float32
 MANY_DIGITS = 1000  # whole numbers with more digits are never matched against text
 TRUTHS = {"true": 1.0, "false": 0.0}
+_WRITINGS = (  # (what is replaced to get a number, the option of pandas' readers)
+    ((), ""),
+    (((",", ""),), "thousands=','"),
+    (((",", "."),), "decimal=','"),
+    (((".", ""), (",", ".")), "thousands='.', decimal=','"),
+)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d|-?\d+ days?)(?:[ T](\S+))?")
 
 
@@ -119,3 +128,49 @@ def parse_number(value: object) -> float:
     except (TypeError, ValueError, OverflowError):
         return math.nan
     return number if abs(number) <= LARGEST else math.nan
+
+
+def number_fix(name: Name, values: Sequence[object]) -> str | None:
+    """What to type so that texts of a column are read as numbers: percents, thousands, decimal commas, currencies.
+
+    Args:
+        name: The column.
+        values: Values of it that `parse_number` cannot read.
+
+    Returns:
+        The line of code, with hints; None if the texts are not numbers in any such form.
+
+    Examples:
+        >>> number_fix("x", ["0,92", "1,5"])
+        "df['x'] = pd.to_numeric(df['x'].astype('string').str.replace(',', '.')), or read the file with decimal=','"
+        >>> number_fix("x", ["12%"])
+        "df['x'] = pd.to_numeric(df['x'].astype('string').str.replace('%', '')), and / 100 for shares"
+    """
+    texts = [value for value in values if isinstance(value, str) and any(map(str.isdigit, value))]
+    noise = [(c, "") for c in _NOISE if any(c in text for text in texts)]
+    bare = [_replaced(text, noise) for text in texts]
+    found = [(writing, option) for writing, option in _WRITINGS if all(map(_reads_as_number, bare, repeat(writing)))]
+    if not texts or not found:
+        return None
+    writing, option = found[0]
+    is_ambiguous = found[:2] == list(_WRITINGS[1:3])
+    calls = "".join(f".str.replace({old!r}, {new!r})" for old, new in (*noise, *writing))
+    junk = "" if len(texts) == len(values) else ", errors='coerce'"
+    return (
+        f"df[{name!r}] = pd.to_numeric(df[{name!r}].astype('string'){calls}{junk})"
+        + (", and / 100 for shares" if ("%", "") in noise else "")
+        + (f", or read the file with {option}" if option and not noise else "")
+        + ("; .str.replace(',', '.') where it is a decimal comma" if is_ambiguous else "")
+    )
+
+
+def _reads_as_number(text: str, writing: Sequence[tuple[str, str]]) -> bool:
+    if writing == _WRITINGS[1][0] and not _THOUSANDS.fullmatch(text):
+        return False
+    return not math.isnan(parse_number(_replaced(text, writing)))
+
+
+def _replaced(text: str, steps: Sequence[tuple[str, str]]) -> str:
+    for old, new in steps:
+        text = text.replace(old, new)
+    return text
