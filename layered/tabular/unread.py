@@ -12,7 +12,6 @@ from layered.foundation import Array, BadValue, warn
 from layered.tabular.columns import Column
 from layered.tabular.values import Name, moment, number_fix, plain_level
 
-
 if TYPE_CHECKING:
     from pandas import DataFrame
 
