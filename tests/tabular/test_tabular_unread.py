@@ -16,8 +16,12 @@ ROWS = 60
 @pytest.fixture(scope="module")
 def learned():
     draw = np.random.default_rng(0)
-    df = pd.DataFrame({"city": draw.choice(["a", "b"], ROWS), "x": draw.normal(size=ROWS).round(2)}).assign(y=lambda d: d.x)
-    to = TabularPandas(df, [Categorify, FillMissing, Normalize], ["city"], ["x"], "y", splits=(range(50), range(50, ROWS)))
+    df = pd.DataFrame({"city": draw.choice(["a", "b"], ROWS), "x": draw.normal(size=ROWS).round(2)}).assign(
+        y=lambda d: d.x
+    )
+    to = TabularPandas(
+        df, [Categorify, FillMissing, Normalize], ["city"], ["x"], "y", splits=(range(50), range(50, ROWS))
+    )
     return df.drop(columns="y"), tabular_learner(to.dataloaders(16, device="cpu"), [4])
 
 
