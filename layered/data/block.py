@@ -45,6 +45,7 @@ from layered.foundation import (
     made,
     noop,
     to_device,
+    warn,
 )
 
 
@@ -303,7 +304,7 @@ class DataBlock:
             EmptySource: The source has no items.
             EmptySplit: A split is empty.
             UnknownLabel: Only validation items have a label.
-            BadValue: There is only one class, a label is missing, or an item is in two splits.
+            BadValue: There are no classes, a label is missing, or an item is in two splits.
             BadArgument: The items are a path.
         """
         items = as_items(_items_of(source, self.get_items))
@@ -414,15 +415,22 @@ def check_items(items: Sized, source: object, get_items: object) -> None:
 
 
 def check_classes(dsets: Datasets) -> None:
-    """Raise BadValue where a target has fewer than two classes."""
+    """Raise BadValue where a target has no classes, and warn where it has only one."""
     for tl in dsets.tls[dsets.n_inp :]:
-        if tl.target_kind == "category" and tl.c < 2:
+        if tl.target_kind != "category" or tl.c > 1:
+            continue
+        if not tl.c:
             raise BadValue(
-                f"the target has {f'only one class, {tl.vocab[0]!r}' if tl.c else 'no labels'}: nothing to classify",
-                got=f"{len(dsets.train)} training items, {'all of that class' if tl.c else 'none with a label'}",
+                "the target has no labels: nothing to classify",
+                got=f"{len(dsets.train)} training items, none with a label",
                 expected="at least two different labels",
                 fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
             )
+        warn(
+            f"the target has only one class, {tl.vocab[0]!r}, for all {len(dsets.train)} training items: enough to look at "
+            "the data, but nothing to classify. Check get_y (or the folders), or give the whole vocabulary: "
+            "CategoryBlock(vocab=[...])"
+        )
 
 
 def _brief(tfm: object) -> str:

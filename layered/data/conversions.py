@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, TensorImage, TensorMask, Transform, transforms, warn
+from layered.foundation import BadValue, TensorImage, TensorMask, Transform, describe, transforms, warn
 
 Tfms = (
     Callable[..., Any] | Sequence[Callable[..., Any]] | None
@@ -115,6 +115,16 @@ class Normalize(Transform):
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.mean is None or self.std is None:
             raise BadValue("Normalize has no statistics yet", fix="give mean and std, or fit it as one of batch_tfms")
+        # the axes are compared from the last: a mean for each channel has to meet as many channels
+        if any(n not in (1, m) for n, m in zip(reversed(self.mean.shape), reversed(x.shape), strict=False)):
+            count, channels = self.mean.numel(), x.shape[-3] if x.ndim >= 3 else x.shape
+            raise BadValue(
+                "Normalize has the statistics of another number of channels",
+                got=f"{count} means, for images of {channels} channel{'s' if channels != 1 else ''}, {describe(x)}",
+                expected="one mean and one standard deviation for each channel, or one for all",
+                fix="for grey images Normalize.from_stats(*mnist_stats), or Normalize(), which is fitted to the images; "
+                "for colour ImageBlock, whose PILImage has three channels",
+            )
         if self.mean.device != x.device:
             self.mean, self.std = self.mean.to(x.device), self.std.to(x.device)
         return self.mean, self.std

@@ -70,7 +70,8 @@ class ColReader(Transform):
 
     Args:
         cols: The name or number of a column, or a list of them.
-        pref: Prepended to the value; a path gets a separator after it.
+        pref: Prepended to the value; a path gets a separator after it, and is left out before the absolute path of a file
+            that exists.
         suff: Appended to the value, such as the suffix of a file name.
         label_delim: Split the value at this text into a list of labels.
     """
@@ -84,6 +85,7 @@ class ColReader(Transform):
     ) -> None:
         super().__init__()
         self.cols: Any = [cols] if isinstance(cols, (str, int)) else list(cols)
+        self.is_folder = isinstance(pref, os.PathLike)
         self.pref = os.fspath(pref) + os.path.sep if isinstance(pref, os.PathLike) else pref
         self.suff, self.label_delim = suff, label_delim
 
@@ -91,7 +93,11 @@ class ColReader(Transform):
         value = _cell(row, col)
         if self.label_delim is not None:
             return str(value).split(self.label_delim) if str(value) not in ("", "nan") else []
-        return f"{self.pref}{value}{self.suff}" if self.pref or self.suff else value
+        if not self.pref and not self.suff:
+            return value
+        if self.is_folder and os.path.isabs(str(value)) and os.path.exists(whole := f"{value}{self.suff}"):
+            return whole
+        return f"{self.pref}{value}{self.suff}"
 
     def encode_row(self, row: object) -> Any:
         values = [self._value(row, col) for col in self.cols]

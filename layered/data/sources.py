@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from layered.foundation import EmptySource, ItemTransform, L, NotFoundPath, Path, Transform, lazy, listify, transforms
-
-mimetypes = lazy("mimetypes")
-
-
-@lru_cache(maxsize=8)
-def _suffixes(kind: str) -> frozenset[str]:
-    return frozenset(suffix for suffix, mime in mimetypes.types_map.items() if mime.startswith(kind)) | (
-        {".webp"} if kind == "image/" else set()
-    )
-
+from layered.foundation import IMAGE_SUFFIXES, EmptySource, ItemTransform, L, NotFoundPath, Path, Transform, listify, transforms
 
 def image_extensions() -> frozenset[str]:
-    """The file suffixes of images, in lower case."""
-    return _suffixes("image/")
+    """The file suffixes of images, in lower case: those of the usual formats, and what else PIL reads."""
+    return IMAGE_SUFFIXES
 
 
 def get_files(
@@ -32,6 +21,8 @@ def get_files(
     followlinks: bool = True,
 ) -> L:
     """The files under a folder, sorted by path; names that start with a dot are skipped.
+
+    No file is listed twice: symbolic links to files and folders that are listed anyway are left out.
 
     Args:
         path: The folder.
@@ -51,21 +42,59 @@ def get_files(
             fix=f"check the path; the working directory is {os.getcwd()}",
         )
     wanted = None if extensions is None else {suffix.lower() for suffix in listify(extensions)}
-    only = set(folders or ())
-    found: list[Path] = []
-    for top, subfolders, names in os.walk(root, followlinks=followlinks):
-        at_root = top == str(root)
-        subfolders[:] = sorted(d for d in subfolders if d[0] != "." and (not at_root or not only or d in only))
-        if not recurse:
-            subfolders.clear()
-        if at_root and only and "." not in only:
+    found: list[str] = []
+    linked: list[str] = []
+    real_tops: dict[str, str] = {}
+    for top, real_top, files in _folders(root, set(folders or ()), recurse, followlinks):
+        real_tops[top] = real_top
+        for entry in files:
+            if wanted is None or os.path.splitext(entry.name)[1].lower() in wanted:
+                (linked if entry.is_symlink() else found).append(entry.path)
+    if linked:
+        seen = {os.path.join(real_tops[os.path.dirname(file)], os.path.basename(file)) for file in found}
+        for file in sorted(linked):
+            real = os.path.realpath(file)
+            if real not in seen:
+                seen.add(real)
+                found.append(file)
+    return L(sorted(map(Path, found)), use_list=True)
+
+
+def _folders(
+    root: Path, only: set[str], recurse: bool, followlinks: bool
+) -> Iterator[tuple[str, str, list[os.DirEntry[str]]]]:
+    """Each folder once: its path, its real path and its files. Links come last: a folder below `root` has its own name."""
+    todo = [(str(root), os.path.realpath(root))]
+    links: list[str] = []
+    seen: set[str] = set()
+    while todo or links:
+        if not todo:
+            links.sort(reverse=True)
+            link = links.pop()
+            todo.append((link, os.path.realpath(link)))
+        top, real_top = todo.pop()
+        if real_top in seen:
             continue
-        found += [
-            Path(top, name)
-            for name in names
-            if name[0] != "." and (wanted is None or os.path.splitext(name)[1].lower() in wanted)
-        ]
-    return L(sorted(found), use_list=True)
+        chosen = only if not seen else set()
+        seen.add(real_top)
+        files = []
+        for entry in _entries(top):
+            if not entry.is_dir():
+                files.append(entry)
+            elif recurse and (not chosen or entry.name in chosen):
+                if not entry.is_symlink():
+                    todo.append((entry.path, os.path.join(real_top, entry.name)))
+                elif followlinks:
+                    links.append(entry.path)
+        yield top, real_top, files if not chosen or "." in chosen else []
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.name[0] != "."]
+    except OSError:  # a folder that may not be read
+        return []
 
 
 def get_image_files(path: str | os.PathLike[str], recurse: bool = True, folders: Iterable[str] | None = None) -> L:

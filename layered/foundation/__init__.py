@@ -124,6 +124,7 @@ from layered.foundation.lists import mask2idxs as mask2idxs
 from layered.foundation.names import function_name as function_name, snake_case as snake_case
 from layered.foundation.optional import lazy as lazy, require as require
 from layered.foundation.parallel import Failure as Failure, rank_and_world as rank_and_world
+from layered.foundation.paths import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from layered.foundation.registry import (
     Recorded as Recorded,
     Registry as Registry,

@@ -12,6 +12,15 @@ from layered.foundation.types import StrPath
 
 mimetypes = lazy("mimetypes")
 
+# Listed, since Python's table of suffixes depends on the system and on what was imported before.
+IMAGE_SUFFIXES = frozenset(
+    """
+    .apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .gif .heic .heif .icns .ico .ief .im .j2c .j2k .jfif .jp2 .jpc .jpe
+    .jpeg .jpf .jpg .jpx .mpo .pbm .pcx .pfm .pgm .png .pnm .ppm .psd .qoi .ras .rgb .rgba .sgi .svg .tga .tif .tiff
+    .webp .xbm .xpm .xwd
+    """.split()
+)
+
 
 class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class for this operating system
     """A path with `ls`; everything else is `pathlib.Path`.
@@ -39,7 +48,9 @@ class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class fo
         if file_exts is not None:
             wanted = {file_exts} if isinstance(file_exts, str) else set(file_exts)
         if file_type is not None:
-            named = {k for k, v in mimetypes.types_map.items() if v.startswith(file_type)}
+            known = mimetypes.MimeTypes().types_map[True]  # without those that the system or other code has added
+            named = {suffix for suffix, mime in known.items() if mime.startswith(file_type)}
+            named |= IMAGE_SUFFIXES if file_type.startswith("image") else set()
             wanted = named if wanted is None else wanted | named
         found = (o for o in sorted(self.iterdir()) if wanted is None or o.suffix.lower() in wanted)
         return L(list(found)[:n_max], use_list=True)

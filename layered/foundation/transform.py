@@ -225,10 +225,12 @@ class RandTransform(Transform):
     """
 
     split_idx: int | None = 0
+    p: float = 1.0  # here too, for classes whose constructor does not call this one
+    do: bool = True
 
     def __init__(self, p: float = 1.0, split_idx: int | None = None, order: float | None = None) -> None:
         super().__init__(split_idx=split_idx, order=order)
-        self.p, self.do = p, True
+        self.p = p
 
     def before_call(self, x: object, split_idx: int | None) -> None:
         """Draw what this call needs; `self.do = False` skips it."""

@@ -106,7 +106,6 @@ class ImageDataLoaders(DataLoaders):
             NotFoundPath: If a folder does not exist.
             EmptySource: If the folder has no images.
             UnknownLabel: If a validation image has a label that is not in the vocabulary.
-            BadValue: If there is one class only.
         """
         if valid_pct is None:
             check_folders(Path(path), train, valid)

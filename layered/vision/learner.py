@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Unpack
 
+from PIL import Image
 from torch import nn
 
-from layered.data import DataLoaders, Normalize, get_c
+from layered.data import DataLoaders, Datasets, Normalize, get_c
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -37,6 +38,7 @@ from layered.vision.models.backbones import (
     torchvision_models,
 )
 from layered.vision.models.head import create_head
+from layered.vision.types import image_class
 
 InitFunc = Callable[..., Any]
 
@@ -93,9 +95,13 @@ def vision_learner(
     Raises:
         UnknownName: If no such architecture is known; names the nearest.
         Offline: If weights cannot be downloaded.
-        BadValue: If the data does not say how many outputs it needs.
+        BadValue: If the data does not say how many outputs it needs, its images have another number of channels, or its
+            targets are masks.
     """
     arch = find_arch(arch)
+    check_channels(dls, n_in)
+    if custom_head is None:
+        check_targets(dls)
     n_out = n_out if n_out is not None else outputs_for(dls)
     pretrained = pretrained or weights is not None
     model_args: dict[str, Any] = dict(  # noqa: C408  # reads like the call it is for
@@ -187,12 +193,67 @@ def outputs_for(dls: DataLoaders) -> int:
         dls: The loaders.
 
     Raises:
-        BadValue: If the targets do not say.
+        BadValue: If the targets do not say, or have only one class.
     """
     count = get_c(dls)
     if not count:
         raise BadValue("the data does not say how many outputs the model needs", fix="pass n_out=")
+    if count == 1 and _target_kinds(dls) == ["category"]:
+        raise BadValue(
+            "the target has only one class, so there is nothing to classify",
+            got=f"the class {dls.vocab[0]!r} for all items",
+            expected="at least two different labels",
+            fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
+        )
     return count
+
+
+def _declared(dls: DataLoaders) -> Datasets | None:
+    """The training data set, if it declares its columns; loaders of other libraries do not."""
+    dataset = dls.train_ds if isinstance(dls, DataLoaders) and dls.loaders else None
+    return dataset if isinstance(dataset, Datasets) else None
+
+
+def _target_kinds(dls: DataLoaders) -> list[str | None]:
+    dataset = _declared(dls)
+    return dataset.target_kinds if dataset is not None else []
+
+
+def check_targets(dls: DataLoaders) -> None:
+    """Refuse masks: the head of an image model makes one prediction for each image.
+
+    Args:
+        dls: The loaders.
+    """
+    if "mask" in _target_kinds(dls):
+        raise BadValue(
+            "vision_learner makes one prediction for each image, and these targets are masks",
+            got="a class for each pixel (MaskBlock)",
+            expected="labels or numbers",
+            fix="unet_learner is not part of this library: Learner(dls, model), where model is any nn.Module that gives "
+            "[batch, class, height, width] for images [batch, channel, height, width]",
+        )
+
+
+def check_channels(dls: DataLoaders, n_in: int) -> None:
+    """Refuse images of another number of channels, unless code of the user might change it on the way to the model.
+
+    Args:
+        dls: The loaders.
+        n_in: Channels that the model takes.
+    """
+    dataset = _declared(dls)
+    if dataset is None or dls.after_item.is_foreign or dls.after_batch.is_foreign:
+        return
+    for kind in map(image_class, dataset.tls[0].tfms):
+        channels = n_in if kind is None or kind.read_mode is None else Image.getmodebands(kind.read_mode)
+        if kind is not None and channels != n_in:
+            raise BadValue(
+                "the images and the model differ in their number of channels",
+                got=f"{kind.__name__}, of {channels} channel{'s' if channels > 1 else ''}, and n_in={n_in}",
+                expected="n_in= the number of channels",
+                fix=f"n_in={channels}" + (", or ImageBlock(PILImage) to read images in colour" if channels == 1 else ""),
+            )
 
 
 def resolve_splitter(arch: Arch) -> Splitter:

@@ -4,30 +4,85 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import io
 import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from layered.foundation import BadImage, BadValue, LayeredError, NotFoundPath, TensorImageBase
+from layered.foundation import (
+    BadArgument,
+    BadImage,
+    BadValue,
+    LayeredError,
+    NotFoundPath,
+    TensorImageBase,
+    TensorMask,
+    describe,
+)
 from layered.vision.decoding import check_regular, in_eight_bits, on_white, open_image
+from layered.vision.missing import why_missing
 
-ImageSource = str | os.PathLike[str] | bytes | bytearray | Image.Image | Tensor | np.ndarray[Any, Any]
-"""What images are made from: a path, the bytes of a file, a PIL image, a tensor or an array of pixels."""
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """An open file: `open(path, "rb")`, a `BytesIO`, an upload of a web framework, the response to a request."""
+
+    def read(self) -> bytes: ...
+
+
+ImageSource = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | Image.Image | Tensor | np.ndarray[Any, Any]
+)
+"""What images are made from: a path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels."""
+
+
+def contents(source: ImageSource) -> ImageSource:
+    """The bytes of an open file or a memoryview, read from its start; any other source as it is.
+
+    Args:
+        source: What an image is made from.
+
+    Raises:
+        BadArgument: If the file was opened as text, or reads asynchronously.
+    """
+    if isinstance(source, memoryview):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike, bytes, bytearray, Image.Image, Tensor, np.ndarray)):
+        return source
+    if not isinstance(source, BinaryFile):
+        raise BadArgument(
+            "an image cannot be made from this",
+            got=describe(source),
+            expected="a path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels",
+        )
+    if isinstance(source, io.TextIOBase):
+        raise BadArgument("an image cannot be read from a file that was opened as text", fix='open(path, "rb")')
+    with _naming(source):
+        seekable = getattr(source, "seekable", None)  # what else it has depends on where it comes from
+        if seekable is not None and seekable():
+            source.seek(0)  # type: ignore[attr-defined]  # what is seekable has it
+        data: object = source.read()
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    if inspect.iscoroutine(data):
+        data.close()
+        raise BadArgument("the file can only be read asynchronously", fix="data = await file.read(), and pass the bytes")
+    raise BadArgument(f"{_name(source)} does not give bytes", got=f"{type(data).__name__} from its read()")
 
 
 def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
     """Decode an image as a person sees it.
 
     Args:
-        source: A path, the bytes of a file, a PIL image, a tensor or an array of pixels.
+        source: A path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels.
         mode: "RGB", "L" (grey) or another mode of PIL; None keeps the file's own and only turns the image upright.
 
     Raises:
@@ -38,6 +93,7 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
         >>> load_image(torch.zeros(3, 4, 6, dtype=torch.uint8)).size
         (6, 4)
     """
+    source = contents(source)
     with _naming(source), _opened(source) as image:
         image.load()
         upright = _upright(image)
@@ -45,28 +101,53 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
 
 
 def load_mask(source: ImageSource) -> Image.Image:
-    """Decode the classes of a mask, one byte per pixel. A palette image gives its indices, whatever their colours.
+    """Decode the classes of a mask, one byte per pixel.
+
+    Values are classes and are never scaled: True is class 1, as is 1.0; a palette image gives its indices, whatever
+    their colours; of a second channel (transparency) nothing is read. Other colours become their shade of grey.
 
     Args:
         source: As for `load_image`.
 
     Raises:
         NotFoundPath: If the file does not exist.
-        BadImage: If it cannot be decoded, or has values above 255.
+        BadImage: If it cannot be decoded, or has values that are not class numbers from 0 to 255.
     """
-    with _naming(source), _opened(source) as image:
-        image.load()
-        upright = _upright(image)
-        if upright.mode in ("P", "I", "I;16", "I;16B", "I;16L"):
-            classes = np.asarray(upright)
-            if classes.max(initial=0) > 255:
-                raise BadImage(
-                    f"{_name(source)} has too many classes for a mask",
-                    got=f"the value {classes.max()}",
-                    expected="class numbers from 0 to 255",
-                )
-            return Image.fromarray(classes.astype(np.uint8))
-        return as_seen(upright, "L")
+    source = contents(source)
+    with _naming(source):
+        if isinstance(source, (Tensor, np.ndarray)) and (plane := _channels_last(source)).ndim == 2:
+            return _as_classes(plane, source)
+        with _opened(source) as image:
+            image.load()
+            upright = _upright(image)
+            if upright.mode == "L":
+                return upright
+            if upright.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"):
+                return as_seen(upright, "L")
+            values = np.asarray(upright)
+            return _as_classes(values if values.ndim == 2 else values[..., 0], source)
+
+
+def _as_classes(values: np.ndarray[Any, Any], source: ImageSource) -> Image.Image:
+    """A grey image whose pixels are class numbers."""
+    if values.dtype == np.uint8:
+        return Image.fromarray(values)
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if not (0 <= low and high <= 255):
+        raise BadImage(
+            f"{_name(source)} has too many classes for a mask" if high > 255 else f"{_name(source)} is not a mask",
+            got=f"the value {high if high > 255 else low:g}",
+            expected="class numbers from 0 to 255",
+        )
+    classes = values.astype(np.uint8)
+    if values.dtype.kind == "f" and not np.array_equal(classes, values):
+        raise BadImage(
+            f"{_name(source)} has fractions where a mask has class numbers",
+            got=f"{values.dtype} from {low:.4g} to {high:.4g}",
+            expected="whole numbers from 0 to 255",
+            fix="decide first, for example PILMask.create(mask > 0.5)",
+        )
+    return Image.fromarray(classes)
 
 
 def as_seen(image: Image.Image, mode: str) -> Image.Image:
@@ -141,13 +222,16 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
     elif isinstance(source, (Tensor, np.ndarray)):
         yield Image.fromarray(_bytes_of_pixels(source))
     else:
-        with open_image(source, _name(source)) as image:
+        file: Any = source
+        with open_image(file, _name(source)) as image:
             yield image
 
 
-def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """uint8 [height, width] or [height, width, channel] of pixels whose channels come first or last."""
+def _channels_last(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """[height, width], or [height, width, channel] of 3 or 4 channels, of pixels whose channels come first or last."""
     array = pixels.detach().cpu().numpy() if isinstance(pixels, Tensor) else pixels
+    if array.ndim == 3 and isinstance(pixels, TensorMask) and len(array) == 1:
+        array = array[0]
     if array.ndim == 3 and (isinstance(pixels, TensorImageBase) or array.shape[-1] > 4):
         array = array.transpose(1, 2, 0)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
@@ -156,8 +240,12 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
             got=f"shape {tuple(pixels.shape)}",
             expected="[height, width], with 1, 3 or 4 channels first or last",
         )
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
+    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+
+
+def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """uint8 [height, width] or [height, width, channel] of pixels whose channels come first or last."""
+    array = _channels_last(pixels)
     if array.dtype == np.uint16:
         return array
     if array.dtype.kind == "b":
@@ -185,15 +273,21 @@ def _naming(source: ImageSource) -> Iterator[None]:
     except LayeredError:
         raise
     except FileNotFoundError as error:
+        got, fix = why_missing(str(error.filename))
         raise NotFoundPath(
-            f"image file {_name(source)} does not exist",
-            expected="an image file",
-            fix=f"check the path; the working directory is {os.getcwd()}",
+            f"image file {_name(source)} does not exist", got=got, expected="an image file", fix=fix
         ) from error
     except IsADirectoryError as error:
         raise BadImage(f"{_name(source)} is a folder", expected="an image file") from error
     except PermissionError as error:
         raise BadImage(f"no permission to read {_name(source)}", fix="change its permissions") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(
+            f"{_name(source)} has more pixels than PIL reads unless it is told that the file can be trusted",
+            got=repr(error),
+            expected=f"at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, twice PIL.Image.MAX_IMAGE_PIXELS",
+            fix="import PIL.Image; PIL.Image.MAX_IMAGE_PIXELS = None, before the loaders are made",
+        ) from error
     except Exception as error:  # decoders raise almost anything on a broken file
         raise BadImage(
             f"{_name(source)} cannot be decoded",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from PIL import Image
 from torch import Tensor
 
 from layered.data import ToTensor
-from layered.foundation import TensorImage, TensorImageBase, TensorImageBW, TensorMask, functions, show_image
-from layered.vision.reading import ImageSource, image2tensor, jpeg_pixels, load_image, load_mask
+from layered.foundation import TensorImage, TensorImageBase, TensorImageBW, TensorMask, Transform, functions, show_image
+from layered.vision.reading import ImageSource, contents, image2tensor, jpeg_pixels, load_image, load_mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,13 +41,13 @@ class PILBase(Image.Image):
         """Make an image of this class.
 
         Args:
-            source: A path, the bytes of a file, a PIL image, a tensor or an array of pixels.
+            source: A path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels.
 
         Raises:
             NotFoundPath: If the file does not exist.
             BadImage: If it cannot be decoded.
         """
-        image = source if isinstance(source, cls) else cls.read(source)
+        image = source if isinstance(source, cls) else cls.read(contents(source))
         return image if type(image) is cls else cls.recast(image)
 
     @classmethod
@@ -210,6 +211,16 @@ class PILMask(PILBase):
             source: As for `create`.
         """
         return load_mask(source)
+
+
+def image_class(step: Transform) -> type[PILBase] | None:
+    """The class whose `create` a transform calls; None for other transforms.
+
+    Args:
+        step: A step of a pipeline.
+    """
+    maker = step.enc.__self__ if isinstance(step.enc, MethodType) else None
+    return maker if isinstance(maker, type) and issubclass(maker, PILBase) else None
 
 
 @ToTensor

@@ -48,6 +48,17 @@ def test_statistics_are_fitted_on_a_batch_where_they_are_not_given():
     assert_close(plain(x).std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_statistics_of_another_number_of_channels_are_refused(channels):
+    colour, shared = Normalize.from_stats([0.5] * 3, [0.5] * 3), Normalize.from_stats([0.5], [0.5])
+    images = TensorImage(torch.rand(2, channels, 4, 4))
+    for use in (colour, colour.decode):
+        with pytest.raises(BadValue, match="another number of channels") as caught:
+            use(images)
+        assert "3 means" in caught.value.got
+    assert_close(plain(shared(images)), (plain(images) - 0.5) / 0.5)
+
+
 def test_normalizing_without_statistics_is_an_error():
     with pytest.raises(BadValue, match="no statistics yet"):
         Normalize()(TensorImage(torch.zeros(1, 3, 2, 2)))

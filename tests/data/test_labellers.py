@@ -44,6 +44,13 @@ def test_columns_are_read_by_name_and_by_number(row):
     assert ColReader("labels", label_delim=" ")(row) == ["x", "y"]
 
 
+def test_an_absolute_path_of_a_file_stands_alone_and_any_other_value_after_the_folder(tmp_path):
+    (tmp_path / "a.png").touch()
+    read = ColReader("f", pref=Path("images"), suff=".png")
+    assert read({"f": str(tmp_path / "a")}) == str(tmp_path / "a.png")
+    assert Path(read({"f": "/of/the/table"})) == Path("images/of/the/table.png")
+
+
 def test_rows_may_be_mappings_and_named_tuples():
     point = namedtuple("point", "x y")
     assert ColReader("x")({"x": 1}) == 1

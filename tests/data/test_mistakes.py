@@ -271,9 +271,6 @@ MISTAKES = {
         "get_y",
         ValueError,
     ),
-    "one class only": Mistake(
-        lambda p, w: load(block(get_y=lambda n: "a")), ("only one class, 'a'", "8 training items"), "get_y", ValueError
-    ),
     "a number that is missing": Mistake(
         lambda p, w: load(
             DataBlock(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from layered.data import (
     get_text_files,
     image_extensions,
 )
-from layered.foundation import EmptySource, NotFoundPath
+from layered.foundation import EmptySource, NotFoundPath, Path
 
 
 @pytest.fixture
@@ -58,6 +59,33 @@ def test_linked_folders_are_followed(folder, tmp_path_factory):
     os.symlink(other, folder / "linked")
     assert "z.png" in names(get_image_files(folder))
     assert "z.png" not in names(get_files(folder, followlinks=False))
+
+
+def relative(files, folder):
+    return [f.relative_to(folder).as_posix() for f in files]
+
+
+def test_links_list_no_file_twice(tmp_path):
+    for name in ("a/1.png", "b/2.png", "c/3.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    os.symlink(tmp_path, tmp_path / "a" / "up")
+    os.symlink(tmp_path / "b", tmp_path / "a_link_sorted_first")
+    os.symlink(tmp_path / "c" / "3.png", tmp_path / "b" / "3.png")
+    assert relative(get_image_files(tmp_path), tmp_path) == ["a/1.png", "b/2.png", "c/3.png"]
+    assert relative(get_image_files(tmp_path / "a"), tmp_path) == ["a/1.png", "a/up/b/2.png", "a/up/c/3.png"]
+    assert relative(get_image_files(tmp_path, folders=["b"]), tmp_path) == ["b/2.png", "b/3.png"]
+
+
+def test_the_suffixes_of_images_depend_on_nothing_else(tmp_path, request):
+    before = image_extensions()
+    mimetypes.add_type("image/strange", ".strange")
+    request.addfinalizer(mimetypes.init)
+    assert image_extensions() == before
+    (tmp_path / "a.strange").touch()
+    for suffix in (".jfif", ".jp2", ".avif", ".webp", ".tga"):
+        (tmp_path / f"b{suffix}").touch()
+    assert len(get_image_files(tmp_path)) == len(Path(tmp_path).ls(file_type="image")) == 5
 
 
 def test_a_missing_folder_is_an_error_that_says_where_one_is(tmp_path):

@@ -30,6 +30,7 @@ from layered.foundation import (
     drawing,
     fastuple,
     is_foreign,
+    store_attr,
 )
 from layered.foundation.transform import mk_transform
 
@@ -287,6 +288,26 @@ def test_a_class_or_a_function_is_made_a_transform():
     assert isinstance(mk_transform(Add), Add)
     assert mk_transform(str.upper)("a") == "A"
     assert mk_transform(doubled) is doubled
+
+
+class OwnConstructor(RandTransform):
+    """As the wrappers of albumentations are taught: neither the constructor nor `before_call` calls those of the base."""
+
+    split_idx, order = None, 2
+
+    def __init__(self, train, valid):
+        store_attr()
+
+    def before_call(self, b, split_idx):
+        self.idx = split_idx
+
+    def encodes(self, x: int):
+        return (self.train if self.idx == 0 else self.valid)(x)
+
+
+def test_a_random_transform_needs_no_constructor_of_the_base():
+    tfm = OwnConstructor(lambda x: x + 1, lambda x: -x)
+    assert [tfm((5, "label"), split_idx=split) for split in (0, 1)] == [(6, "label"), (-5, "label")]
 
 
 class Jitter(RandTransform):

@@ -19,7 +19,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from torch.testing import assert_close
 
-from layered.foundation import BadImage, BadValue, NotFoundPath, TensorImage
+from layered.foundation import BadArgument, BadImage, BadValue, NotFoundPath, TensorImage, TensorMask
 from layered.vision import PILImage, PILMask, decoding, image2tensor, load_image, pil
 from layered.vision.reading import as_seen, load_mask
 
@@ -114,6 +114,112 @@ def test_a_palette_mask_gives_its_indices_whatever_their_colours():
 def test_a_mask_of_more_than_256_classes_is_refused():
     with pytest.raises(BadImage, match="too many classes"):
         load_mask(np.array([[0, 300]], np.uint16))
+
+
+CLASSES = np.repeat([[0], [1]], 6, axis=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        CLASSES > 0,
+        CLASSES.astype(np.float16),
+        CLASSES.astype(np.int64),
+        CLASSES[..., None].astype(float),
+        torch.tensor(CLASSES > 0),
+        TensorMask(CLASSES.astype(np.float32))[None],
+        Image.fromarray(CLASSES > 0),
+        Image.fromarray(CLASSES.astype(np.float32)),
+        Image.fromarray(CLASSES.astype(np.int32)),
+        Image.fromarray(CLASSES.astype(np.uint8)).convert("LA"),
+        saved(Image.fromarray(CLASSES > 0), "png"),
+        saved(Image.fromarray(CLASSES.astype(np.float32)), "tiff"),
+    ],
+    ids=str,
+)
+def test_the_values_of_a_mask_are_classes_whatever_their_type(given):
+    assert_array_equal(np.asarray(PILMask.create(given)), CLASSES)
+
+
+def test_whole_floats_are_classes_and_fractions_are_refused():
+    assert_array_equal(np.asarray(load_mask(CLASSES * 2.0)), CLASSES * 2)
+    with pytest.raises(BadImage, match="fractions") as caught:
+        load_mask(CLASSES / 2)
+    assert "mask > 0.5" in caught.value.fix
+    for wrong in (CLASSES * 300.0, -CLASSES, CLASSES * np.nan):
+        with pytest.raises(BadImage, match="mask"):
+            load_mask(wrong)
+
+
+class Upload:
+    """As of a web framework: `read` and nothing else."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def read(self):
+        return self.data
+
+
+def test_open_files_and_uploads_are_images(photo, tmp_path):
+    data = saved(photo, "png")
+    (tmp_path / "a.png").write_bytes(data)
+    at_its_end = io.BytesIO()
+    at_its_end.write(data)
+    for source in (io.BytesIO(data), at_its_end, memoryview(data), Upload(data), bytearray(data)):
+        assert_array_equal(np.asarray(PILImage.create(source)), np.asarray(photo))
+        assert load_mask(source).size == photo.size
+    with open(tmp_path / "a.png", "rb") as file:
+        assert_array_equal(np.asarray(load_image(file, "RGB")), np.asarray(photo))
+
+
+def test_what_gives_no_bytes_is_refused_with_the_fix(tmp_path):
+    class Later:
+        async def read(self):
+            return b""
+
+    with pytest.raises(BadArgument, match="asynchronously") as caught:
+        PILImage.create(Later())
+    assert "await" in caught.value.fix
+    (tmp_path / "a.png").write_bytes(b"")
+    with open(tmp_path / "a.png") as file, pytest.raises(BadArgument, match="opened as text"):
+        PILImage.create(file)
+    with pytest.raises(BadArgument, match="cannot be made from this"):
+        PILImage.create(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "fix"),
+    [
+        ("a.png ", "ends with a blank", "str.strip()"),
+        (" a.png", "begins with a blank", "str.strip()"),
+        ("images\\a.png", "separators of Windows", "str.replace"),
+        ("a", "without its suffix: the folder has 'a.png'", "suff='.png'"),
+        ("a.png.png", "a suffix too many", "suff='.png'"),
+        ("a.jpg", "another suffix: the folder has 'a.png'", "'.png'"),
+        ("A.PNG", "other letters", "as those of the files"),
+        ("gone/a.png", "does not exist", "folder="),
+        ("/gone/b.png", "the absolute path '/gone/b.png'", "relative to path="),
+        ("b.png", "None", "working directory"),
+    ],
+)
+def test_a_missing_file_says_what_its_name_has_wrong(tmp_path, photo, name, cause, fix):
+    photo.save(tmp_path / "a.png")
+    with pytest.raises(NotFoundPath, match="does not exist") as caught:
+        PILImage.create(f"{tmp_path}/{name}")
+    assert cause in str(caught.value.got)
+    assert fix in caught.value.fix
+
+
+def test_a_very_large_image_says_how_to_allow_it(tmp_path, monkeypatch, photo):
+    photo.save(tmp_path / "map.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(BadImage, match=r"map\.png") as caught:
+        PILImage.create(tmp_path / "map.png")
+    assert "at most 20 pixels" in caught.value.expected
+    assert caught.value.fix.startswith("import PIL.Image; PIL.Image.MAX_IMAGE_PIXELS = None")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert PILImage.create(tmp_path / "map.png").size == (6, 4)
 
 
 @pytest.mark.parametrize("channels_first", [True, False])

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
@@ -13,10 +14,16 @@ from layered.foundation import BadArgument, BadValue, LayeredError, Offline, Unk
 from layered.integrations.timm_models import PACKAGED_WEIGHTS
 from layered.vision.all import (
     SGD,
+    CategoryBlock,
+    DataBlock,
+    ImageBlock,
     ImageDataLoaders,
+    MaskBlock,
     MSELossFlat,
     Normalize,
     Path,
+    PILImage,
+    PILImageBW,
     RegressionBlock,
     Resize,
     SigmoidRange,
@@ -103,7 +110,7 @@ def test_an_untrained_model_learns_as_a_whole_from_batches_as_they_are(make_dls)
     [
         ({"normalize": False}, None, 0),
         ({}, Normalize.from_stats((0.5,) * 3, (0.5,) * 3), 1),
-        ({"n_in": 4}, None, 0),
+        ({"n_in": 4}, lambda x: F.pad(x, (0, 0, 0, 0, 0, 1)) if x.ndim == 4 else x, 0),
     ],
     ids=["not wanted", "there already", "other channels"],
 )
@@ -187,6 +194,38 @@ def test_what_goes_wrong_leaves_the_loaders_as_they_were(make_dls, args, error, 
     with pytest.raises(error):
         vision_learner(dls, **args)
     assert repr(dls.loaders) == before
+
+
+@pytest.mark.parametrize(("kind", "n_in", "fix"), [(PILImageBW, 3, "n_in=1"), (PILImage, 1, "n_in=3")])
+def test_images_and_model_have_the_same_channels(make_dls, kind, n_in, fix):
+    dls = make_dls(img_cls=kind)
+    with pytest.raises(BadValue, match="number of channels") as caught:
+        vision_learner(dls, resnet18, pretrained=False, n_in=n_in)
+    assert fix in caught.value.fix
+    vision_learner(dls, resnet18, pretrained=False, n_in=4 - n_in).fit(1)
+
+
+def test_a_transform_may_change_the_channels(make_dls):
+    dls = make_dls(img_cls=PILImageBW, batch_tfms=lambda x: x.repeat(1, 3, 1, 1) if x.ndim == 4 else x)
+    vision_learner(dls, resnet18, pretrained=False).fit(1)
+
+
+def test_masks_are_refused_unless_the_head_is_made_for_them(files):
+    masks = DataBlock((ImageBlock, MaskBlock(["a", "b"])), get_y=lambda f: np.zeros((32, 32), np.uint8))
+    dls = masks.dataloaders(files, bs=4, num_workers=0)
+    with pytest.raises(BadValue, match="these targets are masks") as caught:
+        vision_learner(dls, resnet18, pretrained=False)
+    assert "unet_learner" in caught.value.fix
+    head = nn.Sequential(nn.Upsample(scale_factor=32), nn.Conv2d(512, 2, 1))
+    vision_learner(dls, resnet18, pretrained=False, custom_head=head).fit(1)
+
+
+def test_one_class_is_enough_to_look_at_and_too_few_to_classify(files):
+    with pytest.warns(UserWarning, match="only one class, 'same'"):
+        dls = DataBlock((ImageBlock, CategoryBlock), get_y=lambda f: "same").dataloaders(files, bs=4, num_workers=0)
+    assert dls.one_batch()[0].shape == (4, 3, 32, 32)
+    with pytest.raises(BadValue, match="nothing to classify"):
+        vision_learner(dls, resnet18, pretrained=False)
 
 
 def test_outputs_have_to_be_known():
