@@ -6,7 +6,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from layered.foundation import IMAGE_SUFFIXES, EmptySource, ItemTransform, L, NotFoundPath, Path, Transform, listify, transforms
+from layered.foundation import (
+    IMAGE_SUFFIXES,
+    EmptySource,
+    ItemTransform,
+    L,
+    NotFoundPath,
+    Path,
+    Transform,
+    listify,
+    transforms,
+)
+
 
 def image_extensions() -> frozenset[str]:
     """The file suffixes of images, in lower case: those of the usual formats, and what else PIL reads."""

@@ -13,13 +13,12 @@ from layered.foundation.types import StrPath
 mimetypes = lazy("mimetypes")
 
 # Listed, since Python's table of suffixes depends on the system and on what was imported before.
-IMAGE_SUFFIXES = frozenset(
-    """
-    .apng .avif .avifs .bmp .bw .cur .dcx .dds .dib .gif .heic .heif .icns .ico .ief .im .j2c .j2k .jfif .jp2 .jpc .jpe
-    .jpeg .jpf .jpg .jpx .mpo .pbm .pcx .pfm .pgm .png .pnm .ppm .psd .qoi .ras .rgb .rgba .sgi .svg .tga .tif .tiff
-    .webp .xbm .xpm .xwd
-    """.split()
-)
+IMAGE_SUFFIXES = frozenset({
+    ".apng", ".avif", ".avifs", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".gif", ".heic", ".heif", ".icns",
+    ".ico", ".ief", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",
+    ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".svg",
+    ".tga", ".tif", ".tiff", ".webp", ".xbm", ".xpm", ".xwd",
+})  # fmt: skip
 
 
 class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class for this operating system

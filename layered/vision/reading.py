@@ -133,7 +133,7 @@ def _as_classes(values: np.ndarray[Any, Any], source: ImageSource) -> Image.Imag
     if values.dtype == np.uint8:
         return Image.fromarray(values)
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
-    if not (0 <= low and high <= 255):
+    if not (low >= 0 and high <= 255):
         raise BadImage(
             f"{_name(source)} has too many classes for a mask" if high > 255 else f"{_name(source)} is not a mask",
             got=f"the value {high if high > 255 else low:g}",
