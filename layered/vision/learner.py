@@ -252,7 +252,8 @@ def check_channels(dls: DataLoaders, n_in: int) -> None:
                 "the images and the model differ in their number of channels",
                 got=f"{kind.__name__}, of {channels} channel{'s' if channels > 1 else ''}, and n_in={n_in}",
                 expected="n_in= the number of channels",
-                fix=f"n_in={channels}" + (", or ImageBlock(PILImage) to read images in colour" if channels == 1 else ""),
+                fix=f"n_in={channels}"
+                + (", or ImageBlock(PILImage) to read images in colour" if channels == 1 else ""),
             )
 
 

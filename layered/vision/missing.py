@@ -41,7 +41,10 @@ def _causes(path: str) -> Iterator[tuple[str, str]]:
         existing = folder
         while existing and not os.path.isdir(existing):
             existing = os.path.dirname(existing)
-        yield f"the folder '{folder}', which does not exist; '{existing or os.getcwd()}' does", "check path= and folder="
+        yield (
+            f"the folder '{folder}', which does not exist; '{existing or os.getcwd()}' does",
+            "check path= and folder=",
+        )
         return
     stem, suffix = os.path.splitext(name)
     for other in sorted(os.listdir(folder or ".")):

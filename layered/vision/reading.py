@@ -74,7 +74,9 @@ def contents(source: ImageSource) -> ImageSource:
         return bytes(data)
     if inspect.iscoroutine(data):
         data.close()
-        raise BadArgument("the file can only be read asynchronously", fix="data = await file.read(), and pass the bytes")
+        raise BadArgument(
+            "the file can only be read asynchronously", fix="data = await file.read(), and pass the bytes"
+        )
     raise BadArgument(f"{_name(source)} does not give bytes", got=f"{type(data).__name__} from its read()")
 
 
