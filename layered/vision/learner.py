@@ -9,13 +9,15 @@ from typing import Any, Unpack
 from PIL import Image
 from torch import nn
 
-from layered.data import DataLoaders, Datasets, Normalize, get_c
+from layered.data import DataLoaders, Datasets, Normalize, TfmdDL, get_c
 from layered.foundation import (
     BadArgument,
     BadValue,
     builders,
     checked,
     delegates,
+    first,
+    is_foreign,
     names_of,
     refuse_unknown,
     unknown_name,
@@ -242,8 +244,8 @@ def check_channels(dls: DataLoaders, n_in: int) -> None:
         dls: The loaders.
         n_in: Channels that the model takes.
     """
-    dataset = _declared(dls)
-    if dataset is None or dls.after_item.is_foreign or dls.after_batch.is_foreign:
+    dataset, train = _declared(dls), first(dls.loaders) if isinstance(dls, DataLoaders) else None
+    if dataset is None or not isinstance(train, TfmdDL) or is_foreign(train.after_item) or is_foreign(train.after_batch):
         return
     for kind in map(image_class, dataset.tls[0].tfms):
         channels = n_in if kind is None or kind.read_mode is None else Image.getmodebands(kind.read_mode)
