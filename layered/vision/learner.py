@@ -245,7 +245,12 @@ def check_channels(dls: DataLoaders, n_in: int) -> None:
         n_in: Channels that the model takes.
     """
     dataset, train = _declared(dls), first(dls.loaders) if isinstance(dls, DataLoaders) else None
-    if dataset is None or not isinstance(train, TfmdDL) or is_foreign(train.after_item) or is_foreign(train.after_batch):
+    if (
+        dataset is None
+        or not isinstance(train, TfmdDL)
+        or is_foreign(train.after_item)
+        or is_foreign(train.after_batch)
+    ):
         return
     for kind in map(image_class, dataset.tls[0].tfms):
         channels = n_in if kind is None or kind.read_mode is None else Image.getmodebands(kind.read_mode)
