@@ -66,6 +66,8 @@ class GradientAccumulation(Callback):
 
     def after_loss(self) -> None:
         learn, shares = self.learn, self.learn.loss_shares
+        if learn.loss_grad is None:
+            return
         self.weight = self.rows
         if len(shares) == 1 and shares[0][1] is not None and rank_and_world()[1] == 1:
             self.weight = shares[0][1]

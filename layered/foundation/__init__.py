@@ -169,6 +169,7 @@ from layered.foundation.tree import (
     find_device as find_device,
     leaves as leaves,
     map_tree as map_tree,
+    output_scores as output_scores,
     tensors_of as tensors_of,
 )
 from layered.foundation.types import (

@@ -70,6 +70,18 @@ def tensors_of(tree: object) -> Iterator[Tensor]:
     return (o for o in leaves(tree) if isinstance(o, Tensor))
 
 
+def output_scores(output: object) -> Any:
+    """The scores in a model's output: its `logits`, if it has a part of that name, else the output itself.
+
+    Args:
+        output: What a model returned.
+    """
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    return output if logits is None else logits
+
+
 def find_bs(tree: object) -> int:
     """The batch size: the length of the first tensor or array that has an axis; 1 if there is none.
 

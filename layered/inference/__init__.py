@@ -23,7 +23,6 @@ from layered.inference.predict import (
     first_row as first_row,
     get_preds as get_preds,
     model_device as model_device,
-    output_scores as output_scores,
     predict as predict,
     show_results as show_results,
     stream_preds as stream_preds,

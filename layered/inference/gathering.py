@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, CannotSave, Path, is_named_tuple, leaves, map_tree, noop, plain_tree, to_detach
+from layered.foundation import (
+    BadValue,
+    CannotSave,
+    CannotTrain,
+    Path,
+    is_named_tuple,
+    leaves,
+    map_tree,
+    noop,
+    plain_tree,
+    to_detach,
+)
 from layered.loop import AbstractLoop, Callback
 from layered.nn import per_sample_loss
 
@@ -70,6 +81,8 @@ class GatherPredsCallback(Callback):
         self.count += 1
         if self.with_input:
             self.inputs.add(single(learn.xb))
+        if learn.pred is None and learn.step is not None:
+            raise no_prediction()
         if self.with_preds:
             self.preds.add(single(self.act(learn.pred)))
         if self.with_targs and learn.yb:
@@ -220,12 +233,19 @@ class ArrayFile:
 
 
 def targets_of(learn: AbstractLoop) -> tuple[Any, ...]:
-    """The targets of the current batch; for a model that computes its own loss from an input `labels`, the labels."""
-    if not learn.yb and isinstance(learn.xb, Mapping) and "labels" in learn.xb:
-        return (learn.xb["labels"],)
+    """The targets of the current batch."""
     if not learn.yb:
         raise BadValue("the batch has no targets to compute losses from", fix="test_dl(items, with_labels=True)")
     return tuple(learn.yb)
+
+
+def no_prediction() -> CannotTrain:
+    """The error for a learner with a `step` of its own that keeps its prediction to itself."""
+    return CannotTrain(
+        "`step` gives no prediction",
+        expected="a step that sets loop.pred",
+        fix="def step(loop, batch): loop.pred = loop.model(batch[0]); return loss(loop.pred, batch[1])",
+    )
 
 
 def concat(batches: list[Any], dim: int = 0) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -27,6 +27,7 @@ from layered.foundation import (
     failed,
     map_tree,
     noop,
+    output_scores,
     plain_tree,
     to_detach,
     to_device,
@@ -51,12 +52,6 @@ def decoder_of(loop: Loop) -> Callable[[Any], Any]:
         return lambda output: decodes(activation(output))
     usual = default_loss(loop.dls)
     return (lambda output: usual.decodes(output_scores(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
-
-
-def output_scores(output: object) -> Any:
-    """The scores in a model's output: its `logits`, if it has a part of that name, else the output itself."""
-    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    return output if logits is None else logits
 
 
 @checked
@@ -110,7 +105,7 @@ def get_preds(
     dl, order = in_order(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
     gather = GatherPredsCallback(
         with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim,
-        act=activation_of(loop) if act is None else act, decode=decoder_of(loop) if with_decoded else None,
+        act=activation_of(loop, output_scores) if act is None else act, decode=decoder_of(loop) if with_decoded else None,
     )  # fmt: skip
     try:
         with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
@@ -163,7 +158,7 @@ def stream_preds(
     gather = GatherPredsCallback(
         with_input,
         with_loss,
-        act=activation_of(loop) if act is None else act,
+        act=activation_of(loop, output_scores) if act is None else act,
         decode=decoder_of(loop) if with_decoded else None,
     )
     with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):

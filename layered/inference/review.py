@@ -8,9 +8,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.foundation import BadValue, plain_tree, tensors_of
+from layered.foundation import BadValue, output_scores, plain_tree, tensors_of
 from layered.inference.gathering import KeptColumn, targets_of
-from layered.inference.predict import activation_of, decoder_of, no_prediction_batch, output_scores
+from layered.inference.predict import activation_of, decoder_of, no_prediction_batch
 from layered.loop import Callback, Loop
 from layered.nn import per_sample_loss
 

@@ -19,11 +19,12 @@ from layered.foundation import (
     checked,
     describe,
     get_grid,
+    output_scores,
     plain,
     show_image,
     unknown_name,
 )
-from layered.inference import activation_of, output_scores
+from layered.inference import activation_of
 from layered.loop import Loop, unwrapped
 from layered.nn import undisturbed
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from layered.data import DataLoaders, as_loader, length_of
 from layered.foundation import BadValue, CannotTrain, EmptySource, describe, find_device, warn
 from layered.loop.processes import unwrapped
-from layered.nn import Shares, loss_shares
+from layered.loop.state import AbstractLoop
+from layered.nn import Shares, compared, loss_shares
 
 
 def valid_of(dls: DataLoaders) -> Any:
@@ -55,8 +56,9 @@ def split_batch(batch: object, n_inp: int | None, model: nn.Module) -> tuple[Any
     """Inputs and targets of a batch.
 
     A tuple or list: its first `n_inp` parts (all but the last, if None) are inputs, passed by position.
-    A mapping: the entries that `model.forward` names are inputs, passed by name; the others are targets. So are the
-    fields of a dataclass, unless forward names none of them.
+    A mapping: the entries that `model.forward` names are inputs, passed by name; the others are targets, and so are `labels`
+    and `label` even if the model takes them to compute its own loss. So are the fields of a dataclass, unless forward names
+    none of them.
     Anything else is the one input.
     """
     if isinstance(batch, (tuple, list)):
@@ -68,10 +70,13 @@ def split_batch(batch: object, n_inp: int | None, model: nn.Module) -> tuple[Any
         batch = parts if names is None or not names.isdisjoint(parts) else batch
     if isinstance(batch, Mapping):
         names = _forward_names(type(unwrapped(model)).forward)
-        if names is None:
-            return dict(batch), ()
-        return {k: v for k, v in batch.items() if k in names}, tuple(v for k, v in batch.items() if k not in names)
+        inputs = {k: v for k, v in batch.items() if names is None or k in names}
+        return inputs, tuple(v for k, v in batch.items() if k not in inputs or k in LABELS)
     return (batch,), ()
+
+
+LABELS = ("labels", "label")
+"""The names of targets in a mapping that models may take as inputs too."""
 
 
 @lru_cache(maxsize=64)
@@ -91,15 +96,17 @@ def own_loss(output: object) -> Any:
 def loss_of(
     loss_func: Callable[..., Any] | None, pred: object, yb: tuple[Any, ...], training: bool, shared: bool = False
 ) -> tuple[Any, Shares]:
-    """The loss of a batch, by `loss_func`, else the model's own; None where there are no targets. And its shares, if `shared`.
+    """The loss of a batch, by `loss_func`, else the model's own, and its shares, if `shared`.
+
+    None where there are no targets, unless the loss takes the prediction alone.
 
     Raises:
         CannotTrain: If a loss is needed and there is none.
     """
+    if loss_func is not None and (yb or _judges_alone(loss_func)):
+        return loss_shares(loss_func, pred, yb) if shared else (loss_func(compared(loss_func, pred), *yb), ())
     if loss_func is not None:
-        if not yb:
-            return None, []
-        return loss_shares(loss_func, pred, yb) if shared else (loss_func(pred, *yb), [])
+        return None, ()
     loss = own_loss(pred)
     if loss is None and (training or yb):
         raise CannotTrain(
@@ -107,7 +114,22 @@ def loss_of(
             got=f"an output of type {type(pred).__name__}",
             fix="Learner(dls, model, loss_func=nn.CrossEntropyLoss()), or another function of (pred, *targets)",
         )
-    return loss, []
+    is_of_classes = len(yb) == 1 and isinstance(yb[0], Tensor) and not yb[0].is_floating_point()
+    return loss, [(loss, (yb[0] != IGNORED).sum())] if loss is not None and shared and is_of_classes else ()
+
+
+IGNORED = -100
+"""The target that torch's losses ignore, and those of models that compute their own."""
+
+
+def _judges_alone(loss_func: Callable[..., Any]) -> bool:
+    """Whether a loss is a function of the prediction and nothing else."""
+    try:
+        signature = inspect.signature(loss_func.forward if isinstance(loss_func, nn.Module) else loss_func)
+    except (TypeError, ValueError):  # built in, and without a signature
+        return False
+    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) == 1 and not any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
 
 
 def reported(loss: object) -> Any:
@@ -141,6 +163,16 @@ def check_fit(n_epoch: int, start_epoch: int, n_iter: int | None, train: Iterabl
             got=f"n_epoch={n_epoch}",
             fix="fit(1), a list, or n_iter=batches an epoch",
         )
+
+
+def no_loss(loop: AbstractLoop) -> CannotTrain:
+    """The error for an epoch in which no training batch had a loss."""
+    if loop.step is not None:
+        got, fix = "a step that returned None for each batch", "return the loss from step, or call loop.minimize(loss)"
+    else:
+        got = f"batches without targets: inputs {describe(loop.xb)}"
+        fix = "make batches (inputs, targets) or {…, 'labels': targets}; a loss without targets is a function of one argument"
+    return CannotTrain(f"no training batch of epoch {loop.epoch} had a loss, so nothing was learned", got=got, fix=fix)
 
 
 def no_training_batch(epoch: int, n_iter: int | None) -> EmptySource:

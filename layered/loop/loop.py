@@ -15,6 +15,7 @@ from layered.loop import contexts
 from layered.loop.batches import (
     device_for,
     loss_of,
+    no_loss,
     no_training_batch,
     numbered,
     reported,
@@ -111,6 +112,8 @@ class Loop(AbstractLoop):
         self.all_batches(self.open_pass(self.dl), self.first_batch)
         if self.batch is None and self.first_batch == 0:
             raise no_training_batch(self.epoch, self.epoch_length)
+        if self.found_loss is False and self.first_batch == 0:
+            raise no_loss(self)
 
     def one_validation(self, dl: Iterable[Any]) -> None:
         """One pass over `dl` without gradients."""
@@ -125,6 +128,7 @@ class Loop(AbstractLoop):
         lengths = [length for length in (loader.length, self.epoch_length if training else None) if length is not None]
         self.first_batch, self.open_pass = 0, iter
         self.dl, self.training, self.iter, self.batch = dl, training, 0, None
+        self.found_loss = None
         self.n_iter = min(lengths, default=None)
         self.n_inp = loader.n_inp or self.dls.n_inp
 
@@ -139,7 +143,9 @@ class Loop(AbstractLoop):
         """Batch `b`, the `i`-th of this pass: from inputs to prediction, loss and, in training, an optimizer step."""
         self.iter, self.has_learned = i, False
         self.batch = b if self.moves_to is None else to_device(b, self.moves_to, non_blocking=True)
-        self.xb, self.yb = split_batch(self.batch, self.n_inp, self.model) if self.step is None else ((self.batch,), ())
+        self.xb, self.yb = split_batch(self.batch, self.n_inp, self.model)
+        if self.step is not None:
+            self.xb = (self.batch,)
         self.within(BATCH, self.do_batch)
 
     def do_batch(self) -> None:
@@ -152,6 +158,7 @@ class Loop(AbstractLoop):
             shared = self.shares_loss or not self.training
             loss, self.loss_shares = loss_of(self.loss_func, self.pred, self.yb, self.training, shared)
         else:
+            self.pred = None
             loss = self.step(self, *self.xb)
         if not self.has_learned:
             self.minimize(loss)
@@ -175,6 +182,7 @@ class Loop(AbstractLoop):
         self.has_learned, self.loss_grad = True, loss
         self.loss = reported(loss)
         self.emit("after_loss")
+        self.found_loss = bool(self.found_loss) or self.loss_grad is not None
         if self.training and self.loss_grad is not None and self._learns():
             self.within(BACKWARD, lambda: torch.autograd.backward(self.loss_grad, inputs=self.learning))
             self.within(STEP, self.opt.step)

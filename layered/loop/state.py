@@ -107,6 +107,7 @@ class State:
     loss_grad: Tensor = _NOT_YET  # what is differentiated
     loss_shares: Shares = ()  # the parts of the loss, and what their means divide by; empty where that is not known
     shares_loss: bool = False  # whether training batches have them too; validation batches do
+    found_loss: bool | None = None  # whether a batch of this pass had a loss; None before the first
     has_learned: bool = False  # `minimize` has been called for this batch
     learning: list[Tensor] | None = None  # the parameters that a backward pass gives gradients; None for all
     loss: Tensor = _NOT_YET  # what is reported; stays after the fit
@@ -147,7 +148,7 @@ STATE_FIELDS = frozenset(State.__annotations__) - {"recorder"} | {"x", "y", "smo
 
 PASS_FIELDS = (
     "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "first_batch", "open_pass", "batch", "xb", "yb", "pred",
-    "loss_grad", "loss_shares", "has_learned", "learning",
+    "loss_grad", "loss_shares", "found_loss", "has_learned", "learning",
 )  # fmt: skip
 """The fields of the current pass: back at their defaults once it is over."""
 
@@ -155,8 +156,8 @@ PASS_FIELDS = (
 _MACHINERY = frozenset(
     {"adds_row", "all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered",
      "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal",
-     "has_learned", "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "one_batch",
-     "one_epoch", "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "turns",
+     "found_loss", "has_learned", "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested",
+     "one_batch", "one_epoch", "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "turns",
      "valid_every", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""

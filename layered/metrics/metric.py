@@ -112,6 +112,12 @@ class Metric:
         Args:
             learn: The learner.
         """
+        if learn.pred is None:
+            raise BadArgument(
+                f"the metric '{self.name}' needs predictions, and `step` gives none",
+                expected="a step that sets loop.pred",
+                fix="def step(loop, batch): loop.pred = loop.model(batch[0]); return loss(loop.pred, batch[1])",
+            )
         self.update(learn.pred, *learn.yb)
 
     def compute(self) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from layered.foundation import BadArgument, BadValue, Registry, describe, lazy, unknown_name
+from layered.foundation import BadArgument, BadValue, Registry, describe, lazy, output_scores, unknown_name
 from layered.metrics import (
     class_scores as one,
     classification,
@@ -253,7 +253,9 @@ class MetricSet:
         Args:
             learn: The learner.
         """
-        part = None
+        part, scores = None, output_scores(learn.pred)
+        if scores is not learn.pred:
+            learn = _WithScores(learn, scores)
         try:
             for part in self._parts:
                 part.accumulate(learn)
@@ -331,6 +333,16 @@ def _direction(name: str, metric: Metric) -> bool | None:
         return metric_named(name).higher_is_better
     is_loss = ("loss" in name.lower() or "error" in name.lower()) and not name.lower().startswith("neg")
     return False if is_loss else None
+
+
+class _WithScores:
+    """A learner to metrics, with the scores in the model's output as its prediction."""
+
+    def __init__(self, learn: Predicted, scores: object) -> None:
+        self._learn, self.pred = learn, scores
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._learn, name)
 
 
 def _made(metrics: object, name: str | None = None) -> Iterator[tuple[str | None, Metric]]:

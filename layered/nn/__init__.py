@@ -118,6 +118,7 @@ from layered.nn.hooks import undisturbed as undisturbed
 from layered.nn.losses import default_loss as default_loss
 from layered.nn.reductions import (
     Shares as Shares,
+    compared as compared,
     loss_shares as loss_shares,
     per_sample_loss as per_sample_loss,
     reduction_of as reduction_of,

@@ -9,15 +9,35 @@ from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from layered.foundation import BadValue, map_tree
+from layered.foundation import BadValue, map_tree, output_scores
 from layered.nn.losses import BaseLoss
 from layered.nn.multitask import MultiTaskLoss
 
 Shares: TypeAlias = Sequence[tuple[Any, Tensor | int | None]]
 """The parts that a loss adds up, each with what its mean divides by; None where it is the number of samples."""
+
+
+def compared(loss_func: object, output: object) -> Any:
+    """What a loss compares of a model's output: the scores, if it is one of torch's or the library's; else all of it.
+
+    Args:
+        loss_func: A loss.
+        output: The model's output.
+
+    Examples:
+        >>> compared(nn.MSELoss(), {"logits": torch.ones(1), "hidden": torch.zeros(3)})
+        tensor([1.])
+    """
+    if isinstance(output, Tensor):
+        return output
+    while isinstance(loss_func, partial):
+        loss_func = loss_func.func
+    known = loss_func if inspect.isfunction(loss_func) else type(loss_func)
+    is_known = issubclass(known, (BaseLoss, nn.modules.loss._Loss)) if isinstance(known, type) else False
+    return output_scores(output) if is_known or known.__module__ == F.__name__ else output
 
 
 class NoneReduce:
@@ -84,7 +104,7 @@ def per_sample_loss(
         >>> per_sample_loss(nn.MSELoss(), torch.zeros(2, 2), [torch.tensor([[1.0, 2.0], [3.0, 3.0]])])
         tensor([2.5000, 9.0000])
     """
-    samples = len(targets[0])
+    samples, pred = len(targets[0]), compared(loss_func, pred)
     try:
         context = NoneReduce(loss_func)
     except BadValue:
@@ -139,6 +159,7 @@ def loss_shares(loss_func: Callable[..., Any], pred: object, targets: Sequence[A
         >>> loss_shares(loss, torch.zeros(3, 2), [torch.tensor([0, 1, -1])])
         (tensor(0.6931), [(tensor(0.6931), tensor(4.))])
     """
+    pred = compared(loss_func, pred)
     if isinstance(loss_func, MultiTaskLoss) and reduction_of(loss_func) == "mean":
         parts: list[tuple[Any, Tensor | int | None]] = []
         for weight, loss, part, target in loss_func.tasks(pred, targets):
