@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, OutOfRange, rank_and_world
+from layered.foundation import BadArgument, OutOfRange, rank_and_world, whole_number
 from layered.loop import STEP, Callback, CancelBatchException, CancelStepException, Optimizers, mean_rows
 from layered.nn import reduction_of
 
@@ -42,11 +42,12 @@ class GradientAccumulation(Callback):
     transient = ("rows", "learned", "weight", "full", "stepped", "_unsynced")
 
     def __init__(self, n_acc: int = 32) -> None:
-        if not isinstance(n_acc, int) or isinstance(n_acc, bool):
+        count = whole_number(n_acc)
+        if count is None:
             raise BadArgument("n_acc must be a number of samples", got=repr(n_acc), expected="a whole number from 1")
-        if n_acc < 1:
+        if count < 1:
             raise OutOfRange("n_acc must be a number of samples", got=n_acc, expected="at least 1")
-        self.n_acc, self.count = n_acc, 0.0  # samples accumulated before this batch
+        self.n_acc, self.count = count, 0.0  # samples accumulated before this batch
         self.rows = self.learned = 0.0  # samples of this batch, and those of them that had a backward pass
         self.total: Any = 0.0  # what the mean loss of the accumulated samples divides by
         self.weight: Any = 0.0  # and that of this batch

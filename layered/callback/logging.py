@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from layered.files import append_line, commit
-from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world
-from layered.loop import AbstractLoop, Callback
+from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world, unknown_name
+from layered.loop import AbstractLoop, Callback, length_of, valid_of
 
 pd = lazy("pandas")
 
@@ -48,6 +48,30 @@ def columns_of(learn: AbstractLoop) -> list[str]:
     """
     names = learn.recorder.metric_names
     return names[: len(names) - learn.recorder.add_time]
+
+
+def check_column(learn: AbstractLoop, name: str, who: str) -> None:
+    """Refuse to watch a column that the table does not have, or that has no values because there is no validation data.
+
+    Args:
+        learn: A learner with a recorder, whose fit begins.
+        name: The column.
+        who: What watches it.
+
+    Raises:
+        UnknownName: There is no such column.
+        BadValue: It will have no value.
+    """
+    columns = columns_of(learn)[1:]
+    if name not in columns:
+        raise unknown_name("column of the table", name, columns)
+    valid = valid_of(learn.dls)
+    is_valid = "valid_loss" in columns[: columns.index(name) + 1]
+    if is_valid and (valid is None or length_of(valid) == 0):
+        raise BadValue(
+            f"{who} watches '{name}', which has no value without validation data",
+            fix=f"{who}(monitor='train_loss'), or give some of the items to validation",
+        )
 
 
 class LoggerCallback(Callback):

@@ -47,7 +47,7 @@ class ProgressCallback(Callback):
         if not learn.fitting or learn.logger is noop:
             return
         columns = learn.recorder.metric_names if learn.callbacks.get(Recorder) is not None else []
-        self.screen = screen_for(columns, learn.n_epoch, learn.create_mbar)
+        self.screen = screen_for(columns, learn.create_mbar)
         self.old_logger, learn.logger = learn.logger, self.screen.row
 
     def before_train(self) -> None:
@@ -59,7 +59,7 @@ class ProgressCallback(Callback):
     def _launch(self) -> None:
         learn = self.learn
         if self.screen is not None and self.screen.has_bar and learn.n_iter and not learn.nested:
-            self.screen.epoch = learn.epoch
+            self.screen.label = f"Epoch {learn.epoch + 1}/{learn.n_epoch}"
             self.screen.begin(learn.n_iter)
             self.is_in_pass, self.next_redraw = True, time.perf_counter() + REDRAW_EVERY
 
@@ -91,6 +91,40 @@ class ProgressCallback(Callback):
         self.screen.close(failed=learn.error is not None)
         learn.logger = self.old_logger
         self.screen, self.old_logger, self.is_in_pass = None, None, False
+
+
+class BatchBar(Callback):
+    """A bar over a number of batches and nothing else, for what is not shown as a fit. It disappears at the end.
+
+    Args:
+        label: What is going on.
+        total: Number of batches.
+    """
+
+    order = 55
+    transient = ("screen",)
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done, self.next_redraw = label, total, 0, 0.0
+        self.screen: Lines | None = None
+
+    def before_fit(self) -> None:
+        self.screen, self.done = screen_for([], with_bar=True), 0
+        if self.screen.has_bar:
+            self.screen.label = self.label
+            self.screen.begin(self.total)
+
+    def after_batch(self) -> None:
+        self.done += 1
+        if self.screen is not None and self.screen.has_bar and time.perf_counter() >= self.next_redraw:
+            self.screen.update(min(self.done, self.total), "")
+            self.next_redraw = time.perf_counter() + REDRAW_EVERY
+
+    def on_end(self) -> None:
+        screen, self.screen = self.screen, None
+        if screen is not None and screen.has_bar:
+            screen.end()
+            screen.close(failed=False)
 
 
 class ShowGraphCallback(Callback):
@@ -130,7 +164,8 @@ class ShowGraphCallback(Callback):
         self.figure.clear()
         ax = self.figure.add_subplot()
         learn.callbacks[Recorder].plot_loss(skip_start=0, ax=ax)
-        ax.set_xlim(0, max(learn.n_epoch * (learn.recorder.iters[-1] // len(learn.recorder.iters)), 1))
+        epochs = len(set(learn.recorder.epochs))
+        ax.set_xlim(0, max(learn.n_epoch * (learn.recorder.iters[-1] // epochs), 1))
         if not in_notebook() or is_quiet() or learn.logger is noop:
             return
         pixels = io.BytesIO()

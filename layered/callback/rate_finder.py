@@ -14,8 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layered.callback.progress import BatchBar, ProgressCallback
 from layered.data import DataLoader, Stateful, as_loader
-from layered.foundation import CannotTrain, OutOfRange, checked, get_random_states, lazy, listify, set_random_states
+from layered.foundation import (
+    CannotTrain,
+    OutOfRange,
+    checked,
+    get_random_states,
+    lazy,
+    listify,
+    noop,
+    set_random_states,
+)
 from layered.loop import (
     STATE_FIELDS,
     Callback,
@@ -203,8 +213,10 @@ def lr_find(
     if iter_once(train):
         raise CannotTrain("lr_find would use up a generator", fix="train on a list or a DataLoader")
     batches = length_of(train) or num_it
+    is_shown = loop.logger is not noop and loop.callbacks.get(ProgressCallback) is not None
+    bar = [BatchBar("Finding a learning rate", num_it)] if is_shown else []
     with restores_learner(loop), loop.no_logging(), loop.removed_cbs(Checkpoint):
-        loop.fit(math.ceil(num_it / batches), cbs=finder, n_iter=None if length_of(train) else num_it)
+        loop.fit(math.ceil(num_it / batches), cbs=[finder, *bar], n_iter=None if length_of(train) else num_it)
     lrs, losses = _usable(finder)
     rules = listify(suggest_funcs)
     found = {rule.__name__: rule(lrs, losses, num_it) for rule in rules}

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from layered.callback.logging import row_of
+from layered.callback.logging import check_column, row_of
 from layered.foundation import BadValue, CannotTrain, OutOfRange, StrPath, checked, delegates, unknown_name
 from layered.loop import (
     Callback,
@@ -113,8 +113,8 @@ class TorchScheduler(Callback):
         learn = self.learn
         if not learn.fitting:
             return
-        if self.monitor is not None and self.monitor not in learn.recorder.metric_names[1:]:
-            raise unknown_name("column of the table", self.monitor, learn.recorder.metric_names[1:])
+        if self.monitor is not None:
+            check_column(learn, self.monitor, "TorchScheduler")
         self._make()
         self.seen = 0
         if self.monitor is not None and isinstance(self.scheduler, ReduceLROnPlateau):
@@ -124,7 +124,7 @@ class TorchScheduler(Callback):
                 raise BadValue(
                     f"the scheduler takes '{self.monitor}' the wrong way round",
                     got=f"mode='{self.scheduler.mode}'",
-                    fix=f"partial(ReduceLROnPlateau, mode='{better}', …)",
+                    fix=f"TorchScheduler(partial(ReduceLROnPlateau, mode='{better}'), 'epoch', '{self.monitor}')",
                 )
 
     def _make(self) -> None:

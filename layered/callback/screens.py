@@ -36,13 +36,12 @@ class Lines:
 
     Args:
         columns: Names of the columns of the table.
-        n_epoch: Number of epochs of the fit.
     """
 
     has_bar = False
 
-    def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
-        self.columns, self.n_epoch, self.epoch = columns, n_epoch, 0
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns, self.label = columns, ""
 
     def begin(self, total: int) -> None:
         """Begin a pass.
@@ -86,13 +85,14 @@ class Terminal(Lines):
     has_bar = True
     bar: Any = None  # of the current pass
 
-    def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
-        super().__init__(columns, n_epoch)
-        self._write_row(columns)
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(columns)
+        if columns:
+            self._write_row(columns)
 
     def begin(self, total: int) -> None:
         self.bar = fastprogress.ConsoleProgressBar(range(total), total, leave=False)
-        self.bar.prefix = f"Epoch {self.epoch + 1}/{self.n_epoch} :"
+        self.bar.prefix = f"{self.label} :"
         self.bar.update(0)
 
     def update(self, done: int, comment: str) -> None:
@@ -122,8 +122,8 @@ class Notebook(Lines):
 
     has_bar = True
 
-    def __init__(self, columns: Sequence[str], n_epoch: int) -> None:
-        super().__init__(columns, n_epoch)
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(columns)
         self.rows: list[list[str]] = []
         self.total, self.began, self.bar = 0, 0.0, ""
         self.handle = display.display(display.HTML(self._html()), display_id=True)
@@ -133,7 +133,7 @@ class Notebook(Lines):
         self.update(0, "")
 
     def update(self, done: int, comment: str) -> None:
-        text = f"Epoch {self.epoch + 1}/{self.n_epoch} {progress(done, self.total, self.began, comment)}"
+        text = f"{self.label} {progress(done, self.total, self.began, comment)}"
         self.bar = f'<progress value="{done}" max="{self.total}"></progress> {text}'
         self._show()
 
@@ -173,14 +173,13 @@ def progress(done: int, total: int, began: float, comment: str) -> str:
     return f"{done / total:.2%} [{done}/{total} {times}{' ' + comment if comment else ''}]"
 
 
-def screen_for(columns: Sequence[str], n_epoch: int, with_bar: bool) -> Lines:
+def screen_for(columns: Sequence[str], with_bar: bool) -> Lines:
     """The screen for the place where this runs.
 
     Args:
         columns: Names of the columns of the table.
-        n_epoch: Number of epochs of the fit.
         with_bar: Show a bar, where somebody watches.
     """
     if not with_bar or not is_watched():
-        return Lines(columns, n_epoch)
-    return Notebook(columns, n_epoch) if in_notebook() else Terminal(columns, n_epoch)
+        return Lines(columns)
+    return Notebook(columns) if in_notebook() else Terminal(columns)

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from layered.callback.logging import check_column, columns_of
 from layered.callback.progress import say
-from layered.foundation import BadArgument, BadValue, OutOfRange, Path, describe, unknown_name, warn
-from layered.loop import SUFFIX, Callback, CancelFitException, length_of, valid_of
+from layered.foundation import BadArgument, BadValue, OutOfRange, Path, describe, warn, whole_number
+from layered.loop import SUFFIX, Callback, CancelFitException
 
 Comparison: TypeAlias = Callable[[Any, Any], Any]
 
@@ -71,23 +72,13 @@ class TrackerCallback(Callback):
         if not learn.fitting or learn.peeking:
             self.run = False
             return
-        names = [name for name in learn.recorder.metric_names[1:] if name != "time"]
-        if self.monitor not in names:
-            raise unknown_name("column of the table", self.monitor, names)
-        self.column, self.seen, self.best_epoch, self.value = names.index(self.monitor), 0, None, None
+        self.seen, self.best_epoch, self.value = 0, None, None
         if self.reset_on_fit:
             self.best = None
         if self.compares:
-            self._check_values(is_valid="valid_loss" in names[: self.column + 1])
+            check_column(learn, self.monitor, type(self).__name__)
+            self.column = columns_of(learn)[1:].index(self.monitor)
             self.better = self.comp or self._default_comparison()
-
-    def _check_values(self, is_valid: bool) -> None:
-        valid = valid_of(self.learn.dls)
-        if is_valid and (valid is None or length_of(valid) == 0):
-            raise BadValue(
-                f"{type(self).__name__} watches '{self.monitor}', which has no value without validation data",
-                fix=f"{type(self).__name__}(monitor='train_loss'), or give some of the items to validation",
-            )
 
     def _default_comparison(self) -> Comparison:
         upwards = self.learn.recorder.higher_is_better(self.monitor)
@@ -287,14 +278,15 @@ class SaveModelCallback(TrackerCallback):
         keep: int | None = None,
     ) -> None:
         super().__init__(monitor, comp, min_delta, reset_on_fit)
-        if keep is not None and (not isinstance(keep, int) or keep < 1 or every_epoch):
+        best = None if keep is None else whole_number(keep) or 0
+        if best is not None and (best < 1 or every_epoch):
             raise BadValue(
                 "keep must be a number of epochs",
                 got=f"keep={keep!r}, every_epoch={every_epoch}",
                 expected="a whole number from 1, without every_epoch",
             )
         self.fname, self.every_epoch, self.at_end, self.with_opt = fname, every_epoch, at_end, with_opt
-        self.keep, self.compares = keep, not every_epoch
+        self.keep, self.compares = best, not every_epoch
         self.kept: list[tuple[float, int, str]] = []
         self.best_file: str | None = None
 
@@ -354,6 +346,7 @@ class SaveModelCallback(TrackerCallback):
 
 
 def _checked_patience(patience: int) -> int:
-    if not isinstance(patience, int) or patience < 1:
+    count = whole_number(patience) or 0
+    if count < 1:
         raise OutOfRange("patience must be a number of epochs", got=repr(patience), expected="a whole number from 1")
-    return patience
+    return count

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layered.callback.rate_finder import restores_learner
 from layered.data import as_loader, as_loaders
-from layered.foundation import BadValue, CannotTrain, checked, describe
+from layered.foundation import BadValue, CannotTrain, checked, describe, whole_number
 from layered.loop import Callback, CancelValidException, Cbs, Checkpoint, Loop, Rate, callbacks_of, iter_once
 
 
@@ -66,7 +66,8 @@ def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = No
         >>> losses = overfit(loop, 30)  # doctest: +ELLIPSIS
         30 steps on one batch: loss 1 -> ...
     """
-    if not isinstance(num_it, int) or num_it < 1:
+    steps = whole_number(num_it) or 0
+    if steps < 1:
         raise BadValue("num_it must be a number of steps", got=repr(num_it), expected="a whole number from 1")
     train = loop.dls.train
     _refuse_generator(train, "overfit")
@@ -76,7 +77,7 @@ def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = No
         old, batch = loop.dls, next(iter(train))
         n_inp = as_loader(train).n_inp or old.n_inp
         device = old.device
-        loop.dls = as_loaders(SimpleNamespace(train=[batch] * num_it, valid=None, n_inp=n_inp, device=device))
+        loop.dls = as_loaders(SimpleNamespace(train=[batch] * steps, valid=None, n_inp=n_inp, device=device))
         loop.fit(1, lr, cbs=[*callbacks_of(cbs), keep])
     values: list[float] = torch.stack(losses).tolist()
     print(f"{num_it} steps on one batch: loss {values[0]:.4g} -> {values[-1]:.4g}")

@@ -75,7 +75,7 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
-from layered.foundation.arguments import checked as checked, names_of as names_of
+from layered.foundation.arguments import checked as checked, names_of as names_of, whole_number as whole_number
 from layered.foundation.dispatch import verb as verb
 from layered.foundation.display import (
     aligned as aligned,

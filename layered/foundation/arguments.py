@@ -1,12 +1,15 @@
-"""Misspelt keywords are refused, with the name that was meant."""
+"""Misspelt keywords are refused, with the name that was meant; whole numbers are those of any library."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
 
 from layered.foundation.errors import refuse_unknown
 
@@ -50,6 +53,25 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number as Python's `int`; None for anything else, and for booleans.
+
+    Args:
+        value: Python's, NumPy's, or a tensor of one.
+
+    Examples:
+        >>> import numpy as np
+        >>> whole_number(np.int64(3)), whole_number(3.0), whole_number(True), whole_number("3")
+        (3, None, None, None)
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # asks the value itself
+    except TypeError:
+        return None
 
 
 def _called(function: Callable[..., object], args: tuple[object, ...]) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.data import DataLoaders, as_loader, length_of
-from layered.foundation import BadValue, CannotTrain, EmptySource, describe, find_device, warn
+from layered.foundation import BadValue, CannotTrain, EmptySource, describe, find_device, warn, whole_number
 from layered.loop.processes import unwrapped
 from layered.loop.state import AbstractLoop
 from layered.nn import Shares, compared, loss_shares
@@ -145,11 +145,16 @@ def reported(loss: object) -> Any:
     return loss.detach().clone()
 
 
-def check_fit(n_epoch: int, start_epoch: int, n_iter: int | None, train: Iterable[Any]) -> None:
-    """Refuse the arguments of a fit that make no sense, before anything changes."""
-    for name, value in (("n_epoch", n_epoch), ("start_epoch", start_epoch), ("n_iter", n_iter)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise BadValue(f"{name} must be a number of epochs or batches", got=repr(value), expected="an integer >= 0")
+def checked_count(name: str, value: object) -> int:
+    """An argument of a fit that is a number of epochs or batches, as Python's `int`."""
+    count = whole_number(value)
+    if count is None or count < 0:
+        raise BadValue(f"{name} must be a number of epochs or batches", got=repr(value), expected="an integer >= 0")
+    return count
+
+
+def check_fit(n_epoch: int, n_iter: int | None, train: Iterable[Any]) -> None:
+    """Refuse a fit that makes no sense, before anything changes."""
     if length_of(train) == 0:
         raise EmptySource(
             "the training loader has no batches",

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from layered.foundation import BadValue
+from layered.foundation import BadValue, whole_number
 
 _UNITS = {
     **dict.fromkeys(("batch", "batches", "step", "steps"), ("batches", 1)),
@@ -59,8 +59,8 @@ class Duration:
         """
         if isinstance(given, Duration):
             return given
-        if isinstance(given, int) and not isinstance(given, bool) and given > 0:
-            return cls(given, "times")
+        if (times := whole_number(given)) is not None and times > 0:
+            return cls(times, "times")
         match = re.fullmatch(r"(\d+)(\.\d+)? ?([a-z]+)", given.strip().lower()) if isinstance(given, str) else None
         if match is not None and match[3] in _UNITS:
             unit, scale = _UNITS[match[3]]

@@ -6,7 +6,7 @@ import os
 
 from layered.data import length_of
 from layered.foundation import checked
-from layered.loop.batches import check_fit
+from layered.loop.batches import check_fit, checked_count
 from layered.loop.callback import callbacks_of
 from layered.loop.contexts import ShortTraceback, added_cbs, counted, guarded
 from layered.loop.current_opt import use_current_opt
@@ -61,7 +61,9 @@ def fit(
         CannotTrain: If there is no loss, or a generator is to last for several epochs.
         CannotRestore: If the checkpoint does not fit, before anything changes.
     """
-    check_fit(n_epoch, start_epoch, n_iter, loop.dls.train)
+    n_epoch, start_epoch = checked_count("n_epoch", n_epoch), checked_count("start_epoch", start_epoch)
+    n_iter = None if n_iter is None else checked_count("n_iter", n_iter)
+    check_fit(n_epoch, n_iter, loop.dls.train)
     added = [*callbacks_of(cbs), *skipping(start_epoch), *validating(valid_every)]
     batches = length_of(loop.dls.train) if n_iter is None else n_iter
     arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(added), "batches": batches}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from numbers import Real
@@ -236,7 +237,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
         Raises:
             OutOfRange: There are fewer groups than `n`.
         """
-        count = len(self.param_groups)
+        n, count = operator.index(n), len(self.param_groups)
         if not -count <= n <= count:
             raise OutOfRange(f"cannot freeze to group {n}", got=f"{count} groups", expected=f"-{count} to {count}")
         self.frozen_idx = n % count if n < 0 else n

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Unpack
 
 from layered.callback import OneCycleArgs, fit_one_cycle
-from layered.foundation import BadValue, OutOfRange, checked, delegates
+from layered.foundation import BadValue, OutOfRange, checked, delegates, whole_number
 from layered.loop import Loop, use_current_opt
 
 
@@ -50,7 +50,7 @@ def fine_tune(
         OutOfRange: If a rate or divisor is not positive, or `pct_start` is outside [0, 1].
     """
     for name, count in (("epochs", epochs), ("freeze_epochs", freeze_epochs)):
-        if not isinstance(count, int) or count < 0:
+        if (whole := whole_number(count)) is None or whole < 0:
             raise BadValue(f"{name} must be a number of epochs", got=repr(count), expected="a whole number from 0")
     for name, number in (("base_lr", base_lr), ("lr_mult", lr_mult), ("div", div)):
         if not isinstance(number, Real) or not number > 0:

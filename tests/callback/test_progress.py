@@ -199,3 +199,30 @@ def test_what_was_not_computed_is_left_empty(capsys, monkeypatch):
     assert "valid_loss" not in first
     assert "valid_loss" in second
     assert "None" not in first + second
+
+
+def test_the_search_for_a_rate_shows_a_bar_that_disappears(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setattr("layered.callback.progress.REDRAW_EVERY", 0.0)
+    learn = learner()
+    lr_find(learn, num_it=20, stop_div=False, show_plot=False)
+    shown = screen.getvalue()
+    assert "Finding a learning rate" in shown
+    assert "100.00% [20/20" in shown
+    assert "\n" not in shown
+    assert shown.rpartition("\r")[0].rpartition("\r")[2].strip() in ("", "Finding a learning rate :")
+    screen.truncate(0)
+    with learn.no_bar():
+        lr_find(learn, num_it=20, show_plot=False)
+    with learn.no_logging():
+        lr_find(learn, num_it=20, show_plot=False)
+    assert screen.getvalue().strip("\x00") == ""
+
+
+def test_a_row_in_the_middle_of_an_epoch_stands_on_a_line_of_its_own(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setattr("layered.callback.progress.REDRAW_EVERY", 0.0)
+    learner().fit(1, valid_every="2 batches")
+    lines = [line.rpartition("\r")[2] for line in screen.getvalue().split("\n")[:-1]]
+    assert [len(line.split()) for line in lines] == [4, 4, 4, 3]
+    assert [line.split()[0] for line in lines] == ["epoch", "0", "0", "0"]

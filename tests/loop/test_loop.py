@@ -4,13 +4,15 @@ import contextlib
 import gc
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation import BadEvent, BadValue, CannotTrain, EmptySource, TensorImage
-from layered.loop import Callback, Event, Loop, declare_event, events
+from layered.callback import EarlyStoppingCallback, GradientAccumulation, SaveModelCallback, overfit
+from layered.foundation import BadEvent, BadValue, CannotTrain, EmptySource, LayeredError, TensorImage
+from layered.loop import Callback, Checkpoint, Event, Loop, declare_event, events
 from layered.optim import SGD, Adam
 
 
@@ -474,3 +476,23 @@ def test_an_error_in_a_batch_says_which_batch_and_what_was_in_it():
         loop(data).fit(1)
     (note,) = caught.value.__notes__
     assert note == "in batch 2 of epoch 0, training: inputs (Tensor 4×5 float32), targets (Tensor 4×1 float32)"
+
+
+def test_whole_numbers_of_numpy_and_torch_count_like_pythons(tmp_path):
+    for one in (np.int64(1), np.int32(1), torch.tensor(1)):
+        x = torch.ones(4, 2)
+        batches = [(x, x.sum(1, keepdim=True))] * 2
+        learn = Loop((batches, batches), nn.Linear(2, 1), nn.MSELoss(), path=tmp_path)
+        learn.logger = lambda row: None
+        cbs = [EarlyStoppingCallback(patience=one), GradientAccumulation(one * 8), SaveModelCallback(keep=one)]
+        checkpoint = Checkpoint(tmp_path / str(type(one)), keep=one)
+        learn.fit(one + one, start_epoch=one, n_iter=one, valid_every=one, cbs=cbs, checkpoint=checkpoint)
+        assert (learn.train_iter, len(learn.recorder.values)) == (1, 1)
+        learn.on("after_epoch", lambda: None, every=one)
+        learn.opt.freeze_to(-one)
+        overfit(learn, one)
+    for wrong in (True, np.bool_(True), 1.0, np.float64(1.0), "1", -1):
+        with pytest.raises(LayeredError):
+            learn.fit(wrong)
+        with pytest.raises(LayeredError):
+            EarlyStoppingCallback(patience=wrong)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from layered.data import as_loader
 from layered.files import commit, disk, encode_tree, sweep, untied, write_archive
-from layered.foundation import BadValue, rank_and_world, warn
+from layered.foundation import BadValue, rank_and_world, warn, whole_number
 from layered.loop.callback import Callback, mark
 from layered.loop.durations import Duration, Every
 from layered.loop.listeners import Listener
@@ -117,14 +117,15 @@ class Checkpoint(Callback):
         keep: int = 2,
         background: bool = True,
     ) -> None:
-        self.folder, self.every, self.keep, self.background = pathlib.Path(folder), Every(every), keep, background
+        self.folder, self.every, self.background = pathlib.Path(folder), Every(every), background
         if self.every.duration.unit == "times":
             raise BadValue(
                 "every must say how often to write",
                 got=repr(every),
                 expected="'1 epoch', '50 batches', '30 sec', '10 min'",
             )
-        if not isinstance(keep, int) or keep < 1:
+        self.keep = whole_number(keep) or 0
+        if self.keep < 1:
             raise BadValue("keep must be a number of checkpoints", got=repr(keep), expected="an integer >= 1")
         self.writer = Writer()
         self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit, until a record has listed them
