@@ -14,7 +14,8 @@ from layered.loop.essentials import modes_of, set_modes
 from layered.loop.events import CancelBatchException
 from layered.loop.listeners import Cbs
 from layered.loop.optimizer_parts import Optimizers
-from layered.loop.state import PASS_FIELDS, AbstractLoop
+from layered.loop.rollback import Rollback, interrupts_held
+from layered.loop.state import FIT_FIELDS, PASS_FIELDS, AbstractLoop
 from layered.nn import NoneReduce
 
 L = TypeVar("L", bound=AbstractLoop)
@@ -82,7 +83,7 @@ def validation_context(loop: L, cbs: Cbs = None, inner: bool = False) -> Iterato
         cbs: Callbacks of this validation only.
         inner: The events around an epoch have fired already.
     """
-    with loop.turns.of_pass():
+    with loop.turns.of_pass(), Rollback(loop):
         is_inside = inner or loop.fitting or loop.entered is not None
         around = set_aside if is_inside else as_epoch
         with no_logging(loop), no_mbar(loop), added_cbs(loop, cbs), around(loop):
@@ -114,7 +115,7 @@ def leave(
 @contextmanager
 def as_epoch(loop: AbstractLoop) -> Iterator[None]:
     """Between the events around an epoch of a fit."""
-    with loop.turns.of_pass(), guarded(loop):
+    with loop.turns.of_pass(), Rollback(loop), guarded(loop):
         loop.emit("before_fit")
         loop.emit("before_epoch")
         yield
@@ -181,28 +182,32 @@ def guarded(loop: AbstractLoop) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        loop.error = error
-        if loop.batch is not None:
-            error.add_note(_position(loop))
-        for name in ("on_error", "on_end"):
-            for another in _emit_to_all(loop, name):
-                error.add_note(f"then a callback failed in {name}: {another!r}")
-                # Python shows no notes of a SystemExit, and an exit or interrupt must not become a note.
-                if isinstance(error, SystemExit) or not isinstance(another, Exception):
-                    fatal = fatal or another
+        with interrupts_held():
+            loop.error = error
+            if loop.batch is not None:
+                error.add_note(_position(loop))
+            for name in ("on_error", "on_end"):
+                for another in _emit_to_all(loop, name):
+                    error.add_note(f"then a callback failed in {name}: {another!r}")
+                    # Python shows no notes of a SystemExit, and an exit or interrupt must not become a note.
+                    if isinstance(error, SystemExit) or not isinstance(another, Exception):
+                        fatal = fatal or another
         if fatal is not None:
             raise fatal from error
         raise
     else:
-        for another in _emit_to_all(loop, "on_end"):
+        with interrupts_held():
+            failures = _emit_to_all(loop, "on_end")
+        for another in failures:
             raise another
     finally:
-        if loop.fitting and loop.opt is not None:
-            loop.opt.zero_grad()
-        for cb in (cb for cb in loop.cbs if not cb.run):
-            cb.run = True
-        for name in (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "shares_loss", "valid_every"):
-            vars(loop).pop(name, None)
+        with interrupts_held():
+            if loop.fitting and loop.opt is not None:
+                loop.opt.zero_grad()
+            for cb in (cb for cb in loop.cbs if not cb.run):
+                cb.run = True
+            for name in FIT_FIELDS:
+                vars(loop).pop(name, None)
 
 
 def _emit_to_all(loop: AbstractLoop, name: str) -> list[BaseException]:

@@ -39,7 +39,7 @@ class TrainEvalCallback(Callback):
     """Sets the model's mode, counts batches and epochs, and puts model and loss on the loaders' device."""
 
     order = -10
-    transient = ("modes", "is_cut")
+    transient = ("is_cut",)
 
     def __init__(self) -> None:
         self.pass_length: int | None = None  # batches that a training pass really had, where its loader said otherwise
@@ -51,7 +51,6 @@ class TrainEvalCallback(Callback):
             learn.epoch, learn.loss, learn.train_iter, learn.pct_train = 0, torch.tensor(0.0), 0, 0.0
             learn.epochs_done, learn.fit_began = 0, Moment(seconds=time.monotonic())
             self.pass_length = None
-        self.modes = modes_of(learn.model)
         device = learn.dls.device
         if device is not None:
             learn.model.to(device)
@@ -109,12 +108,6 @@ class TrainEvalCallback(Callback):
         learn = self.learn
         if learn.opt is not None:
             learn.opt.eval()
-
-    def on_error(self) -> None:
-        set_modes(self.modes)
-
-    def on_end(self) -> None:
-        self.modes = []
 
 
 def modes_of(model: nn.Module) -> list[tuple[nn.Module, bool]]:

@@ -19,6 +19,7 @@ from layered.loop.processes import callbacks_of_processes
 from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, resuming
 from layered.loop.resume.finding import Resuming
 from layered.loop.resume.resumed import skips
+from layered.loop.rollback import Rollback
 from layered.loop.state import AbstractLoop
 from layered.loop.valid_every import validating
 
@@ -71,7 +72,7 @@ def fit(
     resumed = resuming(loop, resume, added, arguments)
     if skips(loop, resumed):
         return
-    with loop.turns.of_pass(fits=True), added_cbs(loop, [*added, *resumed]):
+    with loop.turns.of_pass(fits=True), Rollback(loop), added_cbs(loop, [*added, *resumed]):
         if reset_opt:
             loop.create_opt()
         else:

@@ -99,12 +99,19 @@ class Listeners:
         """Remove callbacks; where one hid another of its name, that is the loop's attribute again."""
         loop = self._loop()
         for cb in list(cbs):
-            self.all.remove(cb)
-            cb.bind(None)
             if vars(loop).get(cb.name) is cb:
                 delattr(loop, cb.name)
-                for other in (other for other in self.all if other.name == cb.name):
+                for other in (other for other in self.all if other.name == cb.name and other is not cb):
                     setattr(loop, cb.name, other)
+            cb.bind(None)
+            self.all.remove(cb)  # last: one whose removal was interrupted can be removed again
+        self.refresh()
+
+    def restore(self, before: Sequence[Listener]) -> None:
+        """Make these the callbacks again, in this order: those added since are removed, those missing are added."""
+        self.remove([cb for cb in self.all if not any(cb is kept for kept in before)])
+        self.add([cb for cb in before if not any(cb is held for held in self.all)])
+        self.all[:] = before
         self.refresh()
 
     def matching(self, wanted: object) -> list[Listener]:

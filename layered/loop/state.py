@@ -152,6 +152,9 @@ PASS_FIELDS = (
 )  # fmt: skip
 """The fields of the current pass: back at their defaults once it is over."""
 
+FIT_FIELDS = (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "shares_loss", "valid_every")
+"""The fields of the current fit, likewise."""
+
 
 _MACHINERY = frozenset(
     {"adds_row", "all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered",

@@ -42,21 +42,27 @@ class Turns:
         Raises:
             CannotTrain: Another thread trains.
         """
-        me = threading.get_ident()
-        with self._changed:
-            while self.owner != me and (self.owner is not None or (fits and self.guests)):
-                self._refuse_beside_fit()
-                self._changed.wait()
-            self.owner, self.depth, before = me, self.depth + 1, self.fits
-            self.fits = before or fits
+        me, entered, before = threading.get_ident(), False, False
         try:
+            with self._changed:
+                while self.owner != me and (self.owner is not None or (fits and self.guests)):
+                    self._refuse_beside_fit()
+                    self._changed.wait()
+                self.owner, self.depth, self.fits, before, entered = (
+                    me,
+                    self.depth + 1,
+                    self.fits or fits,
+                    self.fits,
+                    True,
+                )
             yield
         finally:
-            with self._changed:
-                self.depth, self.fits = self.depth - 1, before
-                if not self.depth:
-                    self.owner = None
-                    self._changed.notify_all()
+            if entered:
+                with self._changed:
+                    self.depth, self.fits = self.depth - 1, before
+                    if not self.depth:
+                        self.owner = None
+                        self._changed.notify_all()
 
     @contextmanager
     def of_item(self) -> Iterator[None]:

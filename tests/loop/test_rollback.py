@@ -1,0 +1,116 @@
+"""An interrupt at any line of a fit or a pass leaves the learner as it was."""
+
+import signal
+import sys
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from layered.basics import Callback, DataLoader, DataLoaders, GradientAccumulation, Learner, MCDropoutCallback, accuracy
+from layered.loop.rollback import interrupts_held
+
+X = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def learn(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+    rows = [(x, int(x.sum() > 0)) for x in X]
+    dls = DataLoaders(DataLoader(rows, bs=8, shuffle=True, seed=1), DataLoader(rows, bs=8))
+    return Learner(dls, net, nn.CrossEntropyLoss(), lr=0.1, metrics=accuracy, seed=1, path=tmp_path)
+
+
+def state_of(learn):
+    """All that a fit or a pass changes and puts back."""
+    return {
+        "gradients": torch.is_grad_enabled(),
+        "callbacks": [(id(cb), cb.run) for cb in learn.cbs],
+        "attributes": sorted(name for name, value in vars(learn).items() if isinstance(value, Callback)),
+        "loss": (id(learn.loss_func), learn.loss_func.reduction),
+        "fields": (learn.fitting, learn.nested, learn.peeking, learn.entered, learn.logger, learn.create_mbar),
+        "pass": (learn.batch, learn.pred, learn.training, learn.error, learn.epoch_length),
+        "turn": (learn.turns.owner, learn.turns.depth, learn.turns.fits),
+        "writers": [thread.name for thread in threading.enumerate() if thread.name.startswith("layered")],
+        "modes": [module.training for module in learn.model.modules()],
+        "no gradients": all(p.grad is None or not p.grad.any() for p in learn.model.parameters()),
+        "handler": signal.getsignal(signal.SIGINT),
+    }
+
+
+def struck(verb, at):
+    """Run `verb`; Ctrl-C comes at line number `at` of those of the library. Returns how many lines ran."""
+    lines = 0
+
+    def in_frame(frame, event, arg):
+        nonlocal lines
+        if event == "line":
+            lines += 1
+            if lines == at:
+                signal.raise_signal(signal.SIGINT)
+        return in_frame
+
+    def watch(frame, event, arg):
+        return in_frame if "/layered/" in frame.f_code.co_filename else None
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        verb()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+VERBS = {
+    "fit": lambda learn: learn.fit(1, cbs=GradientAccumulation(16), checkpoint=learn.path / "run"),
+    "get_preds": lambda learn: learn.get_preds(with_loss=True, cbs=MCDropoutCallback()),
+    "validate": lambda learn: learn.validate(),
+}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_an_interrupt_at_any_line_leaves_the_learner_as_it_was(learn, name, capsys):
+    learn.fit(1)
+    total = struck(lambda: VERBS[name](learn), -1)
+    at_its_end = [module.training for module in learn.model.modules()]
+    for at in range(1, total, total // 40):
+        learn.model.train()
+        before = state_of(learn)
+        struck(lambda: VERBS[name](learn), at)
+        after = state_of(learn)
+        if after["modes"] == at_its_end:  # struck when the verb was done
+            before["modes"] = at_its_end
+        assert after == before, f"Ctrl-C at line {at} of {total}"
+
+
+@pytest.mark.parametrize("event", ["on_end", "after_fit", "after_validate", "before_fit", "after_pred"])
+def test_a_callback_that_fails_late_leaves_the_learner_as_it_was(learn, event):
+    def fail(self):
+        raise KeyError(event)
+
+    learn.fit(1)
+    late = type("Late", (Callback,), {event: fail})()
+    learn.model.train()
+    before = state_of(learn)
+    for verb in VERBS.values():
+        with pytest.raises(KeyError, match=event), learn.added_cbs(late):
+            verb(learn)
+        assert state_of(learn) == before
+
+
+def test_a_second_interrupt_does_not_wait():
+    done = []
+
+    def cleanup():
+        with interrupts_held():
+            for part in ("first", "second"):
+                signal.raise_signal(signal.SIGINT)
+                done.append(part)
+
+    with pytest.raises(KeyboardInterrupt):
+        cleanup()
+    assert done == ["first"]
