@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,18 @@ from torch import Tensor, nn
 from layered.callback.freezing import bn_types, epochs_or_batches
 from layered.data import as_loader
 from layered.foundation import CannotTrain, OutOfRange, find_device, key_of, plain_tree, seeded, to_device
-from layered.loop import AbstractLoop, Callback, iter_once, modes_of, set_epoch, set_modes, split_batch
+from layered.loop import (
+    AbstractLoop,
+    Callback,
+    Count,
+    Kinds,
+    bad_state,
+    iter_once,
+    modes_of,
+    set_epoch,
+    set_modes,
+    split_batch,
+)
 
 
 class WeightAverage(Callback):
@@ -29,6 +40,7 @@ class WeightAverage(Callback):
 
     order = 90  # after the callbacks that judge and save an epoch (60 to 65), before checkpoints
     transient = ("_active", "_swapped", "_stepped", "_until_validated")
+    state_kinds: ClassVar[Kinds] = (("averages", dict[str, Tensor]), ("count", Count))
 
     def __init__(self, validate: bool, keep: bool) -> None:
         self.validate, self.keep = validate, keep
@@ -40,6 +52,13 @@ class WeightAverage(Callback):
         learn = self.learn
         if learn.fitting:
             self._active, self._stepped, self.averages, self.count = not learn.peeking, False, {}, 0
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        super().check_state(state)
+        averages, own = state.get("averages", {}), {} if self._learn is None else _weights(self.learn.model)
+        fitting = {name: x.shape for name, x in averages.items()} == {name: x.shape for name, x in own.items()}
+        if bool(averages) != bool(state.get("count", 0)) or (averages and own and not fitting):
+            raise bad_state(self, f"an average of {state.get('count', 0)} weights, of {len(averages)} tensors")
 
     def add(self, share: float) -> None:
         """average <- average + share * (weights - average); the first weights are the average.
@@ -142,6 +161,8 @@ class EMACallback(WeightAverage):
         OutOfRange: `decay` is outside [0, 1].
     """
 
+    state_kinds = ()
+
     def __init__(self, decay: float = 0.999, warmup: bool = True, validate: bool = True, keep: bool = True) -> None:
         if not 0 <= decay <= 1:
             raise OutOfRange("decay must be a fraction", got=decay, expected="a number in [0, 1]")
@@ -183,6 +204,8 @@ class SWACallback(WeightAverage):
 
     Source: Izmailov et al. 2018, arXiv:1803.05407
     """
+
+    state_kinds = ()
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ class MCDropoutCallback(Callback):
     """
 
     transient = ("layers",)
+    state_kinds = ()
 
     def __init__(self) -> None:
         self.layers: list[nn.Module] = []

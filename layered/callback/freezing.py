@@ -43,6 +43,7 @@ class BnFreeze(Callback):
 
     order = -5
     transient = ("held",)
+    state_kinds = ()
 
     def __init__(self, all_layers: bool = False) -> None:
         self.all_layers = all_layers
@@ -107,6 +108,7 @@ class GradualUnfreezing(Callback):
     """
 
     transient = ("frozen_before",)
+    state_kinds = ()
 
     def __init__(self, every: str = "1 epoch") -> None:
         self.every = every

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation import BadArgument, OutOfRange, rank_and_world, whole_number
-from layered.loop import STEP, Callback, CancelBatchException, CancelStepException, Optimizers, mean_rows
+from layered.loop import (
+    STEP,
+    Amount,
+    Callback,
+    CancelBatchException,
+    CancelStepException,
+    Numbers,
+    Optimizers,
+    mean_rows,
+)
 from layered.nn import reduction_of
 
 
@@ -40,6 +49,7 @@ class GradientAccumulation(Callback):
     order = 6
     run_valid = False
     transient = ("rows", "learned", "weight", "full", "stepped", "_unsynced")
+    state_kinds = (("count", Amount), ("total", Numbers))
 
     def __init__(self, n_acc: int = 32) -> None:
         count = whole_number(n_acc)
@@ -157,6 +167,7 @@ class GradientClip(Callback):
     """
 
     order = 11
+    state_kinds = ()
 
     def __init__(self, max_norm: float = 1.0, norm_type: float = 2.0) -> None:
         if not max_norm > 0:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation import BadValue, CannotTrain, L, lazy, tensors_of
-from layered.loop import Callback
+from layered.loop import Callback, Kinds
 from layered.nn import Hooks, flatten_model, has_params
 
 plt: Any = lazy("matplotlib.pyplot")
@@ -42,6 +42,7 @@ class HookCallback(Callback):
 
     order = -20
     transient: ClassVar[tuple[str, ...]] = ("hooks",)
+    state_kinds: ClassVar[Kinds] = ()
     hooks: Hooks | None = None
 
     def __init__(
@@ -154,6 +155,8 @@ class ActivationStats(HookCallback):
         (#0) []
     """
 
+    state_kinds = (("_kept", dict[str, Tensor]),)
+
     def __init__(self, with_hist: bool = False, *, cpu: bool = False, **hook_args: Any) -> None:
         super().__init__(cpu=cpu, **hook_args)
         self.with_hist = with_hist
@@ -262,6 +265,7 @@ class GradientStats(Callback):
     """
 
     order = -20
+    state_kinds = (("_names", list[str]), ("_norms", dict[str, Tensor]))
 
     def __init__(self, every: int = 1) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from layered.loop import (
     CancelTrainException,
     CancelValidException,
     Checkpoint,
+    Count,
     Duration,
     any_process,
 )
@@ -37,6 +38,7 @@ class TimeLimit(Callback):
 
     order = 1001  # after all other callbacks, so that the checkpoint has their final state
     transient = ("began",)
+    state_kinds = ()
 
     def __init__(self, limit: str, after: str = "batch") -> None:
         duration = Duration.of(limit)
@@ -86,6 +88,7 @@ class ShortEpochCallback(Callback):
     """
 
     order = 1002  # after all other callbacks, so that they treat the last batch like any other
+    state_kinds = ()
 
     def __init__(self, pct: float = 0.01, short_valid: bool = True) -> None:
         if not 0 < pct <= 1:
@@ -118,6 +121,7 @@ class StopWhen(Callback):
     """
 
     order = 64
+    state_kinds = (("seen", Count),)
 
     def __init__(self, on_epoch: Callable[[dict[str, Any]], Any]) -> None:
         self.on_epoch, self.seen = on_epoch, 0

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from layered.files import append_line, commit
 from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world, unknown_name
-from layered.loop import AbstractLoop, Callback, length_of, valid_of
+from layered.loop import AbstractLoop, Callback, Count, Kinds, length_of, valid_of
 
 pd = lazy("pandas")
 
@@ -87,6 +87,7 @@ class LoggerCallback(Callback):
 
     order = 51
     transient: ClassVar[tuple[str, ...]] = ("logged",)
+    state_kinds: ClassVar[Kinds] = ()
 
     def __init__(self, logger: MetricLogger) -> None:
         if not isinstance(logger, MetricLogger):
@@ -144,6 +145,7 @@ class FileLogger(LoggerCallback):
     """
 
     transient = ("logged", "file", "head", "is_restored")
+    state_kinds: ClassVar[Kinds] = (("kept", Count),)
 
     def __init__(self, fname: str | os.PathLike[str], append: bool = False) -> None:
         self.fname, self.append, self.logged = fname, append, 0
@@ -244,6 +246,8 @@ class CSVLogger(FileLogger):
         BadValue: When a fit begins: the file to append to has different columns.
     """
 
+    state_kinds = ()
+
     def __init__(self, fname: str | os.PathLike[str] = "history.csv", append: bool = False) -> None:
         super().__init__(fname, append)
 
@@ -271,6 +275,8 @@ class JSONLogger(FileLogger):
         fname: See `FileLogger`.
         append: See `FileLogger`.
     """
+
+    state_kinds = ()
 
     def __init__(self, fname: str | os.PathLike[str] = "history.jsonl", append: bool = False) -> None:
         super().__init__(fname, append)

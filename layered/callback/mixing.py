@@ -48,6 +48,7 @@ class MixHandler(Callback):
 
     run_valid = False
     transient: ClassVar[tuple[str, ...]] = ("lam", "partners", "mixes_loss")
+    state_kinds = ()
 
     def __init__(self, alpha: float = 0.5) -> None:
         if not alpha > 0:
@@ -157,6 +158,8 @@ class MixUp(MixHandler):
     Source: Zhang et al. 2018, arXiv:1710.09412
     """
 
+    state_kinds = ()
+
     def __init__(self, alpha: float = 0.4) -> None:
         super().__init__(alpha)
 
@@ -182,6 +185,7 @@ class CutMix(MixHandler):
     """
 
     transient = (*MixHandler.transient, "centre")
+    state_kinds = ()
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__(alpha)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation import BadArgument, BadValue, CannotTrain, map_tree, names_of, refuse_unknown
-from layered.loop import Callback, CancelStepException, Loop
+from layered.loop import Callback, CancelStepException, Count, Loop
 
 LoopT = TypeVar("LoopT", bound=Loop)
 
@@ -55,6 +55,7 @@ class MixedPrecision(Callback):
 
     order = 10
     transient = ("_autocast", "_paused")
+    state_kinds = (("scaler", dict[str, float] | None), ("skipped", Count))
 
     def __init__(self, amp_mode: AMPMode | str = AMPMode.FP16, **scaler: Any) -> None:
         if amp_mode not in list(AMPMode):

@@ -36,6 +36,7 @@ class ProgressCallback(Callback):
 
     order = 60
     transient = ("screen", "is_in_pass", "old_logger", "next_redraw")
+    state_kinds = ()
 
     screen: Lines | None = None
     is_in_pass = False
@@ -137,6 +138,7 @@ class ShowGraphCallback(Callback):
     order = 65
     run_valid = False
     transient = ("figure", "handle", "drawn")
+    state_kinds = ()
 
     figure: Any = None
     handle: Any = None

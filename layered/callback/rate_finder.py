@@ -63,6 +63,7 @@ class LRFinder(Callback):
     """
 
     order = 60
+    state_kinds = (("lrs", list[float]), ("losses", list[float]), ("average", float), ("least", float))
 
     def __init__(self, start_lr: float = 1e-7, end_lr: float = 10, num_it: int = 100, stop_div: bool = True) -> None:
         if num_it < 6 or not 0 < start_lr < end_lr:

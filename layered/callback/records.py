@@ -51,13 +51,11 @@ class RunRecord(Callback):
     """
 
     order = 1002  # after the callbacks that write checkpoints or end fits
+    state_kinds = ()
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(folder)
         self.is_open = False
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
 
     def before_fit(self) -> None:
         learn, resumed_fit = self.learn, self.learn.callbacks.get(ResumedFit)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.foundation import BadFile, CannotTrain, OutOfRange, map_tree, tensors_of, to_detach
-from layered.loop import Callback, CancelBatchException, Resettable, unwrapped
+from layered.loop import Callback, CancelBatchException, Numbers, Resettable, assigned, bad_state, fits, unwrapped
 
 
 class _CarriedState(Callback):
@@ -17,6 +17,8 @@ class _CarriedState(Callback):
 
     A checkpoint holds this state, and the numbers beside it in the same modules (a module may note how many rows it is for).
     """
+
+    state_kinds = ()
 
     def carried(self, module: nn.Module) -> list[str]:
         """The attributes of a module that carry state.
@@ -38,14 +40,24 @@ class _CarriedState(Callback):
                 carried |= {f"{path}.{name}": getattr(module, name) for name in (*names, *numbers)}
         return super().state_dict() | ({"carried": carried} if carried else {})
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        self.check_attributes({name: value for name, value in state.items() if name != "carried"})
+        if not fits(state.get("carried", {}), dict[str, Numbers]):
+            raise bad_state(self, "carried")
+        modules = dict(unwrapped(self.learn.model).named_modules())
+        for place in state.get("carried", {}):
+            path, _, name = place.rpartition(".")
+            module = modules.get(path)
+            is_carried = isinstance(module, nn.Module) and (name in vars(module) or name in assigned(type(module)))
+            if not is_carried or name in _OF_EVERY_MODULE or callable(getattr(module, name, None)):
+                raise BadFile("the checkpoint has a state that no module carries from batch to batch", got=place)
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.check_state(state)
         super().load_state_dict({name: value for name, value in state.items() if name != "carried"})
         for place, value in state.get("carried", {}).items():
             path, _, name = place.rpartition(".")
-            module = unwrapped(self.learn.model).get_submodule(path)
-            if name in _OF_EVERY_MODULE or callable(getattr(module, name, None)):
-                raise BadFile("the checkpoint has a state that no module carries from batch to batch", got=place)
-            setattr(module, name, value)
+            setattr(unwrapped(self.learn.model).get_submodule(path), name, value)
 
 
 class ModelResetter(_CarriedState):
@@ -53,6 +65,8 @@ class ModelResetter(_CarriedState):
 
     A checkpoint holds the tensors that modules keep as attributes, apart from parameters and buffers.
     """
+
+    state_kinds = ()
 
     def carried(self, module: nn.Module) -> list[str]:
         return [name for name, value in vars(module).items() if name not in _OF_EVERY_MODULE and _is_carried(value)]
@@ -80,6 +94,7 @@ class RNNCallback(Callback):
     """
 
     transient = ("raw_out", "out")
+    state_kinds = ()
 
     def __init__(self) -> None:
         self.raw_out: Any = None
@@ -110,6 +125,7 @@ class RNNRegularizer(Callback):
 
     order = 1
     run_valid = False
+    state_kinds = ()
 
     def __init__(self, alpha: float = 0.0, beta: float = 0.0) -> None:
         for name, value in (("alpha", alpha), ("beta", beta)):
@@ -166,6 +182,7 @@ class TruncatedBPTT(_CarriedState):
     order = 10  # after the callbacks that change a batch, so that they see all of it
     run_valid = False
     transient = ("losses",)
+    state_kinds = ()
 
     def __init__(self, steps: int, dim: int = 1, state: str = "hidden") -> None:
         if steps < 1:

@@ -14,6 +14,7 @@ from layered.loop import (
     Callback,
     Cbs,
     Checkpoint,
+    Count,
     Duration,
     Loop,
     Rate,
@@ -43,6 +44,7 @@ class ParamScheduler(Callback):
     """
 
     order = 60
+    state_kinds = (("hps", dict[str, list[float]]),)
 
     def __init__(self, scheds: Mapping[str, Callable[[float], Any]]) -> None:
         self.scheds = dict(scheds)
@@ -97,6 +99,7 @@ class TorchScheduler(Callback):
     """
 
     order = 60
+    state_kinds = (("scheduler", dict[str, Any]), ("seen", Count), ("is_skipped", bool))
 
     def __init__(self, make: Callable[[Any], Any], each: str = "batch", monitor: str | None = None) -> None:
         if each not in ("batch", "step", "epoch") or (each != "epoch" and monitor is not None):

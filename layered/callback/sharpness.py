@@ -35,6 +35,7 @@ class SAM(Callback):
     order = 5
     run_valid = False
     transient = ("gathered", "backward_done")
+    state_kinds = ()
 
     def __init__(self, rho: float = 0.05, adaptive: bool = False) -> None:
         if not rho > 0:

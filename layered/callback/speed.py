@@ -19,6 +19,7 @@ class ChannelsLast(Callback):
     """During fits and predictions, 4-d weights and inputs are channels last in memory; shapes stay the same."""
 
     order = -1
+    state_kinds = ()
 
     def before_fit(self) -> None:
         _lay_out(self.learn.model, torch.channels_last)

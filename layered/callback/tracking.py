@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from layered.callback.logging import check_column, columns_of
 from layered.callback.progress import say
 from layered.foundation import BadArgument, BadValue, OutOfRange, Path, describe, warn, whole_number
-from layered.loop import SUFFIX, Callback, CancelFitException
+from layered.loop import SUFFIX, Callback, CancelFitException, Count, Kinds, Numbers, bad_state
 
 Comparison: TypeAlias = Callable[[Any, Any], Any]
+SavedFile: TypeAlias = Annotated[str, re.compile(rf".*_\d+(-\d+)?{re.escape(SUFFIX)}", re.ASCII | re.DOTALL).fullmatch]
 
 
 class TerminateOnNaNCallback(Callback):
     """Ends the fit at the first loss that is not finite, with a warning that says where. Waits for the device at each batch."""
 
     order = -9
+    state_kinds = ()
 
     def after_batch(self) -> None:
         learn = self.learn
@@ -49,6 +52,14 @@ class TrackerCallback(Callback):
 
     order = 60
     transient: ClassVar[tuple[str, ...]] = ("better",)
+    state_kinds: ClassVar[Kinds] = (
+        ("best", float | None),
+        ("best_epoch", Count | None),
+        ("new_best", bool),
+        ("seen", Count),
+        ("value", Numbers),
+    )
+    unread_state: ClassVar[tuple[str, ...]] = ("column",)
     compares = True
 
     def __init__(
@@ -164,6 +175,7 @@ class EarlyStoppingCallback(TrackerCallback):
     """
 
     order = 63
+    state_kinds = (("wait", Count),)
 
     def __init__(
         self,
@@ -211,6 +223,7 @@ class ReduceLROnPlateau(TrackerCallback):
     """
 
     order = 62
+    state_kinds = (("wait", Count),)
 
     def __init__(
         self,
@@ -263,6 +276,8 @@ class SaveModelCallback(TrackerCallback):
     """
 
     order = 61
+    state_kinds = (("kept", list[tuple[float, Count, SavedFile]]), ("best_file", str | None))
+    unread_state = ("column", "fname")
 
     def __init__(
         self,
@@ -294,8 +309,13 @@ class SaveModelCallback(TrackerCallback):
         self.kept, self.best_file = [], None
         super().before_fit()
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        super().check_state(state)
+        if len(state.get("kept", ())) > (self.keep or 0):
+            raise bad_state(self, f"{len(state['kept'])} files kept, of {self.keep}")
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict({name: value for name, value in state.items() if name != "fname"})
+        super().load_state_dict(state)
         self.kept = [
             (float(value), int(epoch), self._file(Path(path).stem.rpartition("_")[2]))
             for value, epoch, path in self.kept

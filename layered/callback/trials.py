@@ -20,6 +20,7 @@ class OverfitOneBatch(Callback):
 
     order = -20
     run_valid = False
+    state_kinds = (("kept", tuple | None),)
 
     def __init__(self) -> None:
         self.kept: Any = None
@@ -119,6 +120,7 @@ class _Stages(Callback):
     """Tracks which stage the fit is in, and what came out of the completed ones."""
 
     order = 2000  # a stage begins after all callbacks of the event before it
+    state_kinds = (("stage", str), ("passed", list[tuple[str, str]]))
 
     def __init__(self) -> None:
         self.stage = "beginning of the fit"

@@ -22,6 +22,7 @@ class FillUnseen(Callback):
     """Makes unseen users and items average, by `ByName.fill_unseen`, before each validation and after a fit."""
 
     order = 91  # after callbacks that put averaged weights into the model, as the fill is computed from the weights
+    state_kinds = ()
 
     def before_validate(self) -> None:
         self.fill()

@@ -45,6 +45,7 @@ class GatherPredsCallback(Callback):
 
     run_train = False
     transient = ("inputs", "preds", "targets", "decoded", "losses", "count")
+    state_kinds = ()
 
     def __init__(
         self,

@@ -286,6 +286,7 @@ class FetchPredsCallback(Callback):
 
     remove_on_fetch = True
     transient = ("preds",)
+    state_kinds = ()
 
     def __init__(
         self,

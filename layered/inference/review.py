@@ -33,6 +33,7 @@ class Review(Callback):
     """
 
     run_train = False
+    state_kinds = ()
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ from layered.loop.batches import (
     split_batch as split_batch,
     valid_of as valid_of,
 )
-from layered.loop.callback import callbacks_of as callbacks_of
+from layered.loop.callback import bad_state as bad_state, callbacks_of as callbacks_of
 from layered.loop.current_opt import use_current_opt as use_current_opt
 from layered.loop.essentials import (
     Resettable as Resettable,
@@ -47,6 +47,14 @@ from layered.loop.essentials import (
     set_modes as set_modes,
 )
 from layered.loop.events import STEP as STEP, VALIDATE as VALIDATE
+from layered.loop.kept import (
+    Amount as Amount,
+    Count as Count,
+    Kinds as Kinds,
+    Numbers as Numbers,
+    assigned as assigned,
+    fits as fits,
+)
 from layered.loop.listeners import Cbs as Cbs, Listener as Listener
 from layered.loop.loop import ESSENTIAL_CALLBACKS as ESSENTIAL_CALLBACKS, Loop as Loop
 from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optimizers, Rate as Rate, spread as spread

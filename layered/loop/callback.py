@@ -2,96 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import islice
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-
-import numpy as np
-import torch
-from torch import Tensor, nn
 
 from layered.data import Stateful
 from layered.foundation import BadFile, CannotTrain, snake_case, warn
 from layered.loop.events import check_event, check_method
+from layered.loop.kept import (
+    Kinds,
+    alike,
+    assigned,
+    assigned_by_all,
+    fits,
+    is_constant,
+    is_place_or_text,
+    mark,
+    restored_value,
+)
 from layered.loop.listeners import Cbs, Handler
 from layered.loop.state import STATE_FIELDS, AbstractLoop, State
 
 HIDDEN = ("_learn", "_as_made", "_event_functions")  # attributes that are not part of a callback's state
-MARKED = 1000  # how many items of a collection, or bytes of an array, `mark` looks at
-
-
-def is_constant(value: object) -> bool:
-    """Whether a value cannot change in place."""
-    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, type, FunctionType))
-
-
-def mark(value: object, depth: int = 3, inside: bool = False) -> Any:
-    """A summary of a value that differs once the value was changed in place.
-
-    Numbers, strings, tensors and collections are summarised by content, other objects by identity and their attributes.
-
-    Args:
-        value: Anything.
-        depth: How many levels of collections to look into.
-        inside: The value is an attribute of such an object: only its identity counts.
-    """
-    if is_constant(value):
-        return value if value == value else "nan"
-    if isinstance(value, Tensor):
-        return id(value), value._version
-    if isinstance(value, np.ndarray):
-        return id(value), value.tobytes() if value.nbytes < MARKED else None
-    if depth and isinstance(value, (list, tuple, set, frozenset, deque)):
-        return len(value), tuple(mark(part, depth - 1, inside) for part in islice(value, MARKED))
-    if depth and isinstance(value, Mapping):
-        return len(value), tuple((mark(k, 0), mark(v, depth - 1, inside)) for k, v in islice(value.items(), MARKED))
-    if inside or isinstance(value, (State, Stateful)):
-        return id(value)
-    return id(value), mark(getattr(value, "__dict__", None), depth, inside=True)
-
-
-_CONTENTS = ((str,), (Mapping,), (set, frozenset), (list, tuple, deque, Tensor, np.ndarray))
-
-
-def check_state(cb: Callback, name: str, value: object) -> None:
-    """Refuse a name that cannot be set, and a collection or text where the callback has another kind of content.
-
-    Raises:
-        BadFile: For either.
-    """
-    declared = getattr(type(cb), name, None)
-    is_of_class = callable(declared) or isinstance(declared, property)
-    old = vars(cb).get(name)
-    is_number = isinstance(old, (int, float)) and isinstance(value, (Mapping, set, frozenset))
-    kind = next((kinds for kinds in _CONTENTS if isinstance(old, kinds)), None)
-    fits = kind is None or value is None or isinstance(value, kind) or isinstance(old, Stateful)
-    if not name.isidentifier() or name in HIDDEN or is_of_class or is_number or not fits:
-        raise BadFile(
-            f"the file has a state that {type(cb).__name__} cannot have",
-            got=f"{name} of type {type(value).__name__}"[:200],
-        )
-
-
-def restored_value(old: object, new: object) -> object:
-    """`new`; but an existing parameter stays and gets the values, because a model or an optimizer holds it too."""
-    if isinstance(old, nn.Parameter) and isinstance(new, Tensor) and old.shape == new.shape:
-        with torch.no_grad():
-            old.copy_(new)
-        return old
-    if (
-        isinstance(old, (list, tuple))
-        and isinstance(new, (list, tuple))
-        and type(old) is type(new)
-        and len(old) == len(new)
-    ):
-        return type(new)(map(restored_value, old, new))
-    if isinstance(old, dict) and isinstance(new, dict) and type(old) is type(new) is dict:
-        return {name: restored_value(old.get(name), value) for name, value in new.items()}
-    return new
 
 
 # To a type checker a callback has the fields of the state, which `__getattr__` reads from its loop.
@@ -117,6 +52,9 @@ class Callback(_Reads):
         run_train: False mutes the events of single batches in training.
         run_valid: False mutes the events of single batches in validation.
         transient: Attributes that a checkpoint leaves out, because each fit sets them anew.
+        state_kinds: The attributes that a checkpoint keeps, with their kinds (`layered.loop.kept`). A class without it keeps what
+            its methods change; text and numbers that only `__init__` sets are settings, and stay as the script has them.
+        unread_state: Names in older checkpoints that are left unread.
 
     Raises:
         BadEvent: When the class is created, for a method that looks like an event but is not one.
@@ -136,6 +74,8 @@ class Callback(_Reads):
     remove_on_fetch: ClassVar[bool] = False
     """Whether it receives no events of the predictions that `FetchPredsCallback` makes during a fit."""
     transient: ClassVar[tuple[str, ...]] = ()
+    state_kinds: ClassVar[Kinds]
+    unread_state: ClassVar[tuple[str, ...]] = ()
 
     _learn: weakref.ref[AbstractLoop] | None = None
     _event_functions: Mapping[str, Callable[..., Any]] = {}
@@ -200,11 +140,12 @@ class Callback(_Reads):
             handler()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this callback: attributes that changed since it was made, without `transient`."""
+        """What a checkpoint keeps of this callback: the attributes of its state that changed since it was made."""
+        lasts = self._lasting()
         return {
             name: value.state_dict() if isinstance(value, Stateful) else value
             for name, value in vars(self).items()
-            if self._lasts(name) and not (is_constant(value) and self.unchanged(name))
+            if lasts(name) and not (is_constant(value) and self.unchanged(name))
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -215,22 +156,84 @@ class Callback(_Reads):
         Raises:
             BadFile: If this cannot be the state of this callback; nothing has changed.
         """
-        for name, value in state.items():
-            check_state(self, name if isinstance(name, str) else "", value)
+        self.check_attributes(state)
+        lasts = self._lasting()
         if type(self).state_dict is Callback.state_dict:
             for name, (value, _) in vars(self).get("_as_made", {}).items():
-                if name not in state and self._lasts(name) and is_constant(value):
+                if name not in state and lasts(name) and is_constant(value):
                     object.__setattr__(self, name, value)
         for name, value in state.items():
             old = vars(self).get(name)
+            if name in self.unread_state or not lasts(name):
+                continue
             if isinstance(old, Stateful):
                 old.load_state_dict(value)
             else:
                 object.__setattr__(self, name, restored_value(old, value))
 
-    def _lasts(self, name: str) -> bool:
-        """Whether attribute `name` belongs in a checkpoint."""
-        return name not in self.transient and name not in HIDDEN
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Refuse what cannot be a state of this callback; a checkpoint is checked so before anything changes.
+
+        Override it, and call it first, where parts of the state must go together: lists of one length, shapes of the model.
+
+        Args:
+            state: What a file says that `state_dict` returned.
+
+        Raises:
+            BadFile: Naming the attribute.
+        """
+        kind = type(self)
+        has_own_form = (
+            kind.state_dict is not Callback.state_dict and kind.load_state_dict is not Callback.load_state_dict
+        )
+        if not has_own_form:
+            self.check_attributes(state)
+
+    def check_attributes(self, state: Mapping[str, Any]) -> None:
+        """Refuse all but attributes that belong to the state of this callback, each of its kind.
+
+        Args:
+            state: Values by the name of an attribute.
+
+        Raises:
+            BadFile: Naming the attribute.
+        """
+        lasts, kinds = self._lasting(), _declared(type(self))
+        for name, value in state.items():
+            old = vars(self).get(name)
+            if name in self.unread_state or (not lasts(name) and name in vars(self) and _is_same(old, value)):
+                continue
+            is_fitting = name not in kinds or fits(value, kinds[name])
+            if (
+                not lasts(name)
+                or not is_fitting
+                or ((name not in kinds or isinstance(old, Stateful)) and not alike(old, value))
+            ):
+                raise bad_state(self, f"{name} of type {type(value).__name__}")
+
+    def _lasting(self) -> Callable[[object], bool]:
+        """A function that says whether the attribute of a name is part of the state."""
+        kind, own, kinds = type(self), vars(self), _declared(type(self))
+        later = assigned(kind, _is_open) | assigned_by_all(self._event_functions.values())
+        by_others = _assigned_by_others(self)
+        settings = assigned_by_all(vars(base).get("__init__") for base in kind.__mro__ if "state_kinds" in vars(base))
+        is_closed = "state_kinds" in vars(kind)
+
+        def lasts(name: object) -> bool:
+            if not isinstance(name, str) or not name.isidentifier() or name.startswith("__") or name in HIDDEN:
+                return False
+            declared = getattr(kind, name, None)
+            if name in self.transient or callable(declared) or isinstance(declared, property):
+                return False
+            if name in kinds or name in later or (name in by_others and not is_place_or_text(own.get(name))):
+                return True
+            if is_closed or name in settings:
+                return False
+            return "*" in later or (
+                name in own and not is_constant(own[name]) and not isinstance(own[name], os.PathLike)
+            )
+
+        return lasts
 
     def unchanged(self, name: str) -> bool:
         """Whether attribute `name` is the same object, unchanged, as when the callback was first added to a learner."""
@@ -260,6 +263,42 @@ class Callback(_Reads):
 
     def __repr__(self) -> str:
         return type(self).__name__
+
+
+def bad_state(cb: Callback, got: str) -> BadFile:
+    """The error for a state in a file that is not one of this callback.
+
+    Args:
+        cb: The callback.
+        got: What is wrong with it.
+    """
+    return BadFile(f"the file has a state that {type(cb).__name__} cannot have", got=got[:200])
+
+
+def _is_open(kind: type) -> bool:
+    """Whether a class of callbacks leaves it to its code what its state is."""
+    return "state_kinds" not in vars(kind) and kind is not Callback
+
+
+def _declared(kind: type) -> dict[str, Any]:
+    """The attributes that a class and its bases declare as their state, with their kinds."""
+    return {name: one for base in reversed(kind.__mro__) for name, one in vars(base).get("state_kinds", ())}
+
+
+def _assigned_by_others(cb: Callback) -> frozenset[str]:
+    """The attributes that the code of the other callbacks of a loop assigns, of whatever object."""
+    loop = None if cb._learn is None else cb._learn()
+    others = [other for other in ([] if loop is None else loop.cbs) if other is not cb and isinstance(other, Callback)]
+    names = [assigned(type(other), _is_open) for other in others]
+    functions = [f for other in others for f in (*other._event_functions.values(), vars(other).get("function"))]
+    return assigned_by_all(functions).union(*names) - {"*"}
+
+
+def _is_same(old: object, value: object) -> bool:
+    try:
+        return type(old) is type(value) and bool(old == value)
+    except (RuntimeError, ValueError):  # of several elements
+        return False
 
 
 def callbacks_of(cbs: Cbs) -> list[Callback]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from layered.foundation import BadArgument, nearest, plain_tree, warn
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every, Moment
 from layered.loop.events import CancelEpochException, check_event
+from layered.loop.kept import Count, Kinds
 from layered.loop.state import AbstractLoop
 
 AFTER_RECORDER = 55
@@ -40,6 +41,7 @@ class TrainEvalCallback(Callback):
 
     order = -10
     transient = ("is_cut",)
+    state_kinds: ClassVar[Kinds] = (("pass_length", Count | None),)
 
     def __init__(self) -> None:
         self.pass_length: int | None = None  # batches that a training pass really had, where its loader said otherwise
@@ -125,6 +127,7 @@ class CastToTensor(Callback):
     """Makes inputs and targets plain tensors, after the callbacks that use their types and before the model."""
 
     order = 9
+    state_kinds = ()
 
     def before_batch(self) -> None:
         learn = self.learn
@@ -147,6 +150,7 @@ class SkipToEpoch(Callback):
     """
 
     order = 70
+    state_kinds = ()
 
     def __init__(self, epoch: int) -> None:
         self.skip_to = epoch
@@ -172,6 +176,8 @@ class FunctionCallback(Callback):
     Raises:
         BadArgument: If the function cannot be called with these arguments, with or without the learner.
     """
+
+    state_kinds = (("every", dict[str, Count]),)
 
     def __init__(
         self,

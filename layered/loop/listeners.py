@@ -38,6 +38,8 @@ class Listener(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
+    def check_state(self, state: Mapping[str, Any]) -> None: ...
+
 
 Cbs: TypeAlias = "Listener | type[Listener] | Iterable[Cbs] | None"
 """What `cbs=` accepts: callbacks, callback classes, or any nesting of collections of these."""

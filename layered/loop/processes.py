@@ -81,6 +81,7 @@ class SharedFit(Callback):
 
     order = -20
     transient = ("old_logger",)
+    state_kinds = ()
     old_logger: Any = None
 
     def before_fit(self) -> None:

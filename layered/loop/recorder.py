@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadFile, CannotRestore, OutOfRange, find_bs, lazy, unknown_name
-from layered.loop.callback import Callback
+from layered.foundation import CannotRestore, OutOfRange, find_bs, lazy, unknown_name
+from layered.loop.callback import Callback, bad_state
+from layered.loop.kept import Count, Numbers, alike, assigned, fits
 from layered.loop.processes import any_process, gathered, merge_metrics
 from layered.metrics import Adapted, Metric, MetricSet, unique_names, unique_parts
 from layered.nn import Shares, reduction_of
@@ -19,11 +21,9 @@ from layered.nn import Shares, reduction_of
 plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
 
+ClockTime: TypeAlias = Annotated[str, re.compile(r"(\d+:)?\d\d:\d\d", re.ASCII).fullmatch]
 SETTLE_EVERY = 1024  # how many losses may stay on the device before they are read in one go
 _TAKEN = ("epoch", "train_loss", "valid_loss", "time", "step")  # names of columns and of what loggers add to them
-_KINDS: dict[str, type] = {  # of what the recorder computes with: the average, and what is in its lists
-    "_average": float, "_losses": float, "_pending": Tensor, "iters": int, "epochs": int, "values": list,
-}  # fmt: skip
 
 
 class Recorder(Callback):
@@ -59,6 +59,18 @@ class Recorder(Callback):
     order = 50
     transient = ("_epoch_began", "_directions", "_train_set", "_finite", "_valid_shares")
     remove_on_fetch = True
+    state_kinds = (
+        ("hps", dict[str, list[float]]),
+        ("lrs", list[float]),
+        ("iters", list[Count]),
+        ("epochs", list[Count]),
+        ("values", list[list[Numbers]]),
+        ("log", list[Numbers | ClockTime]),
+        ("_losses", list[float]),
+        ("_pending", list[Tensor]),
+        ("_average", float),
+    )
+    unread_state = ("metric_names", "_valid_losses", "_valid_rows")
 
     def __init__(
         self, add_time: bool = True, train_metrics: bool = False, valid_metrics: bool = True, beta: float = 0.98
@@ -85,17 +97,20 @@ class Recorder(Callback):
         self._valid_shares: list[Shares] = []  # of each batch: the parts of its loss, and what their means divide by
 
     def before_fit(self) -> None:
-        learn = self.learn
-        if learn.fitting:
+        if self.learn.fitting:
             self._clear()
-        both = self.train_metrics and self.valid_metrics
+        metrics, both = self.learn.metric_set, self.train_metrics and self.valid_metrics
         # validation in the middle of a training pass resets its own metrics
-        self._train_set = MetricSet(learn.metric_set) if both else learn.metric_set
+        self._train_set = MetricSet(metrics) if both else metrics
+        self._name_columns()
+
+    def _name_columns(self) -> None:
+        metrics, both = self.learn.metric_set, self.train_metrics and self.valid_metrics
         parts = [part for part, has in (("train_", self.train_metrics), ("valid_", self.valid_metrics)) if has]
-        names = unique_names((part * both + name for part in parts for name in learn.metric_set.names), _TAKEN)
-        self._directions = dict(zip(names, learn.metric_set.higher_is_better * len(parts), strict=True))
+        names = unique_names((part * both + name for part in parts for name in metrics.names), _TAKEN)
+        self._directions = dict(zip(names, metrics.higher_is_better * len(parts), strict=True))
         self._directions |= {"train_loss": False, "valid_loss": False}
-        in_training = len(learn.metric_set) * self.train_metrics
+        in_training = len(metrics) * self.train_metrics
         valid = ["valid_loss", *names[in_training:]] if self.valid_metrics else []
         train = ["train_loss", *names[:in_training]]
         self.metric_names = ["epoch", *train, *valid, *(["time"] if self.add_time else [])]
@@ -234,28 +249,49 @@ class Recorder(Callback):
             state["seen"] = [[part.name, [_accumulated(keeper) for keeper in _keepers(part)]] for part in self._parts]
         return state
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, kind in _KINDS.items():
-            kept = [state.get(name, 0.0)] if name == "_average" else state.get(name, ())
-            if not all(isinstance(part, kind) for part in kept):
-                raise BadFile("the file has a state that Recorder cannot have", got=f"{name} = {kept!r:.200}")
-        super().load_state_dict({name: value for name, value in state.items() if name != "seen"})
-        self._finite = sum(map(math.isfinite, self._losses))
-        if "seen" not in state:
-            return
-        current, saved = [part.name for part in self._parts], [name for name, _ in state["seen"]]
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        self.check_attributes({name: value for name, value in state.items() if name != "seen"})
+        sizes = {name: len(value) for name, value in state.items() if isinstance(value, list) and name != "seen"}
+        batches = sizes.get("_losses", 0) + sizes.get("_pending", 0)
+        if len({sizes.get(name, 0) for name in ("iters", "epochs", "values")}) > 1:
+            raise bad_state(self, "iters, epochs and values of different lengths")
+        if sizes.get("lrs", 0) != batches or any(count > batches for count in state.get("iters", ())):
+            raise bad_state(self, f"{sizes.get('lrs', 0)} rates for {batches} losses")
+        if not fits(state.get("seen", []), list[list[Any]]):
+            raise bad_state(self, "seen")
+        if "seen" in state:
+            self._check_seen(state["seen"])
+
+    def _check_seen(self, seen: list[list[Any]]) -> None:
+        current, saved = [part.name for part in self._parts], [part[0] for part in seen]
         if current != saved:
             raise CannotRestore(
                 "the metrics of the training batches differ from those in the file", got=current, expected=saved
             )
+        for part, (_, kept) in zip(self._parts, seen, strict=True):
+            for keeper, values in zip(_keepers(part), kept, strict=True):
+                own = _accumulated(keeper)
+                for name, value in values.items():
+                    is_known = alike(own[name], value) if name in own else name in assigned(type(keeper))
+                    if not is_known or not fits(value, Numbers):
+                        raise bad_state(self, f"{name} of the metric {type(keeper).__name__}")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.check_state(state)
+        super().load_state_dict({name: value for name, value in state.items() if name != "seen"})
+        self._name_columns()
+        self._finite = sum(map(math.isfinite, self._losses))
+        if "seen" not in state:
+            return
         for part, (_, kept) in zip(self._parts, state["seen"], strict=True):
             part.reset()
             for keeper, values in zip(_keepers(part), kept, strict=True):
-                _restore(keeper, values)
+                for name, value in values.items():
+                    setattr(keeper, name, value)
 
     @property
     def _parts(self) -> list[Metric]:
-        return unique_parts(self._train_set)
+        return unique_parts(vars(self).get("_train_set", self.learn.metric_set))
 
     def higher_is_better(self, column: str) -> bool | None:
         """Whether larger values of a column are better; None where its metric does not say."""
@@ -357,14 +393,6 @@ def _accumulated(keeper: Any) -> dict[str, Any]:
     else:
         names = [name for name, value in own.items() if not callable(value) and name not in vars(nn.Module())]
     return {name: own[name] for name in names if name in own}
-
-
-def _restore(keeper: Any, seen: Mapping[str, Any]) -> None:
-    """Restore what `_accumulated` returned."""
-    for name, value in seen.items():
-        if callable(getattr(keeper, name, None)):
-            raise BadFile("the file has a state that a metric cannot have", got=f"{name} of {type(keeper).__name__}")
-        setattr(keeper, name, value)
 
 
 def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> None:

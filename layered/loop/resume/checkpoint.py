@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from layered.data import as_loader
 from layered.files import commit, disk, encode_tree, sweep, untied, write_archive
 from layered.foundation import BadValue, rank_and_world, warn, whole_number
-from layered.loop.callback import Callback, mark
+from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
+from layered.loop.kept import mark
 from layered.loop.listeners import Listener
 from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import any_process, unwrapped
@@ -109,6 +110,7 @@ class Checkpoint(Callback):
     """
 
     order = 1000
+    state_kinds = ()
 
     def __init__(
         self,
@@ -135,9 +137,6 @@ class Checkpoint(Callback):
         self.place = self.folder  # absolute, in case the process changes its working directory
         self.is_terminated = self.is_ended = False
         self.old_handler: Any = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
 
     def before_fit(self) -> None:
         self.is_terminated = self.is_ended = False

@@ -18,6 +18,7 @@ from layered.files import decode_tree, exactly, read_archive
 from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
+from layered.loop.kept import Amount, Count, fits
 from layered.loop.listeners import Listener
 from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import unwrapped
@@ -27,7 +28,7 @@ from layered.loop.state import AbstractLoop
 
 T = TypeVar("T")
 
-COUNTERS = {"epoch": int, "train_iter": int, "pct_train": float, "epochs_started": int}  # of a loop
+COUNTERS = {"epoch": Count, "train_iter": Count, "pct_train": Amount, "epochs_started": Count}  # of a loop
 GRADS, BUFFERS = "model.grads", "model.buffers"  # among the states of a process
 # An attribute of torch's DistributedDataParallel: whether it hands out buffers as a batch begins.
 SYNCS = "require_forward_param_sync"
@@ -89,14 +90,15 @@ class Saved:
         self.lost: set[str] = set()  # parts that are not restored
         try:
             fit, position = archive.manifest["fit"], archive.manifest["position"]
-            self.ordinal = _count(fit["ordinal"])
+            self.ordinal = _checked("ordinal", fit["ordinal"], Count)
             self.arguments = exactly(dict, fit["arguments"])
-            self.epoch, self.batch = _count(position["epoch"]), _count(position["batch"])
+            self.epoch, self.batch = (_checked(name, position[name], Count) for name in ("epoch", "batch"))
             self.finished = exactly(bool, position["finished"])
             self.state = exactly(dict, decode_tree(archive.manifest["state"], self.tensors))
             self.state["counters"] = {
-                name: exactly(kind, self.state["counters"][name]) for name, kind in COUNTERS.items()
+                name: _checked(name, self.state["counters"][name], kind) for name, kind in COUNTERS.items()
             }
+            _checked("frozen_idx", self.state["frozen_idx"], int | dict[str, int])
             packed = archive.manifest["callbacks"]
             self.callbacks: dict[str, Any] = {name: decode_tree(state, self.tensors) for name, state in packed.items()}
             others, rank = archive.manifest.get("others", []), rank_and_world()[0]
@@ -240,9 +242,7 @@ class Saved:
         cbs = by_name(loop.cbs)
         for name, state in self.callbacks.items():
             if state:
-                left = [one for one in cbs[name].state_dict() if one not in state] if name in cbs else []
-                how = f"{len(state)} attributes" + (f"; left as made: {', '.join(left)}" if left else "")
-                yield f"callbacks.{name}", name in cbs, how if name in cbs else "missing now"
+                yield f"callbacks.{name}", *_fate(cbs.get(name), state)
         for name in cbs:
             if name not in self.callbacks and cbs[name].state_dict():
                 yield f"callbacks.{name}", False, "not in the file"
@@ -256,13 +256,16 @@ class Saved:
         # Random states are restored first so that invalid ones are found before anything else changes, and again at the end
         # because what comes between (building iterators, user code in load_state_dict) may draw from the generators.
         self._restore_random(loop, "random")
+        cbs = {name: cb for name, cb in by_name(loop.cbs).items() if f"callbacks.{name}" not in self.lost}
+        for name, kept in self.callbacks.items():
+            if name in cbs:
+                cbs[name].check_state(kept)  # again, because they have begun the fit since
         if state["frozen_idx"] != loop.opt.frozen_idx:
             loop.opt.freeze_to(state["frozen_idx"])  # before the optimizer's state, which freezing clears
         if "optimizer" not in self.lost:
             loop.opt.load_state_dict(state["opt"])
-        cbs = by_name(loop.cbs)
         for name, kept in self.callbacks.items():
-            if name in cbs and f"callbacks.{name}" not in self.lost:
+            if name in cbs:
                 cbs[name].load_state_dict(kept)
         for name, value in state["counters"].items():
             setattr(loop, name, value)
@@ -310,12 +313,23 @@ class Saved:
             restore_random_states(loop, {k: v for k, v in self.state[name].items() if f"random.{k}" not in self.lost})
 
 
-def _count(value: object) -> int:
-    """A whole number from 0, read from a file."""
-    count: int = exactly(int, value)
-    if count < 0:
-        raise ValueError(f"a count of {count}")
-    return count
+def _fate(cb: Listener | None, state: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether a state can be restored, and how or why not."""
+    if cb is None:
+        return False, "missing now"
+    try:
+        cb.check_state(state)
+    except BadFile as error:
+        return False, f"{error.problem}: {error.got}"
+    left = [one for one in cb.state_dict() if one not in state]
+    return True, f"{len(state)} attributes" + (f"; left as made: {', '.join(left)}" if left else "")
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """A value read from a file, if it is of a kind."""
+    if not fits(value, kind):
+        raise ValueError(f"{name} = {value!r:.100}")
+    return value
 
 
 def _is_like(saved: object, current: object) -> bool:

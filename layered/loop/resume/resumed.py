@@ -23,13 +23,11 @@ class ResumedFit(Callback):
     """
 
     order = math.inf
+    state_kinds = ()
 
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
         self.is_restored = False
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
 
     def check(self) -> None:
         """Refuse a checkpoint that does not fit the loop, before anything changes; say where the fit resumes."""

@@ -1,0 +1,181 @@
+"""What a checkpoint keeps of a callback: which attributes are its state, of which kinds, and whether they have changed."""
+
+from __future__ import annotations
+
+import dis
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
+from types import CodeType, FunctionType, UnionType
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layered.data import Stateful
+from layered.foundation import leaves
+from layered.loop.state import State
+
+MARKED = 1000  # how many items of a collection, or bytes of an array, `mark` looks at
+
+
+def is_constant(value: object) -> bool:
+    """Whether a value cannot change in place."""
+    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, type, FunctionType))
+
+
+def mark(value: object, depth: int = 3, inside: bool = False) -> Any:
+    """A summary of a value that differs once the value was changed in place.
+
+    Numbers, strings, tensors and collections are summarised by content, other objects by identity and their attributes.
+
+    Args:
+        value: Anything.
+        depth: How many levels of collections to look into.
+        inside: The value is an attribute of such an object: only its identity counts.
+    """
+    if is_constant(value):
+        return value if value == value else "nan"
+    if isinstance(value, Tensor):
+        return id(value), value._version
+    if isinstance(value, np.ndarray):
+        return id(value), value.tobytes() if value.nbytes < MARKED else None
+    if depth and isinstance(value, (list, tuple, set, frozenset, deque)):
+        return len(value), tuple(mark(part, depth - 1, inside) for part in islice(value, MARKED))
+    if depth and isinstance(value, Mapping):
+        return len(value), tuple((mark(k, 0), mark(v, depth - 1, inside)) for k, v in islice(value.items(), MARKED))
+    if inside or isinstance(value, (State, Stateful)):
+        return id(value)
+    return id(value), mark(getattr(value, "__dict__", None), depth, inside=True)
+
+
+# -- kinds: what a class declares of its state
+
+
+def _has_no_text(value: object) -> bool:
+    return not any(isinstance(leaf, (str, bytes)) for leaf in leaves(value))
+
+
+Count: TypeAlias = Annotated[int, lambda n: n >= 0]
+"""A whole number from 0."""
+Amount: TypeAlias = Annotated[float, lambda x: 0 <= x < float("inf")]
+"""A finite number from 0."""
+Numbers: TypeAlias = Annotated[Any, _has_no_text]
+"""Numbers and tensors in any nesting: anything but text."""
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Whether a value is of a declared kind: a type, a union, a list, dict or tuple of kinds, or one of the above.
+
+    Args:
+        value: A value read from a file.
+        kind: Such as `list[tuple[float, Count]] | None`.
+
+    Examples:
+        >>> fits([0.5, 1], list[float]), fits([0.5, "1"], list[float]), fits(-1, Count), fits(None, float | None)
+        (True, False, False, True)
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if kind is float:
+        return type(value) in (int, float)
+    if origin in (Union, UnionType):
+        return any(fits(value, one) for one in args)
+    if origin is Annotated:
+        return fits(value, args[0]) and bool(args[1](value))
+    if origin is list:
+        return type(value) is list and all(fits(part, args[0]) for part in value)
+    if origin is dict:
+        return type(value) is dict and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
+    if origin is tuple:
+        return type(value) is tuple and len(value) == len(args) and all(map(fits, value, args))
+    return type(value) is kind
+
+
+Kinds: TypeAlias = tuple[tuple[str, Any], ...]
+"""Attributes with their kinds."""
+
+_CONTENTS = ((str,), (Mapping,), (set, frozenset), (list, tuple, deque, Tensor, np.ndarray))
+
+
+def alike(old: object, new: object) -> bool:
+    """Whether `new` may take the place of `old` in a class that declares nothing.
+
+    Collections, text and numbers stay what they are; an object with a state of its own gets parts of that state.
+    """
+    if isinstance(old, Stateful):
+        own = old.state_dict()
+        return isinstance(new, Mapping) and all(name in own and alike(own[name], new[name]) for name in new)
+    if isinstance(old, (int, float)) and isinstance(new, (Mapping, set, frozenset)):
+        return False
+    kind = next((kinds for kinds in _CONTENTS if isinstance(old, kinds)), None)
+    return kind is None or new is None or isinstance(new, kind)
+
+
+def restored_value(old: object, new: object) -> object:
+    """`new`; but an existing parameter stays and gets the values, because a model or an optimizer holds it too."""
+    if isinstance(old, nn.Parameter) and isinstance(new, Tensor) and old.shape == new.shape:
+        with torch.no_grad():
+            old.copy_(new)
+        return old
+    if (
+        isinstance(old, (list, tuple))
+        and isinstance(new, (list, tuple))
+        and type(old) is type(new)
+        and len(old) == len(new)
+    ):
+        return type(new)(map(restored_value, old, new))
+    if isinstance(old, dict) and isinstance(new, dict) and type(old) is type(new) is dict:
+        return {name: restored_value(old.get(name), value) for name, value in new.items()}
+    return new
+
+
+# -- which attributes are state, in a class that declares nothing
+
+
+def is_place_or_text(value: object) -> bool:
+    """Whether a value may name a file or folder."""
+    return isinstance(value, (str, bytes, os.PathLike))
+
+
+@lru_cache(maxsize=1024)
+def assigned_by(code: CodeType) -> frozenset[str]:
+    """The attributes that a function assigns, of whatever object; "*" if it also sets some whose names it computes.
+
+    Examples:
+        >>> def count(cb): cb.seen += 1
+        >>> sorted(assigned_by(count.__code__))
+        ['seen']
+    """
+    names = {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"}
+    if not {"setattr", "__setattr__", "__dict__", "vars"}.isdisjoint(code.co_names):
+        names.add("*")
+    inner = (assigned_by(part) for part in code.co_consts if isinstance(part, CodeType))
+    return frozenset(names).union(*inner)
+
+
+def assigned_by_all(functions: Iterable[object]) -> frozenset[str]:
+    """The attributes that these functions assign."""
+    codes = (getattr(function, "__code__", None) for function in functions)
+    return frozenset[str]().union(*(assigned_by(code) for code in codes if isinstance(code, CodeType)))
+
+
+def assigned(kind: type, is_open: Callable[[type], bool] | None = None) -> frozenset[str]:
+    """The attributes that methods of a class and its bases assign, other than `__init__`.
+
+    Args:
+        kind: The class.
+        is_open: Which of the bases to look at; None for all.
+    """
+    methods = (
+        getattr(attribute, "fget", None) or getattr(attribute, "__func__", attribute)
+        for base in kind.__mro__
+        if is_open is None or is_open(base)
+        for name, attribute in vars(base).items()
+        if name not in ("__init__", "__init_subclass__", "__setattr__", "__getattr__")
+    )
+    return assigned_by_all(methods)
