@@ -21,6 +21,7 @@ class ValidateEvery(Callback):
     """
 
     order = -100  # the batch that validation comes before has not begun for the other callbacks
+    state_kinds = ()
 
     def __init__(self, every: int | str | Duration) -> None:
         duration = Duration.of(every)
