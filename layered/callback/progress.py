@@ -103,6 +103,7 @@ class BatchBar(Callback):
     """
 
     order = 55
+    state_kinds = ()
     transient = ("screen",)
 
     def __init__(self, label: str, total: int) -> None:
