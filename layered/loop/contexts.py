@@ -25,10 +25,13 @@ L = TypeVar("L", bound=AbstractLoop)
 def added_cbs(loop: L, cbs: Cbs) -> Iterator[L]:
     """With these callbacks too, inside the `with`."""
     added = callbacks_of(cbs)
+    loop.callbacks.passing += added
     try:
         yield loop.add_cbs(added)
     finally:
         loop.remove_cbs(added)
+        for cb in added:
+            loop.callbacks.passing.remove(cb)
 
 
 @contextmanager

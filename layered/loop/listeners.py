@@ -57,6 +57,7 @@ class Listeners:
     def __init__(self, loop: object) -> None:
         self._loop = weakref.ref(loop)
         self.all: list[Listener] = []
+        self.passing: list[Listener] = []  # those of them that are there for the length of a `with` or a fit
         self.wrap: Callable[[str, Listener, Handler], Handler] | None = None  # how a trace watches handlers
         self.refresh()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ from layered.loop.optimizer_parts import OptFunc, create_opt, lr_of
 from layered.loop.processes import unwrapped
 from layered.loop.recorder import Recorder
 from layered.loop.resume.weights import load_weights, save_weights
-from layered.loop.state import AbstractLoop
+from layered.loop.state import FIT_FIELDS, AbstractLoop
 from layered.loop.trace import show_training_loop, trace
 from layered.loop.turns import Turns
 from layered.loop.valid_every import validates_after_epoch
@@ -231,6 +232,21 @@ class Loop(AbstractLoop):
     save = save_weights
     load = load_weights
     to_detach = staticmethod(to_detach)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles consist of: all but the fit that is going on, and its callbacks."""
+        left_out, held = {*FIT_FIELDS, "entered", "nested"}, {id(cb) for cb in self.cbs}
+        lasting = {name: value for name, value in vars(self).items() if name not in left_out and id(value) not in held}
+        return lasting | {"callbacks": [cb for cb in self.cbs if cb not in self.callbacks.passing]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.callbacks = Listeners(self)
+        self.callbacks.add(state["callbacks"])
+
+    def __copy__(self) -> Self:
+        """A learner that trains by itself, on the same loaders; `copy.deepcopy` copies these too."""
+        return copy.deepcopy(self, {id(shared): shared for shared in (self.dls, *self.dls.loaders)})
 
     def create_opt(self) -> None:
         """Make a fresh optimizer (or several) over the splitter's groups."""
