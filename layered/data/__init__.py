@@ -78,7 +78,12 @@ from layered.data.adapters import (
 )
 from layered.data.block import own_copies as own_copies
 from layered.data.conversions import Tfms as Tfms
-from layered.data.csv_files import csv_options as csv_options, read_csv as read_csv, read_labels as read_labels
+from layered.data.csv_files import (
+    column_position as column_position,
+    csv_options as csv_options,
+    read_csv as read_csv,
+    read_labels as read_labels,
+)
 from layered.data.data_loaders import as_loaders as as_loaders
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader

@@ -17,6 +17,7 @@ from layered.data.encodings import (
     MultiCategorize,
     OneHotEncode,
     RegressionSetup,
+    list_some,
 )
 from layered.data.samplers import Weights
 from layered.data.sources import ItemGetter
@@ -320,6 +321,7 @@ class DataBlock:
         for tl, getter in zip(dsets.tls, self.getters, strict=True):
             tl.getters = len(_steps(getter))
         check_classes(dsets)
+        check_fractions(dsets)
         dsets.check_labels()
         return dsets
 
@@ -431,6 +433,19 @@ def check_classes(dsets: Datasets) -> None:
             "the data, but nothing to classify. Check get_y (or the folders), or give the whole vocabulary: "
             "CategoryBlock(vocab=[...])"
         )
+
+
+def check_fractions(dsets: Datasets) -> None:
+    """Raise BadValue where the classes of a target are fractions, nearly as many as there are items."""
+    for tl in dsets.tls[dsets.n_inp :]:
+        is_classes = tl.target_kind == "category" and 2 * tl.c > len(dsets.train)
+        if is_classes and any(isinstance(label, float) and label % 1 for label in tl.vocab):
+            raise BadValue(
+                "the labels are numbers with fractions, nearly as many as there are items",
+                got=f"{tl.c} different numbers for {len(dsets.train)} training items: {list_some(tl.vocab)}",
+                expected="classes that occur several times",
+                fix="RegressionBlock for numbers to predict, in place of CategoryBlock",
+            )
 
 
 def _brief(tfm: object) -> str:

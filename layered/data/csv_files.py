@@ -111,7 +111,7 @@ def read_labels(
         return frame
     text = read_csv(path, **options, dtype=str, keep_default_na=False)
     for column in (names, *labels):
-        i = _position(frame, column)
+        i = column_position(frame, column)
         if i is None:
             continue
         values, written = frame.iloc[:, i], text.iloc[:, i]
@@ -121,8 +121,8 @@ def read_labels(
     return frame
 
 
-def _position(frame: DataFrame, column: str | int) -> int | None:
-    """The position of a column; None if there is none."""
+def column_position(frame: Any, column: str | int) -> int | None:
+    """The position of a column that is given by name or position; None if there is none."""
     if isinstance(column, int):
         return column if -len(frame.columns) <= column < len(frame.columns) else None
     return frame.columns.get_loc(column) if column in frame.columns else None  # type: ignore[return-value]  # names are unique

@@ -17,7 +17,7 @@ from layered.data.in_memory import Arrays
 from layered.data.loader import DataLoader, arguments_of, as_loader
 from layered.data.samplers import Weights
 from layered.data.splitters import RandomSplitter
-from layered.data.subset import as_splits, is_indexed
+from layered.data.subset import as_splits, is_indexed, labels_of, values_by_label
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation import (
     BadArgument,
@@ -31,6 +31,7 @@ from layered.foundation import (
     facts_html,
     facts_text,
     first,
+    is_frame,
     key_of,
     listify,
     names_of,
@@ -293,6 +294,8 @@ class DataLoaders:
         subsets = [dsets.subset(i) for i in range(dsets.n_subsets)] if dsets.splits is not None else [dsets]
         if weights is not None:
             is_for_all = not isinstance(weights, str) and len(weights) == len(dsets) != len(subsets[0])
+            if is_for_all and is_frame(weights):
+                weights = values_by_label(weights, len(dsets), labels_of(dsets.items), "weights")
             kwargs["weights"] = [weights[i] for i in dsets.splits[0]] if is_for_all else weights
         return cls.from_dsets(*subsets, bs=bs, **kwargs)
 
@@ -346,7 +349,7 @@ class DataLoaders:
             parts = [whole]
         else:
             made = RandomSplitter(valid_pct, seed)(whole) if splits is None else splits
-            parts = [whole.rows(positions) for positions in as_splits(made, len(whole))]
+            parts = [whole.rows(positions) for positions in as_splits(made, len(whole), labels_of(x))]
         return cls.from_dsets(*parts, bs=bs, **kwargs)
 
     @classmethod

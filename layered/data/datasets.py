@@ -90,7 +90,8 @@ def _missing(tl: TfmdLists, encode: Categorize, split: int = 0) -> BadValue:
         f"{count} no label, when making the {tl.name} of {targets.describe_item(missing[0])}",
         got=repr(targets[missing[0]]),
         expected="a label for each item",
-        fix="drop those items (df.dropna(subset=...)), or give them a class: CategoryBlock(add_na=True)",
+        fix="drop those items (df.dropna(subset=...)), or give them a class: CategoryBlock(add_na=True); "
+        "a class called 'NA' or 'None' is read by pd.read_csv(..., keep_default_na=False)",
     )
 
 
@@ -196,7 +197,7 @@ class Datasets(DatasetBase):
         return self.tls[0].n_subsets
 
     def subset(self, i: int) -> Datasets:
-        """The samples of split `i`."""
+        """The samples of split `i`; without splits, all are those of split 0, for training."""
         return self._with([tl.subset(i) for tl in self.tls])
 
     @property

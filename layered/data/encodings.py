@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from layered.files import exactly, value_kinds
 from layered.foundation import (
+    Array,
     BadValue,
+    ItemTransform,
     L,
     TensorCategory,
     TensorMultiCategory,
@@ -26,6 +29,7 @@ from layered.foundation import (
     show_title,
     tensor,
     transforms,
+    warn,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +60,7 @@ class CategoryMap(Sequence[Any]):
         col: The labels as they occur, or a pandas categorical, whose order is kept.
         sort: Sort the distinct labels; False keeps the order of first appearance.
         add_na: Put '#na#' first, for missing and unknown labels.
-        strict: Never sort, whatever `sort` says.
+        strict: Of a pandas categorical, keep only the categories that occur.
 
     Examples:
         >>> vocab = CategoryMap(["b", "a", "b"]); vocab, vocab.o2i["b"]
@@ -67,10 +71,11 @@ class CategoryMap(Sequence[Any]):
         categories = getattr(getattr(col, "cat", col), "categories", None)
         self.has_missing = False
         if categories is not None:
-            items = [_plain(o) for o in categories]
+            present = set(distinct(col)[0]) if strict and is_frame(col) else set(categories)
+            items = [_plain(o) for o in categories if o in present]
         else:
             items, self.has_missing = distinct(col)
-            if sort and not strict:
+            if sort:
                 items = _sorted(items)
         self.items: list[Any] = ["#na#", *(o for o in items if o != "#na#")] if add_na else items
         self.add_na = add_na
@@ -146,7 +151,7 @@ def distinct(labels: Any) -> tuple[list[Any], bool]:
         plain = dict.fromkeys(map(_plain, found))
     except TypeError as error:
         raise _unhashable(labels, error) from error
-    present = [o for o in plain if not _is_missing(o)]
+    present = [o for o in plain if not is_missing(o)]
     return present, len(present) < len(plain)
 
 
@@ -157,7 +162,8 @@ def _plain(label: object) -> Any:
     return label
 
 
-def _is_missing(label: object) -> bool:
+def is_missing(label: object) -> bool:
+    """Whether a label is None, NaN or pandas' NA."""
     return label is None or (label != label) is not False  # NaN differs from itself, and pandas' NA from everything
 
 
@@ -192,16 +198,56 @@ def list_some(labels: Sequence[Any]) -> str:
 
 def unknown_labels(labels: Sequence[Any], vocab: Sequence[Any], where: str = "") -> UnknownLabel:
     """The error for labels that `vocab` does not hold."""
-    near = nearest(str(labels[0]), map(str, vocab), 1)
     several = len(labels) > 1
     return UnknownLabel(
         f"the label{'s' if several else ''} {list_some(labels)} {'are' if several else 'is'} not in the vocabulary{where}",
         expected=f"one of {len(vocab)} labels seen in training"
         + (f": {', '.join(map(str, vocab))}" if len(vocab) <= 10 else ""),
-        fix=(f"did you mean '{near[0]}'? Otherwise " if near else "")
+        fix=_meant(labels[0], vocab)
         + "split so that every label is in the training items, give the whole vocabulary (CategoryBlock(vocab=[...])), or "
         + "choose how such labels are treated (CategoryBlock(unseen='drop'), or 'extend')",
     )
+
+
+def _meant(label: object, vocab: Sequence[Any]) -> str:
+    """What an unknown label was probably meant to be: the start of a fix."""
+    if isinstance(label, float):
+        return "RegressionBlock, if these are numbers to predict. Otherwise "
+    twin = next((other for other in vocab if isinstance(label, str) and alike(label) == alike(other)), None)
+    if twin is not None:
+        return f"{difference(label, twin)}. Otherwise "
+    near = nearest(str(label), map(str, vocab), 1)
+    return f"did you mean '{near[0]}'? Otherwise " if near else ""
+
+
+def alike(label: object) -> object:
+    """What labels that look the same have in common: text without outer and repeated blanks, in one Unicode form.
+
+    Examples:
+        >>> alike(" B\u00e4r") == alike("Ba\u0308r ")
+        True
+    """
+    return " ".join(unicodedata.normalize("NFC", label).split()) if isinstance(label, str) else label
+
+
+def difference(label: object, twin: object) -> str:
+    """How two labels that look the same differ, and what makes them one."""
+    forms = [unicodedata.normalize("NFC", str(o)) for o in (label, twin)]
+    blanks = [" ".join(str(o).split()) for o in (label, twin)]
+    what = "Unicode form" if forms[0] == forms[1] else "blanks" if blanks[0] == blanks[1] else "blanks and Unicode form"
+    return (
+        f"{label!a} and {twin!a} differ in {what} only: rename the folders or labels, or import unicodedata and give "
+        "get_y=Pipeline([get_y, lambda label: unicodedata.normalize('NFC', ' '.join(label.split()))])"
+    )
+
+
+def warn_of_twins(vocab: Sequence[Any]) -> None:
+    """Warn about labels that look the same, but are different classes."""
+    first: dict[object, object] = {}
+    twins = [(label, first[alike(label)]) for label in vocab if first.setdefault(alike(label), label) != label]
+    if twins:
+        more = f" (and {len(twins) - 1} more pairs)" if len(twins) > 1 else ""
+        warn(f"two classes look the same{more}: {difference(*twins[0])}")
 
 
 @transforms.register()
@@ -246,6 +292,7 @@ class Categorize(Transform):
     def setup_items(self, items: object) -> None:
         if self.vocab is None and isinstance(items, Iterable):
             self.vocab = CategoryMap(self.labels(items), sort=self.sort, add_na=self.add_na)
+            warn_of_twins(self.vocab)
 
     @property
     def c(self) -> int:
@@ -271,7 +318,7 @@ class Categorize(Transform):
 
 
 @transforms.register()
-class MultiCategorize(Categorize):
+class MultiCategorize(ItemTransform, Categorize):
     """A list of labels to their positions, and back to a `MultiCategory`.
 
     Args:
@@ -328,6 +375,10 @@ class OneHotEncode(Transform):
 
     Args:
         c: The number of classes; by default the size of the vocabulary fitted before this step.
+
+    Examples:
+        >>> OneHotEncode(c=3)([0, 2])
+        TensorMultiCategory([1., 0., 1.])
     """
 
     order = 2
@@ -341,13 +392,13 @@ class OneHotEncode(Transform):
         if self.c is None and getattr(items, "vocab", None) is not None:
             self.c = len(items.vocab)
 
-    def encode_positions(self, o: TensorCategory) -> TensorMultiCategory:
+    def encode_positions(self, o: TensorCategory | L | list[int] | Array | int) -> TensorMultiCategory:
         if self.c is None:
             raise BadValue(
                 "OneHotEncode does not know how many classes there are",
                 fix="give it, OneHotEncode(c=10), or put MultiCategorize before it",
             )
-        return TensorMultiCategory(torch.zeros(self.c).index_fill_(0, o.long(), 1.0))
+        return TensorMultiCategory(one_hot(o, self.c).float())
 
     def decode_vector(self, o: Tensor) -> TensorMultiCategory:
         return TensorMultiCategory(o.nonzero().flatten())
@@ -378,7 +429,7 @@ class EncodedMultiCategorize(Categorize):
 
 
 @transforms.register()
-class RegressionSetup(Transform):
+class RegressionSetup(ItemTransform):
     """One or several numbers to float32.
 
     Args:

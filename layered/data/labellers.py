@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
+from layered.data.encodings import is_missing
 from layered.foundation import BadItem, BadValue, L, Transform, describe, is_frame, is_named_tuple, unknown_name
 
 
@@ -92,7 +93,7 @@ class ColReader(Transform):
     def _value(self, row: object, col: str | int) -> Any:
         value = _cell(row, col)
         if self.label_delim is not None:
-            return str(value).split(self.label_delim) if str(value) not in ("", "nan") else []
+            return [] if is_missing(value) or str(value) in ("", "nan") else str(value).split(self.label_delim)
         if not self.pref and not self.suff:
             return value
         if self.is_folder and os.path.isabs(str(value)) and os.path.exists(whole := f"{value}{self.suff}"):
@@ -106,6 +107,8 @@ class ColReader(Transform):
 
 def _cell(row: Any, col: str | int) -> Any:
     if isinstance(col, int):
+        if isinstance(row, Sized) and not -len(row) <= col < len(row):
+            raise BadValue(f"there is no column {col}", got=describe(row), expected=f"less than {len(row)}")
         return row.iloc[col] if is_frame(row) else row[col]
     has_fields = is_named_tuple(row)
     try:

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
+from operator import index
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -215,7 +216,7 @@ class DataLoader(Stages):
 
     @seed.setter
     def seed(self, seed: int | None) -> None:
-        self.position.seed = seed
+        self.position.seed = None if seed is None else index(seed)
 
     @property
     def present(self) -> TicketBatch | None:

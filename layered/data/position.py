@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from operator import index
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ class Position:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self.seed = seed
+        self.seed = None if seed is None else index(seed)
         self.epoch, self.purpose, self.epoch_is_set = -1, "train", False
         self.start = 0  # batches to skip in the next pass, which were taken before an interruption
         self.consumed = 0  # batches taken of the current pass

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from layered.data.adapters import as_dataset, length_of
-from layered.foundation import BadArgument, BadValue, L, key_of, permutation, sample_keys, seeded
+from layered.data.subset import labels_of, values_by_label
+from layered.foundation import BadArgument, BadValue, L, is_frame, key_of, permutation, sample_keys, seeded
 
 Chunks = Iterator[tuple[int, Any]]  # the number of a global batch, and its items
 
@@ -256,12 +257,15 @@ def chooser_of(dataset: object, weights: Weights, count: int | None = None) -> C
                 "unknown rule for weights", got=weights, expected="'balanced', 'oversample', or a number for each item"
             )
         with seeded(key_of(torch.initial_seed(), "setup")):  # foreign code may make the labels
-            labels = labels_of(dataset)
+            labels = classes_of(dataset)
         _, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
         rarity = counts.max() / counts[numbers]
         if weights == "balanced":
             return Weighted(rarity, count or total)
         return Repeated(rarity if count is None else rarity * (count / rarity.sum()))
+    if is_frame(weights):
+        columns = as_dataset(dataset).columns
+        weights = values_by_label(weights, total, labels_of(columns[0].items) if columns else None, "weights")
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (total,):
         raise BadValue(
@@ -278,7 +282,7 @@ def chooser_of(dataset: object, weights: Weights, count: int | None = None) -> C
     return Weighted(values, count or total)
 
 
-def labels_of(dataset: object) -> Positions:
+def classes_of(dataset: object) -> Positions:
     """The class of each item, read without making inputs: the first target of `Datasets`, the last of several tensors, the
     attribute `targets` of other data sets (as torchvision's have).
 

@@ -5,9 +5,10 @@ None of them draws from a global generator: without a seed, they use that of the
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from numbers import Integral, Number, Real
+from operator import index
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.subset import Indexed, as_positions, labels_of, pick, positions_of, walk
+from layered.data.subset import Indexed, as_positions, labels_of, pick, positions_of, values_by_label, walk
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -30,6 +31,7 @@ from layered.foundation import (
     lazy,
     permutation,
     unknown_name,
+    warn,
 )
 
 selection = lazy("sklearn.model_selection")
@@ -44,14 +46,15 @@ class Split:
     Args:
         split: The function.
         description: The call that made it: "RandomSplitter(valid_pct=0.2)".
+        holds_out: Whether a validation split without items is an error; False where that was asked for.
 
     Examples:
         >>> RandomSplitter(0.1)
         RandomSplitter(valid_pct=0.1)
     """
 
-    def __init__(self, split: Splitter, description: str) -> None:
-        self.split, self.description = split, description
+    def __init__(self, split: Splitter, description: str, holds_out: bool = True) -> None:
+        self.split, self.description, self.holds_out = split, description, holds_out
 
     def __call__(self, items: Indexed) -> Sequence[Indices]:
         return self.split(items)
@@ -61,19 +64,19 @@ class Split:
 
 
 def _shuffled(count: int, seed: int | None) -> np.ndarray[Any, Any]:
-    return permutation(count, key_of(torch.initial_seed(), "split") if seed is None else seed).numpy()
+    return permutation(count, key_of(torch.initial_seed(), "split") if seed is None else index(seed)).numpy()
 
 
 def sklearn_seed(seed: int | None) -> int:
     """`seed`, or one derived from that of the run, in the range that scikit-learn accepts (32 bits)."""
-    return key_of(torch.initial_seed(), "split") % (1 << 32) if seed is None else seed
+    return key_of(torch.initial_seed(), "split") % (1 << 32) if seed is None else index(seed)
 
 
 def split_items(splitter: Splitter, items: Indexed) -> list[np.ndarray[Any, Any]]:
     """The positions that `splitter` gives for `items`, validated.
 
     Raises:
-        EmptySplit: A split has no items.
+        EmptySplit: A split has no items; no validation items are an error only of a splitter that was to hold out some.
         BadValue: A position is out of range, or an item is in two splits.
         BadArgument: `splitter` is a function that makes splitters, such as `RandomSplitter` without parentheses.
     """
@@ -87,7 +90,10 @@ def split_items(splitter: Splitter, items: Indexed) -> list[np.ndarray[Any, Any]
         )
     try:
         splits = positions_of(splitter(items), len(items), labels_of(items))
-        check_not_empty(splits, asked=asked, total=len(items))
+        holds_out = isinstance(splitter, Split) and splitter.holds_out
+        check_not_empty(splits if holds_out else splits[:1], asked=asked, total=len(items))
+        if not isinstance(splitter, Split) and not any(map(len, splits[1:])):
+            warn(f"{asked} holds out no items: training without validation")
         _check_apart(splits, items)
     except Exception as error:
         raise failed(error, f"splitting {len(items)} items by {asked}") from error
@@ -110,20 +116,20 @@ def _check_apart(splits: Sequence[np.ndarray[Any, Any]], items: Indexed) -> None
 
 
 def check_not_empty(splits: Sequence[Indices], *, asked: str, total: int) -> None:
-    """Raise EmptySplit unless there are training items and validation items.
+    """Raise EmptySplit if there are no training items, or no validation items.
 
     Args:
-        splits: The positions of each split.
+        splits: The positions of each split; the training split alone where no validation items are needed.
         asked: The splitter, as messages show it.
         total: The number of items.
     """
-    for name, side in itertools.zip_longest(("train", "valid"), splits[:2], fillvalue=()):
+    for name, side in zip(("train", "valid"), splits, strict=False):
         if len(side) == 0:
             raise EmptySplit(
                 f"the '{name}' split is empty",
                 got=f"{asked} over {total} items gives {', '.join(str(len(s)) for s in splits)}",
                 expected="at least one item in every split",
-                fix=f"ask for at least {1 / max(total, 1):.3f} of the items, or name them with IndexSplitter"
+                fix=f"ask for at least {1 / max(total, 1):.3f} of the items, or for 0 to train on all"
                 if "pct" in asked
                 else "look at an item: the folder name or column that the splitter looks for may be missing",
             )
@@ -143,6 +149,8 @@ def values_of(items: Indexed, by: object, what: str) -> np.ndarray[Any, Any]:
         values = [by(o) for o in walk(items)]
     else:
         values = by
+    if is_frame(values):
+        values = values_by_label(values, len(items), labels_of(items), what)
     if len(values) != len(items):
         raise BadValue(f"{what} needs exactly one value per item", got=len(values), expected=len(items))
     return np.asarray(values)
@@ -169,7 +177,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """Hold out a random share of the items for validation.
 
     Args:
-        valid_pct: The share for validation, between 0 and 1.
+        valid_pct: The share for validation, from 0 (train on all items) to below 1.
         seed: The same seed gives the same split on every machine, and the same one as fastai; by default the seed of
             the run.
 
@@ -177,19 +185,26 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
         >>> RandomSplitter(seed=42)(list(range(5)))
         (array([4, 3, 0, 1]), array([2]))
     """
-    if not 0 < valid_pct < 1:
-        raise BadValue(
-            "invalid valid_pct, the share of the items for validation",
-            got=valid_pct,
-            expected="a number between 0 and 1",
-        )
+    check_share(valid_pct)
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         order = _shuffled(len(items), seed)
         cut = int(valid_pct * len(items))
         return order[cut:], order[:cut]
 
-    return with_repr(split, f"RandomSplitter(valid_pct={valid_pct})")
+    return Split(split, f"RandomSplitter(valid_pct={valid_pct})", holds_out=valid_pct > 0)
+
+
+def check_share(valid_pct: float) -> None:
+    """Raise BadValue unless `valid_pct` is a share of the items that leaves some for training."""
+    if not isinstance(valid_pct, Real) or not 0 <= valid_pct < 1:
+        is_percent = isinstance(valid_pct, Real) and 1 < valid_pct < 100
+        raise BadValue(
+            "invalid valid_pct, the share of the items for validation",
+            got=repr(valid_pct),
+            expected="a number from 0 (train on all items) to below 1",
+            fix=f"valid_pct={valid_pct / 100:g}" if is_percent else "valid_pct=0.2",
+        )
 
 
 def TrainTestSplitter(
@@ -213,10 +228,10 @@ def TrainTestSplitter(
     def split(items: Indexed) -> tuple[Indices, Indices]:
         train, valid = selection.train_test_split(
             np.arange(len(items)),
-            test_size=test_size,
+            test_size=test_size if isinstance(test_size, Integral) else float(test_size),
             random_state=sklearn_seed(random_state) if shuffle else None,
             stratify=None if stratify is None else values_of(items, stratify, "stratify"),
-            train_size=train_size,
+            train_size=train_size if train_size is None or isinstance(train_size, Integral) else float(train_size),
             shuffle=shuffle,
         )
         return train, valid
@@ -239,16 +254,18 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
         rest[valid] = False
         return np.flatnonzero(rest), valid
 
-    return with_repr(split, "IndexSplitter")
+    is_empty = isinstance(positions, Sized) and len(positions) == 0
+    return Split(split, "IndexSplitter", holds_out=not is_empty)
 
 
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
     """Hold out the last items for validation, as for sorted time series.
 
     Args:
-        valid_pct: The share for validation, between 0 and 1.
+        valid_pct: The share for validation, from 0 (train on all items) to below 1.
         valid_last: False holds out the first items instead.
     """
+    check_share(valid_pct)
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         count = len(items)
@@ -256,7 +273,7 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
         head, tail = np.arange(cut), np.arange(cut, count)
         return (head, tail) if valid_last else (tail, head)
 
-    return with_repr(split, f"EndSplitter(valid_pct={valid_pct})")
+    return Split(split, f"EndSplitter(valid_pct={valid_pct})", holds_out=valid_pct > 0)
 
 
 def GrandparentSplitter(
@@ -286,23 +303,77 @@ def FuncSplitter(func: Callable[[Any], Any]) -> Splitter:
     Args:
         func: Called with each item.
     """
-    return with_repr(lambda items: MaskSplitter([bool(func(o)) for o in walk(items)])(items), "FuncSplitter")
+
+    def flag(o: object) -> object:
+        found = func(o)
+        return found if isinstance(found, (str, float)) else bool(found)  # "False" and NaN would count as true
+
+    def split(items: Indexed) -> tuple[Indices, Indices]:
+        return _by_flags(
+            as_flags(map(flag, walk(items)), "the function of FuncSplitter", "FuncSplitter(lambda o: f(o) == {})")
+        )
+
+    return with_repr(split, "FuncSplitter")
 
 
 def MaskSplitter(mask: Iterable[Any] | Tensor) -> Splitter:
     """Hold out the items whose entry in a mask is true.
 
     Args:
-        mask: A boolean for each item.
+        mask: A boolean for each item. Those of a pandas Series are looked up by the labels of a frame's rows.
     """
-    flags = np.asarray(mask if isinstance(mask, (np.ndarray, Tensor)) else list(mask)).astype(bool)
+    given: Any = mask if isinstance(mask, Sized) else list(mask)
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
-        if len(flags) != len(items):
-            raise BadValue("the mask and the items differ in length", got=len(flags), expected=len(items))
-        return np.flatnonzero(~flags), np.flatnonzero(flags)
+        values = values_by_label(given, len(items), labels_of(items), "the mask") if is_frame(given) else given
+        if len(values) != len(items):
+            raise BadValue("the mask and the items differ in length", got=len(values), expected=len(items))
+        return _by_flags(as_flags(values, "the mask", "pd.Series(mask).eq({}).fillna(False).to_numpy()"))
 
     return with_repr(split, "MaskSplitter")
+
+
+_FLAGS = {
+    **dict.fromkeys(("true", "yes", "1", "valid", "validation", "val"), True),
+    **dict.fromkeys(("false", "no", "0", "train", "training"), False),
+}
+
+
+def _by_flags(is_valid: np.ndarray[Any, Any]) -> tuple[Indices, Indices]:
+    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
+
+
+def as_flags(values: Iterable[Any], what: str, fix: str) -> np.ndarray[Any, Any]:
+    """What says whether items are for validation, as booleans: bool [item].
+
+    Args:
+        values: A value for each item: booleans, 0 and 1, or texts such as "True" and "valid".
+        what: What the values are, for messages.
+        fix: What to do about unclear values, with {} in place of the value that is true.
+
+    Raises:
+        BadValue: A value is missing, or is neither true nor false.
+    """
+    listed: list[Any] = np.asarray(values).tolist() if isinstance(values, (np.ndarray, Tensor)) else list(values)
+    found = {value: _flag(value) for value in dict.fromkeys(listed)}
+    unclear = next((i for i, value in enumerate(listed) if found[value] is None), None)
+    if unclear is not None:
+        example = listed[unclear] if isinstance(listed[unclear], str) else True
+        true = next((value for value, flag in found.items() if flag), example)
+        raise BadValue(
+            f"{what} does not say of each item whether it is for validation",
+            got=f"{listed[unclear]!r} for item {unclear}",
+            expected="true or false for each item; also 1 and 0, or 'valid' and 'train'",
+            fix=fix.format(repr(true)) + " trains on all others",
+        )
+    return np.array([found[value] for value in listed], dtype=bool)
+
+
+def _flag(value: object) -> bool | None:
+    """Whether one item is for validation; None if that is unclear."""
+    if isinstance(value, str):
+        return _FLAGS.get(value.strip().lower())
+    return bool(value) if isinstance(value, (Number, np.bool_)) and value in (0, 1) else None
 
 
 def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
@@ -326,13 +397,15 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
 
     Args:
         col: The name or number of the column.
-        on: Hold out rows with this value, or with one of a list of values; None: those where the column is true.
+        on: Hold out rows with this value, or with one of a list of values; None: those where the column is true, 1 or
+            "valid".
     """
 
     def split(items: Indexed) -> Sequence[Indices]:
-        values = np.asarray(column_of(items, col))
+        values = np.asarray(column_of(items, col), dtype=object)
         if on is None:
-            return MaskSplitter(values.astype(bool))(items)
+            column = f"df[{items.columns[col] if isinstance(col, int) else col!r}]" if is_frame(items) else "column"
+            return _by_flags(as_flags(values, f"the column {col!r}", f"{column} = {column}.eq({{}}).fillna(False)"))
         wanted = on if isinstance(on, (list, tuple, set)) else [on]
         return MaskSplitter([value in wanted for value in values.tolist()])(items)
 

@@ -109,6 +109,7 @@ class Labels(Protocol):
     """The labels of rows, as the index of a pandas frame."""
 
     def __len__(self) -> int: ...
+    def __getitem__(self, positions: Any, /) -> Any: ...
     def get_indexer(self, target: Any, /) -> np.ndarray[Any, Any]: ...
     def equals(self, other: Any, /) -> bool: ...
     @property
@@ -116,7 +117,10 @@ class Labels(Protocol):
 
 
 def labels_of(items: object) -> Labels | None:
-    """The labels of the rows of a pandas frame; None for items that have none."""
+    """The labels of the rows of a pandas frame, or of some of them; None for items that have none."""
+    if isinstance(items, Subset):
+        labels = labels_of(items.all_items)
+        return None if labels is None else labels[items.positions]
     return items.index if is_frame(items) else None
 
 
@@ -152,6 +156,8 @@ def _without_labels(split: Any, total: int, index: Labels | None, which: str) ->
     """What pandas labels (an Index, or a Series with a mask) as positions or a mask in the order of the items; anything
     else unchanged."""
     is_series, is_index = is_frame(split), isinstance(split, Labels)
+    if is_series and split.ndim > 1:
+        raise BadValue(f"{which} is a table", expected="its positions, or its labels", fix="give its .index")
     is_mask = (is_series or is_index) and split.dtype.kind == "b"
     if is_series and is_mask:
         return values_by_label(split, total, index, which)

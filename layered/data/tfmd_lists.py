@@ -147,13 +147,15 @@ class TfmdLists(DatasetBase):
         self.tfms = self.tfms.for_split(i)
 
     def subset(self, i: int) -> TfmdLists:
-        """The items of split `i`, sharing the pipeline."""
-        if self.splits is None:
+        """The items of split `i`, sharing the pipeline; without splits, all items are those of split 0, for training."""
+        if self.splits is None and i != 0:
             raise BadValue(
-                "the items are not split, so they have no subsets", fix="TfmdLists(items, tfms, splits=splits)"
+                f"the items are not split, so there is no subset {i}", fix="TfmdLists(items, tfms, splits=splits)"
             )
         res = copy.copy(self)
-        res._positions, res.split_idx = self.splits[i], i
+        res.split_idx = i
+        if self.splits is not None:
+            res._positions = self.splits[i]
         return res
 
     @property

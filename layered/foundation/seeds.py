@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,7 @@ def set_seed(seed: int, reproducible: bool = False) -> None:
         seed: The seed.
         reproducible: Also ask cuDNN for deterministic kernels.
     """
+    seed = index(seed)
     random.seed(seed)
     np.random.seed(seed % (1 << 32))
     torch.manual_seed(seed)

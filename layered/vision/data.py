@@ -7,6 +7,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from layered.data import (
     CategoryBlock,
     ColReader,
@@ -22,6 +24,7 @@ from layered.data import (
     TfmdDL,
     Tfms,
     TransformBlock,
+    column_position,
     csv_options,
     get_image_files,
     parent_label,
@@ -30,9 +33,11 @@ from layered.data import (
 from layered.foundation import (
     BadValue,
     Frame,
+    L,
     NotFoundPath,
     Path,
     StrPath,
+    is_frame,
     lazy,
     listify,
     names_of,
@@ -111,8 +116,8 @@ class ImageDataLoaders(DataLoaders):
             check_folders(Path(path), train, valid)
         block = DataBlock(
             blocks=(ImageBlock(img_cls), CategoryBlock(vocab=vocab)),
-            get_items=functools.partial(get_image_files, folders=None if valid_pct else [train, valid]),
-            splitter=RandomSplitter(valid_pct, seed=seed) if valid_pct else GrandparentSplitter(train, valid),
+            get_items=functools.partial(get_image_files, folders=[train, valid] if valid_pct is None else None),
+            splitter=GrandparentSplitter(train, valid) if valid_pct is None else RandomSplitter(valid_pct, seed=seed),
             get_y=parent_label,
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
@@ -225,7 +230,8 @@ class ImageDataLoaders(DataLoaders):
             suff: A suffix to append to the file names.
             label_col: The column of labels, or several.
             label_delim: The text between the labels of one image; implies several labels for each image.
-            y_block: The block of the target; by default one label, or several.
+            y_block: The block of the target; by default numbers for columns with many different fractions, else
+                one label, or several.
             valid_col: The column that is true for validation images, in place of `valid_pct`.
             item_tfms: Transforms of single images, on the CPU.
             batch_tfms: Transforms of batches, on the device.
@@ -233,8 +239,11 @@ class ImageDataLoaders(DataLoaders):
             kwargs: For `DataLoaders.from_dsets`.
         """
         several = label_delim is not None or not isinstance(label_col, (int, str))
+        by_kind: Block = MultiCategoryBlock if several else CategoryBlock
+        if _are_fractions(df, listify(label_col)):
+            by_kind = RegressionBlock
         block = DataBlock(
-            blocks=(ImageBlock(img_cls), y_block or (MultiCategoryBlock if several else CategoryBlock)),
+            blocks=(ImageBlock(img_cls), y_block or by_kind),
             get_x=ColReader(fn_col, pref=Path(path) / (folder or "."), suff=suff),
             get_y=ColReader(label_col, label_delim=label_delim),
             splitter=RandomSplitter(valid_pct, seed=seed) if valid_col is None else ColSplitter(valid_col),
@@ -344,7 +353,18 @@ def check_folders(path: Path, train: str, valid: str) -> None:
 
 
 def _block_for(labels: Sequence[Any]) -> Block:
-    example = labels[0] if len(labels) else None
-    if isinstance(example, float):
+    """The block for labels of a list: numbers for floats, several labels for lists, else one label."""
+    kinds = {np.asarray(label).dtype.kind for label in labels}
+    if "f" in kinds and kinds <= set("iuf"):
         return RegressionBlock
-    return MultiCategoryBlock if isinstance(example, (list, tuple)) else CategoryBlock
+    return MultiCategoryBlock if isinstance(next(iter(labels), None), (list, tuple, L)) else CategoryBlock
+
+
+def _are_fractions(df: Frame, names: Sequence[int | str]) -> bool:
+    """Whether columns hold numbers with fractions, too many different ones for classes."""
+    places = [column_position(df, name) for name in names] if is_frame(df) else []
+    values = [np.asarray(df.iloc[:, i]) for i in places if i is not None]
+    if not all(v.dtype.kind in "iuf" for v in values):
+        return False
+    fractions = [v for v in values if (v[np.isfinite(v)] % 1).any()]
+    return any(len(np.unique(v)) > min(20, len(v) // 2) for v in fractions)

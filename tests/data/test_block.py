@@ -17,6 +17,7 @@ from layered.data import (
     GrandparentSplitter,
     IndexSplitter,
     ItemGetter,
+    MaskSplitter,
     MultiCategoryBlock,
     Normalize,
     RandomSplitter,
@@ -236,7 +237,27 @@ def test_a_split_that_leaves_a_side_empty(tmp_path):
     with pytest.raises(EmptySplit, match="'valid' split is empty"):
         block(splitter=RandomSplitter(0.1)).datasets([1, 2, 3])
     with pytest.raises(EmptySplit, match="'valid'"):
-        block(splitter=IndexSplitter([])).datasets([1, 2, 3])
+        block(splitter=MaskSplitter([False] * 3)).datasets([1, 2, 3])
+
+
+@pytest.mark.parametrize("splitter", [RandomSplitter(0), IndexSplitter([]), EndSplitter(0)], ids=repr)
+def test_training_on_everything_is_asked_for_by_a_share_of_0(splitter):
+    dls = block(splitter=splitter).dataloaders([1, 2, 3], bs=2, **HERE)
+    assert (len(dls.train_ds), len(dls.valid_ds), len(dls.valid)) == (3, 0, 0)
+    assert len(dls.test_dl([4, 5])) == 1
+
+
+def test_a_function_that_holds_out_nothing_is_noticed():
+    with pytest.warns(UserWarning, match="holds out no items: training without validation"):
+        dls = block(splitter=lambda items: (range(len(items)), [])).dataloaders([1, 2, 3], bs=2, **HERE)
+    assert len(dls.train_ds) == 3
+
+
+def test_fractions_that_hardly_repeat_are_no_classes():
+    with pytest.raises(BadValue, match="numbers with fractions") as caught:
+        block(get_y=lambda n: n / 7).datasets(list(range(1, 20)))
+    assert "RegressionBlock" in caught.value.fix
+    assert block(get_y=lambda n: n % 2 / 2).datasets(list(range(20))).vocab == [0.0, 0.5]
 
 
 def test_more_items_a_batch_than_items():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from layered.data import Categorize, Datasets, MultiCategorize, OneHotEncode
-from layered.data.samplers import Part, Repeated, Weighted, chooser_of, labels_of
+from layered.data import Categorize, Datasets, MultiCategorize, OneHotEncode, TfmdDL
+from layered.data.samplers import Part, Repeated, Weighted, chooser_of, classes_of
 from layered.foundation import BadArgument, BadValue
 
 LABELS = np.repeat([0, 1, 2], [700, 250, 50])
@@ -91,8 +92,24 @@ def test_weights_that_make_no_sense_are_refused(weights):
 
 def test_where_no_class_is_known_it_is_said():
     with pytest.raises(BadArgument, match="labels of the items are unknown") as caught:
-        labels_of([1, 2])
+        classes_of([1, 2])
     assert "targets" in caught.value.fix
     several = Datasets([["a"], ["a", "b"]], [[], [MultiCategorize(), OneHotEncode()]])
     with pytest.raises(BadArgument, match="several labels"):
-        labels_of(several)
+        classes_of(several)
+
+
+def test_weights_with_labels_are_those_of_the_rows_they_name():
+    df = pd.DataFrame({"x": np.arange(8.0)}, index=[13, 11, 17, 10, 12, 16, 14, 15])
+    dsets = Datasets(df, [[lambda row: row.x]], splits=[[5, 0, 3, 2], [1, 4]])
+    weights = df.x.sort_index()
+    for given in (weights, weights[[10, 13, 16, 17]]):
+        assert TfmdDL(dsets.train, bs=2, shuffle=True, weights=given).chooser.weights.tolist() == [5, 0, 3, 2]
+        assert dsets.weighted_dataloaders(given, bs=2).train.chooser.weights.tolist() == [5, 0, 3, 2]
+    for given in (df.x.tolist(), df.x.to_numpy()):
+        assert dsets.weighted_dataloaders(given, bs=2).train.chooser.weights.tolist() == [5, 0, 3, 2]
+    listed = Datasets(list(range(8)), [[]], splits=[[5, 0, 3, 2], [1, 4]])
+    assert listed.weighted_dataloaders(pd.Series(df.x.tolist()), bs=2).train.chooser.weights.tolist() == [5, 0, 3, 2]
+    for datasets in (dsets, listed):
+        with pytest.raises(BadValue, match="whose labels are not those of the items"):
+            datasets.weighted_dataloaders(pd.Series(range(8), index=range(5, 13)), bs=2)

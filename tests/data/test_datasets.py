@@ -116,8 +116,14 @@ def test_a_split_that_names_an_item_that_is_not_there_is_an_error(split):
 def test_overlapping_splits_are_noticed():
     assert TfmdLists([1, 2], splits=[[0], [0, 1]]).overlapping_splits()
     assert not TfmdLists([1, 2], splits=[[0], [1]]).overlapping_splits()
-    with pytest.raises(BadValue, match="the items are not split"):
-        _ = TfmdLists([1]).train
+
+
+def test_items_that_are_not_split_are_all_for_training():
+    dsets = Datasets([1, 2], [None, None])
+    assert list(dsets.subset(0)) == list(dsets.train) == [(1, 1), (2, 2)]
+    assert dsets.train.split_idx == 0
+    with pytest.raises(BadValue, match="the items are not split, so there is no subset 1"):
+        _ = TfmdLists([1]).valid
 
 
 @pytest.mark.parametrize("read", [lambda tl: tl[1], list])

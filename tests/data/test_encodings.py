@@ -31,7 +31,10 @@ def test_a_vocabulary_is_sorted_and_each_label_stands_once():
     assert vocab == ["a", "b"]
     assert vocab.o2i == {"a": 0, "b": 1}
     assert CategoryMap(["b", "a"], sort=False) == ["b", "a"]
-    assert CategoryMap(["b", "a"], strict=True) == ["b", "a"]
+    column = pd.Series(["c", "a"], dtype=pd.CategoricalDtype(["c", "b", "a"]))
+    assert CategoryMap(column) == CategoryMap(column.cat) == ["c", "b", "a"]
+    assert CategoryMap(column, strict=True) == ["c", "a"]
+    assert CategoryMap(["b", "a"], strict=True) == ["a", "b"]
     assert CategoryMap(["b", "a"], add_na=True) == ["#na#", "a", "b"]
     assert repr(vocab) == "['a', 'b']"
 
@@ -174,3 +177,41 @@ def test_the_number_of_outputs_is_that_of_classes():
     assert get_c(SimpleNamespace(c=3)) == 3
     assert get_c(SimpleNamespace(vocab="ab")) == 2
     assert get_c(SimpleNamespace()) == 0
+
+
+@pytest.mark.parametrize("o", [[0, 2], np.array([0, 2]), TensorMultiCategory([0, 2])], ids=lambda o: type(o).__name__)
+def test_positions_of_any_kind_are_one_hot_encoded(o):
+    assert OneHotEncode(c=3)(o).tolist() == [1.0, 0.0, 1.0]
+
+
+def test_several_numbers_in_a_tuple_are_one_target():
+    tfm = RegressionSetup()
+    tfm.setup([(1, 2.5), (3, 4.5)])
+    assert tfm.c == 2
+    assert tfm((1, 2.5)).tolist() == [1.0, 2.5]
+    several = MultiCategorize()
+    several.setup([("a", "b"), ("a",)])
+    assert several(("b", "a")).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("label", "vocab", "fix"),
+    [
+        (0.63, [0.1, 0.62], "RegressionBlock"),
+        ("B\u00e4r", ["Ba\u0308r"], "'B\\xe4r' and 'Ba\\u0308r' differ in Unicode form only"),
+        ("cat ", ["cat", "dog"], "'cat ' and 'cat' differ in blanks only"),
+        ("Ba\u0308r\xa0", ["B\u00e4r"], "differ in blanks and Unicode form only"),
+        ("dgo", ["cat", "dog"], "did you mean 'dog'?"),
+    ],
+)
+def test_an_unknown_label_is_told_from_what_was_meant(label, vocab, fix):
+    with pytest.raises(UnknownLabel) as caught:
+        CategoryMap(vocab).index_of(label)
+    assert fix in caught.value.fix
+    assert ("did you mean" in caught.value.fix) == ("did you mean" in fix)
+
+
+@pytest.mark.parametrize("twins", [["cat", "cat ", "dog"], ["B\u00e4r", "Ba\u0308r"], ["a b", "a  b"]])
+def test_classes_that_look_the_same_are_named(twins):
+    with pytest.warns(UserWarning, match="two classes look the same: .* only"):
+        Categorize().setup(twins)

@@ -66,3 +66,14 @@ def test_a_column_that_is_not_there_is_an_error_with_the_nearest(row):
     with pytest.raises(UnknownName, match="no column named 'lables'") as caught:
         ColReader("lables")(row)
     assert "'labels'" in caught.value.fix
+
+
+def test_a_missing_cell_has_no_labels():
+    rows = pd.DataFrame({"tags": ["a b", None, float("nan"), pd.NA, "", "NA"]})
+    read = ColReader("tags", label_delim=" ")
+    assert [read(rows.iloc[i]) for i in range(len(rows))] == [["a", "b"], [], [], [], [], ["NA"]]
+
+
+def test_a_column_number_that_is_not_there_is_named():
+    with pytest.raises(BadValue, match="there is no column 7"):
+        ColReader(7)(pd.Series({"a": 1}))

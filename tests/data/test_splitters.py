@@ -115,7 +115,7 @@ def test_a_random_subset_leaves_the_rest_out():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RandomSplitter(0), "share"),
+        (lambda: RandomSplitter(-0.1), "share"),
         (lambda: RandomSplitter(1.5), "share"),
         (lambda: RandomSubsetSplitter(0.9, 0.2), "shares"),
         (lambda: IndexSplitter([10])(items), "out of range"),
@@ -153,3 +153,68 @@ def test_the_rows_of_a_frame_are_named_by_label_or_refused():
     with pytest.raises(BadValue, match="reset_index"):
         IndexSplitter(late)(double)
     assert IndexSplitter(pd.Series([1, 2], index=[5, 6]))(list("abc"))[1].tolist() == [1, 2]
+
+
+COLUMNS = {
+    "booleans": ([False, True, False, True], [1, 3]),
+    "numbers": ([0, 1.0, 0, 1], [1, 3]),
+    "texts": (["False", "TRUE ", "false", "True"], [1, 3]),
+    "names": (["train", "valid", "train", "val"], [1, 3]),
+    "nullable": (pd.array([False, True, False, True], dtype="boolean"), [1, 3]),
+    "arrow": (pd.array([False, True, False, True], dtype="object"), [1, 3]),
+    "missing": ([False, True, None, True], None),
+    "NaN": ([0, 1, np.nan, 1], None),
+    "NA": (pd.array([False, True, pd.NA, True], dtype="boolean"), None),
+    "counts": ([0, 1, 2, 3], None),
+    "other texts": (["train", "valid", "test", "valid"], None),
+}
+
+
+@pytest.mark.parametrize(("column", "valid"), COLUMNS.values(), ids=COLUMNS)
+def test_a_column_says_of_each_row_whether_it_is_for_validation_or_is_refused(column, valid):
+    df = pd.DataFrame({"v": column})
+    splits = (ColSplitter("v"), ColSplitter(0), FuncSplitter(lambda row: row.v), MaskSplitter(df["v"]))
+    for split in splits[:2] if valid is None else splits:
+        if valid is not None:
+            assert lists(split(df)) == [[i for i in range(4) if i not in valid], valid]
+            continue
+        with pytest.raises(BadValue, match="whether it is for validation") as caught:
+            split(df)
+        typed = caught.value.fix.removesuffix(" trains on all others")
+        scope = {"df": df.copy()}
+        exec(typed, scope)  # the fix as the user types it
+        assert 1 in ColSplitter("v")(scope["df"])[1]
+
+
+def test_what_is_neither_true_nor_false_is_refused_in_masks_and_functions_too():
+    for mask in ([0.0, np.nan], [0, 2], ["a", "b"]):
+        with pytest.raises(BadValue, match="the mask does not say"):
+            MaskSplitter(mask)([1, 2])
+    for func in (lambda o: float("nan"), lambda o: "folder"):
+        with pytest.raises(BadValue, match="the function of FuncSplitter does not say"):
+            FuncSplitter(func)([1, 2])
+    assert lists(FuncSplitter(lambda o: [None, "x"][o] and o)([0, 1])) == [[0], [1]]
+
+
+def test_a_mask_with_labels_is_that_of_the_rows_it_names():
+    df = pd.DataFrame({"x": range(6)}, index=[30, 10, 20, 50, 40, 60])
+    mask = pd.Series([True, False, False, False, False, True], index=[10, 20, 30, 40, 50, 60])
+    assert MaskSplitter(mask)(df)[1].tolist() == [1, 5]
+    with pytest.raises(BadValue, match="whose labels are not those of the items"):
+        MaskSplitter(mask)(df.reset_index())
+    assert MaskSplitter(mask.reset_index(drop=True))(list("abcdef"))[1].tolist() == [0, 5]
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        RandomSplitter(np.float32(0.25), seed=np.int64(3)),
+        RandomSubsetSplitter(np.float32(0.5), np.float32(0.25), seed=np.uint8(3)),
+        TrainTestSplitter(np.float32(0.25), random_state=np.int32(3)),
+        EndSplitter(np.float32(0.25)),
+        IndexSplitter(np.array([1, 2], dtype=np.uint8)),
+    ],
+    ids=repr,
+)
+def test_numbers_of_numpy_are_numbers(split):
+    assert len(split(list(range(8)))[1]) == 2

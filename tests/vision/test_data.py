@@ -266,3 +266,42 @@ def test_a_csv_of_other_habits_gives_the_same_loaders(fashion):
         ]
     with pytest.raises(BadArgument, match="encoding"):
         ImageDataLoaders.from_csv(fashion, "habits.csv", encodin="latin-1")
+
+
+NUMBERS = np.linspace(0, 1, 27)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        NUMBERS.tolist(), NUMBERS.astype(np.float32), list(NUMBERS.astype(np.float32)), pd.Series(NUMBERS, index=range(50, 77)),
+        torch.tensor(NUMBERS), [0, *NUMBERS[1:]], [(n, 1 - n) for n in NUMBERS], np.stack([NUMBERS, NUMBERS], 1),
+    ],
+    ids=["floats", "float32", "scalars", "Series", "tensor", "mixed", "pairs", "rows"],
+)  # fmt: skip
+def test_fractions_of_any_library_are_numbers_to_predict(fashion, labels):
+    files = get_image_files(fashion)
+    y = ImageDataLoaders.from_lists(fashion, files, labels, seed=1, bs=4, num_workers=0).one_batch()[1]
+    assert y.dtype == torch.float32
+    assert y.shape == (4, *np.shape(labels)[1:])
+
+
+def test_columns_of_many_fractions_are_numbers_to_predict(fashion):
+    files = [f.relative_to(fashion).as_posix() for f in get_image_files(fashion)]
+    df = pd.DataFrame({"f": files, "u": NUMBERS, "v": 1 - NUMBERS, "c": [1.5, 2.0, 2.5] * 9}, index=range(50, 77))
+    for column, shape in (("u", (4,)), (["u", "v"], (4, 2))):
+        dls = ImageDataLoaders.from_df(df, fashion, label_col=column, seed=1, bs=4, num_workers=0)
+        assert dls.one_batch()[1].shape == shape
+    assert ImageDataLoaders.from_df(df, fashion, label_col="c", seed=1, bs=4).vocab == [1.5, 2.0, 2.5]
+
+
+def test_labels_of_a_series_need_not_start_at_0(fashion):
+    files = get_image_files(fashion)
+    names = pd.Series([f.parent.name for f in files], index=range(9, 36))
+    dls = ImageDataLoaders.from_lists(fashion, pd.Series(list(files), index=names.index), names, seed=1, bs=4)
+    assert [dls.vocab[int(y)] for y in dls.train_ds.tls[1]] == [file.parent.name for file, _ in dls.train_ds.items]
+
+
+def test_a_share_of_0_trains_on_every_image(fashion):
+    dls = ImageDataLoaders.from_folder(fashion, valid_pct=0, bs=4, num_workers=0)
+    assert (len(dls.train_ds), len(dls.valid_ds)) == (27, 0)
