@@ -125,7 +125,7 @@ def column_position(frame: Any, column: str | int) -> int | None:
     """The position of a column that is given by name or position; None if there is none."""
     if isinstance(column, int):
         return column if -len(frame.columns) <= column < len(frame.columns) else None
-    return frame.columns.get_loc(column) if column in frame.columns else None  # type: ignore[return-value]  # names are unique
+    return frame.columns.get_loc(column) if column in frame.columns else None
 
 
 def _loses(values: Series, written: Series, is_number: bool) -> bool:

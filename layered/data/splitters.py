@@ -401,11 +401,12 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
             "valid".
     """
 
-    def split(items: Indexed) -> Sequence[Indices]:
+    def split(items: Any) -> Sequence[Indices]:
         values = np.asarray(column_of(items, col), dtype=object)
         if on is None:
-            column = f"df[{items.columns[col] if isinstance(col, int) else col!r}]" if is_frame(items) else "column"
-            return _by_flags(as_flags(values, f"the column {col!r}", f"{column} = {column}.eq({{}}).fillna(False)"))
+            name = items.columns[col] if isinstance(col, int) and is_frame(items) else col
+            fix = f"df[{name!r}] = df[{name!r}].eq({{}}).fillna(False)"
+            return _by_flags(as_flags(values, f"the column {col!r}", fix))
         wanted = on if isinstance(on, (list, tuple, set)) else [on]
         return MaskSplitter([value in wanted for value in values.tolist()])(items)
 
