@@ -404,7 +404,8 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
     def split(items: Any) -> Sequence[Indices]:
         values = np.asarray(column_of(items, col), dtype=object)
         if on is None:
-            name = items.columns[col] if isinstance(col, int) and is_frame(items) else col
+            is_position = isinstance(col, int) and is_frame(items)
+            name = items.columns[col] if is_position else col
             fix = f"df[{name!r}] = df[{name!r}].eq({{}}).fillna(False)"
             return _by_flags(as_flags(values, f"the column {col!r}", fix))
         wanted = on if isinstance(on, (list, tuple, set)) else [on]
