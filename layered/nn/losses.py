@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layered.foundation import BadValue, Recorded, default_losses, losses, plain
+from layered.foundation import BadArgument, BadValue, Recorded, default_losses, losses, nearest, plain
 
 
 class BaseLoss(Recorded):
     """A torch loss that flattens its inputs, and knows the activation and the decoding of its predictions.
 
-    Integer targets become int64. With `reduction="none"` it returns the loss of each row of the flattened predictions.
+    Integer targets become int64. With `reduction="none"` it returns the loss of each row of the flattened predictions. Settings
+    of the torch loss, such as `label_smoothing`, may be read and set here too.
 
     Args:
         loss_cls: A loss class, called with `args` and `kwargs`; or a loss.
@@ -35,9 +36,11 @@ class BaseLoss(Recorded):
     Raises:
         BadValue: If predictions and targets differ in the number of rows, integer targets have the shape of probabilities, or
             a target is out of range (on the CPU; a GPU reports that later).
+        BadArgument: If a setting is set that the loss does not have.
     """
 
     y_int = False
+    _set_later: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -52,7 +55,38 @@ class BaseLoss(Recorded):
         func = loss_cls if isinstance(loss_cls, nn.Module) else loss_cls(*args, **kwargs)
         self.func: Any = func
         self.axis, self.flatten, self.floatify, self.is_2d = axis, flatten, floatify, is_2d
+        self._follow_weights()
+
+    def _follow_weights(self) -> None:
+        func = self.func
         self._device = next((b.device for b in func.buffers()), None) if isinstance(func, nn.Module) else None
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and "func" in vars(self):
+            return getattr(self.func, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        is_made = "_device" in vars(self) and type(self).__module__ == __name__ and not name.startswith("_")
+        if not is_made or name in vars(self) or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        elif hasattr(self.func, name):
+            setattr(self.func, name, _weights(value) if isinstance(value, list) else value)
+            self._follow_weights()
+        else:
+            near = nearest(name, self.init_args, 1)
+            raise BadArgument(
+                f"{type(self).__name__} has no setting '{name}'",
+                expected=", ".join(self.init_args),
+                fix=f"did you mean '{near[0]}'?" if near else None,
+            )
+        if is_made:
+            self._set_later |= {name}
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """The constructor's arguments, with the values of those that were set later."""
+        return {k: getattr(self, k) if k in self._set_later else v for k, v in super().init_args.items()}
 
     def __call__(self, pred: Tensor, target: Tensor, **kwargs: object) -> Tensor:
         pred, target = self.prepared(pred, target)
@@ -229,6 +263,15 @@ class LabelSmoothingCrossEntropy(nn.CrossEntropyLoss):
     def __init__(self, eps: float = 0.1, weight: Tensor | list[float] | None = None, reduction: str = "mean") -> None:
         super().__init__(_weights(weight), reduction=reduction, label_smoothing=eps)
 
+    @property
+    def eps(self) -> float:
+        """The share that is spread; may be set."""
+        return self.label_smoothing
+
+    @eps.setter
+    def eps(self, value: float) -> None:
+        self.label_smoothing = value
+
     def activation(self, x: Tensor) -> Tensor:
         """Probabilities.
 
@@ -352,8 +395,12 @@ class BCEWithLogitsLossFlat(BaseLoss):
     ) -> None:
         func = nn.BCEWithLogitsLoss(_weights(weight), reduction=reduction, pos_weight=_weights(pos_weight))
         per_class = weight is not None or pos_weight is not None
-        super().__init__(func, axis=axis, flatten=flatten, floatify=floatify, is_2d=per_class)
         self.thresh = thresh
+        super().__init__(func, axis=axis, flatten=flatten, floatify=floatify, is_2d=per_class)
+
+    def _follow_weights(self) -> None:
+        super()._follow_weights()
+        self.is_2d = self.func.weight is not None or self.func.pos_weight is not None
 
     def activation(self, x: Tensor) -> Tensor:
         """The probability of each class, independent of the others.
@@ -466,6 +513,11 @@ class DiceLoss(_OneClass, Recorded):
         union = ((p**2 if self.square_in_union else p) + t).sum(-1)
         loss = 1 - (2 * (p * t).sum(-1) + self.smooth) / (union + self.smooth)
         return loss.mean() if self.reduction == "mean" else loss.sum() if self.reduction == "sum" else loss
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """The constructor's arguments, as they are now."""
+        return {name: getattr(self, name) for name in super().init_args}
 
     __repr__ = BaseLoss.__repr__
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation import BadValue, TensorCategory, TensorMask, losses
+from layered.foundation import BadArgument, BadValue, TensorCategory, TensorMask, losses
 from layered.nn import (
     BaseLoss,
     BCELossFlat,
@@ -319,3 +319,59 @@ def test_ignored_positions_do_not_count_in_the_loss_of_a_sample(gen, ignored):
             min=1
         )
         assert_close(per_sample_loss(loss, x, [y]), expected)
+
+
+@pytest.mark.parametrize(
+    ("made", "settings"),
+    [
+        (CrossEntropyLossFlat, {"label_smoothing": 0.3}),
+        (CrossEntropyLossFlat, {"weight": [1.0, 2.0, 5.0]}),
+        (CrossEntropyLossFlat, {"weight": torch.tensor([1.0, 2.0, 5.0]), "ignore_index": 1, "reduction": "sum"}),
+        (LabelSmoothingCrossEntropyFlat, {"eps": 0.4}),
+        (LabelSmoothingCrossEntropy, {"eps": 0.4}),
+        (FocalLossFlat, {"gamma": 0.5, "weight": [1.0, 2.0, 5.0]}),
+        (DiceLoss, {"smooth": 3.0, "reduction": "mean", "square_in_union": True}),
+    ],
+)
+def test_what_is_set_on_a_loss_takes_effect(gen, made, settings):
+    x, y = torch.randn(6, 3, generator=gen), torch.tensor([0, 1, 2, 2, 1, 0])
+    if made is DiceLoss:
+        x, y = x[..., None], y[..., None]
+    loss, expected = made(), made(**settings)(x, y)
+    assert not torch.allclose(loss(x, y), expected)
+    for name, value in settings.items():
+        setattr(loss, name, value)
+    assert_close(loss(x, y), expected)
+    assert_close(copy.deepcopy(loss)(x, y), expected)
+    assert_close(pickle.loads(pickle.dumps(loss))(x, y), expected)
+    if made is not LabelSmoothingCrossEntropy:
+        assert_close(made.from_init_args(loss.init_args)(x, y), expected)
+
+
+def test_weights_of_labels_may_be_set_later(gen):
+    x, y = torch.randn(6, 3, generator=gen), torch.randint(2, (6, 3), generator=gen)
+    loss = BCEWithLogitsLossFlat()
+    loss.pos_weight, loss.thresh = [1.0, 2.0, 5.0], 0.9
+    assert_close(loss(x, y), F.binary_cross_entropy_with_logits(x, y.float(), pos_weight=torch.tensor([1.0, 2.0, 5.0])))
+    assert not loss.decodes(torch.tensor([0.8])).any()
+    loss.pos_weight = None
+    assert_close(loss(x[:, 0], y[:, 0]), F.binary_cross_entropy_with_logits(x[:, 0], y[:, 0].float()))
+
+
+@pytest.mark.parametrize(("made", "name"), [(CrossEntropyLossFlat, "label_smooting"), (MSELossFlat, "gamma")])
+def test_a_setting_that_a_loss_does_not_have_is_refused(made, name):
+    with pytest.raises(BadArgument, match=f"{made.__name__} has no setting '{name}'"):
+        setattr(made(), name, 0.1)
+
+
+def test_a_loss_of_the_user_may_have_attributes_of_its_own():
+    class Own(CrossEntropyLossFlat):
+        def __init__(self):
+            super().__init__()
+            self.parts = []
+
+        def __call__(self, pred, target):
+            self.weight = 2.0
+            return self.weight * super().__call__(pred, target)
+
+    assert_close(Own()(torch.zeros(1, 2), torch.tensor([0])), 2 * torch.tensor(2.0).log())
