@@ -51,7 +51,7 @@ class TrackerCallback(Callback):
     """
 
     order = 60
-    transient: ClassVar[tuple[str, ...]] = ("better",)
+    transient: ClassVar[tuple[str, ...]] = ("comp",)
     state_kinds: ClassVar[Kinds] = (
         ("best", float | None),
         ("best_epoch", Count | None),
@@ -69,13 +69,13 @@ class TrackerCallback(Callback):
         min_delta: float = 0.0,
         reset_on_fit: bool = True,
     ) -> None:
-        self.monitor, self.comp = monitor, _comparison(comp)
+        self.monitor, self.asked = monitor, _comparison(comp)
         self.min_delta, self.reset_on_fit = min_delta, reset_on_fit
-        self.better: Comparison = self.comp or operator.lt
+        self.comp: Comparison = self.asked or operator.lt
         self.best: float | None = None
         self.best_epoch: int | None = None  # of this fit
         self.new_best = False
-        self.column = self.seen = 0
+        self.idx = self.seen = 0
         self.value: Any = None
 
     def before_fit(self) -> None:
@@ -88,8 +88,8 @@ class TrackerCallback(Callback):
             self.best = None
         if self.compares:
             check_column(learn, self.monitor, type(self).__name__)
-            self.column = columns_of(learn)[1:].index(self.monitor)
-            self.better = self.comp or self._default_comparison()
+            self.idx = columns_of(learn)[1:].index(self.monitor)
+            self.comp = self.asked or self._default_comparison()
 
     def _default_comparison(self) -> Comparison:
         upwards = self.learn.recorder.higher_is_better(self.monitor)
@@ -123,7 +123,7 @@ class TrackerCallback(Callback):
         if len(values) == self.seen:
             return False
         self.seen = len(values)
-        value = self.value = values[-1][self.column]
+        value = self.value = values[-1][self.idx]
         if value is None:
             return False
         if not isinstance(value, (int, float)):
@@ -132,8 +132,8 @@ class TrackerCallback(Callback):
                 got=describe(value),
                 fix="give the learner one of its numbers, metric[1], or another metric",
             )
-        sign = 1 if self.better(*_APART) else -1
-        if not math.isnan(value) and (self.best is None or self.better(value - sign * self.min_delta, self.best)):
+        sign = 1 if self.comp(*_APART) else -1
+        if not math.isnan(value) and (self.best is None or self.comp(value - sign * self.min_delta, self.best)):
             self.best, self.best_epoch, self.new_best = value, self.learn.epoch, True
         return True
 
@@ -346,7 +346,7 @@ class SaveModelCallback(TrackerCallback):
     def _rank(self) -> None:
         """Save this epoch if it is among the best, and remove the file that no longer is."""
         learn = self.learn
-        better = [k for k in self.kept if not math.isnan(k[0]) and not self.better(self.value, k[0])]
+        better = [k for k in self.kept if not math.isnan(k[0]) and not self.comp(self.value, k[0])]
         if len(better) == self.keep:
             return
         tag = f"{learn.epoch}-{learn.train_iter}" if learn.nested else f"{learn.epoch}"
@@ -363,6 +363,7 @@ class SaveModelCallback(TrackerCallback):
             self.learn.save(self.fname, with_opt=self.with_opt)
         elif self.best_file is not None:
             self.learn.load(Path(self.best_file).absolute(), with_opt=self.with_opt)
+        self.best_file = None  # a fit that is cancelled before it begins has none
 
 
 def _checked_patience(patience: int) -> int:

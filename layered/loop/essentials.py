@@ -85,8 +85,8 @@ class TrainEvalCallback(Callback):
             return
         if self.pass_length is None:
             warn(
-                f"the training loader gave {learn.iter + 1} batches, and its length is {learn.n_iter}: schedules of later "
-                "epochs count as many as it gave"
+                f"the training loader gave {learn.iter + 1} batches instead of {learn.n_iter}, its length or n_iter: schedules "
+                "count with as many from the next epoch on"
             )
         self.pass_length = learn.iter + 1
 
@@ -177,7 +177,7 @@ class FunctionCallback(Callback):
         BadArgument: If the function cannot be called with these arguments, with or without the learner.
     """
 
-    state_kinds = (("every", dict[str, Count]),)
+    state_kinds = (("every", dict[str, Count]), ("is_spent", bool))
 
     def __init__(
         self,

@@ -215,7 +215,7 @@ class Lying:
 @pytest.mark.parametrize("says", [3, 12])
 def test_a_schedule_ends_with_the_epochs_of_a_loader_whose_length_is_wrong(says):
     learn = learner(Lying(says, [6]))
-    with pytest.warns(UserWarning, match=f"gave 6 batches, and its length is {says}") as heard:
+    with pytest.warns(UserWarning, match=f"gave 6 batches instead of {says}") as heard:
         fit_one_cycle(learn, 4, 0.1)
     assert len(heard) == 1
     one_cycle = fit_one_cycle_rates(4, 6)

@@ -17,7 +17,7 @@ from layered.callback import (
     lr_find,
 )
 from layered.foundation import BadArgument, BadValue, UnknownName
-from layered.loop import Callback, CancelValidException, Loop
+from layered.loop import Callback, CancelFitException, CancelValidException, Loop
 from layered.metrics import AccumMetric, Metric, MetricSet, mae, mk_metric, mse, rmse, skm_to_fastai
 
 mae_metric = mk_metric(mae)
@@ -311,3 +311,15 @@ def test_a_metric_of_several_numbers_cannot_be_watched():
     each.higher_is_better = True
     with pytest.raises(BadValue, match="not one number"):
         planned([1.0], each, TrackerCallback("each")).fit(1)
+
+
+def test_a_fit_that_is_cancelled_before_it_begins_loads_nothing(tmp_path):
+    learn = learner([2.0, 1.0, 3.0], SaveModelCallback(), tmp_path)
+    learn.fit(2)
+    nn.init.zeros_(learn.model.weight)
+
+    def cancel(cb):
+        raise CancelFitException
+
+    learn.fit(1, cbs=Callback(before_fit=cancel))
+    assert not learn.model.weight.any()
