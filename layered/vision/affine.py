@@ -22,6 +22,7 @@ from layered.foundation import (
     TensorImageBase,
     TensorMask,
     delegates,
+    describe,
     draw_batch,
     tensors_of,
     transforms,
@@ -251,6 +252,32 @@ def affine_coord(
     return moved.to(x.dtype) if x.is_floating_point() else moved.round_().to(x.dtype)
 
 
+def check_dense(o: Tensor, image: TensorImageBase) -> None:
+    """Refuse a target that has a value for each pixel and would not move with its image.
+
+    Args:
+        o: A tensor of the batch.
+        image: The images of the batch.
+
+    Raises:
+        BadValue: It is a mask of another size, or a plain tensor of the images' size.
+    """
+    if isinstance(o, TensorMask) and o.shape[-2:] != image.shape[-2:]:
+        raise BadValue(
+            "the masks do not fit their images",
+            got=f"images {describe(image)}, masks {describe(o)}",
+            expected="the same height and width",
+            fix="Resize((height, width)) in item_tfms, which brings both to one size",
+        )
+    if type(o) is Tensor and o.ndim >= 3 and o.shape[-2:] == image.shape[-2:]:
+        raise BadValue(
+            "a tensor with a value for each pixel would not move with its image",
+            got=f"images {describe(image)}, beside them {describe(o)}",
+            expected="the class that says what it is: TensorMask for classes, TensorImage for pixels",
+            fix="MaskBlock in place of the block that makes it, or TransformBlock(type_tfms=TensorMask)",
+        )
+
+
 @transforms.register()
 class AffineCoordTfm(RandTransform):
     """Several motions in one: their maps are multiplied, and each image is interpolated once.
@@ -306,6 +333,9 @@ class AffineCoordTfm(RandTransform):
         if image is not None:
             self.mat = self.valid_mat(image) if split_idx == 1 else self.train_mat(image)
         self.do = self.mat is not None or self.size is not None
+        if self.do and image is not None:
+            for o in tensors_of(x):
+                check_dense(o, image)
 
     def encode_image(self, x: TensorImageBase) -> Tensor:
         return self._move(x, self.mode)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from layered.foundation import BadValue, RandTransform, nearest, transforms
+from layered.vision.alignment import with_aligned_masks
 from layered.vision.types import BILINEAR, NEAREST, PILBase, PILImage, PILMask
 
 Box = tuple[int, int, int, int]
@@ -131,7 +132,14 @@ def resize(
     return PILImage.of_pixels(resized[0])
 
 
-class SizeTransform(RandTransform):
+class ImageTransform(RandTransform):
+    """Base of transforms that move pixels. Masks are brought to the size of their image first: see `with_aligned_masks`."""
+
+    def __call__(self, x: object, split_idx: int | None = None) -> Any:
+        return super().__call__(with_aligned_masks(x), split_idx)
+
+
+class SizeTransform(ImageTransform):
     """Base of transforms that change the size of images.
 
     Overloads return `Any`: the class of the input is then given back to the plain image that PIL returns.
@@ -291,14 +299,25 @@ class RandomResizedCrop(SizeTransform):
         image = next((o for o in (x if isinstance(x, tuple) else (x,)) if isinstance(o, Image.Image)), None)
         self.do = image is not None
         self.box = self._draw_window(image) if image is not None and split_idx != 1 else None
+        self.box_size = image.size if image is not None else (1, 1)
 
     def encode_image(self, x: Image.Image) -> Any:
         if self.box is not None:
-            return self.resize(x, self.box)
+            return self.resize(x, self._window_of(x))
         height, width = self.shape
         extra = math.ceil(max(self.shape) * self.val_xtra / 8) * 8
         whole = self.resize(x, shape=(height + extra, width + extra))
         return whole.crop(_window(whole, width, height, (0.5, 0.5)))
+
+    def _window_of(self, x: Image.Image) -> Box | None:
+        """The window of an image that may be larger or smaller than the one it was drawn for."""
+        if self.box is None or x.size == self.box_size:
+            return self.box
+        across, down = x.width / self.box_size[0], x.height / self.box_size[1]
+        left, right = (round(edge * across) for edge in self.box[::2])
+        top, bottom = (round(edge * down) for edge in self.box[1::2])
+        left, top = min(left, x.width - 1), min(top, x.height - 1)
+        return left, top, max(right, left + 1), max(bottom, top + 1)
 
     def _draw_window(self, x: Image.Image) -> Box:
         narrow, wide = self.ratio
@@ -330,7 +349,7 @@ class RatioResize(SizeTransform):
 
 
 @transforms.register()
-class FlipItem(RandTransform):
+class FlipItem(ImageTransform):
     """Mirror images left and right, in training.
 
     Args:
@@ -345,7 +364,7 @@ class FlipItem(RandTransform):
 
 
 @transforms.register()
-class DihedralItem(RandTransform):
+class DihedralItem(ImageTransform):
     """Apply one of the eight symmetries of a square (rotations by 90 degrees, mirrored or not), in training.
 
     Args:

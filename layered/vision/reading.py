@@ -97,9 +97,8 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
     """
     source = contents(source)
     with _naming(source), _opened(source) as image:
-        image.load()
-        upright = _upright(image)
-        return upright if mode is None else as_seen(upright, mode)
+        upright, turned = _upright(image)
+        return _noted(upright if mode is None else as_seen(upright, mode), turned)
 
 
 def load_mask(source: ImageSource) -> Image.Image:
@@ -120,14 +119,11 @@ def load_mask(source: ImageSource) -> Image.Image:
         if isinstance(source, (Tensor, np.ndarray)) and (plane := _channels_last(source)).ndim == 2:
             return _as_classes(plane, source)
         with _opened(source) as image:
-            image.load()
-            upright = _upright(image)
-            if upright.mode == "L":
-                return upright
-            if upright.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"):
-                return as_seen(upright, "L")
+            upright, turned = _upright(image)
+            if upright.mode in ("L", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"):
+                return _noted(as_seen(upright, "L"), turned)
             values = np.asarray(upright)
-            return _as_classes(values if values.ndim == 2 else values[..., 0], source)
+            return _noted(_as_classes(values if values.ndim == 2 else values[..., 0], source), turned)
 
 
 def _as_classes(values: np.ndarray[Any, Any], source: ImageSource) -> Image.Image:
@@ -174,8 +170,21 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+def _upright(image: Image.Image) -> tuple[Image.Image, int]:
+    """The image upright, and its orientation before."""
+    image.load()
+    turned = _orientation(image)
+    return (image, 1) if turned == 1 else (ImageOps.exif_transpose(image), turned)
+
+
+STORED_TURNED = "stored turned"
+"""In `info` of an image: the orientation, in EXIF's numbering, in which the file has it."""
+
+
+def _noted(image: Image.Image, turned: int) -> Image.Image:
+    if turned != 1:
+        image.info[STORED_TURNED] = turned
+    return image
 
 
 _LARGEST_JPEG = 256 << 20  # bytes read at once; PIL reads a larger file piece by piece

@@ -1,0 +1,91 @@
+"""Images and their masks: a mask is brought to the size of its image and the same side up, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from layered.foundation import BadValue
+from layered.vision.reading import STORED_TURNED
+from layered.vision.types import NEAREST, PILBase, PILMask
+
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def with_aligned_masks(sample: object) -> Any:
+    """The sample with its masks on the pixels of its first image.
+
+    A mask of another size and the same aspect ratio is resized to its image. Where the image was turned upright by its
+    EXIF tag, a mask that fits the image as it is stored is turned too.
+
+    Args:
+        sample: A tuple, or a single element, which is returned as it is.
+
+    Raises:
+        BadValue: The mask has another aspect ratio, or the sizes do not tell whether it has to be turned.
+
+    Examples:
+        >>> sample = PILMask.create(Image.new("L", (3, 2))), Image.new("RGB", (6, 4))
+        >>> with_aligned_masks(sample)[0].size
+        (6, 4)
+    """
+    if not isinstance(sample, tuple) or not any(isinstance(o, PILMask) for o in sample):
+        return sample
+    image = next((o for o in sample if isinstance(o, Image.Image) and not isinstance(o, PILMask)), None)
+    if image is None:
+        return sample
+    turned: int = image.info.get(STORED_TURNED, 1)
+    aligned = [_aligned(o, image, turned) if isinstance(o, PILMask) else _settled(o) for o in sample]
+    return tuple(aligned) if type(sample) is tuple else type(sample)(aligned)
+
+
+def _aligned(mask: PILMask, image: Image.Image, turned: int) -> PILMask:
+    if turned != 1 and STORED_TURNED not in mask.info:
+        ways = (image.size, image.size[::-1] if turned >= 5 else image.size)  # upright, and as it is stored
+        fitting = [size for size in ways if size == mask.size] or [
+            size for size in ways if _same_aspect(size, mask.size)
+        ]
+        if len(fitting) == 2:
+            raise BadValue(
+                "the image is turned by its EXIF tag and its mask has none: whether to turn the mask cannot be seen",
+                got=f"EXIF orientation {turned}, an image of {_size(image)} and a mask of {_size(mask)}",
+                fix="if the mask lies on the image as you see it, ImageOps.exif_transpose(Image.open(file)).save(file); "
+                "if not, Image.open(file).save(file), which drops the tag",
+            )
+        if fitting == [ways[1]]:
+            mask = mask.recast(mask.transpose(_TURN[turned]))
+    if mask.size == image.size:
+        return mask
+    if not _same_aspect(image.size, mask.size):
+        raise BadValue(
+            "the mask does not fit its image",
+            got=f"an image of {_size(image)} and a mask of {_size(mask)} (width×height)"
+            + (f"; the image is stored turned, with EXIF orientation {turned}" if turned != 1 else ""),
+            expected="the same size, or the same aspect ratio",
+            fix="if the masks were stretched, stretch them back: "
+            "get_y=lambda o: Image.open(mask_of(o)).resize(Image.open(o).size, NEAREST)",
+        )
+    return mask.reshape(image.height, image.width, NEAREST)
+
+
+def _same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether one size is the other in proportion, but for rounding to whole pixels."""
+    return abs(size[0] * other[1] - size[1] * other[0]) <= max(size)
+
+
+def _settled(o: Any) -> Any:
+    """An image without the note that it was stored turned: its masks are turned by now."""
+    if not isinstance(o, PILBase) or STORED_TURNED not in o.info:
+        return o
+    settled = o.copy()
+    del settled.info[STORED_TURNED]
+    return settled
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width}×{image.height}"
