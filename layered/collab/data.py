@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from layered.data import DataLoaders, RandomSplitter, RegressionBlock
+from layered.data import DataLoaders, RandomSplitter, RegressionBlock, csv_options
 from layered.foundation import Array, BadValue, CannotTrain, EmptySource, lazy, loader_kinds, names_of, refuse_unknown
 from layered.tabular import (
     Categorify,
@@ -18,7 +18,8 @@ from layered.tabular import (
     TabularPandas,
     as_frame,
     check_columns,
-    loader_arguments,
+    is_saved_index,
+    known_arguments,
     read_table,
 )
 
@@ -110,7 +111,7 @@ class CollabDataLoaders(TabularDataLoaders):
             BadValue: If a column does not exist, a user, an item or a rating is missing, or a rating is not a number.
             EmptySource: If the table has no rows.
         """
-        refuse_unknown(kwargs, loader_arguments() | names_of(CollabDataLoaders.from_df), f"{cls.__name__}.from_df")
+        refuse_unknown(kwargs, known_arguments(cls.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(ratings)
         names = _column_names(frame, user_name, item_name, rating_name)
         if not len(frame):
@@ -127,9 +128,11 @@ class CollabDataLoaders(TabularDataLoaders):
 
         Args:
             csv: A CSV file, or any other that `read_table` reads.
-            kwargs: Arguments of `from_df`.
+            kwargs: Arguments of `from_df`, and all options of `pandas.read_csv`: `sep`, `header`, `names`, `encoding`, ….
         """
-        return cls.from_df(read_table(csv), **kwargs)
+        refuse_unknown(kwargs, known_arguments(cls.from_df) | names_of(pd.read_csv), f"{cls.__name__}.from_csv")
+        options = csv_options(kwargs)
+        return cls.from_df(read_table(csv, **options), **kwargs)
 
 
 def ratings_of(dls: object) -> TabularCollab:
@@ -149,14 +152,15 @@ def ratings_of(dls: object) -> TabularCollab:
 
 
 def _column_names(frame: DataFrame, *given: Name | None) -> list[Any]:
-    """The names of the columns of users, items and ratings: those given, else by their positions."""
-    if len(frame.columns) < 3:
+    """The names of the columns of users, items and ratings: those given, else by their positions, saved indices aside."""
+    columns = [name for name in frame.columns if not is_saved_index(name, frame[name])]
+    if len(columns) < 3:
         raise BadValue(
             "a table of ratings needs at least three columns",
-            got="the columns " + (", ".join(map(repr, frame.columns)) or "none"),
+            got="the columns " + (", ".join(map(repr, columns)) or "none"),
             expected="one for users, one for items, one for ratings",
         )
-    names = [frame.columns[i] if name is None else name for i, name in enumerate(given)]
+    names = [columns[i] if name is None else name for i, name in enumerate(given)]
     check_columns(frame, names, "which user_name, item_name or rating_name names")
     if len(set(names)) < 3:
         raise BadValue(

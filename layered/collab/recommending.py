@@ -73,7 +73,9 @@ def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True,
     if not tables:
         return pd.DataFrame(columns=[user_name, "rank", item_name, "score"])
     res = pd.concat(tables, ignore_index=True)
-    return res.assign(**{str(name): res[name].infer_objects() for name in to.cat_names})
+    for name in to.cat_names:
+        res[name] = res[name].infer_objects()
+    return res
 
 
 def _left_out(

@@ -101,6 +101,16 @@ class Normalize(Transform):
         mean, std = broadcast_vec(dim, ndim, mean, std)
         return cls(mean, std)
 
+    @property
+    def means(self) -> Any:
+        """The mean of each channel, or of each continuous column of a table."""
+        return self.mean
+
+    @property
+    def stds(self) -> Any:
+        """The standard deviation of each channel, or of each continuous column of a table."""
+        return self.std
+
     def setup_loader(self, dl: Any) -> None:
         if self.mean is None or self.std is None:
             x = dl.one_batch()[0].as_subclass(Tensor).float()

@@ -17,6 +17,7 @@ from layered.data import (
     TfmdDL,
     Weights,
     arguments_of,
+    csv_options,
     values_by_label,
 )
 from layered.foundation import (
@@ -32,6 +33,7 @@ from layered.foundation import (
     warn,
 )
 from layered.tabular.columns import Names, listed
+from layered.tabular.kinds import column_kind
 from layered.tabular.procs import Categorify, FillMissing
 from layered.tabular.reading import TableLike, as_frame, cont_cat_split, read_table
 from layered.tabular.table import MAX_SHOWN, Procs, Tabular, table_of
@@ -212,7 +214,7 @@ class TabularDataLoaders(DataLoaders):
             BadArgument: For an unknown argument, and for anything that is not a table.
             BadValue: For columns that do not exist or do not suit their role.
         """
-        refuse_unknown(kwargs, loader_arguments() | names_of(TabularDataLoaders.from_df), f"{cls.__name__}.from_df")
+        refuse_unknown(kwargs, known_arguments(cls.from_df), f"{cls.__name__}.from_df")
         frame = as_frame(df)
         names = list(frame.columns)[-1:] if y_names is None else y_names
         if cat_names is None and cont_names is None:
@@ -228,14 +230,16 @@ class TabularDataLoaders(DataLoaders):
 
     @classmethod
     def from_csv(cls, csv: StrPath, skipinitialspace: bool = True, **kwargs: Any) -> Self:
-        """Loaders of a CSV file.
+        """Loaders of a CSV file; its delimiter is found.
 
         Args:
             csv: The file, or a URL.
             skipinitialspace: Whether blanks after a comma are dropped.
-            kwargs: Arguments of `from_df`.
+            kwargs: Arguments of `from_df`, and all options of `pandas.read_csv`: `sep`, `decimal`, `encoding`, ….
         """
-        return cls.from_df(read_table(csv, skipinitialspace=skipinitialspace), **kwargs)
+        refuse_unknown(kwargs, known_arguments(cls.from_df) | names_of(pd.read_csv), f"{cls.__name__}.from_csv")
+        options = {"skipinitialspace": skipinitialspace, **csv_options(kwargs)}
+        return cls.from_df(read_table(csv, **options), **kwargs)
 
     @classmethod
     def from_parquet(cls, parquet: StrPath, **kwargs: Any) -> Self:
@@ -370,7 +374,8 @@ def split_columns(frame: DataFrame, y_names: Names) -> tuple[list[Any], list[Any
     """
     targets = listed(y_names)
     cont, cat = cont_cat_split(frame, dep_var=targets)
-    neither = [name for name in frame.columns if name not in {*cont, *cat, *targets}]
+    others = [name for name in frame.columns if name not in {*cont, *cat, *targets}]
+    neither = [name for name in others if column_kind(frame[name]) == "date"]
     if neither:
         raise BadValue(
             f"the column {neither[0]!r} holds dates, which are neither continuous nor categorical",
@@ -436,7 +441,11 @@ def _no_rows(to: Tabular) -> DataFrame:
     return frame
 
 
-def loader_arguments() -> set[str]:
-    """The names of all keyword arguments that loaders of a table accept."""
-    own = {*names_of(DataLoaders.from_dsets), *names_of(TabularDataLoaders.from_tabular)}
+def known_arguments(recipe: Callable[..., Any]) -> set[str]:
+    """The names of all keyword arguments of a recipe, with those of the loaders that it makes.
+
+    Args:
+        recipe: A function that makes loaders, such as `TabularDataLoaders.from_df`.
+    """
+    own = {*names_of(recipe), *names_of(DataLoaders.from_dsets), *names_of(TabularDataLoaders.from_tabular)}
     return own | arguments_of(TabDataLoader) | {f"val_{name}" for name in ("n", "num_workers")}

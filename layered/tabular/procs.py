@@ -171,6 +171,13 @@ class FillMissing(TabularProc):
             column = to.column(name)
             missing = column.missing
             if self.add_col and name in self.na_dict:
+                if self.flag(name) in flags:
+                    raise BadValue(
+                        f"FillMissing would make two columns {self.flag(name)!r}",
+                        got=", ".join(repr(other) for other in to.cont_names if str(other) == str(name)),
+                        expected="names that differ as text",
+                        fix="rename one of them: df.rename(columns={...})",
+                    )
                 flags[self.flag(name)] = missing
             if missing.any():
                 to.put(name, np.where(missing, fills[name], column.numbers))

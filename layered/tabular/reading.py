@@ -20,8 +20,10 @@ from layered.foundation import (
     in_notebook,
     is_named_tuple,
     lazy,
+    warn,
 )
 from layered.tabular.columns import Names, listed
+from layered.tabular.kinds import column_kind, is_saved_index, text_hint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,9 +140,12 @@ def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
 def cont_cat_split(df: TableLike, max_card: int = 20, dep_var: Names = None) -> tuple[L, L]:
     """Sort the columns of a table into (continuous, categorical). Columns of dates are neither.
 
+    An index that was saved with the table ("Unnamed: 0") is left out, with a warning; another warns of text that looks like
+    numbers or dates, which is categorical.
+
     Args:
         df: The table.
-        max_card: Whole numbers with more distinct values than this are continuous, as floats always are.
+        max_card: Whole numbers with more distinct values than this are continuous, as floats and decimals always are.
         dep_var: The target column, or several, which are left out.
 
     Examples:
@@ -150,13 +155,21 @@ def cont_cat_split(df: TableLike, max_card: int = 20, dep_var: Names = None) -> 
     frame = as_frame(df)
     left_out = set(listed(dep_var))
     cont, cat = L(), L()
+    hints: list[str | None] = []
     for name in frame.columns:
-        kind = frame[name].dtype
-        if name in left_out or kind.kind in "Mm":
+        column = frame[name]
+        kind = column_kind(column)
+        if name in left_out or kind == "date":
             continue
-        is_float = pd.api.types.is_float_dtype(kind)
-        is_many = pd.api.types.is_integer_dtype(kind) and frame[name].nunique() > max_card
-        (cont if is_float or is_many else cat).append(name)
+        if is_saved_index(name, column):
+            warn(f"{name!r} is left out: it numbers the rows, as an index saved with the table; pd.read_csv(..., index_col=0)")
+            continue
+        hints.append(text_hint(name, column, max_card) if kind == "level" else None)
+        is_continuous = kind == "number" or (kind == "whole" and column.nunique() > max_card)
+        (cont if is_continuous else cat).append(name)
+    found = [hint for hint in hints if hint is not None]
+    if found:
+        warn(f"taken as categories: {'; '.join(found[:10])}")
     return cont, cat
 
 

@@ -75,7 +75,8 @@ class Tabular:
     Args:
         df: The table: a pandas frame, or anything that `as_frame` accepts (polars, Arrow, a list of rows, …).
         procs: What prepares the table, such as `[Categorify, FillMissing, Normalize]`: applied by their `order`, and
-            fitted on the training rows only.
+            fitted on the training rows only. The table has copies; instances that were not fitted before get what these
+            learnt, so `norm.means` can be read.
         cat_names: The categorical columns.
         cont_names: The continuous columns.
         y_names: The target column, or several.
@@ -118,7 +119,9 @@ class Tabular:
         self.x_given: list[Any] = [*self.cat_names, *self.cont_names]  # the columns that new rows must have
         frame = without_doubles(frame, self.x_given)
         self.device, self.reduce_memory, self.inplace = device, reduce_memory, inplace
-        self.procs = Pipeline(own_copies([_check_proc(p) for p in _proc_list(procs)]))
+        given = [_check_proc(p) for p in _proc_list(procs)]
+        own = own_copies(given)
+        self.procs = Pipeline(own)
         self.target_columns: list[Target] = make_targets(frame, self.y_names, y_block)
         self.fills: dict[Any, float] = {}  # for missing numbers of columns that no proc fills
         self.is_processed = False
@@ -132,6 +135,7 @@ class Tabular:
         self._tensors: tuple[Tensor, ...] | None = None  # made on first use; loaders slice batches from them
         if do_setup:
             self.setup()
+            _show_what_was_learnt(given, own)
         else:
             _ = self.items  # copies the frame now, as the caller may change it before `setup`
 
@@ -745,6 +749,15 @@ def _check_proc(p: object) -> Proc:
         expected="classes or instances of transforms, or functions",
         fix="[Categorify, FillMissing, Normalize]",
     )
+
+
+def _show_what_was_learnt(given: Sequence[object], fitted: Sequence[object]) -> None:
+    """Let instances that were given unfitted have what their copies learnt, for `norm.means` and `fill.na_dict`."""
+    for proc, own in zip(given, fitted, strict=True):
+        if isinstance(proc, Transform) and isinstance(own, Transform):
+            learnt = {name: own.__dict__[name] for name in own.fits}
+            if all(proc.__dict__[name] is None or proc.__dict__[name] == {} for name in learnt):
+                proc.__dict__.update(learnt)
 
 
 def _proc_list(procs: Procs) -> list[Any]:

@@ -21,16 +21,30 @@ from layered.data import (
     own_copies,
     unknown_labels,
 )
-from layered.foundation import Array, BadArgument, BadValue, Pipeline, Transform, failed, lazy, listify, warn
+from layered.foundation import (
+    Array,
+    BadArgument,
+    BadValue,
+    Pipeline,
+    Transform,
+    UnknownLabel,
+    failed,
+    lazy,
+    listify,
+    warn,
+)
 from layered.tabular.columns import Column, Columns
+from layered.tabular.kinds import column_kind, text_hint
 from layered.tabular.levels import Levels
 from layered.tabular.unread import check_numeric
-from layered.tabular.values import LARGEST, Name, plain_level
+from layered.tabular.values import LARGEST, Name, as_number, number_fix, plain_level
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Index, Series
+    from pandas import DataFrame, Index
 
 pd = lazy("pandas")
+
+FEW_CLASSES = 20  # targets with more distinct texts of numbers than this are probably not classes
 
 Block: TypeAlias = TransformBlock | Callable[[], TransformBlock]
 Blocks: TypeAlias = Block | Sequence[Block] | None
@@ -123,7 +137,8 @@ class Target:
             return None
         labels = list(others.series[unseen].unique())
         if encode.unseen != "drop":
-            raise unknown_labels(labels, encode.fitted_vocab, " of the training rows, but in the validation rows")
+            where = " of the training rows, but in the validation rows"
+            raise _unknown_classes(self.names[0], labels, encode.fitted_vocab, where)
         warn(
             f"validation rows whose labels do not occur in training are left out ({int(unseen.sum())} of {len(others)}): "
             f"{list_some(labels)}"
@@ -172,7 +187,7 @@ class Target:
             missing = self._missing(columns, slice(None))
             if missing.any():
                 raise _no_target(columns.index, self.names, missing)
-            raise unknown_labels(list(column.series[unknown].unique()), encode.fitted_vocab)
+            raise _unknown_classes(self.names[0], list(column.series[unknown].unique()), encode.fitted_vocab)
         columns[self.names[0]] = codes
 
     def _encode_numbers(self, columns: Columns) -> None:
@@ -278,9 +293,12 @@ def make_targets(frame: DataFrame, names: Sequence[Name], y_block: Blocks) -> li
             )
         return [_target([name], block) for name, block in zip(names, y_block, strict=True)]
     if y_block is None:
-        kinds = [_is_numeric(frame[name]) for name in names]
+        kinds = [column_kind(frame[name]) in ("number", "whole") for name in names]
         if all(kinds):
             return [_target(names, RegressionBlock(len(names)))]
+        hints = [text_hint(n, frame[n], FEW_CLASSES) for n, is_number in zip(names, kinds, strict=True) if not is_number]
+        if any(hints):
+            warn(f"the targets are taken as classes, but {'; '.join(filter(None, hints))}")
         return [_target([n], RegressionBlock(1) if k else CategoryBlock()) for n, k in zip(names, kinds, strict=True)]
     target = _target(names, y_block)
     if target.kind == "category" and len(names) > 1:
@@ -299,16 +317,25 @@ def _target(names: Sequence[Name], block: object) -> Target:
     return Target(names, own_copies(listify(made.type_tfms)))
 
 
-def _is_numeric(column: Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype))
-
-
 def _tensor(value: Any) -> Tensor:
     return torch.as_tensor(value).as_subclass(Tensor)
 
 
 def _cell(o: object) -> object:
     return o.item() if isinstance(o, Tensor) and o.numel() == 1 else o
+
+
+def _unknown_classes(name: Name, labels: list[Any], vocab: Sequence[Any], where: str = "") -> UnknownLabel:
+    """The error for classes that are unseen in training; where they are numbers, a regression is the first way out."""
+    error = unknown_labels(labels, vocab, where)
+    numbers = all(as_number(plain_level(label)) is not None for label in labels)
+    way = "y_block=RegressionBlock()" if numbers else number_fix(name, labels)
+    if way is not None:
+        classes = str(error.fix).rpartition("Otherwise ")[2]
+        error = UnknownLabel(
+            error.problem, expected=error.expected, fix=f"to predict numbers, {way}; for classes, {classes}"
+        )
+    return error
 
 
 def _out_of_range(columns: Columns, names: Sequence[Name], unusable: Array) -> BadValue:

@@ -51,7 +51,8 @@ def check(learn, df, names, path):
 def test_classes_of_any_kind_are_learnt_exported_and_named(kind, as_categorical, tmp_path):
     classes, names = CLASSES[kind]
     target = pd.Series(list(classes) * 20)
-    check(*learner(target.astype("category") if as_categorical else target, tmp_path), names, tmp_path)
+    block = CategoryBlock() if isinstance(names[0], float) else None  # numbers are a regression by default
+    check(*learner(target.astype("category") if as_categorical else target, tmp_path, block), names, tmp_path)
 
 
 def test_parts_of_a_distribution_are_classes_in_their_order(tmp_path):

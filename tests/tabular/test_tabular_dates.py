@@ -2,6 +2,7 @@
 
 import calendar
 import datetime as dt
+from decimal import Decimal
 
 import pandas as pd
 import pytest
@@ -81,3 +82,58 @@ def test_days_until_the_next_event_are_negative():
     res = add_elapsed_times(df, "sale", "date", "shop")
     assert res.Beforesale.tolist() == [*range(-8, 1), 0]
     assert res.sale_fw.tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
+
+
+NUMBERS = {
+    "day": ([20240131, 20230201], ["2024-01-31", "2023-02-01"]),
+    "day with a gap": ([20240131.0, None], ["2024-01-31", None]),
+    "day as decimals": ([Decimal(20240131)], ["2024-01-31"]),
+    "year": ([2019, 2024], ["2019-01-01", "2024-01-01"]),
+    "month": ([202401, 202312], ["2024-01-01", "2023-12-01"]),
+    "spreadsheet": ([45000, 45001], ["2023-03-15", "2023-03-16"]),
+    "spreadsheet as text": (["45000"], ["2023-03-15"]),
+    "seconds": ([1706659200], ["2024-01-31"]),
+    "seconds as text": (["1706659200"], ["2024-01-31"]),
+    "milliseconds": ([1706659200000], ["2024-01-31"]),
+    "microseconds": ([1706659200000000], ["2024-01-31"]),
+    "nanoseconds": ([1706659200000000000], ["2024-01-31"]),
+    "to the second": ([20240131000000], ["2024-01-31"]),
+    "offsets": (["2024-01-31T01:00+01:00", "2024-06-01T02:00+02:00"], ["2024-01-31", "2024-06-01"]),
+    "day first": (["01/02/2024", "13/02/2024"], ["2024-02-01", "2024-02-13"]),
+    "with junk": (["2024-01-31", "unknown"], ["2024-01-31", None]),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_what_may_be_dates_in_several_ways_is_refused_with_the_line_that_reads_it(case):
+    values, wanted = NUMBERS[case]
+    df = pd.DataFrame({"d": values})
+    with pytest.raises(BadValue, match="'d' cannot be read as dates") as error:
+        make_date(df, "d")
+    exec(error.value.fix, {"pd": pd, "df": df})
+    make_date(df, "d")
+    found = df.d.dt.tz_localize(None) if df.d.dt.tz is not None else df.d
+    assert found.tolist() == pd.to_datetime(pd.Series(wanted)).tolist()
+
+
+@pytest.mark.parametrize("value", ["10:30", "10:30:15", "5 pm", "now", "today", "March", dt.time(10, 30), True, 7])
+def test_what_is_no_date_never_becomes_one(value):
+    with pytest.raises(BadValue, match="cannot be read as dates"):
+        add_datepart(pd.DataFrame({"d": pd.Series([value, None], dtype=object)}), "d")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series([dt.date(2024, 1, 31), None], dtype=object),
+        pd.Series(pd.PeriodIndex(["2024-01-31", None], freq="D")),
+        pd.Series(pd.PeriodIndex(["2024-01-31", None], freq="D"), dtype=object),
+        pd.Series(["20240131", None]),
+        pd.Series(["2024-01-31", None], dtype="category"),
+        pd.Series([pd.Timestamp("2024-01-31", tz="Asia/Tokyo"), None]),
+    ],
+)
+def test_dates_of_any_type_are_read(values):
+    df = add_datepart(pd.DataFrame({"d": values}), "d")
+    assert df[["dYear", "dMonth", "dDay"]].iloc[0].tolist() == [2024, 1, 31]
+    assert df.iloc[1][["dYear", "dElapsed"]].isna().all()

@@ -344,10 +344,12 @@ def test_what_a_setup_raises_is_heard(df):
         TabularPandas(df, [Broken], CATS, None, "buys")
 
 
-def test_procs_hold_no_rows_and_the_procs_given_stay_as_they_were(df):
+def test_procs_hold_no_rows_and_those_of_one_table_do_not_change_with_another(df):
     given = [Categorify(), FillMissing(), Normalize()]
     to = TabularPandas(df, given, CATS, CONTS, "buys")
-    assert given[0].classes == {}
+    means = dict(to.means)
+    TabularPandas(df.assign(income=df.income * 2), given, CATS, CONTS, "buys")
+    assert to.means == given[2].means == means
     size = len(pickle.dumps(to.procs))
     assert len(pickle.dumps(TabularPandas(people(5000), given, CATS, CONTS, "buys").procs)) < size + 200
 
