@@ -11,7 +11,7 @@ from layered.collab.data import ratings_of
 from layered.collab.models import ByName, EmbeddingDotBias, EmbeddingNN
 from layered.collab.recommending import recommend, similar
 from layered.data import DataLoaders
-from layered.foundation import BadValue, checked, delegates, learner_kinds, listify, refuse_unknown
+from layered.foundation import BadValue, checked, delegates, learner_kinds, refuse_unknown
 from layered.loop import Callback
 from layered.nn import MSELossFlat
 from layered.tabular import CONFIG, TabularLearner, checked_range, get_emb_sz
@@ -103,7 +103,7 @@ def collab_learner(
         raise BadValue("emb_szs, layers and config need use_nn=True", fix="collab_learner(..., use_nn=True)")
     model: ByName
     if use_nn:
-        model = EmbeddingNN(get_emb_sz(dls, emb_szs), [n_factors] if layers is None else listify(layers), **options)
+        model = EmbeddingNN(get_emb_sz(dls, emb_szs), [n_factors] if layers is None else layers, **options)
     else:
         model = EmbeddingDotBias.from_classes(n_factors, classes, y_range=y_range)
     if learner_args.get("loss_func") is None:

@@ -98,7 +98,7 @@ def test_texts_of_numbers_for_a_target_lead_to_a_regression():
         TabularPandas(df, [Normalize], None, "x", "y", splits=splits)
     assert error.value.fix.startswith("to predict numbers, y_block=RegressionBlock(); for classes, split so")
     df["y"] = df.y.str.replace(".", ",")
-    with pytest.warns(UserWarning), pytest.raises(UnknownLabel) as error:
+    with pytest.warns(UserWarning, match="holds texts"), pytest.raises(UnknownLabel) as error:
         TabularPandas(df, [Normalize], None, "x", "y", splits=splits)
     assert "decimal=','" in error.value.fix
 
