@@ -25,7 +25,9 @@ TIMES = ("Hour", "Minute", "Second")
 FIRST_YEAR = 1000  # text without a year is read as a date of the year 1
 
 
-_TODAY = re.compile(r"\s*(now|today|T?\d{1,2}(:\d{2}){1,2}(\.\d+)?\s*([ap]\.?m\.?)?)\s*", re.IGNORECASE)  # as pandas reads it
+_TODAY = re.compile(
+    r"\s*(now|today|T?\d{1,2}(:\d{2}){1,2}(\.\d+)?\s*([ap]\.?m\.?)?)\s*", re.IGNORECASE
+)  # as pandas reads it
 _NUMBERS = (  # (smallest, largest, what such numbers usually are, the options that read them)
     (1000, 2999, "years", "format='%Y'"),
     (10_000, 80_000, "days of a spreadsheet", "unit='D', origin='1899-12-30'"),
@@ -112,7 +114,10 @@ def _no_dates(name: Name, column: Series, why: str, example: object) -> BadValue
         options = ", ".join(f"{option}={value!r}" for option, value in (way or {}).items())
         fix = f"df[{name!r}] = pd.to_datetime(df[{name!r}], {options})" if way else None
     return BadValue(
-        f"the column {name!r} cannot be read as dates: {why}", got=repr(plain_level(example)), expected=expected, fix=fix
+        f"the column {name!r} cannot be read as dates: {why}",
+        got=repr(plain_level(example)),
+        expected=expected,
+        fix=fix,
     )
 
 

@@ -162,7 +162,9 @@ def cont_cat_split(df: TableLike, max_card: int = 20, dep_var: Names = None) -> 
         if name in left_out or kind == "date":
             continue
         if is_saved_index(name, column):
-            warn(f"{name!r} is left out: it numbers the rows, as an index saved with the table; pd.read_csv(..., index_col=0)")
+            warn(
+                f"{name!r} is left out: it numbers the rows, as an index saved with the table; pd.read_csv(..., index_col=0)"
+            )
             continue
         hints.append(text_hint(name, column, max_card) if kind == "level" else None)
         is_continuous = kind == "number" or (kind == "whole" and column.nunique() > max_card)

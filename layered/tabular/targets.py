@@ -296,7 +296,9 @@ def make_targets(frame: DataFrame, names: Sequence[Name], y_block: Blocks) -> li
         kinds = [column_kind(frame[name]) in ("number", "whole") for name in names]
         if all(kinds):
             return [_target(names, RegressionBlock(len(names)))]
-        hints = [text_hint(n, frame[n], FEW_CLASSES) for n, is_number in zip(names, kinds, strict=True) if not is_number]
+        hints = [
+            text_hint(n, frame[n], FEW_CLASSES) for n, is_number in zip(names, kinds, strict=True) if not is_number
+        ]
         if any(hints):
             warn(f"the targets are taken as classes, but {'; '.join(filter(None, hints))}")
         return [_target([n], RegressionBlock(1) if k else CategoryBlock()) for n, k in zip(names, kinds, strict=True)]
