@@ -189,6 +189,8 @@ def guarded(loop: AbstractLoop) -> Iterator[None]:
             loop.error = error
             if loop.batch is not None:
                 error.add_note(_position(loop))
+            if "more than 1 value per channel" in str(error):  # torch's batch norm
+                error.add_note("batch norm needs at least two samples: drop_last=True, or a larger bs")
             for name in ("on_error", "on_end"):
                 for another in _emit_to_all(loop, name):
                     error.add_note(f"then a callback failed in {name}: {another!r}")

@@ -65,13 +65,16 @@ def read_dates(name: Name, column: Series) -> Series:
     Raises:
         BadValue: If a value cannot be read as a date, or only as a time of day.
     """
+    res: Series
     kind, first = column_kind(column), _first_present(column)
     if first is None:
-        return pd.to_datetime(column.astype(object))
+        res = pd.to_datetime(column.astype(object))
+        return res
     if kind in ("number", "whole", "truth"):
         raise _no_dates(name, column, f"it holds {'truth values' if kind == 'truth' else 'numbers'}", first)
     if isinstance(first, pd.Period):
-        return pd.Series(pd.PeriodIndex(column).to_timestamp(), index=column.index, name=column.name)
+        res = pd.Series(pd.PeriodIndex(column).to_timestamp(), index=column.index, name=column.name)
+        return res
     texts = [value for value in column.dropna().unique().tolist() if isinstance(value, str)]
     for text in filter(_TODAY.fullmatch, texts):  # which pandas would put on the day of today
         raise _no_dates(name, column, "it holds a time of day without a date", text)
@@ -163,7 +166,7 @@ def add_datepart(
         df[prefix + part] = week if part == "Week" else getattr(date.dt, attribute)
     df[prefix + "Elapsed"] = seconds(date)
     if drop:
-        df.pop(field_name)
+        del df[field_name]
     return df
 
 
@@ -208,7 +211,8 @@ def add_elapsed_times(df: DataFrame, field_names: Names, date_field: Name, base_
     check_columns(df, [*names, date_field, base_field], "which the elapsed times are computed from")
     res = df.copy()
     make_date(res, date_field)
-    order = res.reset_index(drop=True).sort_values([base_field, date_field], kind="stable").index.to_numpy()
+    keys: list[Any] = [base_field, date_field]
+    order = res.reset_index(drop=True).sort_values(keys, kind="stable").index.to_numpy()
     rows = res.iloc[order].reset_index(drop=True)
     base = pd.factorize(rows[base_field])[0]
     base = np.where(base < 0, base.max(initial=-1) + 1, base)  # rows without a base form one group, the last

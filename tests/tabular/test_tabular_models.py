@@ -1,5 +1,7 @@
 """Models of rows: the order of their layers, and their outputs against the same layers written by hand."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,16 @@ from torch.testing import assert_close
 
 from layered.foundation import BadArgument, BadValue
 from layered.nn import describe_module, rebuild_module
-from layered.tabular.all import TabularModel, TabularResNet, emb_sz_rule, get_emb_sz, tabular_config
+from layered.tabular.all import (
+    Normalize,
+    TabularModel,
+    TabularPandas,
+    TabularResNet,
+    emb_sz_rule,
+    get_emb_sz,
+    tabular_config,
+    tabular_learner,
+)
 
 SIZES = [(4, 3), (5, 4)]
 
@@ -103,3 +114,12 @@ def test_options_are_checked():
         TabularModel(SIZES, 2, 1, [8, 8], ps=[0.1])
     with pytest.raises(BadArgument, match="did you mean 'embed_p'"):
         tabular_config(embedp=0.1)
+
+
+@pytest.mark.parametrize("bs", [1, 16])
+def test_batch_norm_is_not_trained_on_a_single_row(bs):
+    df = pd.DataFrame({"x": np.arange(18.0), "y": np.arange(18.0)})
+    to = TabularPandas(df, [Normalize], None, "x", "y", splits=(range(17), [17]))
+    learn = tabular_learner(to.dataloaders(bs, drop_last=False, device="cpu"), [8])
+    with learn.no_bar(), learn.no_logging(), pytest.raises(BadValue, match="drop_last=True"):
+        learn.fit(1)

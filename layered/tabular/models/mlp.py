@@ -210,7 +210,14 @@ class Inputs(Module):
 
         Raises:
             BadArgument: If the shapes do not match the model.
+            BadValue: If batch norm is trained on a single row.
         """
+        if self.training and len(x_cat) == 1 and any(isinstance(part, nn.BatchNorm1d) for part in self.modules()):
+            raise BadValue(
+                "batch norm cannot be trained on a batch of one row",
+                expected="at least two rows, as it takes their mean and variance",
+                fix="drop_last=True leaves out a last batch of one row; a larger bs, where it is 1",
+            )
         check_codes(x_cat, len(self.embeds))
         check_numbers(x_cont, self.n_cont)
         parts = [embed(code) for embed, code in zip(self.embeds, x_cat.unbind(1), strict=True)]
