@@ -12,7 +12,6 @@ import string as string
 import time as time
 import warnings as warnings
 import zipfile as zipfile
-from array import array as array
 from collections import Counter as Counter, defaultdict as defaultdict
 from concurrent.futures import ProcessPoolExecutor as ProcessPoolExecutor
 from functools import partial as partial
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 import torch as torch
+from numpy import array as array
 from torch import Tensor as Tensor, nn as nn
 
 from layered.callback import *

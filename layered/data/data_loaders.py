@@ -14,7 +14,7 @@ from layered.data.audit import check
 from layered.data.conversions import Tfms
 from layered.data.encodings import list_some
 from layered.data.in_memory import Arrays
-from layered.data.loader import DataLoader, arguments_of, as_loader
+from layered.data.loader import OF_TORCH, DataLoader, arguments_of, as_loader
 from layered.data.samplers import Weights
 from layered.data.splitters import RandomSplitter
 from layered.data.subset import as_splits, is_indexed, labels_of, values_by_label
@@ -43,6 +43,12 @@ from layered.foundation import (
 Device = torch.device | str
 D = TypeVar("D", bound=DataLoader)
 
+_OF_ALL_LOADERS = {
+    "bs", "num_workers", "pin_memory", "timeout", "persistent_workers", "on_bad", "after_item", "before_batch", "after_batch",
+    "create_batch", *OF_TORCH,
+}  # fmt: skip
+_OF_ONE_LOADER = ("dataset", "shuffle", "drop_last", "n")
+
 
 class DataLoaders:
     """The loaders of a task: `train`, `valid` and any others, with a folder for models.
@@ -68,6 +74,16 @@ class DataLoaders:
         self._n_inp: int | None = None
         if device is not None:
             self.to(device)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; settings and stages of loaders are set for all of them."""
+        if name in _OF_ALL_LOADERS:
+            for loader in self.loaders:
+                setattr(_ours(loader, f"dls.{name} = …", DataLoader), name, value)
+        elif name in _OF_ONE_LOADER:
+            raise BadArgument(f"'{name}' belongs to one loader", fix=f"dls.train.{name} = …, or dls.valid.{name} = …")
+        else:
+            object.__setattr__(self, name, value)
 
     def __getitem__(self, i: int) -> Any:
         if not -len(self.loaders) <= i < len(self.loaders):
@@ -103,10 +119,18 @@ class DataLoaders:
         """The data set of the training loader."""
         return self.train.dataset
 
+    @train_ds.setter
+    def train_ds(self, dataset: object) -> None:
+        self.train.dataset = dataset
+
     @property
     def valid_ds(self) -> Any:
         """The data set of the validation loader."""
         return self.valid.dataset
+
+    @valid_ds.setter
+    def valid_ds(self, dataset: object) -> None:
+        self.valid.dataset = dataset
 
     @property
     def n_inp(self) -> int | None:
@@ -123,6 +147,10 @@ class DataLoaders:
     def device(self) -> torch.device | None:
         """Where batches go."""
         return as_loader(self.train).device or self._device
+
+    @device.setter
+    def device(self, device: Device) -> None:
+        self.to(device)
 
     def to(self, device: Device) -> Self:
         """Send the batches of all loaders to `device`; a learner moves those of foreign loaders to its model."""

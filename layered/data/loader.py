@@ -67,6 +67,16 @@ _SETTINGS = (
 )  # fmt: skip
 
 
+OF_TORCH = {
+    "batch_size": "dl.bs = …",
+    "sampler": "dl.get_idxs = lambda: positions, or dl = dl.new(weights=…)",
+    "batch_sampler": "dl.get_idxs = lambda: positions, with dl.bs",
+    "collate_fn": "dl.create_batch = …",
+    "worker_init_fn": "dl.wif = …",
+    "weights": "dl = dl.new(weights=…)",
+}
+
+
 class DataLoader(Stages):
     """Batches of a data set; each iteration is an epoch.
 
@@ -145,6 +155,26 @@ class DataLoader(Stages):
         self._workers = Workers()
         self._stream: Stream | None = None  # the adapter of `dataset`, made at the first pass over a stream
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OF_TORCH:
+            raise BadArgument(
+                f"a {type(self).__name__} has no '{name}' to assign to",
+                expected="the stages and settings of this library's loaders",
+                fix=OF_TORCH[name],
+            )
+        if name in ("bs", "num_workers", "shuffle_buffer") and name in self.__dict__:
+            _check(self.on_bad, **{name: value})
+        if name == "device" and value is not None:
+            value = torch.device(value)
+        if name == "dataset" and "_stream" in self.__dict__:  # the constructor is through
+            if self.chooser is not None:
+                raise BadArgument(
+                    "the weights of this loader belong to the items of its present data set",
+                    fix="dl = dl.new(dataset, weights=…)",
+                )
+            self._use(value, None)
+        object.__setattr__(self, name, value)
+
     def _use(self, dataset: object, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
         """Make batches of this data set from now on."""
         can_be_indexed = dataset is None or hasattr(dataset, "__getitem__")
@@ -154,7 +184,7 @@ class DataLoader(Stages):
                 got=f"a {type(dataset).__name__}, {dataset!r}"[:200],
                 expected="something with len() and indexing, tensors, arrays, or an iterable",
             )
-        self.dataset = dataset
+        object.__setattr__(self, "dataset", dataset)
         self.indexed = can_be_indexed and not isinstance(dataset, IterableDataset) if indexed is None else indexed
         size = length_of(dataset)
         self.n = size if n is None else n if size is None else min(n, size)

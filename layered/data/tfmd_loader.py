@@ -13,7 +13,18 @@ from layered.data.conversions import Tfms
 from layered.data.loader import DataLoader
 from layered.data.samplers import Part, Weights
 from layered.data.workers import default_workers
-from layered.foundation import BadValue, L, Pipeline, map_tree, retype, seeded, verb, without_axes
+from layered.foundation import (
+    BadValue,
+    ItemTransform,
+    L,
+    Pipeline,
+    Transform,
+    map_tree,
+    retype,
+    seeded,
+    verb,
+    without_axes,
+)
 
 _SLOTS = ("after_item", "before_batch", "after_batch")
 
@@ -62,6 +73,15 @@ class TfmdDL(DataLoader):
                 if verbose and len(getattr(self, slot)):
                     print(f"Setting up {slot}: {getattr(self, slot)}")
                 getattr(self, slot).setup(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SLOTS and not isinstance(value, Pipeline):
+            is_function = callable(value) and not isinstance(value, (Transform, type))
+            value = Pipeline(ItemTransform(value) if is_function else value, self._declared.split_idx)
+        super().__setattr__(name, value)
+        if name == "dataset" and "after_batch" in self.__dict__:
+            for slot in _SLOTS:
+                setattr(self, slot, getattr(self, slot).for_split(self._declared.split_idx))
 
     @property
     def n_inp(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
 from parts import BatchNoise, Shift
@@ -276,3 +277,52 @@ def test_asking_for_an_attribute_costs_no_search_for_names(monkeypatch):
     monkeypatch.setattr("layered.foundation.errors.nearest", None)
     assert not hasattr(letters(), "vocbulary")
     assert "vocab" in dir(letters().train)
+
+
+class TestAssigning:
+    """What is assigned has the effect of the argument of that name, or is refused with what to type."""
+
+    @pytest.fixture
+    def dls(self):
+        splits = [list(range(8)), [8, 9]]
+        return Datasets(list(range(10)), [[float], [lambda i: i % 2]], splits=splits).dataloaders(bs=4, num_workers=0)
+
+    def test_loaders(self, dls):
+        dls.train = dls.train.new(shuffle=False)
+        assert next(iter(dls.train))[0].tolist() == [0, 1, 2, 3]
+        dls.valid = None
+        assert len(dls) == 1
+
+    def test_data_sets(self, dls):
+        train, valid = dls.train_ds, dls.valid_ds
+        dls.train.dataset = valid
+        assert (dls.train.n, len(dls.train), dls.train.after_item.split_idx) == (2, 0, 1)
+        dls.train_ds, dls.valid_ds = train, train
+        assert (len(dls.train), len(dls.valid), dls.train.after_item.split_idx) == (2, 2, 0)
+        weighted = dls.train.new(weights="balanced")
+        with pytest.raises(BadArgument, match="weights of this loader") as caught:
+            weighted.dataset = valid
+        assert "new(dataset, weights=" in caught.value.fix
+
+    def test_settings(self, dls):
+        dls.bs, dls.device = np.int64(2), "cpu"
+        assert [len(dl) for dl in dls] == [4, 1]
+        assert dls.train.device == torch.device("cpu")
+        for loader in (dls, dls.train):
+            with pytest.raises(BadValue, match="invalid batch size"):
+                loader.bs = 0
+
+    def test_slots(self, dls):
+        dls.after_batch = [lambda x: x * 10]
+        assert dls.one_batch()[0].max() >= 30
+        dls.train.after_batch = lambda batch: batch[:1]
+        assert len(dls.one_batch()) == 1
+
+    @pytest.mark.parametrize(
+        "name", ["sampler", "batch_sampler", "batch_size", "collate_fn", "worker_init_fn", "weights"]
+    )
+    def test_what_loaders_of_torch_have_is_refused_with_the_way_here(self, dls, name):
+        for loader in (dls, dls.train):
+            with pytest.raises(BadArgument, match=f"no '{name}' to assign to") as caught:
+                setattr(loader, name, 1)
+            assert "dl." in caught.value.fix
