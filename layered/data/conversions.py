@@ -6,13 +6,52 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from layered.foundation import BadValue, TensorImage, TensorMask, Transform, describe, transforms, warn
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    Pipeline,
+    Registry,
+    TensorImage,
+    TensorMask,
+    Transform,
+    describe,
+    listify,
+    transforms,
+    warn,
+)
 
 Tfms = (
     Callable[..., Any] | Sequence[Callable[..., Any]] | None
 )  # transforms, their classes, functions; one, several or none
+
+foreign_transforms: Registry[Callable[[Any, str], Transform]] = Registry("library of transforms")
+"""By the name of a library: a function that makes a transform of this library of one of that, for a slot of a loader."""
+
+
+def slot_transforms(tfms: object, slot: str) -> Any:
+    """The transforms given for a slot of a loader, those of other libraries adapted (or refused) as is registered.
+
+    Args:
+        tfms: A pipeline, or transforms: one, several or none.
+        slot: "after_item", "before_batch" or "after_batch".
+    """
+    if isinstance(tfms, Pipeline):
+        return tfms
+    return [_adapted(tfm, slot) for tfm in ([tfms] if callable(tfms) else listify(tfms))]
+
+
+def _adapted(tfm: object, slot: str) -> Any:
+    example = tfm[0] if isinstance(tfm, nn.Sequential) and len(tfm) else tfm
+    kind = example if isinstance(example, type) else type(example)
+    libraries = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    library = next((name for name in libraries if name in foreign_transforms), None)
+    if library is None or isinstance(tfm, Transform):
+        return tfm
+    if isinstance(tfm, type):
+        raise BadArgument(f"{kind.__name__} of {library} is a class", fix=f"call it: {kind.__name__}(...)")
+    return foreign_transforms.get(library)(tfm, slot)
 
 
 @transforms.register()

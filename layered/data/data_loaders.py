@@ -11,7 +11,7 @@ import torch
 
 from layered.data.adapters import as_dataset
 from layered.data.audit import check
-from layered.data.conversions import Tfms
+from layered.data.conversions import Tfms, slot_transforms
 from layered.data.encodings import list_some
 from layered.data.in_memory import Arrays
 from layered.data.loader import OF_TORCH, DataLoader, arguments_of, as_loader
@@ -33,7 +33,6 @@ from layered.foundation import (
     first,
     is_frame,
     key_of,
-    listify,
     names_of,
     refuse_unknown,
     seeded,
@@ -228,7 +227,7 @@ class DataLoaders:
         """
         for i in loaders if loaders is not None else range(len(self.loaders)):
             pipeline = getattr(self.loaders[i], event)
-            setattr(self.loaders[i], event, Pipeline([*pipeline.fs, *listify(tfms)], pipeline.split_idx))
+            setattr(self.loaders[i], event, Pipeline([*pipeline.fs, *slot_transforms(tfms, event)], pipeline.split_idx))
 
     def test_dl(
         self,

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 
 from layered.data.adapters import as_dataset
-from layered.data.conversions import Tfms
+from layered.data.conversions import Tfms, slot_transforms
 from layered.data.loader import DataLoader
 from layered.data.samplers import Part, Weights
 from layered.data.workers import default_workers
@@ -62,9 +62,9 @@ class TfmdDL(DataLoader):
         declared = as_dataset(dataset)
         self._inferred_n_inp: int | None = None
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers or 0, **kwargs)
-        self.after_item = Pipeline(after_item, declared.split_idx)  # type: ignore[method-assign,assignment]  # stages are slots
-        self.before_batch = Pipeline(before_batch, declared.split_idx)  # type: ignore[method-assign,assignment]
-        self.after_batch = Pipeline(after_batch, declared.split_idx)  # type: ignore[method-assign,assignment]
+        self.after_item = Pipeline(slot_transforms(after_item, "after_item"), declared.split_idx)  # type: ignore[method-assign,assignment]  # stages are slots
+        self.before_batch = Pipeline(slot_transforms(before_batch, "before_batch"), declared.split_idx)  # type: ignore[method-assign,assignment]
+        self.after_batch = Pipeline(slot_transforms(after_batch, "after_batch"), declared.split_idx)  # type: ignore[method-assign,assignment]
         if num_workers is None:
             self.workers_by_default = True
             self.num_workers = default_workers() if declared.starts_workers else 0
@@ -108,8 +108,9 @@ class TfmdDL(DataLoader):
         res = super().new(dataset, **changes)
         split_idx = res._declared.split_idx
         for name in _SLOTS:
-            pipeline = Pipeline(slots[name], split_idx) if name in slots else getattr(res, name).for_split(split_idx)
-            setattr(res, name, pipeline)
+            given = name in slots
+            pipeline = Pipeline(slot_transforms(slots[name], name)) if given else getattr(res, name)
+            setattr(res, name, pipeline.for_split(split_idx))
         return res
 
     def _over(self, dataset: object) -> Self:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import layered.vision.show as _show  # registers how images are shown
+import layered.vision.torchvision_transforms as _foreign  # registers what becomes of transforms of other libraries
 from layered.foundation.faces import star as _star
 from layered.vision import pil as _pil
 from layered.vision.affine import (
