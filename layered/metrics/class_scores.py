@@ -126,7 +126,8 @@ class AveragedScore(CountScore):
     def __getitem__(self, index: object) -> Expression:
         each = copy.copy(self)
         each.average = None
-        return Expression(operator.getitem, (each, index), f"{self.name}[{index}]")
+        name = f"{self.name}[{index}]"
+        return Expression(operator.getitem, (each, index), name, higher_is_better=self.higher_is_better)
 
 
 def ratio(top: Tensor, bottom: Tensor, undefined: float = 0.0) -> Tensor:

@@ -241,17 +241,16 @@ class Metric:
         return _binary(operator.pow, other, self)
 
     def __neg__(self) -> Expression:
-        negated = Expression(operator.neg, (self,), f"-{_text(self, _BINDS['**'])}", _BINDS["**"])
-        negated.higher_is_better = None if self.higher_is_better is None else not self.higher_is_better
-        return negated
+        binds = _BINDS["**"]
+        turned = None if self.higher_is_better is None else not self.higher_is_better
+        return Expression(operator.neg, (self,), f"-{_text(self, binds)}", binds, higher_is_better=turned)
 
     def __abs__(self) -> Expression:
         return _applied(operator.abs, "abs", self)
 
     def __getitem__(self, index: object) -> Expression:
-        part = Expression(operator.getitem, (self, index), f"{_text(self)}[{index}]")
-        part.higher_is_better = self.higher_is_better
-        return part
+        name = f"{_text(self)}[{index}]"
+        return Expression(operator.getitem, (self, index), name, higher_is_better=self.higher_is_better)
 
     __iter__ = None  # any index is accepted, so Python's fallback iteration by index would never stop
 
@@ -266,10 +265,21 @@ class Expression(Metric):
         operands: Metrics, and other values, which are passed unchanged.
         name: The name in tables.
         binds: Precedence of its operator, for parentheses in longer names.
+        higher_is_better: See `Metric`; None leaves what the class declares.
     """
 
-    def __init__(self, func: Callable[..., Any], operands: Sequence[Any], name: str | None, binds: int = 9) -> None:
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        operands: Sequence[Any],
+        name: str | None,
+        binds: int = 9,
+        *,
+        higher_is_better: bool | None = None,
+    ) -> None:
         self.func, self.operands, self._name, self.binds = func, tuple(operands), name, binds
+        if higher_is_better is not None:
+            self.higher_is_better = higher_is_better
 
     @property
     def name(self) -> str:
