@@ -29,6 +29,10 @@ class _CarriedState(Callback):
         raise NotImplementedError(f"{type(self).__name__} needs carried(self, module)")
 
     def state_dict(self) -> dict[str, Any]:
+        carried = self._all_carried()
+        return super().state_dict() | ({"carried": carried} if carried else {})
+
+    def _all_carried(self) -> dict[str, Any]:
         carried: dict[str, Any] = {}
         for path, module in unwrapped(self.learn.model).named_modules():
             if names := self.carried(module):
@@ -38,7 +42,7 @@ class _CarriedState(Callback):
                     if isinstance(value, int) and name not in _OF_EVERY_MODULE
                 ]
                 carried |= {f"{path}.{name}": getattr(module, name) for name in (*names, *numbers)}
-        return super().state_dict() | ({"carried": carried} if carried else {})
+        return carried
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         self.check_attributes({name: value for name, value in state.items() if name != "carried"})
@@ -71,11 +75,21 @@ class ModelResetter(_CarriedState):
     def carried(self, module: nn.Module) -> list[str]:
         return [name for name, value in vars(module).items() if name not in _OF_EVERY_MODULE and _is_carried(value)]
 
+    def __init__(self) -> None:
+        self.aside: dict[str, Any] = {}  # the state of a training pass, while validation is in its middle
+
     def before_train(self) -> None:
         self._reset()
 
     def before_validate(self) -> None:
+        if self.learn.nested:
+            self.aside = map_tree(lambda x: x.clone() if isinstance(x, Tensor) else x, self._all_carried())
         self._reset()
+
+    def after_validate(self) -> None:
+        aside, self.aside = self.aside, {}
+        if aside:
+            self.load_state_dict({"carried": aside})
 
     def after_fit(self) -> None:
         self._reset()

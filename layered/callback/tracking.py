@@ -306,8 +306,9 @@ class SaveModelCallback(TrackerCallback):
         self.best_file: str | None = None
 
     def before_fit(self) -> None:
-        self.kept, self.best_file = [], None
         super().before_fit()
+        if self.run:
+            self.kept, self.best_file = [], None
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         super().check_state(state)

@@ -205,3 +205,17 @@ def test_a_layer_that_is_named_like_the_state_is_none():
 
     learn = learner(batches(), TruncatedBPTT(3), Named())
     assert list(learn.truncated_bptt.state_dict()["carried"]) == [".hidden"]
+
+
+def test_validation_in_the_middle_of_a_pass_leaves_the_state_of_the_pass():
+    def fit(valid, **kwargs):
+        learn = Loop((batches(4), valid), Resets(), mse, opt_func=SGD, lr=0.1, cbs=ModelResetter)
+        learn.logger = lambda row: None
+        learn.fit(2, **kwargs)
+        return learn
+
+    plain = fit(None)
+    disturbed = fit(batches(2, length=5), valid_every="2 batches")
+    assert_close(disturbed.model.state_dict(), plain.model.state_dict(), rtol=0, atol=0)
+    assert disturbed.recorder.iters == [2, 4, 6, 8]
+    assert disturbed.recorder.values[-1][1] == pytest.approx(disturbed.validate()[0])

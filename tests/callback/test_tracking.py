@@ -323,3 +323,14 @@ def test_a_fit_that_is_cancelled_before_it_begins_loads_nothing(tmp_path):
 
     learn.fit(1, cbs=Callback(before_fit=cancel))
     assert not learn.model.weight.any()
+
+
+def test_a_look_at_results_leaves_the_list_of_the_best_epochs(tmp_path):
+    save = SaveModelCallback(keep=2)
+    learn = learner([2.0, 1.0, 3.0], save, tmp_path)
+    learn.fit(3)
+    kept = list(save.kept)
+    learn.remove_cb(Script)
+    learn.validate()
+    assert save.kept == kept
+    assert len(kept) == 2
