@@ -17,6 +17,7 @@ from layered.callback.provenance import as_json, describe_run
 from layered.files import append_line, commit
 from layered.foundation import BadFile, CannotSave, NotFoundPath, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
+from layered.metrics import unique_names
 
 pd = lazy("pandas")
 
@@ -184,13 +185,13 @@ class Record(Report):
     @property
     def epochs(self) -> Any:
         """A pandas `DataFrame` with a row for each epoch: fit, epoch, attempt, losses and metrics, lr, seconds."""
-        named = ("fit", "epoch", "attempt"), ("lr", "seconds")
-        rows = [
-            {**{k: e[k] for k in named[0]}, **e["values"], **{k: e[k] for k in named[1]}}
-            for e in self.final
-            if e["event"] == "epoch"
-        ]
-        return pd.DataFrame(rows, columns=None if rows else [*named[0], *named[1]])
+        first, last = ("fit", "epoch", "attempt"), ("lr", "seconds")
+        rows = []
+        for e in (e for e in self.final if e["event"] == "epoch"):
+            names = unique_names(e["values"], (*first, *last))
+            values = dict(zip(names, e["values"].values(), strict=True))
+            rows.append({k: e[k] for k in first} | values | {k: e[k] for k in last})
+        return pd.DataFrame(rows, columns=None if rows else [*first, *last])
 
     def records(self) -> list[dict[str, Any]]:
         rows = []

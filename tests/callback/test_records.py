@@ -269,3 +269,13 @@ def test_a_loader_that_has_no_length_to_tell_is_recorded_without_one(tmp_path):
     assert manifest["configuration"]["loaders"][0]["batches"] is None
     assert manifest["data"][0]["items"] is None
     assert [line["batches"] for line in strict_lines(tmp_path) if line["event"] == "epoch"] == [3]
+
+
+def test_a_metric_hides_no_other_column_of_the_record(tmp_path):
+    learn = learner(RunRecord(tmp_path))
+    learn.metrics = {"lr": error, "fit": error}
+    learn.fit(1)
+    frame = read_record(tmp_path).epochs
+    assert list(frame) == ["fit", "epoch", "attempt", "train_loss", "valid_loss", "lr_2", "fit_2", "lr", "seconds"]
+    assert frame["lr"].tolist() == [learn.recorder.lrs[-1]]
+    assert frame["fit"].tolist() == [1]
