@@ -8,7 +8,17 @@ import numpy as np
 
 from layered.collab.data import ids_of
 from layered.foundation import Array, BadValue, EmptySource, checked, lazy
-from layered.tabular import Levels, Name, TableLike, as_frame, check_columns, checked_size, levels_of, numbers_of
+from layered.tabular import (
+    Levels,
+    Name,
+    TableLike,
+    as_frame,
+    check_columns,
+    checked_size,
+    column_kind,
+    levels_of,
+    numbers_of,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,9 +56,12 @@ def leave_one_out(
         raise EmptySource("there are no ratings", got="a table without rows", expected="one row per rating")
     name = frame.columns[0] if user_name is None else user_name
     check_columns(frame, [name] if by is None else [name, by], "which user_name or by names")
-    if by is not None and frame[by].dtype.kind not in "biufmM":
+    if by is not None and column_kind(frame[by]) == "level":
         raise BadValue(
-            f"the column {by!r} cannot be ordered", got=f"{frame[by].dtype}", expected="a column of numbers or dates"
+            f"the column {by!r} cannot be ordered",
+            got=f"{frame[by].dtype}",
+            expected="a column of numbers or dates",
+            fix=f"pd.to_numeric(df[{by!r}]), or pd.to_datetime(df[{by!r}])",
         )
     key = np.random.default_rng(seed).random(len(frame)) if by is None else frame[by].rank(method="first").to_numpy()
     users = pd.Series(frame[name].to_numpy())

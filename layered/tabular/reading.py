@@ -202,7 +202,11 @@ def df_shrink_dtypes(
 def _smaller(column: Series, obj2cat: bool, int2uint: bool) -> np.dtype[Any] | str | None:
     kind: Any = column.dtype
     if kind is np.dtype(object) or pd.api.types.is_string_dtype(kind):
-        return "category" if obj2cat and column.map(_can_be_level).all() else None
+        held = column_kind(column)
+        if held == "number":  # decimals, and floats among objects
+            return np.dtype(np.float32)
+        is_level = held in ("level", "truth") and column.map(_can_be_level).all()
+        return "category" if obj2cat and is_level else None
     if not isinstance(kind, np.dtype) or kind.kind not in "iuf" or not len(column):
         return None
     low, high = column.min(), column.max()

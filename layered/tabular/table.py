@@ -198,7 +198,7 @@ class Tabular:
             column: Its values.
             codes: Their codes, where 0 stands for missing and unknown ones.
         """
-        if self._unread is not None and name in self.x_given:
+        if self._unread is not None and name in self.x_given and not codes.all():
             is_present = column.factorized[0] >= 0
             cells = unread_cells(name, column, is_present & (codes == 0), int(is_present.sum()), is_number=False)
             self._unread += [] if cells is None else [cells]

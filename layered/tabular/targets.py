@@ -103,6 +103,7 @@ class Target:
                 if missing.any():
                     raise _no_target(columns.index[rows], self.names, missing, which)
         if encode is None:
+            self._check_numeric(columns)
             self._fit(columns.select(self.names, slice(count)))
             return None
         column = columns[self.names[0]]
@@ -135,7 +136,7 @@ class Target:
         unseen = Levels(encode.fitted_vocab, unknown=-1).codes(others) < 0
         if not unseen.any():
             return None
-        labels = list(others.series[unseen].unique())
+        labels = others.series[unseen].drop_duplicates().tolist()
         if encode.unseen != "drop":
             where = " of the training rows, but in the validation rows"
             raise _unknown_classes(self.names[0], labels, encode.fitted_vocab, where)
@@ -172,12 +173,17 @@ class Target:
         """
         if self.categorize is not None:
             self._encode_class(columns, self.categorize)
-        elif self._is_numeric and not self._holds_vectors(columns):
+        elif self._is_numeric(columns):
             self._encode_numbers(columns)
 
-    @property
-    def _is_numeric(self) -> bool:
-        return len(self.steps) > 0 and isinstance(self.steps[0], (RegressionSetup, EncodedMultiCategorize))
+    def _is_numeric(self, columns: Columns) -> bool:
+        """Whether each of its columns holds one number for each row."""
+        is_regression = len(self.steps) > 0 and isinstance(self.steps[0], (RegressionSetup, EncodedMultiCategorize))
+        return is_regression and not self._holds_vectors(columns)
+
+    def _check_numeric(self, columns: Columns) -> None:
+        for name in self.names if self._is_numeric(columns) else ():
+            check_numeric(name, columns[name])
 
     def _encode_class(self, columns: Columns, encode: Categorize) -> None:
         column = columns[self.names[0]]
@@ -187,12 +193,11 @@ class Target:
             missing = self._missing(columns, slice(None))
             if missing.any():
                 raise _no_target(columns.index, self.names, missing)
-            raise _unknown_classes(self.names[0], list(column.series[unknown].unique()), encode.fitted_vocab)
+            raise _unknown_classes(self.names[0], column.series[unknown].drop_duplicates().tolist(), encode.fitted_vocab)
         columns[self.names[0]] = codes
 
     def _encode_numbers(self, columns: Columns) -> None:
-        for name in self.names:
-            check_numeric(name, columns[name])
+        self._check_numeric(columns)
         numbers = {name: columns[name].numbers.astype(np.float32) for name in self.names}
         unusable = np.any([np.isnan(column) for column in numbers.values()], axis=0)
         if unusable.any():

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layered.collab.all import CollabDataLoaders, collab_learner, hit_rate
+from layered.collab.all import CollabDataLoaders, collab_learner, hit_rate, leave_one_out
 from layered.foundation import BadArgument, BadValue, UnknownLabel
 from layered.tabular.all import (
     Categorify,
     FillMissing,
     Normalize,
+    RegressionBlock,
     TabularDataLoaders,
     TabularPandas,
     add_elapsed_times,
     cont_cat_split,
+    df_shrink_dtypes,
 )
 
 ROWS = 60
@@ -154,3 +156,34 @@ def test_a_file_of_another_country_takes_the_options_of_pandas(tmp_path):
     (tmp_path / "r.csv").write_text("\n".join(f"{i % 5}::{i % 7}::{i % 3}" for i in range(ROWS)))
     ratings = CollabDataLoaders.from_csv(tmp_path / "r.csv", sep="::", header=None, engine="python", bs=8, seed=0)
     assert list(ratings.cat_names) == [0, 1]
+
+
+def test_a_regression_of_texts_reads_them_or_says_how():
+    df = pd.DataFrame({"x": np.arange(ROWS) / 7, "y": [f"{i / 4:.2f}" for i in range(ROWS)]})
+    to = TabularPandas(df, [Normalize], None, "x", "y", RegressionBlock())
+    np.testing.assert_allclose(to.items.y, np.arange(ROWS) / 4)
+    with pytest.raises(BadValue, match="'y' contains non-numeric values, in 60 of 60 cells") as error:
+        TabularPandas(df.assign(y=df.y.str.replace(".", ",")), [Normalize], None, "x", "y", RegressionBlock())
+    assert "decimal=','" in error.value.fix
+
+
+def test_smaller_dtypes_leave_numbers_and_dates_what_they_are():
+    df = pd.DataFrame({"price": [Decimal(1), Decimal("2.5")], "day": DAYS[:2], "city": ["a", "b"], "is_open": [True, None]})
+    assert df_shrink_dtypes(df) == {"price": np.float32, "city": "category", "is_open": "category"}
+
+
+def test_the_last_rating_is_found_by_anything_that_has_an_order():
+    ratings = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 2], "rating": [1, 2, 3, 4]})
+    for when in (DAYS[:4], [Decimal(i) for i in range(4)], pd.period_range("2020", periods=4, freq="D")):
+        assert leave_one_out(ratings.assign(when=when), by="when")[1].tolist() == [1, 3]
+    with pytest.raises(BadValue, match="cannot be ordered") as error:
+        leave_one_out(ratings.assign(when=list(map(str, DAYS[:4]))), by="when")
+    assert "pd.to_datetime(df['when'])" in error.value.fix
+
+
+def test_identifiers_with_leading_zeros_stay_themselves():
+    df = pd.DataFrame({"id": ["00042", "42", "00007"] * 4, "y": np.arange(12.0)})
+    to = TabularPandas(df, Categorify, "id", None, "y")
+    codes = {value: int(to.test_set({"id": value}).tensors[0][0, 0]) for value in ("00042", "42", 42, "00007", 7, "7")}
+    vocab = to.classes["id"]
+    assert [vocab[code] for code in codes.values()] == ["00042", "42", "42", "00007", "00007", "#na#"]
