@@ -193,7 +193,9 @@ class Target:
             missing = self._missing(columns, slice(None))
             if missing.any():
                 raise _no_target(columns.index, self.names, missing)
-            raise _unknown_classes(self.names[0], column.series[unknown].drop_duplicates().tolist(), encode.fitted_vocab)
+            raise _unknown_classes(
+                self.names[0], column.series[unknown].drop_duplicates().tolist(), encode.fitted_vocab
+            )
         columns[self.names[0]] = codes
 
     def _encode_numbers(self, columns: Columns) -> None:

@@ -168,7 +168,9 @@ def test_a_regression_of_texts_reads_them_or_says_how():
 
 
 def test_smaller_dtypes_leave_numbers_and_dates_what_they_are():
-    df = pd.DataFrame({"price": [Decimal(1), Decimal("2.5")], "day": DAYS[:2], "city": ["a", "b"], "is_open": [True, None]})
+    df = pd.DataFrame(
+        {"price": [Decimal(1), Decimal("2.5")], "day": DAYS[:2], "city": ["a", "b"], "is_open": [True, None]}
+    )
     assert df_shrink_dtypes(df) == {"price": np.float32, "city": "category", "is_open": "category"}
 
 
