@@ -165,6 +165,7 @@ from layered.foundation.tensors import (
 )
 from layered.foundation.transform import is_foreign as is_foreign, made as made
 from layered.foundation.tree import (
+    available_device as available_device,
     find_bs as find_bs,
     find_device as find_device,
     leaves as leaves,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.foundation.errors import BadArgument
 from layered.foundation.lists import L
 from layered.foundation.types import Device, is_named_tuple
 
@@ -150,6 +151,27 @@ def to_np(tree: object) -> Any:
         tree: A tree.
     """
     return map_tree(lambda o: o.detach().cpu().numpy() if isinstance(o, Tensor) else o, tree)
+
+
+def available_device(device: Device) -> torch.device:
+    """A device of this machine.
+
+    Args:
+        device: "cuda", "cuda:1", `torch.device("cpu")`, ….
+
+    Raises:
+        BadArgument: The machine does not have it, or there is no device of that name.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise BadArgument(
+            f"this machine has no device '{device}'",
+            got=str(error).splitlines()[0],
+            fix=f"to('{default_device().type}'), or to(default_device()), which takes a GPU where there is one",
+        ) from error
+    return found
 
 
 def default_device(use: bool | None = None) -> torch.device:

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from layered.data import DataLoaders, as_loader, length_of
-from layered.foundation import BadValue, CannotTrain, EmptySource, describe, find_device, warn, whole_number
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    CannotTrain,
+    EmptySource,
+    describe,
+    find_device,
+    losses,
+    nearest,
+    warn,
+    whole_number,
+)
 from layered.loop.processes import unwrapped
 from layered.loop.state import AbstractLoop
 from layered.nn import Shares, compared, loss_shares
@@ -168,6 +179,46 @@ def check_fit(n_epoch: int, n_iter: int | None, train: Iterable[Any]) -> None:
             got=f"n_epoch={n_epoch}",
             fix="fit(1), a list, or n_iter=batches an epoch",
         )
+
+
+def check_model(model: object) -> None:
+    """Refuse what is not a module.
+
+    Raises:
+        BadArgument: With the instance in place of the class.
+    """
+    if not isinstance(model, nn.Module):
+        name = model.__name__ if isinstance(model, type) else None
+        raise BadArgument(
+            "the model must be a module",
+            got=f"the class {name}" if name else describe(model),
+            expected="an nn.Module",
+            fix=f"make one: {name}(…)" if name else "for a function f: a module whose forward calls it",
+        )
+
+
+def check_loss_func(loss_func: object) -> None:
+    """Refuse what is not a function of (pred, *targets).
+
+    Raises:
+        BadArgument: With the instance in place of the class, and the loss of that name.
+    """
+    if isinstance(loss_func, type):
+        fix, got = f"loss_func={loss_func.__name__}()", f"the class {loss_func.__name__}"
+    elif isinstance(loss_func, str):
+        known = {_bare(name): name for name in losses.names()}
+        near = nearest(_bare(loss_func), known, 1)
+        fix, got = f"loss_func={known[near[0]]}()" if near else "loss_func=F.cross_entropy", repr(loss_func)
+    elif loss_func is None or callable(loss_func):
+        return
+    else:
+        fix, got = "loss_func=CrossEntropyLossFlat()", describe(loss_func)
+    raise BadArgument("loss_func must be a loss, called as loss_func(pred, *targets)", got=got, fix=fix)
+
+
+def _bare(name: str) -> str:
+    """What tells the names of losses apart."""
+    return name.lower().replace("_", "").removesuffix("flat").removesuffix("loss")
 
 
 def no_loss(loop: AbstractLoop) -> CannotTrain:

@@ -14,6 +14,8 @@ from layered.data import DataLoader, DataLoaders, as_loader, as_loaders
 from layered.foundation import Path, checked, to_detach, to_device
 from layered.loop import contexts
 from layered.loop.batches import (
+    check_loss_func,
+    check_model,
     device_for,
     loss_of,
     no_loss,
@@ -30,7 +32,7 @@ from layered.loop.essentials import CastToTensor, TrainEvalCallback, on
 from layered.loop.events import BACKWARD, BATCH, EPOCH, STEP, TRAIN, VALIDATE, Phase
 from layered.loop.fit import fit
 from layered.loop.listeners import Cbs, Listeners
-from layered.loop.optimizer_parts import OptFunc, create_opt, lr_of
+from layered.loop.optimizer_parts import OptFunc, checked_opt_func, create_opt, lr_of
 from layered.loop.processes import unwrapped
 from layered.loop.recorder import Recorder
 from layered.loop.resume.weights import load_weights, save_weights
@@ -56,7 +58,7 @@ class Loop(AbstractLoop):
         dls: DataLoaders | tuple[Iterable[Any], Iterable[Any] | None] | object,
         model: nn.Module,
         loss_func: Callable[..., Any] | None = None,
-        opt_func: OptFunc | Mapping[str, OptFunc] = Adam,
+        opt_func: OptFunc | str | Mapping[str, OptFunc | str] = Adam,
         lr: float | slice = 1e-3,
         splitter: Callable[[nn.Module], Any] = trainable_params,
         cbs: Cbs = None,
@@ -72,6 +74,9 @@ class Loop(AbstractLoop):
         step: Callable[..., Any] | None = None,
         seed: int | None = None,
     ) -> None:
+        check_model(model)
+        check_loss_func(loss_func)
+        opt_func = checked_opt_func(opt_func)
         self.callbacks, self.turns = Listeners(self), Turns()
         self.dls, self.model = as_loaders(dls), model
         self.loss_func = loss_func if loss_func is not None else default_loss(self.dls)

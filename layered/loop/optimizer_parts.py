@@ -11,15 +11,17 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadValue, CannotTrain, tensors_of, unknown_name
+from layered.foundation import BadArgument, BadValue, CannotTrain, describe, tensors_of, unknown_name
 from layered.optim import (
     GroupedOptimizer,
     HyperValue,
     Optimizer,
     OptimWrapper,
+    as_groups,
     discriminative,
     force_train,
     mark_no_decay,
+    optimizer_named,
 )
 
 OptFunc: TypeAlias = Callable[..., torch.optim.Optimizer]
@@ -186,14 +188,14 @@ def create_opt(
         groups = list(splitter(part)) or [[]]
         maker = opt_func.func if isinstance(opt_func, partial) else opt_func
         is_torchs = isinstance(maker, type) and not issubclass(maker, GroupedOptimizer)
-        opt = OptimWrapper(groups, opt=opt_func, lr=lr) if is_torchs else opt_func(groups, lr=lr)
-        assert isinstance(opt, GroupedOptimizer)
+        opt = OptimWrapper(groups, opt=opt_func, lr=lr) if is_torchs else _made_by(opt_func, groups, lr)
         if not wd_bn_bias:
             mark_no_decay(opt, part)
         if train_bn:
             force_train(opt, part)
         return opt
 
+    opt_func = checked_opt_func(opt_func)
     if not isinstance(opt_func, Mapping):
         return make(model, opt_func, lr)
     parts = {name: _part(model, name) for name in opt_func}
@@ -208,6 +210,67 @@ def create_opt(
         )
     rates = lr if isinstance(lr, Mapping) else dict.fromkeys(parts, lr)
     return Optimizers({name: make(part, opt_func[name], rates[name]) for name, part in parts.items()})
+
+
+def _made_by(opt_func: OptFunc, groups: list[Any], lr: Rate) -> GroupedOptimizer:
+    """What a function makes of the groups; an optimizer of torch is wrapped, and gets the groups in torch's form."""
+    try:
+        opt = opt_func(groups, lr=lr)
+    except TypeError as error:
+        if "one of the params is list" not in str(error):
+            raise
+        opt = opt_func(as_groups(groups), lr=lr)
+    if isinstance(opt, torch.optim.Optimizer):
+        return opt if isinstance(opt, GroupedOptimizer) else OptimWrapper(opt=opt)
+    raise BadArgument(
+        "opt_func must return an optimizer",
+        got=describe(opt),
+        fix="opt_func=lambda params, lr: torch.optim.SGD(params, lr=lr)",
+    )
+
+
+def checked_opt_func(opt_func: object) -> OptFunc | Mapping[str, OptFunc]:
+    """What makes an optimizer, also by its name, or a dict of these.
+
+    Raises:
+        BadArgument: If it is something else: a built optimizer, or one that must evaluate the loss itself.
+        UnknownName: If there is no optimizer of that name.
+    """
+    if isinstance(opt_func, Mapping):
+        return {name: checked_opt_func(one) for name, one in opt_func.items()}  # type: ignore[misc]
+    if isinstance(opt_func, str):
+        return optimizer_named(opt_func)
+    if isinstance(opt_func, torch.optim.Optimizer):
+        name = type(opt_func).__name__
+        raise BadArgument(
+            "opt_func makes the optimizer, and this one is built already",
+            got=f"an object of {name}",
+            expected="its class, or a function of (parameters, lr=…)",
+            fix=f"opt_func={name}, with settings partial({name}, …); or learn.opt = OptimWrapper(opt=…) afterwards",
+        )
+    maker = opt_func.func if isinstance(opt_func, partial) else opt_func
+    if not callable(maker) or isinstance(maker, nn.Module) or _is_other_class(maker):
+        raise BadArgument(
+            "opt_func must make an optimizer",
+            got=describe(opt_func),
+            expected="a name, an optimizer's class, or a function of (parameters, lr=…)",
+            fix="opt_func=Adam",
+        )
+    if isinstance(maker, type) and _needs_closure(maker):
+        raise BadArgument(
+            f"{maker.__name__} evaluates the loss several times in a step, which a fit does once for each batch",
+            fix="another optimizer, such as opt_func=Adam; or a loop by hand: opt.step(closure)",
+        )
+    return opt_func  # type: ignore[return-value]  # whatever else it is, it can be called
+
+
+def _is_other_class(maker: object) -> bool:
+    return isinstance(maker, type) and not issubclass(maker, torch.optim.Optimizer)
+
+
+def _needs_closure(maker: type) -> bool:
+    parameter = inspect.signature(maker.step).parameters.get("closure")  # type: ignore[attr-defined]
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def wanted_params(

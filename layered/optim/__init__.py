@@ -68,7 +68,9 @@ if not TYPE_CHECKING:
 from layered.optim.groups import (
     GroupedOptimizer as GroupedOptimizer,
     HyperValue as HyperValue,
+    as_groups as as_groups,
     discriminative as discriminative,
     force_train as force_train,
     mark_no_decay as mark_no_decay,
 )
+from layered.optim.names import optimizer_named as optimizer_named

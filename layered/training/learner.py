@@ -27,6 +27,7 @@ from layered.callback import (
 from layered.data import DataLoaders
 from layered.foundation import (
     StrPath,
+    available_device,
     defaults,
     facts_html,
     facts_text,
@@ -52,7 +53,7 @@ class LearnerArgs(TypedDict, total=False):
     """
 
     loss_func: Callable[..., Any] | None
-    opt_func: OptFunc | Mapping[str, OptFunc]
+    opt_func: OptFunc | str | Mapping[str, OptFunc | str]
     lr: float | slice
     splitter: Callable[[nn.Module], Any]
     cbs: Cbs
@@ -90,8 +91,9 @@ class Learner(Loop):
         dls: `DataLoaders`, or a tuple (train, valid) of any loaders; valid may be None.
         model: Any module.
         loss_func: Called as loss_func(pred, *targets); None takes the loaders' own, else the model's `output.loss`.
-        opt_func: Called as opt_func(parameter_groups, lr=lr); a partial that holds `lr` wins over `lr`. A dict gives parts of
-            the model, named as its submodules, optimizers of their own: {"gen": Adam, "critic": SGD}.
+        opt_func: Called as opt_func(parameter_groups, lr=lr), or the name of an optimizer: "sgd"; a partial that holds `lr`
+            wins over `lr`. A dict gives parts of the model, named as its submodules, optimizers of their own:
+            {"gen": Adam, "critic": SGD}.
         lr: Default learning rate of `fit`, a number or a slice.
         splitter: A function from the model to parameter groups, for freezing and discriminative rates.
         cbs: Callbacks that stay: instances, classes, or lists of these.
@@ -179,8 +181,11 @@ class Learner(Loop):
 
         Args:
             device: `"cuda"`, `torch.device("cpu")`, ….
+
+        Raises:
+            BadArgument: This machine has no such device; nothing has moved.
         """
-        self.model.to(device)
+        self.model.to(available_device(device))
         if isinstance(self.dls, DataLoaders):
             self.dls.to(device)
         return self

@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.callback import ProgressCallback
-from layered.foundation import CannotSave
+from layered.foundation import BadArgument, CannotSave
 from layered.vision.all import Callback, CrossEntropyLossFlat, Learner, Recorder, TrainEvalCallback
 
 
@@ -147,3 +147,12 @@ def test_the_verbs_stand_in_groups_in_the_docstring():
     verbs = {name for name, value in vars(Learner).items() if callable(value) and not name.startswith("_")}
     assert verbs - listed == {"default_callbacks"}
     assert all(hasattr(Learner, name) for name in listed)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "gpu"])
+def test_a_device_that_is_not_there_is_named(device):
+    learn = Learner(([(torch.zeros(2, 1), torch.zeros(2, 1))], None), nn.Linear(1, 1), nn.MSELoss())
+    with pytest.raises(BadArgument, match=rf"(?s)no device '{device}'.*to\('cpu'\)"):
+        learn.to(device)
+    assert learn.to("cpu") is learn

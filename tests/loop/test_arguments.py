@@ -1,0 +1,113 @@
+"""What a learner is given is checked when it is given, and the fix that the error shows works."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from layered.foundation import BadArgument, LayeredError, UnknownName
+from layered.loop import Loop
+from layered.optim import SGD, Adam, Lion, OptimWrapper, params
+
+X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+
+
+def learner(**kwargs) -> Loop:
+    torch.manual_seed(0)
+    data = list(zip(X.split(4), X.sum(1, keepdim=True).split(4), strict=True))
+    given = {"model": nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)), "loss_func": nn.MSELoss(), "lr": 0.1, **kwargs}
+    learn = Loop((data, None), **given)
+    learn.logger = lambda row: None
+    return learn
+
+
+def trained(**kwargs):
+    learn = learner(**kwargs)
+    learn.fit(1)
+    return learn.model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "same"), [("adam", Adam), ("SGD", SGD), ("AdamW", Adam), ("lion", Lion), ("nadam", torch.optim.NAdam)]
+)
+def test_optimizers_have_names(name, same):
+    assert_close(trained(opt_func=name), trained(opt_func=same), rtol=0, atol=0)
+    assert_close(trained(opt_func={"0": name, "1": "sgd"}), trained(opt_func={"0": same, "1": SGD}), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("splitter", [params, lambda model: [params(layer) for layer in model]])
+@pytest.mark.parametrize(
+    "opt_func", [lambda p, lr: torch.optim.SGD(p, lr=lr), lambda p, **kwargs: torch.optim.SGD(p, **kwargs)]
+)
+def test_a_function_may_return_an_optimizer_of_torch(opt_func, splitter):
+    expected = trained(opt_func=torch.optim.SGD, splitter=splitter)
+    assert_close(trained(opt_func=opt_func, splitter=splitter), expected, rtol=0, atol=0)
+
+
+BUILT = torch.optim.AdamW(nn.Linear(1, 1).parameters())
+
+
+@pytest.mark.parametrize(
+    ("opt_func", "words"),
+    [
+        (BUILT, r"(?s)built already.*opt_func=AdamW"),
+        (torch.optim.LBFGS, "LBFGS evaluates the loss several times"),
+        (partial(torch.optim.LBFGS, max_iter=3), "LBFGS evaluates the loss several times"),
+        (nn.Linear, "must make an optimizer"),
+        (nn.Linear(1, 1), "must make an optimizer"),
+        (3, "must make an optimizer"),
+        (None, "must make an optimizer"),
+        ({"0": BUILT, "1": SGD}, "built already"),
+    ],
+)
+def test_what_makes_no_optimizer_is_refused_at_once(opt_func, words):
+    with pytest.raises(BadArgument, match=words):
+        learner(opt_func=opt_func)
+
+
+def test_unknown_names_and_results_are_refused():
+    with pytest.raises(UnknownName, match="did you mean 'adam'"):
+        learner(opt_func="adamm")
+    with pytest.raises(BadArgument, match="must return an optimizer"):
+        learner(opt_func=lambda groups, lr: None).create_opt()
+    learn = learner()
+    learn.opt_func = BUILT
+    with pytest.raises(BadArgument, match="built already"):
+        learn.fit(1)
+
+
+def test_an_optimizer_that_is_built_goes_in_as_the_fix_says():
+    learn = learner()
+    learn.opt = OptimWrapper(opt=torch.optim.SGD(learn.model.parameters(), lr=0.1))
+    learn.fit(1)
+    assert_close(learn.model.state_dict(), trained(opt_func=torch.optim.SGD), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("loss_func", "fix"),
+    [
+        (nn.L1Loss, "loss_func=L1Loss()"),
+        ("mse", "loss_func=MSELossFlat()"),
+        ("cross_entropy", "loss_func=CrossEntropyLossFlat()"),
+        ("L1Loss", "loss_func=L1LossFlat()"),
+        (3.0, "loss_func="),
+    ],
+)
+def test_what_is_not_a_loss_is_refused(loss_func, fix):
+    with pytest.raises(BadArgument, match="must be a loss") as error:
+        learner(loss_func=loss_func)
+    assert fix in str(error.value)
+
+
+@pytest.mark.parametrize("model", [nn.Linear, lambda x: x, None, "resnet"])
+def test_what_is_not_a_module_is_refused(model):
+    with pytest.raises(BadArgument, match="must be a module"):
+        learner(model=model)
+
+
+@pytest.mark.parametrize("cbs", ["early", nn.Linear(1, 1), nn.Linear, 3, [SGD], {"a": 1}])
+def test_what_is_not_a_callback_is_refused(cbs):
+    with pytest.raises(LayeredError, match="not a callback"):
+        learner(cbs=cbs)
