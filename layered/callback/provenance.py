@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from layered.data import DataLoader, as_dataset, as_loader
-from layered.foundation import Pipeline, is_frame
+from layered.foundation import MASK, Pipeline, is_frame, is_secret_name, masked, masked_command
 from layered.loop import AbstractLoop, length_of, unwrapped
 from layered.version import __version__
 
@@ -29,6 +29,8 @@ _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 def as_json(value: object) -> Any:
     """A value as strict JSON: non-finite numbers become "NaN", "Infinity", "-Infinity"; unknown objects their repr.
 
+    Secrets are masked.
+
     Args:
         value: Anything.
 
@@ -36,17 +38,22 @@ def as_json(value: object) -> Any:
         >>> as_json({"loss": float("nan"), "lr": torch.tensor([0.5, 1.0]), "path": Path("a")})
         {'loss': 'NaN', 'lr': [0.5, 1.0], 'path': 'a'}
     """
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return masked(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else _NOT_FINITE.get(value, "NaN")
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
         return as_json(value.tolist())
     if isinstance(value, dict):
-        return {str(name): as_json(part) for name, part in value.items()}
+        return {
+            str(name): MASK if isinstance(part, str) and is_secret_name(str(name)) else as_json(part)
+            for name, part in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [as_json(part) for part in value]
-    return str(value) if isinstance(value, os.PathLike) else _text(value)
+    return masked(str(value) if isinstance(value, os.PathLike) else _text(value))
 
 
 def describe_run(learn: AbstractLoop) -> dict[str, Any]:
@@ -61,14 +68,14 @@ def describe_run(learn: AbstractLoop) -> dict[str, Any]:
         "configuration": {
             "fit": as_json(dict(learn.fit_arguments)),
             "model": _model(learn),
-            "loss": _text(learn.loss_func),
+            "loss": masked(_text(learn.loss_func)),
             "optimizer": {
                 "class": type(learn.opt).__name__,
-                "recipe": _text(learn.opt_func),
+                "recipe": masked(_text(learn.opt_func)),
                 "groups": [as_json(dict(hypers)) for hypers in learn.opt.hypers],
             },
-            "callbacks": [_text(cb) for cb in learn.ordered_cbs()],
-            "metrics": [_text(metric) for metric in learn.metric_set.metrics],
+            "callbacks": [masked(_text(cb)) for cb in learn.ordered_cbs()],
+            "metrics": [masked(_text(metric)) for metric in learn.metric_set.metrics],
             "loaders": [_loader(dl) for dl in loaders],
         },
         "seeds": {
@@ -76,7 +83,7 @@ def describe_run(learn: AbstractLoop) -> dict[str, Any]:
             "loaders": [dl.seed if isinstance(dl, DataLoader) else None for dl in loaders],
         },
         "data": [fingerprint(dl if (dataset := as_loader(dl).dataset) is None else dataset) for dl in loaders],
-        "code": {"command": sys.argv, "folder": os.getcwd(), "git": git_commit(Path.cwd())},
+        "code": {"command": masked_command(sys.argv), "folder": os.getcwd(), "git": git_commit(Path.cwd())},
         "hardware": hardware(),
         "packages": sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower),
     }

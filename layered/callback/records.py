@@ -80,7 +80,7 @@ class RunRecord(Callback):
             self.known = {event["epoch"] for event in done if event["epoch"] < saved.epoch}
         manifest = {"time": _now(), **self.common, **describe_run(learn)}
         text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
-        commit(self.folder / MANIFEST, lambda file: file.write(text.encode()))
+        commit(self.folder / MANIFEST, lambda file: file.write(text.encode()), private=True)
         self._write("fit", arguments=dict(learn.fit_arguments), resumed=resumed, process=os.getpid())
 
     def before_epoch(self) -> None:

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -74,17 +75,19 @@ class _WholeWrites(io.RawIOBase):
         return count
 
 
-def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
+def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], private: bool = False) -> Path:
     """Replace the content of a file as a whole or not at all; every file of the library is written through this function.
 
     A temporary file in the same folder (created if missing) is written, synced to disk and renamed, then the folder is
     synced: without the first sync the new name could point to an empty file after a power cut, without the second the
     rename itself could be lost. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and
-    nothing else behind; a process that is killed in between leaves a `.layered-<pid>-….tmp` (see `sweep`).
+    nothing else behind; a process that is killed in between leaves a `.layered-<pid>-….tmp` (see `sweep`). A file that is
+    replaced keeps its permissions.
 
     Args:
         path: The file. A device or a pipe is written into, since it cannot be replaced.
         write: Called with an open binary file, to write the content.
+        private: Only the owner may read a new file.
 
     Returns:
         `path`.
@@ -106,6 +109,7 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
         _make_folder(target.parent)
         try:
             with disk.create(temp) as file:
+                _set_mode(temp, target, private)
                 write(_WholeWrites(file))  # type: ignore[arg-type]  # it has what writing needs
                 disk.sync(file)
             disk.replace(temp, target)
@@ -121,6 +125,14 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
     finally:
         _unfinished.discard(temp.name)
     return Path(path)
+
+
+def _set_mode(temp: Path, target: Path, private: bool) -> None:
+    """Give what is about to be written the permissions of the file that it replaces."""
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o600 if private else None
+    if mode is not None:
+        with contextlib.suppress(PermissionError):  # a file system without permissions
+            temp.chmod(mode)
 
 
 def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:

@@ -121,6 +121,13 @@ from layered.foundation.errors import (
 )
 from layered.foundation.faces import star as star
 from layered.foundation.lists import mask2idxs as mask2idxs
+from layered.foundation.masking import (
+    MASK as MASK,
+    is_secret_name as is_secret_name,
+    masked as masked,
+    masked_command as masked_command,
+    without_folders as without_folders,
+)
 from layered.foundation.names import function_name as function_name, snake_case as snake_case
 from layered.foundation.optional import lazy as lazy, require as require
 from layered.foundation.parallel import Failure as Failure, rank_and_world as rank_and_world

@@ -35,6 +35,7 @@ from layered.foundation import (
     loader_kinds,
     seeded,
     warn,
+    without_folders,
 )
 from layered.loop import Loop
 from layered.nn import describe_module
@@ -144,7 +145,10 @@ def _columns(dls: object) -> list[str]:
     dsets = dls.train_ds if isinstance(dls, DataLoaders) and dls.loaders else None
     if not isinstance(dsets, Datasets):
         return []
-    return [f"{'input' if i < dsets.n_inp else 'target'} {tl.name}: {tl.tfms!r:.500}" for i, tl in enumerate(dsets.tls)]
+    return [
+        f"{'input' if i < dsets.n_inp else 'target'} {tl.name}: {without_folders(repr(tl.tfms)):.500}"
+        for i, tl in enumerate(dsets.tls)
+    ]
 
 
 def _without_getters(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], list[str]]:
@@ -154,4 +158,4 @@ def _without_getters(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], li
     if not is_input:
         while count < len(steps) and plain_function(steps[count]) is not None:
             count += 1
-    return steps[count:], [repr(step) for step in steps[:count]]
+    return steps[count:], [without_folders(repr(step)) for step in steps[:count]]

@@ -185,6 +185,26 @@ def test_a_full_disk_stops_the_fit_and_leaves_whole_lines(tmp_path, monkeypatch)
     assert [event["event"] for event in strict_lines(tmp_path)] == ["fit"]
 
 
+class Tracker(Callback):
+    def __repr__(self):
+        return "Tracker(hub_token='s3cr3t')"
+
+    def after_batch(self):
+        raise ConnectionError("no route to https://ada:s3cr3t@host/runs?api_key=s3cr3t")
+
+
+def test_a_record_keeps_no_secrets_and_is_the_owners(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--token", "s3cr3t", "--password=s3cr3t", "--bs", "64"])
+    learn = learner([RunRecord(tmp_path), Tracker()])
+    with pytest.raises(ConnectionError):
+        learn.fit(1)
+    files = [path.read_text() for path in tmp_path.iterdir()]
+    assert len(files) == 2
+    assert not any("s3cr3t" in text for text in files)
+    assert read_record(tmp_path).manifest["code"]["command"][-2:] == ["--bs", "64"]
+    assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "events.jsonl").write_text('{"step": 1}\n')
     learn = learner(RunRecord(tmp_path))

@@ -116,6 +116,23 @@ def test_a_path_below_a_file_or_at_a_folder_cannot_be_saved(old):
     assert unchanged(old)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_replaced_file_keeps_its_permissions_and_a_private_one_is_the_owners(old):
+    for mode in (0o600, 0o644, 0o664, 0o400):
+        old.chmod(mode)
+        commit(old, lambda file: file.write(b"new"))
+        commit(old, lambda file: file.write(b"new"), private=True)
+        assert old.stat().st_mode & 0o777 == mode
+    new = old.with_name("new.bin")
+    commit(new, lambda file: file.write(b"new"), private=True)
+    assert new.stat().st_mode & 0o777 == 0o600
+    umask = os.umask(0o027)
+    try:
+        assert commit(old.with_name("other.bin"), lambda file: file.write(b"new")).stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(umask)
+
+
 def test_commit_writes_through_a_link(old):
     link = old.parent / "link.bin"
     link.symlink_to(old.name)

@@ -150,6 +150,15 @@ def test_a_model_that_was_changed_is_not_exported_by_its_recipe(exported, tmp_pa
         load_learner(file)
 
 
+def test_an_export_does_not_say_where_the_pictures_were(pictures, tmp_path):
+    files = get_image_files(pictures)
+    rows = pd.DataFrame({"file": [f.relative_to(pictures) for f in files], "label": [f.parent.name for f in files]})
+    dls = ImageDataLoaders.from_df(rows, pictures, bs=4, item_tfms=Resize(32))
+    file = vision_learner(dls, squeezenet1_1, pretrained=False, path=tmp_path).export()
+    assert str(Path(pictures).parent).encode() not in file.read_bytes()
+    assert len(read_archive(file).manifest["data"]["left_out"]) == 2
+
+
 def test_functions_that_find_labels_are_left_out_and_listed(pictures, tmp_path):
     block = DataBlock(
         (ImageBlock, CategoryBlock), get_items=get_image_files, get_y=lambda f: f.parent.name, item_tfms=Resize(32)
