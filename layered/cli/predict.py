@@ -6,7 +6,7 @@ import argparse
 import json
 
 import layered.vision.all  # noqa: F401  # registers what exported image models are made of
-from layered.foundation import BadItem, LayeredError
+from layered.foundation import BadItem, LayeredError, one_line
 from layered.training import load_learner
 
 
@@ -31,7 +31,7 @@ def run_predict(args: argparse.Namespace) -> None:
             print(json.dumps({"image": image, "prediction": str(label), "probabilities": named}))
         else:
             confidence = f"\t{max(numbers):.4f}" if len(vocab) == len(numbers) else ""
-            print(f"{image}\t{label}{confidence}")
+            print(f"{one_line(image, None)}\t{one_line(str(label))}{confidence}")
     if failed:
         raise BadItem(
             f"{len(failed)} of {len(args.images)} images could not be predicted", got="\n           ".join(failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from layered.callback import read_record
+from layered.foundation import visible
 
 
 def run_runs(args: argparse.Namespace) -> None:
@@ -16,4 +17,4 @@ def run_runs(args: argparse.Namespace) -> None:
     record = read_record(args.folder)
     print(record)
     if len(record.epochs):
-        print(record.epochs.to_string(index=False))
+        print(visible(record.epochs.to_string(index=False), None))

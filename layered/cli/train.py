@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from layered.files import commit
-from layered.foundation import BadItem, CannotSave, Offline, Path, set_seed
+from layered.foundation import BadItem, CannotSave, Offline, Path, one_line, set_seed
 from layered.training import layered_name
 from layered.vision.all import (
     ImageDataLoaders,
@@ -60,7 +61,8 @@ def train_vision(args: argparse.Namespace) -> None:
         on_bad="skip" if args.skip_bad else "raise",
     )
     print(
-        f"{len(dls.train_ds)} training images, {len(dls.valid_ds)} validation images, {dls.c} classes: {', '.join(dls.vocab)}"
+        f"{len(dls.train_ds)} training images, {len(dls.valid_ds)} validation images, {dls.c} classes:",
+        one_line(", ".join(dls.vocab), None),
     )
     learn = vision_learner(
         dls, arch, metrics=error_rate, weights=args.weights, pretrained=not args.from_scratch, path="."
@@ -72,8 +74,8 @@ def train_vision(args: argparse.Namespace) -> None:
     else:
         learn.fine_tune(args.epochs, args.lr)
     path = learn.export(out)
-    example = dls.valid_ds.items[0]
-    print(f"\nThe model is in {path}. Next:\n  layered predict {path} {example}")
+    command = shlex.join(["layered", "predict", str(path), str(dls.valid_ds.items[0])])
+    print(f"\nThe model is in {path}. Next:\n  {one_line(command, None)}")
 
 
 def check_writable(out: Path) -> None:

@@ -188,3 +188,4 @@ from layered.foundation.types import (
     is_frame as is_frame,
     is_named_tuple as is_named_tuple,
 )
+from layered.foundation.visible import one_line as one_line, plot_label as plot_label, visible as visible

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from layered.foundation.optional import lazy
 from layered.foundation.types import Array
+from layered.foundation.visible import one_line, plot_label, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rule: st
         step   12
         ==========
     """
-    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    cells = [[one_line(str(cell)) for cell in row] for row in [header, *rows]]
     line = rule * (sum(_widths(cells)) + 2 * len(header) - 2)
     first, *others = aligned(cells)
     return [line, first, line, *others, line]
@@ -91,7 +92,7 @@ def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
         >>> aligned([["a", 1], ["long", 2]])
         ['a     1', 'long  2']
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
     widths = _widths(cells)
     return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
 
@@ -234,7 +235,7 @@ def show_image(
         _, ax = plt.subplots(figsize=size)
     ax.imshow(pixels, **kwargs)
     if title is not None:
-        ax.set_title(str(title))
+        ax.set_title(plot_label(title))
     ax.axis("off")
     return ax
 
@@ -283,7 +284,8 @@ def show_title(o: object, ctx: Axes | None = None, color: str = "black", **kwarg
         `ctx`.
     """
     if ctx is None:
-        print(o)
+        print(visible(str(o)))
     elif hasattr(ctx, "set_title"):  # a context of another kind shows no title
-        ctx.set_title(f"{ctx.title.get_text()}\n{o}" if ctx.title.get_text() else str(o), color=color)
+        above = ctx.title.get_text()
+        ctx.set_title(f"{above}\n{plot_label(o)}" if above else plot_label(o), color=color)
     return ctx

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from layered.foundation.types import is_frame
+from layered.foundation.visible import visible
 
 
 class LayeredError(Exception):
@@ -35,12 +36,14 @@ class LayeredError(Exception):
     """
 
     def __init__(self, problem: str, *, got: object = None, expected: object = None, fix: object = None) -> None:
-        self.problem, self.got, self.expected, self.fix = problem, got, expected, fix
-        super().__init__(problem)
+        self.problem, self.got, self.expected, self.fix = visible(problem), got, expected, fix
+        super().__init__(self.problem)
 
     def __str__(self) -> str:
         parts = (("got", self.got), ("expected", self.expected), ("fix", self.fix))
-        return "\n".join([self.problem, *(f"  {name:<8} {text}" for name, text in parts if text is not None)])
+        return "\n".join(
+            [self.problem, *(f"  {name:<8} {visible(str(part))}" for name, part in parts if part is not None)]
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.problem, self.got, self.expected, self.fix)
@@ -178,7 +181,7 @@ def warn(message: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "layered":
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(visible(message), stacklevel=level)
 
 
 def failed(error: Exception, stage: str) -> LayeredError:

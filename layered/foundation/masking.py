@@ -53,9 +53,9 @@ def masked(text: str) -> str:
     text = _IN_URL.sub(MASK, text)
     parts, done = [], 0
     for named in _NAMED.finditer(text):
-        if named.start() >= done and is_secret_name(named[1][-60:]) and (value := _VALUE.match(text, named.end())):
+        if named.start() >= done and is_secret_name(named[1][-60:]) and (secret := _VALUE.match(text, named.end())):
             parts += [text[done : named.end()], MASK]
-            done = value.end()
+            done = secret.end()
     return _SHAPES.sub(MASK, "".join([*parts, text[done:]]))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from layered.foundation.display import aligned, text_table
 from layered.foundation.optional import lazy
+from layered.foundation.visible import visible
 
 pd = lazy("pandas")
 
@@ -102,7 +103,8 @@ class Report:
 
     def __str__(self) -> str:
         tables = ["\n".join(text_table(header, rows)) for header, rows in self.tables()]
-        return "\n".join([*filter(None, [self.heading()]), "\n\n".join(tables), *self.notes()]).strip("\n")
+        text = "\n".join([*filter(None, [self.heading()]), "\n\n".join(tables), *self.notes()]).strip("\n")
+        return visible(text, None)
 
     __repr__ = __str__
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, Report, Table, checked, describe, lazy
+from layered.foundation import BadValue, Report, Table, checked, describe, lazy, one_line, plot_label
 from layered.inference import review, steady_loader
 from layered.insight.interpret import Interpretation
 from layered.loop import Loop
@@ -70,7 +70,7 @@ class ConfusionInterpretation(Interpretation):
         ax.imshow(matrix, interpolation="nearest", cmap=cmap)
         ax.set(title=title, ylabel="Actual", xlabel="Predicted")
         if len(matrix) <= READABLE:
-            names = self._names(len(matrix))
+            names = [plot_label(name) for name in self._names(len(matrix))]
             ax.set_xticks(range(len(names)), names, rotation=90)
             ax.set_yticks(range(len(names)), names)
         if plot_txt and len(matrix) <= READABLE:
@@ -139,7 +139,7 @@ class ClassificationInterpretation(ConfusionInterpretation):
             actual, predicted, count = self.targs.long(), self.decoded.long(), self.targs.shape[1]
         else:
             actual, predicted, count = self._classes()
-        names = [str(name) for name in self._names(count)]
+        names = [one_line(str(name)) for name in self._names(count)]
         print(
             sk_metrics.classification_report(
                 actual, predicted, labels=list(range(count)), target_names=names, zero_division=0

@@ -20,6 +20,7 @@ from layered.foundation import (
     in_notebook,
     is_named_tuple,
     lazy,
+    visible,
     warn,
 )
 from layered.tabular.columns import Names, listed
@@ -238,4 +239,4 @@ def show_frame(frame: DataFrame) -> None:
     if in_notebook():
         display.display(display.HTML(frame.to_html()))
     else:
-        print(frame.to_string())
+        print(visible(frame.to_string(), None))
