@@ -18,6 +18,7 @@ from layered.foundation import (
     Transform,
     describe,
     listify,
+    tensors_of,
     transforms,
     warn,
 )
@@ -75,6 +76,18 @@ class IntToFloatTensor(Transform):
     def __init__(self, div: float = 255.0, div_mask: int = 1) -> None:
         super().__init__()
         self.div, self.div_mask = div, div_mask
+
+    def setup_loader(self, dl: Any) -> None:
+        if self.div_mask > 1:
+            masks = [o for o in tensors_of(dl.one_batch()) if isinstance(o, TensorMask)]
+            largest = max((int(mask.max()) for mask in masks), default=0)
+            if 0 < largest < self.div_mask:
+                raise BadValue(
+                    f"div_mask={self.div_mask} makes all classes of the masks class 0",
+                    got=f"masks with values up to {largest}",
+                    expected=f"values that are multiples of {self.div_mask}",
+                    fix="leave div_mask out: the values are classes already, as those of 1-bit images and booleans are",
+                )
 
     def encode_image(self, x: TensorImage) -> Tensor:
         return x.to(torch.float32).div_(self.div)

@@ -48,6 +48,16 @@ def test_statistics_are_fitted_on_a_batch_where_they_are_not_given():
     assert_close(plain(x).std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
 
 
+def test_a_divisor_that_would_leave_no_classes_is_refused():
+    def loader(value):
+        return TfmdDL([TensorMask(torch.full((2, 2), value))] * 4, bs=2, after_batch=IntToFloatTensor(div_mask=255))
+
+    assert int(loader(255).one_batch().max()) == 1
+    assert int(loader(0).one_batch().max()) == 0
+    with pytest.raises(BadValue, match="div_mask=255 makes all classes"):
+        loader(1)
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_statistics_of_another_number_of_channels_are_refused(channels):
     colour, shared = Normalize.from_stats([0.5] * 3, [0.5] * 3), Normalize.from_stats([0.5], [0.5])
