@@ -386,6 +386,16 @@ def median_of(numbers: Array) -> float:
     return float(parted[half] if len(known) % 2 else (parted[:half].max() + parted[half]) / 2)
 
 
+def constant_std(mean: float, count: int) -> float:
+    """The standard deviation up to which `count` numbers differ by rounding errors only, as in scikit-learn's scalers.
+
+    Args:
+        mean: The mean of the numbers.
+        count: How many there are.
+    """
+    return abs(mean) * count * float(np.finfo(np.float64).eps)
+
+
 def is_plain(kind: object) -> bool:
     """Whether a dtype is one of NumPy's for numbers or truth values."""
     return isinstance(kind, np.dtype) and kind.kind in "biuf"

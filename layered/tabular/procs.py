@@ -13,7 +13,7 @@ import numpy as np
 
 from layered.data import CategoryMap, Normalize
 from layered.foundation import BadArgument, BadValue, functions, lazy, transforms, warn
-from layered.tabular.columns import median_of, without_gaps
+from layered.tabular.columns import constant_std, median_of, without_gaps
 from layered.tabular.levels import Levels, levels_of
 from layered.tabular.table import Row, Tabular, TabularProc
 from layered.tabular.unread import Unread
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pandas import Series
 
 pd = lazy("pandas")
-
-EPS = float(np.finfo(np.float64).eps)
 
 
 @transforms.register("tabular.Categorify")
@@ -228,16 +226,6 @@ def setups(self: _Scores, to: Tabular) -> None:
             f"nothing can be learned from the numbers of {', '.join(map(repr, constant[:10]))}: "
             "they are the same in all training rows"
         )
-
-
-def constant_std(mean: float, count: int) -> float:
-    """The standard deviation up to which `count` numbers differ by rounding errors only, as in scikit-learn's scalers.
-
-    Args:
-        mean: The mean of the numbers.
-        count: How many there are.
-    """
-    return abs(mean) * count * EPS
 
 
 @Normalize

@@ -33,7 +33,7 @@ from layered.foundation import (
     listify,
     warn,
 )
-from layered.tabular.columns import Column, Columns
+from layered.tabular.columns import Column, Columns, constant_std
 from layered.tabular.kinds import column_kind, text_hint
 from layered.tabular.levels import Levels
 from layered.tabular.unread import check_numeric
@@ -104,6 +104,7 @@ class Target:
                     raise _no_target(columns.index[rows], self.names, missing, which)
         if encode is None:
             self._check_numeric(columns)
+            self._warn_of_scale(columns, count)
             self._fit(columns.select(self.names, slice(count)))
             return None
         column = columns[self.names[0]]
@@ -184,6 +185,19 @@ class Target:
     def _check_numeric(self, columns: Columns) -> None:
         for name in self.names if self._is_numeric(columns) else ():
             check_numeric(name, columns[name])
+
+    def _warn_of_scale(self, columns: Columns, count: int) -> None:
+        """Warn about numbers that are the same in all training rows, or whose differences float32 cannot hold."""
+        for name in self.names if self.kind == "regression" and self._is_numeric(columns) else ():
+            numbers = columns[name].numbers[:count]
+            spread, rounded = float(numbers.std()), float(np.abs(numbers - numbers.astype(np.float32)).max())
+            if spread <= constant_std(float(numbers.mean()), count):
+                warn(f"nothing can be learned of the target {name!r}: it is {numbers[0]:g} in all training rows")
+            elif rounded > 0.1 * spread:
+                warn(
+                    f"the target {name!r} varies by {spread:.2g} around {numbers.mean():.2g}, which float32 rounds by up to "
+                    f"{rounded:.2g}: predict the difference to its mean, df[{name!r}] -= df[{name!r}].mean()"
+                )
 
     def _encode_class(self, columns: Columns, encode: Categorize) -> None:
         column = columns[self.names[0]]

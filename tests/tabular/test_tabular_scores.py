@@ -1,5 +1,7 @@
 """Standard scores of numbers of any scale, as scikit-learn's scaler makes them."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,3 +51,18 @@ def test_another_value_of_a_constant_column_changes_no_prediction(other):
         learn.fit(30, 1e-2)
     wanted = learn.get_preds(dl=learn.dls.test_dl(df))[0]
     assert_close(learn.get_preds(dl=learn.dls.test_dl(df.assign(z=other)))[0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [(lambda noise: 1e9 + noise, r"df\['y'\] -= df\['y'\].mean"), (lambda noise: 0 * noise + 3, "it is 3 in all")],
+)
+def test_a_target_that_no_model_can_learn_is_said(target, message):
+    noise = np.random.default_rng(0).normal(size=ROWS)
+    df = pd.DataFrame({"x": noise, "y": target(noise)})
+    with pytest.warns(UserWarning, match=message):
+        TabularPandas(df, Normalize, None, "x", "y", splits=SPLITS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for scale in (1e-12, 1.0, 1e9):
+            TabularPandas(df.assign(y=noise * scale), Normalize, None, "x", "y", splits=SPLITS)
