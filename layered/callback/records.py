@@ -14,7 +14,7 @@ from typing import Any
 
 from layered.callback.logging import columns_of
 from layered.callback.provenance import as_json, describe_run
-from layered.files import append_line, commit
+from layered.files import append_line, commit, parse_json
 from layered.foundation import BadFile, CannotSave, NotFoundPath, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
 from layered.metrics import unique_names
@@ -238,10 +238,9 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
     events, manifest = pathlib.Path(folder) / EVENTS, pathlib.Path(folder) / MANIFEST
     if not events.is_file():
         raise NotFoundPath(f"'{folder}' has no record of a run", expected=f"a file {EVENTS}, written by RunRecord")
-    try:
-        made_of = json.loads(manifest.read_bytes()) if manifest.exists() else {}
-    except ValueError as error:
-        raise BadFile(f"'{manifest}' is not the manifest of a run", got=error) from error
+    made_of = parse_json(manifest.read_bytes(), f"'{manifest}'") if manifest.exists() else {}
+    if not isinstance(made_of, dict):
+        raise BadFile(f"'{manifest}' is not the manifest of a run", got=f"{made_of!r:.80}", fix=f"delete '{manifest}'")
     return Record(pathlib.Path(folder), made_of, _lines_of(events, _whole(events.read_bytes())))
 
 
@@ -276,17 +275,34 @@ def _lines_of(path: pathlib.Path, text: bytes) -> list[dict[str, Any]]:
     events = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            event = json.loads(line)
-            if not isinstance(event["fit"], int) or not isinstance(event["event"], str):
-                raise TypeError("not the lines of a RunRecord")
-        except (ValueError, TypeError, KeyError) as error:
+            event = parse_json(line, f"line {number}")
+        except BadFile:
+            event = None
+        if not _is_event(event):
             raise BadFile(
                 f"line {number} of '{path}' is not an event of a run", got=line[:80], fix="use another folder"
-            ) from error
+            )
         if "values" in event:
             event["values"] = {k: _NUMBERS.get(v, v) if isinstance(v, str) else v for k, v in event["values"].items()}
         events.append(event)
     return events
+
+
+_NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
+    "fit": {"resumed": (dict, type(None))},
+    "epoch": {"epoch": (int,), "values": (dict,), "lr": (object,), "seconds": (object,)},
+    "checkpoint": {"epoch": (int,), "batch": (int,)},
+}
+
+
+def _is_event(event: Any) -> bool:
+    """Whether something read from a file has the fields that a `RunRecord` writes."""
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return False
+    needed = {"fit": (int,), "attempt": (int,), **_NEEDED.get(event["event"], {})}
+    if not all(name in event and isinstance(event[name], kinds) for name, kinds in needed.items()):
+        return False
+    return event["event"] != "fit" or not event["resumed"] or {"epoch", "batch"} <= event["resumed"].keys()
 
 
 def _repaired(path: pathlib.Path) -> list[dict[str, Any]]:

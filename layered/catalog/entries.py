@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from layered.foundation import BadValue, lazy, refuse_unknown, unknown_name
+from layered.foundation import BadFile, BadValue, lazy, refuse_unknown, unknown_name
 
 tomllib = lazy("tomllib")  # only reading an entry needs it
 
@@ -144,8 +144,19 @@ def index_folder() -> Path:
     return inside if inside.is_dir() else Path(str(package)).parent / "datasets_index"
 
 
+def _read_entry(file: Path) -> Dataset:
+    try:
+        return Dataset.from_toml(file.read_text("utf-8"))
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:  # AttributeError: not a table
+        raise BadFile(
+            f"'{file}' is not an entry of the index of data sets",
+            got=error,
+            fix="correct it, or install the package again",
+        ) from error
+
+
 @cache
 def datasets() -> Mapping[str, Dataset]:
     """All entries of the index, by name."""
-    entries = (Dataset.from_toml(file.read_text("utf-8")) for file in sorted(index_folder().glob("*.toml")))
+    entries = map(_read_entry, sorted(index_folder().glob("*.toml")))
     return types.MappingProxyType({entry.name: entry for entry in entries})

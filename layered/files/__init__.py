@@ -16,7 +16,12 @@ from layered.files.archive import (
     untied as untied,
     write_archive as write_archive,
 )
-from layered.files.bounded import exactly as exactly, open_bounded as open_bounded, plain_key as plain_key
+from layered.files.bounded import (
+    exactly as exactly,
+    open_bounded as open_bounded,
+    parse_json as parse_json,
+    plain_key as plain_key,
+)
 from layered.files.codec import (
     CONTAINERS as CONTAINERS,
     Scope as Scope,

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from layered.catalog import is_offline
 from layered.data import read_csv
 from layered.foundation import (
     BadArgument,
+    BadFile,
     BadValue,
     L,
+    LayeredError,
+    MissingDependency,
     NotFoundPath,
+    Offline,
     Path,
     StrPath,
     in_notebook,
@@ -117,20 +122,44 @@ def read_table(path: StrPath, **kwargs: Any) -> DataFrame:
     Raises:
         NotFoundPath: If there is no such file.
         EmptySource: For an empty file.
-        BadFile: For text in another encoding, and lines that differ in their number of columns.
+        BadFile: For text in another encoding, lines that differ in their number of columns, and damaged files.
+        MissingDependency: For .parquet and .feather without pyarrow.
+        Offline: For a URL that cannot be read, also while LAYERED_OFFLINE is set.
         BadValue: For any other suffix.
     """
-    if str(path).partition("://")[1] == "" and not os.path.exists(path):
+    scheme, is_address, _ = str(path).partition("://")
+    if is_address and scheme != "file" and is_offline():
+        raise Offline(
+            f"the table '{path}' needs the network", got="LAYERED_OFFLINE is set", fix="unset it, or download it"
+        )
+    if not is_address and not os.path.exists(path):
         raise NotFoundPath(f"there is no table '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
     suffixes = [s.lower() for s in Path(path).suffixes]
     kind = next((s for s in reversed(suffixes) if s in (".csv", ".tsv", ".txt", ".parquet", ".feather")), None)
-    match kind:
-        case ".csv" | ".txt" | ".tsv":
-            return read_csv(path, **kwargs)
-        case ".parquet":
-            return pd.read_parquet(path, **kwargs)
-        case ".feather":
-            return pd.read_feather(path, **kwargs)
+    try:
+        match kind:
+            case ".csv" | ".txt" | ".tsv":
+                return read_csv(path, **kwargs)
+            case ".parquet":
+                return pd.read_parquet(path, **kwargs)
+            case ".feather":
+                return pd.read_feather(path, **kwargs)
+    except (LayeredError, TypeError):  # TypeError: an argument that the reader does not have
+        raise
+    except ImportError as error:
+        fix = "pip install zstandard" if suffixes[-1:] == [".zst"] else "pip install pyarrow"
+        raise MissingDependency(
+            f"the table '{path}' needs a package that is not installed", got=error, fix=fix
+        ) from error
+    except Exception as error:  # unpackers and decoders raise almost anything on a damaged file
+        if is_address and isinstance(error, OSError):
+            raise Offline(f"the table '{path}' cannot be fetched", got=error, fix="download it by hand") from error
+        raise BadFile(
+            f"the table '{path}' cannot be read",
+            got=f"{type(error).__name__}: {error}",
+            expected=f"a complete file of the kind {''.join(suffixes[-2:])}",
+            fix="copy or download it again, or read it with pandas and use from_df",
+        ) from error
     raise BadValue(
         f"unknown kind of table: '{path}'",
         expected="a name that ends in .csv, .tsv, .parquet or .feather",

@@ -219,6 +219,40 @@ def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
         read_record(tmp_path / "none")
 
 
+@pytest.mark.parametrize("manifest", [b"\xff", b"[]", b"[" * 100_000, b"{", b'"x"', b'{"a": 1, "a": 2}'])
+def test_a_damaged_manifest_is_named(tmp_path, manifest):
+    (tmp_path / "events.jsonl").write_bytes(b"")
+    (tmp_path / "run.json").write_bytes(manifest)
+    with pytest.raises(BadFile, match=r"run\.json"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b"3",
+        b'{"fit": 1, "event": "fit"}',
+        b'{"fit": 1, "attempt": 1, "event": "fit", "resumed": 3}',
+        b'{"fit": 1, "attempt": 1, "event": "fit", "resumed": {"file": "x"}}',
+        b'{"fit": 1, "attempt": 1, "event": "epoch", "epoch": 0, "values": 3, "lr": 1, "seconds": 1}',
+        b'{"fit": 1, "attempt": 1, "event": "epoch", "epoch": "0", "values": {}, "lr": 1, "seconds": 1}',
+        b'{"fit": 1, "attempt": 1, "event": "checkpoint"}',
+        b'{"fit": "1", "attempt": 1, "event": "end"}',
+        b'{"fit": ' + b"9" * 5000 + b', "attempt": 1, "event": "end"}',
+    ],
+)
+def test_a_damaged_line_of_a_record_is_named(tmp_path, line):
+    (tmp_path / "events.jsonl").write_bytes(
+        b'{"fit": 1, "attempt": 1, "event": "fit", "resumed": null}\n' + line + b"\n"
+    )
+    with pytest.raises(BadFile, match=r"line 2 of .*events\.jsonl") as caught:
+        read_record(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     holder = type("Table", (), {"__len__": lambda self: len(self.items)})

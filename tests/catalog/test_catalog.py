@@ -211,6 +211,16 @@ def test_a_field_that_says_nothing_is_refused(old, new):
         Dataset.from_toml(text.replace(old, new) + source)
 
 
+@pytest.mark.parametrize(
+    "text", [b"name = ", b"\xff", b"a = " + b"[" * 5000, b"name = 'X'", b"source = 3", b"nmae = 'X'"]
+)
+def test_a_damaged_entry_names_its_file(tmp_path, monkeypatch, text):
+    (tmp_path / "x.toml").write_bytes(text)
+    monkeypatch.setattr("layered.catalog.entries.index_folder", lambda: tmp_path)
+    with pytest.raises(BadFile, match=r"x\.toml"):
+        datasets.__wrapped__()
+
+
 PUBLISHED = re.findall(
     r"\w+",
     """

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layered.foundation import BadArgument, BadValue, NotFoundPath
+from layered.foundation import BadArgument, BadFile, BadValue, MissingDependency, NotFoundPath, Offline
 from layered.tabular import as_frame, cont_cat_split, df_shrink, df_shrink_dtypes, read_table
 
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
@@ -82,3 +82,28 @@ def test_shrinking_keeps_every_value():
     assert df_shrink_dtypes(df, int2uint=True)["u"] == np.uint8
     assert "t" not in df_shrink_dtypes(df, obj2cat=False)
     assert df_shrink(pd.DataFrame({"big": [2**40]})).big[0] == 2**40
+
+
+@pytest.mark.parametrize("name", ["x.csv.gz", "x.csv.zip", "x.csv.bz2", "x.csv.xz", "x.csv.tar", "x.tsv.gz"])
+def test_a_damaged_packed_table_is_named(tmp_path, name):
+    start = {"gz": b"\x1f\x8b", "zip": b"PK", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "tar": b""}[name.rpartition(".")[2]]
+    (tmp_path / name).write_bytes(start + b"junk")
+    with pytest.raises(BadFile, match=name):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["x.feather", "x.parquet"])
+def test_a_damaged_table_of_arrow_or_a_missing_arrow_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"ARROW1PAR1 junk")
+    with pytest.raises((BadFile, MissingDependency), match=name):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://host/x.csv", "http://host/x.parquet", "s3://bucket/x.csv", "ftp://host/x.tsv"]
+)
+def test_a_table_from_the_network_needs_the_network(monkeypatch, address):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    monkeypatch.setattr("socket.create_connection", lambda *args, **kwargs: pytest.fail("opened a socket"))
+    with pytest.raises(Offline, match="needs the network"):
+        read_table(address)
