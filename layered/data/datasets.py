@@ -18,6 +18,7 @@ from layered.data.tfmd_lists import TfmdLists, set_aside_random
 from layered.data.tfmd_loader import PartialDL
 from layered.foundation import (
     BadValue,
+    CannotTrain,
     L,
     Pipeline,
     default_loss_for,
@@ -282,7 +283,17 @@ class Datasets(DatasetBase):
             items: Anything that the inputs can be made from.
             rm_tfms: How many leading transforms to skip; by default judged by the type of the first item.
             with_labels: Also make the targets.
+
+        Raises:
+            CannotTrain: The targets come from an export, which does not say how to find the labels.
         """
+        for tl in self.tls[self.n_inp :] if with_labels else ():
+            if tl.lost_getters:
+                raise CannotTrain(
+                    f"an export does not hold what finds the labels of the {tl.name}",
+                    got=f"left out: {', '.join(tl.lost_getters)}",
+                    fix="learn.dls = loaders made as before the export, then learn.validate(); without labels: test_dl(items)",
+                )
         items, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
         return self._with([tl.test_set(items, rm_tfms) for tl in columns])
 

@@ -60,6 +60,9 @@ class TfmdLists(DatasetBase):
         ([2, 6], [4], 4)
     """
 
+    lost_getters: tuple[str, ...] = ()
+    """The steps that an export left out, which found the items of this column."""
+
     def __init__(
         self,
         items: Any,

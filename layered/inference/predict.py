@@ -33,7 +33,18 @@ from layered.foundation import (
     to_device,
 )
 from layered.inference.gathering import GatherPredsCallback, reordered, single
-from layered.loop import VALIDATE, Callback, Cbs, Loop, callbacks_of, modes_of, set_epoch, set_modes, split_batch
+from layered.loop import (
+    VALIDATE,
+    Callback,
+    Cbs,
+    Loop,
+    callbacks_of,
+    check_has_items,
+    modes_of,
+    set_epoch,
+    set_modes,
+    split_batch,
+)
 from layered.nn import CrossEntropyLossFlat, default_loss
 
 _END = object()
@@ -212,6 +223,7 @@ def loader_of(loop: Loop, ds_idx: int) -> Any:
         raise BadValue(
             f"the learner has no loader {ds_idx}", expected="0 for training, 1 for validation", fix="pass one: dl=…"
         )
+    check_has_items(loop, dl)
     return dl
 
 

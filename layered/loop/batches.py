@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.data import DataLoaders, as_loader, length_of
+from layered.data import DataLoader, DataLoaders, as_loader, length_of
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -178,6 +178,21 @@ def check_fit(n_epoch: int, n_iter: int | None, train: Iterable[Any]) -> None:
             "a generator lasts for one epoch",
             got=f"n_epoch={n_epoch}",
             fix="fit(1), a list, or n_iter=batches an epoch",
+        )
+
+
+def check_has_items(loop: AbstractLoop, loader: Iterable[Any]) -> None:
+    """Refuse an empty loader of a learner that was loaded from an export.
+
+    Raises:
+        EmptySource: With what takes its place.
+    """
+    is_empty = length_of(loader) == 0 or (isinstance(loader, DataLoader) and loader.n == 0)
+    if loop.exported is not None and is_empty:
+        raise EmptySource(
+            f"an export holds no data, and this learner comes from '{loop.exported}'",
+            expected="items to train, validate or predict",
+            fix="learn.get_preds(dl=learn.dls.test_dl(items)); to train or validate, set learn.dls to loaders made as before",
         )
 
 

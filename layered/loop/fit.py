@@ -6,7 +6,7 @@ import os
 
 from layered.data import length_of
 from layered.foundation import checked
-from layered.loop.batches import check_fit, checked_count
+from layered.loop.batches import check_fit, check_has_items, checked_count
 from layered.loop.callback import callbacks_of
 from layered.loop.contexts import ShortTraceback, added_cbs, counted, guarded
 from layered.loop.current_opt import use_current_opt
@@ -64,6 +64,7 @@ def fit(
     """
     n_epoch, start_epoch = checked_count("n_epoch", n_epoch), checked_count("start_epoch", start_epoch)
     n_iter = None if n_iter is None else checked_count("n_iter", n_iter)
+    check_has_items(loop, loop.dls.train)
     check_fit(n_epoch, n_iter, loop.dls.train)
     added = [*callbacks_of(cbs), *skipping(start_epoch), *validating(valid_every)]
     batches = length_of(loop.dls.train) if n_iter is None else n_iter

@@ -14,6 +14,7 @@ from layered.data import DataLoader, DataLoaders, as_loader, as_loaders
 from layered.foundation import Path, checked, to_detach, to_device
 from layered.loop import contexts
 from layered.loop.batches import (
+    check_has_items,
     check_loss_func,
     check_model,
     device_for,
@@ -269,6 +270,8 @@ class Loop(AbstractLoop):
             dl: A loader to take in its place.
             cbs: Callbacks of this validation only.
         """
+        given = self.dls[ds_idx] if dl is None else dl
+        check_has_items(self, given)
         with self.validation_context(cbs):
-            self.one_validation(self.dls[ds_idx] if dl is None else dl)
+            self.one_validation(given)
         return self.final_record

@@ -68,6 +68,7 @@ class State:
         None,
     )  # the optimizer that the loop made last, its opt_func and splitter
     path: Path
+    exported: str | None = None  # the file that it was loaded from, which brings no items
     turns: Turns  # which thread uses this state
 
     # where the fit stands
@@ -158,7 +159,7 @@ FIT_FIELDS = (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "
 
 _MACHINERY = frozenset(
     {"adds_row", "all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered",
-     "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal",
+     "exported", "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal",
      "found_loss", "has_learned", "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested",
      "one_batch", "one_epoch", "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "turns",
      "valid_every", "within"}

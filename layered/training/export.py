@@ -5,8 +5,8 @@ The manifest of an export:
     about      versions of the libraries, and a line about each column, for people
     model      {"$builder": name, "args": {…}}, a registered builder of models; or {"$module": …}, the model as a tree;
                or {"refused": why}, where neither describes it and the loading side must give it
-    data       {"columns": [{"name", "pipeline"}, …], "n_inp", "bs", "left_out", "after_item", "before_batch", "after_batch"};
-               or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
+    data       {"columns": [{"name", "pipeline", "left_out"}, …], "n_inp", "bs", "left_out", "after_item", "before_batch",
+               "after_batch"}; or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
     loss       the loss function, if predictions are decoded by it, or null
     learner    the registered kind of learner, or null
 
@@ -135,7 +135,7 @@ def _encode_loaders(dls: object, tensors: dict[str, Tensor]) -> dict[str, Any] |
         pipeline = (
             encode_tree(Pipeline(steps), tensors, f"the pipeline of the {tl.name}", Scope.DATA) if steps else None
         )
-        columns.append({"name": tl.name, "pipeline": pipeline})
+        columns.append({"name": tl.name, "pipeline": pipeline, "left_out": getters})
     slots = {slot: encode_tree(getattr(dl, slot), tensors, slot, Scope.DATA) for slot in SLOTS}
     return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": left_out, **slots}
 

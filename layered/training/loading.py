@@ -86,7 +86,7 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         ) from error
     # Without a loss the constructor picks a default, whose decoding could change the predictions.
     learn.loss_func = loss_func
-    learn.recipe = recipe
+    learn.recipe, learn.exported = recipe, path.name
     return learn if cpu else learn.to(default_device())
 
 
@@ -139,6 +139,7 @@ def _build_loaders(archive: Archive) -> DataLoaders | tuple[list[object], None]:
     for column in data["columns"]:
         pipeline = decode_tree(column["pipeline"], archive.tensors, Scope.DATA) or Pipeline()
         tls.append(TfmdLists([], pipeline, do_setup=False, splits=[[], []], name=column["name"]))
+        tls[-1].lost_getters = tuple(map(str, column.get("left_out", ())))
     dsets = Datasets(tls=tls, n_inp=data["n_inp"])
     slots = {slot: decode_tree(data[slot], archive.tensors, Scope.DATA) for slot in SLOTS}
     train = TfmdDL(dsets.train, bs=data["bs"], shuffle=True, drop_last=True, num_workers=0, do_setup=False, **slots)

@@ -24,6 +24,8 @@ from layered.foundation import (
     BadItem,
     CannotRestore,
     CannotSave,
+    CannotTrain,
+    EmptySource,
     LayeredError,
     NewerFormat,
     NotExportable,
@@ -426,3 +428,30 @@ def test_another_librarys_learner_is_refused_with_the_lines_that_convert_it(tmp_
     for name in ("export.pkl", "weights.pth"):
         with pytest.raises(BadFile, match=r"torch\.save\(\{'model': learn\.model\.state_dict\(\)\}"):
             load_learner(tmp_path / name)
+
+
+def test_an_export_says_that_it_holds_no_data_and_no_labellers(tmp_path, dls):
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, dls.c)), path=tmp_path)
+    learn.export("x")
+    again = load_learner(tmp_path / "x.layered")
+    for use in (again.validate, again.get_preds, lambda: again.fit(1), lambda: again.fine_tune(1), again.show_results):
+        with pytest.raises(EmptySource, match=r"(?s)an export holds no data.*'x.layered'.*test_dl\(items\)"):
+            use()
+    items = list(dls.valid_ds.items)[:4]
+    preds, targets = again.get_preds(dl=again.dls.test_dl(items))
+    assert (len(preds), targets) == (4, None)
+    with pytest.raises(CannotTrain, match=r"(?s)what finds the labels.*learn\.dls = "):
+        again.dls.test_dl(items, with_labels=True)
+    again.dls = dls
+    assert again.validate() == pytest.approx(learn.validate())
+
+
+def test_an_exported_table_is_validated_on_new_rows(tmp_path):
+    rows = pd.DataFrame({"x": [float(i % 7) for i in range(40)], "y": ["p", "q"] * 20})
+    learn = tabular_learner(TabularDataLoaders.from_df(rows, cont_names=["x"], y_names="y", bs=8), path=tmp_path)
+    learn.export("x")
+    again = load_learner(tmp_path / "x.layered")
+    with pytest.raises(EmptySource, match="an export holds no data"):
+        again.validate()
+    tests = [one.dls.test_dl(rows, with_labels=True) for one in (again, learn)]
+    assert again.validate(dl=tests[0]) == pytest.approx(learn.validate(dl=tests[1]))
