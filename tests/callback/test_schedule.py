@@ -19,7 +19,7 @@ from layered.callback import (
     fit_sgdr,
 )
 from layered.foundation import BadValue, CannotTrain, OutOfRange, UnknownName
-from layered.loop import Callback, CancelStepException, CancelTrainException, Loop
+from layered.loop import Callback, CancelStepException, CancelTrainException, Checkpoint, Loop
 from layered.optim import SGD, SchedLin
 
 
@@ -303,3 +303,20 @@ def test_a_plateau_scheduler_that_takes_a_metric_the_wrong_way_round_is_refused(
         fit(right, metric)
         with pytest.raises(BadValue, match="the wrong way round"):
             fit(wrong, metric)
+
+
+@pytest.mark.filterwarnings("ignore:the training loader gave")
+@pytest.mark.parametrize("at", [7, 9, 12])
+def test_a_resumed_fit_knows_the_true_length_of_its_loader(tmp_path, at):
+    def crash(cb):
+        if cb.train_iter == at:
+            raise KeyboardInterrupt
+
+    whole = learner(Lying(4, [6]))
+    fit_one_cycle(whole, 3, 0.1)
+    checkpoint = {"checkpoint": Checkpoint(tmp_path, "1 batch")}
+    with pytest.raises(KeyboardInterrupt):
+        fit_one_cycle(learner(Lying(4, [6])), 3, 0.1, cbs=Callback(before_batch=crash), **checkpoint)
+    again = learner(Lying(4, [6]))
+    fit_one_cycle(again, 3, 0.1, cbs=Callback(), resume="auto", **checkpoint)
+    assert again.recorder.lrs == whole.recorder.lrs
