@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layered.foundation import CannotRestore, OutOfRange, find_bs, lazy, unknown_name
 from layered.loop.callback import Callback, bad_state
 from layered.loop.kept import Count, Numbers, alike, assigned, fits
+from layered.loop.metric_state import accumulated, keepers
 from layered.loop.processes import any_process, gathered, merge_metrics
-from layered.metrics import Adapted, Metric, MetricSet, unique_names, unique_parts
+from layered.metrics import Metric, MetricSet, unique_names, unique_parts
 from layered.nn import Shares, reduction_of
 
 plt = lazy("matplotlib.pyplot")
@@ -246,7 +247,7 @@ class Recorder(Callback):
         self._settle()
         state = super().state_dict()
         if self.train_metrics and self.learn.training:
-            state["seen"] = [[part.name, [_accumulated(keeper) for keeper in _keepers(part)]] for part in self._parts]
+            state["seen"] = [[part.name, [accumulated(keeper) for keeper in keepers(part)]] for part in self._parts]
         return state
 
     def check_state(self, state: Mapping[str, Any]) -> None:
@@ -269,8 +270,8 @@ class Recorder(Callback):
                 "the metrics of the training batches differ from those in the file", got=current, expected=saved
             )
         for part, (_, kept) in zip(self._parts, seen, strict=True):
-            for keeper, values in zip(_keepers(part), kept, strict=True):
-                own = _accumulated(keeper)
+            for keeper, values in zip(keepers(part), kept, strict=True):
+                own = accumulated(keeper)
                 for name, value in values.items():
                     is_known = alike(own[name], value) if name in own else name in assigned(type(keeper))
                     if not is_known or not fits(value, Numbers):
@@ -285,7 +286,7 @@ class Recorder(Callback):
             return
         for part, (_, kept) in zip(self._parts, state["seen"], strict=True):
             part.reset()
-            for keeper, values in zip(_keepers(part), kept, strict=True):
+            for keeper, values in zip(keepers(part), kept, strict=True):
                 for name, value in values.items():
                     setattr(keeper, name, value)
 
@@ -374,25 +375,6 @@ def _combined(shares: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
     counts = torch.stack([torch.as_tensor(count, device=losses.device) for _, count in shares]).cpu().double()
     total = torch.where(counts > 0, losses.cpu().double() * counts, 0).sum()
     return total / counts.sum(), counts.sum()
-
-
-def _keepers(part: Metric) -> list[Any]:
-    """The objects that hold what a part of a metric has accumulated."""
-    return [part, part.metric] if isinstance(part, Adapted) else [part]
-
-
-def _accumulated(keeper: Any) -> dict[str, Any]:
-    """What an object has accumulated, by attribute; if it does not declare that, all attributes but functions."""
-    own = vars(keeper) | vars(keeper).get("_buffers", {})
-    if isinstance(keeper, Adapted):
-        names = ["_seen"]
-    elif isinstance(keeper, Metric) and keeper.state:
-        names = list(keeper.state)
-    elif hasattr(keeper, "metric_state"):  # torchmetrics'
-        names = [*keeper.metric_state, "_update_count"]
-    else:
-        names = [name for name, value in own.items() if not callable(value) and name not in vars(nn.Module())]
-    return {name: own[name] for name in names if name in own}
 
 
 def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> None:

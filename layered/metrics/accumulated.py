@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadValue, checked, lazy, plain, warn
+from layered.metrics.functions import declared_direction, default_name
 from layered.metrics.inputs import flatten_check, floats
-from layered.metrics.metric import Metric, declared_direction, default_name
+from layered.metrics.metric import Metric
 
 sp_optimize = lazy("scipy.optimize")
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from layered.foundation import BadArgument, lazy, snake_case
 from layered.metrics.accumulated import Kept
+from layered.metrics.functions import default_name
 from layered.metrics.inputs import floats, mismatch
-from layered.metrics.metric import Metric, Predicted, default_name
+from layered.metrics.metric import Metric, Predicted
 
 sk_base = lazy("sklearn.base")
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue, describe
+from layered.metrics.functions import declared_direction, default_name
 from layered.metrics.inputs import rows_of, wide
-from layered.metrics.metric import Metric, Predicted, declared_direction, default_name
+from layered.metrics.metric import Metric, Predicted
 
 P = ParamSpec("P")
 Sums = tuple[Tensor, "Tensor | int"]

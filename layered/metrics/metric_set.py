@@ -21,7 +21,8 @@ from layered.metrics import (
 )
 from layered.metrics.adapted import Adapted, ScorerMetric
 from layered.metrics.averages import AvgMetric
-from layered.metrics.metric import Expression, Metric, Predicted, default_name, say_where, unique_parts
+from layered.metrics.functions import default_name
+from layered.metrics.metric import Expression, Metric, Predicted, say_where, unique_parts
 from layered.metrics.text import CorpusBLEUMetric, Perplexity
 
 sk_metrics = lazy("sklearn.metrics")

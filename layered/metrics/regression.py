@@ -13,8 +13,9 @@ from torch import Tensor
 from layered.foundation import lazy
 from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean, Sums, mean_of
+from layered.metrics.functions import default_name
 from layered.metrics.inputs import flatten_check, numbers, wide
-from layered.metrics.metric import Metric, default_name
+from layered.metrics.metric import Metric
 
 sp_stats = lazy("scipy.stats")
 
