@@ -130,7 +130,7 @@ class StopWhen(Callback):
         self.seen = 0
 
     def after_validate(self) -> None:
-        if self.learn.nested:  # validation in the middle of a training pass, which may have added a row
+        if self.learn.adds_row:  # validation in the middle of a training pass
             self.after_epoch()
 
     def after_epoch(self) -> None:

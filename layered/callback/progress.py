@@ -153,7 +153,7 @@ class ShowGraphCallback(Callback):
         self.figure, self.handle, self.drawn = figures.Figure(figsize=(6, 4)), None, 0
 
     def after_validate(self) -> None:
-        if self.learn.nested:  # validation in the middle of a training pass, which may have added a row
+        if self.learn.adds_row:  # validation in the middle of a training pass
             self.after_epoch()
 
     def after_fit(self) -> None:

@@ -131,7 +131,7 @@ def set_aside(loop: AbstractLoop) -> Iterator[None]:
     """Set aside the pass of a surrounding fit, and restore it afterwards."""
     kept = {name: getattr(loop, name) for name in (*PASS_FIELDS, "loss", "nested", "adds_row")}
     modes = modes_of(loop.model)
-    loop.nested = True
+    loop.nested, loop.adds_row = True, False
     try:
         yield
     finally:

@@ -102,6 +102,7 @@ def torch_scheduler(opt):
 
 RECORDS = tempfile.TemporaryDirectory()
 EXAMPLES = {  # where the arguments have no defaults, or others say more
+    "BatchBar": partial(SHIPPED["BatchBar"], "Training", 4),
     "FunctionCallback": partial(SHIPPED["FunctionCallback"], "after_batch", never, every=2),
     "GradientAccumulation": partial(SHIPPED["GradientAccumulation"], 6),
     "GradientClip": partial(SHIPPED["GradientClip"], 0.1),
@@ -118,6 +119,7 @@ EXAMPLES = {  # where the arguments have no defaults, or others say more
     "StopWhen": partial(SHIPPED["StopWhen"], never),
     "TimeLimit": partial(SHIPPED["TimeLimit"], "1 h"),
     "TorchScheduler": partial(SHIPPED["TorchScheduler"], torch_scheduler),
+    "ValidateEvery": partial(SHIPPED["ValidateEvery"], "3 batches"),
 }
 MAKERS = {name: EXAMPLES.get(name, kind) for name, kind in sorted(SHIPPED.items()) if name not in OWN_TESTS}
 

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback import CSVLogger, EarlyStoppingCallback, SaveModelCallback, StopWhen, fit_one_cycle
+from layered.callback import (
+    CSVLogger,
+    EarlyStoppingCallback,
+    SaveModelCallback,
+    ShowGraphCallback,
+    StopWhen,
+    fit_one_cycle,
+)
 from layered.foundation import BadValue, CannotRestore
 from layered.loop import Callback, Checkpoint, Loop, Recorder
 
@@ -126,3 +133,22 @@ def test_a_resumed_fit_validates_where_the_undisturbed_one_does(tmp_path):
         assert again.csv_logger.read_log().equals(plain.csv_logger.read_log())
     with pytest.raises(CannotRestore, match="other arguments"):
         learner().fit(2, valid_every=2, checkpoint=tmp_path / "16", resume="auto")
+
+
+def test_predictions_between_batches_make_no_row():
+    learn = learner([EarlyStoppingCallback(patience=9), ShowGraphCallback(), StopWhen(lambda row: False)])
+    depth = 0
+
+    def validate_again():
+        nonlocal depth
+        if depth == 0:
+            depth = 1
+            with learn.removed_cbs(Recorder):
+                learn.validate()
+            learn.validate()
+            depth = 0
+
+    learn.on("after_validate", validate_again)
+    learn.on("after_batch", lambda: learn.training and learn.iter == 2 and learn.validate())
+    learn.fit(1, valid_every="4 batches")
+    assert learn.recorder.iters == [4, 8, 10]
