@@ -92,6 +92,15 @@ class Dataset:
         """Its value in `URLs`: its first address, or its name if it has none."""
         return next((source.url for source in self.source if source.url), self.name)
 
+    @property
+    def checked(self) -> str:
+        """Against what its content is checked: a published sha256, a package, or only the first download."""
+        if any(source.sha256 is not None for source in self.source):
+            return "by the sha256 of the index"
+        if any(source.kind != "https" for source in self.source):
+            return "by the manager of its package"
+        return "against the first download: its publisher gives no sha256"
+
     @classmethod
     def from_toml(cls, text: str) -> Dataset:
         """Read one entry.

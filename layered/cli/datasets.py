@@ -195,6 +195,7 @@ def _facts(entry: Dataset) -> dict[str, Any]:
         "notes": entry.notes,
         "splits": dict(entry.splits),
         "size": size_of(entry),
+        "checked": entry.checked,
         "here": place.state,
         "path": None if path is None else str(path),
         "archive": [str(file) for file in place.archives],

@@ -221,6 +221,14 @@ def test_a_damaged_entry_names_its_file(tmp_path, monkeypatch, text):
         datasets.__wrapped__()
 
 
+def test_the_policy_counts_what_the_index_holds():
+    text = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+    kinds = Counter(entry.checked.split()[-1] for entry in datasets().values())
+    stated = [int(number) for number in re.findall(r"^- (\d+) ", text, re.MULTILINE)]
+    assert stated == [kinds["index"], kinds["package"], kinds["sha256"]]
+    assert f"the {len(datasets())} data sets" in text
+
+
 PUBLISHED = re.findall(
     r"\w+",
     """

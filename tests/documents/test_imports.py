@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -162,3 +164,20 @@ def test_importing_starts_no_thread_or_process_opens_no_socket_and_writes_no_fil
 
 def test_importing_leaves_generators_warnings_environment_and_other_peoples_classes_alone(footprint):
     assert footprint["changed"] == []
+
+
+def test_the_declared_dependencies_are_those_that_are_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["quickstart"]]
+    imported_as = {"pillow": "PIL", "scikit-learn": "sklearn"}
+    packages = {re.split("[<>=]", line)[0] for line in declared}
+    names = {imported_as.get(package, package.replace("-", "_")) for package in packages}
+    others = {
+        "IPython",
+        "huggingface_hub",
+    }  # a notebook has the first, timm brings the second; neither is needed otherwise
+    files = [file.read_text() for file in (ROOT / "layered").rglob("*.py")]
+    found = re.findall(r'^ *(?:import|from) (\w+)(?:[. ].*)?$|(?:lazy|require)\("(\w+)', "\n".join(files), re.MULTILINE)
+    used = {name for pair in found for name in pair if name} - sys.stdlib_module_names - {"layered"}
+    assert {name for name in used if importlib.util.find_spec(name) is not None} - others == names & used
+    assert names <= used
