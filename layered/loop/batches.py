@@ -22,6 +22,7 @@ from layered.foundation import (
     find_device,
     losses,
     nearest,
+    tensors_of,
     warn,
     whole_number,
 )
@@ -179,6 +180,26 @@ def check_fit(n_epoch: int, n_iter: int | None, train: Iterable[Any]) -> None:
             got=f"n_epoch={n_epoch}",
             fix="fit(1), a list, or n_iter=batches an epoch",
         )
+
+
+def explained(error: Exception, loop: AbstractLoop) -> CannotTrain | None:
+    """What an error of torch in the model comes from, where the batch shows it; else None."""
+    if "more than 1 value per channel when training" in str(error):
+        return CannotTrain(
+            "batch normalization cannot train on a batch of a single sample",
+            got=f"inputs {describe(loop.xb)}",
+            expected="at least 2 samples in every training batch",
+            fix="drop_last=True in the training loader, or a batch size that leaves no rest of 1",
+        )
+    floats = [x.dtype for x in tensors_of(loop.xb) if x.is_floating_point()]
+    own = next((p.dtype for p in loop.model.parameters() if p.is_floating_point()), None)
+    if torch.float64 in floats and own == torch.float32 and "type" in str(error):
+        return CannotTrain(
+            "the inputs are float64 and the model is float32",
+            got=f"inputs {describe(loop.xb)}",
+            fix="make the inputs float32: x.float(), or array.astype('float32'); or the model float64: learn.model.double()",
+        )
+    return None
 
 
 def check_has_items(loop: AbstractLoop, loader: Iterable[Any]) -> None:

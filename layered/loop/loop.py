@@ -18,6 +18,7 @@ from layered.loop.batches import (
     check_loss_func,
     check_model,
     device_for,
+    explained,
     loss_of,
     no_loss,
     no_training_batch,
@@ -160,7 +161,12 @@ class Loop(AbstractLoop):
         self.has_learned = False
         if self.step is None:
             model = self.model if self.training else unwrapped(self.model)
-            self.pred = model(**self.xb) if isinstance(self.xb, dict) else model(*self.xb)
+            try:
+                self.pred = model(**self.xb) if isinstance(self.xb, dict) else model(*self.xb)
+            except (ValueError, RuntimeError) as error:
+                if (clearer := explained(error, self)) is None:
+                    raise
+                raise clearer from error
             self.emit("after_pred")
             shared = self.shares_loss or not self.training
             loss, self.loss_shares = loss_of(self.loss_func, self.pred, self.yb, self.training, shared)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation import BadArgument, LayeredError, UnknownName
+from layered.foundation import BadArgument, CannotTrain, LayeredError, UnknownName
 from layered.loop import Loop
 from layered.optim import SGD, Adam, Lion, OptimWrapper, params
 
@@ -111,3 +111,28 @@ def test_what_is_not_a_module_is_refused(model):
 def test_what_is_not_a_callback_is_refused(cbs):
     with pytest.raises(LayeredError, match="not a callback"):
         learner(cbs=cbs)
+
+
+def test_a_batch_of_one_sample_says_what_batch_norm_needs():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    data = [(X[:11], X[:11, :1]), (X[11:], X[11:, :1])]
+    with pytest.raises(CannotTrain, match=r"(?s)batch of a single sample.*1×3.*drop_last=True"):
+        Loop((data, None), model, nn.MSELoss()).fit(1)
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Linear(3, 1), nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 1, 3), nn.Flatten())]
+)
+def test_float64_inputs_are_named(model):
+    learn = Loop(([(X.double(), X[:, :1])], None), model, nn.MSELoss())
+    with pytest.raises(
+        CannotTrain, match=r"(?s)inputs are float64 and the model is float32.*x\.float\(\).*model\.double\(\)"
+    ):
+        learn.fit(1)
+    learn.model.double()
+    learn.fit(1)
+
+
+def test_other_errors_of_a_model_stay_as_they_are():
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
+        Loop(([(X[:, :2], X[:, :1])], None), nn.Linear(3, 1), nn.MSELoss()).fit(1)
