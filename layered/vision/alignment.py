@@ -54,8 +54,8 @@ def _aligned(mask: PILMask, image: Image.Image, turned: int) -> PILMask:
             raise BadValue(
                 "the image is turned by its EXIF tag and its mask has none: whether to turn the mask cannot be seen",
                 got=f"EXIF orientation {turned}, an image of {_size(image)} and a mask of {_size(mask)}",
-                fix="if the mask lies on the image as you see it, ImageOps.exif_transpose(Image.open(file)).save(file); "
-                "if not, Image.open(file).save(file), which drops the tag",
+                fix="if the mask lies on the image as you see it, PIL.ImageOps.exif_transpose(PIL.Image.open(file)).save(file); "
+                "if not, PIL.Image.open(file).save(file), which drops the tag (import PIL.Image, PIL.ImageOps)",
             )
         if fitting == [ways[1]]:
             mask = mask.recast(mask.transpose(_TURN[turned]))

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from layered.data import IntToFloatTensor, TransformBlock
 from layered.foundation import TensorMask, Transform, transforms
+from layered.vision.item_transforms import AlignMasks
 from layered.vision.types import PILBase, PILImage, PILMask
 
 
@@ -22,10 +23,13 @@ def ImageBlock(cls: type[PILBase] = PILImage) -> TransformBlock:
 def MaskBlock(codes: Sequence[str] | None = None) -> TransformBlock:
     """A class for each pixel. Batches are int64 [batch, height, width].
 
+    A mask of another size than its image is resized where the aspect ratio is the same, and refused otherwise.
+
     Args:
         codes: Names of the classes, in order.
     """
-    return TransformBlock(type_tfms=[PILMask.create, AddMaskCodes(codes)], batch_tfms=IntToFloatTensor)
+    type_tfms = [PILMask.create, AddMaskCodes(codes)]
+    return TransformBlock(type_tfms=type_tfms, item_tfms=AlignMasks(), batch_tfms=IntToFloatTensor)
 
 
 @transforms.register()

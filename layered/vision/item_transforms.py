@@ -139,6 +139,14 @@ class ImageTransform(RandTransform):
         return super().__call__(with_aligned_masks(x), split_idx)
 
 
+@transforms.register()
+class AlignMasks(ImageTransform):
+    """Bring masks to the size of their image and the same side up, before anything else is done to them."""
+
+    order = -1
+    split_idx = None
+
+
 class SizeTransform(ImageTransform):
     """Base of transforms that change the size of images.
 

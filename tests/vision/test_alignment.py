@@ -96,6 +96,10 @@ def test_where_the_sizes_do_not_tell_the_mask_is_refused(tmp_path, orientation, 
     assert "96×64" in caught.value.got or "64×64" in caught.value.got
     Image.open(file).save(file)  # the second fix
     assert lies_on(*FlipItem()((PILImage.create(file), PILMask.create(mask)), split_idx=1))
+    file.write_bytes(stored(image, orientation))
+    ImageOps.exif_transpose(Image.open(file)).save(file)  # the first
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(stored(mask, orientation))))
+    assert lies_on(*FlipItem()((PILImage.create(file), PILMask.create(upright)), split_idx=1))
 
 
 def test_a_mask_of_another_aspect_ratio_is_refused_with_both_sizes():
@@ -138,6 +142,9 @@ def test_blocks_and_data_sets_alike_and_errors_that_name_the_item(tmp_path):
         x, y = dls.train.one_batch()
         bright = plain(x).float().mean(1) > (0.5 if x.is_floating_point() else 127)
         assert (bright == (plain(y) == 1)).float().mean() > 0.9
+    half = mask.resize((48, 32), NEAREST)
+    bare = DataBlock((ImageBlock, MaskBlock(["a", "b"])), get_y=lambda o: half).dataloaders(files, bs=2, num_workers=0)
+    assert [o.shape[-2:] for o in bare.one_batch()] == [(96, 64), (96, 64)]
     mask = mask.resize((10, 64))
     with pytest.raises((BadItem, BadValue), match=r"does not fit its image, when transforming item .*png"):
         block.dataloaders(files, bs=2, num_workers=0).one_batch()
