@@ -28,8 +28,7 @@ def MaskBlock(codes: Sequence[str] | None = None) -> TransformBlock:
     Args:
         codes: Names of the classes, in order.
     """
-    type_tfms = [PILMask.create, AddMaskCodes(codes)]
-    return TransformBlock(type_tfms=type_tfms, item_tfms=AlignMasks(), batch_tfms=IntToFloatTensor)
+    return TransformBlock([PILMask.create, AddMaskCodes(codes)], AlignMasks(), IntToFloatTensor)
 
 
 @transforms.register()
