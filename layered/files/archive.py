@@ -106,6 +106,8 @@ def write_archive(
         raise BadValue("unknown kind of archive", got=repr(kind), expected=" or ".join(get_args(Kind)))
     _check_plain(manifest, "manifest", 1)
     stored, tied = untied({name: _dense(name, x) for name, x in tensors.items()})
+    if max(len(stored), len(tied)) > MAX_TENSORS:
+        raise NotExportable("too many tensors for a file", got=len(tensors), expected=f"at most {MAX_TENSORS}")
     stored = dict(sorted(stored.items(), key=lambda item: -item[1].itemsize))
     header = _make_header({"kind": kind, "layered": json.dumps(manifest), "tied": json.dumps(tied)}, stored)
 
@@ -215,6 +217,8 @@ def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> A
     tied = parse_json(header.metadata["tied"], f"the list of tied tensors of '{path}'")
     if not isinstance(manifest, dict) or not isinstance(tied, dict) or not set(map(str, tied.values())) <= set(tensors):
         raise BadFile(f"the manifest of '{path}' has an unknown form")
+    if len(tied) > MAX_TENSORS:
+        raise BadFile(f"'{path}' lists too many names of tensors", got=len(tied), expected=f"at most {MAX_TENSORS}")
     tensors.update({alias: tensors[str(name)] for alias, name in tied.items()})
     if header.metadata["format"] == "1":
         manifest = upgraded_manifest(manifest, found)

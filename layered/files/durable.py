@@ -100,8 +100,12 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], pr
         >>> commit(Path(tempfile.mkdtemp()) / "a.txt", lambda file: file.write(b"hello")).read_bytes()
         b'hello'
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not (target.is_file() or target.is_dir()):
+    try:
+        target = Path(os.path.realpath(path))
+        is_device = target.exists() and not (target.is_file() or target.is_dir())
+    except (OSError, ValueError) as error:  # ValueError: a NUL character
+        raise _cannot_save(path, error) from error
+    if is_device:
         return _write_into(target, write)
     temp = target.with_name(f".layered-{os.getpid()}-{os.urandom(6).hex()}.tmp")
     _unfinished.add(temp.name)
@@ -155,6 +159,8 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
         b'one\\ntwo\\n'
     """
     try:
+        if "\0" in os.fspath(path):
+            raise OSError(errno.EINVAL, "a NUL character in the path")
         with io.FileIO(path, "ab") as file:
             whole = file.tell()
             if disk.write(file, memoryview(line)) < len(line):
@@ -176,8 +182,9 @@ def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:
     return device
 
 
-def _cannot_save(path: str | os.PathLike[str], error: OSError) -> CannotSave:
-    return CannotSave(f"could not write '{path}'", got=error, fix=_REMEDIES.get(error.errno or 0))
+def _cannot_save(path: str | os.PathLike[str], error: OSError | ValueError) -> CannotSave:
+    number = error.errno if isinstance(error, OSError) else errno.EINVAL
+    return CannotSave(f"could not write '{path}'", got=error, fix=_REMEDIES.get(number or 0))
 
 
 def sweep(folder: Path) -> None:
@@ -211,6 +218,7 @@ _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose a folder on another disk"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of the path is a file: choose another folder"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.EINVAL), "choose another name"),
     errno.EISDIR: "this is a folder: add a file name",
 }
 

@@ -332,3 +332,14 @@ def test_a_file_size_limit_is_a_save_error_and_keeps_the_old_archive(tmp_path):
     assert "free some space" in done.stdout, done.stderr
     assert read_archive(path).manifest == {"round": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_does_not_give_one_tensor_countless_names(tmp_path, monkeypatch):
+    one = torch.zeros(1)
+    tensors = {f"n{i}": one for i in range(12)}
+    file = write_archive(tmp_path / "x.layered", {}, tensors, kind="weights")
+    monkeypatch.setattr("layered.files.archive.MAX_TENSORS", 10)
+    with pytest.raises(BadFile, match="too many names"):
+        read_archive(file)
+    with pytest.raises(NotExportable, match="too many tensors"):
+        write_archive(tmp_path / "y.layered", {}, tensors, kind="weights")

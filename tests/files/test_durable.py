@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layered.files import commit, durable, sweep
+from layered.files import append_line, commit, durable, sweep
 from layered.files.durable import Disk
 from layered.foundation import BadFile, CannotSave
 
@@ -131,6 +131,17 @@ def test_a_replaced_file_keeps_its_permissions_and_a_private_one_is_the_owners(o
         assert commit(old.with_name("other.bin"), lambda file: file.write(b"new")).stat().st_mode & 0o777 == 0o640
     finally:
         os.umask(umask)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "x" * 5000 + "/a"])
+@pytest.mark.parametrize(
+    "write", [lambda path: commit(path, lambda file: None), lambda path: append_line(path, b"x\n")]
+)
+def test_a_path_that_no_disk_takes_cannot_be_saved(tmp_path, name, write):
+    with pytest.raises(CannotSave, match="could not write") as caught:
+        write(tmp_path / name)
+    assert len(str(caught.value)) < 20_000
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_commit_writes_through_a_link(old):
