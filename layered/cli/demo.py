@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+from layered.cli.shell import command
 from layered.foundation import Path, set_seed
 from layered.vision.all import (
     ClassificationInterpretation,
@@ -61,15 +62,15 @@ def run_demo(args: argparse.Namespace) -> None:
     announce("4. One file, loaded in a new process without pickle and without this script")
     model = learn.export(out / "fashion.layered")
     images = [str(o) for o in list(dls.valid_ds.items)[:: max(1, len(dls.valid_ds) // 5)][:5]]
-    command = [sys.executable, "-m", "layered.cli.main", "predict", str(model), *images]
-    subprocess.run(command, check=True)
+    subprocess.run([sys.executable, "-m", "layered.cli.main", "predict", str(model), *images], check=True)
 
     minutes, seconds = divmod(round(time.perf_counter() - began), 60)
     announce(f"Done in {minutes} min {seconds} s. Everything is in {out}")
     for file in sorted(out.iterdir()):
         print(f"  {file.name}")
-    print(f"\nNext, on your own images (a folder for each class):\n  layered train vision FOLDER --arch resnet18\n"
-          f"Predict any image:\n  layered predict {model} IMAGE\nIn Python: from layered.vision.all import *")  # fmt: skip
+    print("\nNext, on your own images (a folder for each class):\n  layered train vision FOLDER --arch resnet18")
+    print(f"Predict any image:\n  {command('layered', 'predict', model)} IMAGE")
+    print("In Python: from layered.vision.all import *")
 
 
 def announce(line: str) -> None:

@@ -1,5 +1,5 @@
-"""The command line: `layered demo`, `layered train vision FOLDER`, `layered predict MODEL IMAGE...`, `layered runs FOLDER`,
-`layered datasets`.
+"""The command line: `layered demo`; `layered train vision FOLDER`, `… tabular TABLE`, `… collab RATINGS`;
+`layered predict MODEL INPUT...`; `layered runs FOLDER`; `layered datasets`.
 
 Exit codes: 0 success; 1 an error in the data, a file or the network, with a message that says how to fix it; 2 an invalid
 command line; 130 interrupted; 141 the output was closed.
@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from layered.cli.datasets import add_datasets
 from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
 from layered.cli.runs import run_runs
-from layered.cli.train import run_train_vision
+from layered.cli.shell import in_shell
+from layered.cli.train import run_train_collab, run_train_tabular, run_train_vision
 from layered.foundation import LayeredError
 from layered.version import __version__
 
@@ -41,31 +42,42 @@ def make_parser() -> argparse.ArgumentParser:
     )
     vision.add_argument("folder", metavar="FOLDER", help="the folder of the images")
     vision.add_argument("--arch", default="resnet18", help="architecture of torchvision or timm (default: %(default)s)")
-    vision.add_argument(
-        "--epochs", type=_count, default=3, help="epochs with all layers learning (default: %(default)s)"
-    )
     vision.add_argument("--size", type=_count, default=224, help="side of the images in pixels (default: %(default)s)")
-    vision.add_argument("--out", default="model.layered", help="file to write the model to (default: %(default)s)")
-    vision.add_argument("--bs", type=_count, default=64, help="images per batch (default: %(default)s)")
-    vision.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
-    vision.add_argument(
-        "--valid-pct",
-        type=float,
-        default=0.2,
-        help="share used for validation if there is no valid/ (default: %(default)s)",
-    )
-    vision.add_argument(
-        "--seed", type=int, default=42, help="the same seed gives the same split and run (default: %(default)s)"
-    )
+    _add_training(vision, run_train_vision, "images", lr=2e-3, epochs=3)
     vision.add_argument("--weights", help="file with trained weights, instead of downloading them")
     vision.add_argument("--from-scratch", action="store_true", help="start from random weights")
     vision.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read, and list them")
-    vision.set_defaults(run=run_train_vision)
 
-    predict = commands.add_parser("predict", help="predict images with an exported model")
+    tabular = kinds.add_parser(
+        "tabular",
+        help="rows of a table: classes or numbers",
+        description="Train on a table (.csv, .tsv, .parquet, .feather) to predict one of its columns from the others.",
+    )
+    tabular.add_argument("table", metavar="TABLE", help="the file of the table")
+    tabular.add_argument("--target", help="the column to predict (default: the last)")
+    _add_training(tabular, run_train_tabular, "rows", lr=1e-2, epochs=5)
+
+    collab = kinds.add_parser(
+        "collab",
+        help="ratings that users gave to items",
+        description="Train on a table of ratings (.csv, .tsv, .parquet, .feather), one a row, to predict others.",
+    )
+    collab.add_argument("table", metavar="RATINGS", help="the file of the ratings")
+    collab.add_argument("--user", help="the column of users (default: the first)")
+    collab.add_argument("--item", help="the column of items (default: the second)")
+    collab.add_argument("--rating", help="the column of ratings (default: the third)")
+    _add_training(collab, run_train_collab, "ratings", lr=5e-3, epochs=5)
+
+    predict = commands.add_parser(
+        "predict",
+        help="predict images or rows with an exported model",
+        description="Predict image files, all images of a folder, or all rows of a table, as the model requires.",
+    )
     predict.add_argument("model", metavar="MODEL", help="a file written by train or by learn.export()")
-    predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    predict.add_argument("--json", action="store_true", help="one JSON object per line, with all probabilities")
+    predict.add_argument("inputs", metavar="INPUT", nargs="+", help="image files and folders, or tables")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object per line, with all probabilities")
+    form.add_argument("--csv", action="store_true", help="CSV with a line of names, with all probabilities")
     predict.set_defaults(run=run_predict)
 
     runs = commands.add_parser("runs", help="show a run that RunRecord recorded")
@@ -76,11 +88,45 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_training(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], items: str, lr: float, epochs: int
+) -> None:
+    """Add the options that training has for every kind of data."""
+    parser.add_argument(
+        "--epochs", type=_count, default=epochs, help="epochs with all layers learning (default: %(default)s)"
+    )
+    parser.add_argument("--out", default="model.layered", help="file to write the model to (default: %(default)s)")
+    parser.add_argument(
+        "--bs",
+        type=_count,
+        default=64,
+        help=f"{items} per batch, fewer if there are fewer {items} (default: %(default)s)",
+    )
+    parser.add_argument("--lr", type=_rate, default=lr, help="learning rate (default: %(default)s)")
+    parser.add_argument(
+        "--valid-pct",
+        type=float,
+        default=0.2,
+        help=f"share of the {items} used for validation, unless they are divided already (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=42, help="the same seed gives the same split and run (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
 def _count(text: str) -> int:
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return count
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return rate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.run(args)
         sys.stdout.flush()
     except LayeredError as error:
+        in_shell(error, vars(args).keys() - {"run"})
         print(f"layered: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,38 +1,110 @@
-"""`layered predict MODEL IMAGE...`: a line for each image."""
+"""`layered predict MODEL INPUT...`: a line for each image, or for each row of a table."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import layered.vision.all  # noqa: F401  # registers what exported image models are made of
-from layered.foundation import BadItem, LayeredError, one_line
-from layered.training import load_learner
+from layered.collab import TabularDataLoaders, read_table
+from layered.data import get_image_files
+from layered.foundation import BadItem, LayeredError, Path, one_line
+from layered.training import Learner, load_learner
 
 
 def run_predict(args: argparse.Namespace) -> None:
-    """Predict each image; failures are reported after all were tried.
+    """Predict images, folders of images, or the rows of tables; failures are reported after all were tried.
 
     Args:
-        args: `model`: an exported learner; `images`: files; `json`: print JSON.
+        args: `model`: an exported learner; `inputs`: files and folders; `json` and `csv`: how to print.
     """
     learn = load_learner(args.model)
+    form = "json" if args.json else "csv" if args.csv else "text"
+    if isinstance(learn.dls, TabularDataLoaders):
+        for table in args.inputs:
+            predict_table(learn, table, printer(form))
+    else:
+        predict_images(learn, args.inputs, printer(form))
+
+
+def predict_images(learn: Learner, inputs: list[str], put: Callable[[Mapping[str, Any]], None]) -> None:
+    """Predict image files, and those of folders.
+
+    Args:
+        learn: The learner.
+        inputs: Files and folders.
+        put: Prints a prediction.
+    """
     failed: list[str] = []
-    for image in args.images:
+    images = list(images_of(inputs))
+    vocab = [str(name) for name in getattr(learn.dls, "vocab", None) or []]
+    for image in images:
         try:
             label, _, probabilities = learn.predict(image)
         except LayeredError as error:
             failed.append(f"{image}: {error.problem}")
             continue
-        vocab = [str(name) for name in getattr(learn.dls, "vocab", [])]
         numbers = probabilities.flatten().tolist()
-        if args.json:
-            named = dict(zip(vocab, numbers, strict=True)) if len(vocab) == len(numbers) else numbers
-            print(json.dumps({"image": image, "prediction": str(label), "probabilities": named}))
-        else:
-            confidence = f"\t{max(numbers):.4f}" if len(vocab) == len(numbers) else ""
-            print(f"{one_line(image, None)}\t{one_line(str(label))}{confidence}")
+        named = dict(zip(vocab, numbers, strict=True)) if len(vocab) == len(numbers) else numbers
+        put({"image": image, "prediction": str(label), "probabilities": named})
     if failed:
-        raise BadItem(
-            f"{len(failed)} of {len(args.images)} images could not be predicted", got="\n           ".join(failed)
-        )
+        raise BadItem(f"{len(failed)} of {len(images)} images could not be predicted", got="\n           ".join(failed))
+
+
+def images_of(inputs: list[str]) -> Iterator[str]:
+    """The files, and in place of a folder its images."""
+    for given in inputs:
+        yield from map(str, get_image_files(given)) if Path(given).is_dir() else [given]
+
+
+def predict_table(learn: Learner, table: str, put: Callable[[Mapping[str, Any]], None]) -> None:
+    """Predict the rows of a table.
+
+    Args:
+        learn: A learner for tables or ratings.
+        table: The file.
+        put: Prints a prediction.
+    """
+    dl = learn.dls.test_dl(read_table(table), with_labels=False)
+    predictions, _ = learn.get_preds(dl=dl)[:2]
+    is_class = dl.dataset.target_kinds == ["category"]
+    vocab = [str(name) for name in learn.dls.vocab] if is_class else []
+    for row, numbers in enumerate(predictions.reshape(len(predictions), -1).tolist()):
+        if is_class:
+            named = dict(zip(vocab, numbers, strict=True))
+            put({"row": row, "prediction": max(named, key=named.__getitem__), "probabilities": named})
+        else:
+            put({"row": row, "prediction": numbers[0] if len(numbers) == 1 else numbers})
+
+
+def printer(form: str) -> Callable[[Mapping[str, Any]], None]:
+    """A function that prints one prediction.
+
+    Args:
+        form: "text", with tabs; "json", an object a line; or "csv", with a line of names first.
+    """
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    has_names = False
+
+    def put(found: Mapping[str, Any]) -> None:
+        nonlocal has_names
+        if form == "json":
+            print(json.dumps(found, ensure_ascii=False))
+            return
+        source, prediction = list(found.items())[:2]
+        named = found.get("probabilities", {})
+        named = named if isinstance(named, dict) else {}
+        if form == "text":
+            confidence = [f"{max(named.values()):.4f}"] if named else []
+            print(one_line(str(source[1]), None), one_line(str(prediction[1])), *confidence, sep="\t")
+            return
+        if not has_names:
+            writer.writerow([source[0], "prediction", *named])
+            has_names = True
+        writer.writerow([source[1], prediction[1], *named.values()])
+
+    return put

@@ -1,23 +1,40 @@
-"""`layered train vision FOLDER`: from a folder of images to a model file."""
+"""`layered train vision FOLDER`, `layered train tabular TABLE`, `layered train collab RATINGS`: from data to a model file."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
 
+from layered.cli.shell import command, fitting_bs, fitting_share
+from layered.collab import CollabDataLoaders, TabularDataLoaders, collab_learner, read_table, tabular_learner
 from layered.files import commit
-from layered.foundation import BadItem, CannotSave, Offline, Path, one_line, set_seed
-from layered.training import layered_name
+from layered.foundation import BadItem, CannotSave, Offline, Path, UnknownLabel, one_line, set_seed, unknown_name
+from layered.loop import Callback
+from layered.training import Learner, layered_name
 from layered.vision.all import (
     ImageDataLoaders,
     RandomResizedCrop,
+    accuracy,
     aug_transforms,
     error_rate,
     find_arch,
+    get_image_files,
+    mae,
     matplotlib,
+    rmse,
     torchvision_models,
     vision_learner,
 )
+
+
+class _NamedPhases(Callback):
+    """Prints what each of the two fits of fine-tuning trains."""
+
+    def before_fit(self) -> None:
+        is_frozen = self.learn.opt.frozen_idx > 0
+        print(
+            "\nPhase 1: the new head learns, the rest is frozen" if is_frozen else "\nPhase 2: all layers learn",
+            flush=True,
+        )
 
 
 def run_train_vision(args: argparse.Namespace) -> None:
@@ -28,12 +45,12 @@ def run_train_vision(args: argparse.Namespace) -> None:
     """
     try:
         train_vision(args)
-    except (BadItem, Offline) as error:  # the fix as an option of this command
-        skip, weights = (
-            "replace or delete it, or leave such images out with --skip-bad",
-            "--weights FILE, or --from-scratch",
-        )
-        error.fix = skip if isinstance(error, BadItem) else weights
+    except (BadItem, Offline, UnknownLabel) as error:  # the fix as an option of this command
+        error.fix = {
+            BadItem: "replace or delete it, or leave such images out with --skip-bad",
+            Offline: "--weights FILE, or --from-scratch",
+            UnknownLabel: f"--seed {args.seed + 1} for another split, or more images of that class",
+        }[next(kind for kind in (Offline, UnknownLabel, BadItem) if isinstance(error, kind))]
         raise
 
 
@@ -53,13 +70,14 @@ def train_vision(args: argparse.Namespace) -> None:
     has_splits = (folder / "train").is_dir() and (folder / "valid").is_dir()
     dls = ImageDataLoaders.from_folder(
         folder,
-        valid_pct=None if has_splits else args.valid_pct,
+        valid_pct=None if has_splits else fitting_share(args.valid_pct, len(get_image_files(folder)), "images"),
         seed=args.seed,
-        bs=args.bs,
+        bs=1,
         item_tfms=RandomResizedCrop(args.size, min_scale=0.5),
         batch_tfms=aug_transforms(),
         on_bad="skip" if args.skip_bad else "raise",
     )
+    dls.bs = fitting_bs(args.bs, len(dls.train_ds), "images")
     print(
         f"{len(dls.train_ds)} training images, {len(dls.valid_ds)} validation images, {dls.c} classes:",
         one_line(", ".join(dls.vocab), None),
@@ -72,10 +90,82 @@ def train_vision(args: argparse.Namespace) -> None:
     if args.from_scratch:
         learn.fit_one_cycle(args.epochs, args.lr)
     else:
-        learn.fine_tune(args.epochs, args.lr)
+        learn.fine_tune(args.epochs, args.lr, cbs=_NamedPhases())
+    export(learn, out, (dls.valid_ds if len(dls.valid_ds) else dls.train_ds).items[0])
+
+
+def run_train_tabular(args: argparse.Namespace) -> None:
+    """Train on the table, write the model, and print how to use it.
+
+    Args:
+        args: As declared in `layered.cli.main`.
+    """
+    set_seed(args.seed)
+    df = read_table(args.table)
+    target = df.columns[-1] if args.target is None else args.target
+    if target not in df.columns:
+        raise unknown_name("column", target, map(str, df.columns))
+    dls = TabularDataLoaders.from_df(
+        df, y_names=target, valid_pct=fitting_share(args.valid_pct, len(df), "rows"), seed=args.seed, bs=1
+    )
+    dls.bs = fitting_bs(args.bs, len(dls.train_ds), "rows")
+    is_class = dls.train_ds.target_kinds == ["category"]
+    print(f"{len(dls.train_ds)} training rows, {len(dls.valid_ds)} validation rows; the target is {target!r}: "
+          f"{f'{dls.c} classes' if is_class else 'numbers'}")  # fmt: skip
+    learn = tabular_learner(dls, metrics=accuracy if is_class else [rmse, mae], path=".")
+    fit_and_export(learn, args, args.table)
+
+
+def run_train_collab(args: argparse.Namespace) -> None:
+    """Train on the ratings, write the model, and print how to use it.
+
+    Args:
+        args: As declared in `layered.cli.main`.
+    """
+    set_seed(args.seed)
+    df = read_table(args.table)
+    dls = CollabDataLoaders.from_df(
+        df,
+        user_name=args.user,
+        item_name=args.item,
+        rating_name=args.rating,
+        valid_pct=fitting_share(args.valid_pct, len(df), "ratings"),
+        seed=args.seed,
+        bs=1,
+    )
+    dls.bs = fitting_bs(args.bs, len(dls.train_ds), "ratings")
+    print(f"{len(dls.train_ds)} training ratings, {len(dls.valid_ds)} validation ratings")
+    ratings = df[dls.train_ds.y_names[0]]
+    margin = (ratings.max() - ratings.min()) / 10
+    y_range = (float(ratings.min() - margin), float(ratings.max() + margin))  # the ends are never reached
+    learn = collab_learner(dls, y_range=y_range if margin else None, metrics=[rmse, mae], path=".")
+    fit_and_export(learn, args, args.table)
+
+
+def fit_and_export(learn: Learner, args: argparse.Namespace, example: object) -> None:
+    """Train in one phase and export.
+
+    Args:
+        learn: The learner.
+        args: As declared in `layered.cli.main`.
+        example: What the printed command predicts.
+    """
+    out = layered_name(Path(args.out).absolute())
+    check_writable(out)
+    learn.fit_one_cycle(args.epochs, args.lr)
+    export(learn, out, example)
+
+
+def export(learn: Learner, out: Path, example: object) -> None:
+    """Export the learner and print the command that predicts with it.
+
+    Args:
+        learn: The learner.
+        out: The file.
+        example: What the command predicts.
+    """
     path = learn.export(out)
-    command = shlex.join(["layered", "predict", str(path), str(dls.valid_ds.items[0])])
-    print(f"\nThe model is in {path}. Next:\n  {one_line(command, None)}")
+    print(f"\nThe model is in {path}. Next:\n  {one_line(command('layered', 'predict', path, example), None)}")
 
 
 def check_writable(out: Path) -> None:

@@ -1,15 +1,23 @@
 """The command line: help, exit codes that scripts can trust, and a model from a folder to a prediction elsewhere."""
 
+import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 from layered.cli.main import main
+from layered.cli.shell import in_shell
+from layered.foundation import BadValue
+from layered.training import load_learner
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +55,7 @@ def test_training_shows_epochs_and_what_to_type_next(trained, folder):
     assert "error_rate" in done.stdout
     assert "16 training images, 4 validation images, 2 classes: bright, dark" in done.stdout
     (command,) = (line.strip() for line in done.stdout.split("\n") if line.startswith("  layered predict "))
-    assert command.split()[2:3] == [str(file)]
+    assert shlex.split(command)[2:3] == [str(file)]
     assert sorted(p.name for p in file.parent.parent.iterdir()) == ["out"]
     assert [p.name for p in file.parent.iterdir()] == [file.name]
 
@@ -74,7 +82,11 @@ def test_predictions_as_json(trained, folder, capsys):
     assert found["prediction"] == max(found["probabilities"], key=found["probabilities"].get)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["train", "vision"], ["predict"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["train"], ["train", "vision"], ["train", "tabular"], ["train", "collab"], ["predict"]],
+    ids=" ".join,
+)
 def test_every_command_helps(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
@@ -91,6 +103,7 @@ def test_every_command_helps(command, capsys):
     [
         [], ["trian"], ["train", "sounds", "x"], ["train", "vision"], ["train", "vision", "x", "--epoch", "0"], ["predict", "m"],
         ["train", "vision", "x", "--size", "big"], ["train", "vision", "x", "--sizes", "3"], ["demo", "--epochs", "-1"],
+        ["train", "vision", "x", "--lr", "0"], ["train", "tabular"], ["predict", "m", "a.png", "--json", "--csv"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -122,9 +135,8 @@ def test_what_is_wrong_with_the_data_ends_with_1_and_a_fix(folder, tmp_path, cap
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
     assert "--from-scratch" in failure(capsys, "train", "vision", folder, "--size", "32", "--bs", "4")
     assert "did you mean 'resnet18'" in failure(capsys, "train", "vision", folder, "--arch", "resnt18")
-    assert "bs" in failure(capsys, "train", "vision", folder, *TRAIN[:-1], "400")
     assert "missing.pth" in failure(capsys, "train", "vision", folder, *TRAIN, "--weights", "missing.pth")
-    assert "valid_pct" in failure(capsys, "train", "vision", folder, *TRAIN, "--valid-pct", "1.5")
+    assert "--valid-pct 0.015" in failure(capsys, "train", "vision", folder, *TRAIN, "--valid-pct", "1.5")
     assert list(tmp_path.iterdir()) == [tmp_path / "empty"]
 
 
@@ -180,3 +192,79 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(trained, folder):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_folder_of_a_few_images_is_enough_and_its_name_may_hold_blanks(folder, tmp_path):
+    for name, new in (("bright", "B & C"), ("dark", "it's dark")):
+        (tmp_path / "my data" / new).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "my data" / new / f"{i}.png").write_bytes((folder / name / f"{i}.png").read_bytes())
+    done = layered("train", "vision", "my data", *TRAIN[:-1], 64, "--out", "my model", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--bs 3: the 3 training images do not fill a batch of 64" in done.stdout
+    assert "--valid-pct 0.250: 0.2 of 4 images is none" in done.stdout
+    (hint,) = (line for line in done.stdout.split("\n") if line.startswith("  layered predict "))
+    _, verb, model, image = shlex.split(hint)
+    done = layered(verb, model, image, "my data", "--csv", cwd=tmp_path)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert len(rows) == 5
+    assert sum(float(rows[0][name]) for name in ("B & C", "it's dark")) == pytest.approx(1)
+
+
+def test_the_two_phases_of_fine_tuning_are_named(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(torchvision.models.resnet18().state_dict(), "weights.pth")
+    options = [option for option in TRAIN if option != "--from-scratch"]
+    assert main(["train", "vision", str(folder), *options, "--weights", "weights.pth"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("Phase 1: the new head learns") < shown.index("Phase 2: all layers learn")
+
+
+def test_tables_have_their_commands(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=40)
+    pd.DataFrame({"x": x, "y": np.where(x > 0, "yes", "no")}).to_csv("a b.csv", index=False, sep=";")
+    pd.DataFrame({"y": 2 * x, "x": x}).to_csv("numbers.csv", index=False)
+    assert main(["train", "tabular", "a b.csv", "--epochs", "1", "--out", "classes"]) == 0
+    assert "the target is 'y': 2 classes" in capsys.readouterr().out
+    assert main(["predict", "classes.layered", "a b.csv", "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["row"] for row in found] == list(range(40))
+    preds, _ = load_learner("classes.layered").get_preds(
+        dl=load_learner("classes.layered").dls.test_dl(pd.DataFrame({"x": x}))
+    )
+    assert [row["probabilities"]["yes"] for row in found] == pytest.approx(preds[:, 1].tolist())
+    assert all(row["prediction"] == max(row["probabilities"], key=row["probabilities"].get) for row in found)
+    assert main(["train", "tabular", "numbers.csv", "--target", "y", "--epochs", "1", "--bs", "8"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "model.layered", "numbers.csv", "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("row,prediction\n0,")
+    assert "did you mean 'x'" in failure(capsys, "train", "tabular", "numbers.csv", "--target", "xs")
+
+
+def test_ratings_have_their_commands(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    ratings = pd.DataFrame(
+        {"stars": rng.integers(1, 6, 60), "film": rng.choice(list("abcdef"), 60), "who": rng.integers(0, 8, 60)}
+    )
+    ratings.to_csv("ratings.csv", index=False)
+    columns = ["--user", "who", "--item", "film", "--rating", "stars"]
+    assert main(["train", "collab", "ratings.csv", *columns, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "model.layered", "ratings.csv"]) == 0
+    found = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(found) == 60
+    assert all(0.6 < float(stars) < 5.4 for _, stars in found)
+
+
+def test_errors_name_options_as_the_shell_spells_them():
+    error = BadValue(
+        "bs=64 exceeds the items", got="bs=64", expected="valid_pct from 0", fix="bs=8, or drop_last=False"
+    )
+    in_shell(error, {"bs", "valid_pct", "lr"})
+    assert (error.problem, error.got) == ("--bs 64 exceeds the items", "--bs 64")
+    assert (error.expected, error.fix) == ("--valid-pct from 0", "--bs 8, or drop_last=False")
+    error = BadValue("the weights of a seed are out", fix="base_lr=0.1, lr == 2, path/bs=3")
+    in_shell(error, {"weights", "seed", "lr", "bs"})
+    assert (error.problem, error.fix) == ("the weights of a seed are out", "--lr 0.1, lr == 2, path/bs=3")
