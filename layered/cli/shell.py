@@ -19,8 +19,8 @@ def in_shell(error: LayeredError, options: Collection[str]) -> None:
         options: The names of the options of the command, as Python spells them: "valid_pct".
     """
 
-    def word(text: object) -> object:
-        return text if text is None else re.sub(r"(?<![-\w.'\"/])([a-z]\w*)(\s?=(?!=)\s?)?", spell, str(text))
+    def word(text: object) -> str:
+        return re.sub(r"(?<![-\w.'\"/])([a-z]\w*)(\s?=(?!=)\s?)?", spell, str(text))
 
     def spell(found: re.Match[str]) -> str:
         name, sign = _SPELLINGS.get(found[1], found[1]), found[2]
@@ -28,9 +28,10 @@ def in_shell(error: LayeredError, options: Collection[str]) -> None:
             return found[0]  # an ordinary word
         return f"--{name.replace('_', '-')}{' ' if sign else ''}"
 
-    error.problem, error.got, error.expected, error.fix = (
-        word(part) for part in (error.problem, error.got, error.expected, error.fix)
-    )  # type: ignore[assignment]  # a problem is text before and after
+    error.problem = word(error.problem)
+    error.got, error.expected, error.fix = (
+        None if text is None else word(text) for text in (error.got, error.expected, error.fix)
+    )
 
 
 def command(*words: object) -> str:

@@ -30,7 +30,8 @@ class _NamedPhases(Callback):
     """Prints what each of the two fits of fine-tuning trains."""
 
     def before_fit(self) -> None:
-        is_frozen = self.learn.opt.frozen_idx > 0
+        frozen = self.learn.opt.frozen_idx
+        is_frozen = isinstance(frozen, int) and frozen > 0
         print(
             "\nPhase 1: the new head learns, the rest is frozen" if is_frozen else "\nPhase 2: all layers learn",
             flush=True,
