@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from layered.data import DataLoader
-from layered.foundation import CannotTrain, OutOfRange, key_of, plain, retype
-from layered.loop import Callback
+from layered.foundation import CannotTrain, OutOfRange, as_torch_expects, key_of, plain, retype
+from layered.loop import Callback, loss_of
 from layered.nn import NoneReduce
 
 
@@ -99,12 +99,13 @@ class MixHandler(Callback):
         if not self.mixes_loss:
             return
         if np.ndim(self.lam) == 0:
-            assert learn.loss_func is not None
-            learn.loss_grad = self._blend(learn.loss_grad, learn.loss_func(learn.pred, self.partners))
+            other, _ = loss_of(learn.loss_func, learn.pred, (self.partners,), training=True)
+            learn.loss_grad = self._blend(learn.loss_grad, other)
         else:
             rows, context = len(self.partners), NoneReduce(learn.loss_func)
             with context as unreduced:
-                own, other = (unreduced(learn.pred, y).reshape(rows, -1) for y in (learn.yb[0], self.partners))
+                each = (as_torch_expects(learn.loss_func, learn.pred, (y,)) for y in (learn.yb[0], self.partners))
+                own, other = (unreduced(learn.pred, *y).reshape(rows, -1) for y in each)
             learn.loss_grad = reduce_loss(self._blend(own, other), context.reduction)
         learn.loss = learn.loss_grad.detach().clone()
 

@@ -119,6 +119,11 @@ class DatasetBase:
     """Whether loaders make its batches in workers by default."""
 
     @property
+    def target_kinds(self) -> list[str | None]:
+        """The kind of each target: "category", "regression", …; empty if it does not say."""
+        return []
+
+    @property
     def columns(self) -> Sequence[PipelineColumn]:
         """The columns of a data set that is made by transforms, one for each element of a sample; () for others."""
         return ()
@@ -201,6 +206,10 @@ class ForeignDataset(DatasetBase):
     def describe_item(self, i: Any) -> str:
         describe_item = getattr(self.dataset, "describe_item", super().describe_item)
         return str(describe_item(i))
+
+    @property
+    def target_kinds(self) -> list[str | None]:
+        return getattr(self.dataset, "target_kinds", [])
 
     def decode(self, o: Any, full: bool = True) -> Any:
         return self.dataset.decode(o, full=full) if hasattr(self.dataset, "decode") else o

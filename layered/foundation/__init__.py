@@ -170,6 +170,14 @@ from layered.foundation.tensors import (
     plain_tree as plain_tree,
     retype as retype,
 )
+from layered.foundation.torch_losses import (
+    TorchLoss as TorchLoss,
+    as_torch_expects as as_torch_expects,
+    in_two_columns as in_two_columns,
+    is_single as is_single,
+    takes_probabilities as takes_probabilities,
+    torch_loss as torch_loss,
+)
 from layered.foundation.transform import is_foreign as is_foreign, made as made
 from layered.foundation.tree import (
     available_device as available_device,

@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, RandomSampler
 
-from layered.data import DataLoader, TfmdDL, as_dataset, as_loader, as_loaders
+from layered.data import DataLoader, TfmdDL, as_dataset, as_loader, as_loaders, get_c
 from layered.foundation import (
     BadValue,
     CannotTrain,
     EmptySource,
     checked,
+    default_loss_for,
+    default_losses,
     describe,
     failed,
     map_tree,
@@ -45,24 +47,43 @@ from layered.loop import (
     set_modes,
     split_batch,
 )
-from layered.nn import CrossEntropyLossFlat, default_loss
+from layered.nn import Meaning, default_loss, meaning, own_meaning
 
 _END = object()
 
 
 def activation_of(loop: Loop, default: Callable[[Any], Any] = noop) -> Callable[[Any], Any]:
-    """The function from the model's output to predictions: the `activation` of the loss, such as softmax for cross-entropy."""
-    return getattr(loop.loss_func, "activation", default)
+    """The function from the model's output to predictions, such as softmax for classes: see `layered.nn.meaning`.
+
+    Args:
+        loop: The learner.
+        default: For outputs of unknown meaning.
+    """
+    found = _meaning(loop).activation
+    return default if found is noop else found
 
 
 def decoder_of(loop: Loop) -> Callable[[Any], Any]:
-    """The function from the model's output to a decision: the `decodes` of the loss; without it, argmax for classes."""
-    own: Callable[[Any], Any] | None = getattr(loop.loss_func, "decodes", None)
+    """The function from the model's output to a decision in the form of the targets: see `layered.nn.meaning`."""
+    activation, decodes = _meaning(loop)
+    return lambda output: decodes(activation(output))
+
+
+def _meaning(loop: Loop) -> Meaning:
+    own = own_meaning(loop.loss_func)
     if own is not None:
-        activation, decodes = activation_of(loop), own  # `decodes` may compare with a threshold, which is a probability
-        return lambda output: decodes(activation(output))
+        return own
     usual = default_loss(loop.dls)
-    return (lambda output: usual.decodes(output_scores(output))) if isinstance(usual, CrossEntropyLossFlat) else noop
+    if usual is not None:
+        return meaning(loop.loss_func, [usual], loop.model, get_c(loop.dls))
+    dataset = as_dataset(as_loader(loop.dls.train).dataset)
+    if dataset.target_kinds or dataset.columns:
+        each = [default_loss_for(kind) if kind in default_losses else None for kind in dataset.target_kinds]
+        return meaning(loop.loss_func, each, loop.model)
+    labels = dataset.class_labels()
+    if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1 or not labels.size:
+        return meaning(loop.loss_func, (), loop.model)
+    return meaning(loop.loss_func, [default_loss_for("category")], loop.model, 1 + int(labels.max()))
 
 
 @checked

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from layered.data import DataLoader
 from layered.foundation import Finding, Report, Table, checked, function_name, unknown_name
 from layered.insight.profile import mock_fit, profile
-from layered.loop import Callback, CancelFitException, Loop
+from layered.loop import Callback, CancelFitException, Loop, loss_of
 from layered.nn import BaseLoss, Hooks
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)  # layers whose units can stay at zero for good
@@ -147,7 +147,7 @@ def check_initial_loss(learn: Loop) -> Finding:
     if not isinstance(seen["pred"], Tensor) or len(seen["yb"]) != 1 or learn.loss_func is None:
         return Finding(name, True, f"{loss:.3g}; no constant guess to compare it with")
     guess = _constant_guess(learn.loss_func, seen["pred"], seen["yb"][0])
-    chance = float(learn.loss_func(guess, *seen["yb"]))
+    chance = float(loss_of(learn.loss_func, guess, seen["yb"], training=True)[0])
     text = f"{loss:.3g}, a constant guess {chance:.3g}"
     fix = "check the labels and the loss; scale the targets, or start the last layer smaller or at their mean"
     return Finding(name, loss <= 10 * chance + 1e-3, text, fix)

@@ -18,6 +18,7 @@ from layered.foundation import (
     BadValue,
     CannotTrain,
     EmptySource,
+    as_torch_expects,
     describe,
     find_device,
     losses,
@@ -116,7 +117,9 @@ def loss_of(
         CannotTrain: If a loss is needed and there is none.
     """
     if loss_func is not None and (yb or _judges_alone(loss_func)):
-        return loss_shares(loss_func, pred, yb) if shared else (loss_func(compared(loss_func, pred), *yb), ())
+        pred = compared(loss_func, pred)
+        yb = as_torch_expects(loss_func, pred, yb)
+        return loss_shares(loss_func, pred, yb) if shared else (loss_func(pred, *yb), ())
     if loss_func is not None:
         return None, ()
     loss = own_loss(pred)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from layered.foundation import BadValue, checked, lazy, plain, warn
 from layered.metrics.functions import declared_direction, default_name
-from layered.metrics.inputs import flatten_check, floats
-from layered.metrics.metric import Metric
+from layered.metrics.inputs import flatten_check, floats, scores_of_two
+from layered.metrics.metric import Metric, Predicted, class_scores
 
 sp_optimize = lazy("scipy.optimize")
 
@@ -132,12 +132,22 @@ class AccumMetric(Kept):
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
         pred = floats(pred) if pred.is_floating_point() else pred
-        pred = _ACTIVATIONS[self.activation](pred, -1 if self.dim_argmax is None else self.dim_argmax)
+        axis = -1 if self.dim_argmax is None else self.dim_argmax
+        pred = scores_of_two(pred, axis) if self._is_of_classes else pred
+        pred = _ACTIVATIONS[self.activation](pred, axis)
         if self.dim_argmax is not None and self.activation != ActivationType.BinarySoftmax:
             pred = pred.argmax(dim=self.dim_argmax)
         if self.thresh is not None:
             pred = pred >= self.thresh
         return flatten_check(pred, targ) if self.flatten else (pred, targ)
+
+    @property
+    def _is_of_classes(self) -> bool:
+        return self.dim_argmax is not None or self.activation == ActivationType.BinarySoftmax
+
+    def accumulate(self, learn: Predicted) -> None:
+        axis = -1 if self.dim_argmax is None else self.dim_argmax
+        self.update(class_scores(learn, axis) if self._is_of_classes else learn.pred, *learn.yb)
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
         pair: list[Any] = [pred, targ]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument, lazy, snake_case
+from layered.foundation import BadArgument, in_two_columns, is_single, lazy, snake_case, takes_probabilities
 from layered.metrics.accumulated import Kept
 from layered.metrics.functions import default_name
 from layered.metrics.inputs import floats, mismatch
@@ -115,6 +115,12 @@ class ScorerMetric(Kept):
             return callable(scorer) and list(inspect.signature(scorer).parameters)[:2] == ["estimator", "X"]
         except (TypeError, ValueError):  # its signature cannot be inspected
             return False
+
+    def accumulate(self, learn: Predicted) -> None:
+        pred = learn.pred
+        if isinstance(pred, Tensor) and is_single(pred) and takes_probabilities(learn.loss_func):
+            pred = in_two_columns(pred, learn.loss_func)
+        self.update(pred, *learn.yb)
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:
         if len(pred) != len(targ):

@@ -15,7 +15,7 @@ from torch import Tensor
 from layered.foundation import BadArgument, BadValue, describe
 from layered.metrics.functions import declared_direction, default_name
 from layered.metrics.inputs import rows_of, wide
-from layered.metrics.metric import Metric, Predicted
+from layered.metrics.metric import Metric, Predicted, class_scores
 
 P = ParamSpec("P")
 Sums = tuple[Tensor, "Tensor | int"]
@@ -61,6 +61,19 @@ def mean_of(sums: Callable[..., Sums] | None = None, *, higher_is_better: bool |
     return mean
 
 
+OF_CLASSES: list[Callable[..., Any]] = []
+
+
+def of_classes(func: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Decorator: the function is of one of several classes, so that in a learner a single output is read as for `OfClasses`.
+
+    Args:
+        func: A function of predictions, targets and the `axis` of the classes.
+    """
+    OF_CLASSES.append(func)
+    return func
+
+
 class Mean(Metric):
     """Base of metrics that are a sum over a count; `update` calls `add`."""
 
@@ -102,6 +115,12 @@ class AvgMetric(Mean):
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func, self._sums, self.higher_is_better = func, _sums_of(func), declared_direction(func)
+        is_of_classes = any(_innermost(func) is known for known in OF_CLASSES)
+        self._class_axis = signature(func).parameters["axis"].default if is_of_classes else None
+
+    def accumulate(self, learn: Predicted) -> None:
+        axis = self._class_axis
+        self.update(learn.pred if axis is None else class_scores(learn, axis), *learn.yb)
 
     def update(self, pred: Any, *targ: Any) -> None:
         if self._sums is not None:
@@ -138,6 +157,12 @@ def _number(value: Any) -> Any:
         expected="the mean over the samples of the batch",
         fix="return its mean(); for several numbers, pass a function for each",
     )
+
+
+def _innermost(func: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(func, partial):
+        func = func.func
+    return func
 
 
 def _sums_of(func: Callable[..., Any]) -> Callable[..., Sums] | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from torch import Tensor
 
 from layered.foundation import BadValue, plain
-from layered.metrics.averages import Sums, mean_of
+from layered.metrics.averages import Sums, mean_of, of_classes
 from layered.metrics.inputs import best_and_target, flatten_check, floats, mismatch
 
 
+@of_classes
 @mean_of(higher_is_better=True)
 def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of samples whose highest score is that of the target.
 
     Args:
-        inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest.
+        inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest. A single one for each
+            sample is that of the second of two classes: a probability if all are in [0, 1], else a logit.
         targ: Class indices [...].
         axis: The class axis of the predictions.
         ignore_index: Targets of this value do not count.
@@ -35,12 +37,14 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | N
     return _counted(right, targ, ignore_index)
 
 
+@of_classes
 @mean_of(higher_is_better=False)
 def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of samples whose highest score is not that of the target: `1 - accuracy`.
 
     Args:
-        inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest.
+        inp: Scores or probabilities [..., class] with the classes on `axis`; NaN counts as the largest. A single one for each
+            sample is that of the second of two classes: a probability if all are in [0, 1], else a logit.
         targ: Class indices [...].
         axis: The class axis of the predictions.
         ignore_index: Targets of this value do not count.
@@ -55,6 +59,7 @@ def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int |
     return _counted(wrong, targ, ignore_index)
 
 
+@of_classes
 @mean_of(higher_is_better=True)
 def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
     """The share of samples whose target is among the `k` highest scores.
@@ -111,6 +116,7 @@ def accuracy_multi(
     return _counted(right, targ, ignore_index)
 
 
+@of_classes
 @mean_of(higher_is_better=True)
 def foreground_acc(
     inp: Tensor, targ: Tensor, bkg_idx: int = 0, axis: int = 1, *, ignore_index: int | None = None

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, plain
+from layered.foundation import BadValue, is_single, plain
 from layered.metrics.inputs import best_and_target, describe_batch, floats, mismatch, wide
-from layered.metrics.metric import Metric
+from layered.metrics.metric import Metric, OfClasses
 
 
 def tally(index: Tensor, length: int) -> Tensor:
@@ -35,7 +35,7 @@ def tally(index: Tensor, length: int) -> Tensor:
     return counts.scatter_add_(-1, index, torch.ones_like(index))
 
 
-class ClassCounts(Metric):
+class ClassCounts(OfClasses):
     """Hits, predictions and targets of each class, where one of several classes is predicted: int64 [3, class].
 
     Args:
@@ -44,7 +44,7 @@ class ClassCounts(Metric):
         two: Refuse predictions of more than two classes.
 
     Raises:
-        BadValue: Predictions have no scores for at least two classes; when the value is read, targets are out of range.
+        BadValue: Predictions have no scores of classes; when the value is read, targets are out of range.
     """
 
     state = ("counts",)
@@ -108,7 +108,7 @@ class LabelCounts(Metric):
         return self.counts
 
 
-class ConfusionCounts(Metric):
+class ConfusionCounts(OfClasses):
     """How often samples of each class (row) were predicted as each class (column): float64 [class, class].
 
     Args:
@@ -172,7 +172,7 @@ def refuse_invalid_targets(count: Tensor, classes: int) -> None:
 
 
 def scored_classes(pred: Tensor, axis: int, two: bool = False) -> int:
-    """The number of classes on `axis`.
+    """The number of classes on `axis`; two if there is a single score.
 
     Args:
         pred: The predictions.
@@ -180,14 +180,16 @@ def scored_classes(pred: Tensor, axis: int, two: bool = False) -> int:
         two: Refuse more than two classes.
 
     Raises:
-        BadValue: There are no scores of at least two classes, or too many for `two`.
+        BadValue: There are no scores, or too many for `two`.
     """
-    if not pred.is_floating_point() or pred.ndim <= max(axis, -1 - axis, 1) or pred.shape[axis] < 2:
+    if pred.is_floating_point() and is_single(pred, axis):
+        return 2
+    if not pred.is_floating_point() or pred.ndim <= max(axis, -1 - axis, 1):
         raise BadValue(
             "predictions need a score for each class",
             got=f"predictions {describe_batch(pred)}",
-            expected=f"floats with at least two classes on axis {axis}",
-            fix="pass the model's raw outputs; for a single binary output use F1ScoreMulti or similar",
+            expected=f"floats with the classes on axis {axis}",
+            fix="pass the model's raw outputs",
         )
     classes = pred.shape[axis]
     if two and classes > 2:

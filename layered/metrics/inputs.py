@@ -7,7 +7,7 @@ from typing import TypeVar, overload
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, find_bs, plain
+from layered.foundation import BadValue, find_bs, is_single, plain
 
 T = TypeVar("T")
 
@@ -36,7 +36,8 @@ def best_and_target(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Tensor,
     """The class with the highest score, and the target in the same shape.
 
     Args:
-        pred: Scores, with the classes on `axis`.
+        pred: Scores, with the classes on `axis`. A single one for each target speaks for the second of two classes: they are
+            probabilities if all are in [0, 1], else logits.
         targ: Class indices; an axis of size 1 may be missing here or in the predictions.
         axis: The class axis.
 
@@ -44,12 +45,34 @@ def best_and_target(pred: Tensor, targ: Tensor, axis: int = -1) -> tuple[Tensor,
         BadValue: There is not one target for each position of the predictions without `axis`.
     """
     pred, targ = plain(pred), plain(targ)
+    if pred.numel() == targ.numel():
+        pred = scores_of_two(pred, axis)
     best = pred.argmax(dim=axis)
     if best.shape == targ.shape:
         return best, targ
     if best.numel() != targ.numel():
         raise mismatch(pred, targ, axis)
     return best.flatten(), targ.flatten()
+
+
+def scores_of_two(pred: Tensor, axis: int = -1) -> Tensor:
+    """A single score for each target as scores of two classes; several scores unchanged.
+
+    Args:
+        pred: Scores: probabilities of the second class if all of them are in [0, 1], else its logits.
+        axis: The class axis.
+
+    Examples:
+        >>> scores_of_two(torch.tensor([[-1.0], [2.0]])).argmax(1)
+        tensor([0, 1])
+    """
+    if not is_single(pred, axis) or not pred.is_floating_point():
+        return pred
+    if pred.ndim == 1:
+        pred, axis = pred[:, None], 1
+    are_probabilities = ((pred >= 0) & (pred <= 1)).all()
+    first = torch.where(are_probabilities, torch.log1p(-pred), 0.0)
+    return torch.cat([first, torch.where(are_probabilities, pred.log(), pred)], axis)
 
 
 def numbers(pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument, LayeredError, snake_case
+from layered.foundation import BadArgument, LayeredError, in_two_columns, is_single, snake_case
 from layered.metrics.inputs import describe_batch, wide
 
 
@@ -253,6 +253,34 @@ class Metric:
         return Expression(operator.getitem, (self, index), name, higher_is_better=self.higher_is_better)
 
     __iter__ = None  # any index is accepted, so Python's fallback iteration by index would never stop
+
+
+class OfClasses(Metric):
+    """Base of metrics of one of several classes: in a learner, a single output becomes scores of two classes.
+
+    Its loss says whether that output is a logit or a probability, which the numbers of one batch cannot.
+
+    Attributes:
+        axis: The class axis of the predictions.
+    """
+
+    axis: int = -1
+
+    def accumulate(self, learn: Predicted) -> None:
+        self.update(class_scores(learn, self.axis), *learn.yb)
+
+
+def class_scores(learn: Predicted, axis: int) -> Any:
+    """The predictions of a learner, a single output as scores of two classes.
+
+    Args:
+        learn: The learner.
+        axis: The class axis.
+    """
+    pred = learn.pred
+    if not isinstance(pred, Tensor) or not is_single(pred, axis):
+        return pred
+    return in_two_columns(pred, learn.loss_func, axis)
 
 
 class Expression(Metric):

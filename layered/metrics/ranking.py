@@ -17,6 +17,7 @@ from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean, Sums
 from layered.metrics.counts import label_columns
 from layered.metrics.inputs import floats, mismatch
+from layered.metrics.metric import OfClasses
 
 sk_metrics = lazy("sklearn.metrics")
 
@@ -58,7 +59,7 @@ def only_two(probs: Tensor, what: str) -> Tensor:
     return probs
 
 
-class RocAuc(Kept):
+class RocAuc(OfClasses, Kept):
     """The area under the ROC curve: how often a sample of a class is ranked above one of another class.
 
     Args:
@@ -137,7 +138,7 @@ class RocAucBinary(RocAuc):
         super().__init__(axis, average, max_fpr, multi_class, ignore_index=ignore_index)
 
 
-class APScoreBinary(Kept):
+class APScoreBinary(OfClasses, Kept):
     """Average precision for two classes: the mean of the precision at the rank of each positive sample.
 
     Args:
@@ -210,7 +211,7 @@ class APScoreMulti(_LabelRanking):
         return torch.as_tensor(sk_metrics.average_precision_score(targ.numpy(), pred.numpy(), average=self.average))
 
 
-class BrierScore(Mean):
+class BrierScore(OfClasses, Mean):
     """The mean squared distance of the probabilities from the outcome; 0 is best.
 
     For two classes, of the probability of one of them: in [0, 1]. For more, summed over the classes: in [0, 2].

@@ -116,6 +116,11 @@ if not TYPE_CHECKING:
 from layered.nn.describe import describe_module as describe_module, rebuild_module as rebuild_module
 from layered.nn.hooks import undisturbed as undisturbed
 from layered.nn.losses import default_loss as default_loss
+from layered.nn.outputs import (
+    Meaning as Meaning,
+    meaning as meaning,
+    own_meaning as own_meaning,
+)
 from layered.nn.reductions import (
     Shares as Shares,
     compared as compared,

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, Recorded, losses as loss_registry
+from layered.foundation import BadValue, Recorded, as_torch_expects, losses as loss_registry
+from layered.nn.outputs import meaning
 
 
 @loss_registry.register()
@@ -50,8 +51,10 @@ class MultiTaskLoss(Recorded):
         return total
 
     def tasks(self, pred: Any, targets: Sequence[Any]) -> Iterator[tuple[float, Callable[..., Any], Tensor, Any]]:
-        """For each target: the weight, the loss, the outputs of the model, and the target."""
-        return zip(self.weights, self.losses, self.parts(pred), targets, strict=True)
+        """For each target: the weight, the loss, the outputs of the model, and the target in the form that the loss takes."""
+        for weight, loss, part, target in zip(self.weights, self.losses, self.parts(pred), targets, strict=True):
+            (expected,) = as_torch_expects(loss, part, (target,))
+            yield weight, loss, part, expected
 
     def parts(self, pred: Tensor) -> tuple[Tensor, ...]:
         """The outputs of each target: [batch, …, size]."""
@@ -68,25 +71,20 @@ class MultiTaskLoss(Recorded):
             loss.reduction = value  # type: ignore[attr-defined]
 
     def activation(self, pred: Tensor) -> tuple[Tensor, ...]:
-        """The activated outputs of each target, by the loss's own `activation`: probabilities, numbers, …"""
-        return tuple(_apply(loss, "activation", part) for loss, part in zip(self.losses, self.parts(pred), strict=True))
+        """The activated outputs of each target, as its loss says: probabilities, numbers, …"""
+        return tuple(meaning(loss).activation(part) for loss, part in zip(self.losses, self.parts(pred), strict=True))
 
     def decodes(self, pred: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The decision for each target, by the loss's own `decodes`: classes, numbers, …
+        """The decision for each target, as its loss says: classes, numbers, …
 
         Args:
             pred: The model's outputs, or the parts that `activation` returned.
         """
         parts = pred if isinstance(pred, tuple) else self.parts(pred)
-        return tuple(_apply(loss, "decodes", part) for loss, part in zip(self.losses, parts, strict=True))
+        return tuple(meaning(loss).decodes(part) for loss, part in zip(self.losses, parts, strict=True))
 
 
 def _per_sample(loss: Tensor) -> Tensor:
     """An unreduced loss as one number per sample, so that losses of different shapes add up; a reduced one as it is."""
     return loss if loss.ndim < 2 else loss.flatten(1).mean(1)
 
-
-def _apply(loss: object, name: str, part: Tensor) -> Tensor:
-    """The part, put through a method of its loss; PyTorch's losses have none, which leaves the part as it is."""
-    function = getattr(loss, name, None)
-    return part if function is None else function(part)

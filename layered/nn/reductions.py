@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from layered.foundation import BadValue, map_tree, output_scores
+from layered.foundation import BadValue, as_torch_expects, map_tree, output_scores
 from layered.nn.losses import BaseLoss
 from layered.nn.multitask import MultiTaskLoss
 
@@ -105,6 +105,7 @@ def per_sample_loss(
         tensor([2.5000, 9.0000])
     """
     samples, pred = len(targets[0]), compared(loss_func, pred)
+    targets = as_torch_expects(loss_func, pred, tuple(targets))
     try:
         context = NoneReduce(loss_func)
     except BadValue:

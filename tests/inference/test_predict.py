@@ -224,16 +224,16 @@ def test_predicting_is_silent_and_leaves_no_trace(learn, capfd):
 
 
 @pytest.mark.parametrize("loss_func", [F.cross_entropy, nn.CrossEntropyLoss()], ids=["function", "module"])
-def test_a_plain_loss_of_torch_decides_too_but_does_not_activate(learn, loss_func):
+def test_a_plain_loss_of_torch_activates_and_decides_as_the_default_one(learn, loss_func):
     file = learn.dls.valid_ds.items[0]
     wanted = learn.predict(file)
     preds, _, losses = learn.get_preds(with_loss=True)
     learn.loss_func = loss_func
     label, decision, outputs = learn.predict(file)
     assert (label, decision) == (wanted[0], wanted[1])
-    assert_close(outputs.softmax(0), wanted[2])
-    raw, _, decoded, again = learn.get_preds(with_decoded=True, with_loss=True)
-    assert_close(raw.softmax(1), preds)
+    assert_close(outputs, wanted[2])
+    same, _, decoded, again = learn.get_preds(with_decoded=True, with_loss=True)
+    assert_close(same, preds)
     assert_close(decoded, preds.argmax(1))
     assert_close(again, losses)
     if isinstance(loss_func, nn.Module):

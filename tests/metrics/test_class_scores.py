@@ -212,7 +212,7 @@ def test_targets_that_are_no_class_are_counted_and_named():
 
 
 def test_what_holds_no_scores_of_classes_is_refused():
-    for pred in (torch.zeros(4, 1), torch.zeros(4), torch.zeros(4, 3, dtype=torch.int64)):
+    for pred in (torch.zeros(()), torch.zeros(4, 3, dtype=torch.int64)):
         with pytest.raises(BadValue, match="a score for each class"):
             Precision()(pred, torch.zeros(4))
     with pytest.raises(BadValue, match="class 5"):
