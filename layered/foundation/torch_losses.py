@@ -72,7 +72,9 @@ def _kinds(loss_func: object) -> tuple[Any, ...]:
 
 
 def _setting(loss_func: object, name: str, default: object) -> Any:
-    return loss_func.keywords.get(name, default) if isinstance(loss_func, partial) else getattr(loss_func, name, default)
+    return (
+        loss_func.keywords.get(name, default) if isinstance(loss_func, partial) else getattr(loss_func, name, default)
+    )
 
 
 def as_torch_expects(loss_func: Callable[..., Any] | None, pred: object, targets: tuple[Any, ...]) -> tuple[Any, ...]:

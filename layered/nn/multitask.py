@@ -87,4 +87,3 @@ class MultiTaskLoss(Recorded):
 def _per_sample(loss: Tensor) -> Tensor:
     """An unreduced loss as one number per sample, so that losses of different shapes add up; a reduced one as it is."""
     return loss if loss.ndim < 2 else loss.flatten(1).mean(1)
-

@@ -9,7 +9,19 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from layered.basics import *
+from layered.basics import (
+    BaseLoss,
+    CategoryBlock,
+    DataBlock,
+    DataLoaders,
+    DiceMulti,
+    IndexSplitter,
+    Learner,
+    MultiCategoryBlock,
+    RegressionBlock,
+    TransformBlock,
+    accuracy,
+)
 
 GEN = torch.Generator().manual_seed(0)
 X = torch.randn(24, 5, generator=GEN)

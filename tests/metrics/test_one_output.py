@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layered.basics import *
+from layered.basics import DataLoaders, Dice, F1Score, Learner, accuracy, error_rate, skm_to_fastai
 
 GEN = torch.Generator().manual_seed(0)
 X = torch.randn(101, 4, generator=GEN)
