@@ -77,7 +77,8 @@ def test_scores_of_classes_become_probabilities_and_a_class(name):
     assert_close(decoded, preds.argmax(1))
     assert decoded.shape == targets.shape
     label, decision, probabilities = learn.predict(3)
-    assert label == "abc"[preds[3].argmax()] and decision == preds[3].argmax()
+    assert label == "abc"[preds[3].argmax()]
+    assert decision == preds[3].argmax()
     assert_close(probabilities, preds[3])
 
 
