@@ -88,6 +88,7 @@ from layered.data.data_loaders import as_loaders as as_loaders
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
 from layered.data.samplers import Weights as Weights
+from layered.data.show import Panel as Panel, draw_panels as draw_panels, words as words
 from layered.data.subset import (
     as_splits as as_splits,
     labels_of as labels_of,

@@ -82,6 +82,10 @@ class PipelineColumn(Protocol):
     tfms: Pipeline
 
     @property
+    def element_type(self) -> type | None:
+        """The type of its elements; None if its transforms do not say."""
+
+    @property
     def items(self) -> Any:
         """The items before any transform: all, or those of this subset."""
 

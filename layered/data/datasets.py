@@ -13,7 +13,7 @@ from layered.data.adapters import DatasetBase, PipelineColumn
 from layered.data.data_loaders import DataLoaders
 from layered.data.encodings import Categorize, CategoryMap, distinct, list_some, unknown_labels
 from layered.data.samplers import Weights
-from layered.data.subset import SPLIT_NAMES, as_items, as_splits, labels_of
+from layered.data.subset import SPLIT_NAMES, as_items, as_splits, labels_of, pick, walk
 from layered.data.tfmd_lists import TfmdLists, set_aside_random
 from layered.data.tfmd_loader import PartialDL
 from layered.foundation import (
@@ -295,7 +295,15 @@ class Datasets(DatasetBase):
                     fix="learn.dls = loaders made as before the export, then learn.validate(); without labels: test_dl(items)",
                 )
         items, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
+        if rm_tfms is None and len(columns) > 1 and self._are_apart(items, len(columns)):
+            return self._with([tl.test_set([item[i] for item in items], tl.getters) for i, tl in enumerate(columns)])
         return self._with([tl.test_set(items, rm_tfms) for tl in columns])
+
+    def _are_apart(self, items: Any, count: int) -> bool:
+        """Whether each item is a tuple with a source for each of `count` columns, as none of the items here is."""
+        own = self.tls[0].all_items
+        is_own = len(own) > 0 and isinstance(pick(own, 0), (tuple, list))
+        return not is_own and len(items) > 0 and all(isinstance(o, tuple) and len(o) == count for o in walk(items))
 
     def dataloaders(self, bs: int = 64, **kwargs: Any) -> DataLoaders:
         """Loaders over the splits: see `DataLoaders.from_splits`.

@@ -299,6 +299,14 @@ class TfmdLists(DatasetBase):
         return self.tfms.c
 
     @property
+    def element_type(self) -> type | None:
+        """The type that the last class method among its transforms makes, such as `PILMask.create`: that of its tensors, if it
+        names one; else None."""
+        owners = [getattr(t.enc, "__self__", None) for t in self.tfms]
+        made = next((owner for owner in reversed(owners) if isinstance(owner, type)), None)
+        return None if made is None else getattr(made, "tensor_type", made)
+
+    @property
     def target_kind(self) -> str | None:
         """The kind of target that the pipeline makes: "category", "regression", …; None if it does not say."""
         return next((t.target_kind for t in self.tfms if t.target_kind is not None), None)

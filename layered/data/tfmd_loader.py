@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Self
 
 import torch
@@ -19,6 +18,7 @@ from layered.foundation import (
     L,
     Pipeline,
     Transform,
+    is_named_tuple,
     map_tree,
     retype,
     seeded,
@@ -147,13 +147,14 @@ class TfmdDL(DataLoader):
         Args:
             parts: One decision for each target.
         """
-        undone = self.after_item.decode(self.after_batch.decode(parts))  # type: ignore[attr-defined]  # pipelines
-        decoded = tuple(decode(part) for decode, part in zip(self._target_decoders(), undone, strict=False))
-        return decoded or tuple(undone)
-
-    def _target_decoders(self) -> list[Callable[[Any], Any]]:
         columns = self._declared.columns[self._declared.n_inp or 1 :]
-        return [partial(column.decode, full=False) for column in columns]
+        kinds = [column.element_type for column in columns] or [None] * len(parts)
+        typed = tuple(_as_kind(part, kind) for part, kind in zip(parts, kinds, strict=False))
+        batch = self.after_batch.decode(_map_tensors(lambda t: t[None], typed))  # type: ignore[attr-defined]  # a pipeline
+        undone = self.after_item.decode(_map_tensors(lambda t: t[0], batch))  # type: ignore[attr-defined]  # a pipeline
+        return tuple(column.decode(part, full=False) for column, part in zip(columns, undone, strict=False)) or tuple(
+            undone
+        )
 
     def show_batch(
         self,
@@ -230,13 +231,26 @@ class TfmdDL(DataLoader):
         return title, {name: text for name, text in slots.items() if text}
 
 
+def _as_kind(part: object, kind: type | None) -> Any:
+    """A decision in the type of its targets, if that is known."""
+    if kind is None or not isinstance(part, torch.Tensor) or not issubclass(kind, torch.Tensor):
+        return part
+    return part.as_subclass(kind)
+
+
+def _map_tensors(f: Callable[[torch.Tensor], torch.Tensor], tree: object) -> Any:
+    return map_tree(lambda o: f(o) if isinstance(o, torch.Tensor) else o, tree)
+
+
 def batch_to_samples(b: Any, max_n: int = 10) -> L:
     """The first `max_n` samples of a batch, with its structure: tuples of a tuple, mappings of a mapping."""
     if isinstance(b, Mapping):
         columns = zip(*(batch_to_samples(part, max_n) for part in b.values()), strict=True)
         return L([dict(zip(b, values, strict=True)) for values in columns], use_list=True)
     if isinstance(b, (tuple, list)) and not all(isinstance(o, str) for o in b):
-        return L(list(zip(*(batch_to_samples(part, max_n) for part in b), strict=True)), use_list=True)
+        samples = list(zip(*(batch_to_samples(part, max_n) for part in b), strict=True))
+        has_own_type = isinstance(b, tuple) and type(b) is not tuple and not is_named_tuple(b)
+        return L([retype(sample, b) for sample in samples] if has_own_type else samples, use_list=True)
     return L([b[i] for i in range(min(len(b), max_n))], use_list=True)
 
 

@@ -165,7 +165,9 @@ from layered.foundation.seeds import (
     set_random_states as set_random_states,
 )
 from layered.foundation.tensors import (
+    grey_args as grey_args,
     image_methods as image_methods,
+    mask_legend as mask_legend,
     plain as plain,
     plain_tree as plain_tree,
     retype as retype,

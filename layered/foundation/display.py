@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-plt = lazy("matplotlib.pyplot")
+plt, patches = lazy("matplotlib.pyplot"), lazy("matplotlib.patches")
 
 
 def is_quiet() -> bool:
@@ -153,11 +153,11 @@ def subplots(
     """
     if figsize is None:
         figsize = (ncols * imsize, nrows * imsize + (0.4 if suptitle else 0.0))
+    if suptitle is not None:
+        kwargs = {"layout": "compressed", **kwargs}  # which finds room for the titles of axes below that of the figure
     figure, axes = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
     if suptitle is not None:
         figure.suptitle(suptitle)
-        # room, in inches, for the title of the figure above titles of axes that have two lines
-        figure.subplots_adjust(top=max(0.5, 0.98 - 0.8 / figsize[1]), hspace=0.3)
     return figure, np.atleast_1d(axes)
 
 
@@ -238,6 +238,19 @@ def show_image(
         ax.set_title(plot_label(title))
     ax.axis("off")
     return ax
+
+
+def show_legend(figure: Figure, colors: Mapping[str, Any]) -> None:
+    """Explain colours below a figure, whose layout must be "constrained" or "compressed".
+
+    Args:
+        figure: The figure.
+        colors: The colour of each name.
+    """
+    handles = [patches.Patch(facecolor=color, edgecolor="0.6", label=name) for name, color in colors.items()]
+    inches = 0.7 + 0.09 * max(map(len, colors), default=0)  # of one column
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / inches)))
+    figure.legend(handles=handles, ncols=columns, frameon=False, loc="outside lower center")
 
 
 def show_titled_image(o: tuple[object, object], **kwargs: Any) -> Axes:

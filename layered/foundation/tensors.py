@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation.display import show_image, show_title
+from layered.foundation.display import get_grid, show_image, show_legend, show_title
 from layered.foundation.errors import BadValue, OutOfRange
 from layered.foundation.registry import Registry
 from layered.foundation.tree import leaves, map_tree
@@ -211,7 +211,7 @@ class _ImageMethod:
 class TensorImageBase(TensorBase):
     """An image: [..., channel, height, width]; bytes, or float in [0, 1] until normalised."""
 
-    show_args: ClassVar[dict[str, Any]] = {"cmap": "viridis"}
+    show_args: ClassVar[dict[str, Any]] = {}
     flip_lr = _ImageMethod()
     dihedral = _ImageMethod()
     rotate = _ImageMethod()
@@ -225,7 +225,11 @@ class TensorImageBase(TensorBase):
 
 
 class TensorImage(TensorImageBase):
-    """A colour image: [..., 3, height, width]."""
+    """A colour image: [..., 3, height, width]; one of a single channel is drawn grey, from black at 0 to white."""
+
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
+        """Draw it on axes `ctx` (new ones by default) and return them."""
+        return show_image(self, ctx=ctx, **{**grey_args(self.as_plain()), **self.show_args, **kwargs})
 
     lighting = _ImageMethod()
     brightness = _ImageMethod()
@@ -237,8 +241,6 @@ class TensorImage(TensorImageBase):
 class TensorImageBW(TensorImage):
     """A grey image: [..., 1, height, width]."""
 
-    show_args: ClassVar[dict[str, Any]] = {"cmap": "Greys"}
-
 
 class TensorMask(TensorImageBase):
     """The class of each pixel: integers [..., height, width]."""
@@ -246,13 +248,58 @@ class TensorMask(TensorImageBase):
     show_args: ClassVar[dict[str, Any]] = {"alpha": 0.5, "cmap": "tab20", "interpolation": "nearest"}
 
     def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw it on axes `ctx` (new ones by default) and return them.
+        """Draw it on axes `ctx` and return them; on new axes, by default, with a legend.
 
         A class has the same one of twenty colours in every mask, unless `cmap`, `vmin` or `vmax` is given.
         """
+        given = ctx if ctx is not None else kwargs.pop("ax", None)
+        ax = get_grid(1, figsize=kwargs.pop("figsize", None), layout="compressed")[0] if given is None else given
         if kwargs.keys() & {"cmap", "vmin", "vmax"}:
-            return super().show(ctx, **kwargs)
-        return show_image(self.as_plain().int() % 20, ctx=ctx, **{**self.show_args, "vmin": 0, "vmax": 19, **kwargs})
+            show_image(self, ctx=ax, **{**self.show_args, **kwargs})
+        else:
+            numbers = _TAB20[self.as_plain().cpu().long() % 20]
+            show_image(numbers, ctx=ax, **{**self.show_args, "vmin": 0, "vmax": 19, **kwargs})
+        if given is None:
+            mask_legend([(ax.images[-1], self)], ax.figure)
+        return ax
+
+
+_TAB20 = torch.tensor([*range(0, 20, 2), *range(1, 20, 2)])  # matplotlib's order is dark blue, light blue, …
+
+
+def grey_args(pixels: Tensor | Array) -> dict[str, Any]:
+    """How `imshow` draws a picture of one channel: black at 0, white at 1 or 255 in every picture; {} for other pictures.
+
+    Args:
+        pixels: [1, height, width] or [height, width]; bytes, or floats in [0, 1]. Other ranges have their own limits.
+    """
+    if len(pixels.shape) > 2 and pixels.shape[0] != 1:
+        return {}
+    if pixels.dtype in (torch.uint8, np.uint8):
+        return {"cmap": "gray", "vmin": 0, "vmax": 255}
+    low, high = float(pixels.min()), float(pixels.max())
+    return {"cmap": "gray", **({"vmin": 0, "vmax": 1} if low >= -1e-3 and high <= 1 + 1e-3 else {})}
+
+
+def mask_legend(drawn: Sequence[tuple[Any, TensorMask]], figure: Any) -> None:
+    """Explain the colours of masks: a name for each class that occurs in one of them.
+
+    Args:
+        drawn: What `imshow` returned, and the mask, for each.
+        figure: The figure below which the legend stands.
+    """
+    colors: dict[int, Any] = {}
+    names: Sequence[str] = ()
+    for image, mask in drawn:
+        classes, shown = (
+            mask.as_plain().cpu().flatten().long(),
+            torch.as_tensor(np.asarray(image.get_array())).flatten(),
+        )
+        names = getattr(mask, "codes", None) or names
+        for k in classes.unique().tolist():
+            colors.setdefault(k, image.cmap(image.norm(float(shown[(classes == k).nonzero()[0, 0]]))))
+    labels = {names[k] if k < len(names) else str(k): colors[k] for k in sorted(colors)}
+    show_legend(figure, labels)
 
 
 class TensorCategory(TensorBase):

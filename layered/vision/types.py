@@ -173,7 +173,8 @@ class PILBase(Image.Image):
             ctx: The axes to draw on; new ones by default.
             kwargs: For `show_image`: `title`, `figsize`, and what matplotlib's `imshow` takes.
         """
-        return show_image(self, ctx=ctx, **{**self.show_args, **kwargs})
+        grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if self.mode == "L" else {}
+        return show_image(self, ctx=ctx, **{**grey, **self.show_args, **kwargs})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} mode={self.mode} size={self.width}x{self.height}"
@@ -194,14 +195,21 @@ class PILImageBW(PILImage):
     """A grey image."""
 
     tensor_type, read_mode = TensorImageBW, "L"
-    show_args: ClassVar[dict[str, Any]] = {"cmap": "Greys"}
 
 
 class PILMask(PILBase):
     """A class for each pixel, from 0 to 255. A palette image gives its indices."""
 
     tensor_type, read_mode = TensorMask, "L"
-    show_args: ClassVar[dict[str, Any]] = {"alpha": 0.5, "cmap": "tab20"}
+
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:  # type: ignore[override]  # on axes, not in a viewer
+        """Draw the classes and return the axes: see `TensorMask.show`.
+
+        Args:
+            ctx: The axes to draw on; new ones by default, with a legend.
+            kwargs: As for `TensorMask.show`.
+        """
+        return TensorMask(image2tensor(self)[0]).show(ctx=ctx, **{**self.show_args, **kwargs})
 
     @classmethod
     def read(cls, source: ImageSource) -> Image.Image:

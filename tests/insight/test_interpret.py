@@ -184,7 +184,7 @@ def test_loaders_of_any_make_are_read_in_the_order_of_their_items(loader):
     _, positions, items = interp.top_losses(2, items=True)
     values = [next(iter(item.values())) if isinstance(item, dict) else item[0] for item in items]
     assert_close(torch.stack(values), X[positions])
-    assert_close(interp[[10, 0]][1], learn.model(X).detach()[[10, 0]])
+    assert_close(interp[[10, 0]][1], learn.model(X).detach()[[10, 0]].softmax(1))
     with pytest.raises(CannotTrain, match="DataBlock"):
         interp.plot_top_losses(2)
 

@@ -7,17 +7,32 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from layered.data import Category, MultiCategory
+from layered.data import (
+    Category,
+    CategoryBlock,
+    DataBlock,
+    MultiCategory,
+    TfmdDL,
+    TfmdLists,
+    TransformBlock,
+)
 from layered.foundation import (
     BadArgument,
+    TensorBase,
     TensorCategory,
     TensorImage,
+    TensorImageBW,
     TensorMask,
     TensorMultiCategory,
     TitledTensorScalar,
+    fastuple,
+    show_image,
+    verb,
 )
-from layered.vision import PILMask
-from layered.vision.show import plot_top_losses, show_batch, show_results
+from layered.vision import PILImageBW, PILMask
+from layered.vision.show import plot_top_losses
+
+show_batch, show_results = verb("show_batch"), verb("show_results")
 
 
 @pytest.fixture(autouse=True)
@@ -199,4 +214,131 @@ def test_a_masks_own_show_draws_on_the_given_axes():
 
 def test_what_no_body_fits_says_how_to_add_one():
     with pytest.raises(BadArgument, match="@typedispatch"):
-        show_results(torch.zeros(1), 3, [], [])
+        plot_top_losses(torch.zeros(1), 3, [], [], [], [])
+
+
+def test_masks_have_a_legend_of_the_classes_that_occur():
+    mask = TensorMask(torch.tensor([[0, 2], [2, 0]]), codes=["sky", "car", "tree"])
+    axes = show_results(X, mask[None], [(image(), mask)] * 2, [(mask,)] * 2)
+    (legend,) = axes[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["sky", "tree"]
+    drawn = axes[0].images[-1]
+    colors = drawn.cmap(drawn.norm(drawn.get_array()))
+    assert [patch.get_facecolor() for patch in legend.get_patches()] == [tuple(colors[0, 0]), tuple(colors[0, 1])]
+    ((alone,),) = [TensorMask(mask).show().figure.legends]
+    assert len(alone.get_texts()) == 2
+
+
+def test_the_first_classes_differ_in_hue():
+    drawn = TensorMask(torch.tensor([[0, 1]])).show().images[0]
+    (red, _, blue, _), other = drawn.cmap(drawn.norm(drawn.get_array()))[0]
+    assert blue > red
+    assert other[0] > other[2]
+
+
+def test_drawing_arguments_reach_masks_and_pictures_without_one():
+    mask = TensorMask(torch.ones(8, 8, dtype=torch.int64))
+    samples = [(image(), mask)]
+    (ax,) = show_batch(X, mask[None], samples, cmap="Reds", vmin=1, vmax=30, alpha=0.8)
+    below, above = ax.images
+    assert below.get_alpha() is None
+    assert (above.get_cmap().name, above.get_clim(), above.get_alpha()) == ("Reds", (1, 30), 0.8)
+    axes = show_results(X, mask[None], samples, [(mask,)], alpha=0.25, figsize=(5, 3))
+    assert [ax.images[1].get_alpha() for ax in axes] == [0.25, 0.25]
+    assert tuple(axes[0].figure.get_size_inches()) == (5, 3)
+    grey = TensorImageBW(torch.rand(1, 8, 8))
+    (ax,) = show_batch(TensorImageBW(torch.rand(1, 1, 8, 8)), Y, [(grey, Category("a"))], cmap="viridis", title="Greys")
+    assert ax.images[0].get_cmap().name == "viridis"
+    assert ax.figure.get_suptitle() == "Greys"
+
+
+def test_grey_pictures_share_one_scale_from_black_to_white():
+    dark = TensorImageBW(torch.full((1, 2, 2), 0.25))
+    for picture, limits in ((dark, (0, 1)), (TensorImage(dark), (0, 1)), (dark.mul(255).byte(), (0, 255))):
+        drawn = picture.show().images[0]
+        assert (drawn.get_cmap().name, drawn.get_clim()) == ("gray", limits)
+    drawn = PILImageBW.create(torch.full((4, 4), 64, dtype=torch.uint8)).show().images[0]
+    assert (drawn.get_cmap().name, drawn.get_clim()) == ("gray", (0, 255))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9, 12])
+def test_the_headline_stands_right_above_the_titles(count):
+    axes = show_results(X, Y, [(image(), Category("cat"))] * count, [(Category("dog"),)] * count)
+    figure = axes[0].figure
+    figure.canvas.draw()
+    gap = figure._suptitle.get_window_extent().y0 - axes[0].title.get_window_extent().y1
+    assert 0 < gap < 0.2 * figure.dpi
+
+
+def test_two_pictures_of_an_input_stand_side_by_side():
+    samples = [(image(), image(), Category("cat"))] * 2
+    axes = show_batch((X, X), Y, samples)
+    assert titles(axes) == ["cat", ""] * 2
+    assert [len(ax.images) for ax in axes] == [1] * 4
+    axes = show_results((X, X), Y, samples, [(Category("dog"),)] * 2)
+    assert titles(axes) == ["cat\ndog", ""] * 2
+
+
+def test_a_mask_and_a_class_are_both_shown():
+    mask = TensorMask(torch.ones(8, 8, dtype=torch.int64))
+    samples = [(image(), mask, Category("cat"))]
+    (ax,) = show_batch(X, (mask[None], Y), samples)
+    assert (ax.get_title(), len(ax.images)) == ("cat", 2)
+    axes = show_results(X, (mask[None], Y), samples, [(mask, Category("dog"))])
+    assert titles(axes) == ["Target\ncat", "Prediction\ndog"]
+    assert [len(ax.images) for ax in axes] == [2, 2]
+
+
+class Pair(fastuple):
+    """Two pictures and whether they are of one class, as in the tutorial on Siamese networks."""
+
+    def show(self, ctx=None, **kwargs):
+        left, right, *same = self
+        return show_image(torch.cat([left, right], 2), title=str(bool(same[0])) if same else None, ctx=ctx, **kwargs)
+
+
+def test_a_type_that_shows_itself_is_shown_without_being_registered():
+    items = list(range(4))
+    whole = TfmdLists(items, lambda i: Pair(image(), image(), torch.tensor(i % 2)), splits=[[0, 1], [2, 3]])
+    dls = whole.dataloaders(bs=2)
+    x, y, samples = dls.show_batch(show=False)
+    assert (type(x), y, samples) == (Pair, None, None)
+    axes = show_batch(x, y, samples)
+    assert [ax.get_title() for ax in axes] in (["False", "True"], ["True", "False"])
+    assert axes[0].images[0].get_array().shape == (8, 16, 3)
+
+    blocks = TransformBlock(type_tfms=lambda i: Pair(image(), image())), CategoryBlock
+    dls = DataBlock(blocks, get_y=lambda i: "ab"[i % 2]).dataloaders(list(range(8)), bs=2, num_workers=0)
+    x, y, samples = dls.show_batch(show=False)
+    assert all(isinstance(sample[0], Pair) for sample in samples)
+    axes = show_batch(x, y, samples)
+    assert all(ax.get_title() in "ab" and len(ax.images) == 1 for ax in axes)
+
+
+class Sound(TensorBase):
+    """A tensor with a picture of its own."""
+
+    def show(self, ctx=None, **kwargs):
+        ctx.plot(self.numpy())
+        return ctx
+
+
+def test_a_tensor_that_shows_itself_is_shown_with_its_target():
+    block = TransformBlock(type_tfms=lambda i: Sound(torch.arange(5.0) * i))
+    dls = DataBlock((block, CategoryBlock), get_y=lambda i: "ab"[i % 2]).dataloaders(
+        list(range(8)), bs=4, num_workers=0
+    )
+    x, y, samples = dls.show_batch(show=False)
+    axes = show_batch(x, y, samples)
+    assert all(len(ax.lines) == 1 and ax.get_title() in "ab" for ax in axes)
+    axes = show_results(x, y, samples, [(Category("a"),)] * 4)
+    assert all(ax.get_title() in ("a\na", "b\na") for ax in axes)
+
+
+def test_samples_without_a_picture_are_printed(capsys):
+    TfmdDL(torch.arange(50), bs=4).show_batch()
+    assert capsys.readouterr().out == "0\n1\n2\n3\n"
+    show_batch(torch.zeros(2), Y, [(torch.tensor(0.5), Category("cat")), (torch.tensor(123456), Category("a"))])
+    assert capsys.readouterr().out == "0.5     cat\n123456  a\n"
+    show_results(torch.zeros(1), Y, [(torch.tensor(0.5), Category("cat"))], [(Category("dog"),)])
+    assert capsys.readouterr().out == "0.5  cat  →  dog\n"
