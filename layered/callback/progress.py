@@ -8,7 +8,7 @@ from typing import Any
 
 from layered.callback.screens import Lines, screen_for
 from layered.foundation import in_notebook, is_quiet, lazy, noop
-from layered.loop import AbstractLoop, Callback, Recorder
+from layered.loop import AbstractLoop, Callback, Loop, Recorder
 
 display = lazy("IPython.display")
 figures = lazy("matplotlib.figure")
@@ -28,7 +28,7 @@ def say(learn: AbstractLoop, text: str) -> None:
 
 
 class ProgressCallback(Callback):
-    """A bar for the batches and a table of the epochs.
+    """A bar for the batches and a table of the epochs; for a pass outside a fit that takes longer than a moment, a bar.
 
     In a notebook both are HTML; on a terminal they are text. Elsewhere (a log file, a pipe, CI) there is one plain line for each
     epoch and no bar. The environment variable LAYERED_QUIET=1 silences it everywhere.
@@ -59,6 +59,8 @@ class ProgressCallback(Callback):
 
     def _launch(self) -> None:
         learn = self.learn
+        if not learn.fitting and learn.n_iter and not learn.nested:
+            self.is_in_pass, self.next_redraw = True, time.perf_counter() + REDRAW_EVERY
         if self.screen is not None and self.screen.has_bar and learn.n_iter and not learn.nested:
             self.screen.label = f"Epoch {learn.epoch + 1}/{learn.n_epoch}"
             self.screen.begin(learn.n_iter)
@@ -68,7 +70,13 @@ class ProgressCallback(Callback):
         if not self.is_in_pass or time.perf_counter() < self.next_redraw:
             return
         learn = self.learn
-        if self.screen is None or learn.nested:
+        if self.screen is None and not learn.fitting:
+            self.screen = screen_for([], with_bar=True)
+            self.is_in_pass = self.screen.has_bar
+            if self.is_in_pass:
+                self.screen.label = "Validation"
+                self.screen.begin(learn.n_iter or 0)
+        if self.screen is None or learn.nested or not self.is_in_pass:
             return
         has_loss = learn.training and learn.callbacks.get(Recorder) is not None
         self.screen.update(learn.iter + 1, f"{learn.recorder.smooth_loss:.4f}" if has_loss else "")
@@ -87,10 +95,11 @@ class ProgressCallback(Callback):
 
     def on_end(self) -> None:
         learn = self.learn
-        if self.screen is None or not learn.fitting:
+        if self.screen is None or learn.nested:
             return
         self.screen.close(failed=learn.error is not None)
-        learn.logger = self.old_logger
+        if learn.fitting:
+            learn.logger = self.old_logger
         self.screen, self.old_logger, self.is_in_pass = None, None, False
 
 
@@ -127,6 +136,18 @@ class BatchBar(Callback):
         if screen is not None and screen.has_bar:
             screen.end()
             screen.close(failed=False)
+
+
+def batch_bar(loop: Loop, label: str, total: int) -> list[Callback]:
+    """A `BatchBar` in a list, for a fit inside; an empty list for a learner that shows no bars or is silent.
+
+    Args:
+        loop: The learner.
+        label: What is going on.
+        total: Number of batches.
+    """
+    is_shown = loop.logger is not noop and loop.callbacks.get(ProgressCallback) is not None
+    return [BatchBar(label, total)] if is_shown else []
 
 
 class ShowGraphCallback(Callback):

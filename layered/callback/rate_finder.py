@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.callback.progress import BatchBar, ProgressCallback
+from layered.callback.progress import batch_bar
 from layered.data import DataLoader, Stateful, as_loader
 from layered.foundation import (
     CannotTrain,
@@ -23,7 +23,6 @@ from layered.foundation import (
     get_random_states,
     lazy,
     listify,
-    noop,
     set_random_states,
 )
 from layered.loop import (
@@ -214,8 +213,7 @@ def lr_find(
     if iter_once(train):
         raise CannotTrain("lr_find would use up a generator", fix="train on a list or a DataLoader")
     batches = length_of(train) or num_it
-    is_shown = loop.logger is not noop and loop.callbacks.get(ProgressCallback) is not None
-    bar = [BatchBar("Finding a learning rate", num_it)] if is_shown else []
+    bar = batch_bar(loop, "Finding a learning rate", num_it)
     with restores_learner(loop), loop.no_logging(), loop.removed_cbs(Checkpoint):
         loop.fit(math.ceil(num_it / batches), cbs=[finder, *bar], n_iter=None if length_of(train) else num_it)
     lrs, losses = _usable(finder)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layered.callback.progress import batch_bar
 from layered.callback.rate_finder import restores_learner
 from layered.data import as_loader, as_loaders
 from layered.foundation import BadValue, CannotTrain, checked, describe, whole_number
@@ -70,18 +71,30 @@ def overfit(loop: Loop, num_it: int = 100, lr: Rate | None = None, cbs: Cbs = No
     steps = whole_number(num_it) or 0
     if steps < 1:
         raise BadValue("num_it must be a number of steps", got=repr(num_it), expected="a whole number from 1")
-    train = loop.dls.train
-    _refuse_generator(train, "overfit")
+    _refuse_generator(loop.dls.train, "overfit")
+    bar = batch_bar(loop, "Training on one batch", steps)
+    values = losses_on_one_batch(loop, steps, lr, [*callbacks_of(cbs), *bar])
+    print(f"{num_it} steps on one batch: loss {values[0]:.4g} -> {values[-1]:.4g}")
+    return values
+
+
+def losses_on_one_batch(loop: Loop, steps: int, lr: Rate | None = None, cbs: Cbs = None) -> list[float]:
+    """The loss at each step of a silent fit on the first batch over and over, after which everything is restored.
+
+    Args:
+        loop: The learner.
+        steps: Number of steps, unless a callback ends the fit before.
+        lr: Learning rate; the loop's own if None.
+        cbs: Callbacks of this run.
+    """
     losses: list[Tensor] = []
     keep = Callback(after_batch=lambda cb: losses.append(cb.learn.loss.mean()))
     with restores_learner(loop), loop.no_logging(), loop.no_bar(), loop.removed_cbs(Checkpoint):
-        old, batch = loop.dls, next(iter(train))
-        n_inp = as_loader(train).n_inp or old.n_inp
-        device = old.device
-        loop.dls = as_loaders(SimpleNamespace(train=[batch] * steps, valid=None, n_inp=n_inp, device=device))
-        loop.fit(1, lr, cbs=[*callbacks_of(cbs), keep])
-    values: list[float] = torch.stack(losses).tolist()
-    print(f"{num_it} steps on one batch: loss {values[0]:.4g} -> {values[-1]:.4g}")
+        old, train = loop.dls, loop.dls.train
+        batch, n_inp = next(iter(train)), as_loader(train).n_inp or old.n_inp
+        loop.dls = as_loaders(SimpleNamespace(train=[batch] * steps, valid=None, n_inp=n_inp, device=old.device))
+        loop.fit(1, lr, cbs=[keep, *callbacks_of(cbs)])
+    values: list[float] = torch.stack(losses).tolist() if losses else []
     return values
 
 

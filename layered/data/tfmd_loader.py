@@ -152,9 +152,11 @@ class TfmdDL(DataLoader):
         typed = tuple(_as_kind(part, kind) for part, kind in zip(parts, kinds, strict=False))
         batch = self.after_batch.decode(_map_tensors(lambda t: t[None], typed))  # type: ignore[attr-defined]  # a pipeline
         undone = self.after_item.decode(_map_tensors(lambda t: t[0], batch))  # type: ignore[attr-defined]  # a pipeline
-        return tuple(column.decode(part, full=False) for column, part in zip(columns, undone, strict=False)) or tuple(
-            undone
+        decoded = (
+            column.decode(part, full=kind is not None)
+            for column, part, kind in zip(columns, undone, kinds, strict=False)
         )
+        return tuple(decoded) or tuple(undone)
 
     def show_batch(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader as TorchDataLoader
 
+from layered.callback import batch_bar, losses_on_one_batch
 from layered.data import DataLoader
 from layered.foundation import Finding, Report, Table, checked, function_name, unknown_name
 from layered.insight.profile import mock_fit, profile
-from layered.loop import Callback, CancelFitException, Loop, loss_of
+from layered.loop import Callback, CancelFitException, CancelValidException, Loop, loss_of
 from layered.nn import BaseLoss, Hooks
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)  # layers whose units can stay at zero for good
@@ -48,7 +50,8 @@ class Diagnosis(Report):
         return [asdict(finding) for finding in self.findings]
 
     def tables(self) -> Sequence[Table]:
-        rows = [(f.check, "fine" if f.ok else "LOOK", f.seen) for f in self.findings]
+        words = {"fine": "fine", "info": "unknown"}
+        rows = [(f.check, words.get(f.level, "LOOK"), f.seen) for f in self.findings]
         return [(("check", "is", "seen"), rows)]
 
     def notes(self) -> Sequence[str]:
@@ -58,15 +61,43 @@ class Diagnosis(Report):
 Check = Callable[[Loop], Finding]
 
 
+class _Clock:
+    """The time for all checks, and whether it has cut one short."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.end, self.has_cut = seconds, time.perf_counter() + seconds, False
+
+    def examined(self, name: str, check: Check, learn: Loop) -> Finding:
+        """What a check found, or that its time was up."""
+        self.has_cut = time.perf_counter() > self.end
+        found = None
+        try:
+            found = None if self.has_cut else check(learn)
+        except Exception:  # what a check makes of a fit that was cut short
+            if not self.has_cut:
+                raise
+        if found is None or self.has_cut:
+            seen = f"not checked: the {self.seconds:g} s were over; doctor(seconds=…) takes longer"
+            return Finding(name, True, seen, level="info")
+        return found
+
+    def after_batch(self, cb: Callback) -> None:
+        if time.perf_counter() > self.end:
+            self.has_cut = True
+            raise CancelFitException
+
+
 @checked
-def doctor(learn: Loop, checks: Iterable[str | Check] | None = None) -> Diagnosis:
+def doctor(learn: Loop, checks: Iterable[str | Check] | None = None, seconds: float = 60.0) -> Diagnosis:
     """Check the first loss, the units, the gradients, the loader and the learning rate, and whether one batch can be memorised.
 
-    Each check is a short mock fit, after which everything is as it was.
+    Each check is a short mock fit, after which everything is as it was. It ends with the first batch after the time is over;
+    what was not checked then says so.
 
     Args:
         learn: The learner to examine.
         checks: Names of `CHECKS`, or functions of the learner that return a `Finding`; all of `CHECKS` if None.
+        seconds: The time for all checks together; a batch that has begun is waited for.
 
     Returns:
         A `Diagnosis`: print it, or ask for `.ok`.
@@ -83,7 +114,10 @@ def doctor(learn: Loop, checks: Iterable[str | Check] | None = None) -> Diagnosi
     for check in wanted:
         if isinstance(check, str) and check not in CHECKS:
             raise unknown_name("check", check, CHECKS)
-    return Diagnosis([(CHECKS[check] if isinstance(check, str) else check)(learn) for check in wanted])
+    clock = _Clock(seconds)
+    named = [(check, CHECKS[check]) if isinstance(check, str) else (function_name(check), check) for check in wanted]
+    with learn.added_cbs(Callback(after_batch=clock.after_batch)):
+        return Diagnosis([clock.examined(name, check, learn) for name, check in named])
 
 
 def train_a_little(learn: Loop, steps: int, cb: Callback | None = None, lr: float | None = None) -> list[float]:
@@ -98,32 +132,28 @@ def train_a_little(learn: Loop, steps: int, cb: Callback | None = None, lr: floa
     losses: list[Tensor] = []
 
     def note(_: Callback) -> None:
-        if learn.training:
-            losses.append(learn.loss)
-            if len(losses) == steps:
-                raise CancelFitException
+        losses.append(learn.loss)
+        if len(losses) == steps:
+            raise CancelFitException
 
-    with mock_fit(learn, Callback(after_batch=note), *([] if cb is None else [cb])):
+    def skip(_: Callback) -> None:
+        raise CancelValidException
+
+    bar = batch_bar(learn, "Doctor: a few batches", steps)
+    with mock_fit(learn, Callback(after_batch=note, before_validate=skip), *bar, *([] if cb is None else [cb])):
         learn.fit(steps, lr=lr)
     return [float(loss) for loss in losses]
 
 
 def train_on_one_batch(learn: Loop, steps: int, lr: float | None = None) -> tuple[float, float]:
-    """The first loss, and the mean of the last three, of a mock fit that sees the first batch over and over.
+    """The first loss, and the mean of the last three, of a mock fit on the first batch over and over.
 
     Args:
         learn: The learner to train.
         steps: Number of steps.
         lr: Learning rate; the learner's own if None.
     """
-    kept: list[Any] = []
-
-    def repeat(_: Callback) -> None:
-        if not kept:
-            kept.append((learn.xb, learn.yb))
-        learn.xb, learn.yb = kept[0]
-
-    losses = train_a_little(learn, steps, Callback(before_batch=repeat), lr)
+    losses = losses_on_one_batch(learn, steps, lr, batch_bar(learn, f"Doctor: {steps} steps on one batch", steps))
     return losses[0], sum(losses[-3:]) / 3
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from layered.callback import EarlyStoppingCallback, ProgressCallback, ShowGraphCallback, lr_find
+from layered.callback import EarlyStoppingCallback, ProgressCallback, ShowGraphCallback, lr_find, overfit
 from layered.loop import Callback, Loop
 
 
@@ -226,3 +226,54 @@ def test_a_row_in_the_middle_of_an_epoch_stands_on_a_line_of_its_own(monkeypatch
     lines = [line.rpartition("\r")[2] for line in screen.getvalue().split("\n")[:-1]]
     assert [len(line.split()) for line in lines] == [4, 4, 4, 3]
     assert [line.split()[0] for line in lines] == ["epoch", "0", "0", "0"]
+
+
+def a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setattr("layered.callback.progress.REDRAW_EVERY", 0.0)
+    return screen
+
+
+def test_a_pass_outside_a_fit_shows_a_bar_that_disappears(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    learn = learner()
+    assert learn.validate()
+    assert "Validation" in terminal.getvalue()
+    assert "100.00%" in terminal.getvalue()
+    assert not terminal.getvalue().split("\r")[-1].strip()
+    learn.fit(1)
+    assert "Epoch 1/1" in terminal.getvalue()
+
+
+def test_a_short_pass_shows_nothing(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    monkeypatch.setattr("layered.callback.progress.REDRAW_EVERY", 60.0)
+    learner().validate()
+    assert terminal.getvalue() == ""
+
+
+def test_a_pass_shows_no_bar_where_bars_are_off_or_nobody_looks(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    learn = learner()
+    with learn.no_bar():
+        learn.validate()
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr(sys, "stdout", log := io.StringIO())
+    learn.validate()
+    assert log.getvalue() == ""
+
+
+def test_the_bar_of_a_pass_that_fails_leaves_the_next_one_in_order(monkeypatch):
+    a_terminal(monkeypatch)
+    learn = learner()
+    with pytest.raises(ZeroDivisionError):
+        learn.validate(cbs=Callback(after_batch=lambda cb: 1 / 0))
+    assert learn.progress.screen is None
+    learn.validate()
+    assert learn.progress.screen is None
+
+
+def test_overfitting_shows_a_bar(monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    overfit(learner(), 5)
+    assert "Training on one batch" in terminal.getvalue()

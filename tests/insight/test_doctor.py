@@ -157,3 +157,23 @@ def test_checks_can_be_chosen_and_added():
     assert str(diagnosis).splitlines()[-1] == "small: fewer layers"
     with pytest.raises(UnknownName, match="dead units"):
         doctor(iris(), ["dead unit"])
+
+
+class Slow(nn.Linear):
+    def forward(self, x):
+        time.sleep(0.01)
+        return super().forward(x)
+
+
+def test_what_the_time_does_not_reach_is_named_and_is_not_a_fault():
+    diagnosis = doctor(iris(Slow(4, 3)), seconds=0.3)
+    assert diagnosis["one batch"].seen.startswith("not checked: the 0.3 s were over")
+    assert diagnosis["one batch"].ok
+    assert [finding.check for finding in diagnosis.findings] == list(CHECKS)
+    assert "unknown" in str(diagnosis)
+    assert doctor(iris(), ["one batch"]).ok
+
+
+def test_an_error_of_a_check_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        doctor(iris(), [lambda learn: 1 / 0])
