@@ -22,6 +22,7 @@ from layered.inference.predict import (
     evaluating as evaluating,
     first_row as first_row,
     get_preds as get_preds,
+    meaning_for as meaning_for,
     model_device as model_device,
     predict as predict,
     show_results as show_results,

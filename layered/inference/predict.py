@@ -59,17 +59,18 @@ def activation_of(loop: Loop, default: Callable[[Any], Any] = noop) -> Callable[
         loop: The learner.
         default: For outputs of unknown meaning.
     """
-    found = _meaning(loop).activation
+    found = meaning_for(loop).activation
     return default if found is noop else found
 
 
 def decoder_of(loop: Loop) -> Callable[[Any], Any]:
     """The function from the model's output to a decision in the form of the targets: see `layered.nn.meaning`."""
-    activation, decodes = _meaning(loop)
+    activation, decodes, _ = meaning_for(loop)
     return lambda output: decodes(activation(output))
 
 
-def _meaning(loop: Loop) -> Meaning:
+def meaning_for(loop: Loop) -> Meaning:
+    """How the outputs of a learner's model are read: see `layered.nn.meaning`."""
     own = own_meaning(loop.loss_func)
     if own is not None:
         return own

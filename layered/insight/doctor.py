@@ -283,7 +283,7 @@ def check_learning_rate(learn: Loop) -> Finding:
     text = f"{lr:.2g}: loss {first:.3g} → {last:.3g} in 20 steps on one batch"
     if not last <= 1.5 * first:
         return Finding(name, False, text, f"too large: try {lr / 100:.2g}, or see learn.lr_find()")
-    for factor in (100, 10_000) if last > 0.995 * first else ():
+    for factor in (100, 10_000, 100_000) if last > 0.995 * first else ():
         if train_on_one_batch(learn, 20, factor * lr)[1] < 0.95 * first:
             return Finding(name, False, text, f"too small: try {factor * lr:.2g}, or see learn.lr_find()")
     return Finding(name, True, text)

@@ -7,7 +7,7 @@ The manifest of an export:
                or {"refused": why}, where neither describes it and the loading side must give it
     data       {"columns": [{"name", "pipeline", "left_out"}, …], "n_inp", "bs", "left_out", "after_item", "before_batch",
                "after_batch"}; or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
-    loss       the loss function, if predictions are decoded by it, or null
+    loss       the loss function, if it says how outputs are read, else an `OutputReader`, or null
     learner    the registered kind of learner, or null
 
 Values and nodes are in the grammar of `layered.files.codec`; the tensors named "model.…" are the model's weights.
@@ -37,6 +37,7 @@ from layered.foundation import (
     warn,
     without_folders,
 )
+from layered.inference import meaning_for
 from layered.loop import Loop
 from layered.nn import describe_module
 from layered.version import __version__
@@ -68,7 +69,7 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
         "about": {"layered": __version__, "torch": torch.__version__, "columns": _columns(loop.dls)},
         "model": _encode_model(loop, tensors),
         "data": _encode_loaders(loop.dls, tensors),
-        "loss": _encode_loss(loop.loss_func, tensors),
+        "loss": _encode_loss(loop, tensors),
         "learner": _kind_in(learner_kinds, loop),
     }
     return Path(write_archive(path, manifest, tensors, kind="export"))
@@ -109,9 +110,12 @@ def _kind_in(registry: Registry[Any], o: object) -> str | None:
     return next((name for kind in type(o).__mro__ if (name := registry.name_of(kind)) is not None), None)
 
 
-def _encode_loss(loss_func: object, tensors: dict[str, Tensor]) -> Any:
-    has_decoding = hasattr(loss_func, "activation") or hasattr(loss_func, "decodes")
-    return encode_tree(loss_func, tensors, "loss", Scope.DATA) if has_decoding else None
+def _encode_loss(loop: Loop, tensors: dict[str, Tensor]) -> Any:
+    """The loss, if it says how outputs are read; else what does."""
+    loss_func: Any = loop.loss_func
+    if loss_func is not None and not hasattr(loss_func, "activation") and not hasattr(loss_func, "decodes"):
+        loss_func = meaning_for(loop).reader
+    return None if loss_func is None else encode_tree(loss_func, tensors, "loss", Scope.DATA)
 
 
 def _encode_loaders(dls: object, tensors: dict[str, Tensor]) -> dict[str, Any] | None:

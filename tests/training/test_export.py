@@ -18,6 +18,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.collab.all import CollabDataLoaders, collab_learner
+from layered.data import IndexSplitter, ItemGetter, MultiCategoryBlock, TransformBlock
 from layered.files import read_archive, write_archive
 from layered.foundation import (
     BadFile,
@@ -32,6 +33,7 @@ from layered.foundation import (
     NotFoundPath,
     UnknownName,
     functions,
+    noop,
     transforms,
 )
 from layered.tabular.all import TabularDataLoaders, tabular_learner
@@ -356,7 +358,7 @@ def other_target(manifest, _):
 
 
 def other_loss(manifest, _):
-    manifest["loss"] = {"$loss": "MSELossFlat", "args": {}}
+    manifest["loss"] = {"$loss": "BCEWithLogitsLossFlat", "args": {}}
 
 
 @pytest.mark.parametrize("change", [no_labels, other_target, other_loss])
@@ -455,3 +457,25 @@ def test_an_exported_table_is_validated_on_new_rows(tmp_path):
         again.validate()
     tests = [one.dls.test_dl(rows, with_labels=True) for one in (again, learn)]
     assert again.validate(dl=tests[0]) == pytest.approx(learn.validate(dl=tests[1]))
+
+
+READ_BY = {
+    "probabilities": (nn.BCELoss(), nn.Sequential(nn.Linear(4, 3), nn.Sigmoid())),
+    "logits of labels": (nn.MultiLabelSoftMarginLoss(), nn.Linear(4, 3)),
+    "lambda": (lambda pred, target: F.binary_cross_entropy_with_logits(pred, target.float()), nn.Linear(4, 3)),
+    "squares": (nn.MSELoss(), nn.Linear(4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", READ_BY)
+def test_outputs_are_read_the_same_after_loading_whatever_the_loss(tmp_path, name):
+    loss_func, model = READ_BY[name]
+    labels = [["x"], ["x", "y"], [], ["z", "y"]] * 2
+    rows = [torch.tensor([float(i), 0.0, 1.0, -float(i)]) for i in range(8)]
+    dblock = DataBlock((TransformBlock, MultiCategoryBlock), get_items=noop,
+                       getters=[ItemGetter(0), ItemGetter(1)], splitter=IndexSplitter([0, 1]))  # fmt: skip
+    dls = dblock.dataloaders(list(zip(rows, labels, strict=True)), bs=2, num_workers=0)
+    learn = Learner(dls, model, loss_func=loss_func, path=tmp_path)
+    again = load_learner(learn.export(), model=model)
+    for theirs, ours in zip(again.predict(rows[3]), learn.predict(rows[3]), strict=True):
+        assert list(theirs) == list(ours)
