@@ -296,7 +296,8 @@ class Datasets(DatasetBase):
                 )
         items, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
         if rm_tfms is None and len(columns) > 1 and self._are_apart(items, len(columns)):
-            return self._with([tl.test_set([item[i] for item in items], tl.getters) for i, tl in enumerate(columns)])
+            parts = zip(*walk(items), strict=True)
+            return self._with([tl.test_set(list(part), tl.getters) for tl, part in zip(columns, parts, strict=True)])
         return self._with([tl.test_set(items, rm_tfms) for tl in columns])
 
     def _are_apart(self, items: Any, count: int) -> bool:

@@ -74,7 +74,8 @@ def show_samples(
     """
     shown = _parts(x, samples)[:max_n]
     if not any(draws(o) for inputs, targets in shown for o in (*inputs, *targets)):
-        return _print_lines([(*inputs, *targets) for inputs, targets in shown])
+        _print_lines([(*inputs, *targets) for inputs, targets in shown])
+        return None
     return draw_panels([_panels(*parts) for parts in shown], **drawing)
 
 
@@ -105,7 +106,8 @@ def show_sample_results(
     """
     shown = [(*parts, tuple(out)) for parts, out in zip(_parts(x, samples), outs, strict=False)][:max_n]
     if not any(draws(o) for inputs, targets, out in shown for o in (*inputs, *targets)):
-        return _print_lines([(*inputs, *targets, "→", *out) for inputs, targets, out in shown])
+        _print_lines([(*inputs, *targets, "→", *out) for inputs, targets, out in shown])
+        return None
     if not any(map(draws, shown[0][1])):
         drawing = {"title": "Target / Prediction", **drawing}
     return draw_panels([_result_panels(*parts) for parts in shown], **drawing)

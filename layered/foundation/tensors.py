@@ -296,7 +296,7 @@ def mask_legend(drawn: Sequence[tuple[Any, TensorMask]], figure: Any) -> None:
             torch.as_tensor(np.asarray(image.get_array())).flatten(),
         )
         names = getattr(mask, "codes", None) or names
-        for k in classes.unique().tolist():
+        for k in classes.unique().tolist():  # type: ignore[no-untyped-call]
             colors.setdefault(k, image.cmap(image.norm(float(shown[(classes == k).nonzero()[0, 0]]))))
     labels = {names[k] if k < len(names) else str(k): colors[k] for k in sorted(colors)}
     show_legend(figure, labels)
