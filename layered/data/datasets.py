@@ -294,11 +294,11 @@ class Datasets(DatasetBase):
                     got=f"left out: {', '.join(tl.lost_getters)}",
                     fix="learn.dls = loaders made as before the export, then learn.validate(); without labels: test_dl(items)",
                 )
-        items, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
-        if rm_tfms is None and len(columns) > 1 and self._are_apart(items, len(columns)):
-            parts = zip(*walk(items), strict=True)
+        listed, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
+        if rm_tfms is None and len(columns) > 1 and self._are_apart(listed, len(columns)):
+            parts = zip(*walk(listed), strict=True)
             return self._with([tl.test_set(list(part), tl.getters) for tl, part in zip(columns, parts, strict=True)])
-        return self._with([tl.test_set(items, rm_tfms) for tl in columns])
+        return self._with([tl.test_set(listed, rm_tfms) for tl in columns])
 
     def _are_apart(self, items: Any, count: int) -> bool:
         """Whether each item is a tuple with a source for each of `count` columns, as none of the items here is."""
