@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from layered.foundation import BadFile, CannotRestore, CannotSave, NotFoundPath
 from layered.loop import Loop
+from layered.testing import synth_learner
 
 
 def learner(path, width=3) -> Loop:
@@ -98,3 +99,19 @@ def test_weights_are_told_by_content_and_no_file_is_refused(tmp_path):
     assert_close(other.load(tmp_path / "weights.pt").model.state_dict(), learn.model.state_dict())
     with pytest.raises(TypeError, match="loaded from a file"):
         learn.load(None)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits"), [(torch.float64, True), (torch.float16, True), (torch.bfloat16, True), (torch.complex64, False)]
+)
+def test_weights_of_another_precision_load_and_of_another_kind_do_not(tmp_path, dtype, fits):
+    learn = synth_learner(path=tmp_path)
+    before = {name: x.clone() for name, x in learn.model.state_dict().items()}
+    torch.save({name: x.to(dtype) for name, x in before.items()}, tmp_path / "x.pth")
+    if fits:
+        learn.load(tmp_path / "x.pth")
+        assert {x.dtype for x in learn.model.state_dict().values()} == {torch.float32}
+        return
+    with pytest.raises(CannotRestore, match=r"of another kind: .*complex64 instead of torch\.float32"):
+        learn.load(tmp_path / "x.pth")
+    assert_close(dict(learn.model.state_dict()), before)

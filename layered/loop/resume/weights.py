@@ -137,7 +137,8 @@ def check_fits(
         fix: What the error advises, in place of building the same model.
 
     Raises:
-        CannotRestore: Naming up to eight tensors that are missing, unexpected or of another shape.
+        CannotRestore: Naming up to eight tensors that are missing, unexpected, of another shape, or of another kind of numbers
+            (complex ones for a real weight, fractions for a count).
     """
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     shapes = [
@@ -145,13 +146,20 @@ def check_fits(
         for name, expected in own.items()
         if name in given and isinstance(expected, Tensor) and _shape(x := given[name]) != expected.shape
     ]
-    if shapes or (strict and (missing or unexpected)):
-        faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    kinds = [
+        f"{name}: {x.dtype} instead of {expected.dtype}"
+        for name, expected in own.items()
+        if isinstance(x := given.get(name), Tensor)
+        and isinstance(expected, Tensor)
+        and not torch.can_cast(x.dtype, expected.dtype)
+    ]
+    if shapes or kinds or (strict and (missing or unexpected)):
+        faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "of another kind": kinds}
         raise CannotRestore(
             f"the weights in {path} do not fit the model",
             got="; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names),
             expected=f"{len(own)} weights of the same names and shapes",
-            fix=fix or "build the same model" + ("" if shapes else ", or load(…, strict=False) to load those that fit"),
+            fix=fix or "build the same model" + ("" if shapes or kinds else ", or load(…, strict=False) to load those that fit"),
         )
 
 
