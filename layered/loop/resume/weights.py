@@ -159,7 +159,9 @@ def check_fits(
             f"the weights in {path} do not fit the model",
             got="; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names),
             expected=f"{len(own)} weights of the same names and shapes",
-            fix=fix or "build the same model" + ("" if shapes or kinds else ", or load(…, strict=False) to load those that fit"),
+            fix=fix
+            or "build the same model"
+            + ("" if shapes or kinds else ", or load(…, strict=False) to load those that fit"),
         )
 
 
