@@ -42,6 +42,7 @@ class HookCallback(Callback):
 
     order = -20
     transient: ClassVar[tuple[str, ...]] = ("hooks",)
+    observes = True
     state_kinds: ClassVar[Kinds] = ()
     hooks: Hooks | None = None
 
@@ -265,6 +266,7 @@ class GradientStats(Callback):
     """
 
     order = -20
+    observes = True
     state_kinds = (("_names", list[str]), ("_norms", dict[str, Tensor]))
 
     def __init__(self, every: int = 1) -> None:

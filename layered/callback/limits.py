@@ -38,6 +38,7 @@ class TimeLimit(Callback):
 
     order = 1001  # after all other callbacks, so that the checkpoint has their final state
     transient = ("began",)
+    observes = True
     state_kinds = ()
 
     def __init__(self, limit: str, after: str = "batch") -> None:

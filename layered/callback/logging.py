@@ -87,6 +87,7 @@ class LoggerCallback(Callback):
 
     order = 51
     transient: ClassVar[tuple[str, ...]] = ("logged",)
+    observes = True
     state_kinds: ClassVar[Kinds] = ()
 
     def __init__(self, logger: MetricLogger) -> None:

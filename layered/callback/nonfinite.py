@@ -37,6 +37,7 @@ class StopOnNonFinite(Callback):
     order = 8
     run_valid = False
     transient = ("found", "hooks")
+    observes = True
     state_kinds = ()
 
     def __init__(self, every: int = 1) -> None:

@@ -36,6 +36,7 @@ class ProgressCallback(Callback):
 
     order = 60
     transient = ("screen", "is_in_pass", "old_logger", "next_redraw")
+    observes = True
     state_kinds = ()
 
     screen: Lines | None = None
@@ -112,6 +113,7 @@ class BatchBar(Callback):
     """
 
     order = 55
+    observes = True
     state_kinds = ()
     transient = ("screen",)
 
@@ -160,6 +162,7 @@ class ShowGraphCallback(Callback):
     order = 65
     run_valid = False
     transient = ("figure", "handle", "drawn")
+    observes = True
     state_kinds = ()
 
     figure: Any = None

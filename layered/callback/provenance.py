@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import platform
-import re
 import sys
-from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,10 @@ import torch
 from torch import Tensor
 
 from layered.data import DataLoader, as_dataset, as_loader
-from layered.foundation import MASK, Pipeline, is_frame, is_secret_name, masked, masked_command
-from layered.loop import AbstractLoop, length_of, unwrapped
+from layered.foundation import MASK, Pipeline, is_secret_name, masked, masked_command
+from layered.loop import AbstractLoop, fingerprint, length_of, plain_text, unwrapped
 from layered.version import __version__
 
-LOOKED_AT = 256  # items of a split, or rows of a table, that its fingerprint reads
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -53,7 +49,7 @@ def as_json(value: object) -> Any:
         }
     if isinstance(value, (list, tuple)):
         return [as_json(part) for part in value]
-    return masked(str(value) if isinstance(value, os.PathLike) else _text(value))
+    return masked(str(value) if isinstance(value, os.PathLike) else plain_text(value))
 
 
 def describe_run(learn: AbstractLoop) -> dict[str, Any]:
@@ -68,14 +64,14 @@ def describe_run(learn: AbstractLoop) -> dict[str, Any]:
         "configuration": {
             "fit": as_json(dict(learn.fit_arguments)),
             "model": _model(learn),
-            "loss": masked(_text(learn.loss_func)),
+            "loss": masked(plain_text(learn.loss_func)),
             "optimizer": {
                 "class": type(learn.opt).__name__,
-                "recipe": masked(_text(learn.opt_func)),
+                "recipe": masked(plain_text(learn.opt_func)),
                 "groups": [as_json(dict(hypers)) for hypers in learn.opt.hypers],
             },
-            "callbacks": [masked(_text(cb)) for cb in learn.ordered_cbs()],
-            "metrics": [masked(_text(metric)) for metric in learn.metric_set.metrics],
+            "callbacks": [masked(plain_text(cb)) for cb in learn.ordered_cbs()],
+            "metrics": [masked(plain_text(metric)) for metric in learn.metric_set.metrics],
             "loaders": [_loader(dl) for dl in loaders],
         },
         "seeds": {
@@ -112,67 +108,6 @@ def _loader(dl: Any) -> dict[str, Any]:
         "columns": [as_json(column.tfms) for column in as_dataset(as_loader(dl).dataset).columns],
         "transforms": {name: as_json(stage) for name, stage in stages.items() if isinstance(stage, Pipeline)},
     }
-
-
-def fingerprint(dataset: Any) -> dict[str, Any]:
-    """The number of items of a data set, and a digest that tells whether it is still the same.
-
-    It is quick, and not a proof. It covers the vocabulary, the types, names and shapes of a table or arrays, and `LOOKED_AT` of
-    the rows or items, evenly spread. For an item that is a file it covers the names of file and folder, and the size. For data
-    sets that make items only on request it covers the class and the length (`looked_at` is then 0).
-
-    Args:
-        dataset: Any data set, or a list of batches.
-
-    Examples:
-        >>> same, other = torch.arange(4.0), torch.tensor([0.0, 1.0, 2.0, 4.0])
-        >>> fingerprint(same)["sha256"] == fingerprint(same.clone())["sha256"] != fingerprint(other)["sha256"]
-        True
-    """
-    count, looked_at = length_of(dataset), 0
-    facts = [type(dataset).__name__, str(count), _identity(getattr(dataset, "vocab", None))]
-    source = getattr(dataset, "items", None)
-    if source is None or callable(source):
-        source = dataset if isinstance(dataset, (Tensor, np.ndarray, list, tuple)) else None
-    for column in getattr(dataset, "tensors", ()) if source is None else [source]:
-        is_table = is_frame(column)
-        rows, kind = _some_rows(column)
-        looked_at = max(looked_at, len(rows))
-        facts += [kind, rows.to_csv() if is_table else _identity(rows)]
-    return {"items": count, "looked_at": looked_at, "sha256": hashlib.sha256("\n".join(facts).encode()).hexdigest()}
-
-
-def _some_rows(column: Any) -> tuple[Any, str]:
-    """Some rows of a table, an array or a list, evenly spread; and what describes all of them."""
-    total = len(column)
-    chosen = [i * total // LOOKED_AT for i in range(LOOKED_AT)] if total > LOOKED_AT else list(range(total))
-    is_table = is_frame(column)
-    if is_table:
-        return column.iloc[chosen], str([(str(name), str(kind)) for name, kind in column.dtypes.items()])
-    if isinstance(column, (Tensor, np.ndarray)):
-        return column[chosen], f"{column.dtype} {tuple(column.shape)}"
-    return [column[i] for i in chosen], ""
-
-
-def _identity(value: object) -> str:
-    """A text that is the same for the same value in another process."""
-    if isinstance(value, os.PathLike):
-        path = Path(value)
-        return f"{path.parent.name}/{path.name} {path.stat().st_size if path.is_file() else None}"
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return f"{value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
-    if isinstance(value, Tensor):
-        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(raw.tobytes()).hexdigest()}"
-    if isinstance(value, Mapping):
-        return str([(str(name), _identity(part)) for name, part in value.items()])
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and length_of(value) is not None:
-        return str([_identity(part) for part in value])
-    return _text(value)
-
-
-def _text(value: object) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def hardware() -> dict[str, Any]:

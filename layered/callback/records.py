@@ -52,6 +52,7 @@ class RunRecord(Callback):
     """
 
     order = 1002  # after the callbacks that write checkpoints or end fits
+    observes = True
     state_kinds = ()
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

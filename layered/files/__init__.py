@@ -30,6 +30,12 @@ from layered.files.codec import (
     value_kinds as value_kinds,
 )
 from layered.files.constructors import cannot_describe as cannot_describe, weightless as weightless
-from layered.files.durable import append_line as append_line, commit as commit, disk as disk, sweep as sweep
+from layered.files.durable import (
+    append_line as append_line,
+    cannot_save as cannot_save,
+    commit as commit,
+    disk as disk,
+    sweep as sweep,
+)
 from layered.files.exportable import upgraded as upgraded, version_of as version_of
 from layered.files.torch_files import read_weights as read_weights, state_dict_of as state_dict_of

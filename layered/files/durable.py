@@ -104,7 +104,7 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], pr
         target = Path(os.path.realpath(path))
         is_device = target.exists() and not (target.is_file() or target.is_dir())
     except (OSError, ValueError) as error:  # ValueError: a NUL character
-        raise _cannot_save(path, error) from error
+        raise cannot_save(path, error) from error
     if is_device:
         return _write_into(target, write)
     temp = target.with_name(f".layered-{os.getpid()}-{os.urandom(6).hex()}.tmp")
@@ -125,7 +125,7 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], pr
     except LayeredError:
         raise
     except OSError as error:
-        raise _cannot_save(path, error) from error
+        raise cannot_save(path, error) from error
     finally:
         _unfinished.discard(temp.name)
     return Path(path)
@@ -169,7 +169,7 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
             if sync:
                 disk.sync(file)
     except OSError as error:
-        raise _cannot_save(path, error) from error
+        raise cannot_save(path, error) from error
 
 
 def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:
@@ -178,11 +178,17 @@ def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:
         with io.FileIO(device, "wb") as file:
             write(_WholeWrites(file))  # type: ignore[arg-type]
     except OSError as error:
-        raise _cannot_save(device, error) from error
+        raise cannot_save(device, error) from error
     return device
 
 
-def _cannot_save(path: str | os.PathLike[str], error: OSError | ValueError) -> CannotSave:
+def cannot_save(path: str | os.PathLike[str], error: OSError | ValueError) -> CannotSave:
+    """The error for a system error in writing a file or folder.
+
+    Args:
+        path: The file or folder.
+        error: The system's error.
+    """
     number = error.errno if isinstance(error, OSError) else errno.EINVAL
     return CannotSave(f"could not write '{path}'", got=error, fix=_REMEDIES.get(number or 0))
 

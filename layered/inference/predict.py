@@ -320,6 +320,7 @@ class FetchPredsCallback(Callback):
 
     remove_on_fetch = True
     transient = ("preds",)
+    observes = True
     state_kinds = ()
 
     def __init__(

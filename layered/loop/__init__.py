@@ -62,6 +62,7 @@ from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optim
 from layered.loop.processes import any_process as any_process, mean_rows as mean_rows, unwrapped as unwrapped
 from layered.loop.recorder import format_time as format_time
 from layered.loop.resume.checkpoint import TERMINATED as TERMINATED
+from layered.loop.resume.description import fingerprint as fingerprint, plain_text as plain_text
 from layered.loop.resume.finding import Resuming as Resuming
 from layered.loop.resume.resumed import ResumedFit as ResumedFit
 from layered.loop.resume.snapshot import pack_callback as pack_callback

@@ -76,6 +76,8 @@ class Callback(_Reads):
     transient: ClassVar[tuple[str, ...]] = ()
     state_kinds: ClassVar[Kinds]
     unread_state: ClassVar[tuple[str, ...]] = ()
+    observes: ClassVar[bool] = False
+    """Whether it only watches the fit, which resumes without it too, or with other settings of it."""
 
     _learn: weakref.ref[AbstractLoop] | None = None
     _event_functions: Mapping[str, Callable[..., Any]] = {}
@@ -210,6 +212,15 @@ class Callback(_Reads):
                 or ((name not in kinds or isinstance(old, Stateful)) and not alike(old, value))
             ):
                 raise bad_state(self, f"{name} of type {type(value).__name__}")
+
+    def settings(self) -> dict[str, Any]:
+        """What it was made with: the attributes that are neither state nor set anew by each fit."""
+        lasts, own = self._lasting(), vars(self)
+        return {
+            name: value
+            for name, value in own.items()
+            if not lasts(name) and name not in HIDDEN and name not in self.transient and name not in vars(type(self))
+        }
 
     def _lasting(self) -> Callable[[object], bool]:
         """A function that says whether the attribute of a name is part of the state."""

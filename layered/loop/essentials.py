@@ -177,6 +177,7 @@ class FunctionCallback(Callback):
         BadArgument: If the function cannot be called with these arguments, with or without the learner.
     """
 
+    observes = True
     state_kinds = (("every", dict[str, Count]), ("is_spent", bool))
 
     def __init__(

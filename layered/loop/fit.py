@@ -16,7 +16,7 @@ from layered.loop.events import FIT
 from layered.loop.listeners import Cbs
 from layered.loop.optimizer_parts import Rate, set_spread
 from layered.loop.processes import callbacks_of_processes
-from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, resuming
+from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, lock_folders, resuming
 from layered.loop.resume.finding import Resuming
 from layered.loop.resume.resumed import skips
 from layered.loop.rollback import Rollback
@@ -70,20 +70,21 @@ def fit(
     batches = length_of(loop.dls.train) if n_iter is None else n_iter
     arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(added), "batches": batches}
     added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
-    resumed = resuming(loop, resume, added, arguments)
-    if skips(loop, resumed):
-        return
-    with loop.turns.of_pass(fits=True), Rollback(loop), added_cbs(loop, [*added, *resumed]):
-        if reset_opt:
-            loop.create_opt()
-        else:
-            use_current_opt(loop)
-        for cb in resumed:
-            cb.check()
-        set_spread(loop.opt, "lr", loop.lr if lr is None else lr)
-        if (wd := loop.wd if wd is None else wd) is not None:
-            set_spread(loop.opt, "wd", wd)
-        loop.n_epoch, loop.epoch_length, loop.fit_arguments, loop.fitting = n_epoch, n_iter, arguments, True
-        with counted(loop), guarded(loop), ShortTraceback():
-            if not any(cb.restores_end() for cb in resumed):
-                loop.within(FIT, loop.all_epochs)
+    with lock_folders(loop, added):
+        resumed = resuming(loop, resume, added, arguments)
+        if skips(loop, resumed):
+            return
+        with loop.turns.of_pass(fits=True), Rollback(loop), added_cbs(loop, [*added, *resumed]):
+            if reset_opt:
+                loop.create_opt()
+            else:
+                use_current_opt(loop)
+            for cb in resumed:
+                cb.check()
+            set_spread(loop.opt, "lr", loop.lr if lr is None else lr)
+            if (wd := loop.wd if wd is None else wd) is not None:
+                set_spread(loop.opt, "wd", wd)
+            loop.n_epoch, loop.epoch_length, loop.fit_arguments, loop.fitting = n_epoch, n_iter, arguments, True
+            with counted(loop), guarded(loop), ShortTraceback():
+                if not any(cb.restores_end() for cb in resumed):
+                    loop.within(FIT, loop.all_epochs)

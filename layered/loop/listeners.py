@@ -144,3 +144,12 @@ class Listeners:
 
     def __repr__(self) -> str:
         return f"Listeners({self.all})"
+
+
+def by_name(cbs: Iterable[Listener]) -> dict[str, Listener]:
+    """Callbacks by name; a second one of a name is `name#2`."""
+    res: dict[str, Listener] = {}
+    for cb in cbs:
+        count = sum(1 for other in res.values() if other.name == cb.name)
+        res[cb.name if not count else f"{cb.name}#{count + 1}"] = cb
+    return res

@@ -81,6 +81,7 @@ class SharedFit(Callback):
 
     order = -20
     transient = ("old_logger",)
+    observes = True
     state_kinds = ()
     old_logger: Any = None
 

@@ -60,6 +60,7 @@ class Recorder(Callback):
     order = 50
     transient = ("_epoch_began", "_directions", "_train_set", "_finite", "_valid_shares")
     remove_on_fetch = True
+    observes = True
     state_kinds = (
         ("hps", dict[str, list[float]]),
         ("lrs", list[float]),

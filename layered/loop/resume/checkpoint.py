@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from types import MethodType
 from typing import Any, Protocol, runtime_checkable
@@ -21,11 +22,24 @@ from layered.foundation import BadValue, rank_and_world, warn, whole_number
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
 from layered.loop.kept import mark
-from layered.loop.listeners import Listener
+from layered.loop.listeners import Listener, by_name
 from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import any_process, unwrapped
-from layered.loop.resume.finding import MARK, Resuming, checkpoint_files, checkpoint_number, ended_fit, find_saved
-from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, by_name, prefix_of
+from layered.loop.resume.description import describe_data, describe_for_resuming
+from layered.loop.resume.finding import (
+    MARK,
+    Resuming,
+    check_arguments,
+    checkpoint_files,
+    checkpoint_number,
+    ended_fit,
+    find_saved,
+    own_place,
+    real_path,
+    used,
+)
+from layered.loop.resume.lock import locked
+from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, prefix_of
 from layered.loop.resume.resumed import ResumedFit
 from layered.loop.resume.snapshot import own_parts, pack_callback, random_states, states_of_others, transient_buffers
 from layered.loop.state import AbstractLoop
@@ -110,6 +124,7 @@ class Checkpoint(Callback):
     """
 
     order = 1000
+    observes = True
     state_kinds = ()
 
     def __init__(
@@ -134,14 +149,16 @@ class Checkpoint(Callback):
         self.random_at_start: dict[str, Any] = {}  # of the current training pass
         self.damaged: set[str] = set()  # files that could not be read
         self.samplers: list[tuple[Any, Any]] = []  # those without set_epoch, with their marks as the fit began
-        self.place = self.folder  # absolute, in case the process changes its working directory
+        self.place = self.folder  # where the files go: below the folder, in full
+        self.run_description: dict[str, Any] = {}
         self.is_terminated = self.is_ended = False
         self.old_handler: Any = None
 
     def before_fit(self) -> None:
         self.is_terminated = self.is_ended = False
         self.written.clear()
-        self.place = pathlib.Path(os.path.abspath(self.folder))
+        if self.learn.fitting and not self.learn.peeking:
+            self.run_description = describe_for_resuming(self.learn, self.learn.fit_arguments)
         resumed = self.learn.callbacks.get(ResumedFit)
         self.damaged = {os.path.abspath(file) for file in resumed.saved.damaged} if resumed else set()
         without_epochs = [s for s in as_loader(self.learn.dls.train).samplers if not isinstance(s, TakesEpoch)]
@@ -250,6 +267,7 @@ class Checkpoint(Callback):
         }
         manifest = {
             "fit": {"ordinal": learn.fit_ordinal, "arguments": learn.fit_arguments},
+            "run": self.run_description,
             "position": {"epoch": epoch, "batch": batch, "finished": finished},
             "state": encode_tree(state, tensors, "state"),
             "callbacks": {name: packed for name, (packed, _) in callbacks.items()},
@@ -274,11 +292,19 @@ class Checkpoint(Callback):
         sound = [file for file in old if str(file) not in self.damaged]
         for file in sound[: max(len(sound) + 1 - self.keep, 0)]:
             if (ended_fit(file) or ordinal) >= ordinal:
-                disk.delete(file)
+                _delete(file)
         sweep(self.place)
 
     def __repr__(self) -> str:
         return f"Checkpoint('{self.folder}', every='{self.every.duration}', keep={self.keep})"
+
+
+def _delete(file: pathlib.Path) -> None:
+    """Delete an old checkpoint; one that stays does no harm to the run."""
+    try:
+        disk.delete(file)
+    except OSError as error:
+        warn(f"the old checkpoint {file} could not be deleted: {error}")
 
 
 def checkpoints_of(checkpoint: Checkpoint | str | os.PathLike[str] | None) -> list[Callback]:
@@ -286,6 +312,17 @@ def checkpoints_of(checkpoint: Checkpoint | str | os.PathLike[str] | None) -> li
     if checkpoint is None:
         return []
     return [checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)]
+
+
+def lock_folders(loop: AbstractLoop, added: Sequence[Listener]) -> AbstractContextManager[None]:
+    """A context in which no other fit may write to the folders of the checkpoints of a fit.
+
+    Args:
+        loop: The loop.
+        added: The callbacks of this fit.
+    """
+    folders = {real_path(cb.folder): None for cb in [*added, *loop.cbs] if isinstance(cb, Checkpoint)}
+    return locked(() if loop.peeking or rank_and_world()[0] > 0 else folders)
 
 
 def resuming(
@@ -304,6 +341,17 @@ def resuming(
         NotFoundPath: If there is nothing at a place that was named.
         BadValue: If `resume="auto"` has no folder to look in.
     """
-    folder = next((cb.folder for cb in [*added, *loop.cbs] if isinstance(cb, Checkpoint)), None)
-    saved = find_saved(resume, folder, loop.fit_ordinal + 1, arguments)
+    checkpoints = [cb for cb in [*added, *loop.cbs] if isinstance(cb, Checkpoint)]
+    for checkpoint in checkpoints:
+        checkpoint.place = real_path(checkpoint.folder)
+    folder = checkpoints[0].place if checkpoints else None
+    saved = find_saved(resume, folder, loop.fit_ordinal + 1)
+    if saved is not None and folder is not None and saved.asked.place == "auto":
+        own = own_place(saved, folder, describe_data(loop))
+        if own != folder:
+            checkpoints[0].place = own
+            saved = find_saved(saved.asked, own, loop.fit_ordinal + 1)
+    if saved is not None and saved.ordinal == loop.fit_ordinal + 1:
+        check_arguments(saved, arguments)
+    used.update(checkpoint.place for checkpoint in checkpoints)
     return [] if saved is None else [ResumedFit(saved)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import re
@@ -10,6 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, warn
+from layered.loop.resume.description import without_places
 from layered.loop.resume.restoring import Resume, Saved
 
 Resuming: TypeAlias = "str | os.PathLike[str] | Resume | None"
@@ -37,17 +39,42 @@ def ended_fit(file: pathlib.Path) -> int | None:
     return int(found[2]) if found and found[2] else None
 
 
-def find_saved(
-    resume: Resuming, folder: pathlib.Path | None, ordinal: int, arguments: Mapping[str, Any]
-) -> Saved | None:
+used: set[pathlib.Path] = set()  # the folders that fits of this process have written to
+
+
+def real_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The place that a path means now: with `~`, links and `..` resolved as the system does, wherever the process goes next."""
+    return pathlib.Path(os.path.realpath(os.path.expanduser(path)))
+
+
+def own_place(saved: Saved, folder: pathlib.Path, data: Mapping[str, str]) -> pathlib.Path:
+    """Where a fit keeps its checkpoints: the folder, or below it if the folder holds a finished fit of this script on other data.
+
+    So the fits of a loop over folds share a folder, and each resumes from its own checkpoints.
+
+    Args:
+        saved: What was found in the folder.
+        folder: The folder of the `Checkpoint`.
+        data: The digests of the data of this fit.
+    """
+    theirs = saved.run.get("data")
+    if not isinstance(theirs, dict) or theirs == data:
+        return folder
+    place = folder / f"data-{hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()[:12]}"
+    is_of_script = saved.finished and folder in used
+    return place if is_of_script or (place / MARK).exists() or checkpoint_files(place) else folder
+
+
+def find_saved(resume: Resuming, folder: pathlib.Path | None, ordinal: int) -> Saved | None:
     """The checkpoint that fit number `ordinal` resumes from, or that of a later fit; None to start from the beginning.
 
     Args:
         resume: None, "auto" (look in `folder`), a folder, a file, or a `Resume`.
         folder: Of the `Checkpoint` of the fit, if there is one.
+        ordinal: The number of the fit.
 
     Raises:
-        CannotRestore: If there were checkpoints and none is usable, or if the fit's arguments differ.
+        CannotRestore: If there were checkpoints and none is usable.
         NotFoundPath: If there is nothing at a place that was named.
     """
     if resume is None:
@@ -55,7 +82,7 @@ def find_saved(
     asked = resume if isinstance(resume, Resume) else Resume(resume)
     if asked.place == "auto" and folder is None:
         raise BadValue("resume='auto' needs a place to look", fix="add checkpoint='folder', or resume='folder'")
-    place = folder if asked.place == "auto" else pathlib.Path(asked.place)
+    place = folder if asked.place == "auto" else real_path(asked.place)
     assert place is not None
     saved = _newest(place, asked)
     if saved is not None and saved.ordinal < ordinal and place.is_file():
@@ -68,8 +95,6 @@ def find_saved(
         return None
     if saved.ordinal > ordinal:
         saved = _end_of(ordinal, place.parent if place.is_file() else place, asked) or saved
-    if saved.ordinal == ordinal:
-        _check_arguments(saved, arguments)
     return saved
 
 
@@ -81,9 +106,14 @@ def _end_of(ordinal: int, folder: pathlib.Path, asked: Resume) -> Saved | None:
     return None
 
 
-def _check_arguments(saved: Saved, arguments: Mapping[str, Any]) -> None:
+def check_arguments(saved: Saved, arguments: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of a fit that was called with other arguments; addresses and places in them do not count.
+
+    Raises:
+        CannotRestore: Naming those that differ.
+    """
     allowed = saved.asked.allow
-    differing = [k for k in arguments if saved.arguments.get(k) != arguments[k]]
+    differing = [k for k in arguments if without_places(saved.arguments.get(k)) != without_places(arguments[k])]
     differing = [k for k in differing if not {"arguments", f"arguments.{k}"} & set(allowed)]
     if differing:
         allowing = Resume(saved.asked.place, (*allowed, *(f"arguments.{k}" for k in differing)))

@@ -15,13 +15,14 @@ from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data import as_loader
 from layered.files import decode_tree, exactly, read_archive
-from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world
+from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world, warn
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
 from layered.loop.kept import Amount, Count, fits
-from layered.loop.listeners import Listener
+from layered.loop.listeners import Listener, by_name
 from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import unwrapped
+from layered.loop.resume.description import describe_for_resuming, differences
 from layered.loop.resume.snapshot import restore_buffers, restore_random_states
 from layered.loop.resume.weights import check_fits
 from layered.loop.state import AbstractLoop
@@ -94,6 +95,7 @@ class Saved:
             self.arguments = exactly(dict, fit["arguments"])
             self.epoch, self.batch = (_checked(name, position[name], Count) for name in ("epoch", "batch"))
             self.finished = exactly(bool, position["finished"])
+            self.run = exactly(dict, archive.manifest.get("run", {}))  # files of earlier versions do not describe it
             self.state = exactly(dict, decode_tree(archive.manifest["state"], self.tensors))
             self.state["counters"] = {
                 name: _checked(name, self.state["counters"][name], kind) for name, kind in COUNTERS.items()
@@ -148,9 +150,9 @@ class Saved:
 
     def _check(self, loop: AbstractLoop) -> None:
         rows = [self._model(loop), self._optimizer(loop), *self._random(loop), self._loader(loop)]
-        rows += [*self._processes(), *self._callbacks(loop)]
+        rows += [*self._processes(), *self._callbacks(loop), *self._run(loop)]
         lost = [(part, how) for part, done, how in rows if not done]
-        refused = [part for part, _ in lost if not {part, part.partition(".")[0]} & set(self.asked.allow)]
+        refused = [part for part, _ in lost if not any(f"{part}.".startswith(f"{one}.") for one in self.asked.allow)]
         if refused:
             raise CannotRestore(
                 f"{self.file} cannot be restored completely",
@@ -246,6 +248,23 @@ class Saved:
         for name in cbs:
             if name not in self.callbacks and cbs[name].state_dict():
                 yield f"callbacks.{name}", False, "not in the file"
+
+    def _run(self, loop: AbstractLoop) -> Iterator[tuple[str, bool, str]]:
+        """What this fit depends on that is not as it was for the one that wrote the file."""
+        if not self.run:
+            return
+        current, saved = describe_for_resuming(loop, self.arguments), self.run
+        for name in saved["callbacks"].keys() ^ current["callbacks"].keys():
+            settings = saved["callbacks"].get(name) or current["callbacks"].get(name)
+            if settings["declared"] and not self.callbacks.get(name):
+                yield f"callbacks.{name}", False, "missing now" if name in saved["callbacks"] else "not in the file"
+        for part, before, now in differences(saved, current):
+            kind, _, rest = part.partition(".")
+            how = f"saved {before!s:.80}, current {now!s:.80}"
+            if kind != "callbacks" or current["callbacks"][rest.partition(".")[0]]["declared"]:
+                yield part, False, how
+            else:
+                warn(f"resuming with another setting of a callback: {part}: {how}")
 
     def _restore(self, loop: AbstractLoop) -> None:
         state, model = self.state, unwrapped(loop.model)
@@ -350,12 +369,3 @@ def _brief(recipe: Mapping[str, Any]) -> str:
 def prefix_of(rank: int) -> str:
     """The prefix of the names of tensors saved by a rank other than 0."""
     return f"process{rank}/"
-
-
-def by_name(cbs: Iterable[Listener]) -> dict[str, Listener]:
-    """Callbacks by name; a second one of a name is `name#2`."""
-    res: dict[str, Listener] = {}
-    for cb in cbs:
-        count = sum(1 for other in res.values() if other.name == cb.name)
-        res[cb.name if not count else f"{cb.name}#{count + 1}"] = cb
-    return res

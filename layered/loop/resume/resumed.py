@@ -23,6 +23,7 @@ class ResumedFit(Callback):
     """
 
     order = math.inf
+    observes = True
     state_kinds = ()
 
     def __init__(self, saved: Saved) -> None:
