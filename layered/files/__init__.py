@@ -36,6 +36,7 @@ from layered.files.durable import (
     commit as commit,
     disk as disk,
     sweep as sweep,
+    temporary as temporary,
 )
 from layered.files.exportable import upgraded as upgraded, version_of as version_of
 from layered.files.torch_files import read_weights as read_weights, state_dict_of as state_dict_of

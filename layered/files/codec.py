@@ -8,7 +8,8 @@ Everything that a file says beyond plain JSON is written and read in this module
     {"$tuple": [value, …]}                    also "$set", "$frozenset", "$slice": [start, stop, step],
                                               "$deque": [items, maxlen], "$counter": dict,
                                               "$defaultdict": [name of the factory or null, dict]
-    {"$tensor": name, "device": "cuda:0"}     a tensor of the file; without "device" on the CPU
+    {"$tensor": name, "device": "cuda:0"}     a tensor of the file; without "device" on the CPU; with "strides" if its axes
+                                              lie in another order in memory, such as channels last
     {"$floats": name}                         a long list of floats, kept as one tensor
     {"$stack": {"$tensor": name}}             a long list of tensors of one shape, kept as one tensor
     {"$array": name, "dtype": "<f4", "shape": [2, 3]}     a NumPy array
@@ -40,7 +41,7 @@ import enum
 import inspect
 import re
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
@@ -238,8 +239,12 @@ class _Encoder:
         return {"$dict": [[self.encode(k, f"{where}.key"), self.encode(v, f"{where}.{k}")] for k, v in table.items()]}
 
     def tensor(self, x: Tensor, where: str) -> dict[str, Any]:
-        name = self.store(x.detach(), where)
-        return {"$tensor": name} if x.device.type == "cpu" else {"$tensor": name, "device": str(x.device)}
+        node: dict[str, Any] = {"$tensor": self.store(x.detach(), where)}
+        if x.device.type != "cpu":
+            node["device"] = str(x.device)
+        if not x.is_contiguous() and _is_dense(x.shape, strides := list(x.stride())):
+            node["strides"] = strides
+        return node
 
     def store(self, x: Tensor, where: str) -> str:
         while where in self.tensors:  # {"a.b": x} and {"a": {"b": x}} have the same path
@@ -361,7 +366,7 @@ def _base_instance(value: object) -> object:
 
 def _form(value: object) -> tuple[object, ...] | None:
     """What must be equal in tensors that are kept as one; None for anything else."""
-    if type(value) is not Tensor or value.layout is not torch.strided:
+    if type(value) is not Tensor or value.layout is not torch.strided or not value.is_contiguous():
         return None
     return value.shape, value.dtype, value.device
 
@@ -403,7 +408,7 @@ class _Decoder:
             return self.table(data, where)
         match tag, data[tag]:
             case "$tensor", str(name):
-                return _moved(self.tensors[name], data.get("device"))
+                return _moved(_laid_out(self.tensors[name], data.get("strides")), data.get("device"))
             case "$floats", str(name):
                 return self.once(name).tolist()
             case "$stack", {"$tensor": str(name), **rest}:
@@ -501,6 +506,26 @@ def _set_fitted(o: object, fitted: Mapping[str, object]) -> None:
         raise BadFile(f"{type(o).__name__} does not fit {', '.join(sorted(unknown))}")
     for name, value in fitted.items():
         setattr(o, name, value)
+
+
+def _is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether axes with these strides fill their memory without gaps or overlaps, in whatever order."""
+    step = 1
+    for stride, size in sorted(zip(strides, shape, strict=True)):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return step > 0 and all(0 < stride <= step for stride in strides)
+
+
+def _laid_out(x: Tensor, strides: object) -> Tensor:
+    """`x` with its axes in memory as a file says: sums over it then round as they did."""
+    if strides is None:
+        return x
+    steps = [exactly(int, stride) for stride in exactly(list, strides)]
+    if len(steps) != x.ndim or not _is_dense(x.shape, steps):
+        raise BadFile("the file lays a tensor out in a way that no tensor has", got=f"{steps} for {list(x.shape)}"[:80])
+    return torch.empty_strided(x.shape, steps, dtype=x.dtype).copy_(x)
 
 
 def _moved(x: Tensor, device: object) -> Tensor:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
+import platform
 import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from layered.foundation import CannotSave, LayeredError
+from layered.foundation import CannotSave, LayeredError, warn
 
 
 class Disk:
@@ -36,13 +38,17 @@ class Disk:
 
     def sync_folder(self, folder: Path) -> None:
         if os.name != "posix":
-            return  # only POSIX systems can open a folder
-        handle = os.open(folder, os.O_RDONLY)
+            return None  # only POSIX systems can open a folder
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except PermissionError as error:  # one may write to a folder without the right to list it
+            return _say_not_synced(folder, error)
         try:
             os.fsync(handle)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # a file system without it
+            if error.errno not in _CANNOT_SYNC:
                 raise
+            _say_not_synced(folder, error)
         finally:
             os.close(handle)
 
@@ -51,6 +57,20 @@ class Disk:
 
 
 disk = Disk()
+
+# What file systems answer that cannot sync a folder, such as some of networks and of FUSE.
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
+_not_synced: set[int] = set()  # the file systems that this has been said of
+_swept: set[Path] = set()  # the folders that this process has swept
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _say_not_synced(folder: Path, error: OSError) -> None:
+    system = os.stat(folder).st_dev
+    if system not in _not_synced:
+        _not_synced.add(system)
+        warn(f"the file system of '{folder}' cannot sync folders ({error}): a power cut may lose the newest file there")
+
 
 _unfinished: set[str] = set()  # the temporary files that this process is writing
 
@@ -81,8 +101,8 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], pr
     A temporary file in the same folder (created if missing) is written, synced to disk and renamed, then the folder is
     synced: without the first sync the new name could point to an empty file after a power cut, without the second the
     rename itself could be lost. Whatever goes wrong before the rename, Ctrl-C included, leaves the old file as it was and
-    nothing else behind; a process that is killed in between leaves a `.layered-<pid>-….tmp` (see `sweep`). A file that is
-    replaced keeps its permissions.
+    nothing else behind; a process that is killed in between leaves a `.layered-<host>-<pid>-….tmp`, which the first write of a
+    later process to the folder removes (see `sweep`). A file that is replaced keeps its permissions.
 
     Args:
         path: The file. A device or a pipe is written into, since it cannot be replaced.
@@ -107,8 +127,7 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], pr
         raise cannot_save(path, error) from error
     if is_device:
         return _write_into(target, write)
-    temp = target.with_name(f".layered-{os.getpid()}-{os.urandom(6).hex()}.tmp")
-    _unfinished.add(temp.name)
+    temp = temporary(target)
     try:
         _make_folder(target.parent)
         try:
@@ -122,6 +141,9 @@ def commit(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], pr
                 disk.delete(temp)
             raise
         disk.sync_folder(target.parent)
+        if target.parent not in _swept:
+            _swept.add(target.parent)
+            sweep(target.parent)
     except LayeredError:
         raise
     except OSError as error:
@@ -137,6 +159,17 @@ def _set_mode(temp: Path, target: Path, private: bool) -> None:
     if mode is not None:
         with contextlib.suppress(PermissionError):  # a file system without permissions
             temp.chmod(mode)
+
+
+def temporary(target: Path) -> Path:
+    """A new name beside a file, for what will replace it; `sweep` removes it once this process is dead.
+
+    Args:
+        target: The file.
+    """
+    temp = target.with_name(f".layered-{_HOST}-{os.getpid()}-{os.urandom(6).hex()}.tmp")
+    _unfinished.add(temp.name)
+    return temp
 
 
 def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:
@@ -194,7 +227,7 @@ def cannot_save(path: str | os.PathLike[str], error: OSError | ValueError) -> Ca
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary files that killed processes left in a folder.
+    """Delete the temporary files that killed processes of this host left in a folder.
 
     Args:
         folder: The folder of the files that were being written.
@@ -202,9 +235,10 @@ def sweep(folder: Path) -> None:
     if os.name != "posix":
         return  # other systems do not tell whether a process is alive
     for temp in folder.glob(".layered-*-*.tmp"):
-        found = re.fullmatch(r"\.layered-(\d+)-[0-9a-f]+\.tmp", temp.name)
-        if found and not _is_alive(int(found[1])) and temp.name not in _unfinished:
-            disk.delete(temp)
+        found = re.fullmatch(r"\.layered-(?:([0-9a-f]{8})-)?(\d+)-[0-9a-f]+\.tmp", temp.name)
+        if found and found[1] in (None, _HOST) and temp.name not in _unfinished and not _is_alive(int(found[2])):
+            with contextlib.suppress(OSError):  # litter that stays does no harm
+                disk.delete(temp)
 
 
 def _is_alive(pid: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.files import temporary
 from layered.foundation import (
     BadValue,
     CannotSave,
@@ -181,7 +182,7 @@ class ArrayFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.temp = self.path.with_name(f".layered-{os.getpid()}-{os.urandom(6).hex()}.tmp")
+        self.temp = temporary(self.path)
         self.rows, self.shape, self.dtype = 0, (), np.dtype(np.float32)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -238,3 +239,31 @@ def test_sweeping_leaves_what_living_processes_write(tmp_path):
         file.write_bytes(b"x")
     sweep(tmp_path)
     assert {f.name for f in tmp_path.iterdir()} == {files[os.getppid()].name, ".layered-mine.tmp", "kept"}
+
+
+def test_sweeping_leaves_the_files_of_other_hosts(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine, theirs = (tmp_path / f".layered-{host}-{gone.pid}-0a.tmp" for host in (durable._HOST, "0" * 8))
+    for file in (mine, theirs):
+        file.touch()
+    commit(tmp_path / "new", lambda file: file.write(b"x"))
+    assert {f.name for f in tmp_path.iterdir()} == {theirs.name, "new"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL])
+def test_a_file_system_that_cannot_sync_folders_still_saves_and_says_so_once(tmp_path, monkeypatch, number):
+    sync = os.fsync
+
+    def refuse(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(durable, "_not_synced", set())
+    with pytest.warns(UserWarning, match="cannot sync folders") as said:  # noqa: PT031
+        for i in range(3):
+            commit(tmp_path / f"{i}", lambda file: file.write(b"x"))
+    assert len(said) == 1
+    assert len(list(tmp_path.iterdir())) == 3

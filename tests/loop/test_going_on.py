@@ -1,6 +1,8 @@
 """What is written between the fits of a script, held by callbacks, or kept by loaders, goes on as if nothing had happened."""
 
 import itertools
+import os
+import signal
 from collections import Counter, defaultdict, namedtuple
 from functools import partial
 
@@ -10,9 +12,19 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
-from layered.files import read_archive, write_archive
+from layered.callback import EMACallback, GradientClip, ShortEpochCallback
+from layered.callback.speed import ChannelsLast
+from layered.files import decode_tree, encode_tree, read_archive, write_archive
 from layered.foundation import BadFile, CannotRestore, CannotSave, LayeredError, noop
-from layered.loop import Callback, Checkpoint, Loop, Resume
+from layered.loop import (
+    Callback,
+    CancelEpochException,
+    CancelFitException,
+    CancelTrainException,
+    Checkpoint,
+    Loop,
+    Resume,
+)
 from layered.loop.resume.checkpoint import checkpoint_files
 from layered.loop.resume.finding import MARK
 from layered.optim import SGD, Adam, Lamb, RMSProp
@@ -435,3 +447,77 @@ def test_counters_set_nothing_else_of_the_learner(tmp_path):
     file, learn = edited(tmp_path, put("state", "counters", "one_batch", 1)), learner()
     learn.fit(3, resume=file)
     assert callable(learn.one_batch)
+
+
+# passes that end early, and layouts in memory
+
+
+@pytest.mark.parametrize("order", [1002, 500])
+@pytest.mark.parametrize("how", [CancelTrainException, CancelEpochException, CancelFitException])
+@pytest.mark.parametrize("every", ["1 batch", "2 batches"])
+def test_a_pass_that_a_callback_ends_at_the_batch_of_the_checkpoint_gets_no_batch_more(tmp_path, order, how, every):
+    class Ends(Callback):
+        def after_batch(self):
+            if self.learn.training and self.learn.epoch == 1 and self.learn.iter == 3:
+                raise how
+
+    def run(folder, dies=False):
+        ends, last = (
+            Ends(),
+            Callback(**({f"after_cancel_{how.__name__.removeprefix('Cancel')[:-9].lower()}": die} if dies else {})),
+        )
+        ends.order, last.order = order, 2000
+        learn = learner([ends, last])
+        learn.fit(3, checkpoint=Checkpoint(folder, every, background=False), resume="auto")
+        return left(learn)
+
+    def die(cb):
+        raise Boom
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Boom):
+        run(tmp_path / "run", dies=True)
+    assert run(tmp_path / "run") == whole
+
+
+def test_a_sigterm_in_the_batch_that_ends_a_pass_goes_on_where_it_was(tmp_path):
+    def run(folder, sends=False):
+        send = Callback(
+            after_pred=lambda cb: os.kill(os.getpid(), signal.SIGTERM) if sends and cb.learn.iter == 1 else None
+        )
+        learn = learner([ShortEpochCallback(0.3, short_valid=False), send])
+        learn.fit(3, **saving(folder))
+        return left(learn)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        run(tmp_path / "run", sends=True)
+    assert run(tmp_path / "run") == whole
+
+
+def test_tensors_come_back_with_their_axes_in_the_same_order_in_memory():
+    x = torch.randn(2, 3, 4, 5)
+    views = {
+        "channels last": x.contiguous(memory_format=torch.channels_last), "transposed": x[0, 0].t(), "plain": x,
+        "thin": torch.randn(4, 3, 1, 1).contiguous(memory_format=torch.channels_last), "gaps": x[..., ::2],
+    }  # fmt: skip
+    tensors = {}
+    back = decode_tree(encode_tree(views, tensors, "x"), {name: y.contiguous() for name, y in tensors.items()})
+    for name, y in views.items():
+        assert torch.equal(back[name], y)
+        assert back[name].stride() == (y.contiguous() if name == "gaps" else y).stride()
+    with pytest.raises(BadFile, match="lays a tensor out"):
+        decode_tree({"$tensor": "x", "strides": [0, 0, 0, 1 << 40]}, {"x": x})
+
+
+def test_channels_last_with_norms_over_the_weights_goes_on(tmp_path):
+    pictures = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    batches = [(pictures[i : i + 4], pictures[i : i + 4].mean((1, 2, 3))[:, None]) for i in range(0, 24, 4)]
+
+    def make(at):
+        model = lambda: nn.Sequential(
+            nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 1)
+        )
+        return learner([ChannelsLast(), GradientClip(0.1), EMACallback()], at, (batches, batches), model, Lamb)
+
+    check_twins(tmp_path, make)

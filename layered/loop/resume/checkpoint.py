@@ -151,11 +151,17 @@ class Checkpoint(Callback):
         self.samplers: list[tuple[Any, Any]] = []  # those without set_epoch, with their marks as the fit began
         self.place = self.folder  # where the files go: below the folder, in full
         self.run_description: dict[str, Any] = {}
-        self.is_terminated = self.is_ended = False
+        self.is_terminated = self.is_ended = self.is_ending = self.waits = False
+        self.pending: tuple[dict[str, Any], dict[str, Tensor]] | None = (
+            None  # until later callbacks have heard of the batch
+        )
         self.old_handler: Any = None
 
     def before_fit(self) -> None:
-        self.is_terminated = self.is_ended = False
+        self.is_terminated = self.is_ended = self.is_ending = False
+        self.pending = None
+        later = (cb for cb in self.learn.cbs if cb.order > self.order and cb.handler("after_batch"))
+        self.waits = any(isinstance(cb, Callback) and not cb.observes for cb in later)
         self.written.clear()
         if self.learn.fitting and not self.learn.peeking:
             self.run_description = describe_for_resuming(self.learn, self.learn.fit_arguments)
@@ -194,8 +200,34 @@ class Checkpoint(Callback):
         if learn.training:
             is_due = self.every.duration.unit != "epochs" and self.every.due(learn)
             if self._agree(is_due):
-                self.write(learn.epoch, learn.iter + 1)
+                self.write(learn.epoch, learn.iter + 1, waits=self.waits)
         if self.is_terminated and learn.training:
+            self.is_ending = True
+            if not self.waits:
+                raise SystemExit(TERMINATED)
+
+    def before_batch(self) -> None:
+        self._release()
+
+    def after_train(self) -> None:
+        self._release()
+
+    def after_cancel_train(self) -> None:
+        self._release("train")
+
+    def after_cancel_epoch(self) -> None:
+        self._release("epoch")
+
+    def after_cancel_fit(self) -> None:
+        self._release("fit")
+
+    def _release(self, cancelled: str = "") -> None:
+        """Write what was kept back until all callbacks had heard of the batch, one of which may have cancelled the rest."""
+        if self.pending is not None:
+            (manifest, tensors), self.pending = self.pending, None
+            manifest["position"]["cancelled"] = cancelled
+            self._write_file(manifest, tensors)
+        if self.is_ending and self.waits:
             raise SystemExit(TERMINATED)
 
     def after_epoch(self) -> None:
@@ -224,6 +256,8 @@ class Checkpoint(Callback):
             raise SystemExit(TERMINATED)
 
     def on_end(self) -> None:
+        self.is_ending = False
+        self._release()
         handler, self.old_handler = self.old_handler, None
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)
@@ -236,8 +270,16 @@ class Checkpoint(Callback):
         self.write(epoch, batch)
         self.is_ended = True
 
-    def write(self, epoch: int, batch: int, finished: bool = False) -> None:
-        """Write a checkpoint from which a fit resumes with batch `batch` of epoch `epoch`."""
+    def write(self, epoch: int, batch: int, finished: bool = False, waits: bool = False) -> None:
+        """Write a checkpoint from which a fit resumes with batch `batch` of epoch `epoch`.
+
+        Args:
+            epoch: The epoch.
+            batch: The batch.
+            finished: The fit is over.
+            waits: Keep it back until the callbacks after this one have heard of the batch.
+        """
+        self.pending = None
         learn, model = self.learn, unwrapped(self.learn.model)
         drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
         callbacks = {name: pack_callback(cb, name) for name, cb in by_name(learn.cbs).items()}
@@ -273,8 +315,14 @@ class Checkpoint(Callback):
             "callbacks": {name: packed for name, (packed, _) in callbacks.items()},
             "others": [packed for packed, _ in others],
         }
+        if waits:
+            self.pending = manifest, snapshot(tensors)
+        else:
+            self._write_file(manifest, snapshot(tensors) if self.background else tensors)
+
+    def _write_file(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         if self.background:
-            self.writer.start(partial(self._store, manifest, snapshot(tensors)))
+            self.writer.start(partial(self._store, manifest, tensors))
         else:
             self._store(manifest, tensors)
 
@@ -286,7 +334,8 @@ class Checkpoint(Callback):
         path, began = self.place / f"checkpoint-{number:06d}{ended}.layered", time.monotonic()
         write_archive(path, manifest, tensors, kind="checkpoint")
         written = {"file": path, "bytes": path.stat().st_size, "seconds": time.monotonic() - began}
-        self.written.append({**manifest["position"], **written})
+        position = {name: manifest["position"][name] for name in ("epoch", "batch", "finished")}
+        self.written.append({**position, **written})
         if not (self.place / MARK).exists():
             commit(self.place / MARK, lambda file: file.write(b"There were checkpoints here.\n"))
         sound = [file for file in old if str(file) not in self.damaged]

@@ -18,6 +18,7 @@ from layered.files import decode_tree, exactly, read_archive
 from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world, warn
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
+from layered.loop.events import CancelEpochException, CancelFitException, CancelTrainException
 from layered.loop.kept import Amount, Count, fits
 from layered.loop.listeners import Listener, by_name
 from layered.loop.optimizer_parts import optimizer_recipe
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 COUNTERS = {"epoch": Count, "train_iter": Count, "pct_train": Amount, "epochs_started": Count}  # of a loop
 GRADS, BUFFERS = "model.grads", "model.buffers"  # among the states of a process
+CANCELS = {"": None, "train": CancelTrainException, "epoch": CancelEpochException, "fit": CancelFitException}
 # An attribute of torch's DistributedDataParallel: whether it hands out buffers as a batch begins.
 SYNCS = "require_forward_param_sync"
 
@@ -95,6 +97,7 @@ class Saved:
             self.arguments = exactly(dict, fit["arguments"])
             self.epoch, self.batch = (_checked(name, position[name], Count) for name in ("epoch", "batch"))
             self.finished = exactly(bool, position["finished"])
+            self.cancels = CANCELS[position.get("cancelled", "")]  # how a callback ended the pass after that batch
             self.run = exactly(dict, archive.manifest.get("run", {}))  # files of earlier versions do not describe it
             self.state = exactly(dict, decode_tree(archive.manifest["state"], self.tensors))
             self.state["counters"] = {

@@ -60,6 +60,9 @@ class ResumedFit(Callback):
         self.saved.restore(self.learn)
 
     def _remaining(self, loader: object) -> Any:
+        if self.saved.cancels is not None:
+            self.learn.iter = self.saved.batch - 1
+            raise self.saved.cancels
         return self.saved.remaining(self.learn)
 
 
