@@ -215,12 +215,9 @@ class Callback(_Reads):
 
     def settings(self) -> dict[str, Any]:
         """What it was made with: the attributes that are neither state nor set anew by each fit."""
-        lasts, own = self._lasting(), vars(self)
-        return {
-            name: value
-            for name, value in own.items()
-            if not lasts(name) and name not in HIDDEN and name not in self.transient and name not in vars(type(self))
-        }
+        lasts = self._lasting()
+        changing = {*HIDDEN, *self.transient, *assigned(type(self)), "run"}
+        return {name: value for name, value in vars(self).items() if name not in changing and not lasts(name)}
 
     def _lasting(self) -> Callable[[object], bool]:
         """A function that says whether the attribute of a name is part of the state."""

@@ -74,7 +74,9 @@ def saved(tmp_path_factory):
 
 
 def everything(learn):
-    return [p.tolist() for p in learn.model.parameters()], {cb.name: str(vars(cb)) for cb in learn.cbs}
+    return [p.tolist() for p in learn.model.parameters()], {
+        cb.name: str(vars(cb) | {"run": cb.run}) for cb in learn.cbs
+    }
 
 
 PLACES = [
