@@ -53,7 +53,8 @@ def describe_for_resuming(loop: AbstractLoop, arguments: Mapping[str, Any]) -> d
         "learner": own,
         "callbacks": {name: described(settings) for name, settings in callbacks.items()},
     }
-    return json.loads(json.dumps(description))  # as it comes back from a file
+    as_read: dict[str, Any] = json.loads(json.dumps(description))  # tuples as lists
+    return as_read
 
 
 def describe_data(loop: AbstractLoop) -> dict[str, str]:
