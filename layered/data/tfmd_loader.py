@@ -244,19 +244,6 @@ def _map_tensors(f: Callable[[torch.Tensor], torch.Tensor], tree: object) -> Any
     return map_tree(lambda o: f(o) if isinstance(o, torch.Tensor) else o, tree)
 
 
-@verb("show_batch").register
-def show_tensors(x: torch.Tensor, y: None, samples: L, **kwargs: object) -> None:
-    """Print samples without a target that have no picture, one a line.
-
-    Args:
-        x: The batch.
-        y: None: there are no targets.
-        samples: The samples, decoded.
-        kwargs: Ignored: arguments of those that draw.
-    """
-    print(*samples, sep="\n")
-
-
 def batch_to_samples(b: Any, max_n: int = 10) -> L:
     """The first `max_n` samples of a batch, with its structure: tuples of a tuple, mappings of a mapping."""
     if isinstance(b, Mapping):
