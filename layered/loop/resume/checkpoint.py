@@ -153,7 +153,7 @@ class Checkpoint(Callback):
         self.run_description: dict[str, Any] = {}
         self.is_terminated = self.is_ended = self.is_ending = self.waits = False
         self.pending: tuple[dict[str, Any], dict[str, Tensor]] | None = (
-            None  # until later callbacks have heard of the batch
+            None  # until later callbacks are done with the batch
         )
         self.old_handler: Any = None
 
@@ -222,7 +222,7 @@ class Checkpoint(Callback):
         self._release("fit")
 
     def _release(self, cancelled: str = "") -> None:
-        """Write what was kept back until all callbacks had heard of the batch, one of which may have cancelled the rest."""
+        """Write what was kept back until all callbacks were done with the batch, one of which may have cancelled the rest."""
         if self.pending is not None:
             (manifest, tensors), self.pending = self.pending, None
             manifest["position"]["cancelled"] = cancelled
@@ -277,7 +277,7 @@ class Checkpoint(Callback):
             epoch: The epoch.
             batch: The batch.
             finished: The fit is over.
-            waits: Keep it back until the callbacks after this one have heard of the batch.
+            waits: Keep it back until the callbacks after this one are done with the batch.
         """
         self.pending = None
         learn, model = self.learn, unwrapped(self.learn.model)
