@@ -328,11 +328,6 @@ class TestAssigning:
             assert "dl." in caught.value.fix
 
 
-def test_samples_without_targets_and_pictures_are_printed(capsys):
-    TfmdDL(torch.arange(50), bs=8).show_batch(max_n=2)
-    assert capsys.readouterr().out == "tensor(0)\ntensor(1)\n"
-
-
 def test_numbers_of_numpy_are_settings_of_loaders():
     numbers = {"bs": 2, "n": 6, "seed": 3, "num_workers": 0, "shuffle_buffer": 2}
     of_numpy = {name: np.int64(number) for name, number in numbers.items()}
