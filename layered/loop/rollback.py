@@ -46,7 +46,8 @@ class Rollback:
             vars(loop).update(self.fields)
             loop.callbacks.restore([cb for cb, _ in self.cbs])
             for cb, run in self.cbs:
-                cb.run = run
+                if cb.run != run:
+                    cb.run = run
             set_modes(self.modes)
             if self.reduction is not None:
                 loop.loss_func.reduction = self.reduction  # type: ignore[union-attr]  # it had one before
