@@ -56,6 +56,7 @@ class OutputReader(Recorded):
         single: Whether a single output is that of the second of two classes; else it is a number.
 
     Examples:
+        >>> import torch
         >>> OutputReader("logits", "labels", "labels").activation(torch.zeros(2))
         tensor([0.5000, 0.5000])
     """
@@ -163,7 +164,7 @@ def meaning(
         classes: The number of classes, if it is known: a single output for more than two is a number.
 
     Examples:
-        >>> from layered.nn import CrossEntropyLossFlat
+        >>> import torch; from layered.nn import CrossEntropyLossFlat
         >>> read = meaning(nn.BCEWithLogitsLoss(), [CrossEntropyLossFlat()])
         >>> read.decodes(read.activation(torch.tensor([[-2.0], [2.0]])))
         tensor([0, 1])
