@@ -303,8 +303,9 @@ class Datasets(DatasetBase):
     def _are_apart(self, items: Any, count: int) -> bool:
         """Whether each item is a tuple with a source for each of `count` columns, as none of the items here is."""
         own = self.tls[0].all_items
-        is_own = len(own) > 0 and isinstance(pick(own, 0), (tuple, list))
-        return not is_own and len(items) > 0 and all(isinstance(o, tuple) and len(o) == count for o in walk(items))
+        if not len(own) or isinstance(pick(own, 0), (tuple, list)):  # an export has no items, and may start from tuples
+            return False
+        return len(items) > 0 and all(isinstance(o, tuple) and len(o) == count for o in walk(items))
 
     def dataloaders(self, bs: int = 64, **kwargs: Any) -> DataLoaders:
         """Loaders over the splits: see `DataLoaders.from_splits`.
