@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -302,7 +303,7 @@ class TfmdLists(DatasetBase):
     def element_type(self) -> type | None:
         """The type that the last class method among its transforms makes, such as `PILMask.create`: that of its tensors, if it
         names one; else None."""
-        owners = [getattr(t.enc, "__self__", None) for t in self.tfms]
+        owners = [t.enc.__self__ for t in self.tfms if isinstance(t.enc, MethodType)]
         made = next((owner for owner in reversed(owners) if isinstance(owner, type)), None)
         return None if made is None else getattr(made, "tensor_type", made)
 

@@ -160,8 +160,8 @@ def assigned_by(code: CodeType) -> frozenset[str]:
 
 def assigned_by_all(functions: Iterable[object]) -> frozenset[str]:
     """The attributes that these functions assign."""
-    codes = (getattr(function, "__code__", None) for function in functions)
-    return frozenset[str]().union(*(assigned_by(code) for code in codes if isinstance(code, CodeType)))
+    codes = (function.__code__ for function in functions if isinstance(function, FunctionType))
+    return frozenset[str]().union(*map(assigned_by, codes))
 
 
 def assigned(kind: type, is_open: Callable[[type], bool] | None = None) -> frozenset[str]:
@@ -172,10 +172,17 @@ def assigned(kind: type, is_open: Callable[[type], bool] | None = None) -> froze
         is_open: Which of the bases to look at; None for all.
     """
     methods = (
-        getattr(attribute, "fget", None) or getattr(attribute, "__func__", attribute)
+        _function(attribute)
         for base in kind.__mro__
         if is_open is None or is_open(base)
         for name, attribute in vars(base).items()
         if name not in ("__init__", "__init_subclass__", "__setattr__", "__getattr__")
     )
     return assigned_by_all(methods)
+
+
+def _function(attribute: object) -> object:
+    """What an attribute of a class runs: the function of a method, or the getter of a property."""
+    if isinstance(attribute, (classmethod, staticmethod)):
+        return attribute.__func__
+    return attribute.fget if isinstance(attribute, property) else attribute

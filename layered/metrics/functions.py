@@ -30,7 +30,7 @@ def declared_direction(func: object) -> bool | None:
     """
     func = _innermost(func)
     declared: bool | None = getattr(func, "higher_is_better", None)
-    if declared is None and str(getattr(func, "__module__", "")).startswith("sklearn."):
+    if declared is None and str(func.__module__).startswith("sklearn."):
         name = default_name(func)
         return True if name.endswith("_score") else False if name.endswith(("_error", "_loss", "_deviance")) else None
     return declared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -191,7 +192,8 @@ def own_meaning(loss_func: object) -> Meaning | None:
 def _own_method(loss_func: object, name: str) -> Step | None:
     """A method of a loss, unless it lacks it or only inherits that of `BaseLoss`."""
     method = getattr(loss_func, name, None)
-    return None if getattr(method, "__func__", None) is getattr(BaseLoss, name) else method
+    is_inherited = isinstance(method, MethodType) and method.__func__ is getattr(BaseLoss, name)
+    return None if is_inherited else method
 
 
 def _reader(loss_func: object, usual: Sequence[object], model: nn.Module | None, classes: int | None) -> object:

@@ -103,10 +103,14 @@ def described(value: Any, depth: int = 4) -> Any:
         return _short(_identity(value))
     if isinstance(value, nn.Module):
         return _modules(value)
-    if isinstance(value, (type, FunctionType, MethodType)) or callable(getattr(value, "__wrapped__", None)):
-        inner = [cell.cell_contents for cell in getattr(value, "__closure__", None) or () if _is_set(cell)]
-        parts = [described(part, depth - 1) for part in (*inner, *(getattr(value, "__defaults__", None) or ()))]
+    if isinstance(value, MethodType):
+        value = value.__func__
+    if isinstance(value, FunctionType):
+        inner = [cell.cell_contents for cell in value.__closure__ or () if _is_set(cell)]
+        parts = [described(part, depth - 1) for part in (*inner, *(value.__defaults__ or ()))]
         return [value.__qualname__, *(part for part in parts if part is not None)]
+    if isinstance(value, type) or callable(getattr(value, "__wrapped__", None)):
+        return [value.__qualname__]
     if isinstance(value, partial):
         return [described(part, depth - 1) for part in (value.func, value.args, value.keywords)]
     if isinstance(value, Mapping):
