@@ -155,6 +155,8 @@ class Notebook(Lines):
         def cells(tag: str, row: Sequence[str]) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
 
+        if not self.columns:
+            return self.bar
         body = "".join(cells("td", row) for row in self.rows)
         return f"<table><thead>{cells('th', self.columns)}</thead><tbody>{body}</tbody></table>{self.bar}"
 

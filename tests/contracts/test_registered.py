@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
 import layered.vision.all as facade
 from layered.foundation import (
@@ -41,6 +42,7 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
         pictures(),
         False,
     ),
+    "AlignMasks": lambda t: (t(), (picture(), PILMask.create(np.zeros((20, 30), dtype=np.uint8))), False),
     "Brightness": lambda t: (t(p=1.0), pictures(), False),
     "Categorize": lambda t: (fitted(t(), LABELS), facade.Category("a"), True),
     "Contrast": lambda t: (t(p=1.0), pictures(), False),
@@ -67,6 +69,7 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "Rotate": lambda t: (t(20.0, p=1.0), pictures(), False),
     "Saturation": lambda t: (t(p=1.0), pictures(), False),
     "ToTensor": lambda t: (t(), picture(), False),
+    "TorchvisionTransform": lambda t: (t(v2.Resize((8, 12))), picture(), False),
     "Warp": lambda t: (t(p=1.0), pictures(), False),
     "Zoom": lambda t: (t(p=1.0), pictures(), False),
 }
