@@ -68,7 +68,7 @@ class TorchvisionTransform(Transform):
 
     def __call__(self, x: object, split_idx: int | None = None) -> Any:
         tfm = self.valid_tfm if split_idx == 1 else self.tfm
-        if tfm is None:
+        if tfm is None or not isinstance(x, (tuple, Tensor, Image.Image)):
             return x
         sample = with_aligned_masks(x if isinstance(x, tuple) else (x,))
         images = {i: o for i, o in enumerate(sample) if isinstance(o, (Image.Image, TensorImageBase))}
