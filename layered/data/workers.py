@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -276,12 +277,17 @@ def _started(torch_loader: TorchDataLoader[Any]) -> tuple[Iterator[Any], list[Ba
         # Without it the loader notices while it waits for that worker's batch.
         signal.signal(signal.SIGCHLD, handler)
     started = [process for process in multiprocessing.active_children() if process not in before]
-    started.sort(key=lambda process: int(process.name.rpartition("-")[2]))
+    started.sort(key=_number)
     _parents.update((process, os.getpid()) for process in started)
     # Exit handlers run in reverse order: registered anew, it runs before that of multiprocessing.
     atexit.unregister(end_workers)
     atexit.register(end_workers)
     return made, started
+
+
+def _number(process: BaseProcess) -> int:
+    """The number at the end of a process's name: "Process-1:12" is the 12th that process 1 started."""
+    return int(re.split(r"\D", process.name)[-1])
 
 
 def kill(processes: Iterable[BaseProcess]) -> None:
