@@ -18,6 +18,7 @@ from layered.foundation import (
     leaves,
     listify,
     map_tree,
+    whole_number,
 )
 from layered.inference.items import as_split
 from layered.inference.predict import get_preds, loader_of
@@ -64,7 +65,8 @@ def tta(
             got=f"a loader of type {type(dl).__name__}",
             fix="build the loaders with a DataBlock, and others with dls.test_dl(items)",
         )
-    if not isinstance(n, int) or n < 1:
+    passes = whole_number(n)
+    if passes is None or passes < 1:
         raise OutOfRange("invalid number of augmented passes, n", got=repr(n), expected="a whole number from 1")
     looks = _as_in_training(dl, item_tfms, batch_tfms)
     seed = torch.initial_seed() if dl.seed is None else dl.seed

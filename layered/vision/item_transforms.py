@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from layered.foundation import BadValue, RandTransform, nearest, transforms
+from layered.foundation import BadValue, RandTransform, nearest, transforms, whole_number
 from layered.vision.alignment import with_aligned_masks
 from layered.vision.types import BILINEAR, NEAREST, PILBase, PILImage, PILMask
 
@@ -52,10 +52,11 @@ def check_size(size: object) -> tuple[int, int]:
         >>> check_size(224), check_size((171, 128))
         ((224, 224), (171, 128))
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else ()
-    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+    pair = size if isinstance(size, (tuple, list)) else (size, size)
+    found = [number for n in pair if (number := whole_number(n)) is not None and number > 0]
+    if not len(found) == len(pair) == 2:
         raise BadValue("invalid image size", got=repr(size), expected="a positive number of pixels, or (height, width)")
-    return pair
+    return found[0], found[1]
 
 
 def check_choice(kind: type[E], value: str) -> E:
