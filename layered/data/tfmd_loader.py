@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
 
-from layered.data.adapters import as_dataset
+from layered.data.adapters import PipelineColumn, as_dataset
 from layered.data.conversions import Tfms, slot_transforms
 from layered.data.loader import DataLoader
 from layered.data.samplers import Part, Weights
@@ -147,16 +148,18 @@ class TfmdDL(DataLoader):
         Args:
             parts: One decision for each target.
         """
-        columns = self._declared.columns[self._declared.n_inp or 1 :]
-        kinds = [column.element_type for column in columns] or [None] * len(parts)
+        kinds = [column.element_type for column in self._target_columns()] or [None] * len(parts)
         typed = tuple(_as_kind(part, kind) for part, kind in zip(parts, kinds, strict=False))
         batch = self.after_batch.decode(_map_tensors(lambda t: t[None], typed))  # type: ignore[attr-defined]  # a pipeline
         undone = self.after_item.decode(_map_tensors(lambda t: t[0], batch))  # type: ignore[attr-defined]  # a pipeline
-        decoded = (
-            column.decode(part, full=kind is not None)
-            for column, part, kind in zip(columns, undone, kinds, strict=False)
-        )
-        return tuple(decoded) or tuple(undone)
+        decoded = tuple(decode(part) for decode, part in zip(self._target_decoders(), undone, strict=False))
+        return decoded or tuple(undone)
+
+    def _target_columns(self) -> Sequence[PipelineColumn]:
+        return self._declared.columns[self._declared.n_inp or 1 :]
+
+    def _target_decoders(self) -> list[Callable[[Any], Any]]:
+        return [partial(column.decode, full=column.element_type is not None) for column in self._target_columns()]
 
     def show_batch(
         self,

@@ -146,8 +146,8 @@ class AccumMetric(Kept):
         return self.dim_argmax is not None or self.activation == ActivationType.BinarySoftmax
 
     def accumulate(self, learn: Predicted) -> None:
-        axis = -1 if self.dim_argmax is None else self.dim_argmax
-        self.update(class_scores(learn, axis) if self._is_of_classes else learn.pred, *learn.yb)
+        pred, axis = self.prediction(learn), -1 if self.dim_argmax is None else self.dim_argmax
+        self.update(class_scores(learn, axis) if self._is_of_classes else pred, *learn.yb)
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
         pair: list[Any] = [pred, targ]

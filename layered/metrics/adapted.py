@@ -117,7 +117,7 @@ class ScorerMetric(Kept):
             return False
 
     def accumulate(self, learn: Predicted) -> None:
-        pred = learn.pred
+        pred = self.prediction(learn)
         if isinstance(pred, Tensor) and is_single(pred) and takes_probabilities(learn.loss_func):
             pred = in_two_columns(pred, learn.loss_func)
         self.update(pred, *learn.yb)

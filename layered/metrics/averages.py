@@ -119,8 +119,8 @@ class AvgMetric(Mean):
         self._class_axis = signature(func).parameters["axis"].default if is_of_classes else None
 
     def accumulate(self, learn: Predicted) -> None:
-        axis = self._class_axis
-        self.update(learn.pred if axis is None else class_scores(learn, axis), *learn.yb)
+        pred, axis = self.prediction(learn), self._class_axis
+        self.update(pred if axis is None else class_scores(learn, axis), *learn.yb)
 
     def update(self, pred: Any, *targ: Any) -> None:
         if self._sums is not None:

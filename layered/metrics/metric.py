@@ -112,13 +112,24 @@ class Metric:
         Args:
             learn: The learner.
         """
+        self.update(self.prediction(learn), *learn.yb)
+
+    def prediction(self, learn: Predicted) -> Any:
+        """The prediction of a learner.
+
+        Args:
+            learn: The learner.
+
+        Raises:
+            BadArgument: It has none, because its `step` does not set it.
+        """
         if learn.pred is None:
             raise BadArgument(
                 f"the metric '{self.name}' needs predictions, and `step` gives none",
                 expected="a step that sets loop.pred",
                 fix="def step(loop, batch): loop.pred = loop.model(batch[0]); return loss(loop.pred, batch[1])",
             )
-        self.update(learn.pred, *learn.yb)
+        return learn.pred
 
     def compute(self) -> Any:
         """The value, as a tensor or a number, from the state."""
@@ -267,6 +278,7 @@ class OfClasses(Metric):
     axis: int = -1
 
     def accumulate(self, learn: Predicted) -> None:
+        self.prediction(learn)
         self.update(class_scores(learn, self.axis), *learn.yb)
 
 

@@ -171,7 +171,7 @@ def test_a_loaded_learner_knows_the_table_and_shows_rows(learn, shown):
 
 def test_a_loaded_learner_has_no_rows_to_train_on(learn):
     again = load_learner(learn.export("people.layered"))
-    with again.no_bar(), again.no_logging(), pytest.raises(EmptySource, match="no batch"):
+    with again.no_bar(), again.no_logging(), pytest.raises(EmptySource, match="an export holds no data"):
         again.fit(1)
 
 
