@@ -69,17 +69,22 @@ def kill_this_process():
 
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize(
-    ("how", "words"),
+    ("how", "timeout", "words"),
     [
-        (kill_this_process, ["was killed by SIGKILL", "out of memory"]),
-        (partial(os._exit, 3), ["exited with code 3", "os._exit"]),
-        (partial(time.sleep, 1000), ["did not answer within timeout=2 seconds", "allow more time with timeout="]),
+        (kill_this_process, 0, ["was killed by SIGKILL", "out of memory"]),
+        (partial(os._exit, 3), 0, ["exited with code 3", "os._exit"]),
+        (partial(time.sleep, 1000), 8, ["did not answer within timeout=8 seconds", "allow more time with timeout="]),
     ],
     ids=["killed", "exits", "hangs"],
 )
-def test_a_worker_that_ends_or_hangs_is_named_with_its_items(how, words, persistent):
+def test_a_worker_that_ends_or_hangs_is_named_with_its_items(how, timeout, words, persistent):
     dl = DataLoader(
-        list(range(40)), bs=2, num_workers=2, after_item=failing_at_9(how), timeout=2, persistent_workers=persistent
+        list(range(40)),
+        bs=2,
+        num_workers=2,
+        after_item=failing_at_9(how),
+        timeout=timeout,
+        persistent_workers=persistent,
     )
     before, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
     with pytest.raises(WorkerFailed) as failure:
