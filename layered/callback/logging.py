@@ -51,7 +51,7 @@ def columns_of(learn: AbstractLoop) -> list[str]:
 
 
 def check_column(learn: AbstractLoop, name: str, who: str) -> None:
-    """Refuse to watch a column that the table does not have, or that has no values because there is no validation data.
+    """Refuse to watch a column that the table lacks, or that stays empty because there is no validation data.
 
     Args:
         learn: A learner with a recorder, whose fit begins.

@@ -47,7 +47,7 @@ class TrackerCallback(Callback):
     Raises:
         BadArgument: `comp` does not tell which of two numbers is better.
         UnknownName: When a fit begins: the table has no such column.
-        BadValue: When a fit begins: it is unknown which values are better, or there is no validation data to give any.
+        BadValue: When a fit begins: it is not known which values are better, or without validation data there are none.
     """
 
     order = 60

@@ -194,8 +194,8 @@ class Workers:
         if has_changed:
             self._work, self._torch_loader = work, None
             self._dataset = packed(loader.dataset) if loader.indexed else None  # plans contain the items of a stream
-            side = WorkerSide(loader.for_workers(self._dataset), loader.num_workers)
-            self._cannot = None if start_method(loader) == "fork" else unsendable(side)
+            forks = start_method(loader) == "fork"
+            self._cannot = None if forks else unsendable(loader.for_workers(self._dataset))
             if self._cannot is not None and loader.workers_by_default:
                 warn(f"batches are made without workers, because {self._cannot}")
         if self._cannot is not None:
@@ -337,12 +337,12 @@ def start_method(loader: WorkSource) -> str:
     return context if isinstance(context, str) else str(context.get_start_method())
 
 
-def unsendable(side: WorkerSide) -> str | None:
+def unsendable(maker: BatchMaker) -> str | None:
     """The part of a loader that cannot be pickled for its workers, and why; None if everything can."""
     try:
-        pickle.dumps(side)
+        pickle.dumps(maker)
     except Exception as error:
-        for name, value in vars(side.maker.stages).items():
+        for name, value in vars(maker.stages).items():
             try:
                 pickle.dumps(value)
             except Exception as own_error:

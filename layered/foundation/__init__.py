@@ -128,7 +128,7 @@ from layered.foundation.masking import (
     masked_command as masked_command,
     without_folders as without_folders,
 )
-from layered.foundation.names import function_name as function_name, snake_case as snake_case
+from layered.foundation.names import function_name as function_name, innermost as innermost, snake_case as snake_case
 from layered.foundation.optional import lazy as lazy, require as require
 from layered.foundation.parallel import Failure as Failure, rank_and_world as rank_and_world
 from layered.foundation.paths import IMAGE_SUFFIXES as IMAGE_SUFFIXES

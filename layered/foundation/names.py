@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import Any
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -31,6 +32,20 @@ def function_name(function: object) -> str:
         >>> function_name(len), function_name(functools.partial(len)), function_name(functools.cmp_to_key)
         ('len', 'len', 'cmp_to_key')
     """
+    function = innermost(function)
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def innermost(function: Any) -> Any:
+    """The function inside any number of `functools.partial`; anything else unchanged.
+
+    Args:
+        function: A function, or a partial of one.
+
+    Examples:
+        >>> innermost(functools.partial(functools.partial(max, 1), 2)) is max
+        True
+    """
     while isinstance(function, functools.partial):
         function = function.func
-    return str(getattr(function, "__name__", type(function).__name__))
+    return function

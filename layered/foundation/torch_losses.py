@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layered.foundation.names import innermost
+
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 
 
@@ -64,8 +66,7 @@ def torch_loss(loss_func: object) -> TorchLoss | None:
 
 def _kinds(loss_func: object) -> tuple[Any, ...]:
     """What a loss is looked up by: its function, inside partials, or its class and those it inherits from."""
-    while isinstance(loss_func, partial):
-        loss_func = loss_func.func
+    loss_func = innermost(loss_func)
     if isinstance(loss_func, nn.Module):
         return type(loss_func).__mro__
     return (loss_func,) if isinstance(loss_func, FunctionType) else ()

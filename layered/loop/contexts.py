@@ -168,17 +168,6 @@ def one_optimizer(loop: AbstractLoop, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def counted(loop: AbstractLoop) -> Iterator[None]:
-    """Count this fit among those of the loop, unless it fails: a fit that failed may be called again, to resume."""
-    loop.fit_ordinal += 1
-    try:
-        yield
-    except BaseException:
-        loop.fit_ordinal -= 1
-        raise
-
-
-@contextmanager
 def guarded(loop: AbstractLoop) -> Iterator[None]:
     """However the body ends, `on_end` fires and nothing of the fit is left over; its exception is raised."""
     fatal: BaseException | None = None

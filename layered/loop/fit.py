@@ -8,7 +8,7 @@ from layered.data import length_of
 from layered.foundation import checked
 from layered.loop.batches import check_fit, check_has_items, checked_count
 from layered.loop.callback import callbacks_of
-from layered.loop.contexts import ShortTraceback, added_cbs, counted, guarded
+from layered.loop.contexts import ShortTraceback, added_cbs, guarded
 from layered.loop.current_opt import use_current_opt
 from layered.loop.durations import Duration
 from layered.loop.essentials import skipping
@@ -85,6 +85,7 @@ def fit(
             if (wd := loop.wd if wd is None else wd) is not None:
                 set_spread(loop.opt, "wd", wd)
             loop.n_epoch, loop.epoch_length, loop.fit_arguments, loop.fitting = n_epoch, n_iter, arguments, True
-            with counted(loop), guarded(loop), ShortTraceback():
+            loop.fit_ordinal += 1  # taken back if the fit fails: it may then be called again, to resume
+            with guarded(loop), ShortTraceback():
                 if not any(cb.restores_end() for cb in resumed):
                     loop.within(FIT, loop.all_epochs)

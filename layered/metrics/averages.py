@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument, BadValue, describe
+from layered.foundation import BadArgument, BadValue, describe, innermost
 from layered.metrics.functions import declared_direction, default_name
 from layered.metrics.inputs import rows_of, wide
 from layered.metrics.metric import Metric, Predicted, class_scores
@@ -115,7 +115,7 @@ class AvgMetric(Mean):
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func, self._sums, self.higher_is_better = func, _sums_of(func), declared_direction(func)
-        is_of_classes = any(_innermost(func) is known for known in OF_CLASSES)
+        is_of_classes = any(innermost(func) is known for known in OF_CLASSES)
         self._class_axis = signature(func).parameters["axis"].default if is_of_classes else None
 
     def accumulate(self, learn: Predicted) -> None:
@@ -157,12 +157,6 @@ def _number(value: Any) -> Any:
         expected="the mean over the samples of the batch",
         fix="return its mean(); for several numbers, pass a function for each",
     )
-
-
-def _innermost(func: Callable[..., Any]) -> Callable[..., Any]:
-    while isinstance(func, partial):
-        func = func.func
-    return func
 
 
 def _sums_of(func: Callable[..., Any]) -> Callable[..., Sums] | None:

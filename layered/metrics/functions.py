@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from layered.foundation import snake_case
+from layered.foundation import innermost, snake_case
 
 
 def default_name(func: object) -> str:
@@ -13,7 +11,7 @@ def default_name(func: object) -> str:
     Args:
         func: What a metric calls.
     """
-    func = _innermost(func)
+    func = innermost(func)
     return str(getattr(func, "__name__", None) or snake_case(type(func).__name__))
 
 
@@ -28,15 +26,9 @@ def declared_direction(func: object) -> bool | None:
         >>> declared_direction(f1_score), declared_direction(max_error), declared_direction(max)
         (True, False, None)
     """
-    func = _innermost(func)
+    func = innermost(func)
     declared: bool | None = getattr(func, "higher_is_better", None)
     if declared is None and str(func.__module__).startswith("sklearn."):
         name = default_name(func)
         return True if name.endswith("_score") else False if name.endswith(("_error", "_loss", "_deviance")) else None
     return declared
-
-
-def _innermost(func: object) -> object:
-    while isinstance(func, partial):
-        func = func.func
-    return func

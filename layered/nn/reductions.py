@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from layered.foundation import BadValue, as_torch_expects, map_tree, output_scores
+from layered.foundation import BadValue, as_torch_expects, innermost, map_tree, output_scores
 from layered.nn.losses import BaseLoss
 from layered.nn.multitask import MultiTaskLoss
 
@@ -33,8 +33,7 @@ def compared(loss_func: object, output: object) -> Any:
     """
     if isinstance(output, Tensor):
         return output
-    while isinstance(loss_func, partial):
-        loss_func = loss_func.func
+    loss_func = innermost(loss_func)
     known = loss_func if inspect.isfunction(loss_func) else type(loss_func)
     is_known = issubclass(known, (BaseLoss, nn.modules.loss._Loss)) if isinstance(known, type) else False
     return output_scores(output) if is_known or known.__module__ == F.__name__ else output

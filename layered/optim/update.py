@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
-from layered.foundation import BadArgument, nearest, unknown_name
+from layered.foundation import BadArgument, function_name, nearest, unknown_name
 
 PIECE_BYTES = 1 << 20
 """Bytes of parameters in a piece, per CPU thread: small enough to stay in the cache through all updates of a step."""
@@ -208,7 +208,7 @@ class PerTensor:
             known = {**state, **hyper}
             for name in self.needed - known.keys():
                 raise unknown_name(
-                    f"statistic or hyperparameter for the step '{_name(self.step)}'",
+                    f"statistic or hyperparameter for the step '{function_name(self.step)}'",
                     name,
                     known,
                     fix=f"pass the optimizer a value, {name}=..., or put the update that computes it before this step",
@@ -220,7 +220,7 @@ class PerTensor:
                 state.update(new)
             elif new is not None and not isinstance(new, Tensor):
                 raise BadArgument(
-                    f"the step '{_name(self.step)}' returned an invalid state",
+                    f"the step '{function_name(self.step)}' returned an invalid state",
                     got=type(new),
                     expected="a dict, or None",
                 )
@@ -243,20 +243,21 @@ def as_update(given: object) -> Update:
         names = list(inspect.signature(given).parameters.values())
     except ValueError as error:
         raise BadArgument(
-            f"the arguments of '{_name(given)}' cannot be inspected", fix="wrap it in lambda p, **kwargs: ..., or a def"
+            f"the arguments of '{function_name(given)}' cannot be inspected",
+            fix="wrap it in lambda p, **kwargs: ..., or a def",
         ) from error
     first = names[0].name if names else ""
     # a first parameter called nearly "slab" is a typo; without this check it would be taken for a step of one tensor
     if first != "slab" and (not names or nearest(first, ["slab"]) or names[0].kind is inspect.Parameter.KEYWORD_ONLY):
         raise BadArgument(
-            f"the step '{_name(given)}' does not take the parameters",
-            got=f"{_name(given)}({', '.join(p.name for p in names)})",
+            f"the step '{function_name(given)}' does not take the parameters",
+            got=f"{function_name(given)}({', '.join(p.name for p in names)})",
             expected="step(slab), or step(p, lr, **kwargs) for one tensor",
         )
     for extra in names[1:] if first == "slab" else ():
         if extra.default is extra.empty and extra.kind in (extra.POSITIONAL_OR_KEYWORD, extra.KEYWORD_ONLY):
             raise BadArgument(
-                f"the step '{_name(given)}' requires more than the slab",
+                f"the step '{function_name(given)}' requires more than the slab",
                 got=f"an argument '{extra.name}' without a default",
                 fix=f"slab.hyper['{extra.name}'] is the hyperparameter, slab['{extra.name}'] the statistic",
             )
@@ -270,9 +271,3 @@ def named_by(updates: Iterable[Update]) -> set[str]:
         updates: Functions of a slab.
     """
     return {name for update in updates if isinstance(update, PerTensor) for name in update.names}
-
-
-def _name(step: object) -> str:
-    while isinstance(step, partial):
-        step = step.func
-    return getattr(step, "__name__", None) or type(step).__name__
