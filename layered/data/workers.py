@@ -233,8 +233,8 @@ class Workers:
                     keeps = loader.persistent_workers
                     return
                 except (RuntimeError, OSError, EOFError) as error:
-                    if not isinstance(error, RuntimeError):  # a worker's connection broke: wait until its end is known
-                        multiprocessing.connection.wait([process.sentinel for process in processes], timeout=5)
+                    if not isinstance(error, RuntimeError):  # a worker's connection broke
+                        _wait_for_an_end(processes)
                     failure = worker_failure(
                         processes,
                         side.working_on.tolist(),
@@ -245,9 +245,7 @@ class Workers:
                     )
                     if failure is None:
                         raise
-                if (
-                    failure is not None
-                ):  # raised here, because torch's error refers to its iterator and so to the workers
+                if failure is not None:  # raised here: torch's error refers to its iterator and so to the workers
                     kill(processes)
                     raise failure
                 outstanding.popleft()
@@ -288,6 +286,14 @@ def _started(torch_loader: TorchDataLoader[Any]) -> tuple[Iterator[Any], list[Ba
 def _number(process: BaseProcess) -> int:
     """The number at the end of a process's name: "Process-1:12" is the 12th that process 1 started."""
     return int(re.split(r"\D", process.name)[-1])
+
+
+def _wait_for_an_end(processes: Sequence[BaseProcess]) -> None:
+    """Wait, up to 5 seconds, until it is known how a worker ended: its files are closed some time before it is gone."""
+    ended = multiprocessing.connection.wait([process.sentinel for process in processes], timeout=5)
+    for process in processes:
+        if process.sentinel in ended:
+            process.join(5)
 
 
 def kill(processes: Iterable[BaseProcess]) -> None:
