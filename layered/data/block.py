@@ -272,7 +272,7 @@ class DataBlock:
         """
         count = len(blocks) if blocks is not None else 2
         columns = getters if getters is not None else [noop] * count
-        composed = [Pipeline([ItemGetter(i), getter]) for i, getter in enumerate(columns)]
+        composed = [Pipeline([ItemGetter(i), *([] if f is noop else [f])]) for i, f in enumerate(columns)]
 
         def rows(source: Iterable[Any]) -> list[Any]:
             columns = get_items(source) if get_items is not None else source

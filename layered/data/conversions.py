@@ -17,7 +17,10 @@ from layered.foundation import (
     TensorMask,
     Transform,
     describe,
+    functions,
     listify,
+    noop,
+    tensor,
     tensors_of,
     transforms,
     warn,
@@ -26,6 +29,9 @@ from layered.foundation import (
 Tfms = (
     Callable[..., Any] | Sequence[Callable[..., Any]] | None
 )  # transforms, their classes, functions; one, several or none
+
+for _function in (tensor, noop, float, int, str):  # as steps of pipelines
+    functions.add(_function.__name__, _function)
 
 foreign_transforms: Registry[Callable[[Any, str], Transform]] = Registry("library of transforms")
 """By the name of a library: a function that makes a transform of this library of one of that, for a slot of a loader."""

@@ -285,20 +285,34 @@ class Datasets(DatasetBase):
             with_labels: Also make the targets.
 
         Raises:
-            CannotTrain: The targets come from an export, which does not say how to find the labels.
+            CannotTrain: The targets come from an export that does not hold what finds the labels.
         """
-        for tl in self.tls[self.n_inp :] if with_labels else ():
-            if tl.lost_getters:
-                raise CannotTrain(
-                    f"an export does not hold what finds the labels of the {tl.name}",
-                    got=f"left out: {', '.join(tl.lost_getters)}",
-                    fix="learn.dls = loaders made as before the export, then learn.validate(); without labels: test_dl(items)",
-                )
         listed, columns = as_items(items), self.tls if with_labels else self.tls[: self.n_inp]
+        if with_labels and any(tl.left_out for tl in columns):
+            return self._with(self._labelled(listed))
         if rm_tfms is None and len(columns) > 1 and self._are_apart(listed, len(columns)):
             parts = zip(*walk(listed), strict=True)
             return self._with([tl.test_set(list(part), tl.getters) for tl, part in zip(columns, parts, strict=True)])
         return self._with([tl.test_set(listed, rm_tfms) for tl in columns])
+
+    def _labelled(self, items: Any) -> list[TfmdLists]:
+        """The columns of an export over labelled items: those that its data sets started from, or tuples (input, target)."""
+        lost = [tl for tl in self.tls if tl.whole is None]
+        are_tuples = len(items) > 0 and all(type(o) is tuple and len(o) == len(self.tls) for o in walk(items))
+        if are_tuples and (lost or not any(tl.left_out for tl in self.tls[: self.n_inp])):
+            parts = [list(part) for part in zip(*walk(items), strict=True)]
+            n = self.n_inp
+            inputs = parts[:1] if n == 1 else [list(zip(*parts[:n], strict=True))] * n
+            return [tl.test_set(part) for tl, part in zip(self.tls, [*inputs, *parts[n:]], strict=True)]
+        if lost:
+            raise CannotTrain(
+                f"the export does not hold what finds the {lost[0].name} of an item",
+                got=f"left out: {', '.join(lost[0].left_out)}",
+                expected="parent_label, a RegexLabeller, a ColReader of a column that needs no folder before it, or a def with "
+                "@exportable('my.name') above it, when exporting and when loading",
+                fix="test_dl(list(zip(files, labels)), with_labels=True); without labels: test_dl(files)",
+            )
+        return [tl.from_start().test_set(items, 0) for tl in self.tls]
 
     def _are_apart(self, items: Any, count: int) -> bool:
         """Whether each item is a tuple with a source for each of `count` columns, as none of the items here is."""

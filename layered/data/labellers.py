@@ -5,12 +5,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence, Sized
-from typing import Any
+from typing import Any, Self
 
 from layered.data.encodings import is_missing
-from layered.foundation import BadItem, BadValue, L, Transform, describe, is_frame, is_named_tuple, unknown_name
+from layered.files import value_kinds
+from layered.foundation import (
+    BadItem,
+    BadValue,
+    L,
+    OnAttribute,
+    Transform,
+    describe,
+    functions,
+    is_frame,
+    is_named_tuple,
+    transforms,
+    unknown_name,
+)
+
+MAX_PATTERN = 1000  # characters of a regular expression in a file
+
+value_kinds.add("on_attribute", OnAttribute)
 
 
+@functions.register()
 def parent_label(o: str | os.PathLike[str]) -> str:
     """The name of the folder that contains a file.
 
@@ -24,6 +42,7 @@ def parent_label(o: str | os.PathLike[str]) -> str:
     return os.path.basename(os.path.dirname(o))
 
 
+@value_kinds.register()
 class RegexLabeller:
     r"""The first group of a regular expression, found in the path of an item (with forward slashes).
 
@@ -39,7 +58,7 @@ class RegexLabeller:
         'great_pyrenees'
     """
 
-    def __init__(self, pat: str, match: bool = False) -> None:
+    def __init__(self, pat: str | re.Pattern[str], match: bool = False) -> None:
         self.pat, self.match = re.compile(pat), match
         self.find: Callable[[str], re.Match[str] | None] = self.pat.match if match else self.pat.search
 
@@ -62,10 +81,28 @@ class RegexLabeller:
             )
         return str(found.group(1))
 
+    def described(self) -> dict[str, Any]:
+        """The arguments of `from_described`."""
+        return {"pat": self.pat.pattern, "flags": int(self.pat.flags), "match": self.match}
+
+    @classmethod
+    def from_described(cls, state: dict[str, Any]) -> Self:
+        """A labeller with the same pattern.
+
+        Args:
+            state: What `described` returned.
+        """
+        if len(state["pat"]) > MAX_PATTERN:
+            raise BadValue(
+                "the pattern is too long", got=len(state["pat"]), expected=f"at most {MAX_PATTERN} characters"
+            )
+        return cls(re.compile(state["pat"], state["flags"]), state["match"])
+
     def __repr__(self) -> str:
         return f"RegexLabeller({self.pat.pattern!r})"
 
 
+@transforms.register()
 class ColReader(Transform):
     """The value of one or several columns of a row.
 

@@ -183,6 +183,7 @@ class ItemGetter(ItemTransform):
         return x[self.i]
 
 
+@transforms.register()
 class AttrGetter(Transform):
     """An attribute of an item.
 

@@ -61,8 +61,10 @@ class TfmdLists(DatasetBase):
         ([2, 6], [4], 4)
     """
 
-    lost_getters: tuple[str, ...] = ()
-    """The steps that an export left out, which found the items of this column."""
+    left_out: tuple[str, ...] = ()
+    """In a loaded export: the getters and labellers before the pipeline, in words."""
+    whole: Pipeline | None = None
+    """In a loaded export: the pipeline with those steps; None if the file does not hold them."""
 
     def __init__(
         self,
@@ -192,6 +194,12 @@ class TfmdLists(DatasetBase):
     def new_empty(self) -> TfmdLists:
         """The same pipeline without items."""
         return self.new([])
+
+    def from_start(self) -> TfmdLists:
+        """Of a loaded export: the column with the steps that find its items."""
+        res = copy.copy(self)
+        res.tfms, res.left_out = Pipeline(self.whole, split_idx=self.split_idx), ()
+        return res
 
     # -- making them
 

@@ -120,6 +120,7 @@ from layered.foundation.errors import (
     warn as warn,
 )
 from layered.foundation.faces import star as star
+from layered.foundation.helpers import OnAttribute as OnAttribute
 from layered.foundation.lists import mask2idxs as mask2idxs
 from layered.foundation.masking import (
     MASK as MASK,

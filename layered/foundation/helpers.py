@@ -8,8 +8,9 @@ import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sized
 from types import SimpleNamespace
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
+from layered.foundation.names import function_name
 from layered.foundation.types import is_array_like
 
 T = TypeVar("T")
@@ -112,11 +113,36 @@ def using_attr(f: Callable[[Any], Any], attr: str) -> Callable[[Any], Any]:
         >>> using_attr(str.upper, "name")(SimpleNamespace(name="a"))
         'A'
     """
+    return OnAttribute(f, attr)
 
-    def on_attribute(o: object) -> Any:
-        return f(getattr(o, attr))
 
-    return on_attribute
+class OnAttribute:
+    """A function of an attribute, called with the object that has it: see `using_attr`.
+
+    Args:
+        f: What to call with the attribute.
+        attr: The name of the attribute.
+    """
+
+    def __init__(self, f: Callable[[Any], Any], attr: str) -> None:
+        self.f, self.attr = f, attr
+        self.__name__ = function_name(f)  # as messages call it
+
+    def __call__(self, o: object) -> Any:
+        return self.f(getattr(o, self.attr))
+
+    def described(self) -> dict[str, Any]:
+        """The arguments of `from_described`."""
+        return {"f": self.f, "attr": self.attr}
+
+    @classmethod
+    def from_described(cls, state: dict[str, Any]) -> Self:
+        """The same function of the same attribute.
+
+        Args:
+            state: What `described` returned.
+        """
+        return cls(state["f"], state["attr"])
 
 
 def store_attr(names: str | None = None, self: object = None, **attrs: object) -> None:

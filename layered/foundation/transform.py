@@ -99,7 +99,7 @@ class Transform(Recorded, metaclass=OverloadMeta):
     @property
     def name(self) -> str:
         """Its name in messages."""
-        return getattr(self.enc, "__name__", type(self).__name__)
+        return type(self).__name__ if self.enc is None else function_name(self.enc)
 
     @property
     def is_foreign(self) -> bool:

@@ -5,8 +5,9 @@ The manifest of an export:
     about      versions of the libraries, and a line about each column, for people
     model      {"$builder": name, "args": {…}}, a registered builder of models; or {"$module": …}, the model as a tree;
                or {"refused": why}, where neither describes it and the loading side must give it
-    data       {"columns": [{"name", "pipeline", "left_out"}, …], "n_inp", "bs", "left_out", "after_item", "before_batch",
-               "after_batch"}; or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
+    data       {"columns": [{"name", "pipeline", "left_out", "getters"}, …], "n_inp", "bs", "left_out", "after_item",
+               "before_batch", "after_batch"}, where "getters" are the steps named in "left_out", functions as themselves, or
+               null; or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
     loss       the loss function, if it says how outputs are read, else an `OutputReader`, or null
     learner    the registered kind of learner, or null
 
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.data import DataLoaders, Datasets, ItemGetter, TfmdDL, TfmdLists, plain_function
+from layered.data import ColReader, DataLoaders, Datasets, ItemGetter, TfmdDL, TfmdLists, plain_function
 from layered.files import Scope, encode_tree, version_of, weightless, write_archive
 from layered.foundation import (
     NotExportable,
@@ -49,8 +50,9 @@ SLOTS = ("after_item", "before_batch", "after_batch")
 def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path:
     """Write model, pipelines, vocabulary and decoding to one file, which `load_learner` opens in any process.
 
-    Getters that find inputs (`get_x`) and targets (`get_y`) are left out, as predicting does not need them; the file
-    lists them.
+    Predicting does not need the getters that find inputs (`get_x`) and targets (`get_y`). The file lists them, and holds
+    those that are data (`parent_label`, a `RegexLabeller`, a `ColReader`, a function that is `exportable`), so that
+    `test_dl(items, with_labels=True)` works after loading.
 
     Args:
         fname: A path below the learner's `path`, unless it is absolute. It gets the suffix `.layered`, which replaces
@@ -128,20 +130,23 @@ def _encode_loaders(dls: object, tensors: dict[str, Tensor]) -> dict[str, Any] |
         return {"$loader": name, "version": version_of(loader_kinds.get(name)), "args": args}
     if not isinstance(dl, TfmdDL) or not isinstance(dl.dataset, Datasets):
         return None
-    left_out: list[str] = []
+    all_left_out: list[str] = []
     columns = []
     for i, tl in enumerate(dl.dataset.tls):
-        steps, getters = _without_getters(tl, is_input=i < dl.dataset.n_inp)
-        left_out += getters
+        getters, steps = _apart(tl, is_input=i < dl.dataset.n_inp)
+        left_out = list(tl.left_out) or [without_folders(repr(step)) for step in getters]
+        all_left_out += left_out
         if getters and 1 < dl.dataset.n_inp > i:
             # Each input's getters took its part out of the item; a prediction gets the parts as a tuple.
             steps = [ItemGetter(i), *steps]
         pipeline = (
             encode_tree(Pipeline(steps), tensors, f"the pipeline of the {tl.name}", Scope.DATA) if steps else None
         )
-        columns.append({"name": tl.name, "pipeline": pipeline, "left_out": getters})
+        columns.append(
+            {"name": tl.name, "pipeline": pipeline, "left_out": left_out, "getters": _encode_getters(tl, getters)}
+        )
     slots = {slot: encode_tree(getattr(dl, slot), tensors, slot, Scope.DATA) for slot in SLOTS}
-    return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": left_out, **slots}
+    return {"n_inp": dl.dataset.n_inp, "columns": columns, "bs": dl.bs, "left_out": all_left_out, **slots}
 
 
 def _columns(dls: object) -> list[str]:
@@ -155,11 +160,27 @@ def _columns(dls: object) -> list[str]:
     ]
 
 
-def _without_getters(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], list[str]]:
-    """The steps that predicting needs; those before them only find an item's file or label."""
+def _apart(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], list[Transform]]:
+    """The steps that only find an item's file or label, and the steps after them, which predicting needs."""
     steps = list(tl.tfms)
     count = tl.getters
-    if not is_input:
+    if not is_input and not tl.left_out:
         while count < len(steps) and plain_function(steps[count]) is not None:
             count += 1
-    return steps[count:], [without_folders(repr(step)) for step in steps[:count]]
+    return steps[:count], steps[count:]
+
+
+def _encode_getters(tl: TfmdLists, getters: list[Transform]) -> list[Any] | None:
+    """The steps that find items, as data; None if one of them has no name or holds a folder of this machine."""
+    if tl.left_out:
+        if tl.whole is None:
+            return None
+        getters = tl.whole.fs[: len(tl.left_out)]
+    if any(isinstance(step, ColReader) and os.path.isabs(step.pref) for step in getters):
+        return None
+    tensors: dict[str, Tensor] = {}  # labelling takes none
+    try:
+        nodes: list[Any] = encode_tree([plain_function(f) or f for f in getters], tensors, "getters", Scope.DATA)
+    except NotExportable:
+        return None
+    return None if tensors else nodes

@@ -11,15 +11,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.data import DataLoaders, Datasets, TfmdDL, TfmdLists
-from layered.files import Archive, Scope, decode_tree, read_archive, upgraded, weightless
+from layered.files import Archive, Scope, decode_tree, exactly, read_archive, upgraded, weightless
 from layered.foundation import (
     BadFile,
     CannotRestore,
+    ItemTransform,
     LayeredError,
     NotFoundPath,
     Path,
     Pipeline,
     Registry,
+    Transform,
     UnknownName,
     builders,
     checked,
@@ -136,14 +138,28 @@ def _build_loaders(archive: Archive) -> DataLoaders | tuple[list[object], None]:
     if len(data["columns"]) > MAX_COLUMNS:
         raise BadFile("the file describes too many columns", expected=f"at most {MAX_COLUMNS}")
     tls = []
-    for column in data["columns"]:
+    for i, column in enumerate(data["columns"]):
         pipeline = decode_tree(column["pipeline"], archive.tensors, Scope.DATA) or Pipeline()
-        tls.append(TfmdLists([], pipeline, do_setup=False, splits=[[], []], name=column["name"]))
-        tls[-1].lost_getters = tuple(map(str, column.get("left_out", ())))
+        tl = TfmdLists([], pipeline, do_setup=False, splits=[[], []], name=column["name"])
+        tl.left_out = tuple(map(str, column.get("left_out", ())))
+        takes_part = tl.left_out and 1 < data["n_inp"] > i  # the first step is then an ItemGetter
+        tl.whole = _whole(column.get("getters"), tl.tfms.fs[1:] if takes_part else tl.tfms.fs, archive)
+        tls.append(tl)
     dsets = Datasets(tls=tls, n_inp=data["n_inp"])
     slots = {slot: decode_tree(data[slot], archive.tensors, Scope.DATA) for slot in SLOTS}
     train = TfmdDL(dsets.train, bs=data["bs"], shuffle=True, drop_last=True, num_workers=0, do_setup=False, **slots)
     return DataLoaders(train, train.new(dsets.valid, shuffle=False, drop_last=False), device="cpu")
+
+
+def _whole(getters: Any, steps: list[Transform], archive: Archive) -> Pipeline | None:
+    """The pipeline from what its data sets started from; None if the file or this process lacks the steps to it."""
+    if getters is None:
+        return None
+    try:
+        found = exactly(list, decode_tree(getters, archive.tensors, Scope.DATA))
+    except UnknownName:  # predicting does not need them
+        return None
+    return Pipeline([*(f if isinstance(f, Transform) else ItemTransform(f) for f in found), *steps])
 
 
 def _recipe(archive: Archive) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.collab.all import CollabDataLoaders, collab_learner
-from layered.data import IndexSplitter, ItemGetter, MultiCategoryBlock, TransformBlock
+from layered.data import AttrGetter, ColReader, IndexSplitter, ItemGetter, MultiCategoryBlock, TransformBlock
 from layered.files import read_archive, write_archive
 from layered.foundation import (
     BadFile,
@@ -31,9 +31,11 @@ from layered.foundation import (
     NewerFormat,
     NotExportable,
     NotFoundPath,
+    Pipeline,
     UnknownName,
     functions,
     noop,
+    tensor,
     transforms,
 )
 from layered.tabular.all import TabularDataLoaders, tabular_learner
@@ -322,6 +324,20 @@ HOSTILE = {
     "an unregistered function": ("data", "columns", 0, "pipeline", "$pipeline", 0, "$function_transform", "os.system"),
     "an unregistered transform": ("data", "after_item", "$pipeline", 0, "$transform", "Popen"),
     "a transform's typo": ("data", "after_item", "$pipeline", 0, "args", "sise", 3),
+    "a labeller that is run": (
+        "data",
+        "columns",
+        1,
+        "getters",
+        [{"$function": "parent_label", "args": []}, "os.system"],
+    ),
+    "a pattern without end": (
+        "data",
+        "columns",
+        1,
+        "getters",
+        [{"$value": "RegexLabeller", "args": {"pat": "(" * 10**5}}],
+    ),
     "fitting what is not fitted": ("data", "after_item", "$pipeline", 0, "fitted", {"__class__": 3}),
     "an unknown loss": ("loss", "$loss", "eval"),
     "a tensor that is not there": ("data", "after_batch", {"$tensor": "nothing"}),
@@ -432,7 +448,7 @@ def test_another_librarys_learner_is_refused_with_the_lines_that_convert_it(tmp_
             load_learner(tmp_path / name)
 
 
-def test_an_export_says_that_it_holds_no_data_and_no_labellers(tmp_path, dls):
+def test_an_export_says_that_it_holds_no_data(tmp_path, dls):
     learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, dls.c)), path=tmp_path)
     learn.export("x")
     again = load_learner(tmp_path / "x.layered")
@@ -442,10 +458,113 @@ def test_an_export_says_that_it_holds_no_data_and_no_labellers(tmp_path, dls):
     items = list(dls.valid_ds.items)[:4]
     preds, targets = again.get_preds(dl=again.dls.test_dl(items))
     assert (len(preds), targets) == (4, None)
-    with pytest.raises(CannotTrain, match=r"(?s)what finds the labels.*learn\.dls = "):
-        again.dls.test_dl(items, with_labels=True)
     again.dls = dls
     assert again.validate() == pytest.approx(learn.validate())
+
+
+@exportable("tests.folder_name")
+def folder_name(file):
+    return file.parent.name
+
+
+def lists(pictures, files, **kwargs):
+    return ImageDataLoaders.from_lists(pictures, files, [f.parent.name for f in files], **kwargs)
+
+
+def by_attribute(pictures, files, item_tfms, **kwargs):
+    block = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, item_tfms=item_tfms,
+                      get_y=[Pipeline([AttrGetter("parent"), AttrGetter("name")])])  # fmt: skip
+    return block.dataloaders(pictures, **kwargs)
+
+
+LABELLED = {  # what makes loaders, and whether their items are pairs
+    "parent_label": (lambda path, files, **kw: ImageDataLoaders.from_folder(path, valid_pct=0.3, **kw), False),
+    "a pattern": (
+        lambda path, files, **kw: ImageDataLoaders.from_path_re(path, files, r"/([^/]+)/[^/]+$", **kw),
+        False,
+    ),
+    "a pattern of the name": (
+        lambda path, files, **kw: ImageDataLoaders.from_name_re(path, files, "^(.)", **kw),
+        False,
+    ),
+    "a def": (lambda path, files, **kw: ImageDataLoaders.from_path_func(path, files, folder_name, **kw), False),
+    "an attribute": (by_attribute, False),
+    "lists": (lists, True),
+}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_loaded_learner_labels_new_items_as_before(pictures, tmp_path, name):
+    make, are_pairs = LABELLED[name]
+    files = get_image_files(pictures)
+    dls = make(pictures, files, bs=4, item_tfms=Resize(16), num_workers=0)
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, dls.c)), path=tmp_path)
+    items = [(f, f.parent.name) for f in files] if are_pairs else files
+    expected = learn.validate(dl=dls.test_dl(items, with_labels=True))
+    again = load_learner(learn.export("once"))
+    for loaded in (again, load_learner(again.export("twice"))):
+        assert loaded.validate(dl=loaded.dls.test_dl(items, with_labels=True)) == pytest.approx(expected)
+        assert not loaded.dls.test_dl(files).one_batch()[1:]
+
+
+def test_rows_are_labelled_by_their_columns_after_loading(tmp_path):
+    rows = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [0.5] * 4, "labels": ["x", "x y", "", "y"]})
+    block = DataBlock((TransformBlock(tensor), TransformBlock(tensor), MultiCategoryBlock), n_inp=2,
+                      get_x=[ColReader("a"), ColReader("b")], get_y=ColReader("labels", label_delim=" "),
+                      splitter=IndexSplitter([1]))  # fmt: skip
+    dls = block.dataloaders(rows, bs=2, num_workers=0)
+
+    class Sum(nn.Module):
+        def forward(self, a, b):
+            return torch.stack([a + b, a - b], 1)
+
+    with pytest.warns(UserWarning, match="model=build"):
+        file = Learner(dls, Sum(), path=tmp_path).export()
+    again = load_learner(file, model=Sum())
+    found, expected = (one.test_dl(rows, with_labels=True).one_batch() for one in (again.dls, dls))
+    for column, wanted in zip(found, expected, strict=True):
+        assert_close(column, wanted)
+
+
+def test_a_labeller_without_a_name_is_named_with_the_line_that_gives_the_labels(pictures, tmp_path):
+    files = get_image_files(pictures)
+    dls = ImageDataLoaders.from_name_func(
+        pictures, files, lambda name: name[:1], bs=4, item_tfms=Resize(16), num_workers=0
+    )
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, dls.c)), path=tmp_path)
+    again = load_learner(learn.export())
+    for loaded in (again, load_learner(again.export("twice"))):
+        with pytest.raises(CannotTrain, match=r"(?s)what finds the target.*lambda.*list\(zip\(files, labels\)\)"):
+            loaded.dls.test_dl(files, with_labels=True)
+        test = loaded.dls.test_dl(list(zip(files, [f.name[:1] for f in files], strict=True)), with_labels=True)
+        assert loaded.validate(dl=test) == pytest.approx(learn.validate(dl=dls.test_dl(files, with_labels=True)))
+
+
+def test_a_labeller_that_the_loading_process_lacks_does_not_keep_it_from_predicting(pictures, tmp_path):
+    files = get_image_files(pictures)
+    dls = ImageDataLoaders.from_path_func(pictures, files, folder_name, bs=4, item_tfms=Resize(16), num_workers=0)
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, dls.c)), path=tmp_path)
+    file = learn.export()
+    functions._items.pop("tests.folder_name")
+    try:
+        again = load_learner(file)
+        assert_close(again.predict(files[0])[2], learn.predict(files[0])[2])
+        with pytest.raises(CannotTrain, match="folder_name"):
+            again.dls.test_dl(files, with_labels=True)
+    finally:
+        functions.add("tests.folder_name", folder_name)
+
+
+def test_rows_whose_files_are_below_a_folder_are_given_as_pairs(pictures, tmp_path):
+    files = get_image_files(pictures)
+    rows = pd.DataFrame({"file": [f.relative_to(pictures) for f in files], "label": [f.parent.name for f in files]})
+    dls = ImageDataLoaders.from_df(rows, pictures, bs=4, item_tfms=Resize(16), num_workers=0)
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, dls.c)), path=tmp_path)
+    again = load_learner(learn.export())
+    with pytest.raises(CannotTrain, match=r"what finds the input.*"):
+        again.dls.test_dl(rows, with_labels=True)
+    test = again.dls.test_dl(list(zip(files, rows.label, strict=True)), with_labels=True)
+    assert again.validate(dl=test) == pytest.approx(learn.validate(dl=dls.test_dl(rows, with_labels=True)))
 
 
 def test_an_exported_table_is_validated_on_new_rows(tmp_path):
