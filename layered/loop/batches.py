@@ -119,7 +119,12 @@ def loss_of(
     if loss_func is not None and (yb or _judges_alone(loss_func)):
         pred = compared(loss_func, pred)
         yb = as_torch_expects(loss_func, pred, yb)
-        return loss_shares(loss_func, pred, yb) if shared else (loss_func(pred, *yb), ())
+        try:
+            return loss_shares(loss_func, pred, yb) if shared else (loss_func(pred, *yb), ())
+        except RuntimeError as error:
+            if (clearer := _unfit_targets(error, pred, yb)) is None:
+                raise
+            raise clearer from error
     if loss_func is not None:
         return None, ()
     loss = own_loss(pred)
@@ -203,6 +208,24 @@ def explained(error: Exception, loop: AbstractLoop) -> CannotTrain | None:
             fix="make the inputs float32: x.float(), or array.astype('float32'); or the model float64: learn.model.double()",
         )
     return None
+
+
+def _unfit_targets(error: Exception, pred: object, yb: tuple[Any, ...]) -> CannotTrain | None:
+    """What is wrong with the targets that a function of torch's losses refused, where their form shows it; else None."""
+    if len(yb) != 1 or not isinstance(pred, Tensor) or not isinstance(yb[0], Tensor) or yb[0].is_floating_point():
+        return None
+    target, reason = yb[0], str(error)
+    if "target" in reason and target.ndim == pred.ndim > 1 and target.shape[1] == 1 < pred.shape[1]:
+        fix = "loss_func=nn.CrossEntropyLoss(), which takes them so; in a function of your own, target.squeeze(1)"
+    elif "type" in reason and target.shape == pred.shape:
+        fix = "loss_func=nn.BCEWithLogitsLoss(), which takes them so; in a function of your own, target.float()"
+    else:
+        return None
+    return CannotTrain(
+        "the loss cannot compare predictions and targets of these forms",
+        got=f"predictions {describe(pred)}, targets {describe(target)}",
+        fix=fix,
+    )
 
 
 def check_has_items(loop: AbstractLoop, loader: Iterable[Any]) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from layered.foundation import CannotRestore, OutOfRange, find_bs, lazy, unknown_name
+from layered.foundation import CannotRestore, OutOfRange, find_bs, lazy, unknown_name, warn
 from layered.loop.callback import Callback, bad_state
 from layered.loop.kept import Count, Numbers, alike, assigned, fits
 from layered.loop.metric_state import accumulated, keepers
 from layered.loop.processes import any_process, gathered, merge_metrics
 from layered.metrics import Metric, MetricSet, unique_names, unique_parts
-from layered.nn import Shares, reduction_of
+from layered.nn import Shares, combined, counted, how_batches_combine, is_built_in, reduction_of
 
 plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
@@ -58,7 +58,16 @@ class Recorder(Callback):
     """
 
     order = 50
-    transient = ("_epoch_began", "_directions", "_train_set", "_finite", "_valid_shares")
+    transient = (
+        "_epoch_began",
+        "_directions",
+        "_train_set",
+        "_finite",
+        "_valid_shares",
+        "_tried_loss",
+        "_combines_by",
+        "_tries",
+    )
     remove_on_fetch = True
     observes = True
     state_kinds = (
@@ -85,6 +94,11 @@ class Recorder(Callback):
         self.metric_names: list[str] = []
         self._directions: dict[str, bool | None] = {}
         self.hps: dict[str, list[float]] = {}
+        self._tried_loss: object = (
+            None  # a loss that is not built in, for whose first batches it is tried how they combine
+        )
+        self._combines_by: set[str] = set()
+        self._tries = 0  # left
         self._clear()
 
     def _clear(self) -> None:
@@ -212,15 +226,33 @@ class Recorder(Callback):
             self._pending = []
 
     def _keep_shares(self) -> None:
-        """Keep the validation loss of this batch, in parts if it has several."""
+        """Keep the validation loss of this batch, in the parts by which batches combine."""
         learn = self.learn
-        shares, rows = learn.loss_shares, 1 if self._is_sum else find_bs(learn.yb or learn.xb)
+        rows = 1 if self._is_sum else find_bs(learn.yb or learn.xb)
+        shares = learn.loss_shares if self._combines_by_parts() else []
         if len(shares) > 1:
-            self._valid_shares.append([(loss, rows if count is None else count) for loss, count in shares])
+            self._valid_shares.append(counted(shares, rows))
         else:
             count = shares[0][1] if shares else None
             loss = learn.loss if learn.loss.ndim == 0 else learn.loss.mean()
-            self._valid_shares.append([(loss, rows if count is None else count)])
+            self._valid_shares.append(counted([(loss, count)], rows))
+
+    def _combines_by_parts(self) -> bool:
+        """Whether the parts of the loss say how batches combine; a loss for which nothing does is warned of once."""
+        learn = self.learn
+        if not learn.loss_shares or learn.loss_func is None or self._is_sum or is_built_in(learn.loss_func):
+            return True
+        if self._tried_loss is not learn.loss_func:
+            self._tried_loss, self._combines_by, self._tries = learn.loss_func, {"parts", "rows"}, 4
+        if self._combines_by and self._tries and find_bs(learn.yb or learn.xb) > 1:
+            self._tries -= 1
+            self._combines_by &= how_batches_combine(learn.loss_func, learn.pred, learn.yb)
+            if not self._combines_by:
+                warn(
+                    "valid_loss depends on the batch size, because this loss is not a mean over samples: its value for a "
+                    "batch is not that of two parts of the batch, weighted by their sizes; compare runs by a metric"
+                )
+        return "parts" in self._combines_by
 
     @property
     def _is_sum(self) -> bool:
@@ -229,13 +261,12 @@ class Recorder(Callback):
     def _settle_valid(self) -> None:
         """Combine the validation losses of batches into one, part by part, weighted by what their means divide by."""
         if self._valid_shares:
-            self._valid_shares = [[_combined(part) for part in zip(*self._valid_shares, strict=True)]]
+            self._valid_shares = [combined(self._valid_shares)]
 
     def _valid_loss(self) -> float | None:
         """The validation loss of all processes; None if there was nothing to count."""
         self._settle_valid()
-        shares = [batch for part in gathered(self._valid_shares) for batch in part]
-        parts = [_combined(part) for part in zip(*shares, strict=True)]
+        parts = combined([batch for part in gathered(self._valid_shares) for batch in part])
         if not parts or any(count == 0 for _, count in parts):
             return None
         return float(sum(loss * count if self._is_sum else loss for loss, count in parts))
@@ -368,14 +399,6 @@ class Recorder(Callback):
             points = frame[column].dropna()
             plots.setdefault(name, {})[kind] = points.index, points
         _plots(plots, "epoch", figsize)
-
-
-def _combined(shares: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
-    """The mean over all of these (mean, count), and the count; means of nothing are left out."""
-    losses = torch.stack([loss for loss, _ in shares])
-    counts = torch.stack([torch.as_tensor(count, device=losses.device) for _, count in shares]).cpu().double()
-    total = torch.where(counts > 0, losses.cpu().double() * counts, 0).sum()
-    return total / counts.sum(), counts.sum()
 
 
 def _plots(plots: dict[str, dict[str, tuple[Any, Any]]], xlabel: str, figsize: tuple[float, float] | None) -> None:

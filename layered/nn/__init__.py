@@ -122,11 +122,17 @@ from layered.nn.outputs import (
     own_meaning as own_meaning,
 )
 from layered.nn.reductions import (
-    Shares as Shares,
     compared as compared,
-    loss_shares as loss_shares,
     per_sample_loss as per_sample_loss,
     reduction_of as reduction_of,
+)
+from layered.nn.shares import (
+    Shares as Shares,
+    combined as combined,
+    counted as counted,
+    how_batches_combine as how_batches_combine,
+    is_built_in as is_built_in,
+    loss_shares as loss_shares,
 )
 from layered.nn.summary import Summary as Summary
 from layered.nn.surgery import (

@@ -1,23 +1,18 @@
-"""How losses reduce to one number: without the mean, for each sample, and what a mean divides by."""
+"""How losses reduce to one number: without the mean, for each sample, and what they leave out."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from layered.foundation import BadValue, as_torch_expects, innermost, map_tree, output_scores
 from layered.nn.losses import BaseLoss
-from layered.nn.multitask import MultiTaskLoss
-
-Shares: TypeAlias = Sequence[tuple[Any, Tensor | int | None]]
-"""The parts that a loss adds up, each with what its mean divides by; None where it is the number of samples."""
 
 
 def compared(loss_func: object, output: object) -> Any:
@@ -141,72 +136,6 @@ def reduction_of(loss_func: object) -> str | None:
     found = getattr(loss_func, "reduction", None)
     found = _default_of("reduction", loss_func) if found is None and callable(loss_func) else found
     return None if found is None else str(found)
-
-
-def loss_shares(loss_func: Callable[..., Any], pred: object, targets: Sequence[Any]) -> tuple[Any, Shares]:
-    """A loss, and its parts with what the mean of each divides by, so that means of batches combine to that of all.
-
-    What counts is read from the one call of a torch loss, such as `F.cross_entropy`, that the loss makes, in whatever
-    function or module it happens; a loss that makes several, or none, is taken as a mean over samples.
-
-    Args:
-        loss_func: A loss.
-        pred: The model's output.
-        targets: The targets.
-
-    Examples:
-        >>> loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0]), ignore_index=-1)
-        >>> loss_shares(loss, torch.zeros(3, 2), [torch.tensor([0, 1, -1])])
-        (tensor(0.6931), [(tensor(0.6931), tensor(4.))])
-    """
-    pred = compared(loss_func, pred)
-    if isinstance(loss_func, MultiTaskLoss) and reduction_of(loss_func) == "mean":
-        parts: list[tuple[Any, Tensor | int | None]] = []
-        for weight, loss, part, target in loss_func.tasks(pred, targets):
-            parts += [(weight * mean, count) for mean, count in loss_shares(loss, part, [target])[1]]
-        return sum(mean for mean, _ in parts), parts
-    inputs: Sequence[Any] = (pred, *targets)
-    if isinstance(loss_func, BaseLoss) and type(loss_func).__call__ is BaseLoss.__call__:
-        inputs, loss_func = loss_func.prepared(*inputs), loss_func.compare  # of which only the latter is worth watching
-    with _Watch() as watch:
-        loss = loss_func(*inputs)
-    return loss, [(loss, watch.counts[0] if len(watch.counts) == 1 else None)]
-
-
-class _Watch(TorchFunctionMode):
-    """Notes what the means of torch's losses divide by while they are computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: list[Tensor | int] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _COUNTS and kwargs.get("reduction", "mean") == "mean":
-            self.counts.append(_COUNTS[func](*args, **kwargs))
-        return func(*args, **kwargs)
-
-
-def _counted_weight(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, **_: object
-) -> Tensor | int:
-    """What the mean of a cross entropy divides by: the targets that count, by the weights of their classes."""
-    if target.is_floating_point():
-        return target.numel() // target.shape[min(1, target.ndim - 1)]
-    counted = target != ignore_index
-    return counted.sum() if weight is None else (weight[target * counted] * counted).sum()
-
-
-def _elements(input: Tensor, *_: object, **__: object) -> int:
-    return input.numel()
-
-
-_COUNTS: dict[Any, Callable[..., Tensor | int]] = {
-    F.cross_entropy: _counted_weight,
-    F.nll_loss: _counted_weight,
-    **dict.fromkeys((F.binary_cross_entropy, F.binary_cross_entropy_with_logits), _elements),
-    **dict.fromkeys((F.huber_loss, F.l1_loss, F.mse_loss, F.smooth_l1_loss), _elements),
-}
 
 
 def _row(i: int, x: object) -> object:
