@@ -102,7 +102,7 @@ def counted(shares: Shares, rows: int) -> Shares:
     return [(loss, rows if count is None else count) for loss, count in shares]
 
 
-def combined(batches: Sequence[Shares]) -> Shares:
+def combined(batches: Sequence[Shares]) -> list[tuple[Tensor, Tensor]]:
     """The parts of the loss of all these batches, each with its count; means of nothing are left out.
 
     Batches of which not all have the same parts are combined by the count of the last part.
