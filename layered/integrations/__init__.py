@@ -9,8 +9,13 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.integrations.timm_models import (
+    TimmBody as TimmBody,
+    TimmMaps as TimmMaps,
     is_timm_model as is_timm_model,
     timm_body as timm_body,
+    timm_groups as timm_groups,
+    timm_keywords as timm_keywords,
+    timm_maps as timm_maps,
     timm_names as timm_names,
     timm_stats as timm_stats,
 )

@@ -137,6 +137,9 @@ from layered.nn.shares import (
 from layered.nn.summary import Summary as Summary
 from layered.nn.surgery import (
     adapt_first_layer as adapt_first_layer,
+    body_weights as body_weights,
     cut_model as cut_model,
+    has_pool_type as has_pool_type,
     input_weights as input_weights,
+    report_left_out as report_left_out,
 )

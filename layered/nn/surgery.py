@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadValue
+from layered.foundation import BadValue, warn
 from layered.nn.hooks import num_features_model
 
 num_features = num_features_model
@@ -41,7 +41,7 @@ def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | No
             one that is or contains a pooling layer.
 
     Raises:
-        BadValue: If nothing is left, or the model has no pooling layer.
+        BadValue: If nothing is left, the model has no pooling layer, or it holds parameters outside its children.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
@@ -60,6 +60,13 @@ def cut_model(model: nn.Module, cut: int | Callable[[nn.Module], nn.Module] | No
                 fix="pass cut=: how many of the children to keep, or a function of the model that returns its body",
             )
         cut = pooling[-1]
+    lost = [name for name, _ in model.named_parameters(recurse=False)]
+    if lost:
+        raise BadValue(
+            f"{type(model).__name__} cannot be cut between its children: it has parameters outside them, which would be lost",
+            got=", ".join(lost[:4]),
+            fix="pass cut=: a function of the model that returns its body",
+        )
     if not children[:cut]:
         raise BadValue(
             f"cutting {type(model).__name__} leaves no body",
@@ -136,3 +143,26 @@ def input_weights(weight: Tensor, n_in: int) -> Tensor:
         return weight[:, :2] * 1.5
     extra = weight.new_zeros(weight.shape[0], n_in - 3, *weight.shape[2:])
     return torch.cat([weight, extra], 1)
+
+
+def report_left_out(name: str, left_out: Mapping[str, Tensor]) -> None:
+    """Warn of the tensors of a file of weights that the model has no use for, such as the classifier of other classes.
+
+    Args:
+        name: The architecture.
+        left_out: The tensors by name.
+    """
+    if left_out:
+        listed = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(left_out.items())[:6])
+        more = f" and {len(left_out) - 6} more" if len(left_out) > 6 else ""
+        warn(f"{len(left_out)} tensors in the weights do not belong to '{name}' and were left out: {listed}{more}")
+
+
+def body_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The body's weights in the state dict of a whole `Sequential(body, head)`; empty for other state dicts.
+
+    Args:
+        state: The state dict.
+    """
+    is_whole = all(name.startswith(("0.", "1.")) for name in state)
+    return {name[2:]: value for name, value in state.items() if name.startswith("0.")} if is_whole else {}

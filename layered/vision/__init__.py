@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import layered.vision.show as _show  # registers how images are shown
 import layered.vision.torchvision_transforms as _foreign  # registers what becomes of transforms of other libraries
 from layered.foundation.faces import star as _star
+from layered.integrations import TimmBody as TimmBody
+from layered.nn import cut_model as cut_model, has_pool_type as has_pool_type
 from layered.vision import pil as _pil
 from layered.vision.affine import (
     AffineCoordTfm as AffineCoordTfm,
@@ -44,11 +46,7 @@ from layered.vision.item_transforms import (
     imagenet_stats as imagenet_stats,
     mnist_stats as mnist_stats,
 )
-from layered.vision.learner import (
-    cnn_learner as cnn_learner,
-    create_vision_model as create_vision_model,
-    vision_learner as vision_learner,
-)
+from layered.vision.learner import cnn_learner as cnn_learner, vision_learner as vision_learner
 from layered.vision.lighting import (
     Brightness as Brightness,
     Contrast as Contrast,
@@ -67,6 +65,13 @@ from layered.vision.models.backbones import (
     model_meta as model_meta,
     torchvision_models as torchvision_models,
 )
+from layered.vision.models.create import (
+    add_head as add_head,
+    create_cnn_model as create_cnn_model,
+    create_timm_model as create_timm_model,
+    create_vision_model as create_vision_model,
+)
+from layered.vision.models.groups import block_groups as block_groups
 from layered.vision.models.head import create_head as create_head
 from layered.vision.reading import image2tensor as image2tensor, load_image as load_image
 from layered.vision.types import (

@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack, cast
 
 from PIL import Image
 from torch import nn
 
 from layered.data import DataLoaders, Datasets, Normalize, TfmdDL, get_c
-from layered.foundation import (
-    BadArgument,
-    BadValue,
-    builders,
-    checked,
-    delegates,
-    first,
-    is_foreign,
-    names_of,
-    refuse_unknown,
-    unknown_name,
-)
-from layered.integrations import timm_body, timm_stats
-from layered.nn import apply_init, num_features_model
+from layered.foundation import BadValue, delegates, first, is_foreign
+from layered.integrations import timm_stats
 from layered.training import Learner, LearnerArgs
-from layered.vision.models.backbones import (
-    Arch,
-    Cut,
-    Splitter,
-    Stats,
-    Weights,
-    create_body,
-    default_split,
-    find_arch,
-    image_models,
-    is_torchvision,
-    model_meta,
-    torchvision_models,
-)
-from layered.vision.models.head import create_head
+from layered.vision.models.backbones import Arch, Cut, Splitter, Stats, Weights, default_split, find_arch, model_meta
+from layered.vision.models.create import InitFunc, check_arch_args, create_vision_model
+from layered.vision.recipes import transfer_recipe
 from layered.vision.types import image_class
 
-InitFunc = Callable[..., Any]
+
+class VisionArgs(LearnerArgs, total=False):
+    """What the learners for images take by keyword: `Learner`'s arguments, and the usual ones of timm's architectures."""
+
+    img_size: int | tuple[int, int]
+    patch_size: int
+    drop_rate: float
+    drop_path_rate: float
+    attn_drop_rate: float
+    act_layer: str
+    norm_layer: str
+    output_stride: int
+    dynamic_img_size: bool
+    strict_img_size: bool
 
 
-@checked
-@delegates(Learner)
+@delegates(Learner, keep=True)
 def vision_learner(
     dls: DataLoaders,
     arch: Arch,
@@ -67,7 +54,7 @@ def vision_learner(
     lin_first: bool = False,
     y_range: tuple[float, float] | None = None,
     n_in: int = 3,
-    **learner_args: Unpack[LearnerArgs],
+    **kwargs: Unpack[VisionArgs],
 ) -> Learner:
     """A `Learner` for images: the body of `arch` with trained weights, frozen, and a new head for this data.
 
@@ -92,15 +79,20 @@ def vision_learner(
         lin_first: Linear layers before their batch norms.
         y_range: Squeeze the outputs into this range.
         n_in: Channels of the images.
-        learner_args: For `Learner`: `loss_func`, `metrics`, `cbs`, ….
+        kwargs: For `Learner`: `loss_func`, `metrics`, `cbs`, …; `splitter=block_groups` has a parameter group for each block of
+            the body. What else a timm architecture takes goes to it: `img_size=96` for a vision transformer, whose
+            position embeddings are resized, `drop_path_rate=0.1`, ….
 
     Raises:
         UnknownName: If no such architecture is known; names the nearest.
+        BadArgument: If neither `Learner` nor the architecture has an argument.
         Offline: If weights cannot be downloaded.
         BadValue: If the data does not say how many outputs it needs, its images have another number of channels, or its
             targets are masks.
     """
     arch = find_arch(arch)
+    learner_args, arch_args = split_arguments(kwargs)
+    check_arch_args(arch, arch_args, vision_learner)
     check_channels(dls, n_in)
     if custom_head is None:
         check_targets(dls)
@@ -110,82 +102,36 @@ def vision_learner(
         n_out=n_out, cut=cut, n_in=n_in, custom_head=custom_head, concat_pool=concat_pool, pool=pool, lin_ftrs=lin_ftrs,
         ps=ps, first_bn=first_bn, bn_final=bn_final, lin_first=lin_first, y_range=y_range,
     )  # fmt: skip
-    model = create_vision_model(arch, pretrained=pretrained, weights=weights, init=init, **model_args)
+    model = create_vision_model(arch, pretrained=pretrained, weights=weights, init=init, **model_args, **arch_args)
     if learner_args.get("splitter") is None:
         learner_args["splitter"] = resolve_splitter(arch)
     learn = Learner(dls, model, **learner_args)
-    learn.recipe = transfer_recipe(arch, model_args, model[0])
-    if normalize and pretrained and n_in == 3:
-        add_normalize(dls, pretrained_stats(arch))
+    learn.recipe = transfer_recipe(arch, model_args, arch_args, model[0])
+    return _started(learn, arch, normalize and n_in == 3, pretrained)
+
+
+def _started(learn: Learner, arch: Arch, normalize: bool, pretrained: bool) -> Learner:
+    """The learner as a transfer starts: batches normalised as for the weights, the body frozen."""
+    if normalize and pretrained:
+        add_normalize(learn.dls, pretrained_stats(arch))
     if pretrained:
         learn.freeze()
     return learn
 
 
-cnn_learner = vision_learner
-
-
-def create_vision_model(
-    arch: Arch,
-    n_out: int,
-    pretrained: bool = True,
-    weights: Weights = None,
-    cut: Cut = None,
-    n_in: int = 3,
-    init: InitFunc | None = nn.init.kaiming_normal_,
-    custom_head: nn.Module | None = None,
-    concat_pool: bool = True,
-    pool: bool = True,
-    lin_ftrs: Sequence[int] | None = None,
-    ps: float | Sequence[float] = 0.5,
-    first_bn: bool = True,
-    bn_final: bool = False,
-    lin_first: bool = False,
-    y_range: tuple[float, float] | None = None,
-    features: int | None = None,
-) -> nn.Sequential:
-    """Build `Sequential(body, head)`: the body of an architecture and a new head.
+def split_arguments(kwargs: Mapping[str, Any]) -> tuple[LearnerArgs, dict[str, Any]]:
+    """The arguments of `Learner` among those given, and the rest, which is for the architecture.
 
     Args:
-        arch: A function that builds a model, or a timm name.
-        n_out: Number of outputs.
-        pretrained: Whether the body has trained weights.
-        weights: Which: a torchvision name or entry, a local file, or a state dict.
-        cut: Where the body ends: see `create_body`; by default as the architecture needs it.
-        n_in: Channels of the images.
-        init: Initialises the head; None keeps torch's own initialisation.
-        custom_head: A head in place of `create_head(...)`, which takes the arguments below.
-        concat_pool: Pool by maximum and mean, not by mean only.
-        pool: Whether the head pools.
-        lin_ftrs: Widths of the hidden layers of the head; [512] by default.
-        ps: Dropout before the last layer, half of it before the others; or one value for each layer.
-        first_bn: Batch norm before the first linear layer.
-        bn_final: Batch norm after the last layer.
-        lin_first: Linear layers before their batch norms.
-        y_range: Squeeze the outputs into this range.
-        features: Channels of the body's output; by default found by running it.
+        kwargs: The arguments by name.
     """
-    arch = find_arch(arch)
-    if isinstance(arch, str):
-        if isinstance(weights, Enum):
-            raise BadArgument(
-                f"the weights do not belong to the timm model '{arch}'",
-                got=f"torchvision's {weights}",
-                expected="a local file or a state dict, or pretrained=True for timm's own",
-            )
-        body: Any = timm_body(arch, n_in, pretrained, weights)
-        features, pooled_by_head = body.num_features, pool and body.needs_pool
-    else:
-        known_cut = model_meta[arch]["cut"]
-        body = create_body(arch, n_in, pretrained, cut if cut is not None else known_cut, weights=weights)
-        features, pooled_by_head = features or num_features_model(body), pool
-    head = custom_head or create_head(
-        features, n_out, lin_ftrs, ps, pooled_by_head, concat_pool, first_bn, bn_final, lin_first, y_range
-    )
-    model = nn.Sequential(body, head)
-    if init is not None:
-        apply_init(model[1], init)
-    return model
+    known = LearnerArgs.__annotations__.keys()
+    learner_args = {name: value for name, value in kwargs.items() if name in known}
+    arch_args = {name: value for name, value in kwargs.items() if name not in known}
+    return cast(LearnerArgs, learner_args), arch_args
+
+
+cnn_learner = vision_learner
 
 
 def outputs_for(dls: DataLoaders) -> int:
@@ -232,8 +178,7 @@ def check_targets(dls: DataLoaders) -> None:
             "vision_learner makes one prediction for each image, and these targets are masks",
             got="a class for each pixel (MaskBlock)",
             expected="labels or numbers",
-            fix="unet_learner is not part of this library: Learner(dls, model), where model is any nn.Module that gives "
-            "[batch, class, height, width] for images [batch, channel, height, width]",
+            fix="unet_learner(dls, arch), which predicts a class for each pixel",
         )
 
 
@@ -293,47 +238,3 @@ def add_normalize(dls: DataLoaders, stats: Stats | None) -> None:
     if stats is None or not pipelines or any(isinstance(t, Normalize) for p in pipelines for t in p or ()):
         return
     dls.add_tfms([Normalize.from_stats(*stats)], "after_batch")
-
-
-def transfer_recipe(arch: Arch, model_args: dict[str, Any], body: nn.Module) -> dict[str, Any] | None:
-    """The model as data for an export; None if rebuilding it would take code without a registered name.
-
-    Args:
-        arch: The architecture: a function that builds a model, or a timm name.
-        model_args: Arguments of `create_vision_model`.
-        body: The model's body.
-    """
-    name = arch if isinstance(arch, str) else arch.__name__ if is_torchvision(arch) else builders.name_of(arch)
-    args = dict(model_args)
-    if name is None or args.pop("custom_head") is not None or callable(args["cut"]):
-        return None
-    if not isinstance(arch, str):
-        args["features"] = num_features_model(body)  # so that loading need not run it
-    where = "timm" if isinstance(arch, str) else "torchvision" if is_torchvision(arch) else "registered"
-    if where == "torchvision" and name not in image_models():
-        return None
-    plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in args.items()}
-    return {"builder": "vision.model", "args": {"source": where, "arch": name, **plain}}
-
-
-RECIPE_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", "init", "custom_head"}
-
-
-@builders.register("vision.model")
-def build_from_recipe(source: str, arch: str, **model_args: Any) -> nn.Sequential:
-    """The untrained model of a recipe. Names are looked up; nothing is downloaded or read.
-
-    Args:
-        source: Where the name comes from: "torchvision", "timm" or "registered".
-        arch: Name of the architecture.
-        model_args: Arguments of `create_vision_model`.
-    """
-    refuse_unknown(model_args, RECIPE_ARGS, "the recipe of an image model")
-    if source == "torchvision" and arch not in (known := image_models()):
-        raise unknown_name("torchvision model of images", arch, known)
-    find: dict[str, Callable[[str], Any]] = {
-        "registered": builders.get,
-        "torchvision": torchvision_models.get_model_builder,
-        "timm": find_arch,
-    }
-    return create_vision_model(find[source](arch), pretrained=False, init=None, **model_args)

@@ -1,10 +1,12 @@
 """Bodies of architectures: where they are cut, how they are grouped, and whose weights they take."""
 
+import copy
 import io
 import os
 import socket
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -23,9 +25,20 @@ from layered.foundation import (
 )
 from layered.integrations import timm_body
 from layered.vision import all as vision
-from layered.vision.all import create_body, create_vision_model, find_arch, model_meta, models, resnet18, resnet34
-from layered.vision.learner import build_from_recipe, resolve_splitter
+from layered.vision.all import (
+    block_groups,
+    create_body,
+    create_timm_model,
+    create_vision_model,
+    find_arch,
+    model_meta,
+    models,
+    resnet18,
+    resnet34,
+)
+from layered.vision.learner import resolve_splitter
 from layered.vision.models.backbones import build_arch
+from layered.vision.recipes import build_from_recipe
 
 RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -157,9 +170,159 @@ def test_local_weights_come_in_any_form(form, arch, tmp_path):
         case ".safetensors":
             weights = tmp_path / "w.safetensors"
             save_file({k: v.contiguous() for k, v in state.items()}, weights)
-    body = create_vision_model(arch, 2, weights=weights, lin_ftrs=[])[0].state_dict()
+    with pytest.warns(UserWarning, match=r"left out: fc\.\w+ \(7"):
+        body = create_vision_model(arch, 2, weights=weights, lin_ftrs=[])[0].state_dict()
     wanted = [v for k, v in state.items() if not k.startswith("fc")]
     assert_close(list(body.values()), wanted)
+
+
+CLASSIFIERS = [  # and what of seven classes does not fit a model of a thousand
+    (models.squeezenet1_1, "classifier.1.weight"),
+    (models.densenet121, "classifier.weight"),
+    (models.vgg11_bn, "classifier.6.weight"),
+    (models.efficientnet_b0, "classifier.1.weight"),
+]
+
+
+@pytest.mark.parametrize(("arch", "listed"), CLASSIFIERS)
+def test_of_weights_for_other_classes_the_rest_is_loaded_and_what_was_not_is_listed(arch, listed):
+    state = arch(num_classes=7).state_dict()
+    with pytest.warns(UserWarning, match=listed):
+        body = create_body(arch, cut=model_meta[arch]["cut"], weights=state)
+    values = list(state.values())
+    assert all(any(torch.equal(v, w) for w in values) for v in body.state_dict().values())
+
+
+def test_weights_for_a_model_that_is_built_are_loaded_into_it():
+    torch.manual_seed(3)
+    state, whole = resnet18().state_dict(), resnet18()
+    assert torch.equal(create_body(whole, weights=state)[0].weight, state["conv1.weight"])
+    with pytest.raises(BadArgument, match="built already"):
+        create_body(whole, weights="DEFAULT")
+
+
+def test_a_body_of_copies_gets_the_weights_too():
+    state = resnet18().state_dict()
+    body = create_body(resnet18, cut=lambda m: copy.deepcopy(m.conv1), weights=state)
+    assert torch.equal(body.weight, state["conv1.weight"])
+    del state["conv1.weight"]
+    with pytest.raises(CannotRestore):
+        create_body(resnet18, cut=lambda m: copy.deepcopy(m.conv1), weights=state)
+
+
+@pytest.mark.parametrize("arch", [resnet18, "resnet18"], ids=["torchvision", "timm"])
+@pytest.mark.parametrize("n_in", [3, 1])
+def test_weights_that_a_learner_saved_start_another(arch, n_in):
+    first = create_vision_model(arch, 5, pretrained=False, n_in=n_in)
+    second = create_vision_model(arch, 2, weights=first.state_dict(), n_in=n_in)
+    assert_close(second[0].state_dict(), first[0].state_dict())
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_transformer_of_timm_is_built_for_another_resolution(name):
+    more = {"img_size": 112} if name.startswith("swin") else {"img_size": 96}
+    torch.manual_seed(0)
+    state = timm.create_model(name).state_dict()
+    theirs = timm.create_model(
+        name, num_classes=0, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}, **more
+    )
+    body = create_vision_model(name, 2, weights=state, **more)[0].eval()
+    x = torch.rand(2, 3, more["img_size"], more["img_size"])
+    with torch.no_grad():
+        assert_close(body.model.state_dict(), theirs.state_dict())
+        assert_close(body.model(x), theirs.eval()(x))
+
+
+def test_arguments_that_an_architecture_lacks_are_refused():
+    for arch, args, near in [
+        ("vit_tiny_patch16_224", {"img_sze": 96}, "img_size"),
+        ("resnet18", {"drop_pathrate": 0.1}, "drop_path_rate"),
+        ("resnet18", {"img_size": 96}, "img_size"),
+        ("resnet18", {"pretrained_cfg": {}}, "pretrained"),
+        (resnet18, {"img_size": 96}, "img_size"),
+        (resnet18, {"n_outt": 96}, "n_out"),
+    ]:
+        with pytest.raises(BadArgument, match=f"unknown argument '{next(iter(args))}'") as caught:
+            create_vision_model(arch, 2, pretrained=False, **args)
+        assert near in caught.value.fix
+    with pytest.raises(BadValue, match="cannot build 'vit_tiny_patch16_224'"):
+        create_vision_model("vit_tiny_patch16_224", 2, pretrained=False, img_size="large")
+    assert (
+        create_vision_model("resnet18", 2, pretrained=False, drop_path_rate=0.5)[0].model.layer4[1].drop_path.drop_prob
+        == 0.5
+    )
+
+
+def test_a_cut_of_a_timm_model_is_honoured():
+    torch.manual_seed(0)
+    whole = timm.create_model("convnext_atto").eval()
+    x = torch.rand(1, 3, 64, 64)
+    for cut, wanted in [
+        (2, lambda: whole.stages(whole.stem(x))),
+        (-2, lambda: whole.stages(whole.stem(x))),
+        (1, lambda: whole.stem(x)),
+        (lambda m: nn.Sequential(m.stem, m.stages[0]), lambda: whole.stages[0](whole.stem(x))),
+    ]:
+        model = create_vision_model("convnext_atto", 2, weights=whole.state_dict(), cut=cut).eval()
+        with torch.no_grad():
+            assert_close(model[0](x), wanted())
+            assert model(x).shape == (1, 2)
+    swin = create_timm_model("swin_tiny_patch4_window7_224", 2, cut=2, pretrained=False)
+    assert swin.eval()(torch.rand(1, 3, 224, 224)).shape == (1, 2)
+    assert swin[1][2].num_features == 2 * 768
+
+
+@pytest.mark.parametrize(
+    ("name", "cut", "problem"),
+    [
+        ("vit_tiny_patch16_224", 3, "parameters outside them"),
+        ("convnext_atto", 0, "leaves no body"),
+        ("hrnet_w18_small", 8, "does not run"),
+        ("convnext_atto", lambda m: nn.Sequential(m.stem, nn.Flatten()), "does not give feature maps"),
+    ],
+)
+def test_a_cut_of_a_timm_model_that_gives_no_maps_is_refused(name, cut, problem):
+    with pytest.raises(BadValue, match=problem):
+        create_vision_model(name, 2, pretrained=False, cut=cut)
+
+
+BLOCKS = [  # arch, groups of the body, and a parameter's place: the block that it belongs to
+    (resnet18, 9), (models.resnet50, 17), (models.vgg11_bn, 8), (models.densenet121, 62), (models.convnext_tiny, 22),
+    (models.swin_t, 16), (models.efficientnet_b0, 18), (models.mobilenet_v3_small, 13), (models.regnet_y_400mf, 17),
+    ("convnext_atto", None), ("vit_tiny_patch16_224", None), ("swin_tiny_patch4_window7_224", None),
+    ("tf_efficientnet_lite0", None), ("resnet18", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arch", "count"), BLOCKS)
+def test_a_group_for_each_block(arch, count):
+    model = create_vision_model(arch, 2, pretrained=False)
+    groups = block_groups(model)
+    if isinstance(arch, str):
+        body = model[0].model
+        wanted = timm.models.group_parameters(body, body.group_matcher(coarse=False), reverse=True)
+        names = {id(p): n for n, p in body.named_parameters()}
+        wanted = {n: i - 1 if n.startswith("head.norm") else i for n, i in wanted.items()}  # no block, only a norm
+        assert {names[id(p)]: i for i, group in enumerate(groups[:-1]) for p in group} == wanted
+    else:
+        assert len(groups) == count + 1
+        names = [n for n, _ in model.named_parameters()]
+        order = {id(p): i for i, p in enumerate(model.parameters())}
+        firsts = [order[id(group[0])] for group in groups]
+        assert firsts == sorted(firsts), [names[i] for i in firsts]
+    assert sorted(map(id, flat(groups))) == sorted(map(id, model.parameters()))
+    assert list(map(id, groups[-1])) == list(map(id, model[1].parameters()))
+
+
+def test_groups_of_a_transformer_of_torchvision_and_of_models_without_a_head():
+    with weightless():
+        vit = models.vit_b_16(weights=None)
+    groups = block_groups(vit)
+    assert len(groups) == 14  # the embeddings, twelve layers (the last with the final norm), the classifier
+    assert any(p is vit.class_token for p in groups[0])
+    assert any(p is vit.encoder.pos_embedding for p in groups[0])
+    assert any(p is vit.encoder.ln.weight for p in groups[12])
+    assert [len(group) for group in block_groups(nn.Linear(2, 3))] == [2]
 
 
 class Bomb:

@@ -16,6 +16,7 @@ from layered.vision.all import (
     SGD,
     CategoryBlock,
     DataBlock,
+    DataLoaders,
     ImageBlock,
     ImageDataLoaders,
     MaskBlock,
@@ -28,6 +29,7 @@ from layered.vision.all import (
     Resize,
     SigmoidRange,
     accuracy,
+    block_groups,
     cnn_learner,
     create_vision_model,
     imagenet_stats,
@@ -253,6 +255,62 @@ def test_architectures_that_look_at_values_when_built_come_back_too(make_dls, tm
         learn = vision_learner(make_dls(), arch, pretrained=False, path=tmp_path)
         file = learn.dls.valid_ds.items[0]
         assert_close(load_learner(learn.export(arch.__name__)).predict(file)[2], learn.predict(file)[2])
+
+
+def test_a_transformer_trains_at_the_resolution_of_the_images_and_comes_back(make_dls, tmp_path):
+    learn = vision_learner(make_dls(), "vit_tiny_patch16_224", pretrained=False, img_size=32, path=tmp_path)
+    assert learn.model[0].model.pos_embed.shape == (1, 1 + 2 * 2, 192)
+    learn.fit(1)
+    file = learn.dls.valid_ds.items[0]
+    again = load_learner(learn.export("model"))
+    assert_close(again.predict(file)[2], learn.predict(file)[2])
+
+
+def test_what_neither_the_learner_nor_the_architecture_takes_is_refused_with_the_nearest_name(make_dls):
+    for name, near in [("pretraind", "pretrained"), ("img_sze", "img_size"), ("metric", "metrics")]:
+        with pytest.raises(BadArgument, match=f"vision_learner got an unknown argument '{name}'") as caught:
+            vision_learner(make_dls(), "vit_tiny_patch16_224", **{name: 32})
+        assert near in caught.value.fix
+
+
+def test_blocks_have_rates_of_their_own(make_dls):
+    learn = vision_learner(make_dls(), "convnext_atto", pretrained=False, splitter=block_groups, opt_func=SGD)
+    blocks = sum(len(stage.blocks) for stage in learn.model[0].model.stages)
+    learn.fit(1, lr=slice(1e-4, 1e-2))
+    rates = learn.opt.hypers
+    assert len(rates) == 1 + blocks + 1
+    ratio = 100 ** (1 / (blocks + 1))
+    assert [h["lr"] for h in rates] == pytest.approx([1e-4 * ratio**i for i in range(blocks + 2)])
+    learn.freeze_to(-3)
+    trained = {n for n, p in learn.model[0].model.named_parameters() if p.requires_grad and p.ndim > 1}
+    assert {n[:17] for n in trained} == {"stages.3.blocks.0", "stages.3.blocks.1", "stages.3.downsamp"}
+    groups = {row.name: row.group for row in learn.summary().rows if row.group is not None}
+    assert groups["0.model.stem.0"] == 0
+    assert groups["0.model.stages.3.blocks.1.conv_dw"] == blocks
+    assert groups["1.4"] == blocks + 1
+
+
+@pytest.mark.parametrize("arch", [squeezenet1_1, "convnext_atto"], ids=["torchvision", "timm"])
+def test_a_head_of_registered_layers_is_exported_with_its_body(make_dls, arch, tmp_path):
+    channels = 512 if arch is squeezenet1_1 else 320
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2), SigmoidRange(-3, 3))
+    learn = vision_learner(make_dls(), arch, pretrained=False, custom_head=head, path=tmp_path)
+    file = learn.dls.valid_ds.items[0]
+    again = load_learner(learn.export("model"))
+    assert_close(again.predict(file)[2], learn.predict(file)[2])
+
+
+def test_points_are_learnt_within_a_range(files):
+    """Two points an image, each (x, y): four outputs within the range of their coordinates."""
+    points = torch.rand(len(files), 2, 2) * 2 - 1
+    data = [(torch.rand(3, 32, 32), point) for point in points]
+    dls = DataLoaders.from_dsets(data, data, bs=4, num_workers=0)
+    dls.c = 4
+    learn = vision_learner(dls, small_net, pretrained=False, y_range=(-1, 1), loss_func=MSELossFlat())
+    learn.fit(1, lr=0.1)
+    preds, _ = learn.get_preds()
+    assert preds.shape == (len(files), 4)
+    assert (preds.abs() <= 1).all()
 
 
 # The quickstart's weights.

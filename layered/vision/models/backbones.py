@@ -6,15 +6,15 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, TypeGuard
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from layered.catalog import hub_file, is_offline
 from layered.files import read_weights, state_dict_of
 from layered.foundation import BadArgument, CannotRestore, L, MissingDependency, Offline, lazy, unknown_name
 from layered.integrations import is_timm_model, timm_names
-from layered.nn import adapt_first_layer, cut_model
+from layered.nn import adapt_first_layer, body_weights, cut_model, report_left_out
 from layered.optim import params
 from layered.vision.item_transforms import imagenet_stats
 
@@ -130,24 +130,21 @@ def image_models() -> list[str]:
     return list(torchvision_models.list_models(module=torchvision_models))
 
 
-def build_arch(arch: Callable[..., nn.Module], pretrained: bool = False, weights: Weights = None) -> nn.Module:
+def build_arch(
+    arch: Callable[..., nn.Module], pretrained: bool = False, weights: str | Enum | None = None
+) -> nn.Module:
     """Build a model.
 
     Args:
         arch: A function that builds it.
         pretrained: Whether it has trained weights.
-        weights: Which: a torchvision name ("DEFAULT") or entry, a local file, or a state dict.
+        weights: Which: a torchvision name ("DEFAULT") or entry.
 
     Raises:
         Offline: If weights cannot be downloaded.
         UnknownName: If torchvision has no such weights.
-        CannotRestore: If local weights do not fit.
     """
     takes = inspect.signature(arch).parameters
-    if weights is not None and _is_local(weights):
-        model = arch()
-        load_matching(model, weights)
-        return model
     if weights is None and not pretrained:
         untrained = {"weights": None, "weights_backbone": None, "pretrained": False}
         return arch(**{name: value for name, value in untrained.items() if name in takes})
@@ -183,37 +180,14 @@ def _refuse_download(name: str, weights: Any) -> None:
         raise _no_weights(name, f"LAYERED_OFFLINE is set, and '{file}' does not exist")
 
 
-def _is_local(weights: Weights) -> TypeGuard[LocalWeights]:
+def _local_or_named(weights: Weights) -> tuple[LocalWeights | None, str | Enum | None]:
+    """The weights as a file or state dict, or else as torchvision's."""
+    if weights is None or isinstance(weights, Enum):
+        return None, weights
     if isinstance(weights, (Mapping, os.PathLike)):
-        return True
-    return isinstance(weights, str) and (
-        os.path.exists(weights) or os.path.splitext(weights)[1] != "" or os.sep in weights
-    )
-
-
-def load_matching(model: nn.Module, weights: LocalWeights) -> None:
-    """Load weights; only the last layer, which is cut off, may differ in shape or be missing.
-
-    Args:
-        model: The model.
-        weights: A local file or a state dict.
-
-    Raises:
-        CannotRestore: Names what does not fit; the model is unchanged then.
-    """
-    state = state_dict_of(weights if isinstance(weights, Mapping) else read_weights(weights))
-    needed = model.state_dict()
-    last = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)][-1:]
-    fitting = {k: state[k] for k, v in needed.items() if k in state and state[k].shape == v.shape}
-    wrong = [k for k in needed if k not in fitting and k.rpartition(".")[0] not in last]
-    if wrong:
-        raise CannotRestore(
-            f"the weights do not fit {type(model).__name__}",
-            got=f"{len(wrong)} of {len(needed)} tensors are missing or differ in shape, first '{wrong[0]}'",
-            expected=f"{tuple(needed[wrong[0]].shape)}",
-            fix="use weights of exactly this architecture",
-        )
-    model.load_state_dict(fitting, strict=False)
+        return weights, None
+    is_path = os.path.exists(weights) or os.path.splitext(weights)[1] != "" or os.sep in weights
+    return (weights, None) if is_path else (None, weights)
 
 
 def create_body(
@@ -231,8 +205,66 @@ def create_body(
         n_in: Channels of the images.
         pretrained: Whether it has trained weights.
         cut: Number of children to keep, or a function of the model; by default those before the last child that pools.
-        weights: Which: a torchvision name or entry, a local file, or a state dict.
+        weights: Which: a torchvision name or entry, a local file, or a state dict. Only what is cut off may be missing or
+            have another shape, such as the classifier of other classes.
+
+    Raises:
+        BadArgument: If `weights` names torchvision's, and `model` is built already.
+        BadValue: If nothing is left, or the model cannot be cut.
+        CannotRestore: If local weights do not fit the body.
+
+    Examples:
+        >>> from torchvision.models import resnet18
+        >>> [type(part).__name__ for part in create_body(resnet18, pretrained=False)][:5]
+        ['Conv2d', 'BatchNorm2d', 'ReLU', 'MaxPool2d', 'Sequential']
     """
-    built = model if isinstance(model, nn.Module) else build_arch(model, pretrained, weights)
-    trained = pretrained or weights is not None
-    return cut_model(adapt_first_layer(built, n_in, trained) if n_in != 3 else built, cut)
+    local, named = _local_or_named(weights)
+    if not isinstance(model, nn.Module):
+        model = build_arch(model, pretrained and local is None, named)
+    elif named is not None:
+        raise BadArgument(
+            "weights= names trained weights, but the model is built already",
+            got=named,
+            fix="pass the function, not the model",
+        )
+    state = None if local is None else state_dict_of(local if isinstance(local, Mapping) else read_weights(local))
+    unfit = [] if state is None else _load_fitting(model, state)
+    if n_in != 3:
+        model = adapt_first_layer(model, n_in, pretrained or weights is not None)
+    body = cut_model(model, cut)
+    if state is not None and not (unfit and _load_learners_body(body, state)):
+        _check_loaded(model, body, unfit, state)
+    return body
+
+
+def _load_learners_body(body: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Load the weights of a learner's model, `Sequential(body, head)`; False if they are none, or those of another body."""
+    found, needed = body_weights(state), body.state_dict()
+    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in needed.items()}:
+        return False
+    body.load_state_dict(found)
+    return True
+
+
+def _load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Load the weights that fit; returns the names of the model's tensors that there are none for."""
+    needed = model.state_dict()
+    fitting = {k: state[k] for k, v in needed.items() if k in state and state[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+    return [k for k in needed if k not in fitting]
+
+
+def _check_loaded(model: nn.Module, body: nn.Module, unfit: list[str], state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that lack tensors of the body; warn of those that were left out."""
+    tensors = model.state_dict(keep_vars=True)
+    kept = {id(t) for t in body.state_dict(keep_vars=True).values()}
+    shared = {k for k, t in tensors.items() if id(t) in kept}
+    wrong = [k for k in unfit if k in shared or len(shared) < len(kept)]  # a body of copies may hold any of them
+    if wrong:
+        raise CannotRestore(
+            f"the weights do not fit {type(model).__name__}",
+            got=f"{len(wrong)} of {len(tensors)} tensors are missing or differ in shape, first '{wrong[0]}'",
+            expected=f"{tuple(tensors[wrong[0]].shape)}",
+            fix="use weights of exactly this architecture",
+        )
+    report_left_out(type(model).__name__, {k: v for k, v in state.items() if k in unfit or k not in tensors})

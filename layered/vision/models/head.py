@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypedDict
 
 from torch import nn
 
 from layered.foundation import BadValue
 from layered.nn import AdaptiveConcatPool2d, Flatten, LinBnDrop, SigmoidRange
+
+
+class HeadArgs(TypedDict, total=False):
+    """What `create_head` takes by keyword; meanings and defaults are its own."""
+
+    lin_ftrs: Sequence[int] | None
+    ps: float | Sequence[float]
+    pool: bool
+    concat_pool: bool
+    first_bn: bool
+    bn_final: bool
+    lin_first: bool
+    y_range: tuple[float, float] | None
 
 
 def create_head(

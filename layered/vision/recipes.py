@@ -1,0 +1,92 @@
+"""Image models as data for an export: which architecture, which arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from layered.foundation import NotExportable, builders, names_of, refuse_unknown, unknown_name
+from layered.nn import describe_module, num_features_model, rebuild_module
+from layered.vision.models.backbones import Arch, find_arch, image_models, is_torchvision, torchvision_models
+from layered.vision.models.create import create_vision_model
+
+
+def transfer_recipe(
+    arch: Arch, model_args: dict[str, Any], arch_args: dict[str, Any], body: nn.Module
+) -> dict[str, Any] | None:
+    """The model as data for an export; None if rebuilding it would take code without a registered name.
+
+    Args:
+        arch: The architecture: a function that builds a model, or a timm name.
+        model_args: Arguments of `create_vision_model`.
+        arch_args: Those for timm's architecture.
+        body: The model's body.
+    """
+    args = _described_arch(arch, {**model_args, "arch_args": arch_args})
+    if args is None:
+        return None
+    head = args.pop("custom_head")
+    if head is not None:
+        try:
+            args["custom_head"] = describe_module(head)
+        except NotExportable:
+            return None
+    elif not isinstance(arch, str):
+        args["features"] = num_features_model(body)  # so that loading need not run it
+    elif args["cut"] is not None:
+        args["features"] = body.num_features
+    return {"builder": "vision.model", "args": args}
+
+
+def _described_arch(arch: Arch, args: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments with the name of the architecture and where it comes from; None if a file cannot name them."""
+    name = arch if isinstance(arch, str) else arch.__name__ if is_torchvision(arch) else builders.name_of(arch)
+    where = "timm" if isinstance(arch, str) else "torchvision" if is_torchvision(arch) else "registered"
+    if name is None or callable(args["cut"]) or any(map(callable, args["arch_args"].values())):
+        return None
+    if where == "torchvision" and name not in image_models():
+        return None
+    plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in args.items() if k != "arch_args" or v}
+    return {"source": where, "arch": name, **plain}
+
+
+def _find(source: str, arch: str) -> Arch:
+    """The architecture that a file names."""
+    if source == "torchvision" and arch not in (known := image_models()):
+        raise unknown_name("torchvision model of images", arch, known)
+    find: dict[str, Callable[[str], Any]] = {
+        "registered": builders.get,
+        "torchvision": torchvision_models.get_model_builder,
+        "timm": find_arch,
+    }
+    found: Arch = find[source](arch)
+    return found
+
+
+RECIPE_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", "init"}
+
+
+@builders.register("vision.model")
+def build_from_recipe(
+    source: str,
+    arch: str,
+    arch_args: Mapping[str, Any] | None = None,
+    custom_head: dict[str, Any] | None = None,
+    **model_args: Any,
+) -> nn.Sequential:
+    """The untrained model of a recipe. Names are looked up; nothing is downloaded or read.
+
+    Args:
+        source: Where the name comes from: "torchvision", "timm" or "registered".
+        arch: Name of the architecture.
+        arch_args: Arguments of timm's architecture.
+        custom_head: The head in place of the usual one, as `describe_module` describes it.
+        model_args: Arguments of `create_vision_model`.
+    """
+    refuse_unknown(model_args, RECIPE_ARGS, "the recipe of an image model")
+    head = None if custom_head is None else rebuild_module(custom_head)
+    return create_vision_model(
+        _find(source, arch), pretrained=False, init=None, custom_head=head, **model_args, **(arch_args or {})
+    )
