@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,13 @@ class TorchLoss:
 
     targets: str
     outputs: str
+
+
+@runtime_checkable
+class OfProbabilities(Protocol):
+    """A loss that says whether it takes probabilities of labels."""
+
+    of_probabilities: bool
 
 
 _PAIRS: dict[TorchLoss, tuple[Any, ...]] = {
@@ -114,11 +121,13 @@ def _without_ones(x: Tensor) -> list[int]:
 
 
 def takes_probabilities(loss_func: object) -> bool:
-    """Whether a loss is one of torch's that take probabilities of labels, such as `nn.BCELoss`.
+    """Whether a loss takes probabilities of labels: one of torch's, such as `nn.BCELoss`, or one that declares it.
 
     Args:
         loss_func: The loss.
     """
+    if isinstance(loss_func, OfProbabilities):
+        return loss_func.of_probabilities
     found = torch_loss(loss_func)
     return found is not None and found.outputs == "probabilities"
 

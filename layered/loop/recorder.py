@@ -228,8 +228,8 @@ class Recorder(Callback):
     def _keep_shares(self) -> None:
         """Keep the validation loss of this batch, in the parts by which batches combine."""
         learn = self.learn
-        rows = 1 if self._is_sum else find_bs(learn.yb or learn.xb)
         shares = learn.loss_shares if self._combines_by_parts() else []
+        rows = 1 if self._is_sum else find_bs(learn.yb or learn.xb)
         if len(shares) > 1:
             self._valid_shares.append(counted(shares, rows))
         else:
@@ -240,23 +240,24 @@ class Recorder(Callback):
     def _combines_by_parts(self) -> bool:
         """Whether the parts of the loss say how batches combine; a loss for which nothing does is warned of once."""
         learn = self.learn
-        if not learn.loss_shares or learn.loss_func is None or self._is_sum or is_built_in(learn.loss_func):
+        if not learn.loss_shares or learn.loss_func is None or is_built_in(learn.loss_func):
             return True
         if self._tried_loss is not learn.loss_func:
-            self._tried_loss, self._combines_by, self._tries = learn.loss_func, {"parts", "rows"}, 4
+            self._tried_loss, self._combines_by, self._tries = learn.loss_func, {"parts", "rows", "sum"}, 4
         if self._combines_by and self._tries and find_bs(learn.yb or learn.xb) > 1:
             self._tries -= 1
             self._combines_by &= how_batches_combine(learn.loss_func, learn.pred, learn.yb)
             if not self._combines_by:
                 warn(
-                    "valid_loss depends on the batch size, because this loss is not a mean over samples: its value for a "
-                    "batch is not that of two parts of the batch, weighted by their sizes; compare runs by a metric"
+                    "valid_loss depends on the batch size, because this loss is not a mean over samples, nor a sum: its "
+                    "value for a batch is not that of two parts of the batch, weighted by their sizes; compare runs by a metric"
                 )
         return "parts" in self._combines_by
 
     @property
     def _is_sum(self) -> bool:
-        return self.learn.step is None and reduction_of(self.learn.loss_func) == "sum"
+        is_tried = self._tried_loss is self.learn.loss_func and self._combines_by == {"sum"}
+        return self.learn.step is None and (is_tried or reduction_of(self.learn.loss_func) == "sum")
 
     def _settle_valid(self) -> None:
         """Combine the validation losses of batches into one, part by part, weighted by what their means divide by."""

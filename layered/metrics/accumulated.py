@@ -12,7 +12,7 @@ from torch import Tensor
 from layered.foundation import BadValue, checked, lazy, plain, warn
 from layered.metrics.functions import declared_direction, default_name
 from layered.metrics.inputs import flatten_check, floats, scores_of_two
-from layered.metrics.metric import Metric, Predicted, class_scores
+from layered.metrics.metric import Metric, Predicted, class_scores, label_logits
 
 sp_optimize = lazy("scipy.optimize")
 
@@ -146,8 +146,12 @@ class AccumMetric(Kept):
         return self.dim_argmax is not None or self.activation == ActivationType.BinarySoftmax
 
     def accumulate(self, learn: Predicted) -> None:
-        pred, axis = self.prediction(learn), -1 if self.dim_argmax is None else self.dim_argmax
-        self.update(class_scores(learn, axis) if self._is_of_classes else pred, *learn.yb)
+        pred = self.prediction(learn)
+        if self._is_of_classes:
+            pred = class_scores(learn, -1 if self.dim_argmax is None else self.dim_argmax)
+        elif self.activation == ActivationType.Sigmoid:
+            pred = label_logits(learn)
+        self.update(pred, *learn.yb)
 
     def whole(self, pred: Tensor, targ: Tensor) -> Any:
         pair: list[Any] = [pred, targ]

@@ -15,7 +15,7 @@ from layered.foundation import BadArgument, in_two_columns, is_single, lazy, sna
 from layered.metrics.accumulated import Kept
 from layered.metrics.functions import default_name
 from layered.metrics.inputs import floats, mismatch
-from layered.metrics.metric import Metric, Predicted
+from layered.metrics.metric import Metric, Predicted, label_logits
 
 sk_base = lazy("sklearn.base")
 
@@ -118,8 +118,8 @@ class ScorerMetric(Kept):
 
     def accumulate(self, learn: Predicted) -> None:
         pred = self.prediction(learn)
-        if isinstance(pred, Tensor) and is_single(pred) and takes_probabilities(learn.loss_func):
-            pred = in_two_columns(pred, learn.loss_func)
+        if isinstance(pred, Tensor) and takes_probabilities(learn.loss_func):
+            pred = in_two_columns(pred, learn.loss_func) if is_single(pred) else label_logits(learn)
         self.update(pred, *learn.yb)
 
     def prepare(self, pred: Tensor, targ: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from layered.foundation import BadArgument, BadValue, describe, innermost
 from layered.metrics.functions import declared_direction, default_name
 from layered.metrics.inputs import rows_of, wide
-from layered.metrics.metric import Metric, Predicted, class_scores
+from layered.metrics.metric import Metric, Predicted, class_scores, label_logits
 
 P = ParamSpec("P")
 Sums = tuple[Tensor, "Tensor | int"]
@@ -62,6 +62,7 @@ def mean_of(sums: Callable[..., Sums] | None = None, *, higher_is_better: bool |
 
 
 OF_CLASSES: list[Callable[..., Any]] = []
+OF_LABELS: list[Callable[..., Any]] = []
 
 
 def of_classes(func: Callable[P, Tensor]) -> Callable[P, Tensor]:
@@ -71,6 +72,16 @@ def of_classes(func: Callable[P, Tensor]) -> Callable[P, Tensor]:
         func: A function of predictions, targets and the `axis` of the classes.
     """
     OF_CLASSES.append(func)
+    return func
+
+
+def of_labels(func: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Decorator: the function is of several labels, so that in a learner predictions are read as for `OfLabels`.
+
+    Args:
+        func: A function of predictions, targets and `sigmoid`: whether predictions are logits.
+    """
+    OF_LABELS.append(func)
     return func
 
 
@@ -117,10 +128,16 @@ class AvgMetric(Mean):
         self.func, self._sums, self.higher_is_better = func, _sums_of(func), declared_direction(func)
         is_of_classes = any(innermost(func) is known for known in OF_CLASSES)
         self._class_axis = signature(func).parameters["axis"].default if is_of_classes else None
+        is_of_labels = any(innermost(func) is known for known in OF_LABELS)
+        self._takes_logits = is_of_labels and signature(func).parameters["sigmoid"].default
 
     def accumulate(self, learn: Predicted) -> None:
-        pred, axis = self.prediction(learn), self._class_axis
-        self.update(pred if axis is None else class_scores(learn, axis), *learn.yb)
+        pred = self.prediction(learn)
+        if self._class_axis is not None:
+            pred = class_scores(learn, self._class_axis)
+        elif self._takes_logits:
+            pred = label_logits(learn)
+        self.update(pred, *learn.yb)
 
     def update(self, pred: Any, *targ: Any) -> None:
         if self._sums is not None:

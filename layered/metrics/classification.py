@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from layered.foundation import BadValue, plain
-from layered.metrics.averages import Sums, mean_of, of_classes
+from layered.metrics.averages import Sums, mean_of, of_classes, of_labels
 from layered.metrics.inputs import best_and_target, flatten_check, floats, mismatch
 
 
@@ -92,6 +92,7 @@ def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ign
     return _counted(found, targ, ignore_index)
 
 
+@of_labels
 @mean_of(higher_is_better=True)
 def accuracy_multi(
     inp: Tensor, targ: Tensor, thresh: float = 0.5, sigmoid: bool = True, *, ignore_index: int | None = None
@@ -102,7 +103,7 @@ def accuracy_multi(
         inp: Logits, or probabilities with `sigmoid=False`, of the same shape as `targ`.
         targ: 1 where the class applies, otherwise 0.
         thresh: A class is predicted where its probability is above this.
-        sigmoid: `inp` are logits.
+        sigmoid: `inp` are logits; in a learner, what its loss takes them for.
         ignore_index: Targets of this value do not count.
 
     Examples:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from layered.foundation import BadValue, is_single, plain
 from layered.metrics.inputs import best_and_target, describe_batch, floats, mismatch, wide
-from layered.metrics.metric import Metric, OfClasses
+from layered.metrics.metric import OfClasses, OfLabels
 
 
 def tally(index: Tensor, length: int) -> Tensor:
@@ -70,7 +70,7 @@ class ClassCounts(OfClasses):
         return self.counts[:, :-2]
 
 
-class LabelCounts(Metric):
+class LabelCounts(OfLabels):
     """Hits, predictions and targets of each label, where any number of labels is predicted: int64 [3, label].
 
     Args:

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument, LayeredError, in_two_columns, is_single, snake_case
-from layered.metrics.inputs import describe_batch, wide
+from layered.foundation import BadArgument, LayeredError, in_two_columns, is_single, snake_case, takes_probabilities
+from layered.metrics.inputs import describe_batch, floats, wide
 
 
 class Predicted(Protocol):
@@ -293,6 +293,32 @@ def class_scores(learn: Predicted, axis: int) -> Any:
     if not isinstance(pred, Tensor) or not is_single(pred, axis):
         return pred
     return in_two_columns(pred, learn.loss_func, axis)
+
+
+class OfLabels(Metric):
+    """Base of metrics of several labels, any number of which may apply, of logits unless `sigmoid` is off.
+
+    In a learner whose loss takes probabilities, such as `nn.BCELoss`, predictions are read as these.
+
+    Attributes:
+        sigmoid: Predictions are logits.
+    """
+
+    sigmoid: bool
+
+    def accumulate(self, learn: Predicted) -> None:
+        pred = self.prediction(learn)
+        self.update(label_logits(learn) if self.sigmoid else pred, *learn.yb)
+
+
+def label_logits(learn: Predicted) -> Any:
+    """The predictions of a learner; those of a loss that takes probabilities of labels as logits.
+
+    Args:
+        learn: The learner.
+    """
+    pred = learn.pred
+    return floats(pred).logit() if isinstance(pred, Tensor) and takes_probabilities(learn.loss_func) else pred
 
 
 class Expression(Metric):

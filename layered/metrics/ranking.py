@@ -17,7 +17,7 @@ from layered.metrics.accumulated import Kept
 from layered.metrics.averages import Mean, Sums
 from layered.metrics.counts import label_columns
 from layered.metrics.inputs import floats, mismatch
-from layered.metrics.metric import OfClasses
+from layered.metrics.metric import OfClasses, OfLabels
 
 sk_metrics = lazy("sklearn.metrics")
 
@@ -169,7 +169,7 @@ class APScoreBinary(OfClasses, Kept):
         return float(sk_metrics.average_precision_score(targ.numpy() == self.pos_label, pred.numpy()))
 
 
-class _LabelRanking(Kept):
+class _LabelRanking(OfLabels, Kept):
     """Base of metrics that keep the probability of each label, and whether it applies."""
 
     @checked
@@ -239,7 +239,7 @@ class BrierScore(OfClasses, Mean):
         self.add(*_counted(squares, targ, self.ignore_index))
 
 
-class BrierScoreMulti(Mean):
+class BrierScoreMulti(OfLabels, Mean):
     """The mean squared distance of the probability of each label from the outcome, over all samples and labels.
 
     Args:

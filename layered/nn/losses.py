@@ -441,7 +441,7 @@ class _NumberLoss(BaseLoss):
 class BCELossFlat(_NumberLoss):
     """Binary cross entropy of probabilities in [0, 1] with targets 0 or 1."""
 
-    torch_loss = nn.BCELoss
+    torch_loss, of_probabilities = nn.BCELoss, True
 
 
 @losses.register()

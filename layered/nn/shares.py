@@ -127,7 +127,9 @@ def _combined(shares: Shares) -> tuple[Tensor, Tensor]:
 
 
 def how_batches_combine(loss_func: Callable[..., Any], pred: object, targets: Sequence[Any]) -> set[str]:
-    """How the losses of two pieces of a batch give that of the batch: weighted by what their "parts" divide by, or by "rows".
+    """How the losses of two pieces of a batch give that of the batch.
+
+    Weighted by what their "parts" divide by, weighted by their "rows", or as a "sum": all of these that do.
 
     The loss, its buffers and the random generators are left as they are.
 
@@ -159,15 +161,18 @@ def how_batches_combine(loss_func: Callable[..., Any], pred: object, targets: Se
             (whole, _), first, second = piece(0, rows), piece(0, cut), piece(cut, rows)
         except Exception:  # a loss that cannot take fewer samples than a batch has, whatever it raises then
             return set()
-    found = {"rows"} if _agree([[(first[0], cut)], [(second[0], rows - cut)]], whole) else set()
-    has_parts = len(first[1]) == len(second[1]) and _agree([first[1], second[1]], whole)
-    return found | {"parts"} if has_parts else found
+    ways = {
+        "parts": combined([first[1], second[1]]) if len(first[1]) == len(second[1]) else [],
+        "rows": combined([[(first[0], cut)], [(second[0], rows - cut)]]),
+        "sum": [(first[0].cpu().double(), 1), (second[0].cpu().double(), 1)],
+    }
+    return {way for way, parts in ways.items() if _agrees(parts, whole)}
 
 
-def _agree(pieces: Sequence[Shares], whole: Tensor) -> bool:
-    total = sum(loss for loss, count in combined(pieces) if count > 0)
+def _agrees(parts: Shares, whole: Tensor) -> bool:
+    total = torch.as_tensor(sum(loss for loss, count in parts if count), dtype=torch.float64)
     tolerance = 100 * torch.finfo(whole.dtype).eps
-    return bool(torch.isclose(torch.as_tensor(total), whole.cpu().double(), rtol=tolerance, atol=1e-6, equal_nan=True))
+    return bool(torch.isclose(total, whole.cpu().double(), rtol=tolerance, atol=1e-6, equal_nan=True))
 
 
 class _Watch(TorchFunctionMode):

@@ -342,7 +342,8 @@ def values_of(rank, world):
         metrics.reset()
         for start in range(0, 11, 4):
             mine = slice(start + rank, min(start + 4, 11), world)
-            metrics.accumulate(SimpleNamespace(pred=pred[mine], yb=(targ[mine],), loss=loss_of(pred[mine], targ[mine])))
+            loss = loss_of(pred[mine], targ[mine])
+            metrics.accumulate(SimpleNamespace(pred=pred[mine], yb=(targ[mine],), loss=loss, loss_func=None))
         merge_metrics(metrics.metrics)
         found |= dict(zip(metrics.names, metrics.values, strict=True))
     return found
