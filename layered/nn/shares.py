@@ -161,7 +161,7 @@ def how_batches_combine(loss_func: Callable[..., Any], pred: object, targets: Se
             (whole, _), first, second = piece(0, rows), piece(0, cut), piece(cut, rows)
         except Exception:  # a loss that cannot take fewer samples than a batch has, whatever it raises then
             return set()
-    ways = {
+    ways: dict[str, Shares] = {
         "parts": combined([first[1], second[1]]) if len(first[1]) == len(second[1]) else [],
         "rows": combined([[(first[0], cut)], [(second[0], rows - cut)]]),
         "sum": [(first[0].cpu().double(), 1), (second[0].cpu().double(), 1)],
