@@ -77,7 +77,11 @@ from layered.data.adapters import (
     length_of as length_of,
 )
 from layered.data.block import own_copies as own_copies
-from layered.data.conversions import Tfms as Tfms, foreign_transforms as foreign_transforms
+from layered.data.conversions import (
+    Tfms as Tfms,
+    as_tfms as as_tfms,
+    foreign_transforms as foreign_transforms,
+)
 from layered.data.csv_files import (
     column_position as column_position,
     csv_options as csv_options,

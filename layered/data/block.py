@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
 
-from layered.data.conversions import Tfms, ToTensor
+from layered.data.conversions import Tfms, ToTensor, as_tfms
 from layered.data.data_loaders import DataLoaders
 from layered.data.datasets import Datasets, column_names, default_n_inp
 from layered.data.encodings import (
@@ -42,7 +42,6 @@ from layered.foundation import (
     failed,
     function_name,
     key_of,
-    listify,
     made,
     noop,
     to_device,
@@ -127,9 +126,9 @@ class TransformBlock:
         dl_type: type[TfmdDL] | None = None,
         dls_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        self.type_tfms = listify(type_tfms)
-        self.item_tfms = [ToTensor, *listify(item_tfms)]
-        self.batch_tfms = listify(batch_tfms)
+        self.type_tfms = as_tfms(type_tfms)
+        self.item_tfms = [ToTensor, *as_tfms(item_tfms)]
+        self.batch_tfms = as_tfms(batch_tfms)
         self.dl_type, self.dls_kwargs = dl_type, dls_kwargs or {}
 
     def __repr__(self) -> str:
@@ -251,8 +250,8 @@ class DataBlock:
         types = [b.dl_type for b in self.blocks if b.dl_type is not None]
         self.dl_type = dl_type or (types[-1] if types else TfmdDL)
         self.dls_kwargs = {k: v for b in self.blocks for k, v in b.dls_kwargs.items()}
-        self.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), listify(item_tfms))
-        self.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), listify(batch_tfms))
+        self.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), as_tfms(item_tfms))
+        self.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), as_tfms(batch_tfms))
 
     @classmethod
     def from_columns(
@@ -289,9 +288,9 @@ class DataBlock:
         """
         res = copy.copy(self)
         if item_tfms is not None:
-            res.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), listify(item_tfms))
+            res.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), as_tfms(item_tfms))
         if batch_tfms is not None:
-            res.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), listify(batch_tfms))
+            res.batch_tfms = merge_tfms(*(b.batch_tfms for b in self.blocks), as_tfms(batch_tfms))
         return res
 
     def datasets(self, source: object, verbose: bool = False) -> Datasets:

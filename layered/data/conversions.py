@@ -37,6 +37,15 @@ foreign_transforms: Registry[Callable[[Any, str], Transform]] = Registry("librar
 """By the name of a library: a function that makes a transform of this library of one of that, for a slot of a loader."""
 
 
+def as_tfms(tfms: object) -> list[Any]:
+    """Transforms in a list. What can be called is one transform, though it may be a sequence too: `v2.Compose([...])`.
+
+    Args:
+        tfms: Transforms: one, several, a pipeline or none.
+    """
+    return [tfms] if callable(tfms) and not isinstance(tfms, Pipeline) else listify(tfms)
+
+
 def slot_transforms(tfms: object, slot: str) -> Any:
     """The transforms given for a slot of a loader, those of other libraries adapted (or refused) as is registered.
 
@@ -46,18 +55,18 @@ def slot_transforms(tfms: object, slot: str) -> Any:
     """
     if isinstance(tfms, Pipeline):
         return tfms
-    return [_adapted(tfm, slot) for tfm in ([tfms] if callable(tfms) else listify(tfms))]
+    return [_adapted(tfm, slot) for tfm in as_tfms(tfms)]
 
 
 def _adapted(tfm: object, slot: str) -> Any:
-    example = tfm[0] if isinstance(tfm, nn.Sequential) and len(tfm) else tfm
-    kind = example if isinstance(example, type) else type(example)
-    libraries = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    steps = tfm.modules() if isinstance(tfm, nn.Sequential) else [tfm]
+    kinds = [step if isinstance(step, type) else type(step) for step in steps]
+    libraries = [base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__]
     library = next((name for name in libraries if name in foreign_transforms), None)
     if library is None or isinstance(tfm, Transform):
         return tfm
     if isinstance(tfm, type):
-        raise BadArgument(f"{kind.__name__} of {library} is a class", fix=f"call it: {kind.__name__}(...)")
+        raise BadArgument(f"{tfm.__name__} of {library} is a class", fix=f"call it: {tfm.__name__}(...)")
     return foreign_transforms.get(library)(tfm, slot)
 
 

@@ -156,6 +156,7 @@ from layered.foundation.report import (
 )
 from layered.foundation.seeds import (
     Tickets as Tickets,
+    draw_generator as draw_generator,
     drawing as drawing,
     get_random_states as get_random_states,
     key_of as key_of,

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+import layered.vision.albumentations_transforms as _albumentations  # registers what becomes of transforms of albumentations
+import layered.vision.kornia_transforms as _kornia  # likewise of kornia
 import layered.vision.show as _show  # registers how images are shown
-import layered.vision.torchvision_transforms as _foreign  # registers what becomes of transforms of other libraries
+import layered.vision.torchvision_transforms as _torchvision  # registers what becomes of transforms of torchvision
 from layered.foundation.faces import star as _star
 from layered.integrations import TimmBody as TimmBody
 from layered.nn import cut_model as cut_model, has_pool_type as has_pool_type

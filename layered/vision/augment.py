@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layered.data import as_tfms
 from layered.foundation import (
     BadValue,
     RandTransform,
@@ -18,7 +19,6 @@ from layered.foundation import (
     checked,
     draw_batch,
     image_methods,
-    listify,
     retype,
     tensors_of,
     transforms,
@@ -106,7 +106,7 @@ def aug_transforms(
         tfms.append(RandomResizedCropGPU(size, min_scale=min_scale, ratio=(1, 1), mode=mode, batch=batch))
     elif size is not None and not any(isinstance(t, AffineCoordTfm) for t in tfms):
         tfms.append(AffineCoordTfm((), size, mode, pad_mode, align_corners=align_corners))
-    return setup_aug_tfms([*tfms, *listify(xtra_tfms)])
+    return setup_aug_tfms([*tfms, *as_tfms(xtra_tfms)])
 
 
 def setup_aug_tfms(tfms: Iterable[Transform]) -> list[Transform]:

@@ -69,6 +69,8 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "Saturation": lambda t: (t(p=1.0), pictures(), False),
     "ToTensor": lambda t: (t(), picture(), False),
     "TorchvisionTransform": lambda t: (t(), picture(), False),
+    "KorniaTransform": lambda t: (t(), picture(), False),
+    "AlbumentationsTransform": lambda t: (t(), picture(), False),
     "Warp": lambda t: (t(p=1.0), pictures(), False),
     "Zoom": lambda t: (t(p=1.0), pictures(), False),
 }

@@ -24,6 +24,8 @@ HEAVY = (
     "scipy",
     "spacy",
     "timm",
+    "kornia",
+    "albumentations",
     "transformers",
     "safetensors",
 )

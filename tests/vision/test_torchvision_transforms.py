@@ -152,15 +152,6 @@ def test_pixels_that_were_normalised_and_tensors_without_a_meaning_are_refused()
     assert "TensorImage" in caught.value.fix
 
 
-@pytest.mark.parametrize("library", ["kornia", "albumentations"])
-@pytest.mark.parametrize("slot", ["item_tfms", "batch_tfms"])
-def test_other_libraries_are_refused_by_name(library, slot):
-    made = type("Flip", (), {"__module__": f"{library}.augmentation", "__call__": lambda self, x: x})()
-    with pytest.raises(BadArgument, match=rf"{library}.*Flip.*{slot}") as caught:
-        load(**{slot: made})
-    assert "Transform(augment, split_idx=0" in caught.value.fix
-
-
 def test_an_export_leaves_out_what_applies_in_training_only(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     learn = Learner(load(item_tfms=[Resize(16), v2.ColorJitter(0.5)]), model, path=tmp_path)

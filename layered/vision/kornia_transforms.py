@@ -1,0 +1,154 @@
+"""Transforms of kornia, where transforms of loaders are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layered.data import foreign_transforms
+from layered.foundation import BadArgument, BadValue, Transform, lazy, leaves, transforms
+from layered.vision.foreign_transforms import ForeignTransform, Part, check_slot, is_part, refused_normalize, rescaled
+
+K, enhance = lazy("kornia.augmentation"), lazy("kornia.enhance")
+
+_SETS_THE_SIZE = {
+    "CenterCrop", "LongestMaxSize", "PadTo", "RandomCrop", "RandomResizedCrop", "Resize", "SmallestMaxSize",
+}  # fmt: skip
+
+
+@transforms.register()
+class KorniaTransform(ForeignTransform):
+    """A transform of kornia, which draws for each image of a batch: see `ForeignTransform`.
+
+    Masks move with their images as in `kornia.augmentation.AugmentationSequential`. Augmentations apply in training only,
+    unless they set the size; other modules of kornia (filters, colours) apply to validation too.
+
+    Args:
+        tfm: A module of kornia; None changes nothing.
+        order: Where it stands in a `Pipeline`: smaller first.
+    """
+
+    whose = "kornia's"
+
+    def __call__(self, x: object, split_idx: int | None = None) -> Any:
+        if split_idx != 1 and any(isinstance(step, K.RandomMosaic) for step in _steps(self.tfm)):
+            labels = [o for o in leaves(x) if not is_part(o)]
+            if labels:
+                raise BadValue(
+                    "kornia's RandomMosaic makes one image of several, whose labels may differ",
+                    got=" and ".join(type(o).__name__ for o in labels),
+                    fix="the callback that mixes labels too: Learner(..., cbs=CutMix())",
+                )
+        return super().__call__(x, split_idx)
+
+    def for_validation(self, tfm: Any) -> Any:
+        """What is left where nothing is drawn at random: of a sequence, the steps that set the size or draw nothing.
+
+        Args:
+            tfm: The module.
+        """
+        if type(tfm) in (K.AugmentationSequential, K.ImageSequential) and not tfm.random_apply:
+            steps = [step for step in map(self.for_validation, tfm.children()) if step is not None]
+            return _sequential(*steps, like=tfm) if steps else None
+        augments = isinstance(tfm, (K.container.ImageSequentialBase, K.base._BasicAugmentationBase))
+        return None if augments and type(tfm).__name__ not in _SETS_THE_SIZE else tfm
+
+    def apply(self, tfm: Any, parts: Sequence[Part]) -> Sequence[Any]:
+        """One call for all parts, as batches of floats.
+
+        Args:
+            tfm: The module.
+            parts: The parts of the sample.
+        """
+        image = next((part.tensor for part in parts if part.kind == "image"), None)
+        if image is None:
+            raise BadValue(f"kornia's {type(tfm).__name__} moves masks with an image", got="a mask alone")
+        if any(part.tensor.shape[-2:] != image.shape[-2:] for part in parts):
+            raise BadValue(
+                f"kornia's {type(tfm).__name__} changes images of one size by one draw",
+                got=" and ".join(f"{part.tensor.shape[-1]}×{part.tensor.shape[-2]}" for part in parts),
+                fix="item_tfms=Resize(224) before it, or torchvision.transforms.v2",
+            )
+        given = [_as_batch(part, image.ndim == 3) for part in parts]
+        if len(given) == 1 and not isinstance(tfm, K.AugmentationSequential):
+            made = [tfm(given[0])]
+        else:
+            _check_moves_together(tfm, parts)
+            sequential = tfm if isinstance(tfm, K.AugmentationSequential) else _sequential(tfm)
+            made = sequential(*given, data_keys=["input" if part.kind == "image" else "mask" for part in parts])
+            made = [made] if len(given) == 1 else made
+        return [_from_batch(new, part, image.ndim == 3) for new, part in zip(made, parts, strict=True)]
+
+
+def _sequential(*steps: Any, like: Any = None) -> Any:
+    extra_args = like.extra_args if isinstance(like, K.AugmentationSequential) else None
+    return K.AugmentationSequential(*steps, data_keys=["input"], extra_args=extra_args)
+
+
+def _as_batch(part: Part, single: bool) -> Tensor:
+    """Floats [batch, channel, height, width], or the classes of masks."""
+    if part.kind == "mask":
+        return part.tensor.unsqueeze(-3) if not single else part.tensor.unsqueeze(0).unsqueeze(0)
+    pixels = part.tensor if part.tensor.is_floating_point() else rescaled(part.tensor, torch.float32)
+    return pixels[None] if single else pixels
+
+
+def _from_batch(made: Tensor, part: Part, single: bool) -> Tensor:
+    made = made[0] if single else made
+    if part.kind == "mask":
+        return made.squeeze(-3)
+    # noise leaves the range of bytes, which end there
+    return made if part.tensor.is_floating_point() else made.clamp(0, 1)
+
+
+def _check_moves_together(tfm: Any, parts: Sequence[Part]) -> None:
+    alone = [type(step) for step in _steps(tfm) if type(step).__module__.startswith("kornia.geometry")]
+    if alone and any(part.kind != "image" for part in parts):
+        raise BadValue(
+            f"{alone[0].__module__}.{alone[0].__name__} moves images alone",
+            got=f"a sample with {' and '.join(type(part.given).__name__ for part in parts)}, which belong together",
+            fix="the module of kornia.augmentation that does the same: K.RandomHorizontalFlip(p=1.0), K.Resize(...), …",
+        )
+
+
+def _steps(tfm: Any) -> Iterator[Any]:
+    """The modules that change something: those in sequences, not the sequences."""
+    if isinstance(tfm, nn.Sequential):
+        for step in tfm.children():
+            yield from _steps(step)
+    else:
+        yield tfm
+
+
+def adapt_kornia(tfm: Any, slot: str) -> Transform:
+    """The transform of this library that applies one of kornia.
+
+    Args:
+        tfm: The module.
+        slot: Where it is given: "after_item", "before_batch" or "after_batch".
+    """
+    check_slot("kornia's", tfm, slot, ("after_item", "after_batch"))
+    for step in _steps(tfm):
+        if isinstance(step, (K.Normalize, K.Denormalize)):
+            raise refused_normalize("kornia's", step.flags["mean"], step.flags["std"])
+        if isinstance(step, (enhance.Normalize, enhance.Denormalize)):
+            raise refused_normalize("kornia's", step.mean, step.std)
+        if isinstance(step, (K.RandomMixUpV2, K.RandomCutMixV2, K.PatchMix)):
+            callback = "MixUp" if isinstance(step, K.RandomMixUpV2) else "CutMix"
+            raise BadArgument(
+                f"kornia's {type(step).__name__} mixes labels too, which transforms leave alone",
+                fix=f"the callback: Learner(..., cbs={callback}())",
+            )
+        if isinstance(step, K.AugmentationBase3D):
+            raise BadArgument(f"kornia's {type(step).__name__} is for volumes", expected="a transform of images")
+        if isinstance(step, (K.RandomMosaic, K.RandomTransplantation)):  # of several images, one
+            check_slot("kornia's", step, slot, ("after_batch",))
+    if isinstance(tfm, nn.Sequential) and not isinstance(tfm, K.container.ImageSequentialBase):
+        tfm = _sequential(*_steps(tfm))
+    return KorniaTransform(tfm, order=50 if slot == "after_batch" else 1)
+
+
+foreign_transforms.add("kornia", adapt_kornia)
