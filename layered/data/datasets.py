@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,10 +25,15 @@ from layered.foundation import (
     default_losses,
     facts_html,
     facts_text,
+    failed,
     listify,
+    mask2idxs,
     warn,
     without_axes,
 )
+
+sample_rules: dict[type, Callable[[tuple[Any, ...], int], tuple[Any, ...]]] = {}
+"""By a class of targets: what brings samples with such a target together, given a sample and how many are inputs."""
 
 
 def settle_unseen(dsets: Datasets) -> None:
@@ -144,8 +149,18 @@ class Datasets(DatasetBase):
 
     def __getitem__(self, i: object) -> Any:
         if isinstance(i, (int, np.integer)):
-            return tuple(tl[i] for tl in self.tls)
-        return L(list(zip(*(tl[i] for tl in self.tls), strict=True)), use_list=True)
+            return self._together(tuple(tl[i] for tl in self.tls), int(i))
+        wanted = range(len(self))[i] if isinstance(i, slice) else mask2idxs(i)
+        return L([self[j] for j in wanted], use_list=True)
+
+    def _together(self, sample: tuple[Any, ...], i: int) -> tuple[Any, ...]:
+        for kind, rule in sample_rules.items():
+            if any(isinstance(target, kind) for target in sample[self.n_inp :]):
+                try:
+                    sample = rule(sample, self.n_inp)
+                except Exception as error:
+                    raise failed(error, f"making the sample of {self.describe_item(i)}") from error
+        return sample
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return (self[i] for i in range(len(self)))

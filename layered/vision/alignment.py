@@ -1,14 +1,18 @@
-"""Images and their masks: a mask is brought to the size of its image and the same side up, or refused."""
+"""Images that belong together: a mask is brought to the size of its image and the same side up, or refused; so is a picture
+that is the target of another, but for its size."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
+from layered.data import sample_rules
 from layered.foundation import BadValue
 from layered.vision.reading import STORED_TURNED
 from layered.vision.types import NEAREST, PILBase, PILMask
+
+Picture = TypeVar("Picture", bound=PILBase)
 
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -44,21 +48,53 @@ def with_aligned_masks(sample: object) -> Any:
     return tuple(aligned) if type(sample) is tuple else type(sample)(aligned)
 
 
+def with_aligned_targets(sample: tuple[Any, ...], n_inp: int) -> tuple[Any, ...]:
+    """The sample with its first picture and those among its targets the same side up.
+
+    Where one of two was turned upright by its EXIF tag and the other has none, because it was made from the pixels as they
+    are stored, the other is turned too. Sizes may differ, as for enlarging. Masks are left to `with_aligned_masks`.
+
+    Args:
+        sample: The inputs and then the targets.
+        n_inp: How many are inputs.
+
+    Raises:
+        BadValue: The sizes do not tell whether to turn.
+    """
+    at = next((i for i, o in enumerate(sample[:n_inp]) if isinstance(o, PILBase)), None)
+    if at is None:
+        return sample
+    aligned = list(sample)
+    for i, target in enumerate(sample[n_inp:], n_inp):
+        if isinstance(target, PILBase) and not isinstance(target, PILMask):
+            aligned[i] = _turned_like(aligned[at], target, "target")
+            aligned[at] = _turned_like(target, aligned[at], "other image")
+    return tuple(aligned)
+
+
+sample_rules[PILBase] = with_aligned_targets
+
+
+def _turned_like(image: Image.Image, other: Picture, name: str) -> Picture:
+    """`other`, turned upright as `image` was, if it has no tag and lies on `image` as it is stored."""
+    turned: int = image.info.get(STORED_TURNED, 1)
+    if turned == 1 or STORED_TURNED in other.info:
+        return other
+    ways = (image.size, image.size[::-1] if turned >= 5 else image.size)  # upright, and as it is stored
+    fitting = [size for size in ways if size == other.size] or [size for size in ways if _same_aspect(size, other.size)]
+    if len(fitting) == 2:
+        raise BadValue(
+            f"the image is turned by its EXIF tag and its {name} has none: whether to turn the {name} cannot be seen",
+            got=f"EXIF orientation {turned}, an image of {_size(image)} and a {name} of {_size(other)}",
+            fix=f"if the {name} lies on the image as you see it, "
+            "PIL.ImageOps.exif_transpose(PIL.Image.open(file)).save(file); "
+            "if not, PIL.Image.open(file).save(file), which drops the tag (import PIL.Image, PIL.ImageOps)",
+        )
+    return other.recast(other.transpose(_TURN[turned])) if fitting == [ways[1]] else other
+
+
 def _aligned(mask: PILMask, image: Image.Image, turned: int) -> PILMask:
-    if turned != 1 and STORED_TURNED not in mask.info:
-        ways = (image.size, image.size[::-1] if turned >= 5 else image.size)  # upright, and as it is stored
-        fitting = [size for size in ways if size == mask.size] or [
-            size for size in ways if _same_aspect(size, mask.size)
-        ]
-        if len(fitting) == 2:
-            raise BadValue(
-                "the image is turned by its EXIF tag and its mask has none: whether to turn the mask cannot be seen",
-                got=f"EXIF orientation {turned}, an image of {_size(image)} and a mask of {_size(mask)}",
-                fix="if the mask lies on the image as you see it, PIL.ImageOps.exif_transpose(PIL.Image.open(file)).save(file); "
-                "if not, PIL.Image.open(file).save(file), which drops the tag (import PIL.Image, PIL.ImageOps)",
-            )
-        if fitting == [ways[1]]:
-            mask = mask.recast(mask.transpose(_TURN[turned]))
+    mask = _turned_like(image, mask, "mask")
     if mask.size == image.size:
         return mask
     if not _same_aspect(image.size, mask.size):

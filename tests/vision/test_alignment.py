@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from layered.data import DataBlock, Datasets, RandomSplitter, ToTensor
-from layered.foundation import BadItem, BadValue, TensorImage, TensorMask, plain
+from layered.data import DataBlock, Datasets, ItemGetter, RandomSplitter, ToTensor
+from layered.foundation import BadItem, BadValue, TensorImage, TensorMask, noop, plain
 from layered.vision import (
     BILINEAR,
     NEAREST,
@@ -111,6 +111,38 @@ def test_a_mask_of_another_aspect_ratio_is_refused_with_both_sizes():
     assert lies_on(
         *Resize(32)((PILImage.create(image), PILMask.create(mask.resize((64, 64)).resize((96, 64), NEAREST))))
     )
+
+
+def pair_of_files(folder, orientations: tuple[int, int], size=(96, 64), scale=(1, 1)):
+    """Two files of the same stored pixels, each with its tag, and a data set that has the one as input, the other as target."""
+    image, _ = drawn(*size)
+    for name, orientation, s in zip("xy", orientations, scale, strict=True):
+        data = stored(image.resize((size[0] * s, size[1] * s), NEAREST), orientation)
+        (folder / f"{name}.png").write_bytes(data)
+    return Datasets(
+        [(folder / "x.png", folder / "y.png")], [[ItemGetter(0), PILImage.create], [ItemGetter(1), PILImage.create]]
+    )
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_of_two_pictures_that_belong_together_the_one_without_a_tag_is_turned_too(tmp_path, orientation, scale):
+    for tags in ((orientation, 1), (1, orientation), (orientation, orientation)):
+        x, y = pair_of_files(tmp_path, tags, scale=scale)[0]
+        assert y.size == (x.width * scale[1] // scale[0], x.height * scale[1] // scale[0])
+        small = Image.fromarray(np.asarray(y)).resize(x.size, NEAREST)
+        assert np.abs(np.asarray(x, int) - np.asarray(small, int)).mean() < 5
+        assert x.height > x.width
+
+
+def test_where_sizes_do_not_tell_pictures_are_refused_and_pairs_of_photographs_are_not_touched(tmp_path):
+    with pytest.raises(BadValue, match=r"(?s)whether to turn the target.*sample of item 0"):
+        pair_of_files(tmp_path, (3, 1))[0]
+    with pytest.raises(BadValue, match="whether to turn the other image"):
+        pair_of_files(tmp_path, (1, 6), size=(64, 64))[0]
+    dsets = pair_of_files(tmp_path, (6, 1))
+    two_inputs = Datasets(tls=[*dsets.tls, *Datasets([0], [[noop]]).tls], n_inp=2)
+    assert [image.size for image in two_inputs[0][:2]] == [(64, 96), (96, 64)]
 
 
 def test_images_that_were_turned_are_not_changed_for_the_next_sample():
