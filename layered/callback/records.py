@@ -15,7 +15,7 @@ from typing import Any
 from layered.callback.logging import columns_of
 from layered.callback.provenance import as_json, describe_run
 from layered.files import append_line, commit, parse_json
-from layered.foundation import BadFile, CannotSave, NotFoundPath, Report, lazy, rank_and_world
+from layered.foundation import BadFile, CannotSave, NotFoundPath, Path, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
 from layered.metrics import unique_names
 
@@ -236,7 +236,7 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
         >>> [event["event"] for event in read_record(folder).final]
         ['fit', 'epoch', 'epoch', 'end']
     """
-    events, manifest = pathlib.Path(folder) / EVENTS, pathlib.Path(folder) / MANIFEST
+    events, manifest = Path(folder) / EVENTS, Path(folder) / MANIFEST
     if not events.is_file():
         raise NotFoundPath(f"'{folder}' has no record of a run", expected=f"a file {EVENTS}, written by RunRecord")
     made_of = parse_json(manifest.read_bytes(), f"'{manifest}'") if manifest.exists() else {}

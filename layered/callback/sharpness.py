@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layered.callback.freezing import bn_types
 from layered.callback.precision import MixedPrecision
 from layered.foundation import CannotTrain, OutOfRange
-from layered.loop import Callback, loss_of
+from layered.loop import Callback, call_model, loss_of
 
 
 class SAM(Callback):
@@ -92,7 +92,7 @@ class SAM(Callback):
     def _second_pass(self) -> None:
         learn = self.learn
         with self._autocast():
-            learn.pred = learn.model(**learn.xb) if isinstance(learn.xb, dict) else learn.model(*learn.xb)
+            learn.pred = call_model(learn.model, learn.xb)
         learn.emit("after_pred")
         learn.loss_grad, _ = loss_of(learn.loss_func, learn.pred, learn.yb, learn.training)
         learn.loss = learn.loss_grad.detach()

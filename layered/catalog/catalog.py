@@ -166,13 +166,15 @@ def untar_data(
         UnsafeFile: The archive would write outside its folder.
         CannotSave: The folder cannot be written.
     """
+    if not isinstance(url, str):
+        raise BadValue("expected the name or address of a data set", got=repr(url)[:200], fix="untar_data(URLs.MNIST_TINY)")
     entry, place = find_entry(url)
     if data is None and base is None and not force_download and (elsewhere := overridden(entry)):
         return elsewhere
-    target = (Path(data).absolute() if data else _folder(c_key or entry.c_key, base) / place) / entry.folder
+    target = (paths.Path(data).absolute() if data else _folder(c_key or entry.c_key, base) / place) / entry.folder
     if target.is_dir() and not force_download:
         return paths.Path(target)
-    archives = Path(archive).absolute() if archive else _folder("archive", base) / place
+    archives = paths.Path(archive).absolute() if archive else _folder("archive", base) / place
     with alone(target):
         if force_download or not target.is_dir():
             _replace(target, entry, archives, force_download)

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from numbers import Integral, Number, Real
 from operator import index
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -23,6 +22,7 @@ from layered.foundation import (
     BadValue,
     EmptySplit,
     NotFoundPath,
+    Path,
     describe,
     failed,
     function_name,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from layered.foundation.lists import L
@@ -21,8 +24,16 @@ IMAGE_SUFFIXES = frozenset({
 })  # fmt: skip
 
 
+@contextmanager
+def _nameable(path: object) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+
+
 class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class for this operating system
-    """A path with `ls`; everything else is `pathlib.Path`.
+    """A path with `ls`; everything else is `pathlib.Path`, but that names which no file can have are errors of the system.
 
     Attributes:
         BASE_PATH: If set, paths below it are shown relative to it.
@@ -53,6 +64,31 @@ class Path(type(pathlib.Path())):  # type: ignore[misc]  # the concrete class fo
             wanted = named if wanted is None else wanted | named
         found = (o for o in sorted(self.iterdir()) if wanted is None or o.suffix.lower() in wanted)
         return L(list(found)[:n_max], use_list=True)
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """The status of the file. A name that is too long for the system counts as a file that does not exist."""
+        try:
+            status: os.stat_result = super().stat(follow_symlinks=follow_symlinks)
+            return status
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise FileNotFoundError(errno.ENOENT, error.strerror, str(self)) from error
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        """Open the file, as the builtin `open` does. A name with a NUL character is an OSError."""
+        with _nameable(self):
+            return super().open(*args, **kwargs)
+
+    def mkdir(self, *args: Any, **kwargs: Any) -> None:
+        """Make the folder, as `os.mkdir` does. A name with a NUL character is an OSError."""
+        with _nameable(self):
+            super().mkdir(*args, **kwargs)
+
+    def touch(self, *args: Any, **kwargs: Any) -> None:
+        """Make the file if it does not exist. A name with a NUL character is an OSError."""
+        with _nameable(self):
+            super().touch(*args, **kwargs)
 
     def __repr__(self) -> str:
         path: Any = pathlib.Path(self)

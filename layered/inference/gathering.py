@@ -237,7 +237,10 @@ class ArrayFile:
 def targets_of(learn: AbstractLoop) -> tuple[Any, ...]:
     """The targets of the current batch."""
     if not learn.yb:
-        raise BadValue("the batch has no targets to compute losses from", fix="test_dl(items, with_labels=True)")
+        raise BadValue(
+            "the batch has no targets to compute losses from",
+            fix="dl=learn.dls.test_dl(items, with_labels=True); without labels there is nothing to compare predictions with",
+        )
     return tuple(learn.yb)
 
 

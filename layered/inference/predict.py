@@ -40,6 +40,7 @@ from layered.loop import (
     Callback,
     Cbs,
     Loop,
+    call_model,
     callbacks_of,
     check_has_items,
     modes_of,
@@ -377,7 +378,7 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
         inputs, _ = split_batch(batch, len(batch) if isinstance(batch, (tuple, list)) else None, loop.model)
         with evaluating(loop), torch.inference_mode():
             inputs = plain_tree(inputs)
-            output = loop.model(**inputs) if isinstance(inputs, dict) else loop.model(*inputs)
+            output = call_model(loop.model, inputs)
             probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
         target = single(dl.decode_target(decision if isinstance(decision, tuple) else (decision,)))
         whole = batch if isinstance(batch, tuple) else (batch,)

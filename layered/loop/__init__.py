@@ -32,6 +32,7 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.data import length_of as length_of
 from layered.loop.batches import (
+    call_model as call_model,
     check_has_items as check_has_items,
     generators_of as generators_of,
     iter_once as iter_once,

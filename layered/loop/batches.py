@@ -190,22 +190,46 @@ def check_fit(n_epoch: int, n_iter: int | None, train: Iterable[Any]) -> None:
         )
 
 
-def explained(error: Exception, loop: AbstractLoop) -> CannotTrain | None:
-    """What an error of torch in the model comes from, where the batch shows it; else None."""
+def call_model(model: nn.Module, inputs: Any) -> Any:
+    """The output of a model.
+
+    Args:
+        model: The model.
+        inputs: A tuple, or a dict by name.
+
+    Raises:
+        CannotTrain: An error of torch, where the inputs show what it comes from.
+    """
+    try:
+        return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if (clearer := _explained(error, inputs, model)) is None:
+            raise
+        raise clearer from error
+
+
+def _explained(error: Exception, inputs: Any, model: nn.Module) -> CannotTrain | None:
     if "more than 1 value per channel when training" in str(error):
         return CannotTrain(
             "batch normalization cannot train on a batch of a single sample",
-            got=f"inputs {describe(loop.xb)}",
+            got=f"inputs {describe(inputs)}",
             expected="at least 2 samples in every training batch",
             fix="drop_last=True in the training loader, or a batch size that leaves no rest of 1",
         )
-    floats = [x.dtype for x in tensors_of(loop.xb) if x.is_floating_point()]
-    own = next((p.dtype for p in loop.model.parameters() if p.is_floating_point()), None)
+    floats = [x.dtype for x in tensors_of(inputs) if x.is_floating_point()]
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     if torch.float64 in floats and own == torch.float32 and "type" in str(error):
         return CannotTrain(
             "the inputs are float64 and the model is float32",
-            got=f"inputs {describe(loop.xb)}",
+            got=f"inputs {describe(inputs)}",
             fix="make the inputs float32: x.float(), or array.astype('float32'); or the model float64: learn.model.double()",
+        )
+    parts = inputs.values() if isinstance(inputs, dict) else inputs
+    if isinstance(error, TypeError) and any(isinstance(part, list) for part in parts):
+        return CannotTrain(
+            "the model was given lists in place of tensors: lists are collated element by element",
+            got=f"inputs {describe(inputs)}",
+            fix="make each item an array: np.array(x, dtype='float32')",
         )
     return None
 

@@ -14,11 +14,11 @@ from layered.data import DataLoader, DataLoaders, as_loader, as_loaders
 from layered.foundation import Path, checked, to_detach, to_device
 from layered.loop import contexts
 from layered.loop.batches import (
+    call_model,
     check_has_items,
     check_loss_func,
     check_model,
     device_for,
-    explained,
     loss_of,
     no_loss,
     no_training_batch,
@@ -161,12 +161,7 @@ class Loop(AbstractLoop):
         self.has_learned = False
         if self.step is None:
             model = self.model if self.training else unwrapped(self.model)
-            try:
-                self.pred = model(**self.xb) if isinstance(self.xb, dict) else model(*self.xb)
-            except (ValueError, RuntimeError) as error:
-                if (clearer := explained(error, self)) is None:
-                    raise
-                raise clearer from error
+            self.pred = call_model(model, self.xb)
             self.emit("after_pred")
             shared = self.shares_loss or not self.training
             loss, self.loss_shares = loss_of(self.loss_func, self.pred, self.yb, self.training, shared)

@@ -38,3 +38,12 @@ def test_it_is_shown_relative_to_the_base(folder, monkeypatch):
     monkeypatch.setattr(Path, "BASE_PATH", folder)
     assert repr(folder / "sub") == "Path('sub')"
     assert repr(Path("/elsewhere")) == "Path('/elsewhere')"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "y/" + "x" * 300, "a\0b"], ids=["long", "long part", "NUL"])
+def test_names_that_no_file_can_have_are_files_that_do_not_exist_and_cannot_be_written(tmp_path, name):
+    path = Path(tmp_path) / name
+    assert not (path.exists() or path.is_file() or path.is_dir())
+    for write in (path.mkdir, path.touch, lambda: path.open("w")):
+        with pytest.raises(OSError, match="null byte|too long|No such file"):
+            write()

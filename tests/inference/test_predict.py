@@ -282,6 +282,17 @@ def test_what_plain_loaders_cannot_do_is_named():
             learn.get_preds(ds_idx=ds_idx)
 
 
+def test_a_float64_item_is_predicted_or_named(tmp_path):
+    x = torch.linspace(0, 1, 20, dtype=torch.float64).reshape(10, 2)
+    block = DataBlock((TransformBlock, CategoryBlock), getters=[ItemGetter(0), ItemGetter(1)])
+    dls = block.dataloaders(list(zip(x.float(), "ab" * 5, strict=True)), bs=4, num_workers=0)
+    learn = Learner(dls, nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), path=tmp_path)
+    expected = learn.predict(x[0].float())[2]
+    assert_close(learn.predict(x[0].numpy())[2], expected)
+    with pytest.raises(CannotTrain, match=r"(?s)inputs are float64.*predicting one item.*x\.float\(\)"):
+        learn.predict(x[0])
+
+
 def test_show_results_draws_targets_and_predictions(learn):
     import matplotlib
 

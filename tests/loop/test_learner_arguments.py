@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from layered.data import DataLoader
 from layered.foundation import BadArgument, CannotTrain, LayeredError, UnknownName
 from layered.loop import Loop
 from layered.optim import SGD, Adam, Lion, OptimWrapper, params
@@ -131,6 +132,13 @@ def test_float64_inputs_are_named(model):
         learn.fit(1)
     learn.model.double()
     learn.fit(1)
+
+
+def test_lists_in_place_of_arrays_are_named():
+    rows = [(row.tolist(), 0.0) for row in X]
+    learn = Loop((DataLoader(rows, bs=4), None), nn.Linear(3, 1), nn.MSELoss())
+    with pytest.raises(CannotTrain, match=r"(?s)lists in place of tensors.*np\.array\(x, dtype='float32'\)"):
+        learn.fit(1)
 
 
 def test_other_errors_of_a_model_stay_as_they_are():

@@ -248,6 +248,9 @@ def test_asked_for_a_pickle_it_opens_the_file_beside_it_and_says_so(exported):
         load_learner(exported[1].with_suffix(".pkl"))
     with pytest.raises(NotFoundPath, match="working directory"):
         load_learner("nowhere.pkl")
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(NotFoundPath, match="working directory"):
+            load_learner(name)
     names = {"old_habit.pkl": "old_habit.layered", "acc_0.97": "acc_0.97.layered", "plain": "plain.layered"}
     for given, written in names.items():
         assert exported[0].export(given).name == written
