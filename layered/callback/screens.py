@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from layered.foundation import in_notebook, is_quiet, is_watched, lazy
+from layered.foundation import in_notebook, is_quiet, is_watched, lazy, one_line
 from layered.loop import format_time
 
 display = lazy("IPython.display")
@@ -28,7 +28,7 @@ def cell_text(value: object) -> str:
     """
     if isinstance(value, Tensor):
         return f"[{', '.join(f'{x:.4f}' for x in value.flatten().tolist())}]"
-    return f"{value:.6f}" if isinstance(value, float) else "" if value is None else str(value)
+    return f"{value:.6f}" if isinstance(value, float) else "" if value is None else one_line(str(value))
 
 
 class Lines:
@@ -41,7 +41,7 @@ class Lines:
     has_bar = False
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self.columns, self.label = columns, ""
+        self.columns, self.label = list(map(one_line, columns)), ""
 
     def begin(self, total: int) -> None:
         """Begin a pass.
@@ -88,7 +88,7 @@ class Terminal(Lines):
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(columns)
         if columns:
-            self._write_row(columns)
+            self._write_row(self.columns)
 
     def begin(self, total: int) -> None:
         self.bar = fastprogress.ConsoleProgressBar(range(total), total, leave=False)

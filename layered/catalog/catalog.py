@@ -167,7 +167,9 @@ def untar_data(
         CannotSave: The folder cannot be written.
     """
     if not isinstance(url, str):
-        raise BadValue("expected the name or address of a data set", got=repr(url)[:200], fix="untar_data(URLs.MNIST_TINY)")
+        raise BadValue(
+            "expected the name or address of a data set", got=repr(url)[:200], fix="untar_data(URLs.MNIST_TINY)"
+        )
     entry, place = find_entry(url)
     if data is None and base is None and not force_download and (elsewhere := overridden(entry)):
         return elsewhere

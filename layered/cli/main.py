@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from layered.cli.datasets import add_datasets
 from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
 from layered.cli.runs import run_runs
-from layered.cli.shell import in_shell
+from layered.cli.shell import in_shell, shell_words
 from layered.cli.train import run_train_collab, run_train_tabular, run_train_vision
 from layered.foundation import LayeredError
 from layered.version import __version__
@@ -54,7 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train on a table (.csv, .tsv, .parquet, .feather) to predict one of its columns from the others.",
     )
     tabular.add_argument("table", metavar="TABLE", help="the file of the table")
-    tabular.add_argument("--target", help="the column to predict (default: the last)")
+    tabular.add_argument("--target", metavar="COLUMN", help="the column to predict (default: the last)")
+    tabular.add_argument("--ignore", metavar="COLUMN", nargs="+", default=[], help="columns to leave out")
     _add_training(tabular, run_train_tabular, "rows", lr=1e-2, epochs=5)
 
     collab = kinds.add_parser(
@@ -63,9 +65,9 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train on a table of ratings (.csv, .tsv, .parquet, .feather), one a row, to predict others.",
     )
     collab.add_argument("table", metavar="RATINGS", help="the file of the ratings")
-    collab.add_argument("--user", help="the column of users (default: the first)")
-    collab.add_argument("--item", help="the column of items (default: the second)")
-    collab.add_argument("--rating", help="the column of ratings (default: the third)")
+    collab.add_argument("--user", metavar="COLUMN", help="the column of users (default: the first)")
+    collab.add_argument("--item", metavar="COLUMN", help="the column of items (default: the second)")
+    collab.add_argument("--rating", metavar="COLUMN", help="the column of ratings (default: the third)")
     _add_training(collab, run_train_collab, "ratings", lr=5e-3, epochs=5)
 
     predict = commands.add_parser(
@@ -136,11 +138,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The command line without the name of the program; by default that of the process.
     """
     args = make_parser().parse_args(argv)
+    options = vars(args).keys() - {"run"}
+    formatwarning = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_: f"layered: {shell_words(message, options)}\n"
     try:
         args.run(args)
         sys.stdout.flush()
     except LayeredError as error:
-        in_shell(error, vars(args).keys() - {"run"})
+        in_shell(error, options)
         print(f"layered: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -149,6 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as by `| head`; without /dev/null, flushing at exit would fail once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        warnings.formatwarning = formatwarning
     return 0
 
 

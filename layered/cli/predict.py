@@ -46,13 +46,20 @@ def predict_images(learn: Learner, inputs: list[str], put: Callable[[Mapping[str
         try:
             label, _, probabilities = learn.predict(image)
         except LayeredError as error:
-            failed.append(f"{image}: {error.problem}")
+            failed.append(f"{image}: {_first_cause(error).problem}")
             continue
         numbers = probabilities.flatten().tolist()
         named = dict(zip(vocab, numbers, strict=True)) if len(vocab) == len(numbers) else numbers
         put({"image": image, "prediction": str(label), "probabilities": named})
     if failed:
         raise BadItem(f"{len(failed)} of {len(images)} images could not be predicted", got="\n           ".join(failed))
+
+
+def _first_cause(error: LayeredError) -> LayeredError:
+    """The error without the stages of the pipeline that it went through."""
+    while isinstance(error.__cause__, LayeredError):
+        error = error.__cause__
+    return error
 
 
 def images_of(inputs: list[str]) -> Iterator[str]:

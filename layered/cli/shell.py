@@ -8,19 +8,48 @@ from collections.abc import Collection
 
 from layered.foundation import LayeredError
 
-_SPELLINGS = {"base_lr": "lr", "lr_max": "lr", "epochs": "epochs", "n_epoch": "epochs", "y_names": "target"}
+_SPELLINGS = {
+    "base_lr": "lr", "lr_max": "lr", "epochs": "epochs", "n_epoch": "epochs", "y_names": "target", "user_name": "user",
+    "item_name": "item", "rating_name": "rating",
+}  # fmt: skip
+_ADVICE = {  # in Python → in the shell
+    r"add_datepart\(df, (.+?)\)": r"--ignore \1, or columns such as year and month in its place",
+    r"df\[[^\]]+\] = pd\.to_numeric\(.*": "write them as 1234.5 in the file",
+    r": df\.dropna\(.*": " in the file",
+    r"item_tfms=Resize\((\d+)\)": r"--size \1",
+    r"check df and splits": "check the file",
+}
+_PYTHON = re.compile(r"\w\(|\w\[|\w=|\b[a-z]+_[a-z_]+\b")
+_VALUES = re.compile(r"(?<!\w)'[^']*'|\S*/\S*")  # quoted names and paths, which may look like Python
 
 
 def in_shell(error: LayeredError, options: Collection[str]) -> None:
-    """Word an error for the command line: `bs=4` becomes `--bs 4`.
+    """Word an error for the command line: options in place of keywords, and advice for the shell.
 
     Args:
         error: The error, which is changed.
         options: The names of the options of the command, as Python spells them: "valid_pct".
     """
+    error.problem = shell_words(error.problem, options)
+    error.got, error.expected = (None if o is None else shell_words(o, options) for o in (error.got, error.expected))
+    if error.fix is not None:
+        error.fix = _shell_fix(shell_words(error.fix, options))
 
-    def word(text: object) -> str:
-        return re.sub(r"(?<![-\w.'\"/])([a-z]\w*)(\s?=(?!=)\s?)?", spell, str(text))
+
+def _shell_fix(text: str) -> str:
+    """The advice that needs no Python; marked as Python's if there is no other."""
+    parts = re.split(r"; |, or ", text)
+    kept = [part for part in parts if "--" in part or not _PYTHON.search(_VALUES.sub("", part))]
+    return ", or ".join(kept) if kept else f"in Python: {text}"
+
+
+def shell_words(text: object, options: Collection[str]) -> str:
+    """A message with `--bs 4` in place of `bs=4`, and what to do with a file in place of a DataFrame.
+
+    Args:
+        text: The message.
+        options: The names of the options of the command, as Python spells them.
+    """
 
     def spell(found: re.Match[str]) -> str:
         name, sign = _SPELLINGS.get(found[1], found[1]), found[2]
@@ -28,10 +57,24 @@ def in_shell(error: LayeredError, options: Collection[str]) -> None:
             return found[0]  # an ordinary word
         return f"--{name.replace('_', '-')}{' ' if sign else ''}"
 
-    error.problem = word(error.problem)
-    error.got, error.expected, error.fix = (
-        None if text is None else word(text) for text in (error.got, error.expected, error.fix)
-    )
+    worded = str(text)
+    for advice, for_files in _ADVICE.items():
+        worded = re.sub(advice, for_files, worded)
+    return re.sub(r"(?<![-\w.'\"/])([a-z]\w*)(\s?=(?!=)\s?)?", spell, worded)
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things in words.
+
+    Args:
+        count: How many.
+        what: One of them: "image".
+
+    Examples:
+        >>> counted(1, "training image"), counted(2, "class")
+        ('1 training image', '2 classes')
+    """
+    return f"{count} {what}{'' if count == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def command(*words: object) -> str:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from layered.cli.shell import command, fitting_bs, fitting_share
+from layered.cli.shell import command, counted, fitting_bs, fitting_share
 from layered.collab import CollabDataLoaders, TabularDataLoaders, collab_learner, read_table, tabular_learner
 from layered.files import commit
-from layered.foundation import BadItem, CannotSave, Offline, Path, UnknownLabel, one_line, set_seed, unknown_name
+from layered.foundation import (
+    BadItem,
+    BadValue,
+    CannotSave,
+    Offline,
+    Path,
+    UnknownLabel,
+    one_line,
+    set_seed,
+    unknown_name,
+)
 from layered.loop import Callback
 from layered.training import Learner, layered_name
 from layered.vision.all import (
@@ -50,7 +60,9 @@ def run_train_vision(args: argparse.Namespace) -> None:
         error.fix = {
             BadItem: "replace or delete it, or leave such images out with --skip-bad",
             Offline: "--weights FILE, or --from-scratch",
-            UnknownLabel: f"--seed {args.seed + 1} for another split, or more images of that class",
+            UnknownLabel: "images of that class in both train/ and valid/"
+            if (Path(args.folder) / "train").is_dir()
+            else f"--seed {args.seed + 1} for another split, or more images of that class",
         }[next(kind for kind in (Offline, UnknownLabel, BadItem) if isinstance(error, kind))]
         raise
 
@@ -69,9 +81,18 @@ def train_vision(args: argparse.Namespace) -> None:
         arch = torchvision_models.get_model_builder(arch)
     find_arch(arch)
     has_splits = (folder / "train").is_dir() and (folder / "valid").is_dir()
+    images = get_image_files(folder / "train" if has_splits else folder)
+    classes = {image.parent.name for image in images}
+    if len(classes) == 1:
+        raise BadValue(
+            "there is only one class, so there is nothing to classify",
+            got=f"all images in folders named {classes.pop()!r}",
+            expected=f"a folder for each class in '{images[0].parents[1]}'",
+            fix="put the images of each class into a folder of that name",
+        )
     dls = ImageDataLoaders.from_folder(
         folder,
-        valid_pct=None if has_splits else fitting_share(args.valid_pct, len(get_image_files(folder)), "images"),
+        valid_pct=None if has_splits else fitting_share(args.valid_pct, len(images), "images"),
         seed=args.seed,
         bs=1,
         item_tfms=RandomResizedCrop(args.size, min_scale=0.5),
@@ -80,7 +101,8 @@ def train_vision(args: argparse.Namespace) -> None:
     )
     dls.bs = fitting_bs(args.bs, len(dls.train_ds), "images")
     print(
-        f"{len(dls.train_ds)} training images, {len(dls.valid_ds)} validation images, {dls.c} classes:",
+        f"{counted(len(dls.train_ds), 'training image')}, {counted(len(dls.valid_ds), 'validation image')}, "
+        f"{counted(dls.c, 'class')}:",
         one_line(", ".join(dls.vocab), None),
     )
     learn = vision_learner(
@@ -103,6 +125,10 @@ def run_train_tabular(args: argparse.Namespace) -> None:
     """
     set_seed(args.seed)
     df = read_table(args.table)
+    for column in args.ignore:
+        if column not in df.columns:
+            raise unknown_name("column", column, map(str, df.columns))
+    df = df.drop(columns=args.ignore)
     target = df.columns[-1] if args.target is None else args.target
     if target not in df.columns:
         raise unknown_name("column", target, map(str, df.columns))
@@ -111,8 +137,8 @@ def run_train_tabular(args: argparse.Namespace) -> None:
     )
     dls.bs = fitting_bs(args.bs, len(dls.train_ds), "rows")
     is_class = dls.train_ds.target_kinds == ["category"]
-    print(f"{len(dls.train_ds)} training rows, {len(dls.valid_ds)} validation rows; the target is {target!r}: "
-          f"{f'{dls.c} classes' if is_class else 'numbers'}")  # fmt: skip
+    print(f"{counted(len(dls.train_ds), 'training row')}, {counted(len(dls.valid_ds), 'validation row')}; "
+          f"the target is {target!r}: {counted(dls.c, 'class') if is_class else 'numbers'}")  # fmt: skip
     learn = tabular_learner(dls, metrics=accuracy if is_class else [rmse, mae], path=".")
     fit_and_export(learn, args, args.table)
 
@@ -135,7 +161,7 @@ def run_train_collab(args: argparse.Namespace) -> None:
         bs=1,
     )
     dls.bs = fitting_bs(args.bs, len(dls.train_ds), "ratings")
-    print(f"{len(dls.train_ds)} training ratings, {len(dls.valid_ds)} validation ratings")
+    print(f"{counted(len(dls.train_ds), 'training rating')}, {counted(len(dls.valid_ds), 'validation rating')}")
     ratings = df[dls.train_ds.y_names[0]]
     margin = (ratings.max() - ratings.min()) / 10
     y_range = (float(ratings.min() - margin), float(ratings.max() + margin))  # the ends are never reached
@@ -178,5 +204,9 @@ def check_writable(out: Path) -> None:
     if out.is_dir():
         raise CannotSave(f"could not write '{out}'", got="a folder of that name", fix="--out another name")
     trial = out.with_name(f"{out.name}.trial")
-    commit(trial, lambda file: file.write(b""))
+    try:
+        commit(trial, lambda file: file.write(b""))
+    except CannotSave as error:
+        fix = "--out a file in a folder that you may write to"
+        raise CannotSave(f"could not write '{out}'", got=error.got, fix=fix) from None
     trial.unlink()

@@ -6,6 +6,7 @@ from layered.foundation.dispatch import typedispatch as typedispatch
 from layered.foundation.display import (
     get_grid as get_grid,
     show_image as show_image,
+    show_image_batch as show_image_batch,
     show_images as show_images,
     show_title as show_title,
     show_titled_image as show_titled_image,

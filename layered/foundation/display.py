@@ -5,10 +5,11 @@ matplotlib is imported when the first picture is drawn.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -260,7 +261,8 @@ def show_titled_image(o: tuple[object, object], **kwargs: Any) -> Axes:
         o: The image and the title.
         kwargs: Passed on to `show_image`.
     """
-    return show_image(o[0], title=str(o[1]), **kwargs)
+    title = o[1].item() if isinstance(o[1], Tensor) and o[1].numel() == 1 else o[1]
+    return show_image(o[0], title=str(title), **kwargs)
 
 
 def show_images(
@@ -282,6 +284,29 @@ def show_images(
     axes = get_grid(len(ims), nrows, ncols or math.ceil(len(ims) / nrows), **kwargs)
     for ax, im, title in zip(axes, ims, titles or [None] * len(ims), strict=True):
         show_image(im, ax=ax, title=title)
+
+
+def show_image_batch(
+    b: Sequence[Any],
+    show: Callable[..., object] = show_titled_image,
+    items: int = 9,
+    cols: int = 3,
+    figsize: tuple[float, float] | None = None,
+    **kwargs: Any,
+) -> None:
+    """Draw the samples of a batch in a grid.
+
+    Args:
+        b: The parts of the batch, such as images and labels, each with as many elements.
+        show: Draws a sample, given as the tuple of its parts, on `ax`.
+        items: The most samples to draw.
+        cols: Columns of the grid.
+        figsize: Inches (width, height) of the figure.
+        kwargs: Passed on to `show`.
+    """
+    samples = list(itertools.islice(zip(*b, strict=False), items))
+    for sample, ax in zip(samples, get_grid(len(samples), ncols=min(cols, len(samples)), figsize=figsize), strict=True):
+        show(sample, ax=ax, **kwargs)
 
 
 def show_title(o: object, ctx: Axes | None = None, color: str = "black", **kwargs: object) -> Axes | None:

@@ -22,6 +22,7 @@ from layered.foundation import (
     BadValue,
     CannotTrain,
     EmptySource,
+    LayeredError,
     checked,
     default_loss_for,
     default_losses,
@@ -384,7 +385,10 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
         whole = batch if isinstance(batch, tuple) else (batch,)
         shown = [single(tuple(dl.decode_batch(whole, max_n=1)[0]))] if with_input else []
     except Exception as error:
-        raise failed(error, f"predicting one item ({describe(item)})") from error
+        clearer = failed(error, f"predicting one item ({describe(item)})")
+        if isinstance(item, list) and not isinstance(error, LayeredError):
+            clearer.fix = "for several items: learn.get_preds(dl=learn.dls.test_dl(items))"
+        raise clearer from error
     return (*shown, target, decision, probabilities)
 
 

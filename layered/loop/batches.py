@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -224,8 +225,14 @@ def _explained(error: Exception, inputs: Any, model: nn.Module) -> CannotTrain |
             got=f"inputs {describe(inputs)}",
             fix="make the inputs float32: x.float(), or array.astype('float32'); or the model float64: learn.model.double()",
         )
+    if re.search(r"Kernel size can't be greater|Output size is too small|got input_size", str(error)):
+        return CannotTrain(
+            "the inputs are too small for this model: a layer has no pixels left",
+            got=f"inputs {describe(inputs)}",
+            fix="larger images: item_tfms=Resize(224)",
+        )
     parts = inputs.values() if isinstance(inputs, dict) else inputs
-    if isinstance(error, TypeError) and any(isinstance(part, list) for part in parts):
+    if isinstance(error, TypeError) and any(isinstance(part, list) and [*tensors_of(part)] for part in parts):
         return CannotTrain(
             "the model was given lists in place of tensors: lists are collated element by element",
             got=f"inputs {describe(inputs)}",

@@ -50,6 +50,7 @@ FIGURES = [
     "learn.recorder.plot_sched()",
     "learn.profile(2, 0).plot()",
     "show_images(list(pixels[:2]))",
+    "show_image_batch(dls.one_batch(), items=4, cols=2)",
 ]
 TABLES = ["rows.show_batch()", "table_learn.show_results()", "numbers.plot_top_losses(2)", "to.show(3)"]
 TEXTS = ["learn.show_training_loop()", "interp.print_classification_report()", "block.summary(items)"]

@@ -264,7 +264,41 @@ def test_errors_name_options_as_the_shell_spells_them():
     )
     in_shell(error, {"bs", "valid_pct", "lr"})
     assert (error.problem, error.got) == ("--bs 64 exceeds the items", "--bs 64")
-    assert (error.expected, error.fix) == ("--valid-pct from 0", "--bs 8, or drop_last=False")
+    assert (error.expected, error.fix) == ("--valid-pct from 0", "--bs 8")
+    error = BadValue("two columns", fix="df.rename(columns={'a': 'b'})")
+    in_shell(error, {"bs"})
+    assert error.fix == "in Python: df.rename(columns={'a': 'b'})"
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    days = pd.date_range("2024-01-01", periods=40).strftime("%Y-%m-%d")
+    return pd.DataFrame({"day": days, "x": range(40), "y": ["p", "q"] * 20})
+
+
+def test_warnings_and_advice_on_tables_are_for_files(table, tmp_path, capsys):
+    table.to_csv("days.csv", index=False)
+    done = layered("train", "tabular", "days.csv", "--epochs", "1", cwd=tmp_path)
+    assert "layered: taken as categories: 'day' holds texts of dates: --ignore 'day', or columns such as" in done.stderr
+    assert main(["train", "tabular", "days.csv", "--epochs", "1", "--ignore", "day"]) == 0
+    assert "did you mean 'day'" in failure(capsys, "train", "tabular", "days.csv", "--ignore", "days")
+    table.assign(y=None).to_csv("days.csv", index=False)
+    assert "leave those rows out in the file" in failure(capsys, "train", "tabular", "days.csv", "--ignore", "day")
+
+
+def test_one_class_small_pictures_and_pictures_that_cannot_be_predicted(folder, trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one = tmp_path / "pictures" / "dark"
+    one.mkdir(parents=True)
+    for image in (folder / "dark").iterdir():
+        (one / image.name).write_bytes(image.read_bytes())
+    assert "a folder for each class in 'pictures'" in failure(capsys, "train", "vision", "pictures", *TRAIN)
+    small = failure(capsys, "train", "vision", folder, *TRAIN, "--arch", "squeezenet1_1", "--size", "1")
+    assert "--size 224" in small
+    (tmp_path / "no.png").write_bytes(b"nothing")
+    told = failure(capsys, "predict", trained[0], "no.png")
+    assert told.splitlines()[1] == "  got      no.png: 'no.png' cannot be decoded"
     error = BadValue("the weights of a seed are out", fix="base_lr=0.1, lr == 2, path/bs=3")
     in_shell(error, {"weights", "seed", "lr", "bs"})
     assert (error.problem, error.fix) == ("the weights of a seed are out", "--lr 0.1, lr == 2, path/bs=3")

@@ -10,7 +10,15 @@ import torch
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from layered.foundation import get_grid, show_image, show_images, show_title, show_titled_image, subplots
+from layered.foundation import (
+    get_grid,
+    show_image,
+    show_image_batch,
+    show_images,
+    show_title,
+    show_titled_image,
+    subplots,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +71,10 @@ def test_axes_are_always_an_array():
 def test_several_images_are_shown_with_their_titles():
     show_images([torch.zeros(2, 2), torch.ones(2, 2)], titles=["a", "b"])
     assert [ax.get_title() for ax in plt.gcf().axes] == ["a", "b"]
+
+
+def test_a_batch_is_drawn_in_a_grid_with_its_labels():
+    batch = torch.rand(5, 3, 8, 8), torch.arange(5)
+    show_image_batch(batch, items=3, cols=2)
+    assert [ax.get_title() for ax in plt.gcf().axes] == ["0", "1", "2", ""]
+    assert plt.gcf().axes[1].images[0].get_array().shape == (8, 8, 3)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset
 
-from layered.data import Datasets, TfmdDL, TfmdLists
+from layered.data import CategoryBlock, DataBlock, Datasets, ItemGetter, TfmdDL, TfmdLists, TransformBlock
 from layered.foundation import (
     BadItem,
     BadValue,
