@@ -25,6 +25,7 @@ from layered.foundation import (
     aligned,
     checked,
     describe,
+    fit_title,
     get_grid,
     mask_legend,
     show_title,
@@ -245,6 +246,8 @@ def draw_panels(
                     masks.append((ax.images[-1], layer))
             if panel.title:
                 show_title(panel.title, ctx=ax, color=panel.color)
+            if not ctxs:
+                fit_title(ax)
     if masks and not ctxs:
         mask_legend(masks, axes[0].figure)
     return axes

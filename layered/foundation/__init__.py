@@ -80,6 +80,7 @@ from layered.foundation.arguments import checked as checked, names_of as names_o
 from layered.foundation.dispatch import verb as verb
 from layered.foundation.display import (
     aligned as aligned,
+    fit_title as fit_title,
     in_notebook as in_notebook,
     is_interactive as is_interactive,
     is_quiet as is_quiet,

@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -307,6 +308,25 @@ def show_image_batch(
     samples = list(itertools.islice(zip(*b, strict=False), items))
     for sample, ax in zip(samples, get_grid(len(samples), ncols=min(cols, len(samples)), figsize=figsize), strict=True):
         show(sample, ax=ax, **kwargs)
+
+
+SMALLEST = 8  # points that can be read
+
+
+def fit_title(ax: Axes) -> None:
+    """Make the title of axes smaller, and wrap what is still too long, so that it does not run into the title beside it.
+
+    Args:
+        ax: The axes, of a figure whose layout finds room for lines: "constrained" or "compressed".
+    """
+    text = ax.title.get_text()
+    wide = 0.52  # of a letter, in sizes of the font
+    points = 72 * ax.get_position().width * ax.figure.get_figwidth()  # type: ignore[union-attr]  # no subfigure
+    longest = max(map(len, text.split("\n")))
+    if longest * wide * ax.title.get_fontsize() > points:
+        ax.title.set_fontsize(max(SMALLEST, points / (longest * wide)))
+        columns = max(8, int(points / (wide * ax.title.get_fontsize())))
+        ax.title.set_text("\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, columns)))
 
 
 def show_title(o: object, ctx: Axes | None = None, color: str = "black", **kwargs: object) -> Axes | None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeGuard
 from layered.foundation.errors import describe, notes
 from layered.foundation.helpers import listify
 from layered.foundation.names import snake_case
-from layered.foundation.transform import Transform, mk_transform
+from layered.foundation.transform import ItemTransform, Transform, mk_transform
 
 
 class Showable(Protocol):
@@ -55,7 +55,8 @@ class Pipeline:
         try:
             return self.fs[i](o, split_idx=self.split_idx)
         except Exception as error:
-            _note(error, f"in step {i + 1} of {len(self.fs)}, {self.fs[i]!r}, given {describe(o)}")
+            each = "each element of " if isinstance(o, tuple) and not isinstance(self.fs[i], ItemTransform) else ""
+            _note(error, f"in step {i + 1} of {len(self.fs)}, {self.fs[i]!r}, given {each}{describe(o)}")
             raise
 
     def decode(self, o: object, full: bool = True) -> Any:

@@ -64,13 +64,14 @@ class ConfusionInterpretation(Interpretation):
         matrix = self.confusion_matrix().astype(float)
         if normalize:
             matrix /= matrix.sum(1, keepdims=True).clip(min=1)
-        side = min(max(4.0, 0.55 * len(matrix) + 1.5), 0.55 * READABLE)
+        names = [plot_label(name) for name in self._names(len(matrix))] if len(matrix) <= READABLE else []
+        beside = min(0.09 * max(map(len, names), default=0), 4.0)  # inches for the names
+        side = min(max(3.0, 0.55 * len(matrix) + 0.5), 0.55 * READABLE) + 1.0 + beside
         fig = plt.figure(**{"figsize": (side, side), **figure})
         ax = fig.add_subplot()
         ax.imshow(matrix, interpolation="nearest", cmap=cmap)
         ax.set(title=title, ylabel="Actual", xlabel="Predicted")
-        if len(matrix) <= READABLE:
-            names = [plot_label(name) for name in self._names(len(matrix))]
+        if names:
             ax.set_xticks(range(len(names)), names, rotation=90)
             ax.set_yticks(range(len(names)), names)
         if plot_txt and len(matrix) <= READABLE:

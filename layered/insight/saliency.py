@@ -18,6 +18,7 @@ from layered.foundation import (
     CannotTrain,
     checked,
     describe,
+    fit_title,
     get_grid,
     output_scores,
     plain,
@@ -301,9 +302,12 @@ def show_grad_cam(
         output = learn.model(x)
         scores, shares = _class_scores(output), _class_scores(activation_of(learn)(output))
     classes = _class_indices(target, scores, learn)
-    ctxs = ctxs or get_grid(len(items), nrows, ncols, figsize)
+    own = ctxs is None
+    ctxs = ctxs or get_grid(len(items), nrows, ncols, figsize, layout="compressed")
     vocab = _vocab(learn)
     for image, cam, i, row, ctx in zip(images, maps, classes.tolist(), shares, ctxs, strict=True):
         name = vocab[i] if vocab is not None and len(vocab) == scores.shape[1] else i
         show_image(image[0], ctx=ctx)
         show_image(cam, ctx=ctx, title=f"{name} {float(row[i]):.2f}", alpha=alpha * cam, cmap=cmap, vmin=0, vmax=1)
+        if own:
+            fit_title(ctx)

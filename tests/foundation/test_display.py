@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from layered.foundation import (
+    fit_title,
     get_grid,
     show_image,
     show_image_batch,
@@ -78,3 +81,15 @@ def test_a_batch_is_drawn_in_a_grid_with_its_labels():
     show_image_batch(batch, items=3, cols=2)
     assert [ax.get_title() for ax in plt.gcf().axes] == ["0", "1", "2", ""]
     assert plt.gcf().axes[1].images[0].get_array().shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("title", ["a very long class name of things", "many;labels and;more labels;" * 4, "short"])
+def test_a_long_title_stays_above_its_own_axes(title):
+    figure, axes = subplots(1, 3, layout="compressed")
+    for ax in axes:
+        show_image(torch.rand(3, 8, 8), ax=ax, title=title)
+        fit_title(ax)
+    figure.canvas.draw()
+    boxes = [ax.title.get_window_extent() for ax in axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert "".join(axes[0].get_title().split()) == "".join(title.split())
