@@ -320,13 +320,15 @@ def fit_title(ax: Axes) -> None:
         ax: The axes, of a figure whose layout finds room for lines: "constrained" or "compressed".
     """
     text = ax.title.get_text()
+    if not text:
+        return
     wide = 0.52  # of a letter, in sizes of the font
     points = 72 * ax.get_position().width * ax.figure.get_figwidth()  # type: ignore[union-attr]  # no subfigure
-    longest = max(map(len, text.split("\n")))
-    if longest * wide * ax.title.get_fontsize() > points:
-        ax.title.set_fontsize(max(SMALLEST, points / (longest * wide)))
-        columns = max(8, int(points / (wide * ax.title.get_fontsize())))
-        ax.title.set_text("\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, columns)))
+    fitting = points / (wide * max(map(len, text.split("\n"))))
+    if fitting < float(ax.title.get_fontsize()):
+        size = max(SMALLEST, fitting)
+        lines = [part for line in text.split("\n") for part in textwrap.wrap(line, max(8, int(points / (wide * size))))]
+        ax.title.set(fontsize=size, text="\n".join(lines))
 
 
 def show_title(o: object, ctx: Axes | None = None, color: str = "black", **kwargs: object) -> Axes | None:
