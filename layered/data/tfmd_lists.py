@@ -309,8 +309,11 @@ class TfmdLists(DatasetBase):
 
     @property
     def element_type(self) -> type | None:
-        """The type that the last class method among its transforms makes, such as `PILMask.create`: that of its tensors, if it
-        names one; else None."""
+        """The type that a transform says it makes, or the class whose method the last of them calls, such as
+        `PILMask.create`: that of its tensors, if it names one; else None."""
+        said = next((t.makes for t in self.tfms if t.makes is not None), None)
+        if said is not None:
+            return said
         owners = [t.enc.__self__ for t in self.tfms if isinstance(t.enc, MethodType)]
         made = next((owner for owner in reversed(owners) if isinstance(owner, type)), None)
         return None if made is None else getattr(made, "tensor_type", made)

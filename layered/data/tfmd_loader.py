@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
@@ -142,16 +143,19 @@ class TfmdDL(DataLoader):
         item = self.after_item.decode(sample)  # type: ignore[attr-defined]  # a pipeline
         return self._declared.decode(item, full=full)
 
-    def decode_target(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    def decode_target(self, parts: tuple[Any, ...], inputs: tuple[Any, ...] = ()) -> tuple[Any, ...]:
         """Decode the decision about one item into the types of its targets: a `Category`, …
 
         Args:
             parts: One decision for each target.
+            inputs: The inputs, a batch of this one item.
         """
         kinds = [column.element_type for column in self._target_columns()] or [None] * len(parts)
         typed = tuple(_as_kind(part, kind) for part, kind in zip(parts, kinds, strict=False))
-        batch = self.after_batch.decode(_map_tensors(lambda t: t[None], typed))  # type: ignore[attr-defined]  # a pipeline
-        undone = self.after_item.decode(_map_tensors(lambda t: t[0], batch))  # type: ignore[attr-defined]  # a pipeline
+        beside = inputs if any(t.needs_inputs for t in self.after_item) else ()  # type: ignore[attr-defined]  # a pipeline
+        batch = self.after_batch.decode((*beside, *_map_tensors(lambda t: t[None], typed)))  # type: ignore[attr-defined]  # a pipeline
+        sample = self.after_item.decode(_map_tensors(lambda t: t[0], batch))  # type: ignore[attr-defined]  # a pipeline
+        undone = sample[len(beside) :]
         decoded = tuple(decode(part) for decode, part in zip(self._target_decoders(), undone, strict=False))
         return decoded or tuple(undone)
 
@@ -226,6 +230,7 @@ class TfmdDL(DataLoader):
     def decode_results(self, b: Any, out: object, max_n: int = 9) -> L:
         """The first `max_n` decisions `out` about batch `b`, decoded like its targets; a tuple for each sample."""
         outs, targets = out if isinstance(out, tuple) else (out,), b[self.n_inp :]
+        outs = tuple(itertools.starmap(_in_shape, zip(outs, targets, strict=False)))
         if [o.ndim for o in outs] == [t.ndim if isinstance(t, torch.Tensor) else None for t in targets]:
             outs = tuple(map(retype, outs, targets))
         return self.decode_batch((*b[: self.n_inp], *outs), max_n).map(lambda o: tuple(o[self.n_inp :]))
@@ -234,6 +239,13 @@ class TfmdDL(DataLoader):
         title, _ = super()._facts()
         slots = {name: " → ".join(map(repr, getattr(self, name))) for name in _SLOTS}
         return title, {name: text for name, text in slots.items() if text}
+
+
+def _in_shape(out: Any, target: object) -> Any:
+    """The numbers that a model predicts for points, [batch, number], in the shape of its targets, [batch, point, 2]."""
+    if isinstance(target, torch.Tensor) and out.ndim == 2 < target.ndim and out.numel() == target.numel():
+        return out.reshape(target.shape)
+    return out
 
 
 def _as_kind(part: object, kind: type | None) -> Any:

@@ -45,6 +45,7 @@ from layered.foundation.seeds import (
 from layered.foundation.tensors import (
     TensorBase as TensorBase,
     TensorCategory as TensorCategory,
+    TensorFlowField as TensorFlowField,
     TensorImage as TensorImage,
     TensorImageBase as TensorImageBase,
     TensorImageBW as TensorImageBW,

@@ -302,6 +302,10 @@ def mask_legend(drawn: Sequence[tuple[Any, TensorMask]], figure: Any) -> None:
     show_legend(figure, labels)
 
 
+class TensorFlowField(TensorBase):
+    """Where each pixel of a result lies in its source: [..., height, width, 2], as (x, y) from -1 to 1."""
+
+
 class TensorCategory(TensorBase):
     """The index of a class in a vocabulary: int64 [] or [batch]."""
 

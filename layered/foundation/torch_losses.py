@@ -89,7 +89,8 @@ def as_torch_expects(loss_func: Callable[..., Any] | None, pred: object, targets
     """The targets in the form that a loss of torch needs; unchanged for all other losses, subclasses of torch's included.
 
     Class indices lose an axis of one column and become int64. Labels and numbers become floats of the shape of the
-    predictions where only axes of size 1 differ: [batch, 1] and [batch] would broadcast to [batch, batch].
+    predictions where only axes of size 1 differ: [batch, 1] and [batch] would broadcast to [batch, batch]. So do targets
+    with more axes that predictions have in one row, as points are: [batch, point, 2].
 
     Args:
         loss_func: The loss.
@@ -106,7 +107,8 @@ def as_torch_expects(loss_func: Callable[..., Any] | None, pred: object, targets
         return targets
     target = targets[0]
     if found.targets != "classes":
-        if target.shape != pred.shape and _without_ones(target) == _without_ones(pred):
+        is_row = pred.ndim == 2 < target.ndim and pred.shape == (len(target), target[0].numel() if len(target) else 0)
+        if target.shape != pred.shape and (is_row or _without_ones(target) == _without_ones(pred)):
             target = target.reshape(pred.shape)
         return (target if target.is_floating_point() else target.to(pred.dtype),)
     if target.is_floating_point():

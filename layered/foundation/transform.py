@@ -76,6 +76,8 @@ class Transform(Recorded, metaclass=OverloadMeta):
     fits: ClassVar[tuple[str, ...]] = ()
     target_kind: ClassVar[str | None] = None  # of a target's encoding: "category", "regression", …
     loss_func: Callable[..., Any] | None = None  # of a target's encoding: the loss to train with
+    makes: ClassVar[type | None] = None  # of a target's encoding: the type that predictions are decoded as
+    needs_inputs: ClassVar[bool] = False  # to decode: whether targets are undone together with the inputs beside them
     enc: Callable[..., Any] | None = None
     dec: Callable[..., Any] | None = None
     _wrapped: dict[str, tuple[tuple[type, ...], Kernel]]  # verb → the types a plain function takes, and its kernel

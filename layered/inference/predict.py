@@ -381,8 +381,8 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
             inputs = plain_tree(inputs)
             output = call_model(loop.model, inputs)
             probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
-        target = single(dl.decode_target(decision if isinstance(decision, tuple) else (decision,)))
         whole = batch if isinstance(batch, tuple) else (batch,)
+        target = single(dl.decode_target(decision if isinstance(decision, tuple) else (decision,), whole))
         shown = [single(tuple(dl.decode_batch(whole, max_n=1)[0]))] if with_input else []
     except Exception as error:
         clearer = failed(error, f"predicting one item ({describe(item)})")

@@ -27,13 +27,21 @@ from layered.vision.affine import (
     warp_mat as warp_mat,
     zoom_mat as zoom_mat,
 )
+from layered.vision.annotations import get_annotations as get_annotations
 from layered.vision.augment import (
     RandomErasing as RandomErasing,
     aug_transforms as aug_transforms,
     setup_aug_tfms as setup_aug_tfms,
 )
 from layered.vision.data import ImageDataLoaders as ImageDataLoaders
-from layered.vision.image_blocks import AddMaskCodes as AddMaskCodes, ImageBlock as ImageBlock, MaskBlock as MaskBlock
+from layered.vision.image_blocks import (
+    AddMaskCodes as AddMaskCodes,
+    BBoxBlock as BBoxBlock,
+    BBoxLblBlock as BBoxLblBlock,
+    ImageBlock as ImageBlock,
+    MaskBlock as MaskBlock,
+    PointBlock as PointBlock,
+)
 from layered.vision.item_transforms import (
     CropPad as CropPad,
     DihedralItem as DihedralItem,
@@ -75,10 +83,26 @@ from layered.vision.models.create import (
 )
 from layered.vision.models.groups import block_groups as block_groups
 from layered.vision.models.head import create_head as create_head
-from layered.vision.reading import image2tensor as image2tensor, load_image as load_image
+from layered.vision.point_transforms import (
+    BBoxCategorize as BBoxCategorize,
+    BBoxLabeler as BBoxLabeler,
+    PointScaler as PointScaler,
+    TensorPointCreate as TensorPointCreate,
+    bb_pad as bb_pad,
+)
+from layered.vision.points import (
+    BoxLabels as BoxLabels,
+    LabeledBBox as LabeledBBox,
+    TensorBBox as TensorBBox,
+    TensorPoint as TensorPoint,
+)
+from layered.vision.reading import image2tensor as image2tensor, load_image as load_image, to_image as to_image
+from layered.vision.segmentation import SegmentationDataLoaders as SegmentationDataLoaders
+from layered.vision.targets import clip_remove_empty as clip_remove_empty
 from layered.vision.types import (
     BILINEAR as BILINEAR,
     NEAREST as NEAREST,
+    OpenMask as OpenMask,
     PILBase as PILBase,
     PILImage as PILImage,
     PILImageBW as PILImageBW,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,8 @@ from layered.foundation import (
 )
 from layered.vision.draws import Draw, given_or_drawn, mask_tensor, num_images
 from layered.vision.item_transforms import PadMode, check_choice, check_size
+from layered.vision.points import TensorBBox, TensorPoint
+from layered.vision.targets import check_beside_image, moved_boxes, moved_points, without_empty_boxes
 
 Size = int | tuple[int, int] | None
 
@@ -252,6 +254,23 @@ def affine_coord(
     return moved.to(x.dtype) if x.is_floating_point() else moved.round_().to(x.dtype)
 
 
+def between_edges(mat: Tensor | None, source: tuple[int, int], result: tuple[int, int], align_corners: bool) -> Tensor:
+    """The map of points and boxes, whose -1 and 1 are the outer edges of the image: [batch, 3, 3].
+
+    Args:
+        mat: Where the result's pixels lie in the source, [batch, 3, 3]; None for resizing.
+        source: (width, height) of the source.
+        result: (width, height) of the result.
+        align_corners: Whether -1 and 1 of `mat` are the centres of the outermost pixels.
+    """
+    mat = torch.eye(3)[None] if mat is None else mat
+    if not align_corners:
+        return mat
+    # from edges to centres, 1 becomes n / (n - 1)
+    inner, outer = (torch.tensor([*(n / max(n - 1, 1) for n in size), 1.0]) for size in (source, result))
+    return mat * outer / inner[:, None]
+
+
 def check_dense(o: Tensor, image: TensorImageBase) -> None:
     """Refuse a target that has a value for each pixel and would not move with its image.
 
@@ -280,7 +299,7 @@ def check_dense(o: Tensor, image: TensorImageBase) -> None:
 
 @transforms.register()
 class AffineCoordTfm(RandTransform):
-    """Several motions in one: their maps are multiplied, and each image is interpolated once.
+    """Several motions in one: their maps are multiplied, and each image is interpolated once. Masks, points and boxes follow.
 
     Args:
         tfms: The motions, in order; none only resizes.
@@ -311,6 +330,10 @@ class AffineCoordTfm(RandTransform):
         self.mode, self.mode_mask, self.align_corners = mode, mode_mask, align_corners
         self.pad_mode = check_choice(PadMode, pad_mode)
         self.mat: Tensor | None = None
+        self.source: tuple[int, int] | None = None  # (width, height)
+
+    def __call__(self, x: object, split_idx: int | None = None) -> Any:
+        return without_empty_boxes(super().__call__(x, split_idx))
 
     def train_mat(self, x: Tensor) -> Tensor | None:
         """The maps of training images: [batch, 3, 3] on the CPU; None if nothing moves.
@@ -332,6 +355,8 @@ class AffineCoordTfm(RandTransform):
         image = next((o for o in tensors_of(x) if isinstance(o, TensorImageBase)), None)
         if image is not None:
             self.mat = self.valid_mat(image) if split_idx == 1 else self.train_mat(image)
+            self.source = image.shape[-1], image.shape[-2]
+        check_beside_image(tensors_of(x), image, type(self).__name__)
         self.do = self.mat is not None or self.size is not None
         if self.do and image is not None:
             for o in tensors_of(x):
@@ -342,6 +367,17 @@ class AffineCoordTfm(RandTransform):
 
     def encode_mask(self, x: TensorMask) -> Tensor:
         return self._move(x.unsqueeze(-3), self.mode_mask).squeeze(-3)
+
+    def encode_points(self, x: TensorPoint) -> Tensor:
+        return moved_points(x, self._map_of_points())
+
+    def encode_boxes(self, x: TensorBBox) -> Tensor:
+        return moved_boxes(x, self._map_of_points())
+
+    def _map_of_points(self) -> Tensor:
+        assert self.source is not None  # `before_call` refuses points without an image
+        result = self.source if self.size is None else self.size[::-1]
+        return between_edges(self.mat, self.source, result, self.align_corners)
 
     def _move(self, x: Tensor, mode: str) -> Tensor:
         return affine_coord(x, self.mat, self.size, mode, self.pad_mode, self.align_corners, self.is_projective)

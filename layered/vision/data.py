@@ -54,13 +54,17 @@ R = TypeVar("R")
 Block = TransformBlock | Callable[[], TransformBlock]
 
 
-def _recipe(function: Callable[P, R]) -> Callable[P, R]:
-    """Refuse, before anything is read, keywords that neither the recipe nor a loader accepts."""
+def recipe(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: refuse, before anything is read, keywords that neither the recipe nor a loader accepts.
+
+    Args:
+        function: The recipe.
+    """
     known = names_of(function) | _loader_arguments()
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        refuse_unknown(kwargs, known, f"ImageDataLoaders.{function.__name__}")
+        refuse_unknown(kwargs, known, function.__qualname__)
         return function(*args, **kwargs)
 
     return call
@@ -79,7 +83,7 @@ class ImageDataLoaders(DataLoaders):
     """
 
     @classmethod
-    @_recipe
+    @recipe
     def from_folder(
         cls,
         path: StrPath,
@@ -125,7 +129,7 @@ class ImageDataLoaders(DataLoaders):
         return cls.from_dblock(block, path, **kwargs)
 
     @classmethod
-    @_recipe
+    @recipe
     def from_path_func(
         cls,
         path: StrPath,
@@ -199,7 +203,7 @@ class ImageDataLoaders(DataLoaders):
         return cls.from_name_func(path, fnames, RegexLabeller(pat), **kwargs)
 
     @classmethod
-    @_recipe
+    @recipe
     def from_df(
         cls,
         df: Frame,
@@ -286,7 +290,7 @@ class ImageDataLoaders(DataLoaders):
         return cls.from_df(df, path=path, **kwargs)
 
     @classmethod
-    @_recipe
+    @recipe
     def from_lists(
         cls,
         path: StrPath,

@@ -23,7 +23,9 @@ from layered.foundation import (
     retype,
 )
 from layered.vision.alignment import with_aligned_masks
+from layered.vision.points import TensorBBox, TensorPoint
 from layered.vision.reading import as_seen, image2tensor
+from layered.vision.targets import image_size, without_empty_boxes
 from layered.vision.types import PILBase, PILMask
 
 
@@ -32,18 +34,21 @@ class Part:
 
     Args:
         given: The element.
+        size: (width, height) of the image of the sample, which points and boxes lie in.
 
     Attributes:
-        kind: "image" or "mask".
+        kind: "image", "mask", "points" or "boxes".
     """
 
-    def __init__(self, given: Any) -> None:
-        self.given = given
+    def __init__(self, given: Any, size: tuple[int, int] = (1, 1)) -> None:
+        self.given, self.size = given, size
         self.kind = "mask" if isinstance(given, (PILMask, TensorMask)) else "image"
+        if isinstance(given, TensorPoint):
+            self.kind = "boxes" if isinstance(given, TensorBBox) else "points"
 
     @functools.cached_property
     def tensor(self) -> Tensor:
-        """The pixels: an image [..., channel, height, width], or a mask [..., height, width]."""
+        """The pixels: an image [..., channel, height, width], or a mask [..., height, width]; points and boxes as they are."""
         if isinstance(self.given, Tensor):
             return self.given.as_subclass(Tensor)
         if isinstance(self.given, PILBase) and self.given.pixels is not None:
@@ -64,6 +69,8 @@ class Part:
                 expected="a tensor",
             )
         pixels = image2tensor(made) if isinstance(made, Image.Image) else made.as_subclass(Tensor)
+        if isinstance(self.given, TensorPoint):
+            return self._with_positions(pixels)
         dtype = self.tensor.dtype
         pixels = pixels.to(dtype) if self.kind == "mask" else rescaled(pixels, dtype)
         if isinstance(self.given, Tensor):
@@ -77,6 +84,15 @@ class Part:
         if isinstance(self.given, PILBase):
             return type(self.given).recast(image if image.mode == self.given.mode else as_seen(image, self.given.mode))
         return image
+
+    def _with_positions(self, points: Tensor) -> Any:
+        if points.numel() != self.given.numel():
+            raise BadValue(
+                f"a transform changed the number of {self.kind}, and nothing says which are left",
+                got=f"{points.numel() // self.given.numbers} of {self.given.numel() // self.given.numbers}",
+                fix="leave SanitizeBoundingBoxes out: boxes that left the image are taken out with their labels",
+            )
+        return retype(points.reshape(self.given.shape), self.given)
 
 
 _VALUES = {"L", "RGB", "RGBA", "I;16", "I", "F"}  # modes whose numbers are the pixels
@@ -116,6 +132,8 @@ def rescaled(pixels: Tensor, dtype: torch.dtype) -> Tensor:
 class ForeignTransform(Transform):
     """A transform of another library, applied to all images and masks of a sample (or batch) by one draw.
 
+    Points and boxes move along where the library is known to move them, and are refused elsewhere.
+
     Loaders wrap what they are given; nobody needs to make one. Labels are left alone. Random transforms apply in training
     only, unless they set the size; of those that compose several, the others apply to validation too. In `item_tfms` they
     stand among `Resize` and the like in the order given; in `batch_tfms` they come after `aug_transforms` and before
@@ -127,6 +145,7 @@ class ForeignTransform(Transform):
     """
 
     whose: ClassVar[str]
+    moves_points: ClassVar[bool] = False
 
     def __init__(self, tfm: Any = None, order: float = 1) -> None:
         super().__init__(order=order)
@@ -169,8 +188,10 @@ class ForeignTransform(Transform):
         if tfm is None:
             return x
         sample = with_aligned_masks(x)
-        parts = [Part(o) for o in leaves(sample) if is_part(o)]
-        if not parts:
+        found = list(filter(is_part, leaves(sample)))
+        size = image_size(found)
+        parts = [Part(o, size or (1, 1)) for o in found]
+        if all(isinstance(o, TensorPoint) for o in found):
             if not isinstance(x, (tuple, Tensor)):
                 return x
             raise BadValue(
@@ -179,6 +200,8 @@ class ForeignTransform(Transform):
                 expected="images of PIL, TensorImage or TensorMask among the elements",
                 fix="say what a tensor is: TransformBlock(type_tfms=TensorImage)",
             )
+        if not self.moves_points:
+            self._check_points(tfm, parts)
         try:
             results = self.apply(tfm, parts)
         except (NotImplementedError, TypeError) as error:
@@ -190,7 +213,16 @@ class ForeignTransform(Transform):
                 fix="one that moves them too: kornia.augmentation.auto.RandAugment for that of torchvision, …",
             ) from error
         made = iter([part.restored(new) for part, new in zip(parts, results, strict=True)])
-        return map_tree(lambda o: next(made) if is_part(o) else o, sample)
+        return without_empty_boxes(map_tree(lambda o: next(made) if is_part(o) else o, sample))
+
+    def _check_points(self, tfm: Any, parts: Sequence[Part]) -> None:
+        alone = next((part for part in parts if isinstance(part.given, TensorPoint)), None)
+        if alone is not None:
+            raise BadValue(
+                f"{self.whose} {type(tfm).__name__} would leave {alone.kind} where they are",
+                got=f"a sample with a {type(alone.given).__name__}",
+                fix="one of torchvision.transforms.v2, or of the library: Resize, FlipItem, Rotate, aug_transforms(), …",
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tfm!r})"
@@ -202,7 +234,7 @@ def is_part(o: object) -> bool:
     Args:
         o: The element.
     """
-    return isinstance(o, (Image.Image, TensorImageBase))
+    return isinstance(o, (Image.Image, TensorImageBase, TensorPoint))
 
 
 def check_slot(whose: str, tfm: object, slot: str, allowed: Sequence[str]) -> None:

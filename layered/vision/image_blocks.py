@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from layered.data import IntToFloatTensor, TransformBlock
-from layered.foundation import TensorMask, Transform, transforms
+from layered.foundation import ItemTransform, TensorMask, Transform, transforms
 from layered.vision.item_transforms import AlignMasks
+from layered.vision.point_transforms import BBoxCategorize, BBoxLabeler, PointScaler, TensorPointCreate, bb_pad
+from layered.vision.points import TensorBBox
 from layered.vision.types import PILBase, PILImage, PILMask
 
 
@@ -29,6 +31,43 @@ def MaskBlock(codes: Sequence[str] | None = None) -> TransformBlock:
         codes: Names of the classes, in order.
     """
     return TransformBlock([PILMask.create, AddMaskCodes(codes)], AlignMasks(), IntToFloatTensor)
+
+
+def PointBlock(n_out: int | None = None) -> TransformBlock:
+    """Points in the image, as many in each item: (x, y) in pixels of the image as it is seen, upright.
+
+    Batches are float32 [batch, point, 2], each from -1 to 1 between the borders of the image; points move with it, and one
+    that leaves it stays a point beyond them. `item_tfms=[..., PointScaler(y_first=True)]` reads (y, x).
+
+    Args:
+        n_out: Numbers per item, two for each point; by default counted in the first training item.
+
+    Examples:
+        >>> DataBlock((ImageBlock, PointBlock), get_y=lambda file: [(30, 40)]).blocks[1]
+        TransformBlock(type_tfms=[TensorPointCreate()], item_tfms=[PointScaler()])
+    """
+    return TransformBlock(TensorPointCreate(n_out), PointScaler())
+
+
+def BBoxBlock() -> TransformBlock:
+    """Boxes in the image, any number in each item: (left, top, right, bottom) in pixels of the image as it is seen, upright.
+
+    Batches are float32 [batch, box, 4], each from -1 to 1 between the borders of the image, padded with zeros. A box that
+    moves with its image becomes the upright box around where it lies, cut off at the border; one that has left it is gone.
+    """
+    return TransformBlock(ItemTransform(TensorBBox.create), PointScaler(), dls_kwargs={"before_batch": bb_pad})
+
+
+def BBoxLblBlock(vocab: Sequence[str] | None = None, add_na: bool = True) -> TransformBlock:
+    """The labels of the boxes of a `BBoxBlock`, which stands before it. Batches are int64 [batch, box], padded with 0.
+
+        DataBlock((ImageBlock, BBoxBlock, BBoxLblBlock), get_y=[boxes_of, labels_of], n_inp=1)
+
+    Args:
+        vocab: The labels, in order; by default the sorted labels of the training items.
+        add_na: Reserve class 0, '#na#', for padding and for unknown labels.
+    """
+    return TransformBlock(BBoxCategorize(vocab, add_na), BBoxLabeler(), dls_kwargs={"before_batch": bb_pad})
 
 
 @transforms.register()

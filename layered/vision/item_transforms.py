@@ -1,4 +1,7 @@
-"""Transforms of single images, before they become tensors: resize, crop, pad and flip. Masks follow, by nearest pixels.
+"""Transforms of single images, before they become tensors: resize, crop, pad and flip.
+
+Masks follow, by nearest pixels, and so do points and boxes. Points that leave the image stay points, beyond -1 or 1; boxes are
+cut off at its border, and those that left it are gone, with their labels.
 
 Sizes are one number (square) or (height, width). Called directly, without `split_idx`, random transforms act as in training.
 """
@@ -13,12 +16,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from layered.foundation import BadValue, RandTransform, nearest, transforms, whole_number
 from layered.vision.alignment import with_aligned_masks
+from layered.vision.points import TensorBBox, TensorPoint
+from layered.vision.targets import (
+    Box,
+    check_beside_image,
+    image_size,
+    moved_boxes,
+    moved_points,
+    window_map,
+    without_empty_boxes,
+)
 from layered.vision.types import BILINEAR, NEAREST, PILBase, PILImage, PILMask
 
-Box = tuple[int, int, int, int]
 Resamples = tuple[Image.Resampling, Image.Resampling]
 E = TypeVar("E", bound=StrEnum)
 
@@ -81,21 +94,18 @@ def check_choice(kind: type[E], value: str) -> E:
         ) from None
 
 
-def crop_pad(image: Image.Image, left: int, top: int, width: int, height: int, pad_mode: PadMode) -> Image.Image:
+def crop_pad(image: Image.Image, box: Box, pad_mode: PadMode) -> Image.Image:
     """Cut a window out of an image; where it reaches outside, `pad_mode` fills it.
 
     Args:
         image: The image.
-        left: Left edge of the window in pixels; negative values lie outside.
-        top: Upper edge of the window in pixels.
-        width: Width of the window in pixels.
-        height: Height of the window in pixels.
+        box: The window, (left, top, right, bottom) in pixels.
         pad_mode: What lies outside the image.
     """
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + width, image.width), min(top + height, image.height)
+    left, top, right, bottom = box
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
     inside = image if (x0, y0, x1, y1) == (0, 0, *image.size) else image.crop((x0, y0, x1, y1))
-    margins = [(y0 - top, top + height - y1), (x0 - left, left + width - x1)]
+    margins = [(y0 - top, bottom - y1), (x0 - left, right - x1)]
     if not any(n for pair in margins for n in pair):
         return inside
     pixels = np.asarray(inside)
@@ -134,10 +144,42 @@ def resize(
 
 
 class ImageTransform(RandTransform):
-    """Base of transforms that move pixels. Masks are brought to the size of their image first: see `with_aligned_masks`."""
+    """Base of transforms that move pixels. Masks are brought to the size of their image first: see `with_aligned_masks`.
+
+    A subclass says how it moves pixels, by `encode_image`, and once more where they came from, by `source_map`: points and
+    boxes move by that.
+
+    Attributes:
+        size: (width, height) of the image of the sample; None if it has none of PIL, and nothing moves.
+    """
+
+    size: tuple[int, int] | None = None
 
     def __call__(self, x: object, split_idx: int | None = None) -> Any:
-        return super().__call__(with_aligned_masks(x), split_idx)
+        return without_empty_boxes(super().__call__(with_aligned_masks(x), split_idx))
+
+    def before_call(self, x: object, split_idx: int | None) -> None:
+        super().before_call(x, split_idx)
+        sample = x if isinstance(x, tuple) else (x,)
+        self.size = image_size(o for o in sample if isinstance(o, Image.Image))
+        if self.size is None:
+            check_beside_image(sample, image_size(sample), type(self).__name__)
+
+    def source_map(self, size: tuple[int, int]) -> Tensor | None:
+        """Where the positions of the result lie in the image that was given, see `targets`: [3, 3]; None if nothing moves.
+
+        Args:
+            size: (width, height) of that image.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.source_map says how points and boxes move with the image")
+
+    def encode_points(self, x: TensorPoint) -> Tensor:
+        mat = self.source_map(self.size) if self.size is not None else None
+        return x if mat is None else moved_points(x, mat)
+
+    def encode_boxes(self, x: TensorBBox) -> Tensor:
+        mat = self.source_map(self.size) if self.size is not None else None
+        return x if mat is None else moved_boxes(x, mat)
 
 
 @transforms.register()
@@ -146,6 +188,9 @@ class AlignMasks(ImageTransform):
 
     order = -1
     split_idx = None
+
+    def source_map(self, size: tuple[int, int]) -> Tensor | None:
+        return None
 
 
 class SizeTransform(ImageTransform):
@@ -162,6 +207,17 @@ class SizeTransform(ImageTransform):
     split_idx = None
     shape: tuple[int, int]
     resamples: Resamples = (BILINEAR, NEAREST)
+
+    def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
+        """What the result shows: the size that the image is seen in, and the window of it, which may reach outside.
+
+        Args:
+            size: (width, height) of the image.
+        """
+        return size, (0, 0, *size)
+
+    def source_map(self, size: tuple[int, int]) -> Tensor | None:
+        return window_map(*self.window(size))
 
     def resize(self, x: Image.Image, box: Box | None = None, shape: tuple[int, int] | None = None) -> Image.Image:
         """Resize an image or a mask, each with its own interpolation.
@@ -202,36 +258,40 @@ class Resize(SizeTransform):
         self.method, self.pad_mode = check_choice(ResizeMethod, method), check_choice(PadMode, pad_mode)
 
     def before_call(self, x: object, split_idx: int | None) -> None:
+        super().before_call(x, split_idx)
         self.at = (0.5, 0.5) if split_idx == 1 else (self.draw(), self.draw())
 
-    def encode_image(self, x: Image.Image) -> Any:
-        height, width = self.shape
+    def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
+        (height, width), (across, down) = self.shape, size
         if self.method is ResizeMethod.Squish:
-            return self.resize(x)
+            return super().window(size)
         if self.method is ResizeMethod.Pad:
-            scale = min(width / x.width, height / x.height)
-            whole = self.resize(x, shape=(max(1, round(x.height * scale)), max(1, round(x.width * scale))))
-            left, top = _corner(whole, width, height, self.at)
-            return crop_pad(whole, left, top, width, height, self.pad_mode)
-        scale = min(x.width / width, x.height / height)
-        return self.resize(x, _window(x, round(scale * width), round(scale * height), self.at))
+            scale = min(width / across, height / down)
+            whole = max(1, round(across * scale)), max(1, round(down * scale))
+            return whole, _window(whole, width, height, self.at)
+        scale = min(across / width, down / height)
+        return size, _window(size, round(scale * width), round(scale * height), self.at)
+
+    def encode_image(self, x: Image.Image) -> Any:
+        (across, down), box = self.window(x.size)
+        if self.method is ResizeMethod.Pad:
+            return crop_pad(self.resize(x, shape=(down, across)), box, self.pad_mode)
+        return self.resize(x, box)
 
 
-def _corner(x: Image.Image, width: int, height: int, at: tuple[float, float]) -> tuple[int, int]:
-    """(left, top) of a window of that size; negative where the window is larger than `x`.
+def _window(size: tuple[int, int], width: int, height: int, at: tuple[float, float]) -> Box:
+    """The box of a window; at least one pixel, and negative on the left and above where it is larger than the image.
 
     Args:
+        size: (width, height) of the image.
+        width: Width of the window.
+        height: Height of the window.
         at: The position, as shares of the free space to the left and above: (0, 0) is the upper left corner.
     """
-    free = x.width - width, x.height - height
+    width, height = max(width, 1), max(height, 1)
+    free = size[0] - width, size[1] - height
     # n + 1 positions for n free pixels, each as likely as the others
     left, top = (int(math.copysign(math.floor(share * (abs(n) + 1)), n)) for share, n in zip(at, free, strict=True))
-    return left, top
-
-
-def _window(x: Image.Image, width: int, height: int, at: tuple[float, float]) -> Box:
-    """The box of a window positioned by `_corner`; at least one pixel."""
-    left, top = _corner(x, width := max(width, 1), height := max(height, 1), at)
     return left, top, left + width, top + height
 
 
@@ -248,12 +308,15 @@ class RandomCrop(SizeTransform):
         self.shape, self.pad_mode = check_size(size), PadMode.Zeros
 
     def before_call(self, x: object, split_idx: int | None) -> None:
+        super().before_call(x, split_idx)
         self.at = (0.5, 0.5) if split_idx == 1 else (self.draw(), self.draw())
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
         height, width = self.shape
-        left, top = _corner(x, width, height, self.at)
-        return crop_pad(x, left, top, width, height, self.pad_mode)
+        return size, _window(size, width, height, self.at)
+
+    def encode_image(self, x: Image.Image) -> Any:
+        return crop_pad(x, self.window(x.size)[1], self.pad_mode)
 
 
 @transforms.register()
@@ -271,9 +334,13 @@ class CropPad(SizeTransform):
         super().__init__()
         self.shape, self.pad_mode = check_size(size), check_choice(PadMode, pad_mode)
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
         height, width = self.shape
-        return crop_pad(x, (x.width - width) // 2, (x.height - height) // 2, width, height, self.pad_mode)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        return size, (left, top, left + width, top + height)
+
+    def encode_image(self, x: Image.Image) -> Any:
+        return crop_pad(x, self.window(x.size)[1], self.pad_mode)
 
 
 @transforms.register()
@@ -305,38 +372,43 @@ class RandomResizedCrop(SizeTransform):
         self.min_scale, self.max_scale, self.ratio = min_scale, max_scale, ratio
 
     def before_call(self, x: object, split_idx: int | None) -> None:
+        super().before_call(x, split_idx)
         image = next((o for o in (x if isinstance(x, tuple) else (x,)) if isinstance(o, Image.Image)), None)
         self.do = image is not None
-        self.box = self._draw_window(image) if image is not None and split_idx != 1 else None
+        self.box = self._draw_window(image.size) if image is not None and split_idx != 1 else None
         self.box_size = image.size if image is not None else (1, 1)
 
-    def encode_image(self, x: Image.Image) -> Any:
+    def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
         if self.box is not None:
-            return self.resize(x, self._window_of(x))
+            return size, self._scaled(self.box, size)
         height, width = self.shape
         extra = math.ceil(max(self.shape) * self.val_xtra / 8) * 8
-        whole = self.resize(x, shape=(height + extra, width + extra))
-        return whole.crop(_window(whole, width, height, (0.5, 0.5)))
+        whole = width + extra, height + extra
+        return whole, _window(whole, width, height, (0.5, 0.5))
 
-    def _window_of(self, x: Image.Image) -> Box | None:
-        """The window of an image that may be larger or smaller than the one it was drawn for."""
-        if self.box is None or x.size == self.box_size:
-            return self.box
-        across, down = x.width / self.box_size[0], x.height / self.box_size[1]
-        left, right = (round(edge * across) for edge in self.box[::2])
-        top, bottom = (round(edge * down) for edge in self.box[1::2])
-        left, top = min(left, x.width - 1), min(top, x.height - 1)
+    def encode_image(self, x: Image.Image) -> Any:
+        (across, down), box = self.window(x.size)
+        return self.resize(x, box) if self.box is not None else self.resize(x, shape=(down, across)).crop(box)
+
+    def _scaled(self, box: Box, size: tuple[int, int]) -> Box:
+        """The window in an image that may be larger or smaller than the one it was drawn for."""
+        if size == self.box_size:
+            return box
+        across, down = size[0] / self.box_size[0], size[1] / self.box_size[1]
+        left, right = (round(edge * across) for edge in box[::2])
+        top, bottom = (round(edge * down) for edge in box[1::2])
+        left, top = min(left, size[0] - 1), min(top, size[1] - 1)
         return left, top, max(right, left + 1), max(bottom, top + 1)
 
-    def _draw_window(self, x: Image.Image) -> Box:
-        narrow, wide = self.ratio
+    def _draw_window(self, size: tuple[int, int]) -> Box:
+        (narrow, wide), (across, down) = self.ratio, size
         for _ in range(10):  # a window may not fit; a fixed number of tries bounds the draws
-            area = self.draw(self.min_scale, self.max_scale) * x.width * x.height
+            area = self.draw(self.min_scale, self.max_scale) * across * down
             ratio = math.exp(self.draw(math.log(narrow), math.log(wide)))
             width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if width <= x.width and height <= x.height:
-                return _window(x, width, height, (self.draw(), self.draw()))
-        return _window(x, min(x.width, round(x.height * wide)), min(x.height, round(x.width / narrow)), (0.5, 0.5))
+            if width <= across and height <= down:
+                return _window(size, width, height, (self.draw(), self.draw()))
+        return _window(size, min(across, round(down * wide)), min(down, round(across / narrow)), (0.5, 0.5))
 
 
 @transforms.register()
@@ -371,6 +443,9 @@ class FlipItem(ImageTransform):
     def encode_image(self, x: Image.Image) -> Any:
         return x.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
+    def source_map(self, size: tuple[int, int]) -> Tensor | None:
+        return _TURNS[Image.Transpose.FLIP_LEFT_RIGHT]
+
 
 @transforms.register()
 class DihedralItem(ImageTransform):
@@ -389,6 +464,23 @@ class DihedralItem(ImageTransform):
 
     def encode_image(self, x: Image.Image) -> Any:
         return x if self.turn == 0 else x.transpose(Image.Transpose(self.turn - 1))
+
+    def source_map(self, size: tuple[int, int]) -> Tensor | None:
+        return None if self.turn == 0 else _TURNS[Image.Transpose(self.turn - 1)]
+
+
+_TURNS = {  # where the result's x and y come from
+    turn: torch.tensor([[*across, 0.0], [*down, 0.0], [0.0, 0.0, 1.0]])
+    for turn, across, down in (
+        (Image.Transpose.FLIP_LEFT_RIGHT, (-1, 0), (0, 1)),
+        (Image.Transpose.FLIP_TOP_BOTTOM, (1, 0), (0, -1)),
+        (Image.Transpose.ROTATE_90, (0, -1), (1, 0)),
+        (Image.Transpose.ROTATE_180, (-1, 0), (0, -1)),
+        (Image.Transpose.ROTATE_270, (0, 1), (-1, 0)),
+        (Image.Transpose.TRANSPOSE, (0, 1), (1, 0)),
+        (Image.Transpose.TRANSVERSE, (0, -1), (-1, 0)),
+    )
+}
 
 
 imagenet_stats = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

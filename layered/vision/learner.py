@@ -14,6 +14,7 @@ from layered.integrations import timm_stats
 from layered.training import Learner, LearnerArgs
 from layered.vision.models.backbones import Arch, Cut, Splitter, Stats, Weights, default_split, find_arch, model_meta
 from layered.vision.models.create import InitFunc, check_arch_args, create_vision_model
+from layered.vision.points import TensorBBox
 from layered.vision.recipes import transfer_recipe
 from layered.vision.types import image_class
 
@@ -168,7 +169,7 @@ def _target_kinds(dls: DataLoaders) -> list[str | None]:
 
 
 def check_targets(dls: DataLoaders) -> None:
-    """Refuse masks: the head of an image model makes one prediction for each image.
+    """Refuse masks and boxes: the head of an image model makes one prediction for each image.
 
     Args:
         dls: The loaders.
@@ -179,6 +180,14 @@ def check_targets(dls: DataLoaders) -> None:
             got="a class for each pixel (MaskBlock)",
             expected="labels or numbers",
             fix="unet_learner(dls, arch), which predicts a class for each pixel",
+        )
+    dataset = _declared(dls)
+    if dataset is not None and any(tl.element_type is TensorBBox for tl in dataset.tls[dataset.n_inp :]):
+        raise BadValue(
+            "vision_learner makes one prediction for each image, and these targets are boxes",
+            got="any number of boxes in an image (BBoxBlock)",
+            expected="labels, numbers or points",
+            fix="a model that finds objects, with its loss: Learner(dls, model, loss_func=...)",
         )
 
 

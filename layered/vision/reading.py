@@ -101,6 +101,19 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
         return _noted(upright if mode is None else as_seen(upright, mode), turned)
 
 
+def to_image(x: ImageSource) -> Image.Image:
+    """A PIL image as it is, or one of the pixels of a tensor or an array.
+
+    Args:
+        x: As for `load_image`.
+
+    Examples:
+        >>> to_image(torch.zeros(3, 4, 6)).size
+        (6, 4)
+    """
+    return x if isinstance(x, Image.Image) else load_image(x)
+
+
 def load_mask(source: ImageSource) -> Image.Image:
     """Decode the classes of a mask, one byte per pixel.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from layered.data import Panel, draw_panels, words
 from layered.foundation import TensorCategory, TensorImage, TensorImageBase, TensorMultiCategory, text_table, verb
+from layered.vision.points import TensorPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,20 +131,20 @@ def show_top_losses_of_labels(
 @plot_top_losses.register
 def show_top_losses_in_rows(
     x: TensorImage,
-    y: TensorImageBase,
+    y: TensorImageBase | TensorPoint,
     samples: Sequence[Sample],
     outs: Sequence[Sample],
     raws: Sequence[Any],
     losses: Sequence[float],
     **drawing: Any,
 ) -> list[Axes]:
-    """Rows of input, target and prediction, for the masks and images with the highest losses.
+    """Rows of input, target and prediction, for the masks, images and points with the highest losses.
 
     Args:
         x: The batch of images.
-        y: The batch of masks or images.
+        y: The batch of masks, images or points.
         samples: The images and their targets, decoded.
-        outs: The predicted masks or images.
+        outs: The predicted masks, images or points.
         raws: The predictions of the model.
         losses: The losses of the samples.
         drawing: As for `draw_panels`.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from layered.data import foreign_transforms
 from layered.foundation import BadArgument, BadValue, Transform, lazy, transforms
 from layered.vision.foreign_transforms import ForeignTransform, Part, check_slot, refused_normalize
+from layered.vision.points import from_pixels, in_pixels
 
 v1, v2, tv_tensors = map(lazy, ("torchvision.transforms", "torchvision.transforms.v2", "torchvision.tv_tensors"))
 
@@ -29,6 +30,7 @@ class TorchvisionTransform(ForeignTransform):
     """
 
     whose = "torchvision's"
+    moves_points = True
 
     def for_validation(self, tfm: Any) -> Any:
         """What is left where nothing is drawn at random: of `Compose`, the steps that are not random.
@@ -56,7 +58,7 @@ class TorchvisionTransform(ForeignTransform):
         """
         if _is_v2(tfm):
             made = tfm(*map(_as_tv_tensor, parts))
-            return [made] if len(parts) == 1 else list(made)
+            return list(map(_from_tv_tensor, [made] if len(parts) == 1 else made))
         if len(parts) > 1 or parts[0].kind != "image":
             raise BadValue(
                 f"torchvision.transforms.{type(tfm).__name__} changes one image at a time, by draws of its own",
@@ -68,7 +70,25 @@ class TorchvisionTransform(ForeignTransform):
 
 
 def _as_tv_tensor(part: Part) -> Any:
-    return (tv_tensors.Mask if part.kind == "mask" else tv_tensors.Image)(part.tensor)
+    """torchvision counts key points from the centre of the first pixel, and boxes, as this library does both, from its corner."""
+    if part.kind == "image":
+        return tv_tensors.Image(part.tensor)
+    if part.kind == "mask":
+        return tv_tensors.Mask(part.tensor)
+    pixels = in_pixels(part.tensor, part.size)
+    canvas = part.size[::-1]
+    if part.kind == "boxes":
+        return tv_tensors.BoundingBoxes(pixels.reshape(-1, 4), format="XYXY", canvas_size=canvas)
+    return tv_tensors.KeyPoints(pixels - 0.5, canvas_size=canvas)
+
+
+def _from_tv_tensor(made: Any) -> Any:
+    if not isinstance(made, (tv_tensors.BoundingBoxes, tv_tensors.KeyPoints)):
+        return made
+    (height, width), pixels = made.canvas_size, made.as_subclass(Tensor).reshape(-1, 2)
+    if isinstance(made, tv_tensors.BoundingBoxes):
+        return from_pixels(pixels, (width, height)).clamp(-1, 1)
+    return from_pixels(pixels + 0.5, (width, height))
 
 
 def _is_v2(tfm: object) -> bool:

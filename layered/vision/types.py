@@ -221,6 +221,10 @@ class PILMask(PILBase):
         return load_mask(source)
 
 
+OpenMask = Transform(PILMask.create)
+"""A step that reads masks, for `Datasets`: `[label_func, OpenMask, AddMaskCodes(codes)]`. A `DataBlock` has `MaskBlock`."""
+
+
 def image_class(step: Transform) -> type[PILBase] | None:
     """The class whose `create` a transform calls; None for other transforms.
 
