@@ -43,7 +43,7 @@ def PointBlock(n_out: int | None = None) -> TransformBlock:
         n_out: Numbers per item, two for each point; by default counted in the first training item.
 
     Examples:
-        >>> DataBlock((ImageBlock, PointBlock), get_y=lambda file: [(30, 40)]).blocks[1]
+        >>> PointBlock()
         TransformBlock(type_tfms=[TensorPointCreate()], item_tfms=[PointScaler()])
     """
     return TransformBlock(TensorPointCreate(n_out), PointScaler())

@@ -42,6 +42,7 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
         False,
     ),
     "AlignMasks": lambda t: (t(), (picture(), PILMask.create(np.zeros((20, 30), dtype=np.uint8))), False),
+    "AttrGetter": lambda t: (t("ndim"), torch.zeros(2, 3), False),
     "BBoxCategorize": lambda t: (fitted(t(), [["b"], ["a", "c"]]), facade.BoxLabels(["a", "c"]), True),
     "BBoxLabeler": lambda t: (t(["a", "b"]), (facade.TensorBBox([[0.0, 0, 1, 1]]), TensorMultiCategory([1])), False),
     "Brightness": lambda t: (t(p=1.0), pictures(), False),
