@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from layered.callback.screens import Lines, screen_for
@@ -150,6 +152,37 @@ def batch_bar(loop: Loop, label: str, total: int) -> list[Callback]:
     """
     is_shown = loop.logger is not noop and loop.callbacks.get(ProgressCallback) is not None
     return [BatchBar(label, total)] if is_shown else []
+
+
+@contextmanager
+def steps_bar(label: str, total: int, with_bar: bool = True) -> Iterator[Callable[[], None]]:
+    """Context manager: a bar over steps that are no batches, where somebody watches. It disappears at the end.
+
+    Yields:
+        What to call after each step.
+
+    Args:
+        label: What is going on.
+        total: Number of steps.
+        with_bar: False shows none.
+    """
+    screen, done = screen_for([], with_bar), 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if screen.has_bar:
+            screen.update(done, "")
+
+    if screen.has_bar:
+        screen.label = label
+        screen.begin(total)
+    try:
+        yield advance
+    finally:
+        if screen.has_bar:
+            screen.end()
+            screen.close(failed=False)
 
 
 class ShowGraphCallback(Callback):

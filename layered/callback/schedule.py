@@ -17,6 +17,7 @@ from layered.loop import (
     Count,
     Duration,
     Loop,
+    Optimizers,
     Rate,
     Recorder,
     Resuming,
@@ -83,11 +84,12 @@ class ParamScheduler(Callback):
 class TorchScheduler(Callback):
     """Steps one of torch's schedulers (`torch.optim.lr_scheduler`), or any object with the same interface.
 
-    The scheduler is part of checkpoints. Momentum is called `mom` here: `OneCycleLR` needs `cycle_momentum=False`.
+    The scheduler is part of checkpoints. Momentum is called `mom` here: `OneCycleLR` needs `cycle_momentum=False`. Each of
+    several optimizers has a scheduler of its own.
 
     Args:
         make: Called with the optimizer when a fit begins; returns the scheduler: `partial(CosineAnnealingLR, T_max=1000)`.
-        each: "batch": step after each training batch; "step": after each step of the optimizer, which with
+        each: "batch": step after each training batch; "step": after each step of its optimizer, which with
             `GradientAccumulation` takes several batches; "epoch": after each epoch.
         monitor: The column of the table to pass to `step`, for torch's `ReduceLROnPlateau`. Epochs in which it has no value
             do not count.
@@ -120,20 +122,22 @@ class TorchScheduler(Callback):
             check_column(learn, self.monitor, "TorchScheduler")
         self._make()
         self.seen = 0
-        if self.monitor is not None and isinstance(self.scheduler, ReduceLROnPlateau):
+        made = self.scheduler.parts[0][1] if isinstance(self.scheduler, _Several) else self.scheduler
+        if self.monitor is not None and isinstance(made, ReduceLROnPlateau):
             upwards = learn.recorder.higher_is_better(self.monitor)
             better = "max" if upwards else "min"
-            if upwards is not None and better != self.scheduler.mode:
+            if upwards is not None and better != made.mode:
                 raise BadValue(
                     f"the scheduler takes '{self.monitor}' the wrong way round",
-                    got=f"mode='{self.scheduler.mode}'",
+                    got=f"mode='{made.mode}'",
                     fix=f"TorchScheduler(partial(ReduceLROnPlateau, mode='{better}'), 'epoch', '{self.monitor}')",
                 )
 
     def _make(self) -> None:
         for group in self.learn.opt.param_groups:
             group.pop("initial_lr", None)  # left by a scheduler of an earlier fit
-        self.scheduler = self.make(self.learn.opt)
+        opt = self.learn.opt
+        self.scheduler = _Several(self.make, opt) if isinstance(opt, Optimizers) else self.make(opt)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         is_begun = self.scheduler is not None or self._learn is None
@@ -154,7 +158,10 @@ class TorchScheduler(Callback):
 
     def after_step(self) -> None:
         if self.each == "step" and not self.is_skipped:
-            self.scheduler.step()
+            if isinstance(self.scheduler, _Several):
+                self.scheduler.after_step_of(self.learn.opt)
+            else:
+                self.scheduler.step()
         self.is_skipped = False
 
     def after_epoch(self) -> None:
@@ -166,6 +173,36 @@ class TorchScheduler(Callback):
             self.scheduler.step()
         elif (value := row_of(learn)[self.monitor]) is not None:
             self.scheduler.step(value)
+
+
+class _Several:
+    """A scheduler for each of several optimizers, as one.
+
+    Args:
+        make: Makes one.
+        opts: The optimizers.
+    """
+
+    def __init__(self, make: Callable[[Any], Any], opts: Optimizers) -> None:
+        self.names = list(opts)
+        self.parts = [(opts[name], make(opts[name])) for name in opts]
+
+    def step(self, *values: float) -> None:
+        for _, scheduler in self.parts:
+            scheduler.step(*values)
+
+    def after_step_of(self, opt: object) -> None:
+        """Step the scheduler of the optimizer that was stepped; those of all, if it was all of them."""
+        for own, scheduler in self.parts:
+            if opt is own or isinstance(opt, Optimizers):
+                scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: scheduler.state_dict() for name, (_, scheduler) in zip(self.names, self.parts, strict=True)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, (_, scheduler) in zip(self.names, self.parts, strict=True):
+            scheduler.load_state_dict(state[name])
 
 
 def _schedule_name(sched: object) -> str:

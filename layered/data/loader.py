@@ -175,6 +175,11 @@ class DataLoader(Stages):
             self._use(value, None)
         object.__setattr__(self, name, value)
 
+    @property
+    def batch_size(self) -> int | None:
+        """`bs` under torch's name."""
+        return self.bs
+
     def _use(self, dataset: object, n: int | None, indexed: bool | None = None, weights: Weights | None = None) -> None:
         """Make batches of this data set from now on."""
         can_be_indexed = dataset is None or hasattr(dataset, "__getitem__")

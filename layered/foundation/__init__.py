@@ -30,8 +30,9 @@ from layered.foundation.helpers import (
     true as true,
     using_attr as using_attr,
 )
-from layered.foundation.lists import L as L, coll_repr as coll_repr
+from layered.foundation.lists import L as L, coll_repr as coll_repr, mask2idxs as mask2idxs
 from layered.foundation.parallel import num_cpus as num_cpus, parallel as parallel
+from layered.foundation.patching import patch as patch
 from layered.foundation.paths import Path as Path
 from layered.foundation.pipeline import Pipeline as Pipeline
 from layered.foundation.placeholders import Self as Self
@@ -124,7 +125,6 @@ from layered.foundation.errors import (
 )
 from layered.foundation.faces import star as star
 from layered.foundation.helpers import OnAttribute as OnAttribute
-from layered.foundation.lists import mask2idxs as mask2idxs
 from layered.foundation.masking import (
     MASK as MASK,
     is_secret_name as is_secret_name,

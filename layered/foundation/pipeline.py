@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeGuard
 
-from layered.foundation.errors import describe, notes
+from layered.foundation.errors import describe, notes, unknown_name
 from layered.foundation.helpers import listify
 from layered.foundation.names import snake_case
 from layered.foundation.transform import ItemTransform, Transform, mk_transform
@@ -25,7 +25,7 @@ class Pipeline:
     """Transforms in the sequence of their `order`; those of equal order stay as given.
 
     A step is an attribute under the name of its class (`pipeline.resize`); any other attribute is that of the first
-    step that has it (`pipeline.vocab`).
+    step that has it (`pipeline.vocab`). `pipeline[0]`, `pipeline["resize"]` and `pipeline[Resize]` are steps too.
 
     Args:
         funcs: Transforms, classes of transforms and functions, alone or in a list; or another pipeline; or None.
@@ -104,16 +104,24 @@ class Pipeline:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "fs":
             raise AttributeError(name)
-        for f in self.fs:
-            if snake_case(type(f).__name__) == name:
-                return f
+        if (found := self._named(name)) is not None:
+            return found
         for f in self.fs:
             if hasattr(f, name):
                 return getattr(f, name)
         raise AttributeError(f"no step of {self!r} has an attribute '{name}'")
 
-    def __getitem__(self, i: int) -> Transform:
-        return self.fs[i]
+    def _named(self, name: str) -> Transform | None:
+        return next((f for f in self.fs if snake_case(type(f).__name__) == name), None)
+
+    def __getitem__(self, step: int | str | type[Transform]) -> Transform:
+        if not isinstance(step, (str, type)):
+            return self.fs[step]
+        found = self._named(step) if isinstance(step, str) else next((f for f in self.fs if isinstance(f, step)), None)
+        if found is None:
+            name = step if isinstance(step, str) else snake_case(step.__name__)
+            raise unknown_name("step", name, [snake_case(type(f).__name__) for f in self.fs])
+        return found
 
     def __len__(self) -> int:
         return len(self.fs)

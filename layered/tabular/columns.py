@@ -45,11 +45,13 @@ class Reading(NamedTuple):
     Attributes:
         numbers: Float64 [row]; NaN where a value is missing, larger than `LARGEST`, or unreadable.
         unread: A mask of the rows whose value is present but unreadable; None if there are certainly none.
+        far: A mask of the rows whose number is larger than `LARGEST`; None if there are none.
         is_stored: Whether the column already stores exactly these numbers, so that it need not be written.
     """
 
     numbers: Array
     unread: Array | None
+    far: Array | None
     is_stored: bool
 
 
@@ -86,7 +88,7 @@ class Column:
     def reading(self) -> Reading:
         """Its values as numbers, and which could not be read. The numbers may share the table's memory: do not change them."""
         if isinstance(self.source, np.ndarray):  # made by a proc: nothing to read, and no limit on size
-            return Reading(self.source.astype(np.float64, copy=False), None, True)
+            return Reading(self.source.astype(np.float64, copy=False), None, None, True)
         if is_plain(self.dtype):
             stored = self.source.to_numpy()
             stored = stored if self.rows is None else stored.take(self.rows)
@@ -94,7 +96,8 @@ class Column:
         else:
             numbers, unread = _read_numbers(self.series)
         bounded = without_far(numbers)
-        return Reading(bounded, unread, bounded is numbers and is_plain(self.dtype))
+        far = None if bounded is numbers else np.isnan(bounded) & ~np.isnan(numbers)
+        return Reading(bounded, unread, far, far is None and is_plain(self.dtype))
 
     @property
     def numbers(self) -> Array:
@@ -153,8 +156,9 @@ class _Part(Column):
 
     @cached_property
     def reading(self) -> Reading:
-        numbers, unread, is_stored = self.whole.reading
-        return Reading(numbers[self.span], None if unread is None else unread[self.span], is_stored)
+        numbers, unread, far, is_stored = self.whole.reading
+        parts = (None if mask is None else mask[self.span] for mask in (unread, far))
+        return Reading(numbers[self.span], *parts, is_stored)
 
     @cached_property
     def factorized(self) -> tuple[Array, Array | Index]:

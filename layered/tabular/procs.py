@@ -17,7 +17,7 @@ from layered.tabular.columns import constant_std, median_of, without_gaps
 from layered.tabular.levels import Levels, levels_of
 from layered.tabular.table import Row, Tabular, TabularProc
 from layered.tabular.unread import Unread
-from layered.tabular.values import Name, is_missing
+from layered.tabular.values import Name, is_missing, plain_level
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -65,7 +65,7 @@ class Categorify(TabularProc):
             levels, value = self.levels(name), row.values[name]
             code = row.values[name] = levels.code(value)
             if not code and not is_missing(value):
-                row.unread.append(Unread(name, False, 1, 1, [value]))
+                row.unread.append(Unread(name, False, 1, 1, [plain_level(value)]))
             row.shown[name] = levels.vocab.items[code]
 
     def decodes(self, to: Tabular) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from layered.callback import steps_bar
 from layered.data import as_splits, labels_of, own_copies
 from layered.foundation import (
     Array,
@@ -46,7 +48,7 @@ from layered.tabular.columns import (
 from layered.tabular.reading import TableLike, as_frame, show_frame
 from layered.tabular.targets import Blocks, Target, make_targets
 from layered.tabular.unread import Unread, check_numeric, report_unread, unread_cells, unread_numbers
-from layered.tabular.values import Name, is_missing, parse_number
+from layered.tabular.values import Name, is_far, is_missing, parse_number, plain_level
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -55,6 +57,7 @@ pd = lazy("pandas")
 
 NEEDED = "which the model was trained on"
 SHOWN, MAX_SHOWN, SHOWN_NAMES = 5, 20, 10  # rows, columns and column names in a repr
+LARGE = 10_000_000  # cells: preparing more than these shows a bar
 MANY = 50  # with more columns than this, concatenating frames is faster than inserting them one by one
 
 TabularType = TypeVar("TabularType", bound="Tabular")
@@ -153,14 +156,17 @@ class Tabular:
             self._keep(target.setup(self._columns, self._sizes[0]))
         for name in self.cont_names:
             check_numeric(name, self.column(name)[: self._sizes[0]])
-        others = (unread_numbers(name, self.column(name)[self._sizes[0] :]) for name in self.cont_names)
-        report_unread([cells for cells in others if cells is not None], False, "the validation rows")
+        for rows, where in ((slice(self._sizes[0]), "training"), (slice(self._sizes[0], None), "validation")):
+            found = [cells for name in self.cont_names for cells in unread_numbers(name, self.column(name)[rows])]
+            report_unread(found, False, f"the {where} rows")
         steps, self.procs = self.procs.fs, Pipeline()
-        for step in steps:
-            self._read_numbers()
-            self.procs.add(step, self, train_setup=True)
-            self._read_numbers()
-            step(self)
+        with self._bar(steps) as advance:
+            for step in steps:
+                self._read_numbers()
+                self.procs.add(step, self, train_setup=True)
+                self._read_numbers()
+                step(self)
+                advance()
         self._finish(is_fitting=True)
 
     def process(self, strict: bool = False) -> None:
@@ -168,10 +174,10 @@ class Tabular:
 
         Columns may be in another order or have other dtypes, and extra columns are kept. Levels unseen in training become
         '#na#', and missing numbers that no proc fills become the median of the training rows. Cells that cannot be read as
-        numbers count as missing, with a warning; so does a column without any level of training.
+        numbers, or are infinite or beyond 1e30, count as missing, with a warning; so does a column without any level of training.
 
         Args:
-            strict: Whether to refuse cells that cannot be read as numbers, and levels unseen in training.
+            strict: Whether to refuse cells that cannot be read as numbers or are too large, and levels unseen in training.
 
         Raises:
             BadValue: If columns are missing (the message names them all), the rows are already processed, or, if `strict`,
@@ -179,11 +185,13 @@ class Tabular:
         """
         self._check_raw()
         check_columns(self._columns.base, self.x_given, NEEDED)
-        numbers = (unread_numbers(name, self.column(name)) for name in self.cont_names if name in self.x_given)
-        self._unread = [cells for cells in numbers if cells is not None]
-        for step in self.procs:
-            self._read_numbers()
-            step(self)
+        names = [name for name in self.cont_names if name in self.x_given]
+        self._unread = [cells for name in names for cells in unread_numbers(name, self.column(name))]
+        with self._bar(self.procs) as advance:
+            for step in self.procs:
+                self._read_numbers()
+                step(self)
+                advance()
         found = [cells for cells in self._unread if strict or cells.is_worth_saying]
         if strict:
             report_unread(found, strict, "the rows")
@@ -216,6 +224,10 @@ class Tabular:
         """
         self._columns[name] = values
         self._tensors = None
+
+    def _bar(self, steps: Sized) -> AbstractContextManager[Callable[[], None]]:
+        cells = len(self) * len(self.x_names)
+        return steps_bar("Preparing the table", len(steps), with_bar=cells >= LARGE)
 
     def _check_raw(self) -> None:
         if self.is_processed:
@@ -693,8 +705,8 @@ class Row:
         for name in self.cont_names:
             value = given[name]
             number = self.values[name] = parse_number(value)
-            if number != number and not isinstance(value, (float, int)) and not is_missing(value):
-                self.unread.append(Unread(name, True, 1, 1, [value]))
+            if number != number and not is_missing(value):
+                self.unread.append(Unread(name, True, 1, 1, [plain_level(value)], is_far(value)))
         self.shown: dict[Any, Any] = dict(self.values)
 
 

@@ -1,4 +1,4 @@
-"""Cells of a table that are present, but mean nothing to it: text that is not a number, levels unseen in training."""
+"""Cells of a table that are present, but mean nothing to it: text for numbers, infinite numbers, levels unseen in training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from layered.data import list_some
 from layered.foundation import Array, BadValue, warn
 from layered.tabular.columns import Column
-from layered.tabular.values import Name, moment, number_fix, plain_level
+from layered.tabular.values import LARGEST, Name, moment, number_fix, plain_level
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,6 +27,7 @@ class Unread(NamedTuple):
         num: How many there are.
         total: How many cells of the column are present.
         values: Some of them, each once.
+        is_far: Whether they are numbers, but infinite or larger than `LARGEST`.
     """
 
     name: Name
@@ -34,6 +35,7 @@ class Unread(NamedTuple):
     num: int
     total: int
     values: list[object]
+    is_far: bool = False
 
     @property
     def is_worth_saying(self) -> bool:
@@ -44,6 +46,8 @@ class Unread(NamedTuple):
     def problem(self) -> str:
         """What is wrong, in half a sentence."""
         rows = f"{self.num} of {self.total} cells" if self.total > 1 else "a value"
+        if self.is_far:
+            return f"{self.name!r} has {rows} that {'are' if self.total > 1 else 'is'} infinite or beyond {LARGEST:.0e}"
         if self.is_number:
             return f"{self.name!r} has {rows} that cannot be read as {'numbers' if self.total > 1 else 'a number'}"
         return f"{self.name!r} has {rows} that did not occur in training"
@@ -59,6 +63,10 @@ class Unread(NamedTuple):
         """What to type."""
         if not self.is_number:
             return "write them as in training, or train again with rows that have them"
+        if self.is_far and self.total == 1:
+            return "give a smaller number, or None for an unknown one"
+        if self.is_far:
+            return f"df[{self.name!r}] = df[{self.name!r}].where(df[{self.name!r}].abs() <= {LARGEST:.0e}) makes them missing"
         if self.has_dates:
             return "make numbers of the dates, as in training"
         if self.total == 1:
@@ -69,21 +77,24 @@ class Unread(NamedTuple):
         )
 
 
-def unread_cells(name: Name, column: Column, mask: Array, total: int, is_number: bool) -> Unread | None:
+def unread_cells(
+    name: Name, column: Column, mask: Array, total: int, is_number: bool, is_far: bool = False
+) -> Unread | None:
     """The cells that a mask selects; None if it selects none."""
     rows = np.flatnonzero(mask)
     if not len(rows):
         return None
     values = dict.fromkeys(plain_level(value) for value in column.series.iloc[rows[:SOME]].tolist())
-    return Unread(name, is_number, len(rows), total, list(values))
+    return Unread(name, is_number, len(rows), total, list(values), is_far)
 
 
-def unread_numbers(name: Name, column: Column) -> Unread | None:
-    """The cells of a continuous column that are neither numbers nor missing; None if there are none."""
-    numbers, unread, _ = column.reading
-    if unread is None:
-        return None
-    return unread_cells(name, column, unread, int(unread.sum() + np.isfinite(numbers).sum()), is_number=True)
+def unread_numbers(name: Name, column: Column) -> list[Unread]:
+    """The cells of a continuous column that are neither numbers nor missing, and those whose numbers are too large."""
+    numbers, unread, far, _ = column.reading
+    masks = [(mask, mask is far) for mask in (unread, far) if mask is not None]
+    total = int(np.isfinite(numbers).sum() + sum(mask.sum() for mask, _ in masks)) if masks else 0
+    found = (unread_cells(name, column, mask, total, is_number=True, is_far=is_far) for mask, is_far in masks)
+    return [cells for cells in found if cells is not None]
 
 
 def check_numeric(name: Name, column: Column) -> None:
@@ -92,7 +103,7 @@ def check_numeric(name: Name, column: Column) -> None:
     Raises:
         BadValue: If one is not.
     """
-    found = unread_numbers(name, column)
+    found = next((cells for cells in unread_numbers(name, column) if not cells.is_far), None)
     if found is not None:
         raise BadValue(
             f"the continuous column {name!r} contains non-numeric values, in {found.num} of {found.total} cells",

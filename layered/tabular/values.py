@@ -91,6 +91,21 @@ def moment(text: str) -> str | None:
     return day if time in (None, "00:00", "00:00:00") else f"{day} {time}"
 
 
+def is_far(value: object) -> bool:
+    """Whether a value is a number that is infinite or larger than `LARGEST`.
+
+    Examples:
+        >>> is_far(10**400), is_far(-np.inf), is_far("inf"), is_far(3), is_far("much")
+        (True, True, True, False, False)
+    """
+    try:
+        return abs(float(value)) > LARGEST  # type: ignore[arg-type]  # what cannot be converted is caught
+    except OverflowError:
+        return True
+    except (TypeError, ValueError):
+        return False
+
+
 def as_number(value: object) -> int | float | None:
     """The number that a level is, or that its text reads as; None if it is not a number.
 

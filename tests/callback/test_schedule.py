@@ -277,8 +277,59 @@ def test_torch_schedulers_can_step_once_an_update():
         plain.step()
         scheduler.step()
     assert rates("step", n_acc=8) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="total steps"):
+    # by batches, the rate of the first one is never used, since the first step is taken after the second: torch says so
+    with pytest.warns(UserWarning, match="before `optimizer.step"), pytest.raises(ValueError, match="total steps"):
         rates("batch", n_acc=8)
+
+
+class TwoParts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 1), nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.a(x) + self.b(x)
+
+
+def in_turns(loop, batch):
+    x, y = batch
+    loop.minimize(nn.functional.mse_loss(loop.model(x), y), "a")
+    if loop.iter % 2:
+        loop.minimize(nn.functional.mse_loss(loop.model(x), y), "b")
+
+
+@pytest.mark.parametrize(
+    ("each", "step", "left"),
+    [("batch", None, (6, 6)), ("step", None, (6, 6)), ("epoch", None, (1, 1)), ("step", in_turns, (6, 3))],
+)
+def test_each_of_several_optimizers_has_its_scheduler(each, step, left, tmp_path):
+    def make(*cbs):
+        torch.manual_seed(0)
+        x = torch.ones(4, 2)
+        data = [(x, x.sum(1, keepdim=True))] * 6
+        cbs = [TorchScheduler(partial(lr_scheduler.StepLR, step_size=1, gamma=0.5), each), *cbs]
+        kwargs = {} if step is None else {"step": step}
+        learn = Loop((data, None), TwoParts(), nn.MSELoss(), {"a": SGD, "b": SGD}, lr=1.0, cbs=cbs, **kwargs)
+        learn.logger = lambda row: None
+        return learn
+
+    def rates(learn):
+        return [learn.opt[name].hypers[0]["lr"] for name in "ab"]
+
+    learn = make()
+    learn.fit(1)
+    assert rates(learn) == [pytest.approx(0.5**count) for count in left]
+
+    def crash(cb):
+        if cb.train_iter == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(Callback(after_batch=crash)).fit(1, checkpoint=Checkpoint(tmp_path, "2 batches"))
+    again = make(Callback())
+    again.fit(1, checkpoint=Checkpoint(tmp_path, "2 batches"), resume="auto")
+    assert again.restored is not None
+    assert rates(again) == rates(learn)
 
 
 def test_a_step_that_is_skipped_does_not_count_for_a_scheduler():

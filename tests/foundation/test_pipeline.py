@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from layered.foundation import L, Pipeline, TensorImage, TitledStr, Transform, describe
+from layered.foundation import L, Pipeline, TensorImage, TitledStr, Transform, UnknownName, describe
 from layered.foundation.pipeline import is_showable
 
 
@@ -85,6 +85,17 @@ def test_a_pipeline_for_another_split_shares_its_members():
     assert pipeline(1) == 3
     assert pipeline.for_split(1)(1) == 1
     assert pipeline.for_split(1)[0] is pipeline[0]
+
+
+def test_steps_are_found_by_position_name_and_class():
+    times = Times(3)
+    pipeline = Pipeline([times, lambda x: x])
+    assert pipeline["times"] is pipeline[Times] is pipeline.times is pipeline[1] is times
+    with pytest.raises(UnknownName, match="no step named 'tims'") as caught:
+        pipeline["tims"]
+    assert "times" in caught.value.fix
+    with pytest.raises(UnknownName, match="no step named 'path'"):
+        pipeline[Path]
 
 
 def test_an_error_says_which_step_was_given_what():

@@ -122,3 +122,18 @@ def test_the_inputs_of_a_shown_row_are_those_that_were_predicted(learn, df):
     torch.testing.assert_close(probabilities, again.detach())
     assert row.items.city[0] == df.city[0]
     assert decision == probabilities.argmax()
+
+
+def test_what_was_learnt_is_read_by_the_known_names():
+    df = pd.DataFrame({"a": [1.0, 2, None, 4] * 5, "b": list("xyzx") * 5, "y": list("uvuv") * 5})
+    fill, norm = FillMissing(), Normalize()
+    made = TabularPandas(df, [Categorify, fill, norm], "b", "a", "y")
+    to = TabularPandas(df, [Categorify, FillMissing, Normalize], "b", "a", "y")
+    mean = np.mean([1, 2, 2, 4])
+    assert to.procs.normalize.means["a"] == to.procs["normalize"].means["a"] == to.procs[Normalize].means["a"] == mean
+    assert norm.means == made.procs[Normalize].means == to.means
+    assert fill.na_dict == to.procs["fill_missing"].na_dict == to.procs[FillMissing].na_dict == to.na_dict == {"a": 2.0}
+    assert list(to.procs["categorify"]["b"]) == list(to.procs.categorify.classes["b"]) == ["#na#", "x", "y", "z"]
+    dls = to.dataloaders(8, device="cpu")
+    assert dls.procs["normalize"].means == to.means
+    assert dls.train.batch_size == dls.batch_size == 8

@@ -137,3 +137,24 @@ def test_dates_of_any_type_are_read(values):
     df = add_datepart(pd.DataFrame({"d": values}), "d")
     assert df[["dYear", "dMonth", "dDay"]].iloc[0].tolist() == [2024, 1, 31]
     assert df.iloc[1][["dYear", "dElapsed"]].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "hours"),
+    [("date32[day]", 0), ("date64[ms]", 0), ("timestamp[ms]", 3), ("timestamp[us, tz=Europe/Berlin]", 3)],
+)
+@pytest.mark.parametrize("as_arrow", [True, False], ids=["kept", "converted"])
+def test_dates_of_arrow_are_read(kind, hours, as_arrow):
+    pa = pytest.importorskip("pyarrow")
+    moments = [dt.datetime(2020, 1, 1, hours), dt.datetime(2024, 2, 29, hours)]
+    kinds = [pa.date32(), pa.date64(), pa.timestamp("ms"), pa.timestamp("us", tz="Europe/Berlin")]
+    (arrow,) = [one for one in kinds if str(one) == kind]
+    table = pa.table({"day": pa.array([*moments, None], arrow)})
+    df = table.to_pandas(types_mapper=pd.ArrowDtype) if as_arrow else table.to_pandas()
+    made = add_datepart(df, "day", time=True)
+    assert made.dayYear.tolist()[:2] == [2020, 2024]
+    assert made.dayIs_month_end.tolist() == [False, True, False]
+    assert made.dayHour.tolist()[:2] == [hours + ("tz" in kind)] * 2
+    utc = [moment.replace(tzinfo=dt.UTC).timestamp() for moment in moments]
+    assert made.dayElapsed.tolist()[:2] == utc
+    assert made.dayElapsed.isna().tolist() == [False, False, True]

@@ -1,5 +1,6 @@
 """`TabularPandas`: what it prepares, on which rows it is fitted, how it is undone, and what it refuses."""
 
+import io
 import pickle
 from functools import cached_property
 
@@ -484,3 +485,17 @@ def test_a_missing_number_of_one_row_is_filled_as_in_a_table(procs):
     for single, table in zip(learn.predict(row, with_input=True)[0], to.test_set(row).tensors, strict=True):
         assert torch.equal(single, table)
     assert learn.predict(row)[0].items["age"][0] == pytest.approx(df.age.median(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("least", "is_shown"), [(10, True), (10_000_000, False)])
+def test_preparing_a_large_table_shows_a_bar_that_disappears(monkeypatch, least, is_shown):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("layered.tabular.table.LARGE", least)
+    df = pd.DataFrame({"x": np.arange(20.0), "y": range(20)})
+    to = TabularPandas(df, [Categorify, Normalize], None, "x", "y")
+    assert ("Preparing the table" in terminal.getvalue()) == is_shown
+    assert not terminal.getvalue().split("\r")[-1].strip()
+    to.test_set(df)
+    assert (terminal.getvalue().count("[0/2") == 2) == is_shown

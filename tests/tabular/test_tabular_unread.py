@@ -52,6 +52,56 @@ def test_numbers_in_another_form_are_said_or_refused(learned, way):
         learn.dls.train_ds.new(rows).process(strict=True)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e31, -1e300, "inf", "1e400", np.float32("inf")])
+def test_numbers_that_are_too_large_are_said_or_refused(learned, value):
+    df, learn = learned
+    rows = df.assign(x=df.x.astype(object).mask(df.index < 3, value))
+    rows = rows if isinstance(value, str) else rows.astype({"x": float})
+    with pytest.warns(UserWarning, match=rf"'x' has 3 of {ROWS} cells that are infinite or beyond 1e\+30") as heard:
+        dl = learn.dls.test_dl(rows)
+    assert len(heard) == 1
+    assert "counted as missing" in str(heard[0].message)
+    gaps = learn.dls.test_dl(df.assign(x=df.x.mask(df.index < 3)))
+    assert dl.dataset.tensors[1].equal(gaps.dataset.tensors[1])
+    with pytest.raises(BadValue, match="infinite or beyond") as caught:
+        learn.dls.test_dl(rows, strict=True)
+    if not isinstance(value, str):
+        exec(caught.value.fix.removesuffix(" makes them missing"), {"df": rows, "pd": pd})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            learn.dls.test_dl(rows, strict=True)
+    one = {"city": "a", "x": value}
+    with pytest.warns(UserWarning, match="'x' has a value that is infinite or beyond"):
+        learn.predict(one)
+    with pytest.raises(BadValue, match="infinite or beyond"):
+        learn.predict(one, strict=True)
+
+
+@pytest.mark.parametrize(("first", "where"), [(0, "training"), (55, "validation")])
+def test_too_large_numbers_of_the_table_itself_are_said_once(first, where):
+    x = np.arange(ROWS, dtype=float)
+    x[first : first + 2] = np.inf, 1e40
+    df = pd.DataFrame({"x": x, "y": x})[["x"]].assign(y=range(ROWS))
+    splits = (range(50), range(50, ROWS))
+    with pytest.warns(UserWarning, match="infinite or beyond") as heard:
+        to = TabularPandas(df, [FillMissing, Normalize], None, "x", "y", splits=splits)
+    assert [str(w.message).splitlines()[0] for w in heard] == [
+        f"in the {where} rows, 'x' has 2 of {len(splits[where == 'validation'])} cells that are infinite or beyond 1e+30: "
+        "counted as missing"
+    ]
+    assert np.isfinite(to.tensors[1].numpy()).all()
+
+
+def test_text_and_too_large_numbers_of_a_column_are_told_apart(learned):
+    df, learn = learned
+    rows = df.assign(x=["abc", np.inf, None, *df.x[3:]])
+    with pytest.warns(UserWarning, match="counted as missing") as heard:
+        learn.dls.test_dl(rows)
+    text = str(heard[0].message)
+    assert f"'x' has 1 of {ROWS - 1} cells that cannot be read as numbers" in text
+    assert f"'x' has 1 of {ROWS - 1} cells that are infinite" in text
+
+
 def test_a_column_without_any_level_of_training_is_said_and_new_levels_are_refused_on_request(learned):
     df, learn = learned
     with pytest.warns(UserWarning, match=f"'city' has {ROWS} of {ROWS} cells that did not occur in training"):
