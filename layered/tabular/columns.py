@@ -157,8 +157,8 @@ class _Part(Column):
     @cached_property
     def reading(self) -> Reading:
         numbers, unread, far, is_stored = self.whole.reading
-        parts = (None if mask is None else mask[self.span] for mask in (unread, far))
-        return Reading(numbers[self.span], *parts, is_stored)
+        unread, far = (None if mask is None else mask[self.span] for mask in (unread, far))
+        return Reading(numbers[self.span], unread, far, is_stored)
 
     @cached_property
     def factorized(self) -> tuple[Array, Array | Index]:
