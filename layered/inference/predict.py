@@ -22,7 +22,6 @@ from layered.foundation import (
     BadValue,
     CannotTrain,
     EmptySource,
-    LayeredError,
     checked,
     default_loss_for,
     default_losses,
@@ -386,7 +385,7 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
         shown = [single(tuple(dl.decode_batch(whole, max_n=1)[0]))] if with_input else []
     except Exception as error:
         clearer = failed(error, f"predicting one item ({describe(item)})")
-        if isinstance(item, list) and not isinstance(error, LayeredError):
+        if isinstance(item, list) and all(isinstance(part, (str, os.PathLike)) for part in item):
             clearer.fix = "for several items: learn.get_preds(dl=learn.dls.test_dl(items))"
         raise clearer from error
     return (*shown, target, decision, probabilities)

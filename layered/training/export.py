@@ -17,6 +17,7 @@ Values and nodes are in the grammar of `layered.files.codec`; the tensors named 
 from __future__ import annotations
 
 import os
+from types import MethodType
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from layered.foundation import (
     Transform,
     builders,
     checked,
+    functions,
     learner_kinds,
     loader_kinds,
     seeded,
@@ -165,7 +167,9 @@ def _apart(tl: TfmdLists, is_input: bool) -> tuple[list[Transform], list[Transfo
     steps = list(tl.tfms)
     count = tl.getters
     if not is_input and not tl.left_out:
-        while count < len(steps) and plain_function(steps[count]) is not None:
+        while count < len(steps) and (function := plain_function(steps[count])) is not None:
+            if isinstance(function, MethodType) and functions.name_of(function) is not None:
+                break  # reads what a getter found, such as `PILMask.create`
             count += 1
     return steps[:count], steps[count:]
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
@@ -46,6 +47,7 @@ from layered.vision.all import (
     ImageBlock,
     ImageDataLoaders,
     Learner,
+    MaskBlock,
     Normalize,
     Resize,
     Transform,
@@ -541,6 +543,22 @@ def test_a_labeller_without_a_name_is_named_with_the_line_that_gives_the_labels(
             loaded.dls.test_dl(files, with_labels=True)
         test = loaded.dls.test_dl(list(zip(files, [f.name[:1] for f in files], strict=True)), with_labels=True)
         assert loaded.validate(dl=test) == pytest.approx(learn.validate(dl=dls.test_dl(files, with_labels=True)))
+
+
+def test_masks_are_given_as_files_beside_their_images(tmp_path):
+    for i in range(4):
+        Image.fromarray(np.full((8, 8, 3), 50 * i, np.uint8)).save(tmp_path / f"{i}.png")
+        Image.fromarray(np.full((8, 8), i % 2, np.uint8)).save(tmp_path / f"{i}_mask.png")
+    block = DataBlock((ImageBlock, MaskBlock(["a", "b"])), get_y=lambda f: f.with_name(f"{f.stem}_mask.png"),
+                      splitter=IndexSplitter([0, 1]))  # fmt: skip
+    files = [tmp_path / f"{i}.png" for i in range(4)]
+    dls = block.dataloaders(files, bs=2, num_workers=0)
+    learn = Learner(dls, nn.Conv2d(3, 2, 1), path=tmp_path)
+    again = load_learner(learn.export())
+    pairs = [(f, f.with_name(f"{f.stem}_mask.png")) for f in files]
+    expected = learn.validate(dl=dls.test_dl(files, with_labels=True))
+    assert again.validate(dl=again.dls.test_dl(pairs, with_labels=True)) == pytest.approx(expected)
+    assert again.predict(files[0])[0].shape == (8, 8)
 
 
 def test_a_labeller_that_the_loading_process_lacks_does_not_keep_it_from_predicting(pictures, tmp_path):
