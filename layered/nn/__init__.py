@@ -115,6 +115,7 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.nn.describe import describe_module as describe_module, rebuild_module as rebuild_module
 from layered.nn.hooks import undisturbed as undisturbed
+from layered.nn.layers import RecordedSequential as RecordedSequential
 from layered.nn.losses import default_loss as default_loss
 from layered.nn.outputs import (
     Meaning as Meaning,

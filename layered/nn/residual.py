@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import Recorded, modules
+from layered.foundation import Recorded, functions, modules
 from layered.nn.attention import SimpleSelfAttention
 from layered.nn.convolution import ConvLayer, NormType
 from layered.nn.layers import Module, RecordedSequential
@@ -232,6 +232,7 @@ _ZERO: dict[NormType | None, NormType] = {
 }
 
 
+@functions.register()
 def SEBlock(
     expansion: int, ni: int, nf: int, groups: int = 1, reduction: int = 16, stride: int = 1, **kwargs: Any
 ) -> ResBlock:
@@ -252,6 +253,7 @@ def SEBlock(
     return ResBlock(expansion, ni, nf, stride=stride, groups=groups, reduction=reduction, **{**widths, **kwargs})
 
 
+@functions.register()
 def SEResNeXtBlock(
     expansion: int,
     ni: int,
@@ -280,6 +282,7 @@ def SEResNeXtBlock(
     return ResBlock(expansion, ni, nf, stride=stride, groups=groups, reduction=reduction, **{"nh2": width, **kwargs})
 
 
+@functions.register()
 def SeparableBlock(expansion: int, ni: int, nf: int, reduction: int = 16, stride: int = 1, **kwargs: Any) -> ResBlock:
     """A `ResBlock` with squeeze and excitation whose middle convolution is depthwise.
 

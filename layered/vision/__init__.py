@@ -56,7 +56,11 @@ from layered.vision.item_transforms import (
     imagenet_stats as imagenet_stats,
     mnist_stats as mnist_stats,
 )
-from layered.vision.learner import cnn_learner as cnn_learner, vision_learner as vision_learner
+from layered.vision.learner import (
+    cnn_learner as cnn_learner,
+    unet_learner as unet_learner,
+    vision_learner as vision_learner,
+)
 from layered.vision.lighting import (
     Brightness as Brightness,
     Contrast as Contrast,
@@ -79,10 +83,51 @@ from layered.vision.models.create import (
     add_head as add_head,
     create_cnn_model as create_cnn_model,
     create_timm_model as create_timm_model,
+    create_unet_model as create_unet_model,
     create_vision_model as create_vision_model,
 )
 from layered.vision.models.groups import block_groups as block_groups
 from layered.vision.models.head import create_head as create_head
+from layered.vision.models.unet import (
+    DynamicUnet as DynamicUnet,
+    ResizeToOrig as ResizeToOrig,
+    UnetBlock as UnetBlock,
+)
+from layered.vision.models.xresnet import (
+    XResNet as XResNet,
+    init_cnn as init_cnn,
+    xresnet18 as xresnet18,
+    xresnet18_deep as xresnet18_deep,
+    xresnet18_deeper as xresnet18_deeper,
+    xresnet34 as xresnet34,
+    xresnet34_deep as xresnet34_deep,
+    xresnet34_deeper as xresnet34_deeper,
+    xresnet50 as xresnet50,
+    xresnet50_deep as xresnet50_deep,
+    xresnet50_deeper as xresnet50_deeper,
+    xresnet101 as xresnet101,
+    xresnet152 as xresnet152,
+    xresnext18 as xresnext18,
+    xresnext34 as xresnext34,
+    xresnext50 as xresnext50,
+    xresnext101 as xresnext101,
+    xse_resnet18 as xse_resnet18,
+    xse_resnet34 as xse_resnet34,
+    xse_resnet50 as xse_resnet50,
+    xse_resnet101 as xse_resnet101,
+    xse_resnet152 as xse_resnet152,
+    xse_resnext18 as xse_resnext18,
+    xse_resnext18_deep as xse_resnext18_deep,
+    xse_resnext18_deeper as xse_resnext18_deeper,
+    xse_resnext34 as xse_resnext34,
+    xse_resnext34_deep as xse_resnext34_deep,
+    xse_resnext34_deeper as xse_resnext34_deeper,
+    xse_resnext50 as xse_resnext50,
+    xse_resnext50_deep as xse_resnext50_deep,
+    xse_resnext50_deeper as xse_resnext50_deeper,
+    xse_resnext101 as xse_resnext101,
+    xsenet154 as xsenet154,
+)
 from layered.vision.point_transforms import (
     BBoxCategorize as BBoxCategorize,
     BBoxLabeler as BBoxLabeler,

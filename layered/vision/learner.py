@@ -1,4 +1,4 @@
-"""`vision_learner`: a pretrained body, a new head, and the learner that fine-tunes them."""
+"""`vision_learner` and `unet_learner`: a pretrained body, new layers for this data, and the learner that fine-tunes them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Unpack, cast
 
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from layered.data import DataLoaders, Datasets, Normalize, TfmdDL, get_c
-from layered.foundation import BadValue, delegates, first, is_foreign
+from layered.foundation import BadValue, delegates, describe, first, is_foreign, names_of
 from layered.integrations import timm_stats
 from layered.training import Learner, LearnerArgs
 from layered.vision.models.backbones import Arch, Cut, Splitter, Stats, Weights, default_split, find_arch, model_meta
-from layered.vision.models.create import InitFunc, check_arch_args, create_vision_model
+from layered.vision.models.create import InitFunc, check_arch_args, create_unet_model, create_vision_model
+from layered.vision.models.unet import DynamicUnet, UnetArgs
 from layered.vision.points import TensorBBox
-from layered.vision.recipes import transfer_recipe
+from layered.vision.recipes import transfer_recipe, unet_recipe
 from layered.vision.types import image_class
 
 
@@ -32,6 +33,10 @@ class VisionArgs(LearnerArgs, total=False):
     output_stride: int
     dynamic_img_size: bool
     strict_img_size: bool
+
+
+class UnetLearnerArgs(VisionArgs, UnetArgs, total=False):
+    """What `unet_learner` takes by keyword: arguments of `Learner`, of `DynamicUnet` and of timm's architectures."""
 
 
 @delegates(Learner, keep=True)
@@ -111,6 +116,97 @@ def vision_learner(
     return _started(learn, arch, normalize and n_in == 3, pretrained)
 
 
+@delegates(Learner, keep=True)
+def unet_learner(
+    dls: DataLoaders,
+    arch: Arch,
+    normalize: bool = True,
+    n_out: int | None = None,
+    pretrained: bool = True,
+    weights: Weights = None,
+    config: Mapping[str, Any] | None = None,
+    *,
+    cut: Cut = None,
+    n_in: int = 3,
+    **kwargs: Unpack[UnetLearnerArgs],
+) -> Learner:
+    """A `Learner` that predicts an image from an image, such as a class for each pixel: a `DynamicUnet` on a trained body.
+
+    Args:
+        dls: The data: `SegmentationDataLoaders`, or a `DataBlock` with a `MaskBlock` or an `ImageBlock` as target.
+        arch: A function that builds a model, from torchvision (`resnet34`) or your own; or the name of a timm model.
+        normalize: Normalise batches as the weights' images were, unless the loaders do already.
+        n_out: Channels of the output; by default one for each code of the masks.
+        pretrained: Start from trained weights, with the body frozen until `unfreeze`.
+        weights: Which: a torchvision name or entry, a local file, or a state dict.
+        config: More arguments for `DynamicUnet` as a dict, as older scripts give them.
+        cut: Where the body ends: see `create_body`; by default as the architecture needs it.
+        n_in: Channels of the images.
+        kwargs: For `DynamicUnet`: `self_attention`, `blur`, `y_range`, …; for `Learner`: `loss_func`, `metrics`, `cbs`, …; for
+            timm's architecture. `img_size=(height, width)` stands for a look at the first batch.
+
+    Raises:
+        UnknownName: If no such architecture is known; names the nearest.
+        BadArgument: If nobody has an argument.
+        Offline: If weights cannot be downloaded.
+        BadValue: If the data does not say how many outputs it needs, its images have another number of channels, its targets
+            are labels, or the body does not give feature maps for images of this size.
+    """
+    arch = find_arch(arch)
+    learner_args, model_args = split_arguments({**kwargs, **(config or {})})
+    arch_args = {name: value for name, value in model_args.items() if name not in names_of(DynamicUnet)}
+    check_arch_args(arch, arch_args, unet_learner)
+    check_channels(dls, n_in)
+    check_map_targets(dls)
+    n_out = n_out if n_out is not None else outputs_for(dls)
+    img_size = model_args.pop("img_size", None) or image_size(dls)
+    pretrained = pretrained or weights is not None
+    model = create_unet_model(arch, n_out, img_size, pretrained, weights, cut, n_in, **model_args)
+    if learner_args.get("splitter") is None:
+        learner_args["splitter"] = resolve_splitter(arch)
+    learn = Learner(dls, model, **learner_args)
+    learn.recipe = unet_recipe(
+        arch, {**model_args, "n_out": n_out, "img_size": img_size, "cut": cut, "n_in": n_in}, model
+    )
+    return _started(learn, arch, normalize and n_in == 3, pretrained)
+
+
+def image_size(dls: DataLoaders) -> tuple[int, int]:
+    """(height, width) of the images of the first batch.
+
+    Args:
+        dls: The loaders.
+
+    Raises:
+        BadValue: If the batch does not begin with images.
+    """
+    batch = dls.one_batch()
+    x = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if not isinstance(x, Tensor) or x.ndim != 4:
+        raise BadValue(
+            "the batches do not begin with images",
+            got=describe(x),
+            expected="a tensor [batch, channel, height, width]",
+            fix="DataBlock(blocks=(ImageBlock, MaskBlock(codes)), ...)",
+        )
+    return x.shape[-2], x.shape[-1]
+
+
+def check_map_targets(dls: DataLoaders) -> None:
+    """Refuse labels: a U-Net makes a prediction for each pixel.
+
+    Args:
+        dls: The loaders.
+    """
+    if labels := {"category", "multicategory"} & set(_target_kinds(dls)):
+        raise BadValue(
+            "unet_learner makes a prediction for each pixel, and these targets are one for each image",
+            got=f"targets of kind {', '.join(sorted(labels))}",
+            expected="masks or images",
+            fix="vision_learner(dls, arch), or MaskBlock(codes) for masks",
+        )
+
+
 def _started(learn: Learner, arch: Arch, normalize: bool, pretrained: bool) -> Learner:
     """The learner as a transfer starts: batches normalised as for the weights, the body frozen."""
     if normalize and pretrained:
@@ -146,7 +242,10 @@ def outputs_for(dls: DataLoaders) -> int:
     """
     count = get_c(dls)
     if not count:
-        raise BadValue("the data does not say how many outputs the model needs", fix="pass n_out=")
+        raise BadValue(
+            "the data does not say how many outputs the model needs",
+            fix="pass n_out=" + (", or name the classes: MaskBlock(codes)" if "mask" in _target_kinds(dls) else ""),
+        )
     if count == 1 and _target_kinds(dls) == ["category"]:
         raise BadValue(
             "the target has only one class, so there is nothing to classify",

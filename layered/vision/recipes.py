@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from layered.foundation import NotExportable, builders, names_of, refuse_unknown, unknown_name
+from layered.foundation import NotExportable, builders, modules, names_of, refuse_unknown, unknown_name
 from layered.nn import describe_module, num_features_model, rebuild_module
 from layered.vision.models.backbones import Arch, find_arch, image_models, is_torchvision, torchvision_models
-from layered.vision.models.create import create_vision_model
+from layered.vision.models.create import create_unet_model, create_vision_model
+from layered.vision.models.unet import DynamicUnet
 
 
 def transfer_recipe(
@@ -40,6 +41,22 @@ def transfer_recipe(
     return {"builder": "vision.model", "args": args}
 
 
+def unet_recipe(arch: Arch, model_args: dict[str, Any], model: DynamicUnet) -> dict[str, Any] | None:
+    """A U-Net as data for an export; None if rebuilding it would take code without a registered name.
+
+    Args:
+        arch: The architecture of its body: a function that builds a model, or a timm name.
+        model_args: Arguments of `create_unet_model`.
+        model: The model.
+    """
+    args = {**model_args, "levels": model.levels}
+    arch_args = {name: args.pop(name) for name in model_args.keys() - names_of(create_unet_model)}
+    args.pop("init", None)
+    act = modules.name_of(args.pop("act_cls", nn.ReLU))
+    described = _described_arch(arch, {**args, "arch_args": arch_args})
+    return None if described is None or act is None else {"builder": "vision.unet", "args": {**described, "act": act}}
+
+
 def _described_arch(arch: Arch, args: dict[str, Any]) -> dict[str, Any] | None:
     """The arguments with the name of the architecture and where it comes from; None if a file cannot name them."""
     name = arch if isinstance(arch, str) else arch.__name__ if is_torchvision(arch) else builders.name_of(arch)
@@ -65,7 +82,8 @@ def _find(source: str, arch: str) -> Arch:
     return found
 
 
-RECIPE_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", "init"}
+MODEL_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", "init"}
+UNET_ARGS = names_of(create_unet_model) - {"arch", "pretrained", "weights", "init", "act_cls"}
 
 
 @builders.register("vision.model")
@@ -85,8 +103,26 @@ def build_from_recipe(
         custom_head: The head in place of the usual one, as `describe_module` describes it.
         model_args: Arguments of `create_vision_model`.
     """
-    refuse_unknown(model_args, RECIPE_ARGS, "the recipe of an image model")
+    refuse_unknown(model_args, MODEL_ARGS, "the recipe of an image model")
     head = None if custom_head is None else rebuild_module(custom_head)
     return create_vision_model(
         _find(source, arch), pretrained=False, init=None, custom_head=head, **model_args, **(arch_args or {})
     )
+
+
+@builders.register("vision.unet")
+def build_unet(
+    source: str, arch: str, act: str, arch_args: Mapping[str, Any] | None = None, **model_args: Any
+) -> DynamicUnet:
+    """The untrained U-Net of a recipe. Names are looked up; nothing is downloaded, read or run.
+
+    Args:
+        source: Where the name comes from: "torchvision", "timm" or "registered".
+        arch: Name of the architecture of the body.
+        act: The registered name of the activation's class.
+        arch_args: Arguments of timm's architecture.
+        model_args: Arguments of `create_unet_model`.
+    """
+    refuse_unknown(model_args, UNET_ARGS, "the recipe of a U-Net")
+    found, act_cls = _find(source, arch), modules.get(act)
+    return create_unet_model(found, pretrained=False, init=None, act_cls=act_cls, **model_args, **(arch_args or {}))

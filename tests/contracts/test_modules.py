@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+import layered.vision.all  # noqa: F401  # registers the models of images
 from layered.foundation import functions, modules
-from layered.nn import MergeLayer, NormType, SequentialEx, describe_module, rebuild_module
+from layered.nn import MergeLayer, NormType, ResBlock, SequentialEx, describe_module, rebuild_module
 
 PICTURE = (2, 16, 4, 4)
 EXAMPLES = {  # an instance, and the shape of what it takes
@@ -17,6 +18,10 @@ EXAMPLES = {  # an instance, and the shape of what it takes
     "BatchNorm1dFlat": lambda t: (t(4), (2, 16, 4, 4)),
     "Cat": lambda t: (t([nn.ReLU(), nn.Tanh()]), PICTURE),
     "ConvLayer": lambda t: (t(16, 8, stride=2, norm_type=NormType.Instance, act_cls=nn.SiLU), PICTURE),
+    "DynamicUnet": lambda t: (
+        t(nn.Sequential(nn.Conv2d(16, 8, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2)), 3, (4, 4)),
+        PICTURE,
+    ),
     "Flatten": lambda t: (t(full=True), PICTURE),
     "Lambda": lambda t: (t(squared), PICTURE),
     "LinBnDrop": lambda t: (t(4, 3, p=0.1, act=nn.ReLU()), (2, 4)),
@@ -28,6 +33,7 @@ EXAMPLES = {  # an instance, and the shape of what it takes
     "ProdLayer": lambda t: (SequentialEx(nn.ReLU(), t()), PICTURE),
     "ResBlock": lambda t: (t(2, 8, 12, stride=2, reduction=2, sa=True, act_cls=nn.SiLU), PICTURE),
     "ResizeBatch": lambda t: (t(4, 64), PICTURE),
+    "ResizeToOrig": lambda t: (SequentialEx(nn.MaxPool2d(2), t()), PICTURE),
     "SEModule": lambda t: (t(16, 2), PICTURE),
     "SelfAttention": lambda t: (t(16), PICTURE),
     "SequentialEx": lambda t: (t(nn.ReLU(), MergeLayer()), PICTURE),
@@ -36,8 +42,9 @@ EXAMPLES = {  # an instance, and the shape of what it takes
     "SimpleSelfAttention": lambda t: (t(16, sym=True), PICTURE),
     "TimeDistributed": lambda t: (t(nn.Linear(4, 3)), (2, 5, 4)),
     "View": lambda t: (t(-1, 8), PICTURE),
+    "XResNet": lambda t: (t(ResBlock, 1, [1, 2], c_in=16, n_out=3, stem_szs=(8, 8), sa=True), PICTURE),
 }
-INTEGERS = {"Embedding"}
+OTHERS = {"Embedding", "UnetBlock"}  # take integers; take two maps, and are part of a `DynamicUnet`
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +58,8 @@ def squared(x):
 
 
 def shipped():
-    ours = (name for name in modules if modules.get(name).__module__.startswith("layered.nn."))
-    return sorted(set(ours) - INTEGERS)
+    ours = (name for name in modules if modules.get(name).__module__.startswith(("layered.nn.", "layered.vision.")))
+    return sorted(set(ours) - OTHERS)
 
 
 def model_and_input(name):

@@ -1,4 +1,4 @@
-"""A body and a head: image models for one prediction an image, from torchvision, timm or a function of your own."""
+"""Image models on a body from torchvision, timm or a function of your own: with a head, or as a U-Net."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Unpack
 from torch import nn
 
 from layered.foundation import BadArgument, delegates, names_of, refuse_unknown
-from layered.integrations import is_timm_model, timm_body, timm_keywords
+from layered.integrations import is_timm_model, timm_body, timm_keywords, timm_maps
 from layered.nn import apply_init, num_features_model
 from layered.vision.models.backbones import Arch, Cut, LocalWeights, Weights, create_body, find_arch, model_meta
 from layered.vision.models.head import HeadArgs, create_head
+from layered.vision.models.unet import DynamicUnet, Level, UnetArgs
 
 InitFunc = Callable[..., Any]
 
@@ -131,6 +132,59 @@ def create_timm_model(arch: str, n_out: int, cut: Cut = None, pretrained: bool =
     if not is_timm_model(arch):
         timm_body(arch)  # raises with the nearest names
     return create_vision_model(arch, n_out, pretrained, cut=cut, **kwargs)
+
+
+@delegates(DynamicUnet)
+def create_unet_model(
+    arch: Arch,
+    n_out: int,
+    img_size: int | tuple[int, int],
+    pretrained: bool = True,
+    weights: Weights = None,
+    cut: Cut = None,
+    n_in: int = 3,
+    levels: Sequence[Level] | None = None,
+    **kwargs: Any,
+) -> DynamicUnet:
+    """A `DynamicUnet` on the body of an architecture.
+
+    Args:
+        arch: A function that builds a model, or a timm name.
+        n_out: Channels of the output: classes of the pixels, or colours.
+        img_size: (height, width) of the images, or one number for both.
+        pretrained: Whether the body has trained weights.
+        weights: Which: a torchvision name or entry, a local file, or a state dict.
+        cut: Where the body ends: see `create_body`; by default as the architecture needs it.
+        n_in: Channels of the images.
+        levels: The body's feature maps, as `find_levels` finds them; None runs the body.
+        kwargs: For `DynamicUnet` and timm's architecture.
+
+    Raises:
+        BadArgument: If neither of them has an argument, or `cut` is given for a timm model.
+        BadValue: If the body has no feature maps of several sizes, or does not run on images of this size.
+
+    Examples:
+        >>> import torch; from torchvision.models import resnet18
+        >>> create_unet_model(resnet18, 5, 64, pretrained=False)(torch.zeros(1, 3, 65, 97)).shape
+        torch.Size([1, 5, 65, 97])
+    """
+    arch = find_arch(arch)
+    size = (img_size, img_size) if isinstance(img_size, int) else img_size
+    unet_args = {name: value for name, value in kwargs.items() if name in UnetArgs.__annotations__}
+    arch_args = {name: value for name, value in kwargs.items() if name not in unet_args}
+    check_arch_args(arch, arch_args, create_unet_model)
+    if isinstance(arch, str):
+        if cut is not None:
+            raise BadArgument(
+                "a U-Net takes all feature maps of a timm model", got=f"cut={cut} for '{arch}'", fix="leave out cut="
+            )
+        if "img_size" in timm_keywords(arch):
+            arch_args["img_size"] = size
+        body: nn.Module = timm_maps(arch, n_in, pretrained, timm_weights(arch, weights), **arch_args)
+    else:
+        known_cut = model_meta[arch]["cut"]
+        body = create_body(arch, n_in, pretrained, cut if cut is not None else known_cut, weights=weights)
+    return DynamicUnet(body, n_out, size, levels=levels, **unet_args)
 
 
 def check_arch_args(arch: Arch, arch_args: Mapping[str, Any], caller: Callable[..., Any]) -> None:
