@@ -156,8 +156,10 @@ def check_beside_image(sample: Iterable[object], size: object, what: str) -> Non
     Raises:
         BadValue: There are points or boxes, and no image.
     """
+    if size is not None:
+        return
     alone = next((o for o in sample if isinstance(o, TensorPoint)), None)
-    if size is None and alone is not None:
+    if alone is not None:
         raise BadValue(
             f"{what} needs the image that a {type(alone).__name__} lies in",
             got="a sample without an image",

@@ -85,6 +85,8 @@ def _as_tv_tensor(part: Part) -> Any:
 def _from_tv_tensor(made: Any) -> Any:
     if not isinstance(made, (tv_tensors.BoundingBoxes, tv_tensors.KeyPoints)):
         return made
+    if isinstance(made, tv_tensors.BoundingBoxes) and made.format.name != "XYXY":
+        made = v2.functional.convert_bounding_box_format(made, new_format="XYXY")
     (height, width), pixels = made.canvas_size, made.as_subclass(Tensor).reshape(-1, 2)
     if isinstance(made, tv_tensors.BoundingBoxes):
         return from_pixels(pixels, (width, height)).clamp(-1, 1)

@@ -208,6 +208,8 @@ def test_transforms_of_torchvision_are_given_their_own_types():
     assert_close(made[1].as_plain(), boxes.as_plain())
     assert_close(made[3].as_plain(), points.as_plain())
     assert [type(o) for o in made] == [PILImage, TensorBBox, TensorMultiCategory, TensorPoint]
+    turned = adapt_torchvision(v2.ConvertBoundingBoxFormat("CXCYWH"), "after_item")(sample, split_idx=0)
+    assert_close(turned[1].as_plain(), boxes.as_plain())  # whatever form it leaves them in
     with pytest.raises(BadValue, match="changed the number of boxes"):
         adapt_torchvision(v2.SanitizeBoundingBoxes(min_size=15, labels_getter=None), "after_item")(sample, split_idx=0)
 
