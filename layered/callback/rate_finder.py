@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from layered.callback.progress import batch_bar
-from layered.data import DataLoader, Stateful, as_loader
+from layered.data import DataLoader, as_loader
 from layered.foundation import (
     CannotTrain,
     OutOfRange,
+    Stateful,
     checked,
     get_random_states,
     lazy,

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layered.foundation import BadFile, CannotTrain, OutOfRange, map_tree, tensors_of, to_detach
-from layered.loop import Callback, CancelBatchException, Numbers, Resettable, assigned, bad_state, fits, unwrapped
+from layered.foundation import BadFile, CannotTrain, OutOfRange, assigned, map_tree, tensors_of, to_detach
+from layered.loop import Callback, CancelBatchException, Numbers, Resettable, bad_state, fits, unwrapped
 
 
 class _CarriedState(Callback):

@@ -72,7 +72,6 @@ if not TYPE_CHECKING:
 from layered.data.adapters import (
     DatasetBase as DatasetBase,
     Loader as Loader,
-    Stateful as Stateful,
     as_dataset as as_dataset,
     length_of as length_of,
 )

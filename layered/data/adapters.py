@@ -11,13 +11,13 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import Pipeline
+from layered.foundation import Pipeline, Stateful
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Prints = np.ndarray[Any, np.dtype[np.int64]]
@@ -243,14 +243,6 @@ def as_dataset(dataset: object) -> DatasetBase:
 # -- loaders
 
 
-@runtime_checkable
-class Stateful(Protocol):
-    """An object whose position can be saved and restored."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
-
-
 class Loader(Protocol):
     """The interface of a loader to a loop. `DataLoader` implements it; `ForeignLoader` adapts those of other libraries."""
 
@@ -275,6 +267,10 @@ class Loader(Protocol):
     @property
     def keeps_position(self) -> bool:
         """Whether `state_dict` and `load_state_dict` save and restore the position within a pass."""
+
+    @property
+    def replays(self) -> bool:
+        """Whether what makes its batches has changed in its workers, so that only replaying the pass restores that."""
 
     @property
     def samplers(self) -> Sequence[object]:
@@ -337,6 +333,11 @@ class ForeignLoader:
     def keeps_position(self) -> bool:
         """Whether it has `state_dict` and `load_state_dict`."""
         return isinstance(self.loader, Stateful)
+
+    @property
+    def replays(self) -> bool:
+        """Unknown, so False: without `state_dict` the pass is replayed anyway."""
+        return False
 
     @property
     def samplers(self) -> list[object]:

@@ -232,6 +232,11 @@ class DataLoader(Stages):
         return True
 
     @property
+    def replays(self) -> bool:
+        """Whether a data set or transform has changed in a worker, and with it what the worker makes next."""
+        return self._workers.notice_changes()
+
+    @property
     def samplers(self) -> list[object]:
         """An empty list: the loader itself determines the order."""
         return []

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from layered.data.adapters import Stateful
 from layered.data.samplers import EpochKey
-from layered.foundation import key_of, permutation
+from layered.foundation import Stateful, key_of, permutation
 
 
 class Items(Iterator[Any]):

@@ -32,7 +32,7 @@ from layered.data.batch_maker import BatchMaker, MadeBatch
 from layered.data.collate import pack, unpack_batch
 from layered.data.samplers import TicketBatch
 from layered.data.worker_failures import worker_failure
-from layered.foundation import BadItem, BadValue, Failure, Pipeline, describe, leaves, noop, num_cpus, warn
+from layered.foundation import BadItem, BadValue, Failure, Held, Pipeline, describe, leaves, noop, num_cpus, warn
 
 WORTH = 50_000  # items from which a list is packed; for shorter ones it does not pay
 
@@ -149,12 +149,15 @@ class WorkerSide:
 
     Attributes:
         working_on: For each worker, the number of the batch that it is making, or -1: int64 in shared memory.
+        has_changed: For each worker, whether making batches has changed what it makes them with: in shared memory too.
     """
 
     def __init__(self, maker: BatchMaker, num_workers: int) -> None:
-        self.maker = maker
-        self.working_on = torch.full((num_workers,), -1)
-        self.working_on.share_memory_()  # type: ignore[no-untyped-call]
+        self.maker, self.made = maker, 0
+        self.at_start: dict[str, Any] = {}
+        self.working_on, self.has_changed = torch.full((num_workers,), -1), torch.zeros(num_workers, dtype=torch.bool)
+        for shared in (self.working_on, self.has_changed):
+            shared.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return 0  # torch calls it, but the number of batches depends on the plan alone
@@ -163,14 +166,22 @@ class WorkerSide:
         info = torch.utils.data.get_worker_info()
         assert info is not None
         self.working_on[info.id] = plan.number
+        if self.made == 0:
+            self.at_start = self._contents()
         try:
             batch, *rest = self.maker.make(plan)
             check_sendable(batch)
             made: Any = (pack(batch), *rest)
         except Exception as error:
             made = Failure(error)
+        self.made += 1
+        if self.made & (self.made - 1) == 0 and not self.has_changed[info.id]:  # after 1, 2, 4, 8, … batches
+            self.has_changed[info.id] = self._contents() != self.at_start
         self.working_on[info.id] = -1
         return made
+
+    def _contents(self) -> dict[str, Any]:
+        return Held({"loader": self.maker.stages}).contents()
 
 
 class Workers:
@@ -182,6 +193,14 @@ class Workers:
         self._torch_loader: TorchDataLoader[Any] | None = None
         self._cannot: str | None = None
         self._processes: list[BaseProcess] = []
+        self._has_changed = False
+
+    def notice_changes(self) -> bool:
+        """Whether making batches has ever changed what workers make them with, such as a counter of the data set."""
+        if self._torch_loader is not None:
+            side: Any = self._torch_loader.dataset
+            self._has_changed |= bool(side.has_changed.any())
+        return self._has_changed
 
     def batches(self, loader: WorkSource, plan: Iterator[TicketBatch]) -> Iterator[MadeBatch] | None:
         """The planned batches, made by workers; None if workers are only a default and cannot be started.
@@ -255,6 +274,7 @@ class Workers:
             raise
         finally:
             del made  # a traceback that someone keeps refers to this frame, and would keep the workers alive
+            self.notice_changes()
             if not keeps:
                 self._torch_loader = None
                 del torch_loader

@@ -14,6 +14,7 @@ from layered.foundation.display import (
 )
 from layered.foundation.errors import LayeredError as LayeredError
 from layered.foundation.faces import star as _star
+from layered.foundation.generators import no_random as no_random, set_seed as set_seed
 from layered.foundation.helpers import (
     GetAttr as GetAttr,
     Inf as Inf,
@@ -40,8 +41,6 @@ from layered.foundation.registry import transforms as transforms
 from layered.foundation.seeds import (
     draw as draw,
     draw_batch as draw_batch,
-    no_random as no_random,
-    set_seed as set_seed,
 )
 from layered.foundation.tensors import (
     TensorBase as TensorBase,
@@ -79,6 +78,12 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.foundation.arguments import checked as checked, names_of as names_of, whole_number as whole_number
+from layered.foundation.assignments import (
+    assigned as assigned,
+    assigned_by_all as assigned_by_all,
+    is_constant as is_constant,
+    is_place_or_text as is_place_or_text,
+)
 from layered.foundation.dispatch import verb as verb
 from layered.foundation.display import (
     aligned as aligned,
@@ -124,6 +129,22 @@ from layered.foundation.errors import (
     warn as warn,
 )
 from layered.foundation.faces import star as star
+from layered.foundation.generators import (
+    get_random_states as get_random_states,
+    quiet_imports as quiet_imports,
+    reseed as reseed,
+    seeded as seeded,
+    set_random_states as set_random_states,
+)
+from layered.foundation.held import (
+    GENERATORS as GENERATORS,
+    Held as Held,
+    Slot as Slot,
+    Stateful as Stateful,
+    content as content,
+    generator_state as generator_state,
+    set_generator_state as set_generator_state,
+)
 from layered.foundation.helpers import OnAttribute as OnAttribute
 from layered.foundation.masking import (
     MASK as MASK,
@@ -161,13 +182,9 @@ from layered.foundation.seeds import (
     Tickets as Tickets,
     draw_generator as draw_generator,
     drawing as drawing,
-    get_random_states as get_random_states,
     key_of as key_of,
     permutation as permutation,
-    reseed as reseed,
     sample_keys as sample_keys,
-    seeded as seeded,
-    set_random_states as set_random_states,
 )
 from layered.foundation.tensors import (
     grey_args as grey_args,

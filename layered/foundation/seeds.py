@@ -2,8 +2,7 @@
 
 A *ticket* holds the key of a sample, a hash of (run seed, purpose, epoch, position in the epoch's order). The n-th draw
 under a ticket is a hash of that key and n, so it is the same in every worker and process, in any order, and in a resumed
-run. A batch holds one key per row. Global generators are neither read nor advanced, except by the functions whose
-docstring says so (`set_seed`, `reseed`, `seeded`, `no_random`).
+run. A batch holds one key per row. Global generators are neither read nor advanced.
 
 The hash is the finaliser of splitmix64 (Steele, Lea & Flood 2014). It gives the same bits for Python integers as for
 int64 tensors on any device, so that samples (drawn on the CPU) and batches (drawn on the GPU) share one definition.
@@ -13,15 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from operator import index
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -200,87 +195,3 @@ def permutation(count: int, key: int) -> Tensor:
         key: The key, such as one of `key_of`.
     """
     return torch.randperm(count, generator=torch.Generator().manual_seed(key))
-
-
-def set_seed(seed: int, reproducible: bool = False) -> None:
-    """Seed the global generators of Python, NumPy and torch; run seeds of the library derive from torch's.
-
-    Args:
-        seed: The seed.
-        reproducible: Also ask cuDNN for deterministic kernels.
-    """
-    seed = index(seed)
-    random.seed(seed)
-    np.random.seed(seed % (1 << 32))
-    torch.manual_seed(seed)
-    if reproducible:
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-
-
-def get_random_states() -> dict[str, Any]:
-    """The states of the global generators of Python, NumPy and torch, including CUDA's if it is in use."""
-    states = {"random": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states["cuda"] = torch.cuda.get_rng_state_all()
-    return states
-
-
-def set_random_states(states: dict[str, Any]) -> None:
-    """Restore the global generators.
-
-    Args:
-        states: What `get_random_states` returned.
-    """
-    random.setstate(states["random"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def reseed(key: int) -> None:
-    """Seed the global generators; for use inside `seeded`, which restores them.
-
-    Args:
-        key: The seed, of 64 bits.
-    """
-    random.seed(key)
-    np.random.seed([key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF])
-    torch.default_generator.manual_seed(key)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(key)
-
-
-@contextmanager
-def seeded(key: int) -> Iterator[None]:
-    """Context manager: the global generators are seeded inside and restored afterwards.
-
-    Code from outside the library that draws from them thus depends only on its ticket.
-
-    Args:
-        key: The seed, of 64 bits.
-    """
-    states = get_random_states()
-    reseed(key)
-    try:
-        yield
-    finally:
-        set_random_states(states)
-
-
-@contextmanager
-def no_random(seed: int = 42, reproducible: bool = True) -> Iterator[None]:
-    """Context manager: the global generators are seeded inside; they and the flags of cuDNN are restored afterwards.
-
-    Args:
-        seed: The seed.
-        reproducible: Also ask cuDNN for deterministic kernels.
-    """
-    states, flags = get_random_states(), (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
-    set_seed(seed, reproducible)
-    try:
-        yield
-    finally:
-        set_random_states(states)
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = flags

@@ -54,7 +54,6 @@ from layered.loop.kept import (
     Count as Count,
     Kinds as Kinds,
     Numbers as Numbers,
-    assigned as assigned,
     fits as fits,
 )
 from layered.loop.listeners import Cbs as Cbs, Listener as Listener

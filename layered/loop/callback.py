@@ -9,17 +9,22 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from layered.data import Stateful
-from layered.foundation import BadFile, CannotTrain, snake_case, warn
+from layered.foundation import (
+    BadFile,
+    CannotTrain,
+    Stateful,
+    assigned,
+    assigned_by_all,
+    is_constant,
+    is_place_or_text,
+    snake_case,
+    warn,
+)
 from layered.loop.events import check_event, check_method
 from layered.loop.kept import (
     Kinds,
     alike,
-    assigned,
-    assigned_by_all,
     fits,
-    is_constant,
-    is_place_or_text,
     mark,
     restored_value,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from layered.data import length_of
-from layered.foundation import checked
+from layered.foundation import checked, quiet_imports
 from layered.loop.batches import check_fit, check_has_items, checked_count
 from layered.loop.callback import callbacks_of
 from layered.loop.contexts import ShortTraceback, added_cbs, guarded
@@ -86,6 +86,6 @@ def fit(
                 set_spread(loop.opt, "wd", wd)
             loop.n_epoch, loop.epoch_length, loop.fit_arguments, loop.fitting = n_epoch, n_iter, arguments, True
             loop.fit_ordinal += 1  # taken back if the fit fails: it may then be called again, to resume
-            with guarded(loop), ShortTraceback():
+            with quiet_imports(), guarded(loop), ShortTraceback():
                 if not any(cb.restores_end() for cb in resumed):
                     loop.within(FIT, loop.all_epochs)

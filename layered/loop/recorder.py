@@ -11,9 +11,9 @@ from typing import Annotated, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from layered.foundation import CannotRestore, OutOfRange, find_bs, lazy, unknown_name, warn
+from layered.foundation import CannotRestore, OutOfRange, assigned, find_bs, lazy, unknown_name, warn
 from layered.loop.callback import Callback, bad_state
-from layered.loop.kept import Count, Numbers, alike, assigned, fits
+from layered.loop.kept import Count, Numbers, alike, fits
 from layered.loop.metric_state import accumulated, keepers
 from layered.loop.processes import any_process, gathered, merge_metrics
 from layered.metrics import Metric, MetricSet, unique_names, unique_parts

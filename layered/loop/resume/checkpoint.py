@@ -39,9 +39,17 @@ from layered.loop.resume.finding import (
     used,
 )
 from layered.loop.resume.lock import locked
+from layered.loop.resume.outside import AT_START, OUTSIDE, Outside, data_changes
 from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, prefix_of
 from layered.loop.resume.resumed import ResumedFit
-from layered.loop.resume.snapshot import own_parts, pack_callback, random_states, states_of_others, transient_buffers
+from layered.loop.resume.snapshot import (
+    Packed,
+    own_parts,
+    pack_callback,
+    random_states,
+    states_of_others,
+    transient_buffers,
+)
 from layered.loop.state import AbstractLoop
 
 
@@ -147,6 +155,8 @@ class Checkpoint(Callback):
         self.writer = Writer()
         self.written: deque[dict[str, Any]] = deque(maxlen=1000)  # files of this fit, until a record has listed them
         self.random_at_start: dict[str, Any] = {}  # of the current training pass
+        self.outside: Outside | None = None
+        self.outside_at_start: tuple[Packed, dict[str, Any]] = ({}, {}), {}
         self.damaged: set[str] = set()  # files that could not be read
         self.samplers: list[tuple[Any, Any]] = []  # those without set_epoch, with their marks as the fit began
         self.place = self.folder  # where the files go: below the folder, in full
@@ -165,6 +175,7 @@ class Checkpoint(Callback):
         self.written.clear()
         if self.learn.fitting and not self.learn.peeking:
             self.run_description = describe_for_resuming(self.learn, self.learn.fit_arguments)
+            self.outside = Outside(self.learn)
         resumed = self.learn.callbacks.get(ResumedFit)
         self.damaged = {os.path.abspath(file) for file in resumed.saved.damaged} if resumed else set()
         without_epochs = [s for s in as_loader(self.learn.dls.train).samplers if not isinstance(s, TakesEpoch)]
@@ -191,6 +202,9 @@ class Checkpoint(Callback):
 
     def before_train(self) -> None:
         self.random_at_start = random_states(self.learn)
+        if self.learn.fitting and self.outside is not None:
+            (packed, tensors), contents = self.outside.pack(self.learn, AT_START)
+            self.outside_at_start = (packed, snapshot(tensors)), contents
 
     def after_batch(self) -> None:
         learn = self.learn
@@ -284,13 +298,15 @@ class Checkpoint(Callback):
         drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
         callbacks = {name: pack_callback(cb, name) for name, cb in by_name(learn.cbs).items()}
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        outside, loader = self._outside(batch > 0)
         others = states_of_others(
-            {**own_parts({GRADS: grads, BUFFERS: dict(model.named_buffers())}), **callbacks}, drawn
+            {**own_parts({GRADS: grads, BUFFERS: dict(model.named_buffers())}), **outside, **callbacks}, drawn
         )
         if rank_and_world()[0] > 0:
             return
         self.writer.wait()  # so that at most one copy of the state is in memory
-        tensors: dict[str, Tensor] = {name: x for _, part in callbacks.values() for name, x in part.items()}
+        parts = [*callbacks.values(), *outside.values()]
+        tensors: dict[str, Tensor] = {name: x for _, part in parts for name, x in part.items()}
         for rank, (_, part) in enumerate(others, 1):
             tensors |= {prefix_of(rank) + name: x for name, x in part.items()}
         state = {
@@ -304,7 +320,7 @@ class Checkpoint(Callback):
             "frozen_idx": learn.opt.frozen_idx,
             "sampler_changes": any(mark(sampler) != before for sampler, before in self.samplers),
             "counters": {name: getattr(learn, name) for name in COUNTERS},
-            "loader": as_loader(learn.dl).state_dict() if batch and as_loader(learn.dl).keeps_position else None,
+            "loader": loader,
             **drawn,
         }
         manifest = {
@@ -313,12 +329,24 @@ class Checkpoint(Callback):
             "position": {"epoch": epoch, "batch": batch, "finished": finished},
             "state": encode_tree(state, tensors, "state"),
             "callbacks": {name: packed for name, (packed, _) in callbacks.items()},
+            **{name: packed for name, (packed, _) in outside.items()},
             "others": [packed for packed, _ in others],
         }
         if waits:
             self.pending = manifest, snapshot(tensors)
         else:
             self._write_file(manifest, snapshot(tensors) if self.background else tensors)
+
+    def _outside(self, in_pass: bool) -> tuple[dict[str, Packed], Any]:
+        """State outside `state_dict`, now and as this pass began; and the loader's position, unless the pass must be replayed."""
+        loader = as_loader(self.learn.dl)
+        if self.outside is None:
+            self.outside = Outside(self.learn)
+        now, contents = self.outside.pack(self.learn)
+        at_start, contents_at_start = self.outside_at_start
+        is_replayed = in_pass and (loader.replays or data_changes(contents_at_start, contents))
+        position = loader.state_dict() if in_pass and loader.keeps_position and not is_replayed else None
+        return {OUTSIDE: now, **({AT_START: at_start} if in_pass else {})}, position
 
     def _write_file(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         if self.background:

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from layered.data import as_loader, length_of
-from layered.foundation import is_frame
+from layered.foundation import assigned, is_frame, is_place_or_text
 from layered.loop.batches import valid_of
 from layered.loop.callback import Callback
-from layered.loop.kept import assigned, is_place_or_text
 from layered.loop.listeners import by_name
 from layered.loop.processes import unwrapped
 from layered.loop.state import AbstractLoop

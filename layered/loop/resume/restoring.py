@@ -24,6 +24,7 @@ from layered.loop.listeners import Listener, by_name
 from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import unwrapped
 from layered.loop.resume.description import describe_for_resuming, differences
+from layered.loop.resume.outside import AT_START, OUTSIDE, check_outside, restore_outside
 from layered.loop.resume.snapshot import restore_buffers, restore_random_states
 from layered.loop.resume.weights import check_fits
 from layered.loop.state import AbstractLoop
@@ -106,6 +107,8 @@ class Saved:
             _checked("frozen_idx", self.state["frozen_idx"], int | dict[str, int])
             packed = archive.manifest["callbacks"]
             self.callbacks: dict[str, Any] = {name: decode_tree(state, self.tensors) for name, state in packed.items()}
+            for name in (OUTSIDE, AT_START):  # files of earlier versions have neither
+                self.state[name] = decode_tree(archive.manifest.get(name, {}), self.tensors)
             others, rank = archive.manifest.get("others", []), rank_and_world()[0]
             self.processes = 1 + len(others)
             if 0 < rank < self.processes:
@@ -113,10 +116,11 @@ class Saved:
                 own = {k.removeprefix(begin): x for k, x in self.tensors.items() if k.startswith(begin)}
                 part = decode_tree(others[rank - 1], own)
                 self.state.update(part["random"])
-                for name, key in ((GRADS, "grads"), (BUFFERS, "buffers")):
+                for name, key in ((GRADS, "grads"), (BUFFERS, "buffers"), (OUTSIDE, OUTSIDE), (AT_START, AT_START)):
                     self.state[key] = part["parts"].pop(name, self.state.get(key, {}))
                 self.callbacks.update(part["parts"])
-            for name in ("model", "grads", "loss_func", "opt", "random", *(["random_at_start"] if self.batch else [])):
+            needed = ["model", "grads", "loss_func", "opt", "random", OUTSIDE, AT_START]
+            for name in [*needed, *(["random_at_start"] if self.batch else [])]:
                 exactly(dict, self.state[name])
             for state in self.callbacks.values():
                 exactly(dict, state)
@@ -153,7 +157,12 @@ class Saved:
 
     def _check(self, loop: AbstractLoop) -> None:
         rows = [self._model(loop), self._optimizer(loop), *self._random(loop), self._loader(loop)]
-        rows += [*self._processes(), *self._callbacks(loop), *self._run(loop)]
+        rows += [
+            *self._processes(),
+            *self._callbacks(loop),
+            *check_outside(loop, self.state[OUTSIDE]),
+            *self._run(loop),
+        ]
         lost = [(part, how) for part, done, how in rows if not done]
         refused = [part for part, _ in lost if not any(f"{part}.".startswith(f"{one}.") for one in self.asked.allow)]
         if refused:
@@ -278,6 +287,7 @@ class Saved:
         # Random states are restored first so that invalid ones are found before anything else changes, and again at the end
         # because what comes between (building iterators, user code in load_state_dict) may draw from the generators.
         self._restore_random(loop, "random")
+        self._restore_outside(loop)
         cbs = {name: cb for name, cb in by_name(loop.cbs).items() if f"callbacks.{name}" not in self.lost}
         for name, kept in self.callbacks.items():
             if name in cbs:
@@ -304,6 +314,7 @@ class Saved:
         if iter_once(loop.dls.train):
             for _ in islice(loop.dls.train, loop.train_iter):
                 pass
+        self._restore_outside(loop)
         self._restore_random(loop, "random")
 
     def remaining(self, loop: AbstractLoop) -> Iterator[Any]:
@@ -322,12 +333,20 @@ class Saved:
         elif iter_once(loader):  # `restore` has replayed it already
             return iter(loader)
         else:
+            self._restore_outside(loop, AT_START)
             self._restore_random(loop, "random_at_start")
             batches = iter(loader)
             for _ in islice(batches, self.batch):
                 pass
+            self._restore_outside(loop)
         self._restore_random(loop, "random")
         return batches
+
+    def _restore_outside(self, loop: AbstractLoop, name: str = OUTSIDE) -> None:
+        """Restore state outside `state_dict`."""
+        restore_outside(
+            loop, {place: x for place, x in self.state[name].items() if f"{OUTSIDE}.{place}" not in self.lost}
+        )
 
     def _restore_random(self, loop: AbstractLoop, name: str) -> None:
         """Restore the random states of this process; a process that the file does not know keeps its own."""
