@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
 import os
+import pathlib
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from layered.files import append_line, commit
-from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world, unknown_name
-from layered.loop import AbstractLoop, Callback, Count, Kinds, length_of, valid_of
+from layered.files import append_line, commit, joined, real_path
+from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world, unknown_name, visible
+from layered.loop import AbstractLoop, Callback, Checkpoint, Count, Kinds, ResumedFit, length_of, valid_of
 
 pd = lazy("pandas")
 
@@ -132,50 +135,75 @@ class LoggerCallback(Callback):
 
 
 class FileLogger(LoggerCallback):
-    """Base of loggers to a file, with a line for each epoch.
+    """Base of loggers to a file, with a line for each epoch, on disk before the epoch's checkpoint.
 
     Args:
         fname: Relative to the learner's `path`, unless it is absolute.
-        append: Keep what the file holds; otherwise the first epoch of a fit starts a new file. A resumed fit keeps the lines of
-            the epochs before it, and drops those of epochs that it repeats. (A fit killed before its first checkpoint starts
-            over: its lines then count as what the file holds.)
+        append: Keep what the file holds; otherwise the first epoch of a fit starts a new file. A resumed fit has each line once:
+            those of the epochs before it are written anew where they are missing, and those of epochs that it repeats are
+            dropped. So are those of a fit that was killed before its first checkpoint and starts over (`resume="auto"`).
 
     Raises:
         CannotSave: A line could not be written.
         BadValue: When a fit begins: the file to append to has different columns.
     """
 
-    transient = ("logged", "file", "head", "is_restored")
-    state_kinds: ClassVar[Kinds] = (("kept", Count),)
+    transient = ("logged", "file", "head", "is_restored", "is_ready", "note")
+    state_kinds: ClassVar[Kinds] = (("before", Count),)
+    unread_state = ("kept",)
 
     def __init__(self, fname: str | os.PathLike[str], append: bool = False) -> None:
         self.fname, self.append, self.logged = fname, append, 0
-        self.file, self.head = Path(fname), ""
-        self.kept, self.is_restored = 0, False  # `kept`: bytes of the file whose epochs will not be repeated
+        self.file, self.head = Path(fname), b""
+        self.before = 0  # how many bytes the file held when this fit began
+        self.is_restored = self.is_ready = False
+        self.note: pathlib.Path | None = None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.is_restored = True
 
     def begin(self, columns: list[str]) -> None:
-        self.file, self.head = Path(self.learn.path / self.fname), self.header(columns)
+        self.file, self.head, self.is_ready = self._place(), self.header(columns).encode(), False
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self.file.touch()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise CannotSave(
                 f"cannot write '{self.file}'", got=error, fix="use another fname, or change the learner's path"
             ) from error
-        lines = self._lines() if self.append else []
-        if lines and self.head and lines[0] != self.head:
+        text = self.file.read_bytes() if self.append else b""
+        lines = _lines(text)
+        if lines and self.head and lines[0].strip() != self.head.strip():
             raise BadValue(
                 f"'{self.file}' has different columns",
-                got=self.head.strip(),
-                expected=lines[0].strip(),
+                got=visible(self.head.decode().strip()),
+                expected=visible(lines[0].decode(errors="replace").strip()),
                 fix="use another fname",
             )
-        if not (self.append and self.is_restored):
-            self.kept = len("".join(lines).encode())
+        if not self.is_restored and self.learn.callbacks.get(ResumedFit) is None:
+            whole = b"".join(lines)
+            if whole != text:
+                commit(self.file, lambda file: file.write(whole))
+            self.before = len(whole)
+            self._note_start()
+
+    def _note_start(self) -> None:
+        """Write beside the checkpoints where this fit begins in the file, or find there where a killed attempt at it began."""
+        checkpoint = self.learn.callbacks.get(Checkpoint)
+        if checkpoint is None or not self.append:
+            return
+        name = hashlib.sha256(str(self.fname).encode()).hexdigest()[:12]
+        self.note = checkpoint.place / f".layered-log-{name}-fit{self.learn.fit_ordinal}"
+        if checkpoint.starts_over and self.note.is_file() and (text := self.note.read_bytes()[:20]).isdigit():
+            self.before = min(int(text), self.before)
+            self.is_restored = True
+        commit(self.note, lambda file: file.write(b"%d" % self.before))
+
+    def on_end(self) -> None:
+        if self.note is not None and self.learn.error is None:
+            self.note.unlink(missing_ok=True)
+        self.note = None
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Write one line.
@@ -184,25 +212,54 @@ class FileLogger(LoggerCallback):
             metrics: The numbers of an epoch, by name.
             step: How many training batches the fit has done.
         """
-        if not self.logged:
-            self._prepare()
-        append_line(self.file, self.line(metrics, step).encode())
-        self.kept = self.file.stat().st_size
+        if not self.is_ready:
+            self._prepare(1)
+        append_line(self.file, self.line(metrics, step).encode(), sync=True)
 
-    def _prepare(self) -> None:
-        """Keep in the file a header, what it held before, and the epochs of a resumed fit that are not repeated."""
-        text, epoch = self.file.read_bytes()[: self.kept], self.learn.epoch
-        lines = self._lines(self.kept) if self.append else []
-        while self.is_restored and lines and self.epoch_of(lines[0]) in (epoch, epoch + 1):  # this fit repeats it
-            epoch = self.epoch_of(lines.pop(0))
-        text = text + "".join(lines).encode() or self.head.encode()
-        commit(self.file, lambda file: file.write(text))
-        self.is_restored = False
+    def after_fit(self) -> None:
+        if self.is_restored:
+            self._prepare(0)
 
-    def _lines(self, begin: int = 0) -> list[str]:
-        """The whole lines of the file from byte `begin` on, without one that a crash cut off."""
-        lines = self.file.read_bytes()[begin:].decode().splitlines(keepends=True)
-        return [line for line in lines if line.endswith("\n")]
+    def catch_up(self) -> None:
+        if rank_and_world()[0] == 0:
+            self.begin(columns_of(self.learn))
+            self._prepare(0)
+
+    def _prepare(self, due: int) -> None:
+        """Put into the file a header, what it held before, and the lines of the rows that the table has but the last `due`."""
+        recorder, epoch = self.learn.recorder, self.learn.epoch
+        done = list(zip(recorder.epochs, recorder.values, recorder.iters, strict=True))
+        names = columns_of(self.learn)[1:]
+        own = [
+            self.line({"epoch": number, **dict(zip(names, values, strict=True))}, batches).encode()
+            for number, values, batches in done[: len(done) - due]
+        ]
+        text = self.file.read_bytes() if self.append else b""
+        before, rest = text[: self.before] or self.head, _lines(text[self.before :])
+        lines, later = self._completed(own, [line for line in rest if line != self.head])
+        if self.is_restored and due:
+            while later and self.epoch_of(later[0]) in (epoch, epoch + 1):  # this fit repeats it
+                epoch = self.epoch_of(later.pop(0))
+        whole = b"".join([before, *lines, *later])
+        if whole != self.file.read_bytes():
+            commit(self.file, lambda file: file.write(whole))
+        self.is_restored, self.is_ready = False, True
+
+    def _completed(self, own: list[bytes], found: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """The lines of a file, where other fits may have written too, with all `own` in their order; and those after them."""
+        lines, due, present = list[bytes](), deque(own), set(found)
+        for i, line in enumerate(found):
+            if not due:
+                return lines, found[i:]
+            if line in due:
+                while (one := due.popleft()) != line:
+                    lines.append(one)
+            elif self.epoch_of(line) == self.epoch_of(due[0]) and due[0] not in present:  # changed by hand
+                line = due.popleft()
+            elif due[0] not in present and self.epoch_of(line) == self.epoch_of(own[-1]) + 1:
+                return [*lines, *due], found[i:]
+            lines.append(line)
+        return [*lines, *due], []
 
     @abstractmethod
     def line(self, metrics: Mapping[str, Any], step: int) -> str:
@@ -214,8 +271,8 @@ class FileLogger(LoggerCallback):
         """
 
     @abstractmethod
-    def epoch_of(self, line: str) -> int:
-        """The epoch of a line; -1 for a header.
+    def epoch_of(self, line: bytes) -> int:
+        """The epoch of a line; -1 for a header, and for what is not a line of this logger.
 
         Args:
             line: A line of the file.
@@ -229,11 +286,20 @@ class FileLogger(LoggerCallback):
         """
         return ""
 
+    def _place(self) -> Path:
+        return real_path(self.learn.path, self.fname)
+
     def _existing(self) -> Path:
-        path = Path(self.learn.path / self.fname) if self._learn is not None else self.file
+        path = self._place() if self._learn is not None else joined(self.file)
         if not path.exists():
             raise NotFoundPath(f"'{path}' does not exist", fix="run a fit, which writes it")
         return path
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """The whole lines of a text, without what a crash has cut off or left as zeros."""
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+    return [line for line in lines if b"\0" not in line]
 
 
 class CSVLogger(FileLogger):
@@ -258,8 +324,8 @@ class CSVLogger(FileLogger):
     def header(self, columns: list[str]) -> str:
         return _csv_line(columns)
 
-    def epoch_of(self, line: str) -> int:
-        first = line.partition(",")[0]
+    def epoch_of(self, line: bytes) -> int:
+        first = line.partition(b",")[0]
         return int(first) if first.isdigit() else -1
 
     def read_log(self) -> Any:
@@ -286,8 +352,11 @@ class JSONLogger(FileLogger):
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
         return json.dumps({"step": step, **finite}, default=str) + "\n"
 
-    def epoch_of(self, line: str) -> int:
-        return int(json.loads(line)["epoch"])
+    def epoch_of(self, line: bytes) -> int:
+        try:
+            return int(json.loads(line)["epoch"])
+        except (ValueError, TypeError, LookupError, RecursionError):
+            return -1
 
     def read_log(self) -> list[dict[str, Any]]:
         """The content of the file: a dict for each epoch."""

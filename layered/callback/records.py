@@ -14,7 +14,7 @@ from typing import Any
 
 from layered.callback.logging import columns_of
 from layered.callback.provenance import as_json, describe_run
-from layered.files import append_line, commit, parse_json
+from layered.files import append_line, commit, joined, parse_json, real_path
 from layered.foundation import BadFile, CannotSave, NotFoundPath, Path, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
 from layered.metrics import unique_names
@@ -56,7 +56,7 @@ class RunRecord(Callback):
     state_kinds = ()
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = pathlib.Path(folder)
+        self.folder = self.place = pathlib.Path(folder)  # as it was given, and in full for the fit that is going on
         self.is_open = False
 
     def before_fit(self) -> None:
@@ -64,7 +64,8 @@ class RunRecord(Callback):
         self.is_open = bool(learn.fitting and not learn.peeking and rank_and_world()[0] == 0)
         if not self.is_open:
             return
-        before = [event for event in _repaired(self.folder / EVENTS) if event["fit"] <= learn.fit_ordinal]
+        self.place = real_path(self.folder)
+        before = [event for event in _repaired(self.place / EVENTS) if event["fit"] <= learn.fit_ordinal]
         attempts = [event for event in before if event["event"] == "fit" and event["fit"] == learn.fit_ordinal]
         self.common = {"fit": learn.fit_ordinal, "attempt": len(attempts) + 1}
         self.rows, self.cancelled_by, self.began, self.epoch_began = 0, "", time.monotonic(), time.monotonic()
@@ -81,7 +82,7 @@ class RunRecord(Callback):
             self.known = {event["epoch"] for event in done if event["epoch"] < saved.epoch}
         manifest = {"time": _now(), **self.common, **describe_run(learn)}
         text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
-        commit(self.folder / MANIFEST, lambda file: file.write(text.encode()), private=True)
+        commit(self.place / MANIFEST, lambda file: file.write(text.encode()), private=True)
         self._write("fit", arguments=dict(learn.fit_arguments), resumed=resumed, process=os.getpid())
 
     def before_epoch(self) -> None:
@@ -130,7 +131,7 @@ class RunRecord(Callback):
         event_content = as_json({"event": event, "time": _now(), **self.common, **content})
         line = json.dumps(event_content, allow_nan=False).encode() + b"\n"
         try:
-            append_line(self.folder / EVENTS, line, sync=event in ("checkpoint", "end"))
+            append_line(self.place / EVENTS, line, sync=event in ("checkpoint", "end"))
         except CannotSave:
             self.is_open = False
             raise
@@ -236,7 +237,7 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
         >>> [event["event"] for event in read_record(folder).final]
         ['fit', 'epoch', 'epoch', 'end']
     """
-    events, manifest = Path(folder) / EVENTS, Path(folder) / MANIFEST
+    events, manifest = joined(folder, EVENTS), joined(folder, MANIFEST)
     if not events.is_file():
         raise NotFoundPath(f"'{folder}' has no record of a run", expected=f"a file {EVENTS}, written by RunRecord")
     made_of = parse_json(manifest.read_bytes(), f"'{manifest}'") if manifest.exists() else {}

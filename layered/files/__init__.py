@@ -35,6 +35,8 @@ from layered.files.durable import (
     cannot_save as cannot_save,
     commit as commit,
     disk as disk,
+    joined as joined,
+    real_path as real_path,
     sweep as sweep,
     temporary as temporary,
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from layered.foundation import CannotSave, LayeredError, warn
+from layered.foundation import CannotSave, Path as NamedPath, LayeredError, warn
 
 
 class Disk:
@@ -170,6 +170,29 @@ def temporary(target: Path) -> Path:
     temp = target.with_name(f".layered-{_HOST}-{os.getpid()}-{os.urandom(6).hex()}.tmp")
     _unfinished.add(temp.name)
     return temp
+
+
+def joined(*parts: str | os.PathLike[str]) -> NamedPath:
+    """A path below others, as users write it: each part may begin with `~`, and one that is absolute begins anew.
+
+    Args:
+        parts: Folders, and the file.
+
+    Examples:
+        >>> joined("runs", "/data", "a.csv").as_posix()
+        '/data/a.csv'
+    """
+    return NamedPath(*map(os.path.expanduser, parts))
+
+
+def real_path(*parts: str | os.PathLike[str]) -> NamedPath:
+    """The place that `joined` means now: with links and `..` resolved as the system does, wherever the process goes next.
+
+    Args:
+        parts: Folders, and the file.
+    """
+    path = joined(*parts)
+    return path if "\0" in str(path) else NamedPath(os.path.realpath(path))  # what opens it says that it is no name
 
 
 def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:

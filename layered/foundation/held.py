@@ -28,6 +28,7 @@ FEW = 256  # how many elements of a collection are looked at, evenly spread, whe
 SMALL = 1 << 20  # bytes of a tensor or array that are read as a whole
 MOST = 100_000  # objects to look into
 FAR = 5  # installed objects, such as composed transforms, that lead to a generator
+_CONSTANTS = frozenset({bool, int, float, str, type(None)})
 _SEQUENCES = (list, tuple, deque)
 _TABLES = (dict, OrderedDict, defaultdict, Counter)
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
@@ -150,10 +151,11 @@ class Held:
         if self._far > FAR:
             return
         has_state = is_module and kind.get_extra_state is not nn.Module.get_extra_state
-        for name, part in attributes(value):
-            is_private = name[0] == "_" and not is_module and _is_of_library(kind)
-            is_cached = isinstance(getattr(kind, name, None), functools.cached_property)
-            if not (is_private or is_cached or has_state or (is_module and name in _OF_EVERY_MODULE)):
+        is_private = not is_module and _is_of_library(kind)
+        for name, part in () if has_state else attributes(value):
+            if (is_module and name in _OF_EVERY_MODULE) or (is_private and name[0] == "_"):
+                continue
+            if not isinstance(getattr(kind, name, None), functools.cached_property):
                 self._add(value, name, part, f"{place}.{name}", is_own)
         if is_module:
             for table in (value._parameters, value._buffers):
@@ -161,8 +163,10 @@ class Held:
                     self._add(table, name, part, f"{place}.{name}", True)
             for name, child in value._modules.items():
                 self._add(value._modules, name, child, f"{place}.{name}", False)
-        for base in kind.__mro__:
-            self._class(base)
+        if id(kind) not in self._met:
+            for base in kind.__mro__:
+                self._class(base)
+            self._met.add(id(kind))
 
     def _class(self, kind: type) -> None:
         """What a class, and the code of its methods, refer to."""
@@ -200,13 +204,18 @@ class Held:
                     for inner, value in vars(part).items():
                         if isinstance(value, GENERATORS):
                             self._add(vars(part), inner, value, f"{part.__name__}.{inner}", True)
-            elif is_stored or isinstance(part, (FunctionType, nn.Module)) or not (
-                is_constant(part) or _is_of_library(type(part))
+            elif (
+                is_stored
+                or isinstance(part, (FunctionType, nn.Module))
+                or not (is_constant(part) or _is_of_library(type(part)))
             ):
                 self._add(owner, name, part, place, True)
 
     def _add(self, owner: Any, name: Any, value: Any, place: str, is_own: bool) -> None:
-        if isinstance(value, GENERATORS):
+        if type(value) in _CONSTANTS:
+            if is_own:
+                self.slots[place] = Slot(owner, name, value)
+        elif isinstance(value, GENERATORS):
             if id(value) not in self._met:
                 self._met.add(id(value))
                 self.slots[place] = Slot(owner, name, value)
@@ -231,7 +240,7 @@ def content(value: object, depth: int = 6) -> Any:
         value: Anything.
         depth: How many levels of collections to look into.
     """
-    if is_constant(value) or isinstance(value, np.generic):
+    if type(value) in _CONSTANTS or is_constant(value) or isinstance(value, np.generic):
         return type(value), value if value == value else "nan"
     if isinstance(value, GENERATORS):
         return content(generator_state(value))
@@ -288,13 +297,15 @@ def is_own_code(module: str) -> bool:
 
 def attributes(value: Any) -> list[tuple[str, Any]]:
     """The attributes of an object itself, those in slots of its class included."""
-    slots = [name for kind in type(value).__mro__ for name in _listed(vars(kind).get("__slots__", ()))]
-    in_slots = [(name, getattr(value, name)) for name in slots if name[:2] != "__" and hasattr(value, name)]
+    in_slots = [(name, getattr(value, name)) for name in _slots_of(type(value)) if hasattr(value, name)]
     return [*getattr(value, "__dict__", {}).items(), *in_slots]
 
 
-def _listed(names: str | Iterable[str]) -> Iterable[str]:
-    return (names,) if isinstance(names, str) else names
+@lru_cache(maxsize=4096)
+def _slots_of(kind: type) -> list[str]:
+    slots = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    names = [name for some in slots for name in ((some,) if isinstance(some, str) else some)]
+    return [name for name in names if name[:2] != "__"]
 
 
 def _keeps_itself(value: Any) -> bool:
@@ -350,7 +361,7 @@ def _spread(values: Iterable[Any], count: int) -> Iterator[Any]:
 def _contents(values: Iterable[Any], count: int, depth: int) -> Any:
     """A summary of elements: of constants all of them, of others some."""
     some = list(_spread(values, count))
-    if all(type(part) in (int, float, str, bool, type(None)) for part in some):
+    if all(type(part) in _CONSTANTS for part in some):
         return hash(tuple(part for part in values if is_constant(part)))
     return tuple(content(part, depth - 1) for part in some)
 

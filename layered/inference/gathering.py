@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.files import temporary
+from layered.files import joined, temporary
 from layered.foundation import (
     BadValue,
     CannotSave,
@@ -146,7 +146,7 @@ class WrittenColumn:
     """
 
     def __init__(self, place: str | os.PathLike[str], name: str) -> None:
-        path = Path(place)
+        path = joined(place)
         self.path = path if path.suffix == ".npy" else Path(path / f"{name}.npy")
         self.files: Any = None
 

@@ -218,6 +218,9 @@ class Callback(_Reads):
             ):
                 raise bad_state(self, f"{name} of type {type(value).__name__}")
 
+    def catch_up(self) -> None:
+        """Called where a finished fit is restored, so that no event follows: bring files up to date with it."""
+
     def settings(self) -> dict[str, Any]:
         """What it was made with: the attributes that are neither state nor set anew by each fit."""
         lasts = self._lasting()

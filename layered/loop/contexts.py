@@ -49,14 +49,14 @@ def removed_cbs(loop: L, cbs: object) -> Iterator[L]:
 @contextmanager
 def no_logging(loop: L) -> Iterator[L]:
     """No line for each epoch inside the `with`."""
-    with _replaced(loop, "logger", noop):
+    with replaced(loop, "logger", noop):
         yield loop
 
 
 @contextmanager
 def no_mbar(loop: L) -> Iterator[L]:
     """No bar over the epochs inside the `with`."""
-    with _replaced(loop, "create_mbar", False):
+    with replaced(loop, "create_mbar", False):
         yield loop
 
 
@@ -74,7 +74,7 @@ def loss_not_reduced(loop: L) -> Iterator[L]:
     Raises:
         BadValue: For a loss without a `reduction`, as attribute or argument.
     """
-    with NoneReduce(loop.loss_func) as unreduced, _replaced(loop, "loss_func", unreduced):
+    with NoneReduce(loop.loss_func) as unreduced, replaced(loop, "loss_func", unreduced):
         yield loop
 
 
@@ -223,7 +223,8 @@ def _position(loop: AbstractLoop) -> str:
 
 
 @contextmanager
-def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+def replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """Context manager: an attribute has another value inside."""
     old = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from layered.data import length_of
-from layered.foundation import checked, quiet_imports
+from layered.files import real_path
+from layered.foundation import Path, checked, quiet_imports
 from layered.loop.batches import check_fit, check_has_items, checked_count
 from layered.loop.callback import callbacks_of
-from layered.loop.contexts import ShortTraceback, added_cbs, guarded
+from layered.loop.contexts import ShortTraceback, added_cbs, guarded, replaced
 from layered.loop.current_opt import use_current_opt
 from layered.loop.durations import Duration
 from layered.loop.essentials import skipping
@@ -86,6 +87,6 @@ def fit(
                 set_spread(loop.opt, "wd", wd)
             loop.n_epoch, loop.epoch_length, loop.fit_arguments, loop.fitting = n_epoch, n_iter, arguments, True
             loop.fit_ordinal += 1  # taken back if the fit fails: it may then be called again, to resume
-            with quiet_imports(), guarded(loop), ShortTraceback():
+            with quiet_imports(), replaced(loop, "path", real_path(loop.path)), guarded(loop), ShortTraceback():
                 if not any(cb.restores_end() for cb in resumed):
                     loop.within(FIT, loop.all_epochs)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.data import ColReader, DataLoaders, Datasets, ItemGetter, TfmdDL, TfmdLists, plain_function
-from layered.files import Scope, encode_tree, version_of, weightless, write_archive
+from layered.files import Scope, encode_tree, joined, version_of, weightless, write_archive
 from layered.foundation import (
     NotExportable,
     Path,
@@ -67,7 +67,7 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
         NotExportable: A part has no registered name; nothing is written.
         CannotSave: The file cannot be written.
     """
-    path = layered_name(Path(loop.path) / fname)
+    path = layered_name(joined(loop.path, fname))
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
     manifest = {
         "about": {"layered": __version__, "torch": torch.__version__, "columns": _columns(loop.dls)},

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.data import DataLoaders, Datasets, TfmdDL, TfmdLists
-from layered.files import Archive, Scope, decode_tree, exactly, read_archive, upgraded, weightless
+from layered.files import Archive, Scope, decode_tree, exactly, joined, read_archive, upgraded, weightless
 from layered.foundation import (
     BadFile,
     CannotRestore,
@@ -67,7 +67,7 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         UnknownName: It names a kind or function that is not registered; the error gives the import that registers it.
         CannotRestore: It does not say how to build the model, or `model` does not fit its weights.
     """
-    path = _find(Path(fname))
+    path = _find(joined(fname))
     archive = _read(path)
     try:
         dls = _build_loaders(archive)

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import os
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from layered.callback import CSVLogger, JSONLogger, LoggerCallback, lr_find
+from layered.callback import CSVLogger, JSONLogger, LoggerCallback, RunRecord, SaveModelCallback, lr_find
 from layered.files import disk
 from layered.foundation import BadValue, CannotSave, NotFoundPath
 from layered.loop import Callback, Checkpoint, Loop
@@ -192,3 +193,110 @@ def test_a_full_disk_stops_the_fit_and_leaves_whole_lines(tmp_path, monkeypatch)
     text = (tmp_path / "history.csv").read_text()
     assert [line[:2] for line in text.splitlines(keepends=True)] == ["ep", "0,"]
     assert text.endswith("\n")
+
+
+# power cuts and kills
+
+
+def resumed(folder, kind, stop=None, append=False, every="1 epoch", fits=1, name="log"):
+    """Fits of 4 epochs that write a log beside their checkpoints; the text of the log."""
+    learn = learner([kind(name, append=append), Stop(stop)], folder)
+    for _ in range(fits):
+        learn.fit(4, checkpoint=Checkpoint(folder / "run", every), resume="auto")
+    return (folder / name).read_bytes()
+
+
+DAMAGES = {
+    "empty": lambda text: b"",
+    "a line short": lambda text: b"".join(text.splitlines(keepends=True)[:-1]),
+    "torn": lambda text: text[:-9],
+    "torn early": lambda text: text[: len(text) // 2],
+    "zeros": lambda text: text[: len(text) // 2] + bytes(len(text) - len(text) // 2),
+    "a line missing": lambda text: b"".join(text.splitlines(keepends=True)[:1] + text.splitlines(keepends=True)[2:]),
+    "edited": lambda text: text.replace(b".", b".7"),
+    "whole": lambda text: text,
+}
+
+
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.parametrize("kind", [CSVLogger, JSONLogger])
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("at", [(1, 2), None], ids=["in a fit", "after it"])
+def test_lines_that_a_power_cut_has_taken_are_written_anew(tmp_path, at, damage, kind, append):
+    (tmp_path / "whole").mkdir()
+    whole = resumed(tmp_path / "whole", kind, append=append)
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    if at is None:
+        resumed(folder, kind, append=append)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            resumed(folder, kind, at, append)
+    (folder / "log").write_bytes(DAMAGES[damage]((folder / "log").read_bytes()))
+    assert resumed(folder, kind, append=append) == whole
+
+
+def killed(folder, kind, append, epoch):
+    """A process of its own is killed after the line of an epoch."""
+    process = os.fork()
+    if process == 0:
+        Stop.after_epoch = lambda self: os._exit(9) if self.epoch == epoch else None
+        resumed(folder, kind, None, append, "9 epochs")
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.parametrize("kind", [CSVLogger, JSONLogger])
+@pytest.mark.parametrize("before", ["nothing", "lines", "a torn line"])
+def test_a_fit_that_is_killed_before_its_first_checkpoint_has_each_line_once(tmp_path, kind, append, before):
+    def begin(folder):
+        folder.mkdir()
+        if before != "nothing":
+            learner([kind("log")], folder).fit(2)
+        if before == "a torn line":
+            (folder / "log").open("ab").write(b"3,")
+        return folder
+
+    whole = resumed(begin(tmp_path / "whole"), kind, append=append, every="9 epochs")
+    folder = begin(tmp_path / "cut")
+    for epoch in (1, 2):
+        killed(folder, kind, append, epoch)
+    assert resumed(folder, kind, append=append, every="9 epochs") == whole
+    assert not list((folder / "run").glob(".layered-log-*"))
+
+
+def test_a_new_fit_in_the_folder_of_a_killed_one_keeps_its_lines(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        resumed(tmp_path, CSVLogger, (1, 1), append=True, every="9 epochs")
+    learn = learner(CSVLogger("log", append=True), tmp_path)
+    learn.fit(1, checkpoint=tmp_path / "run")
+    assert learn.csv_logger.read_log().epoch.tolist() == [0, 1, 0]
+
+
+def test_lines_are_on_disk_before_the_checkpoint_that_counts_them(tmp_path, monkeypatch):
+    synced, sync = [], disk.sync
+    monkeypatch.setattr(disk, "sync", lambda file: (synced.append(os.path.basename(file.name) == "log"), sync(file)))
+    resumed(tmp_path, CSVLogger)
+    assert synced.count(True) == 4
+    assert not synced[-1]
+
+
+def test_files_stay_where_they_were_when_the_fit_began(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("work")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "link")
+    away = Callback(before_epoch=lambda cb: monkeypatch.chdir(tmp_path))
+    files = [CSVLogger("~/a.csv"), JSONLogger("../b.jsonl"), SaveModelCallback(fname="~/best"), RunRecord("record")]
+    learn = learner([*files, away], ".")
+    learn.fit(2, checkpoint="run")
+    assert len(learn.csv_logger.read_log()) == 2
+    left = [
+        file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.name[0] != "." and file.is_file()
+    ]
+    runs = [name for name in left if name.startswith("work/run/checkpoint-")]
+    wanted = ["b.jsonl", "home/a.csv", "home/best.layered", "work/record/events.jsonl", "work/record/run.json"]
+    assert sorted(set(left) - set(runs)) == wanted
+    assert len(runs) == 2

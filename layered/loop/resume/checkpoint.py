@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from layered.data import as_loader
-from layered.files import commit, disk, encode_tree, sweep, untied, write_archive
+from layered.files import commit, disk, encode_tree, real_path, sweep, untied, write_archive
 from layered.foundation import BadValue, rank_and_world, warn, whole_number
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
@@ -35,7 +35,6 @@ from layered.loop.resume.finding import (
     ended_fit,
     find_saved,
     own_place,
-    real_path,
     used,
 )
 from layered.loop.resume.lock import locked
@@ -160,6 +159,7 @@ class Checkpoint(Callback):
         self.damaged: set[str] = set()  # files that could not be read
         self.samplers: list[tuple[Any, Any]] = []  # those without set_epoch, with their marks as the fit began
         self.place = self.folder  # where the files go: below the folder, in full
+        self.starts_over = False  # the fit was to be resumed, and there is no checkpoint of it
         self.run_description: dict[str, Any] = {}
         self.is_terminated = self.is_ended = self.is_ending = self.waits = False
         self.pending: tuple[dict[str, Any], dict[str, Tensor]] | None = (
@@ -431,4 +431,6 @@ def resuming(
     if saved is not None and saved.ordinal == loop.fit_ordinal + 1:
         check_arguments(saved, arguments)
     used.update(checkpoint.place for checkpoint in checkpoints)
+    for checkpoint in checkpoints:
+        checkpoint.starts_over = saved is None and resume is not None
     return [] if saved is None else [ResumedFit(saved)]

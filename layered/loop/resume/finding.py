@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
+from layered.files import real_path
 from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, Path, warn
 from layered.loop.resume.description import without_places
 from layered.loop.resume.restoring import Resume, Saved
@@ -40,12 +41,6 @@ def ended_fit(file: pathlib.Path) -> int | None:
 
 
 used: set[pathlib.Path] = set()  # the folders that fits of this process have written to
-
-
-def real_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """The place that a path means now: with `~`, links and `..` resolved as the system does, wherever the process goes next."""
-    text = os.fspath(os.path.expanduser(path))
-    return Path(text if "\0" in text else os.path.realpath(text))
 
 
 def own_place(saved: Saved, folder: pathlib.Path, data: Mapping[str, str]) -> pathlib.Path:

@@ -42,6 +42,9 @@ class ResumedFit(Callback):
         is_over = self.saved.finished and self.saved.epoch >= self.learn.n_epoch
         if is_over:
             self.saved.restore(self.learn)
+            for cb in self.learn.cbs:
+                if isinstance(cb, Callback):
+                    cb.catch_up()
         return is_over
 
     def before_fit(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from layered.files import decode_tree, encode_tree, read_archive, read_weights, write_archive
+from layered.files import decode_tree, encode_tree, joined, read_archive, read_weights, write_archive
 from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, rank_and_world, warn
 from layered.loop.current_opt import use_current_opt
 from layered.loop.processes import unwrapped
@@ -34,7 +34,7 @@ def save_weights(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: boo
     Raises:
         CannotSave: If it cannot be written; an older file of that name then still stands.
     """
-    path = Path(loop.path / loop.model_dir / file)
+    path = joined(loop.path, loop.model_dir, file)
     if not path.name.endswith(SUFFIX):
         path = path.with_name(path.name + SUFFIX)
     tensors: dict[str, Tensor] = {}
@@ -89,8 +89,8 @@ def load_weights(
 def _find(loop: AbstractLoop, file: object) -> Path:
     if not isinstance(file, (str, os.PathLike)):
         raise BadArgument("weights must be loaded from a file", got=repr(file), expected="its name or path")
-    folder = loop.path / loop.model_dir
-    stems = [Path(folder / file), Path(file)]
+    folder = joined(loop.path, loop.model_dir)
+    stems = [joined(folder, file), joined(file)]
     for path in [Path(f"{stem}{suffix}") for stem in stems for suffix in (*_SUFFIXES, "")]:
         if path.is_file():
             return path
