@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from layered.callback import EMACallback, GradientClip
-from layered.foundation import CannotRestore, CannotTrain, noop
+from layered.data import DataLoaders
+from layered.foundation import CannotRestore, CannotTrain, Transform, noop
 from layered.loop import Callback, Loop, Resume
 from layered.loop.resume.lock import LOCK
 
@@ -173,3 +174,56 @@ def test_callbacks_whose_repr_holds_an_address_or_a_place_go_on(tmp_path):
         fit(tmp_path / "old", late)
     (tmp_path / "old").rename(tmp_path / "new")
     fit(tmp_path / "new", Callback())
+
+
+@pytest.mark.parametrize("seeds", [torch.manual_seed, None], ids=["of torch", "of the loaders"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_each_repeat_of_a_loop_over_seeds_in_one_folder_gets_its_own_model(tmp_path, times, seeds):
+    def repeat(seed, **saved):
+        torch.manual_seed(seed if seeds else 0)
+        dls = DataLoaders.from_dsets(Rows(X), Rows(X), bs=4, device="cpu", seed=None if seeds else seed)
+        learn = Loop(dls, nn.Sequential(nn.Linear(3, 6), nn.Linear(6, 1)), nn.MSELoss(), lr=0.01)
+        learn.logger = noop
+        for rate in (0.1, 0.01):
+            learn.fit(2, rate, **saved)
+        return weights(learn)
+
+    wanted = [repeat(seed) for seed in range(3)]
+    assert wanted[0] != wanted[1] != wanted[2]
+    for _ in range(times):
+        assert [repeat(seed, checkpoint=tmp_path, resume="auto") for seed in range(3)] == wanted
+
+
+def noise(x):
+    return x
+
+
+def scaled(by):
+    return Transform(lambda x: x * by)
+
+
+BATCHES = {
+    "batches.train.shuffle": {"shuffle": False}, "batches.train.drop_last": {"drop_last": True},
+    "batches.train.after_item": {"after_item": scaled(3)}, "batches.train.after_batch": {"after_batch": [noise]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", BATCHES)
+def test_other_batches_are_named_and_may_be_allowed(tmp_path, part):
+    def fit(resume, cbs, **settings):
+        made = {"after_item": scaled(2), "drop_last": False, "bs": 4, "device": "cpu"} | settings
+        torch.manual_seed(0)
+        learn = Loop(DataLoaders.from_dsets(Rows(X), Rows(X), **made), nn.Linear(3, 1), nn.MSELoss(), lr=0.01, cbs=cbs)
+        learn.logger = noop
+        learn.fit(3, checkpoint=tmp_path, resume=resume)
+
+    def die(cb):
+        if cb.learn.epoch == 1:
+            raise Boom
+
+    with pytest.raises(Boom):
+        fit("auto", Callback(before_train=die))
+    with pytest.raises(CannotRestore, match=part.replace(".", r"\.")) as caught:
+        fit("auto", None, **BATCHES[part])
+    allowing = eval(caught.value.fix.partition("resume=")[2], {"Resume": Resume})
+    fit(allowing, None, **BATCHES[part])

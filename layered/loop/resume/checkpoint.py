@@ -25,7 +25,7 @@ from layered.loop.kept import mark
 from layered.loop.listeners import Listener, by_name
 from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import any_process, unwrapped
-from layered.loop.resume.description import describe_data, describe_for_resuming
+from layered.loop.resume.description import describe_data, describe_for_resuming, describe_seed
 from layered.loop.resume.finding import (
     MARK,
     Resuming,
@@ -423,11 +423,12 @@ def resuming(
         checkpoint.place = real_path(checkpoint.folder)
     folder = checkpoints[0].place if checkpoints else None
     saved = find_saved(resume, folder, loop.fit_ordinal + 1)
-    if saved is not None and folder is not None and saved.asked.place == "auto":
-        own = own_place(saved, folder, describe_data(loop))
-        if own != folder:
-            checkpoints[0].place = own
-            saved = find_saved(saved.asked, own, loop.fit_ordinal + 1)
+    for part, describe in (("data", describe_data), ("seed", describe_seed)):
+        if saved is not None and folder is not None and saved.asked.place == "auto":
+            place = own_place(saved, folder, part, describe(loop))
+            if place != folder:
+                checkpoints[0].place = folder = place
+                saved = find_saved(saved.asked, place, loop.fit_ordinal + 1)
     if saved is not None and saved.ordinal == loop.fit_ordinal + 1:
         check_arguments(saved, arguments)
     used.update(checkpoint.place for checkpoint in checkpoints)

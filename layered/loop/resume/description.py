@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from layered.data import as_loader, length_of
-from layered.foundation import assigned, is_frame, is_place_or_text
+from layered.data import DataLoader, as_dataset, as_loader, length_of
+from layered.foundation import Pipeline, Transform, assigned, is_frame, is_place_or_text
 from layered.loop.batches import valid_of
 from layered.loop.callback import Callback
 from layered.loop.listeners import by_name
@@ -46,6 +46,8 @@ def describe_for_resuming(loop: AbstractLoop, arguments: Mapping[str, Any]) -> d
     }
     description = {
         "data": describe_data(loop),
+        "seed": describe_seed(loop),
+        "batches": {name: _batches(dl) for name, dl in _loaders(loop).items()},
         "model": _modules(unwrapped(loop.model)),
         "loss": described(loop.loss_func),
         "metrics": [[name, described(one)] for name, one in zip(metrics.names, metrics.metrics, strict=True)],
@@ -58,12 +60,42 @@ def describe_for_resuming(loop: AbstractLoop, arguments: Mapping[str, Any]) -> d
 
 def describe_data(loop: AbstractLoop) -> dict[str, str]:
     """A digest of the data of each loader: those of training and validation."""
-    loaders = {"train": loop.dls.train, "valid": valid_of(loop.dls)}
     return {
         name: fingerprint(dl if (dataset := as_loader(dl).dataset) is None else dataset)["sha256"][:16]
-        for name, dl in loaders.items()
-        if dl is not None
+        for name, dl in _loaders(loop).items()
     }
+
+
+def describe_seed(loop: AbstractLoop) -> list[int | None]:
+    """The seeds that tell repeats of a fit apart: torch's, and those of the loaders. A fit resumes with other ones too."""
+    return [torch.initial_seed(), *(dl.seed for dl in _loaders(loop).values() if isinstance(dl, DataLoader))]
+
+
+def _loaders(loop: AbstractLoop) -> dict[str, Any]:
+    loaders = {"train": loop.dls.train, "valid": valid_of(loop.dls)}
+    return {name: dl for name, dl in loaders.items() if dl is not None}
+
+
+def _batches(dl: Any) -> dict[str, Any]:
+    """How a loader makes its batches: their size and order, and the transforms. Workers and devices are left out."""
+    if not isinstance(dl, DataLoader):
+        sizes = {name: getattr(dl, name, None) for name in ("batch_size", "drop_last")}
+        return {**sizes, "collate_fn": described(getattr(dl, "collate_fn", None))}
+    columns = enumerate(as_dataset(dl.dataset).columns)
+    pipelines = {name: one for name, one in vars(dl).items() if isinstance(one, Pipeline)}
+    pipelines |= {f"column_{i}": column.tfms for i, column in columns}
+    return {
+        **{name: getattr(dl, name) for name in ("bs", "shuffle", "drop_last")},
+        **{name: [_transform(step) for step in one.fs] for name, one in pipelines.items()},
+    }
+
+
+def _transform(step: Transform) -> Any:
+    """A transform with the arguments that it was made with; texts only where they are words."""
+    if step.enc is not None:
+        return described(step.enc)
+    words = {name: value for name, value in step.init_args.items() if isinstance(value, str) and value.isidentifier()}
+    return [type(step).__qualname__, described(step.init_args), words]
 
 
 def differences(saved: object, current: object, part: str = "") -> Iterator[tuple[str, object, object]]:

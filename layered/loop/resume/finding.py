@@ -43,20 +43,22 @@ def ended_fit(file: pathlib.Path) -> int | None:
 used: set[pathlib.Path] = set()  # the folders that fits of this process have written to
 
 
-def own_place(saved: Saved, folder: pathlib.Path, data: Mapping[str, str]) -> pathlib.Path:
+def own_place(saved: Saved, folder: pathlib.Path, part: str, current: object) -> pathlib.Path:
     """Where a fit keeps its checkpoints: the folder, or below it if the folder holds a finished fit of this script on other data.
 
-    So the fits of a loop over folds share a folder, and each resumes from its own checkpoints.
+    So the fits of a loop over folds or seeds share a folder, and each resumes from its own checkpoints.
 
     Args:
         saved: What was found in the folder.
         folder: The folder of the `Checkpoint`.
-        data: The digests of the data of this fit.
+        part: What tells the fits apart, of the description of a run: "data" or "seed".
+        current: Its description for this fit.
     """
-    theirs = saved.run.get("data")
-    if not isinstance(theirs, dict) or theirs == data:
+    theirs = saved.run.get(part)
+    if theirs is None or theirs == current:
         return folder
-    place = folder / f"data-{hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()[:12]}"
+    parts = sorted(current.items()) if isinstance(current, dict) else current
+    place = folder / f"{part}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
     is_of_script = saved.finished and folder in used
     return place if is_of_script or (place / MARK).exists() or checkpoint_files(place) else folder
 

@@ -265,7 +265,8 @@ class Saved:
         """What this fit depends on that is not as it was for the one that wrote the file."""
         if not self.run:
             return
-        current, saved = describe_for_resuming(loop, self.arguments), self.run
+        current, saved = describe_for_resuming(loop, self.arguments), {**self.run, "seed": None}
+        del current["seed"]  # the file's random states replace what it has led to
         for name in saved["callbacks"].keys() ^ current["callbacks"].keys():
             settings = saved["callbacks"].get(name) or current["callbacks"].get(name)
             if settings["declared"] and not self.callbacks.get(name):
