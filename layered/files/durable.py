@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from layered.foundation import CannotSave, Path as NamedPath, LayeredError, warn
+from layered.foundation import CannotSave, LayeredError, Path as NamedPath, warn
 
 
 class Disk:

@@ -6,7 +6,7 @@ import os
 
 from layered.data import length_of
 from layered.files import real_path
-from layered.foundation import Path, checked, quiet_imports
+from layered.foundation import checked, quiet_imports
 from layered.loop.batches import check_fit, check_has_items, checked_count
 from layered.loop.callback import callbacks_of
 from layered.loop.contexts import ShortTraceback, added_cbs, guarded, replaced

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from layered.files import real_path
-from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, Path, warn
+from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, warn
 from layered.loop.resume.description import without_places
 from layered.loop.resume.restoring import Resume, Saved
 
