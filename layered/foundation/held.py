@@ -233,7 +233,7 @@ class Held:
         return isinstance(first, Tensor) and _memory(first) in self._tensors
 
 
-def content(value: object, depth: int = 6) -> Any:
+def content(value: Any, depth: int = 6) -> Any:
     """A summary of a value that differs once the value has changed; of objects that it cannot look into, their class.
 
     Args:
@@ -295,7 +295,7 @@ def is_own_code(module: str) -> bool:
     return "site-packages" not in file and "dist-packages" not in file
 
 
-def attributes(value: Any) -> list[tuple[str, Any]]:
+def attributes(value: object) -> list[tuple[str, Any]]:
     """The attributes of an object itself, those in slots of its class included."""
     in_slots = [(name, getattr(value, name)) for name in _slots_of(type(value)) if hasattr(value, name)]
     return [*getattr(value, "__dict__", {}).items(), *in_slots]
@@ -373,8 +373,8 @@ def _sampled(value: Tensor | np.ndarray[Any, Any]) -> Any:
         if value.layout is not torch.strided or value.is_meta:
             return id(value), value.layout
         x = value.detach().as_subclass(Tensor)
-        some = (x.reshape(-1)[::step] if x.is_contiguous() else x[::step]).cpu().contiguous().reshape(-1)
-        return value.dtype, value.shape, hash(some.view(torch.uint8).numpy().tobytes())
+        x = (x.reshape(-1)[::step] if x.is_contiguous() else x[::step]).cpu().contiguous().reshape(-1)
+        return value.dtype, value.shape, hash(x.view(torch.uint8).numpy().tobytes())
     if value.dtype.hasobject:
         return value.dtype, value.shape
     some = value.reshape(-1)[::step] if value.flags.c_contiguous else value[::step]

@@ -239,8 +239,9 @@ def _put(slot: Slot, value: Any) -> None:
 
 def _is_cache(before: Any, value: object) -> bool:
     """Whether a table or list has only become longer."""
-    is_collection = isinstance(value, (dict, list)) and isinstance(before, tuple) and before[0] is type(value)
-    return is_collection and before[1] < len(value)
+    if not isinstance(value, (dict, list)) or not isinstance(before, tuple):
+        return False
+    return before[0] is type(value) and bool(before[1] < len(value))
 
 
 def _cannot_keep(place: str, slot: Slot, made_later: bool = False) -> CannotSave:
