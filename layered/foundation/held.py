@@ -297,7 +297,7 @@ def is_own_code(module: str) -> bool:
 
 def attributes(value: object) -> list[tuple[str, Any]]:
     """The attributes of an object itself, those in slots of its class included."""
-    in_slots = [(name, getattr(value, name)) for name in _slots_of(type(value)) if hasattr(value, name)]
+    in_slots = [(name, getattr(value, name)) for name in _slots_of(type(value)) if hasattr(value, name)]  # type: ignore[arg-type]  # classes have hashes
     return [*getattr(value, "__dict__", {}).items(), *in_slots]
 
 
