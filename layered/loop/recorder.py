@@ -23,6 +23,7 @@ plt = lazy("matplotlib.pyplot")
 pd = lazy("pandas")
 
 ClockTime: TypeAlias = Annotated[str, re.compile(r"(\d+:)?\d\d:\d\d", re.ASCII).fullmatch]
+WAYS = frozenset({"parts", "rows", "sum"})  # in which the validation losses of batches may combine
 SETTLE_EVERY = 1024  # how many losses may stay on the device before they are read in one go
 _TAKEN = ("epoch", "train_loss", "valid_loss", "time", "step")  # names of columns and of what loggers add to them
 
@@ -65,8 +66,6 @@ class Recorder(Callback):
         "_finite",
         "_valid_shares",
         "_tried_loss",
-        "_combines_by",
-        "_tries",
     )
     remove_on_fetch = True
     observes = True
@@ -80,6 +79,8 @@ class Recorder(Callback):
         ("_losses", list[float]),
         ("_pending", list[Tensor]),
         ("_average", float),
+        ("_combines_by", Annotated[set, WAYS.issuperset]),
+        ("_tries", Count),
     )
     unread_state = ("metric_names", "_valid_losses", "_valid_rows")
 
@@ -119,6 +120,7 @@ class Recorder(Callback):
         # validation in the middle of a training pass resets its own metrics
         self._train_set = MetricSet(metrics) if both else metrics
         self._name_columns()
+        self._begin_tries()
 
     def _name_columns(self) -> None:
         metrics, both = self.learn.metric_set, self.train_metrics and self.valid_metrics
@@ -210,6 +212,10 @@ class Recorder(Callback):
         learn.logger(row)
         return row
 
+    def _begin_tries(self) -> None:
+        if self._tried_loss is not self.learn.loss_func:
+            self._tried_loss, self._combines_by, self._tries = self.learn.loss_func, set(WAYS), 4
+
     @property
     def _count(self) -> int:
         return len(self._losses) + len(self._pending)
@@ -242,8 +248,7 @@ class Recorder(Callback):
         learn = self.learn
         if not learn.loss_shares or learn.loss_func is None or is_built_in(learn.loss_func):
             return True
-        if self._tried_loss is not learn.loss_func:
-            self._tried_loss, self._combines_by, self._tries = learn.loss_func, {"parts", "rows", "sum"}, 4
+        self._begin_tries()
         if self._combines_by and self._tries and find_bs(learn.yb or learn.xb) > 1:
             self._tries -= 1
             self._combines_by &= how_batches_combine(learn.loss_func, learn.pred, learn.yb)
