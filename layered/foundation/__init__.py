@@ -143,6 +143,7 @@ from layered.foundation.held import (
     Stateful as Stateful,
     content as content,
     generator_state as generator_state,
+    is_own_code as is_own_code,
     set_generator_state as set_generator_state,
 )
 from layered.foundation.helpers import OnAttribute as OnAttribute

@@ -1,6 +1,8 @@
 """What models, losses, data sets and transforms hold outside `state_dict` is kept in checkpoints, or named."""
 
+import itertools
 import random
+import sys
 from collections import Counter
 
 import numpy as np
@@ -10,7 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader as TorchLoader, Dataset
 
 from layered.data import DataLoader
-from layered.foundation import Transform, noop
+from layered.files import read_archive, write_archive
+from layered.foundation import CannotRestore, CannotSave, Transform, noop
 from layered.loop import Callback, Checkpoint, Loop
 
 X = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
@@ -257,3 +260,118 @@ def test_what_a_loss_holds_goes_on(tmp_path, loss):
 @pytest.mark.parametrize("loader", LOADERS)
 def test_what_makes_batches_holds_goes_on(tmp_path, loader, every):
     check_twins(tmp_path, lambda: learner(loader=LOADERS[loader]), (1, 4), every)
+
+
+class Tape:
+    """Somebody's object that changes in place."""
+
+    def __init__(self):
+        self.numbers = itertools.cycle([1.0, 2.0])
+
+
+class Plays(Base):
+    def __init__(self):
+        super().__init__()
+        self.tape = Tape()
+
+    def factor(self):
+        return next(self.tape.numbers)
+
+
+class MadeLater(Base):
+    def factor(self):
+        if not hasattr(self, "meter"):
+            self.meter = Growing()
+        return self.meter.step()
+
+
+class Growing:
+    def __init__(self):
+        self.total = 1.0
+
+    def step(self):
+        self.total += 0.1
+        return self.total
+
+
+@pytest.mark.parametrize(("model", "place"), [(Plays, "model.tape.numbers"), (MadeLater, "model.meter.total")])
+def test_what_cannot_be_restored_stops_the_fit_and_is_named(tmp_path, model, place):
+    with pytest.raises(CannotSave, match=place.replace(".", r"\.")) as caught:
+        learner(model).fit(1, checkpoint=tmp_path)
+    assert "state_dict and load_state_dict" in caught.value.fix
+
+
+def test_the_fix_that_is_shown_works(tmp_path):
+    class Kept(Growing):
+        def state_dict(self):
+            return {"total": self.total}
+
+        def load_state_dict(self, state):
+            self.total = state["total"]
+
+    class Keeps(Base):
+        def __init__(self):
+            super().__init__()
+            self.meter = Kept()
+
+        def factor(self):
+            return self.meter.step()
+
+    check_twins(tmp_path, lambda: learner(Keeps))
+
+
+def test_a_table_of_objects_that_only_grows_is_taken_for_a_cache(tmp_path):
+    class Caching(Rows):
+        def __init__(self):
+            super().__init__()
+            self.cache = {}
+
+        def __getitem__(self, i):
+            if i not in self.cache:
+                self.cache[i] = slice(Rows, i)  # nothing that a file can hold
+            return X[i], X[i].sum(0, keepdim=True)
+
+    with pytest.warns(UserWarning, match=r"train\.dataset\.cache only grows") as caught:
+        learner(loader=lambda: DataLoader(Caching(), 4)).fit(2, checkpoint=Checkpoint(tmp_path, "2 batches"))
+    assert len(caught) == 1
+
+
+def test_a_module_that_seeds_as_it_is_imported_changes_nothing_in_a_fit(tmp_path, monkeypatch):
+    (tmp_path / "seeds_at_import.py").write_text(
+        "import random, numpy, torch\nrandom.seed(1); numpy.random.seed(1); torch.manual_seed(1)"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Imports(Base):
+        def factor(self):
+            import seeds_at_import  # noqa: F401
+
+            return random.random() + float(torch.rand(())) + np.random.random()
+
+    def make():
+        sys.modules.pop("seeds_at_import", None)
+        random.seed(5)
+        np.random.seed(5)
+        return learner(Imports)
+
+    check_twins(tmp_path, make)
+    assert len([finder for finder in sys.meta_path if type(finder).__name__ == "_Finder"]) == 0
+
+
+def test_a_checkpoint_sets_only_what_the_code_changes(tmp_path):
+    with pytest.raises(Boom):
+        ended(tmp_path, lambda: learner(Counts), (1, 3))
+    file = sorted(tmp_path.glob("*.layered"))[-1]
+    archive = read_archive(file)
+    for place, value in {
+        "model.layer.in_features": 9,
+        "model.count": "text",
+        "loss_func.reduction": "sum",
+        "model.new": 1,
+    }.items():
+        archive.manifest["outside"] = {place: value}
+        write_archive(tmp_path / "edited.layered", archive.manifest, archive.tensors, kind="checkpoint")
+        learn = learner(Counts)
+        with pytest.raises(CannotRestore, match=place.replace(".", r"\.")):
+            learn.fit(3, resume=tmp_path / "edited.layered", cbs=Callback())
+        assert (learn.model.layer.in_features, learn.model.count, learn.loss_func.reduction) == (3, 0, "mean")

@@ -115,9 +115,13 @@ class Checkpoint(Callback):
 
     A fit with the same arguments resumes from it, bit for bit, with `resume="auto"`. The file holds the model, the
     optimizer, counters, random states, the loader's position, and the state of every callback
-    (`Callback.state_dict`); something that it cannot hold stops the fit and is named. Other attributes that you set on the
-    learner are not saved. Of several processes rank 0 writes for all, including what differs between them: random
-    states, unfinished gradients, callbacks.
+    (`Callback.state_dict`); and the counters, tensors and generators that models, losses, data sets and transforms hold as
+    attributes, if they have changed since the fit began. Something that it cannot hold stops the fit and is named. Numbers
+    that objects of installed libraries hold are not seen, and other attributes that you set on the learner are not saved.
+    Whether data is that of the interrupted fit is told by a sample where there is much of it.
+
+    Of several processes rank 0 writes for all, including what differs between them: random states, unfinished gradients,
+    callbacks.
 
     A SIGTERM lets the current batch finish (in validation, the pass), writes a checkpoint, and ends the process with status
     143. Several processes end together if one of them gets the signal.

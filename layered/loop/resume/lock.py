@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from layered.files import cannot_save
+from layered.files import cannot_save, temporary
 from layered.foundation import CannotTrain
 
 LOCK = ".layered-lock"
@@ -80,7 +80,7 @@ def _take(folder: pathlib.Path, own: dict[str, Any]) -> None:
 
 def _remove(path: pathlib.Path, stale: dict[str, Any] | None) -> None:
     """Remove a stale lock, unless another process has replaced it meanwhile."""
-    aside = path.with_name(f"{LOCK}-{os.getpid()}-{os.urandom(4).hex()}")
+    aside = temporary(path)  # swept if this process is killed before it is deleted
     try:
         os.rename(path, aside)
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from layered.foundation import (
     content,
     function_name,
     generator_state,
+    is_own_code,
     is_place_or_text,
     leaves,
     set_generator_state,
@@ -29,7 +31,6 @@ from layered.foundation import (
     warn,
 )
 from layered.loop.batches import generators_of, valid_of
-from layered.loop.callback import Callback
 from layered.loop.processes import unwrapped
 from layered.loop.resume.snapshot import Packed
 from layered.loop.state import AbstractLoop
@@ -115,7 +116,7 @@ def held_of(loop: AbstractLoop) -> Held:
     kept = (*others, *of_streams, *generators_of(loop.dls), *samplers, *tensors)
     held = Held({name: root for name, root in roots.items() if root is not None}, kept)
     for cb in loop.cbs:
-        held.opened |= assigned(type(cb)) if isinstance(cb, Callback) else frozenset()
+        held.opened |= assigned(type(cb), lambda kind: is_own_code(kind.__module__)) - {"*"}
     return held
 
 
@@ -172,7 +173,7 @@ def _slot(held: Held, place: str) -> Slot | None:
     if place in held.slots or owner not in held.owners:
         return held.slots.get(place)
     of = held.owners[owner]
-    is_attribute = hasattr(of, "__dict__") and not hasattr(type(of), name) and name in assigned(type(of))
+    is_attribute = hasattr(of, "__dict__") and not hasattr(type(of), name) and name in assigned(type(of), _is_specific)
     return Slot(of, name, vars(of).get(name)) if is_attribute else None
 
 
@@ -186,12 +187,17 @@ def _may_set(held: Held, slot: Slot, value: object) -> bool:
     """Whether a file may change this: what code assigns outside of `__init__`, or what changes in place and names no file."""
     if slot.name is None or isinstance(slot.value, GENERATORS):
         return True
-    if slot.name in assigned(_class_of(slot.owner)):
+    by_own_code = assigned(_class_of(slot.owner), _is_specific)
+    if slot.name in by_own_code:
         return True
     if any(is_place_or_text(leaf) for leaf in leaves(value)):
         return False
-    is_open = not {slot.name, "*"}.isdisjoint(held.opened) or "*" in assigned(_class_of(slot.owner))
-    return is_open or isinstance(slot.owner, dict) or isinstance(slot.value, _IN_PLACE)
+    is_open = not {slot.name, "*"}.isdisjoint(held.opened) or "*" in by_own_code
+    return is_open or isinstance(slot.owner, (dict, CellType)) or isinstance(slot.value, _IN_PLACE)
+
+
+def _is_specific(kind: type) -> bool:
+    return kind is not nn.Module  # whose methods set whatever they are given
 
 
 def _class_of(owner: object) -> type:
