@@ -74,21 +74,39 @@ class AlbumentationsTransform(ForeignTransform):
         kinds = [part.kind for part in parts]
         if "image" not in kinds:
             raise BadValue(f"albumentations' {type(tfm).__name__} moves masks with an image", got="a mask alone")
-        names = tuple(f"{kind}{n or ''}" for i, kind in enumerate(kinds) for n in [kinds[:i].count(kind)])
+        names = tuple(f"{_KEYS[kind]}{kinds[:i].count(kind) or ''}" for i, kind in enumerate(kinds))
         key = tfm is self.valid_tfm, names
         if key not in self._composed:
-            targets = dict(zip(names, kinds, strict=True))
-            self._composed[key] = A.Compose([copy.deepcopy(tfm)], additional_targets=targets)
+            self._composed[key] = self._compose(
+                tfm, {name: _KEYS[kind] for name, kind in zip(names, kinds, strict=True)}
+            )
         composed = self._composed[key]
         # not set_random_seed, which gives all steps the same numbers
         seed = draw_generator().initial_seed()
         composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
         made = composed(**dict(zip(names, map(_as_array, parts), strict=True)))
-        return [_as_tensor(made[name]) for name in names]
+        return [_as_tensor(made[name], part) for name, part in zip(names, parts, strict=True)]
+
+    def _compose(self, tfm: Any, targets: dict[str, str]) -> Any:
+        """A composition for these parts, with what the user's says of boxes, but for their format, which we know."""
+        params: dict[str, Any] = {}
+        given = {name: processor.params for name, processor in self.tfm.processors.items()}
+        if "bboxes" in targets:
+            boxes = copy.copy(given.get("bboxes") or A.BboxParams("pascal_voc"))
+            boxes.format, boxes.label_fields, boxes.clip = "pascal_voc", None, True
+            params["bbox_params"] = boxes
+        if "keypoints" in targets:  # which keep their number
+            params["keypoint_params"] = A.KeypointParams("xy", remove_invisible=False)
+        return A.Compose([copy.deepcopy(tfm)], additional_targets=targets, **params)
+
+
+_KEYS = {"image": "image", "mask": "mask", "boxes": "bboxes", "points": "keypoints"}
 
 
 def _as_array(part: Part) -> Any:
-    """[height, width, channel] or, for a mask, [height, width], in a dtype that OpenCV knows."""
+    """[height, width, channel] or, for a mask, [height, width], in a dtype that OpenCV knows; boxes with their numbers."""
+    if part.kind == "boxes":
+        return np.column_stack((part.tensor.numpy(), np.arange(len(part.tensor), dtype=np.float32)))
     if part.tensor.dtype in (torch.uint8, torch.float32):
         tensor = part.tensor
     else:
@@ -96,7 +114,16 @@ def _as_array(part: Part) -> Any:
     return (tensor.movedim(0, -1) if tensor.ndim == 3 else tensor).numpy()
 
 
-def _as_tensor(made: Any) -> Tensor:
+def _as_tensor(made: Any, part: Part) -> Tensor:
+    if part.kind == "boxes":
+        boxes = torch.zeros_like(part.tensor)
+        boxes[made[:, 4].astype(int)] = torch.from_numpy(made[:, :4].astype(np.float32))
+        return boxes
+    if part.kind == "points" and len(made) != len(part.tensor):
+        raise BadValue(
+            "a transform of albumentations removed points, which keep their number",
+            got=f"{len(made)} of {len(part.tensor)} points",
+        )
     if isinstance(made, Tensor):  # of ToTensorV2
         return made
     tensor = torch.from_numpy(np.ascontiguousarray(made))

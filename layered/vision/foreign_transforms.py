@@ -25,7 +25,13 @@ from layered.foundation import (
 from layered.vision.alignment import with_aligned_masks
 from layered.vision.points import TensorBBox, TensorPoint
 from layered.vision.reading import as_seen, image2tensor
-from layered.vision.targets import image_size, without_empty_boxes
+from layered.vision.targets import (
+    boxes_in,
+    check_beside_image,
+    image_size,
+    labels_of_boxes,
+    without_empty_boxes,
+)
 from layered.vision.types import PILBase, PILMask
 
 
@@ -34,21 +40,27 @@ class Part:
 
     Args:
         given: The element.
-        size: (width, height) of the image of the sample, which points and boxes lie in.
+        size: (width, height) of the image of the sample.
 
     Attributes:
-        kind: "image", "mask", "points" or "boxes".
+        kind: "image", "mask", "boxes" or "points".
     """
 
-    def __init__(self, given: Any, size: tuple[int, int] = (1, 1)) -> None:
+    def __init__(self, given: Any, size: tuple[int, int] | None) -> None:
         self.given, self.size = given, size
-        self.kind = "mask" if isinstance(given, (PILMask, TensorMask)) else "image"
-        if isinstance(given, TensorPoint):
-            self.kind = "boxes" if isinstance(given, TensorBBox) else "points"
+        kinds = {"boxes": TensorBBox, "points": TensorPoint, "mask": (PILMask, TensorMask)}
+        self.kind = next((kind for kind, types in kinds.items() if isinstance(given, types)), "image")
 
     @functools.cached_property
     def tensor(self) -> Tensor:
-        """The pixels: an image [..., channel, height, width], or a mask [..., height, width]; points and boxes as they are."""
+        """What a library is given of it.
+
+        An image [..., channel, height, width]; a mask [..., height, width]; boxes [..., box, 4] in pixels from the corner of
+        the image; points [..., point, 2] in the numbers of pixels, whose centres are whole, as the libraries count.
+        """
+        if isinstance(self.given, TensorPoint):
+            pixels = (self.given.as_plain() + 1) / 2 * self._scale(self.size)
+            return pixels if self.kind == "boxes" else pixels - 0.5
         if isinstance(self.given, Tensor):
             return self.given.as_subclass(Tensor)
         if isinstance(self.given, PILBase) and self.given.pixels is not None:
@@ -56,21 +68,22 @@ class Part:
         image = self.given if self.given.mode in _VALUES else as_seen(self.given, "RGB")
         return image2tensor(image)[0] if self.kind == "mask" else image2tensor(image)
 
-    def restored(self, made: Any) -> Any:
+    def _scale(self, size: Any) -> Tensor:
+        numbers: Tensor = self.given.as_plain().new_tensor(size)
+        return numbers if self.kind == "points" else numbers.repeat(2)
+
+    def restored(self, made: Any, size: tuple[int, int]) -> Any:
         """The result of a transform in the type, dtype and range of the element.
 
         Args:
             made: A tensor of the same axes, or an image of PIL.
+            size: (width, height) of the image that the transform made.
         """
-        if not isinstance(made, (Tensor, Image.Image)):
-            raise BadValue(
-                "a transform has to make one image of an image, and one mask of a mask",
-                got=describe(made),
-                expected="a tensor",
-            )
-        pixels = image2tensor(made) if isinstance(made, Image.Image) else made.as_subclass(Tensor)
         if isinstance(self.given, TensorPoint):
-            return self._with_positions(pixels)
+            moved = made.as_subclass(Tensor).to(self.tensor.dtype) + (0.5 if self.kind == "points" else 0)
+            scaled = 2 * moved / self._scale(size) - 1
+            return retype(scaled.clamp(-1, 1) if self.kind == "boxes" else scaled, self.given)
+        pixels = image2tensor(made) if isinstance(made, Image.Image) else made.as_subclass(Tensor)
         dtype = self.tensor.dtype
         pixels = pixels.to(dtype) if self.kind == "mask" else rescaled(pixels, dtype)
         if isinstance(self.given, Tensor):
@@ -84,15 +97,6 @@ class Part:
         if isinstance(self.given, PILBase):
             return type(self.given).recast(image if image.mode == self.given.mode else as_seen(image, self.given.mode))
         return image
-
-    def _with_positions(self, points: Tensor) -> Any:
-        if points.numel() != self.given.numel():
-            raise BadValue(
-                f"a transform changed the number of {self.kind}, and nothing says which are left",
-                got=f"{points.numel() // self.given.numbers} of {self.given.numel() // self.given.numbers}",
-                fix="leave SanitizeBoundingBoxes out: boxes that left the image are taken out with their labels",
-            )
-        return retype(points.reshape(self.given.shape), self.given)
 
 
 _VALUES = {"L", "RGB", "RGBA", "I;16", "I", "F"}  # modes whose numbers are the pixels
@@ -130,11 +134,10 @@ def rescaled(pixels: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class ForeignTransform(Transform):
-    """A transform of another library, applied to all images and masks of a sample (or batch) by one draw.
+    """A transform of another library, applied to the images, masks, boxes and points of a sample (or batch) by one draw.
 
-    Points and boxes move along where the library is known to move them, and are refused elsewhere.
-
-    Loaders wrap what they are given; nobody needs to make one. Labels are left alone. Random transforms apply in training
+    Loaders wrap what they are given; nobody needs to make one. Labels are left alone; those of boxes that leave the image go
+    with them. Random transforms apply in training
     only, unless they set the size; of those that compose several, the others apply to validation too. In `item_tfms` they
     stand among `Resize` and the like in the order given; in `batch_tfms` they come after `aug_transforms` and before
     `Normalize`. Results get the type, the dtype and the range of what was given.
@@ -145,7 +148,6 @@ class ForeignTransform(Transform):
     """
 
     whose: ClassVar[str]
-    moves_points: ClassVar[bool] = False
 
     def __init__(self, tfm: Any = None, order: float = 1) -> None:
         super().__init__(order=order)
@@ -164,9 +166,18 @@ class ForeignTransform(Transform):
 
         Args:
             tfm: The transform.
-            parts: The parts of a sample or batch, at least one of them an image or a mask.
+            parts: The parts of a sample or batch, at least one of them an image or a mask. Boxes keep their number and order;
+                those that are gone have no area.
         """
         raise NotImplementedError
+
+    def labels_of_moved(self, labels: Any) -> Any:
+        """The labels of boxes, for each of the boxes that `apply` made.
+
+        Args:
+            labels: Those of the boxes before.
+        """
+        return labels
 
     @property
     def is_foreign(self) -> bool:
@@ -188,10 +199,10 @@ class ForeignTransform(Transform):
         if tfm is None:
             return x
         sample = with_aligned_masks(x)
-        found = list(filter(is_part, leaves(sample)))
-        size = image_size(found)
-        parts = [Part(o, size or (1, 1)) for o in found]
-        if all(isinstance(o, TensorPoint) for o in found):
+        size = image_size(leaves(sample))
+        check_beside_image(leaves(sample), size, f"{self.whose} {type(tfm).__name__}")
+        parts = [Part(o, size) for o in leaves(sample) if is_part(o)]
+        if not parts:
             if not isinstance(x, (tuple, Tensor)):
                 return x
             raise BadValue(
@@ -200,8 +211,6 @@ class ForeignTransform(Transform):
                 expected="images of PIL, TensorImage or TensorMask among the elements",
                 fix="say what a tensor is: TransformBlock(type_tfms=TensorImage)",
             )
-        if not self.moves_points:
-            self._check_points(tfm, parts)
         try:
             results = self.apply(tfm, parts)
         except (NotImplementedError, TypeError) as error:
@@ -212,17 +221,14 @@ class ForeignTransform(Transform):
                 got=" and ".join(type(part.given).__name__ for part in parts) + (f": {error}" if str(error) else ""),
                 fix="one that moves them too: kornia.augmentation.auto.RandAugment for that of torchvision, …",
             ) from error
-        made = iter([part.restored(new) for part, new in zip(parts, results, strict=True)])
-        return without_empty_boxes(map_tree(lambda o: next(made) if is_part(o) else o, sample))
-
-    def _check_points(self, tfm: Any, parts: Sequence[Part]) -> None:
-        alone = next((part for part in parts if isinstance(part.given, TensorPoint)), None)
-        if alone is not None:
-            raise BadValue(
-                f"{self.whose} {type(tfm).__name__} would leave {alone.kind} where they are",
-                got=f"a sample with a {type(alone.given).__name__}",
-                fix="one of torchvision.transforms.v2, or of the library: Resize, FlipItem, Rotate, aug_transforms(), …",
-            )
+        new_size = next(_size(o) for part, o in zip(parts, results, strict=True) if part.kind in ("image", "mask"))
+        made = iter([part.restored(o, new_size) for part, o in zip(parts, results, strict=True)])
+        labels = {j for i in boxes_in(sample) if (j := labels_of_boxes(sample, i)) is not None}
+        sample = map_tree(lambda o: next(made) if is_part(o) else o, sample)
+        if labels:
+            moved = [self.labels_of_moved(o) if i in labels else o for i, o in enumerate(sample)]
+            sample = tuple(moved) if type(sample) is tuple else type(sample)(moved)
+        return without_empty_boxes(sample)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tfm!r})"
@@ -235,6 +241,14 @@ def is_part(o: object) -> bool:
         o: The element.
     """
     return isinstance(o, (Image.Image, TensorImageBase, TensorPoint))
+
+
+def _size(made: Any) -> tuple[int, int]:
+    if isinstance(made, Image.Image):
+        return made.size
+    if isinstance(made, Tensor):
+        return made.shape[-1], made.shape[-2]
+    raise BadValue("a transform has to make one image of an image", got=describe(made), expected="a tensor")
 
 
 def check_slot(whose: str, tfm: object, slot: str, allowed: Sequence[str]) -> None:

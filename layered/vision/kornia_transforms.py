@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from layered.data import foreign_transforms
 from layered.foundation import BadArgument, BadValue, Transform, lazy, leaves, transforms
 from layered.vision.foreign_transforms import ForeignTransform, Part, check_slot, is_part, refused_normalize, rescaled
+from layered.vision.targets import boxes_in, labels_of_boxes
 
 K, enhance = lazy("kornia.augmentation"), lazy("kornia.enhance")
 
@@ -35,7 +36,8 @@ class KorniaTransform(ForeignTransform):
 
     def __call__(self, x: object, split_idx: int | None = None) -> Any:
         if split_idx != 1 and any(isinstance(step, K.RandomMosaic) for step in _steps(self.tfm)):
-            labels = [o for o in leaves(x) if not is_part(o)]
+            of_boxes = [x[j] for i in boxes_in(x) if (j := labels_of_boxes(x, i)) is not None]  # type: ignore[index,arg-type]  # a tuple
+            labels = [o for o in leaves(x) if not is_part(o) and all(o is not known for known in of_boxes)]
             if labels:
                 raise BadValue(
                     "kornia's RandomMosaic makes one image of several, whose labels may differ",
@@ -66,10 +68,11 @@ class KorniaTransform(ForeignTransform):
         image = next((part.tensor for part in parts if part.kind == "image"), None)
         if image is None:
             raise BadValue(f"kornia's {type(tfm).__name__} moves masks with an image", got="a mask alone")
-        if any(part.tensor.shape[-2:] != image.shape[-2:] for part in parts):
+        pixels = [part.tensor for part in parts if part.kind in ("image", "mask")]
+        if any(o.shape[-2:] != image.shape[-2:] for o in pixels):
             raise BadValue(
                 f"kornia's {type(tfm).__name__} changes images of one size by one draw",
-                got=" and ".join(f"{part.tensor.shape[-1]}×{part.tensor.shape[-2]}" for part in parts),
+                got=" and ".join(f"{o.shape[-1]}×{o.shape[-2]}" for o in pixels),
                 fix="item_tfms=Resize(224) before it, or torchvision.transforms.v2",
             )
         given = [_as_batch(part, image.ndim == 3) for part in parts]
@@ -78,9 +81,25 @@ class KorniaTransform(ForeignTransform):
         else:
             _check_moves_together(tfm, parts)
             sequential = tfm if isinstance(tfm, K.AugmentationSequential) else _sequential(tfm)
-            made = sequential(*given, data_keys=["input" if part.kind == "image" else "mask" for part in parts])
+            made = sequential(*given, data_keys=[_KEYS[part.kind] for part in parts])
             made = [made] if len(given) == 1 else made
         return [_from_batch(new, part, image.ndim == 3) for new, part in zip(made, parts, strict=True)]
+
+    def labels_of_moved(self, labels: Any) -> Any:
+        """The labels of the boxes of a mosaic: those of the images that it is made of.
+
+        Args:
+            labels: Those of the boxes of each image: [batch, box].
+        """
+        for step in _steps(self.tfm):
+            if isinstance(step, K.RandomMosaic) and (step._params["batch_prob"] > 0.5).any():
+                chosen, sources = step._params["batch_prob"] > 0.5, step._params["permutation"].clone()
+                sources[~chosen] = torch.arange(len(labels))[~chosen, None]  # their own, then padding
+                labels = labels[sources.to(labels.device)].flatten(1)
+        return labels
+
+
+_KEYS = {"image": "input", "mask": "mask", "boxes": "bbox_xyxy", "points": "keypoints"}
 
 
 def _sequential(*steps: Any, like: Any = None) -> Any:
@@ -89,9 +108,12 @@ def _sequential(*steps: Any, like: Any = None) -> Any:
 
 
 def _as_batch(part: Part, single: bool) -> Tensor:
-    """Floats [batch, channel, height, width], or the classes of masks."""
+    """Floats [batch, channel, height, width], the classes of masks, boxes [batch, box, 4], or points [batch, point, 2]."""
     if part.kind == "mask":
         return part.tensor.unsqueeze(-3) if not single else part.tensor.unsqueeze(0).unsqueeze(0)
+    if part.kind != "image":
+        numbers = part.tensor - 0.5 if part.kind == "boxes" else part.tensor  # kornia counts boxes as it counts points
+        return numbers[None] if single else numbers
     pixels = part.tensor if part.tensor.is_floating_point() else rescaled(part.tensor, torch.float32)
     return pixels[None] if single else pixels
 
@@ -100,18 +122,31 @@ def _from_batch(made: Tensor, part: Part, single: bool) -> Tensor:
     made = made[0] if single else made
     if part.kind == "mask":
         return made.squeeze(-3)
+    if part.kind != "image":
+        return made + 0.5 if part.kind == "boxes" else made
     # noise leaves the range of bytes, which end there
     return made if part.tensor.is_floating_point() else made.clamp(0, 1)
 
 
 def _check_moves_together(tfm: Any, parts: Sequence[Part]) -> None:
-    alone = [type(step) for step in _steps(tfm) if type(step).__module__.startswith("kornia.geometry")]
-    if alone and any(part.kind != "image" for part in parts):
+    kinds = {part.kind for part in parts}
+    alone = [
+        type(step)
+        for step in _steps(tfm)
+        if (kinds != {"image"} and type(step).__module__.startswith("kornia.geometry"))
+        or (kinds & {"boxes", "points"} and isinstance(step, K.AugmentationBase2D) and not _moves_rigidly(step))
+    ]
+    if alone:
         raise BadValue(
-            f"{alone[0].__module__}.{alone[0].__name__} moves images alone",
-            got=f"a sample with {' and '.join(type(part.given).__name__ for part in parts)}, which belong together",
-            fix="the module of kornia.augmentation that does the same: K.RandomHorizontalFlip(p=1.0), K.Resize(...), …",
+            f"kornia's {alone[0].__name__} moves images and leaves what belongs to them where it was",
+            got=f"a sample with {' and '.join(type(part.given).__name__ for part in parts)}",
+            fix="one of kornia.augmentation that moves them too: K.RandomHorizontalFlip(p=1.0), K.RandomAffine(10.0), …",
         )
+
+
+def _moves_rigidly(step: Any) -> bool:
+    """Whether points follow, or nothing moves; of other warps kornia returns them as they were."""
+    return isinstance(step, (K.RigidAffineAugmentationBase2D, K.IntensityAugmentationBase2D))
 
 
 def _steps(tfm: Any) -> Iterator[Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from layered.data import foreign_transforms
 from layered.foundation import BadArgument, BadValue, Transform, lazy, transforms
 from layered.vision.foreign_transforms import ForeignTransform, Part, check_slot, refused_normalize
-from layered.vision.points import from_pixels, in_pixels
+from layered.vision.points import TensorPoint
 
 v1, v2, tv_tensors = map(lazy, ("torchvision.transforms", "torchvision.transforms.v2", "torchvision.tv_tensors"))
 
@@ -30,7 +31,6 @@ class TorchvisionTransform(ForeignTransform):
     """
 
     whose = "torchvision's"
-    moves_points = True
 
     def for_validation(self, tfm: Any) -> Any:
         """What is left where nothing is drawn at random: of `Compose`, the steps that are not random.
@@ -57,8 +57,22 @@ class TorchvisionTransform(ForeignTransform):
             parts: The parts of the sample.
         """
         if _is_v2(tfm):
-            made = tfm(*map(_as_tv_tensor, parts))
-            return list(map(_from_tv_tensor, [made] if len(parts) == 1 else made))
+            given = [_as_tv_tensor(part) for part in parts]
+            boxes = next((i for i, part in enumerate(parts) if part.kind == "boxes"), None)
+            if boxes is None:
+                made = tfm(*given)
+                return [made] if len(parts) == 1 else list(made)
+            # as its detection datasets give them; which are left is seen by the labels
+            numbers = torch.arange(len(given[boxes]), device=given[boxes].device)
+            image, others = tfm(given[0], {"labels": numbers, "parts": given[1:]})
+            made = [image, *others["parts"]]
+            left = torch.zeros_like(parts[boxes].tensor).reshape(-1, 4)
+            left[others["labels"]] = made[boxes].as_subclass(Tensor)
+            made[boxes] = left
+            return [
+                o.reshape(part.tensor.shape) if isinstance(part.given, TensorPoint) else o
+                for part, o in zip(parts, made, strict=True)
+            ]
         if len(parts) > 1 or parts[0].kind != "image":
             raise BadValue(
                 f"torchvision.transforms.{type(tfm).__name__} changes one image at a time, by draws of its own",
@@ -70,27 +84,12 @@ class TorchvisionTransform(ForeignTransform):
 
 
 def _as_tv_tensor(part: Part) -> Any:
-    """torchvision counts key points from the centre of the first pixel, and boxes, as this library does both, from its corner."""
-    if part.kind == "image":
-        return tv_tensors.Image(part.tensor)
-    if part.kind == "mask":
-        return tv_tensors.Mask(part.tensor)
-    pixels = in_pixels(part.tensor, part.size)
-    canvas = part.size[::-1]
-    if part.kind == "boxes":
-        return tv_tensors.BoundingBoxes(pixels.reshape(-1, 4), format="XYXY", canvas_size=canvas)
-    return tv_tensors.KeyPoints(pixels - 0.5, canvas_size=canvas)
-
-
-def _from_tv_tensor(made: Any) -> Any:
-    if not isinstance(made, (tv_tensors.BoundingBoxes, tv_tensors.KeyPoints)):
-        return made
-    if isinstance(made, tv_tensors.BoundingBoxes) and made.format.name != "XYXY":
-        made = v2.functional.convert_bounding_box_format(made, new_format="XYXY")
-    (height, width), pixels = made.canvas_size, made.as_subclass(Tensor).reshape(-1, 2)
-    if isinstance(made, tv_tensors.BoundingBoxes):
-        return from_pixels(pixels, (width, height)).clamp(-1, 1)
-    return from_pixels(pixels + 0.5, (width, height))
+    if part.kind in ("image", "mask"):
+        return (tv_tensors.Mask if part.kind == "mask" else tv_tensors.Image)(part.tensor)
+    width, height = part.size or (0, 0)
+    if part.kind == "points":
+        return tv_tensors.KeyPoints(part.tensor, canvas_size=(height, width))
+    return tv_tensors.BoundingBoxes(part.tensor.reshape(-1, 4), format="XYXY", canvas_size=(height, width))
 
 
 def _is_v2(tfm: object) -> bool:

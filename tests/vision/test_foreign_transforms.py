@@ -27,6 +27,7 @@ from layered.foundation import (
     TensorCategory,
     TensorImage,
     TensorMask,
+    TensorMultiCategory,
     Tickets,
     draw_generator,
     drawing,
@@ -34,12 +35,17 @@ from layered.foundation import (
 )
 from layered.training import Learner, load_learner
 from layered.vision import (
+    BBoxBlock,
+    BBoxLblBlock,
     ImageBlock,
     MaskBlock,
     PILImage,
     PILImageBW,
     PILMask,
+    PointBlock,
     Resize,
+    TensorBBox,
+    TensorPoint,
     aug_transforms,
     image2tensor,
 )
@@ -386,3 +392,183 @@ def test_what_applies_to_predictions_cannot_be_exported(tfm, tmp_path):
 def test_floats_that_left_the_range_of_pixels_are_refused():
     with pytest.raises(LayeredError, match="range of pixels"):
         load(item_tfms=A.ToFloat(max_value=1.0)).one_batch()
+
+
+WIDTH, HEIGHT = 60, 48
+CENTRES = torch.tensor([(12, 10), (40, 8), (20, 35), (50, 30)])  # of squares of 4 pixels
+COLOURS = torch.tensor([(255, 20, 20), (20, 255, 20), (20, 20, 255), (255, 255, 20)])
+EDGES = torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
+
+
+def squares() -> Image.Image:
+    pixels = np.full((HEIGHT, WIDTH, 3), 20, np.uint8)
+    for (x, y), colour in zip(CENTRES.tolist(), COLOURS, strict=True):
+        pixels[y - 2 : y + 2, x - 2 : x + 2] = colour
+    return Image.fromarray(pixels)
+
+
+def boxes_of_squares() -> torch.Tensor:
+    return torch.cat((CENTRES - 2, CENTRES + 2), 1).float()
+
+
+def annotated(batched: bool) -> tuple:
+    """Squares with their centres, their boxes, and the numbers of these as labels."""
+    points, boxes = 2 * CENTRES / EDGES[:2] - 1, 2 * boxes_of_squares() / EDGES - 1
+    labels = torch.arange(1, 5)
+    if not batched:
+        return PILImage.create(squares()), TensorPoint(points), TensorBBox(boxes), TensorMultiCategory(labels)
+    image = TensorImage(image2tensor(squares())[None].float() / 255)
+    padded = torch.cat((boxes, torch.zeros(1, 4)))
+    labels = torch.cat((labels, torch.zeros(1, dtype=torch.int64)))
+    return image, TensorPoint(points[None]), TensorBBox(padded[None]), TensorMultiCategory(labels[None])
+
+
+def whole_squares(pixels: torch.Tensor) -> dict[int, torch.Tensor]:
+    """Where the squares that lie within a picture are seen: number → (left, top, right, bottom)."""
+    found = {}
+    for number, colour in enumerate(COLOURS):
+        rows, columns = ((pixels - colour[:, None, None]).abs().sum(0) < 120).nonzero().T
+        if len(rows) < 3:
+            continue
+        box = torch.stack((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)).float()
+        if box[:2].min() > 1 and box[2] < pixels.shape[2] - 1 and box[3] < pixels.shape[1] - 1:
+            found[number] = box
+    return found
+
+
+MOTIONS = {
+    TorchvisionTransform: [
+        v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0), v2.RandomRotation(20, expand=True),
+        v2.RandomAffine(10, (0.1, 0.1), (0.8, 1.2)), v2.Resize((96, 120)), v2.RandomCrop(40), v2.Pad(5), v2.CenterCrop(36),
+        v2.RandomResizedCrop(48, (0.5, 1.0)), v2.RandomPerspective(0.3, p=1.0), v2.RandomZoomOut(p=1.0), v2.RandomIoUCrop(),
+        v2.Compose([v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes()]), v2.ColorJitter(0.1),
+    ],
+    KorniaTransform: [
+        K.RandomHorizontalFlip(p=1.0), K.RandomVerticalFlip(p=1.0), K.RandomRotation(20.0, p=1.0),
+        K.RandomAffine(10.0, (0.1, 0.1), (0.8, 1.2), p=1.0), K.Resize((96, 120)), K.RandomCrop((40, 40)),
+        K.RandomResizedCrop((48, 48), (0.5, 1.0)), K.RandomPerspective(0.3, p=1.0), K.CenterCrop((36, 36)),
+        K.ColorJiggle(0.05), K.AugmentationSequential(K.RandomHorizontalFlip(), K.RandomRotation(10.0)),
+    ],
+    AlbumentationsTransform: [
+        A.HorizontalFlip(p=1), A.VerticalFlip(p=1), A.D4(), A.Rotate(20, p=1), A.Affine(rotate=10, scale=(0.8, 1.2), p=1),
+        A.Resize(96, 120), A.RandomCrop(40, 40), A.RandomResizedCrop((48, 48), (0.5, 1.0)), A.Perspective(p=1),
+        A.PadIfNeeded(70, 70), A.BBoxSafeRandomCrop(), A.ReplayCompose([A.Transpose(p=1), A.GaussNoise()]),
+        A.Compose([A.HorizontalFlip()], A.BboxParams("coco", ["names"]), A.KeypointParams("yx")),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["item", "batch"])
+@pytest.mark.parametrize(
+    ("adapter", "tfm"),
+    [(adapter, tfm) for adapter, tfms in MOTIONS.items() for tfm in tfms],
+    ids=lambda o: o.__name__[:4] if isinstance(o, type) else type(o).__name__,
+)
+def test_points_and_boxes_lie_where_the_squares_are_seen(adapter, tfm, batched):
+    if batched and adapter is AlbumentationsTransform:
+        pytest.skip("for items")
+    seen = 0
+    for ticket in range(4):
+        torch.manual_seed(ticket)
+        with drawing(Tickets(ticket)):
+            made = adapter(tfm)(annotated(batched), split_idx=0)
+        assert [type(o) for o in made[1:]] == [TensorPoint, TensorBBox, TensorMultiCategory]
+        image, points, boxes, labels = made if not batched else (o[0] for o in made)
+        pixels = image2tensor(image).float() if not batched else plain(image) * 255
+        edges = torch.tensor([pixels.shape[2], pixels.shape[1]] * 2)
+        points, boxes = (plain(points) + 1) / 2 * edges[:2], (plain(boxes) + 1) / 2 * edges
+        assert boxes.min() >= 0
+        assert len(points) == 4
+        for number, box in whole_squares(pixels).items():
+            seen += 1
+            assert_close(points[number], (box[:2] + box[2:]) / 2, atol=1.0, rtol=0)
+            assert_close(boxes[plain(labels).tolist().index(number + 1)], box, atol=1.4, rtol=0)
+    assert seen
+
+
+def test_a_box_that_has_left_the_image_goes_with_its_label():
+    for tfm in (TorchvisionTransform(v2.CenterCrop(24)), KorniaTransform(K.CenterCrop((24, 24))),
+                AlbumentationsTransform(A.CenterCrop(24, 24))):  # fmt: skip
+        _, points, boxes, labels = tfm(annotated(False), split_idx=0)
+        assert (len(points), len(boxes), plain(labels).tolist()) == (4, 1, [3])
+    for tfm in (TorchvisionTransform(v2.CenterCrop(24)), KorniaTransform(K.CenterCrop((24, 24)))):
+        _, _, boxes, labels = tfm(annotated(True), split_idx=0)
+        assert plain(labels).tolist() == [[0, 0, 3, 0, 0]]
+        assert (plain(boxes)[0, [0, 1, 3, 4]] == 0).all()
+
+
+def test_what_albumentations_is_told_of_boxes_is_kept():
+    told = A.BboxParams("yolo", label_fields=["names"], min_area=20)
+    _, _, boxes, labels = AlbumentationsTransform(A.Compose([A.NoOp()], bbox_params=told))(
+        annotated(False), split_idx=0
+    )
+    assert len(boxes) == len(labels) == 0
+    direct = A.Compose([A.RandomCrop(40, 40)], bbox_params=A.BboxParams("pascal_voc", ["names"], min_visibility=0.9))
+    with drawing(Tickets(5)):
+        seed = draw_generator().initial_seed()
+    with drawing(Tickets(5)):
+        image, _, boxes, labels = AlbumentationsTransform(direct)(annotated(False), split_idx=0)
+    again = A.Compose([A.RandomCrop(40, 40)], bbox_params=A.BboxParams("pascal_voc", min_visibility=0.9))
+    nested = A.Compose([again], bbox_params=A.BboxParams("pascal_voc", min_visibility=0.9))
+    nested.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    numbered = np.column_stack((boxes_of_squares().numpy(), np.arange(1, 5)))
+    expected = nested(image=np.asarray(squares()), bboxes=numbered)
+    assert np.array_equal(np.asarray(image), expected["image"])
+    assert_close((plain(boxes) + 1) * 20, torch.tensor(expected["bboxes"][:, :4]).float())
+    assert plain(labels).tolist() == expected["bboxes"][:, 4].tolist()
+
+
+def test_the_boxes_of_a_mosaic_keep_their_labels():
+    batch = TensorImage(torch.stack([torch.full((3, 32, 32), float(n)) for n in range(1, 7)]) / 10)
+    boxes = TensorBBox(torch.tensor([[[-0.5, -0.5, 0.5, 0.5], [0, 0, 0, 0]]]).repeat(6, 1, 1))
+    labels = TensorMultiCategory(torch.tensor([[n, 0] for n in range(1, 7)]))
+    torch.manual_seed(0)
+    images, boxes, labels = KorniaTransform(K.RandomMosaic(p=0.7))((batch, boxes, labels), split_idx=0)
+    assert boxes.shape[1] == labels.shape[1] == 8
+    seen = 0
+    for image, own_boxes, own_labels in zip(plain(images), plain(boxes), plain(labels), strict=True):
+        for box, label in zip(((own_boxes + 1) * 16).round().long().tolist(), own_labels.tolist(), strict=True):
+            if box[2] > box[0] and box[3] > box[1]:
+                seen += 1
+                middle = image[0, (box[1] + box[3]) // 2, (box[0] + box[2]) // 2]
+                assert round(float(middle) * 10) == label
+            else:
+                assert label == 0
+    assert seen > 8
+
+
+@pytest.mark.parametrize(
+    "tfm", [K.RandomElasticTransform(p=1.0), K.RandomThinPlateSpline(p=1.0), v2.RandAugment()], ids=repr
+)
+def test_what_would_leave_points_behind_is_refused(tfm):
+    adapter = TorchvisionTransform if isinstance(tfm, v2.Transform) else KorniaTransform
+    with pytest.raises(BadValue) as caught:
+        adapter(tfm)(annotated(False), split_idx=0)
+    assert "kornia.augmentation" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "tfms",
+    [
+        {"item_tfms": [v2.RandomHorizontalFlip(), Resize(32), A.Affine(rotate=10)], "batch_tfms": K.RandomHorizontalFlip()},
+        {"item_tfms": [A.RandomResizedCrop((32, 32)), K.RandomVerticalFlip()], "batch_tfms": v2.RandomRotation(9)},
+    ],
+    ids=["first", "second"],
+)  # fmt: skip
+def test_loaders_of_points_and_boxes(tfms):
+    names = list("abcd")
+
+    def batch(workers, split=0):
+        block = DataBlock(
+            (ImageBlock, BBoxBlock, BBoxLblBlock, PointBlock), get_x=lambda n: squares(), n_inp=1, splitter=EndSplitter(0.5),
+            get_y=[lambda n: boxes_of_squares()[: n % 4 + 1], lambda n: names[: n % 4 + 1], lambda n: CENTRES], **tfms
+        )  # fmt: skip
+        return block.dataloaders(list(range(8)), bs=4, num_workers=workers, device="cpu", seed=3)[split].one_batch()
+
+    alone = batch(0)
+    assert [o.shape[0] for o in alone] == [4] * 4
+    assert alone[1].shape[1] == alone[2].shape[1]
+    assert ((plain(alone[1])[..., 2] > plain(alone[1])[..., 0]) == (plain(alone[2]) > 0)).all()
+    for got, expected in zip(batch(2), alone, strict=True):
+        assert torch.equal(plain(got), plain(expected))
+    assert_close(batch(0, 1)[2], batch(0, 1)[2])
