@@ -117,7 +117,8 @@ def _as_array(part: Part) -> Any:
 def _as_tensor(made: Any, part: Part) -> Tensor:
     if part.kind == "boxes":
         boxes = torch.zeros_like(part.tensor)
-        boxes[made[:, 4].astype(int)] = torch.from_numpy(made[:, :4].astype(np.float32))
+        if len(made):  # else it has lost its columns
+            boxes[made[:, 4].astype(int)] = torch.from_numpy(made[:, :4].astype(np.float32))
         return boxes
     if part.kind == "points" and len(made) != len(part.tensor):
         raise BadValue(

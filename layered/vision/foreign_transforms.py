@@ -48,8 +48,10 @@ class Part:
 
     def __init__(self, given: Any, size: tuple[int, int] | None) -> None:
         self.given, self.size = given, size
-        kinds = {"boxes": TensorBBox, "points": TensorPoint, "mask": (PILMask, TensorMask)}
-        self.kind = next((kind for kind, types in kinds.items() if isinstance(given, types)), "image")
+        if isinstance(given, TensorPoint):
+            self.kind = "boxes" if isinstance(given, TensorBBox) else "points"
+        else:
+            self.kind = "mask" if isinstance(given, (PILMask, TensorMask)) else "image"
 
     @functools.cached_property
     def tensor(self) -> Tensor:
@@ -64,7 +66,7 @@ class Part:
         if isinstance(self.given, Tensor):
             return self.given.as_subclass(Tensor)
         if isinstance(self.given, PILBase) and self.given.pixels is not None:
-            return self.given.pixels
+            return self.given.pixels.clone()  # others may write into it
         image = self.given if self.given.mode in _VALUES else as_seen(self.given, "RGB")
         return image2tensor(image)[0] if self.kind == "mask" else image2tensor(image)
 
@@ -137,10 +139,9 @@ class ForeignTransform(Transform):
     """A transform of another library, applied to the images, masks, boxes and points of a sample (or batch) by one draw.
 
     Loaders wrap what they are given; nobody needs to make one. Labels are left alone; those of boxes that leave the image go
-    with them. Random transforms apply in training
-    only, unless they set the size; of those that compose several, the others apply to validation too. In `item_tfms` they
-    stand among `Resize` and the like in the order given; in `batch_tfms` they come after `aug_transforms` and before
-    `Normalize`. Results get the type, the dtype and the range of what was given.
+    with them. Random transforms apply in training only, unless they set the size; of those that compose several, the others
+    apply to validation too. In `item_tfms` they stand among `Resize` and the like in the order given; in `batch_tfms` they
+    come after `aug_transforms` and before `Normalize`. Results get the type, the dtype and the range of what was given.
 
     Args:
         tfm: The transform; None changes nothing.
@@ -171,10 +172,11 @@ class ForeignTransform(Transform):
         """
         raise NotImplementedError
 
-    def labels_of_moved(self, labels: Any) -> Any:
+    def labels_of_moved(self, tfm: Any, labels: Any) -> Any:
         """The labels of boxes, for each of the boxes that `apply` made.
 
         Args:
+            tfm: The transform that was applied.
             labels: Those of the boxes before.
         """
         return labels
@@ -226,7 +228,7 @@ class ForeignTransform(Transform):
         labels = {j for i in boxes_in(sample) if (j := labels_of_boxes(sample, i)) is not None}
         sample = map_tree(lambda o: next(made) if is_part(o) else o, sample)
         if labels:
-            moved = [self.labels_of_moved(o) if i in labels else o for i, o in enumerate(sample)]
+            moved = [self.labels_of_moved(tfm, o) if i in labels else o for i, o in enumerate(sample)]
             sample = tuple(moved) if type(sample) is tuple else type(sample)(moved)
         return without_empty_boxes(sample)
 

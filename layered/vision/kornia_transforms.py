@@ -24,8 +24,8 @@ _SETS_THE_SIZE = {
 class KorniaTransform(ForeignTransform):
     """A transform of kornia, which draws for each image of a batch: see `ForeignTransform`.
 
-    Masks move with their images as in `kornia.augmentation.AugmentationSequential`. Augmentations apply in training only,
-    unless they set the size; other modules of kornia (filters, colours) apply to validation too.
+    What belongs to images moves with them as in `kornia.augmentation.AugmentationSequential`. Augmentations apply in training
+    only, unless they set the size; other modules of kornia (filters, colours) apply to validation too.
 
     Args:
         tfm: A module of kornia; None changes nothing.
@@ -85,13 +85,14 @@ class KorniaTransform(ForeignTransform):
             made = [made] if len(given) == 1 else made
         return [_from_batch(new, part, image.ndim == 3) for new, part in zip(made, parts, strict=True)]
 
-    def labels_of_moved(self, labels: Any) -> Any:
+    def labels_of_moved(self, tfm: Any, labels: Any) -> Any:
         """The labels of the boxes of a mosaic: those of the images that it is made of.
 
         Args:
+            tfm: The module that was applied.
             labels: Those of the boxes of each image: [batch, box].
         """
-        for step in _steps(self.tfm):
+        for step in _steps(tfm):
             if isinstance(step, K.RandomMosaic) and (step._params["batch_prob"] > 0.5).any():
                 chosen, sources = step._params["batch_prob"] > 0.5, step._params["permutation"].clone()
                 sources[~chosen] = torch.arange(len(labels))[~chosen, None]  # their own, then padding

@@ -452,7 +452,7 @@ MOTIONS = {
     AlbumentationsTransform: [
         A.HorizontalFlip(p=1), A.VerticalFlip(p=1), A.D4(), A.Rotate(20, p=1), A.Affine(rotate=10, scale=(0.8, 1.2), p=1),
         A.Resize(96, 120), A.RandomCrop(40, 40), A.RandomResizedCrop((48, 48), (0.5, 1.0)), A.Perspective(p=1),
-        A.PadIfNeeded(70, 70), A.BBoxSafeRandomCrop(), A.ReplayCompose([A.Transpose(p=1), A.GaussNoise()]),
+        A.PadIfNeeded(70, 70), A.BBoxSafeRandomCrop(), A.ReplayCompose([A.Transpose(p=1), A.Blur(3, p=0.0)]),
         A.Compose([A.HorizontalFlip()], A.BboxParams("coco", ["names"]), A.KeypointParams("yx")),
     ],
 }  # fmt: skip
@@ -535,6 +535,17 @@ def test_the_boxes_of_a_mosaic_keep_their_labels():
             else:
                 assert label == 0
     assert seen > 8
+
+
+def test_a_mosaic_in_training_leaves_the_labels_of_validation_alone():
+    tfm = KorniaTransform(K.AugmentationSequential(K.Resize((24, 24)), K.RandomMosaic(p=1.0)))
+    batch = TensorImage(torch.rand(4, 3, 32, 32))
+    boxes = TensorBBox(torch.tensor([[-0.5, -0.5, 0.5, 0.5]]).repeat(4, 1, 1))
+    labels = TensorMultiCategory(torch.tensor([[n] for n in range(1, 5)]))
+    assert tfm((batch, boxes, labels), split_idx=0)[2].shape == (4, 4)
+    images, _, kept = tfm((batch, boxes, labels), split_idx=1)
+    assert images.shape[-1] == 24
+    assert plain(kept).tolist() == plain(labels).tolist()
 
 
 @pytest.mark.parametrize(
