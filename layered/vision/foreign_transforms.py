@@ -23,7 +23,7 @@ from layered.foundation import (
     retype,
 )
 from layered.vision.alignment import with_aligned_masks
-from layered.vision.points import TensorBBox, TensorPoint
+from layered.vision.points import TensorBBox, TensorPoint, from_pixels, in_pixels
 from layered.vision.reading import as_seen, image2tensor
 from layered.vision.targets import (
     boxes_in,
@@ -61,7 +61,8 @@ class Part:
         the image; points [..., point, 2] in the numbers of pixels, whose centres are whole, as the libraries count.
         """
         if isinstance(self.given, TensorPoint):
-            pixels = (self.given.as_plain() + 1) / 2 * self._scale(self.size)
+            assert self.size is not None  # `check_beside_image` refuses them without an image
+            pixels = in_pixels(self.given, self.size).reshape(self.given.shape)
             return pixels if self.kind == "boxes" else pixels - 0.5
         if isinstance(self.given, Tensor):
             return self.given.as_subclass(Tensor)
@@ -69,10 +70,6 @@ class Part:
             return self.given.pixels.clone()  # others may write into it
         image = self.given if self.given.mode in _VALUES else as_seen(self.given, "RGB")
         return image2tensor(image)[0] if self.kind == "mask" else image2tensor(image)
-
-    def _scale(self, size: Any) -> Tensor:
-        numbers: Tensor = self.given.as_plain().new_tensor(size)
-        return numbers if self.kind == "points" else numbers.repeat(2)
 
     def restored(self, made: Any, size: tuple[int, int]) -> Any:
         """The result of a transform in the type, dtype and range of the element.
@@ -83,7 +80,7 @@ class Part:
         """
         if isinstance(self.given, TensorPoint):
             moved = made.as_subclass(Tensor).to(self.tensor.dtype) + (0.5 if self.kind == "points" else 0)
-            scaled = 2 * moved / self._scale(size) - 1
+            scaled = from_pixels(moved.reshape(-1, 2), size).reshape(moved.shape)
             return retype(scaled.clamp(-1, 1) if self.kind == "boxes" else scaled, self.given)
         pixels = image2tensor(made) if isinstance(made, Image.Image) else made.as_subclass(Tensor)
         dtype = self.tensor.dtype

@@ -66,8 +66,16 @@ class TorchvisionTransform(ForeignTransform):
             numbers = torch.arange(len(given[boxes]), device=given[boxes].device)
             image, others = tfm(given[0], {"labels": numbers, "parts": given[1:]})
             made = [image, *others["parts"]]
+            if len(made[boxes]) != len(others["labels"]):
+                raise BadValue(
+                    "a transform changed the number of boxes, and nothing says which are left",
+                    got=f"{len(made[boxes])} of {len(numbers)}",
+                    fix="SanitizeBoundingBoxes() without labels_getter=None; or leave it out: boxes that left the image are "
+                    "taken out with their labels",
+                )
             left = torch.zeros_like(parts[boxes].tensor).reshape(-1, 4)
-            left[others["labels"]] = made[boxes].as_subclass(Tensor)
+            kept = v2.functional.convert_bounding_box_format(made[boxes], new_format="XYXY")
+            left[others["labels"]] = kept.as_subclass(Tensor)
             made[boxes] = left
             return [
                 o.reshape(part.tensor.shape) if isinstance(part.given, TensorPoint) else o

@@ -38,7 +38,6 @@ from layered.vision.all import (
     resnet18,
     vision_learner,
 )
-from layered.vision.kornia_transforms import adapt_kornia
 from layered.vision.torchvision_transforms import adapt_torchvision
 
 
@@ -212,13 +211,6 @@ def test_transforms_of_torchvision_are_given_their_own_types():
     assert_close(turned[1].as_plain(), boxes.as_plain())  # whatever form it leaves them in
     with pytest.raises(BadValue, match="changed the number of boxes"):
         adapt_torchvision(v2.SanitizeBoundingBoxes(min_size=15, labels_getter=None), "after_item")(sample, split_idx=0)
-
-
-def test_libraries_that_would_leave_boxes_where_they_are_are_refused():
-    kornia = pytest.importorskip("kornia.augmentation")
-    boxes = TensorImage(torch.rand(2, 3, 8, 8)), TensorBBox(torch.zeros(2, 1, 4))
-    with pytest.raises(BadValue, match="would leave boxes where they are"):
-        adapt_kornia(kornia.RandomHorizontalFlip(p=1.0), "after_batch")(boxes, split_idx=0)
 
 
 def test_annotations_of_coco_are_read(tmp_path):
