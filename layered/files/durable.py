@@ -192,7 +192,7 @@ def real_path(*parts: str | os.PathLike[str]) -> NamedPath:
         parts: Folders, and the file.
     """
     path = joined(*parts)
-    return path if "\0" in str(path) else NamedPath(os.path.realpath(path))  # what opens it says that it is no name
+    return path if "\0" in str(path) else NamedPath(os.path.realpath(path))  # what opens it names the fault
 
 
 def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:

@@ -317,7 +317,7 @@ def _is_of_library(kind: type) -> bool:
 
 
 def _leads_on(value: object, depth: int = 3) -> bool:
-    """Whether it may refer to something that changes: an object, a function that is no method, or a collection of them."""
+    """Whether it may refer to something that changes: an object, a function, or a collection of them."""
     if isinstance(value, _OPAQUE) or is_frame(value):
         return False
     if isinstance(value, (FunctionType, MethodType, functools.partial, nn.Module)):
