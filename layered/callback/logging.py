@@ -149,8 +149,7 @@ class FileLogger(LoggerCallback):
     """
 
     transient = ("logged", "file", "head", "is_restored", "is_ready", "note")
-    state_kinds: ClassVar[Kinds] = (("before", Count),)
-    unread_state = ("kept",)
+    state_kinds: ClassVar[Kinds] = (("before", Count), ("kept", Count))  # the second of earlier versions
 
     def __init__(self, fname: str | os.PathLike[str], append: bool = False) -> None:
         self.fname, self.append, self.logged = fname, append, 0

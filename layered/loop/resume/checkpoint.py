@@ -276,6 +276,7 @@ class Checkpoint(Callback):
     def on_end(self) -> None:
         self.is_ending = False
         self._release()
+        self.outside, self.outside_at_start = None, (({}, {}), {})  # it holds the model
         handler, self.old_handler = self.old_handler, None
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)

@@ -78,9 +78,9 @@ class Outside:
                 part: dict[str, Tensor] = {}
                 packed[place] = encode_tree(value, part, f"{name}.{place}")
                 tensors |= part
-            except CannotSave as error:
+            except CannotSave:
                 if not _is_cache(before, value):
-                    raise _cannot_keep(place, slot) from error
+                    raise _cannot_keep(place, slot) from None
                 self._say_cache(place)
         return (packed, tensors), contents
 
