@@ -103,7 +103,8 @@ INSIDES = [
     )
 ]
 KINDS = [
-    ("csv_logger", "kept", -100), ("csv_logger", "kept", "1"), ("csv_logger", "before", -1), ("ema", "count", -1), ("ema", "averages", {}),
+    ("csv_logger", "kept", -100), ("csv_logger", "kept", "1"), ("csv_logger", "before", -1),
+    ("ema", "count", -1), ("ema", "averages", {}),
     ("recorder", "epochs", [0, 1]),
     ("recorder", "iters", [10**6]), ("recorder", "values", [["text"]]), ("recorder", "lrs", []), ("recorder", "log", ["evil"]),
     ("save_model", "best", "x"), ("save_model", "kept", [1]), ("save_model", "seen", -1),
