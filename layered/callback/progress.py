@@ -156,7 +156,7 @@ def batch_bar(loop: Loop, label: str, total: int) -> list[Callback]:
 
 @contextmanager
 def steps_bar(label: str, total: int, with_bar: bool = True) -> Iterator[Callable[[], None]]:
-    """Context manager: a bar over steps that are no batches, where somebody watches. It disappears at the end.
+    """Context manager: a bar over steps other than batches, where somebody watches. It disappears at the end.
 
     Yields:
         What to call after each step.

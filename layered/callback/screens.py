@@ -134,7 +134,7 @@ class Notebook(Lines):
 
     def update(self, done: int, comment: str) -> None:
         text = f"{self.label} {progress(done, self.total, self.began, comment)}"
-        self.bar = f'<progress value="{done}" max="{self.total}"></progress> {text}'
+        self.bar = f'<progress value="{done}" max="{self.total}"></progress> {html.escape(text)}'
         self._show()
 
     def end(self) -> None:
