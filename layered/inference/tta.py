@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from layered.data import TfmdDL, Tfms
 from layered.foundation import (
@@ -53,7 +54,8 @@ def tta(
         As `get_preds`: preds float [item, ...].
 
     Raises:
-        CannotTrain: The loader has no transforms.
+        CannotTrain: The loader has no transforms, or they move the targets too (masks, points, …): predictions for a picture
+            and its mirror image belong to different pixels.
         OutOfRange: `n` is below 1.
 
     Source: He et al. 2015, arXiv:1512.03385 (ten crops); the blend is that of fastai
@@ -70,13 +72,16 @@ def tta(
         raise OutOfRange("invalid number of augmented passes, n", got=repr(n), expected="a whole number from 1")
     looks = _as_in_training(dl, item_tfms, batch_tfms)
     seed = torch.initial_seed() if dl.seed is None else dl.seed
+    plain, targets = get_preds(loop, dl=dl, inner=loop.fitting)
+    if targets is None and loop.dls is not None:
+        _check_first_targets(loop.dls.train, item_tfms, batch_tfms)
     augmented: Any = None
     for i in range(n):
-        preds, _ = get_preds(loop, dl=looks.new(seed=key_of(seed, "tta", i)), inner=loop.fitting)
+        preds, seen = get_preds(loop, dl=looks.new(seed=key_of(seed, "tta", i)), inner=loop.fitting)
+        _check_targets(targets, seen)
         augmented = preds if augmented is None else _both(torch.maximum if use_max else torch.add, augmented, preds)
     if not use_max:
         augmented = map_tree(lambda t: t / n, augmented)
-    plain, targets = get_preds(loop, dl=dl, inner=loop.fitting)
     if use_max:
         return _both(torch.maximum, augmented, plain), targets
     if beta is None:
@@ -92,6 +97,27 @@ def _as_in_training(dl: TfmdDL, item_tfms: Tfms, batch_tfms: Tfms) -> Any:
             kept = [tfm for tfm in getattr(dl, slot) if not isinstance(tfm, RandTransform)]
             slots[slot] = Pipeline([*kept, *listify(tfms)], 0)
     return as_split(dl, 0, **slots)
+
+
+def _check_first_targets(dl: object, item_tfms: Tfms, batch_tfms: Tfms) -> None:
+    """Refuse transforms that move the targets of a loader, for items that have none."""
+    if not isinstance(dl, TfmdDL) or not dl.n:
+        return
+    loaders = as_split(dl, 1), _as_in_training(dl, item_tfms, batch_tfms)
+    plain, augmented = (next(iter(one.new(shuffle=False, num_workers=0)))[dl.n_inp :] for one in loaders)
+    _check_targets(plain, augmented)
+
+
+def _check_targets(plain: object, augmented: object) -> None:
+    """Refuse augmented predictions that are for other targets than the plain ones."""
+    pairs = zip(leaves(plain), leaves(augmented), strict=True)
+    if not all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor)):
+        raise CannotTrain(
+            "test-time augmentation cannot combine these predictions: the transforms of training move the targets too",
+            got="masks, points or other targets that differ from pass to pass",
+            fix="learn.get_preds(); or transforms that leave every pixel in its place: with loaders that "
+            "Resize(size, method='squish'), learn.tta(batch_tfms=[Brightness(), Contrast()])",
+        )
 
 
 def _both(f: Callable[..., Any], one: object, other: object) -> Any:

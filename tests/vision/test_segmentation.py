@@ -8,9 +8,10 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation import BadArgument, BadValue
+from layered.foundation import BadArgument, BadValue, CannotTrain
 from layered.vision.all import (
     AddMaskCodes,
+    Brightness,
     Datasets,
     FlipItem,
     Learner,
@@ -133,3 +134,15 @@ def test_small_names():
     image = Image.new("L", (2, 2))
     assert to_image(image) is image
     assert type(TensorFlowField(torch.zeros(1, 2, 2, 2)) * 2) is TensorFlowField
+
+
+@pytest.mark.parametrize("is_labelled", [True, False])
+def test_predictions_of_turned_pictures_are_not_averaged_pixel_by_pixel(path, is_labelled):
+    dls = loaders(path, item_tfms=Resize(48, method="squish"), batch_tfms=aug_transforms(flip_vert=True))
+    learn = Learner(dls, nn.Conv2d(3, 3, 1))
+    dl = dls.valid if is_labelled else dls.test_dl(get_image_files(path / "images"))
+    with pytest.raises(CannotTrain, match="move the targets too"):
+        learn.tta(dl=dl)
+    (mean, plain), _ = learn.tta(dl=dl, batch_tfms=[Brightness(0.5, p=1)], beta=None)
+    assert mean.shape == plain.shape
+    assert not torch.allclose(mean, plain)
