@@ -117,6 +117,7 @@ def vision_learner(
 
 
 @delegates(Learner, keep=True)
+@delegates(DynamicUnet, keep=True)
 def unet_learner(
     dls: DataLoaders,
     arch: Arch,

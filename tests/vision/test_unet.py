@@ -381,5 +381,6 @@ def test_arguments_as_older_scripts_give_them(pictures):
     learn = unet_learner(dls, tiny_net, pretrained=False, config={"self_attention": True})
     assert any(isinstance(m, SelfAttention) for m in learn.model.modules())
     assert not any(isinstance(m, PooledSelfAttention2d) for m in learn.model.modules())
-    with pytest.raises(BadArgument, match="unet_learner got an unknown argument 'self_atention'"):
+    with pytest.raises(BadArgument, match="unet_learner got an unknown argument 'self_atention'") as caught:
         unet_learner(dls, tiny_net, pretrained=False, self_atention=True)
+    assert "self_attention" in caught.value.fix
