@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from counts import LONG, SEED
 from PIL import Image
 from torch import nn
 
@@ -11,6 +12,13 @@ from layered.vision.all import ImageDataLoaders, Path, Resize, accuracy, vision_
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "soak: tries more where LAYERED_SOAK=1; `make soak` runs these alone")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LONG:
+        terminalreporter.write_line(
+            f"LAYERED_SEED={SEED} repeats these tests of chance; their numbers are in their names"
+        )
 
 
 COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 60), "red": (220, 40, 50)}

@@ -12,6 +12,7 @@ import numpy as np
 
 from layered.callback.logging import check_column, columns_of
 from layered.callback.progress import say
+from layered.files import saving
 from layered.foundation import BadArgument, BadValue, OutOfRange, Path, describe, warn, whole_number
 from layered.loop import SUFFIX, Callback, CancelFitException, Count, Kinds, Numbers, bad_state
 
@@ -356,7 +357,8 @@ class SaveModelCallback(TrackerCallback):
         self.kept, dropped = ranked[: self.keep], ranked[self.keep :]
         self.best_file = self.kept[0][2]
         for _, _, worse in dropped:
-            Path(worse).unlink(missing_ok=True)
+            with saving(worse):
+                Path(worse).unlink(missing_ok=True)
 
     def after_fit(self) -> None:
         super().after_fit()

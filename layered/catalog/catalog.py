@@ -21,6 +21,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable
 from contextlib import suppress
@@ -174,12 +175,13 @@ def untar_data(
     if data is None and base is None and not force_download and (elsewhere := overridden(entry)):
         return elsewhere
     target = (paths.Path(data).absolute() if data else _folder(c_key or entry.c_key, base) / place) / entry.folder
-    if target.is_dir() and not force_download:
-        return paths.Path(target)
     archives = paths.Path(archive).absolute() if archive else _folder("archive", base) / place
-    with alone(target):
+    with saving(target):
         if force_download or not target.is_dir():
-            _replace(target, entry, archives, force_download)
+            with alone(target):
+                _restore(target)
+                if force_download or not target.is_dir():
+                    _replace(target, entry, archives, force_download)
     return paths.Path(target)
 
 
@@ -314,12 +316,29 @@ def _unpack_download(new: Path, source: Source, archives: Path, force: bool) -> 
 
 def _replace(target: Path, entry: Dataset, archives: Path, force: bool) -> None:
     """Make `target` from a source of its entry; an existing folder is replaced once the new one is complete."""
-    old, new = target.with_name(f".{target.name}.old"), target.with_name(f".{target.name}.new")
+    old, new = _old(target), target.with_name(f".{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
-    _gather(new, entry, archives, force)
-    with saving(target):
+    try:
+        _gather(new, entry, archives, force)
+        if sys.platform != "win32":
+            os.sync()  # or a power cut could leave names of files that are empty
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
             target.rename(old)
         new.rename(target)
         shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        _restore(target)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _old(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _restore(target: Path) -> None:
+    """Put a folder back that was moved aside for a new one, which never came: the process was killed, or the disk failed."""
+    with suppress(OSError):
+        if _old(target).is_dir() and not target.exists():
+            _old(target).rename(target)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from layered.files import reading
 from layered.foundation import (
     IMAGE_SUFFIXES,
     EmptySource,
@@ -44,6 +45,7 @@ def get_files(
 
     Raises:
         NotFoundPath: `path` is not a folder.
+        BadFile: A folder may not be read; `folders` can leave it out.
     """
     root = Path(path)
     if not root.is_dir():
@@ -101,11 +103,8 @@ def _folders(
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if entry.name[0] != "."]
-    except OSError:  # a folder that may not be read
-        return []
+    with reading(folder), os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.name[0] != "."]
 
 
 def get_image_files(path: str | os.PathLike[str], recurse: bool = True, folders: Iterable[str] | None = None) -> L:

@@ -32,7 +32,19 @@ from layered.data.batch_maker import BatchMaker, MadeBatch
 from layered.data.collate import pack, unpack_batch
 from layered.data.samplers import TicketBatch
 from layered.data.worker_failures import worker_failure
-from layered.foundation import BadItem, BadValue, Failure, Held, Pipeline, describe, leaves, noop, num_cpus, warn
+from layered.foundation import (
+    BadItem,
+    BadValue,
+    Failure,
+    Held,
+    Pipeline,
+    describe,
+    failed,
+    leaves,
+    noop,
+    num_cpus,
+    warn,
+)
 
 WORTH = 50_000  # items from which a list is packed; for shorter ones it does not pay
 
@@ -149,11 +161,13 @@ class WorkerSide:
 
     Attributes:
         working_on: For each worker, the number of the batch that it is making, or -1: int64 in shared memory.
+        failure: What the `wif` stage raised in this worker, which it returns in place of batches.
         has_changed: For each worker, whether making batches has changed what it makes them with: in shared memory too.
     """
 
     def __init__(self, maker: BatchMaker, num_workers: int) -> None:
         self.maker, self.made = maker, 0
+        self.failure: Failure | None = None
         self.at_start: dict[str, Any] = {}
         self.working_on, self.has_changed = torch.full((num_workers,), -1), torch.zeros(num_workers, dtype=torch.bool)
         for shared in (self.working_on, self.has_changed):
@@ -163,6 +177,8 @@ class WorkerSide:
         return 0  # torch calls it, but the number of batches depends on the plan alone
 
     def __getitem__(self, plan: TicketBatch) -> Any:
+        if self.failure is not None:
+            return self.failure
         info = torch.utils.data.get_worker_info()
         assert info is not None
         self.working_on[info.id] = plan.number
@@ -431,7 +447,11 @@ def start_worker(worker: int) -> None:
     gc.freeze()  # a garbage collection would write to the parent's objects, and so copy their shared memory pages
     info = torch.utils.data.get_worker_info()
     assert info is not None
-    info.dataset.maker.stages.wif()  # type: ignore[attr-defined]  # a WorkerSide
+    side: Any = info.dataset  # a WorkerSide
+    try:
+        side.maker.stages.wif()
+    except Exception as error:
+        side.failure = Failure(failed(error, f"starting worker {worker} (wif)"))
 
 
 def _end_after(parent: BaseProcess) -> None:

@@ -21,6 +21,7 @@ from layered.files.bounded import (
     open_bounded as open_bounded,
     parse_json as parse_json,
     plain_key as plain_key,
+    reading as reading,
 )
 from layered.files.codec import (
     CONTAINERS as CONTAINERS,
@@ -37,6 +38,7 @@ from layered.files.durable import (
     disk as disk,
     joined as joined,
     real_path as real_path,
+    saving as saving,
     sweep as sweep,
     temporary as temporary,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -9,12 +10,14 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from layered.files.durable import remedy
 from layered.foundation import BadFile, LayeredError, NotFoundPath
 
 T = TypeVar("T")
@@ -47,10 +50,16 @@ class BoundedFile(io.BufferedReader):
             size = self.remaining if size is None or size < 0 else min(size, self.remaining)
             if size > self.most:
                 raise BadFile(f"'{self.path}' wants {size} bytes read at once", expected=f"at most {self.most}")
-        return super().read(size)
+        with reading(self.path):
+            return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        with reading(self.path):
+            return super().readinto(buffer)
 
     def readline(self, size: int | None = -1) -> bytes:
-        return super().readline(self.most if size is None or size < 0 else min(size, self.most))
+        with reading(self.path):
+            return super().readline(self.most if size is None or size < 0 else min(size, self.most))
 
     def look(self) -> str:
         """What the file seems to be, by its first bytes, in words."""
@@ -83,16 +92,35 @@ def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
         NotFoundPath: There is no such file.
         BadFile: It is a folder, a pipe or a device, or may not be read.
     """
-    try:
+    with reading(path):
+        if "\0" in os.fspath(path):
+            raise BadFile(f"'{path}' cannot be opened", got="a NUL character in the path")
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadFile(f"'{path}' is not a file", got="a folder" if os.path.isdir(path) else "a pipe or a device")
         return BoundedFile(path)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Context manager: what the system refuses inside becomes an error that names the file.
+
+    Args:
+        path: The file or folder that is read, for the message.
+
+    Raises:
+        NotFoundPath: There is no such file.
+        BadFile: It may not be read, or the disk fails.
+    """
+    try:
+        yield
     except LayeredError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundPath(f"there is no file '{path}'", got=f"the working folder is '{os.getcwd()}'") from error
-    except (OSError, ValueError) as error:
-        raise BadFile(f"'{path}' cannot be opened", got=error) from error
+    except OSError as error:
+        may_not = error.errno in (errno.EACCES, errno.EPERM)
+        fix = "allow this user to read it, or leave it out" if may_not else remedy(error.errno)
+        raise BadFile(f"'{path}' cannot be read", got=error, fix=fix) from error
 
 
 class Readable(Protocol):

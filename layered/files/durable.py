@@ -10,7 +10,8 @@ import os
 import platform
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -214,7 +215,7 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
         >>> file.read_bytes()
         b'one\\ntwo\\n'
     """
-    try:
+    with saving(path):
         if "\0" in os.fspath(path):
             raise OSError(errno.EINVAL, "a NUL character in the path")
         with io.FileIO(path, "ab") as file:
@@ -224,18 +225,32 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
                 raise OSError(errno.ENOSPC, f"no space for a line of {len(line)} bytes")
             if sync:
                 disk.sync(file)
-    except OSError as error:
-        raise cannot_save(path, error) from error
+            if not whole:
+                disk.sync_folder(
+                    Path(path).parent
+                )  # or a power cut could take a new file away, with lines that were synced
 
 
 def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:
     """Write into a device or a pipe: these cannot be replaced."""
-    try:
-        with io.FileIO(device, "wb") as file:
-            write(_WholeWrites(file))  # type: ignore[arg-type]
-    except OSError as error:
-        raise cannot_save(device, error) from error
+    with saving(device), io.FileIO(device, "wb") as file:
+        write(_WholeWrites(file))  # type: ignore[arg-type]
     return device
+
+
+@contextmanager
+def saving(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Context manager: what the system refuses inside becomes a CannotSave.
+
+    Args:
+        path: The file or folder that is written, for the message.
+    """
+    try:
+        yield
+    except LayeredError:
+        raise
+    except OSError as error:
+        raise cannot_save(path, error) from error
 
 
 def cannot_save(path: str | os.PathLike[str], error: OSError | ValueError) -> CannotSave:
@@ -246,7 +261,16 @@ def cannot_save(path: str | os.PathLike[str], error: OSError | ValueError) -> Ca
         error: The system's error.
     """
     number = error.errno if isinstance(error, OSError) else errno.EINVAL
-    return CannotSave(f"could not write '{path}'", got=error, fix=_REMEDIES.get(number or 0))
+    return CannotSave(f"could not write '{path}'", got=error, fix=remedy(number))
+
+
+def remedy(number: int | None) -> str:
+    """What helps against an error of the system.
+
+    Args:
+        number: Its `errno`.
+    """
+    return _REMEDIES.get(number or 0, "try again; if it happens again the disk, or the connection to it, is failing")
 
 
 def sweep(folder: Path) -> None:

@@ -197,9 +197,25 @@ def failed(error: Exception, stage: str) -> LayeredError:
         return type(error)(f"{error.problem}, when {stage}", got=error.got, expected=error.expected, fix=error.fix)
     return BadItem(
         f"failed {stage}",
-        got=f"{type(error).__name__}: {error}",
+        got=in_words(error),
         fix="run that step on that item by hand; the cause is shown above",
     )
+
+
+def in_words(error: BaseException) -> str:
+    """The class and the text of an exception, also of one whose text cannot be made.
+
+    Args:
+        error: Any exception.
+
+    Examples:
+        >>> in_words(ValueError("too long"))
+        'ValueError: too long'
+    """
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def notes(error: BaseException) -> list[str]:

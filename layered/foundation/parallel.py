@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 
 from layered.foundation.display import is_watched
-from layered.foundation.errors import BadArgument, BadItem, BadValue, OutOfRange, failed
+from layered.foundation.errors import BadArgument, BadItem, BadValue, OutOfRange, failed, in_words
 from layered.foundation.helpers import defaults
 from layered.foundation.lists import L
 from layered.foundation.names import function_name
@@ -43,7 +43,7 @@ class Failure:
         try:
             self.error: Exception = pickle.loads(pickle.dumps(error))
         except Exception:
-            self.error = BadItem(f"a worker failed: {type(error).__name__}: {error}")
+            self.error = BadItem(f"a worker failed: {in_words(error)}")
 
     def reraise(self) -> None:
         """Raise it in the parent; its cause shows the traceback of the worker."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from layered.files import joined, temporary
+from layered.files import disk, joined, reading, saving, temporary
 from layered.foundation import (
     BadValue,
-    CannotSave,
     CannotTrain,
     Path,
     is_named_tuple,
@@ -159,8 +159,11 @@ class WrittenColumn:
 
     def take(self) -> Any:
         """The written batches, as tensors that read from the files; None if there are none."""
-        files, self.files = self.files, None
-        return None if files is None else map_tree(lambda file: file.close(), files)
+        if self.files is None:
+            return None
+        written = map_tree(lambda file: file.close(), self.files)
+        self.files = None
+        return written
 
     def discard(self) -> None:
         for file in leaves(self.files) if self.files is not None else ():
@@ -184,14 +187,7 @@ class ArrayFile:
         self.path = Path(path)
         self.temp = temporary(self.path)
         self.rows, self.shape, self.dtype = 0, (), np.dtype(np.float32)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.temp, "xb")  # noqa: SIM115  # closed by `close` or `discard`
-            self.file.write(bytes(self.HEADER))
-        except OSError as error:
-            raise CannotSave(
-                f"cannot write '{self.path}'", got=error, fix="choose a folder with write permission"
-            ) from error
+        self.file: BinaryIO | None = None
 
     def append(self, rows: Tensor) -> None:
         """Append rows: [row, …]."""
@@ -211,27 +207,38 @@ class ArrayFile:
                 got=f"{array.dtype} {list(array.shape[1:])} after {self.dtype} {list(self.shape)}",
                 fix="pad them in act=…, or keep them in memory",
             )
-        try:
+        with saving(self.path):
+            if self.file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.file = open(self.temp, "xb")  # noqa: SIM115  # closed by `close` or `discard`
+                self.file.write(bytes(self.HEADER))
             self.file.write(np.ascontiguousarray(array).data)
-        except OSError as error:
-            raise CannotSave(f"cannot write '{self.path}'", got=error, fix="free space on the disk") from error
         self.rows += len(array)
 
     def close(self) -> Tensor:
         """Complete the file and rename it; returns its rows as a tensor that reads from the file (copy on write)."""
         header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
         text = repr({**header, "shape": (self.rows, *self.shape)})
-        self.file.seek(0)
-        self.file.write(b"\x93NUMPY\x01\x00" + (self.HEADER - 10).to_bytes(2, "little"))
-        self.file.write(f"{text:<{self.HEADER - 11}}\n".encode())
-        self.file.close()
-        os.replace(self.temp, self.path)
-        return torch.from_numpy(np.load(self.path, mmap_mode="c"))
+        assert self.file is not None
+        with saving(self.path):
+            self.file.seek(0)
+            self.file.write(b"\x93NUMPY\x01\x00" + (self.HEADER - 10).to_bytes(2, "little"))
+            self.file.write(f"{text:<{self.HEADER - 11}}\n".encode())
+            self.file.flush()
+            disk.sync(self.file)
+            self.file.close()
+            disk.replace(self.temp, self.path)
+            disk.sync_folder(self.path.parent)
+        with reading(self.path):
+            return torch.from_numpy(np.load(self.path, mmap_mode="c"))
 
     def discard(self) -> None:
         """Remove the incomplete file."""
-        self.file.close()
-        self.temp.unlink(missing_ok=True)
+        if self.file is not None:
+            with suppress(OSError):  # what it still holds may not fit on the disk
+                self.file.close()
+            with suppress(OSError):
+                disk.delete(self.temp)
 
 
 def targets_of(learn: AbstractLoop) -> tuple[Any, ...]:

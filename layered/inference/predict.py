@@ -144,9 +144,9 @@ def get_preds(
     try:
         with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
             loop.one_validation(dl)
-        if not gather.count:
-            raise no_prediction_batch(dl)
-        parts = gather.all_tensors()
+            if not gather.count:
+                raise no_prediction_batch(dl)
+            parts = gather.all_tensors()
     finally:
         gather.discard()
     return reordered(parts, torch.as_tensor(np.asarray(order)).argsort(stable=True)) if order else parts

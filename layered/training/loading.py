@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layered.data import DataLoaders, Datasets, TfmdDL, TfmdLists
-from layered.files import Archive, Scope, decode_tree, exactly, joined, read_archive, upgraded, weightless
+from layered.files import Archive, Scope, decode_tree, exactly, joined, read_archive, reading, upgraded, weightless
 from layered.foundation import (
     BadFile,
     CannotRestore,
@@ -94,12 +94,13 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
 
 def _find(path: Path) -> Path:
     """`path`, or where it does not exist the file of that name with the suffix `.layered`."""
-    if path.exists():
-        return path
-    other = layered_name(path)
-    if other.exists():
-        warn(f"'{path}' does not exist; opening '{other}'")
-        return other
+    with reading(path):
+        if path.exists():
+            return path
+        other = layered_name(path)
+        if other.exists():
+            warn(f"'{path}' does not exist; opening '{other}'")
+            return other
     raise NotFoundPath(f"there is no file '{path}'", fix=f"check the path; the working directory is {os.getcwd()}")
 
 

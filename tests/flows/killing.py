@@ -56,14 +56,14 @@ class Witness(Callback):
         learn = self.learn
         self.seen = [learn.training, learn.epoch, learn.iter, digest((learn.xb, learn.yb))]
         plan = getattr(learn.dl, "present", None)
-        self.seen.append([] if plan is None else [int(i) for i in plan.indices])
+        self.seen.append("" if plan is None else digest(list(plan.indices)))
 
     def after_batch(self) -> None:
-        learn = self.learn
-        if learn.training:
+        learn, seen, self.seen = self.learn, self.seen, []
+        if learn.training and seen:  # not cancelled before it began
             opts = learn.opt.opts.values() if hasattr(learn.opt, "opts") else [learn.opt]
             hypers = [{k: v for k, v in h.items() if isinstance(v, float)} for opt in opts for h in opt.hypers]
-            self.rows.append([*self.seen, learn.loss.item(), hypers])
+            self.rows.append([*seen, learn.loss.item(), hypers])
 
 
 class Strike(Callback):
@@ -123,6 +123,7 @@ def count_operations(end: End) -> Callable[[], int]:
 def run(recipe: Callable[..., dict[str, Any]], folder: Path, end: End, *args: Any) -> None:
     """In a process of its own: the recipe, and a file with what is left of it."""
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # for workers: a fork of a server would ask another server
     operations = count_operations(end)
     try:
         left = recipe(folder, end, *args)

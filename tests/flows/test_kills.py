@@ -1,6 +1,5 @@
 """A run that is killed, at any moment and as often as may be, and started again ends like one that was never stopped."""
 
-import os
 import random
 import signal
 import time
@@ -8,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from counts import LONG, soak
+from counts import SEED, soak
 from killing import End, finish, left_by, start
 from recipes import RECIPES, shared
 
 from layered.catalog import URLs, untar_data
 
-SEED = int(os.environ.get("LAYERED_SEED", time.time_ns() % 10**9 if LONG else 7))
 KILLS = soak(18, 300)  # of the first test; two are in the last
 
 

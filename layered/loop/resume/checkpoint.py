@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from layered.data import as_loader
-from layered.files import commit, disk, encode_tree, real_path, sweep, untied, write_archive
+from layered.files import commit, disk, encode_tree, real_path, saving, sweep, untied, write_archive
 from layered.foundation import BadValue, rank_and_world, warn, whole_number
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
@@ -354,10 +354,11 @@ class Checkpoint(Callback):
         return {OUTSIDE: now, **({AT_START: at_start} if in_pass else {})}, position
 
     def _write_file(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        job = partial(saving(self.place)(self._store), manifest, tensors)
         if self.background:
-            self.writer.start(partial(self._store, manifest, tensors))
+            self.writer.start(job)
         else:
-            self._store(manifest, tensors)
+            job()
 
     def _store(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Write the file, then delete old ones, except those written at the end of earlier fits."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from layered.files import real_path
+from layered.files import reading, real_path
 from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, warn
 from layered.loop.resume.description import without_places
 from layered.loop.resume.restoring import Resume, Saved
@@ -82,7 +82,8 @@ def find_saved(resume: Resuming, folder: pathlib.Path | None, ordinal: int) -> S
         raise BadValue("resume='auto' needs a place to look", fix="add checkpoint='folder', or resume='folder'")
     place = folder if asked.place == "auto" else real_path(asked.place)
     assert place is not None
-    saved = _newest(place, asked)
+    with reading(place):
+        saved = _newest(place, asked)
     if saved is not None and saved.ordinal < ordinal and place.is_file():
         raise CannotRestore(
             f"{saved.file} belongs to an earlier fit",

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from layered.files import cannot_save, temporary
-from layered.foundation import CannotTrain
+from layered.foundation import CannotTrain, warn
 
 LOCK = ".layered-lock"
 WRITTEN_WITHIN = 3  # seconds from the creation of a lock to its content, if its process lives
@@ -56,11 +56,14 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
         with _turn:
             _held.discard(folder)
             if _owner(folder / LOCK) == own:
-                (folder / LOCK).unlink(missing_ok=True)
+                try:
+                    (folder / LOCK).unlink(missing_ok=True)
+                except OSError as error:
+                    warn(f"the lock {folder / LOCK} could not be removed: {error}")
 
 
 def _take(folder: pathlib.Path, own: dict[str, Any]) -> None:
-    path = folder / LOCK
+    path, patience = folder / LOCK, time.monotonic() + WRITTEN_WITHIN
     while True:
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -68,13 +71,18 @@ def _take(folder: pathlib.Path, own: dict[str, Any]) -> None:
             owner = _owner(path)
             if owner is not None and _runs(owner):
                 raise _busy(folder, owner) from None
-            if owner is not None or _age(path) > WRITTEN_WITHIN:
+            if owner is not None or _age(path) > WRITTEN_WITHIN or time.monotonic() > patience:
                 _remove(path, owner)
+                patience = time.monotonic() + WRITTEN_WITHIN
             else:
                 time.sleep(0.05)  # its process is about to say who it is
             continue
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(own, file)
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                json.dump(own, file)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         return
 
 
@@ -85,7 +93,7 @@ def _remove(path: pathlib.Path, stale: dict[str, Any] | None) -> None:
         os.rename(path, aside)
     except FileNotFoundError:
         return
-    if _owner(aside) != stale and not path.exists():
+    if _owner(aside) != stale and not os.path.lexists(path):
         os.rename(aside, path)
     else:
         aside.unlink(missing_ok=True)
@@ -103,7 +111,7 @@ def _owner(path: pathlib.Path) -> dict[str, Any] | None:
 
 def _age(path: pathlib.Path) -> float:
     try:
-        return time.time() - path.stat().st_mtime
+        return time.time() - path.lstat().st_mtime
     except OSError:
         return 0.0
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from layered.files import decode_tree, encode_tree, joined, read_archive, read_weights, write_archive
+from layered.files import decode_tree, encode_tree, joined, read_archive, read_weights, reading, write_archive
 from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, rank_and_world, warn
 from layered.loop.current_opt import use_current_opt
 from layered.loop.processes import unwrapped
@@ -67,7 +67,8 @@ def load_weights(
         CannotRestore: If names or shapes differ; the error lists them.
         NotFoundPath: If there is no such file.
     """
-    path = _find(loop, file)
+    with reading(loop.path / loop.model_dir):
+        path = _find(loop, file)
     weights, opt_state = _read(path)
     check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
     if device is not None:
