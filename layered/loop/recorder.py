@@ -95,11 +95,10 @@ class Recorder(Callback):
         self.metric_names: list[str] = []
         self._directions: dict[str, bool | None] = {}
         self.hps: dict[str, list[float]] = {}
-        self._tried_loss: object = (
-            None  # a loss that is not built in, for whose first batches it is tried how they combine
-        )
+        # how batches of a loss that is not built in combine, which is tried on the first ones, and how many tries are left
+        self._tried_loss: object = None
         self._combines_by: set[str] = set()
-        self._tries = 0  # left
+        self._tries = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -244,7 +243,7 @@ class Recorder(Callback):
             self._valid_shares.append(counted([(loss, count)], rows))
 
     def _combines_by_parts(self) -> bool:
-        """Whether the parts of the loss say how batches combine; a loss for which nothing does is warned of once."""
+        """Whether the parts of the loss say how batches combine; a loss for which nothing does is named once."""
         learn = self.learn
         if not learn.loss_shares or learn.loss_func is None or is_built_in(learn.loss_func):
             return True
