@@ -14,11 +14,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from layered.files import append_line, commit, joined, real_path
-from layered.foundation import BadValue, CannotSave, NotFoundPath, Path, lazy, rank_and_world, unknown_name, visible
+from layered.data import read_csv
+from layered.files import append_line, commit, joined, parse_json, real_path
+from layered.foundation import BadFile, BadValue, CannotSave, NotFoundPath, Path, rank_and_world, unknown_name, visible
 from layered.loop import AbstractLoop, Callback, Checkpoint, Count, Kinds, ResumedFit, length_of, valid_of
-
-pd = lazy("pandas")
 
 
 @runtime_checkable
@@ -328,8 +327,13 @@ class CSVLogger(FileLogger):
         return int(first) if first.isdigit() else -1
 
     def read_log(self) -> Any:
-        """The content of the file as a DataFrame."""
-        return pd.read_csv(self._existing())
+        """The content of the file as a DataFrame.
+
+        Raises:
+            NotFoundPath: There is no file yet.
+            BadFile: Something else was written to it.
+        """
+        return read_csv(self._existing(), ",")
 
 
 class JSONLogger(FileLogger):
@@ -358,8 +362,26 @@ class JSONLogger(FileLogger):
             return -1
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The content of the file: a dict for each epoch."""
-        return [json.loads(line) for line in self._existing().read_text("utf-8").splitlines()]
+        """The content of the file: a dict for each epoch.
+
+        Raises:
+            NotFoundPath: There is no file yet.
+            BadFile: Something else was written to it.
+        """
+        file = self._existing()
+        lines = file.read_bytes().splitlines()
+        return [_row(line, f"line {number} of '{file}'") for number, line in enumerate(lines, 1)]
+
+
+def _row(line: str | bytes, what: str) -> dict[str, Any]:
+    row = parse_json(line, what)
+    if not isinstance(row, dict) or type(row.get("epoch")) is not int:
+        raise _not_a_log(what, f"{row!r:.80}")
+    return row
+
+
+def _not_a_log(what: object, got: object) -> BadFile:
+    return BadFile(f"{what} was not written by a logger of fits", got=got, fix="use another fname, or delete the file")
 
 
 def _csv_line(cells: list[Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from layered.callback.logging import columns_of
 from layered.callback.provenance import as_json, describe_run
 from layered.files import append_line, commit, joined, parse_json, real_path
-from layered.foundation import BadFile, CannotSave, NotFoundPath, Report, lazy, rank_and_world
+from layered.foundation import BadFile, CannotSave, NotFoundPath, Path, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
 from layered.metrics import unique_names
 
@@ -56,7 +56,7 @@ class RunRecord(Callback):
     state_kinds = ()
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = self.place = pathlib.Path(folder)  # as it was given, and in full for the fit that is going on
+        self.folder = self.place = Path(folder)  # as it was given, and in full for the fit that is going on
         self.is_open = False
 
     def before_fit(self) -> None:

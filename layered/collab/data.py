@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from layered.data import DataLoaders, RandomSplitter, RegressionBlock, csv_options
-from layered.foundation import Array, BadValue, CannotTrain, EmptySource, lazy, loader_kinds, names_of, refuse_unknown
+from layered.data import DataLoaders, RandomSplitter, RegressionBlock, csv_option_names, csv_options
+from layered.foundation import Array, BadValue, CannotTrain, EmptySource, lazy, loader_kinds, refuse_unknown
 from layered.tabular import (
     Categorify,
     Name,
@@ -130,7 +130,7 @@ class CollabDataLoaders(TabularDataLoaders):
             csv: A CSV file, or any other that `read_table` reads.
             kwargs: Arguments of `from_df`, and all options of `pandas.read_csv`: `sep`, `header`, `names`, `encoding`, ….
         """
-        refuse_unknown(kwargs, known_arguments(cls.from_df) | names_of(pd.read_csv), f"{cls.__name__}.from_csv")
+        refuse_unknown(kwargs, known_arguments(cls.from_df) | csv_option_names(), f"{cls.__name__}.from_csv")
         options = csv_options(kwargs)
         return cls.from_df(read_table(csv, **options), **kwargs)
 

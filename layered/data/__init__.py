@@ -83,6 +83,7 @@ from layered.data.conversions import (
 )
 from layered.data.csv_files import (
     column_position as column_position,
+    csv_option_names as csv_option_names,
     csv_options as csv_options,
     read_csv as read_csv,
     read_labels as read_labels,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+import csv
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from layered.foundation import BadFile, EmptySource, NotFoundPath, Path, StrPath, lazy, names_of
@@ -15,11 +17,19 @@ else:
     pd = lazy("pandas")
 
 DELIMITERS = (",", ";", "\t", "|")
+MAX_COLUMNS = 25_000  # pandas' time grows with their square where a table has no rows
 _READ_AS = {"dtype", "converters", "na_values", "keep_default_na", "na_filter"}  # pandas' options of how cells are read
 _WORDS = ("NA", "N/A", "n/a", "NULL", "null", "None")  # pandas reads them as missing; as labels, they are names
 
 
-def read_csv(path: StrPath, sep: str | None = None, delimiter: str | None = None, **options: Any) -> DataFrame:
+def read_csv(
+    path: StrPath,
+    sep: str | None = None,
+    delimiter: str | None = None,
+    *,
+    max_columns: int = MAX_COLUMNS,
+    **options: Any,
+) -> DataFrame:
     """Read a CSV file with pandas.
 
     Args:
@@ -27,12 +37,13 @@ def read_csv(path: StrPath, sep: str | None = None, delimiter: str | None = None
         sep: The text between columns; by default a comma (a tab in a .tsv file), or else a semicolon, a tab or "|", the
             first with which the file has several columns.
         delimiter: The same as `sep`.
+        max_columns: The most columns of a file; not asked where `usecols` names those to read.
         options: Of `pandas.read_csv`: `encoding`, `decimal`, `header`, ….
 
     Raises:
         NotFoundPath: There is no such file.
         EmptySource: The file is empty.
-        BadFile: It is not text of that encoding, or its lines differ in their number of columns.
+        BadFile: It is not text of that encoding, its lines differ in their number of columns, or there are too many.
     """
     file = Path(path)
     if "://" not in str(path) and not file.is_file():
@@ -45,12 +56,14 @@ def read_csv(path: StrPath, sep: str | None = None, delimiter: str | None = None
     is_tsv = ".tsv" in file.suffixes
     candidates = sorted(DELIMITERS, key=lambda mark: is_tsv and mark != "\t") if given is None else [given]
     try:
+        if file.is_file() and "usecols" not in options:
+            _check_width(file, candidates, max_columns, options)
         return _read(path, candidates, options)
     except UnicodeDecodeError as error:
         is_utf16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         raise BadFile(
             f"the table '{path}' is not text in the encoding {error.encoding}",
-            got=f"the byte 0x{error.object[error.start]:02x}",
+            got=f"the byte 0x{error.object[error.start]:02x}{_in_line(file, error)}",
             fix=f'encoding="{"utf-16" if is_utf16 else "latin-1"}", or the one that the table was written with',
         ) from error
     except pd.errors.EmptyDataError as error:
@@ -66,13 +79,73 @@ def read_csv(path: StrPath, sep: str | None = None, delimiter: str | None = None
         ) from error
 
 
+_OF_TEXT = ("encoding", "encoding_errors", "compression", "skiprows", "comment")  # what a first line depends on
+
+
+def _check_width(file: Path, delimiters: Sequence[str], most: int, options: Mapping[str, Any]) -> None:
+    """Raise BadFile if the first record has more columns than `most`, before pandas makes a column of each."""
+    quote = None if options.get("quoting") == csv.QUOTE_NONE else options.get("quotechar", '"')
+    line = _lines(file, 1, options)
+    for sep in delimiters:
+        count = _count_cells(line, sep, quote)
+        if count is None:  # the record goes on in the next line
+            count = _count_cells(_lines(file, None, options), sep, quote) or 1
+        if count > most:
+            raise BadFile(
+                f"the table '{file}' has too many columns",
+                got=f"{count} in its first line",
+                expected=f"at most {most}",
+                fix=f"max_columns={count} if you trust the file, or usecols=[…] with those to read",
+            )
+
+
+def _count_cells(text: str, sep: str, quote: str | None) -> int | None:
+    """The cells of the first record of a text, as pandas divides it; None if the text ends within quotes."""
+    if len(sep) > 1:  # a regular expression
+        return 1 + sum(1 for _ in re.finditer(sep, text.partition("\n")[0]))
+    rest = f"[^{re.escape(sep)}\n]*+"
+    mark = "" if quote is None else re.escape(quote)
+    cell = re.compile(f"({mark}(?:[^{mark}]|{mark}{mark})*+({mark})?)?{rest}" if mark else f"()(){rest}")
+    count, start = 0, 0
+    while found := cell.match(text, start):
+        if found[1] and not found[2]:
+            return None
+        count, start = count + 1, found.end() + 1
+        if text[found.end() : start] != sep:
+            break
+    return count
+
+
+def _lines(file: Path, count: int | None, options: Mapping[str, Any]) -> str:
+    """The first lines of a table that is text, maybe packed, as they stand; all if `count` is None."""
+    whole: dict[str, Any] = {"colspecs": [(0, None)], "compression": "infer"}
+    text = {name: options[name] for name in _OF_TEXT if name in options}
+    lines: Any = pd.read_fwf(file, header=None, nrows=count, delimiter="\0", dtype=str, **(whole | text))
+    return "\n".join(map(str, lines[0]))
+
+
+def _in_line(file: Path, error: UnicodeDecodeError) -> str:
+    """Where a file has the first line that cannot be decoded; nothing if it is packed, or not there."""
+    if not file.is_file() or file.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return ""
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode(error.encoding)
+            except UnicodeDecodeError:
+                return f" in line {number}"
+    return ""
+
+
 def _read(path: StrPath, delimiters: Sequence[str], options: dict[str, Any]) -> DataFrame:
     """The frame by the first delimiter that gives several columns; if none does, by the first."""
-    first: DataFrame | pd.errors.ParserError | None = None
+    first: DataFrame | ValueError | None = None
     for sep in delimiters:
         try:
-            made: DataFrame | pd.errors.ParserError = pd.read_csv(path, sep=sep, **options)
-        except pd.errors.ParserError as error:
+            made: DataFrame | ValueError = pd.read_csv(path, sep=sep, **options)
+        except (UnicodeDecodeError, pd.errors.EmptyDataError):
+            raise
+        except ValueError as error:  # lines of different lengths, or `usecols` that are there with another delimiter
             made = error
         if isinstance(made, pd.DataFrame) and len(made.columns) > 1:
             return made
@@ -83,13 +156,18 @@ def _read(path: StrPath, delimiters: Sequence[str], options: dict[str, Any]) -> 
     raise first
 
 
+def csv_option_names() -> frozenset[str]:
+    """The names of the options of `read_csv`, with those of pandas."""
+    return names_of(pd.read_csv) | {"max_columns"}
+
+
 def csv_options(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of `pandas.read_csv` out of `arguments`.
+    """Take the options of `read_csv` out of `arguments`.
 
     Args:
         arguments: The keywords of a function that reads a CSV file; what is left is for other purposes.
     """
-    return {name: arguments.pop(name) for name in names_of(pd.read_csv) & arguments.keys()}
+    return {name: arguments.pop(name) for name in csv_option_names() & arguments.keys()}
 
 
 def read_labels(

@@ -5,6 +5,7 @@ A file only names a kind; what the name means is decided by the registries here,
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -167,6 +168,11 @@ def constructor_signature(cls: type) -> inspect.Signature:
     constructor = cls.__init__  # type: ignore[misc]
     if constructor is object.__init__:
         return inspect.Signature()
+    return _without_self(constructor)
+
+
+@functools.lru_cache(1024)
+def _without_self(constructor: Callable[..., object]) -> inspect.Signature:
     signature = inspect.signature(constructor)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 

@@ -110,7 +110,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         tables = [html_table([header, *rows], header=True) for header, rows in self.tables()]
-        heading, notes = (escape(text) for text in (self.heading(), "\n".join(self.notes())))
+        heading, notes = (escape(visible(text, None)) for text in (self.heading(), "\n".join(self.notes())))
         return f"<p>{heading}</p>" * bool(heading) + "".join(tables) + f"<pre>{notes}</pre>" * bool(notes)
 
 
@@ -121,7 +121,7 @@ def html_table(rows: Iterable[Sequence[object]], header: bool = False) -> str:
         rows: The cells of each row.
         header: Whether the first row is the header.
     """
-    lines = [[escape(str(cell)) for cell in row] for row in rows]
+    lines = [[escape(visible(str(cell), None)) for cell in row] for row in rows]
     tags = ["th" if header and i == 0 else "td" for i in range(len(lines))]
     body = (
         "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in line) + "</tr>"
@@ -143,7 +143,7 @@ def facts_text(title: str, facts: Mapping[str, object]) -> str:
           loss       MSELoss
           optimizer  Adam
     """
-    return "\n".join([title, *(f"  {line}" for line in aligned(facts.items()))])
+    return visible("\n".join([title, *(f"  {line}" for line in aligned(facts.items()))]), None)
 
 
 def facts_html(title: str, facts: Mapping[str, object]) -> str:
@@ -153,7 +153,7 @@ def facts_html(title: str, facts: Mapping[str, object]) -> str:
         title: The first line.
         facts: A row for each, by name.
     """
-    return f"<p>{escape(title)}</p>{html_table(facts.items())}"
+    return f"<p>{escape(visible(title))}</p>{html_table(facts.items())}"
 
 
 def _cell(value: object) -> str:

@@ -60,4 +60,4 @@ def _cut(text: str, longest: int | None) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+    return repr(found[0])[1:-1]

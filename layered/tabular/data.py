@@ -17,6 +17,7 @@ from layered.data import (
     TfmdDL,
     Weights,
     arguments_of,
+    csv_option_names,
     csv_options,
     values_by_label,
 )
@@ -30,6 +31,7 @@ from layered.foundation import (
     loader_kinds,
     names_of,
     refuse_unknown,
+    visible,
     warn,
 )
 from layered.tabular.columns import Names, listed
@@ -237,7 +239,7 @@ class TabularDataLoaders(DataLoaders):
             skipinitialspace: Whether blanks after a comma are dropped.
             kwargs: Arguments of `from_df`, and all options of `pandas.read_csv`: `sep`, `decimal`, `encoding`, ….
         """
-        refuse_unknown(kwargs, known_arguments(cls.from_df) | names_of(pd.read_csv), f"{cls.__name__}.from_csv")
+        refuse_unknown(kwargs, known_arguments(cls.from_df) | csv_option_names(), f"{cls.__name__}.from_csv")
         options = {"skipinitialspace": skipinitialspace, **csv_options(kwargs)}
         return cls.from_df(read_table(csv, **options), **kwargs)
 
@@ -277,12 +279,12 @@ class TabularDataLoaders(DataLoaders):
 
     def __repr__(self) -> str:
         table = self.train.dataset
-        rows = f"\n{table.first_rows().to_string(max_cols=MAX_SHOWN)}" if isinstance(table, Tabular) else ""
-        return super().__repr__() + rows
+        rows = table.first_rows().to_string(max_cols=MAX_SHOWN) if isinstance(table, Tabular) else ""
+        return "\n".join(filter(None, [super().__repr__(), visible(rows, None)]))
 
     def _repr_html_(self) -> str:
         table = self.train.dataset
-        rows = table.first_rows().to_html(max_cols=MAX_SHOWN) if isinstance(table, Tabular) else ""
+        rows = visible(table.first_rows().to_html(max_cols=MAX_SHOWN), None) if isinstance(table, Tabular) else ""
         return super()._repr_html_() + rows
 
     def show_batch(self, b: object = None, max_n: int = 10, **kwargs: Any) -> Any:
@@ -374,7 +376,8 @@ def split_columns(frame: DataFrame, y_names: Names) -> tuple[list[Any], list[Any
     """
     targets = listed(y_names)
     cont, cat = cont_cat_split(frame, dep_var=targets)
-    others = [name for name in frame.columns if name not in {*cont, *cat, *targets}]
+    sorted_in = {*cont, *cat, *targets}
+    others = [name for name in frame.columns if name not in sorted_in]
     neither = [name for name in others if column_kind(frame[name]) == "date"]
     if neither:
         raise BadValue(

@@ -266,6 +266,6 @@ def df_shrink(df: TableLike, skip: Names = (), obj2cat: bool = True, int2uint: b
 def show_frame(frame: DataFrame) -> None:
     """Show a frame, as a table in a notebook, else as text. Returns nothing, so that a notebook does not show it twice."""
     if in_notebook():
-        display.display(display.HTML(frame.to_html()))
+        display.display(display.HTML(visible(frame.to_html(), None)))
     else:
         print(visible(frame.to_string(), None))

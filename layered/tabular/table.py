@@ -30,6 +30,7 @@ from layered.foundation import (
     facts_text,
     lazy,
     listify,
+    visible,
 )
 from layered.nn import MultiTaskLoss
 from layered.tabular.columns import (
@@ -665,10 +666,10 @@ class Tabular:
         return rows
 
     def __repr__(self) -> str:
-        return f"{facts_text(*self.facts())}\n{self.first_rows().to_string(max_cols=MAX_SHOWN)}"
+        return f"{facts_text(*self.facts())}\n{visible(self.first_rows().to_string(max_cols=MAX_SHOWN), None)}"
 
     def _repr_html_(self) -> str:
-        return f"{facts_html(*self.facts())}{self.first_rows().to_html(max_cols=MAX_SHOWN)}"
+        return f"{facts_html(*self.facts())}{visible(self.first_rows().to_html(max_cols=MAX_SHOWN), None)}"
 
 
 class _Positions(Generic[TabularType]):

@@ -25,6 +25,7 @@ from layered.data import (
     Tfms,
     TransformBlock,
     column_position,
+    csv_option_names,
     csv_options,
     get_image_files,
     parent_label,
@@ -276,7 +277,7 @@ class ImageDataLoaders(DataLoaders):
             quoting: How texts are quoted: a constant of the `csv` module.
             kwargs: As for `from_df`, and all options of `pandas.read_csv`: `encoding`, `sep`, ….
         """
-        known = names_of(ImageDataLoaders.from_df) | _loader_arguments() | names_of(pd.read_csv)
+        known = names_of(ImageDataLoaders.from_df) | _loader_arguments() | csv_option_names()
         refuse_unknown(kwargs, known, "ImageDataLoaders.from_csv")
         options = {"header": header, "delimiter": delimiter, "quoting": quoting, **csv_options(kwargs)}
         df = read_labels(

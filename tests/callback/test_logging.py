@@ -11,7 +11,7 @@ from torch import nn
 
 from layered.callback import CSVLogger, JSONLogger, LoggerCallback, RunRecord, SaveModelCallback, lr_find
 from layered.files import disk
-from layered.foundation import BadValue, CannotSave, NotFoundPath
+from layered.foundation import BadFile, BadValue, CannotSave, NotFoundPath
 from layered.loop import Callback, Checkpoint, Loop
 
 
@@ -300,3 +300,18 @@ def test_files_stay_where_they_were_when_the_fit_began(tmp_path, monkeypatch):
     wanted = ["b.jsonl", "home/a.csv", "home/best.layered", "work/record/events.jsonl", "work/record/run.json"]
     assert sorted(set(left) - set(runs)) == wanted
     assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\xff\n", b"[" * 5000 + b"\n", b"{}\n", b"[]\n", b'{"epoch": "x"}\n', b"no\n"],
+    ids=lambda text: repr(text[:9]),
+)
+def test_a_file_that_no_logger_wrote_is_refused_by_name_and_line(tmp_path, text):
+    logger = JSONLogger(tmp_path / "log.jsonl")
+    (tmp_path / "log.jsonl").write_bytes(b'{"epoch": 0}\n' + text)
+    with pytest.raises(BadFile, match=r"line 2 of .*log\.jsonl"):
+        logger.read_log()
+    (tmp_path / "log.csv").write_bytes(b"epoch,loss\n0,1\n\xff,2\n")
+    with pytest.raises(BadFile, match="in line 3"):
+        CSVLogger(tmp_path / "log.csv").read_log()

@@ -1,5 +1,6 @@
 """CSV files as other people write them: delimiters, encodings, and labels that are kept as they are written."""
 
+import pandas as pd
 import pytest
 
 from layered.data import read_csv, read_labels
@@ -47,6 +48,39 @@ def test_files_that_hold_no_table_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n1,2,3,4\n")
     with pytest.raises(BadFile, match="number of columns"):
         read_csv(tmp_path / "t.csv")
+
+
+def test_the_line_that_cannot_be_decoded_is_named(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n3,\xff\n")
+    with pytest.raises(BadFile, match="0xff in line 3"):
+        read_csv(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.csv.zip"])
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_countless_columns_are_refused_before_pandas_makes_them(tmp_path, name, mark):
+    pd.DataFrame(columns=["\0", *range(30)]).to_csv(tmp_path / name, index=False, sep=mark)
+    assert len(read_csv(tmp_path / name).columns) == 31
+    with pytest.raises(BadFile, match="too many columns") as caught:
+        read_csv(tmp_path / name, max_columns=30)
+    assert "max_columns=31" in caught.value.fix
+    assert len(read_csv(tmp_path / name, max_columns=31).columns) == 31
+    assert len(read_csv(tmp_path / name, max_columns=3, usecols=[1, 2]).columns) == 2
+
+
+@pytest.mark.parametrize(
+    "start", ["", "\n", '"\n"', '"\n",' * 9, "\ufeff", "\0,", '"\n"a"', '"",', 'a"', '""""'], ids=repr
+)
+@pytest.mark.parametrize("cell", [",", '"a",'])
+def test_no_start_of_the_file_hides_its_columns(tmp_path, start, cell):
+    (tmp_path / "long.csv").write_text(start + cell * 1_000_000)
+    with pytest.raises(BadFile, match="too many columns"):
+        read_csv(tmp_path / "long.csv")
+
+
+def test_delimiters_inside_quotes_make_no_columns(tmp_path):
+    (tmp_path / "t.csv").write_text('"a,b,c,d",e\n1,2\n')
+    assert read_csv(tmp_path / "t.csv", max_columns=2).columns.tolist() == ["a,b,c,d", "e"]
 
 
 def labels(tmp_path, *cells, is_text=False, is_number=False, **options):

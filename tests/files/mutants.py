@@ -478,9 +478,9 @@ CHANGES = {
 }
 
 
-def mutant(good, seed):
-    """The good file's kind, the change and the bytes of mutant number `seed`; `good` maps kinds to bytes."""
+def mutant(good, changes, seed):
+    """The kind, the change and the bytes of mutant number `seed`; `good` maps kinds to bytes, `changes` to functions."""
     draw = random.Random(seed)
-    kind = draw.choice(list(CHANGES))
-    change = draw.choice(CHANGES[kind])
+    kind = draw.choice(list(changes))
+    change = draw.choice(changes[kind])
     return kind, change.__name__, change(good[kind], draw)

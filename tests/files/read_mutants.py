@@ -1,9 +1,9 @@
 """Reads `count` mutants from `first` on in a folder, watched; prints what was read and refused, and all that went wrong.
 
-    python tests/files/read_mutants.py FOLDER FIRST COUNT
+    python tests/files/read_mutants.py FOLDER FIRST COUNT [KIND]
 
 A fault names its mutant's number: the same command with that number and a count of 1 makes the file again, and leaves it
-in the folder as `mutant`.
+in the folder as `mutant`. With a kind, these alone.
 """
 
 import io
@@ -20,11 +20,13 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import data_mutants
 import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
-from mutants import mutant
+from data_readers import DATA_READERS, WRITE_THERE, good_data
+from mutants import CHANGES, mutant
 from PIL import Image
 from torch import nn
 
@@ -45,6 +47,7 @@ from layered.vision.all import (
 
 FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format_1" / "export.layered"
 MEMORY = 128 * 2**20  # bytes that one file may take beyond four times its own
+PIXELS = 2**30  # as MEMORY, for a picture: those of twice PIL's limit take 700 MiB
 SECONDS = 4  # of the processor that one file may take
 
 
@@ -107,7 +110,7 @@ def good_files(folder):
         "tar of data": tar.getvalue(),
         "tgz of data": tgz.getvalue(),
     }
-    return learn, res
+    return learn, res | good_data(folder)
 
 
 def unpack_bounded(file):
@@ -142,6 +145,7 @@ def readers_of(learn):
         "zip of data": (unpack_bounded, ""),
         "tar of data": (unpack_bounded, ""),
         "tgz of data": (unpack_bounded, ""),
+        **DATA_READERS,
     }
 
 
@@ -150,9 +154,10 @@ def status(field):
 
 
 WATCHED = re.compile(
-    "import$|exec$|compile$|open$|os[.]|subprocess|socket|urllib|pickle|ctypes|shutil|marshal|tempfile"
+    "import$|exec$|compile$|open$|os[.]|subprocess|socket|urllib|pickle|ctypes[.]dlopen|shutil|marshal|tempfile"
 )
-ANNOTATIONS = {"ImageSource", "Self"}  # of our own functions: a transform made of one looks at their types
+# of our own functions: a transform made of one looks at their types
+ANNOTATIONS = {"ImageSource", "Self", "str", "str | os.PathLike[str]", "os", "PathLike"}
 
 
 def allowed(folder, kind, event, arguments):
@@ -162,6 +167,9 @@ def allowed(folder, kind, event, arguments):
         return isinstance(what, bytes) and what.decode() in ANNOTATIONS
     if event == "exec":
         return set(what.co_names) <= ANNOTATIONS
+    if kind in WRITE_THERE:  # a lock asks whether its process lives
+        there = isinstance(what, int) or str(what).startswith("/proc/") or Path(folder, what).is_relative_to(folder)
+        return event in ("open", "os.kill", "os.rename", "os.remove", "os.mkdir", "os.utime", "os.chmod") and there
     if not isinstance(what, (str, os.PathLike)):
         return event in ("os.listdir", "os.scandir")
     if kind.endswith("of data"):  # what was unpacked is removed by single names below an open folder
@@ -178,11 +186,12 @@ def alarm(*_):
     raise TooSlow
 
 
-def main(folder, first, count):
+def main(folder, first, count, kinds=""):
     learn, good = good_files(folder)
     readers = readers_of(learn)
     create_vision_model("resnet18", 2, pretrained=False)  # timm is there from now on
     repr(torch.ones(1))  # and what torch imports to print tensors
+    Image.init()
     seen, watching = [], []
 
     def watch(event, arguments):
@@ -192,6 +201,7 @@ def main(folder, first, count):
     def tried(kind, raw):
         read, suffix = readers[kind]
         file = folder / f"mutant{suffix}"
+        file.parent.mkdir(exist_ok=True)
         file.write_bytes(raw)
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
         before = status("VmRSS")
@@ -208,7 +218,7 @@ def main(folder, first, count):
             watching.clear()
             signal.setitimer(signal.ITIMER_PROF, 0)
         grown = status("VmHWM") - before
-        if grown > MEMORY + 4 * len(raw):
+        if grown > (PIXELS if kind == "picture" else MEMORY) + 4 * len(raw):
             outcome = f"{grown >> 20} MiB for {len(raw)} bytes, {outcome}"
         if seen:
             outcome = f"{seen}"
@@ -230,8 +240,9 @@ def main(folder, first, count):
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     weights = {name: x.clone() for name, x in learn.model.state_dict().items()}
     counts = {"read": 0, "refused": 0}
+    changes = {kind: made for kind, made in (CHANGES | data_mutants.CHANGES).items() if kinds in ("", kind)}
     for n in range(first, first + count):
-        kind, change, raw = mutant(good, n)
+        kind, change, raw = mutant(good, changes, n)
         print(f"{n} {kind}: {change}", file=sys.stderr, flush=True)
         outcome = tried(kind, raw)
         if kind == "weights" and outcome == "refused":
@@ -246,4 +257,4 @@ def main(folder, first, count):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 import layered.basics
 from layered.callback import RunRecord, read_record
 from layered.data import DataLoaders
-from layered.foundation import Finding, Report
+from layered.foundation import Finding, Report, facts_html, facts_text, html_table
 from layered.insight.confusion import PixelScores
 from layered.nn import module_summary
 from layered.testing.tiny import synth_learner
@@ -97,3 +97,11 @@ def test_a_finding_that_is_not_ok_is_a_warning_unless_it_says_more():
     assert Finding("a", False, "seen").level == "warning"
     assert Finding("a", False, "seen", level="error").level == "error"
     assert Finding("a", True, "seen").what == "seen"
+
+
+def test_words_of_others_do_not_act_in_reports_and_facts():
+    word = "<b>\x1b[2J\u202e"
+    shown = [facts_text(word, {word: word}), facts_html(word, {word: word}), html_table([[word]], header=True)]
+    for text in shown:
+        assert not {"\x1b", "\u202e"} & set(text)
+    assert all("<b>" not in text for text in shown[1:])

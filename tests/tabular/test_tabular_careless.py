@@ -133,3 +133,14 @@ def test_columns_of_one_value_are_predicted_as_the_row_they_are(learn, df):
 def test_one_value_is_a_grid_of_one(learn, df):
     found = partial_dependence(learn, df, "city", grid="Rome")
     pd.testing.assert_frame_equal(found, partial_dependence(learn, df, "city", grid=["Rome"]))
+
+
+def test_names_of_columns_and_classes_do_not_act_in_what_is_shown(capsys):
+    word = "<script>\x1b[2J\u202e"
+    frame = pd.DataFrame({word: [1.0, 2.0, 3.0, 4.0], "y": [word, "b"] * 2})
+    dls = TabularDataLoaders.from_df(frame, y_names="y", bs=2, valid_pct=0.5, seed=0)
+    dls.show_batch()
+    html = [dls._repr_html_(), dls.train.dataset._repr_html_()]
+    for text in (repr(dls), repr(dls.train.dataset), *html, capsys.readouterr().out):
+        assert not {"\x1b", "\u202e"} & set(text)
+    assert all("<script>" not in text for text in html)

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from layered.files import cannot_save, temporary
-from layered.foundation import CannotTrain, warn
+from layered.files import cannot_save, open_bounded, parse_json, temporary
+from layered.foundation import CannotTrain, LayeredError, warn
 
 LOCK = ".layered-lock"
 WRITTEN_WITHIN = 3  # seconds from the creation of a lock to its content, if its process lives
@@ -102,11 +102,12 @@ def _remove(path: pathlib.Path, stale: dict[str, Any] | None) -> None:
 def _owner(path: pathlib.Path) -> dict[str, Any] | None:
     """What a lock says; None if it says nothing yet, or is gone."""
     try:
-        owner = json.loads(path.read_bytes()[:4096])
-    except (OSError, ValueError):
+        with open_bounded(path) as file:
+            owner = parse_json(file.read(4096), "a lock")
+    except (OSError, LayeredError):
         return None
-    known = isinstance(owner, dict) and isinstance(owner.get("process"), int) and isinstance(owner.get("host"), str)
-    return owner if known else None
+    known = isinstance(owner, dict) and type(owner.get("process")) is int and isinstance(owner.get("host"), str)
+    return owner if known and owner["process"] > 0 else None
 
 
 def _age(path: pathlib.Path) -> float:
