@@ -43,6 +43,7 @@ from layered.foundation import (
     leaves,
     noop,
     num_cpus,
+    own_vars,
     warn,
 )
 
@@ -369,7 +370,7 @@ def _work_of(loader: WorkSource) -> list[Any]:
         for step in (
             stage.fs if isinstance(stage, Pipeline) else [stage.__func__ if isinstance(stage, MethodType) else stage]
         ):
-            work += [step, *getattr(step, "__dict__", {}).values()]
+            work += [step, *(own_vars(step) or {}).values()]
     return work
 
 

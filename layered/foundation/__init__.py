@@ -146,7 +146,7 @@ from layered.foundation.held import (
     is_own_code as is_own_code,
     set_generator_state as set_generator_state,
 )
-from layered.foundation.helpers import OnAttribute as OnAttribute
+from layered.foundation.helpers import OnAttribute as OnAttribute, own_vars as own_vars
 from layered.foundation.masking import (
     MASK as MASK,
     is_secret_name as is_secret_name,

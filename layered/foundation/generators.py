@@ -102,9 +102,6 @@ def no_random(seed: int = 42, reproducible: bool = True) -> Iterator[None]:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = flags
 
 
-_inside = threading.local()
-
-
 class _Finder(MetaPathFinder):
     """Finds what the finders after it find, for one thread, and puts the generators back once the module has run."""
 
@@ -138,6 +135,13 @@ class _Finder(MetaPathFinder):
         return spec
 
 
+class _Inside(threading.local):
+    finder: _Finder | None = None
+
+
+_inside = _Inside()
+
+
 @contextmanager
 def quiet_imports() -> Iterator[None]:
     """Context manager: what this thread imports for the first time inside does not change the global generators.
@@ -145,7 +149,7 @@ def quiet_imports() -> Iterator[None]:
     When that happens depends on what the process has done before, so a run that is resumed or has workers would draw
     other numbers than one that is not.
     """
-    if getattr(_inside, "finder", None) is not None:
+    if _inside.finder is not None:
         yield
         return
     _inside.finder = finder = _Finder()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.foundation.assignments import assigned_by, function_of, is_constant
+from layered.foundation.helpers import own_vars
 from layered.foundation.types import is_frame
 
 GENERATORS = (random.Random, torch.Generator, np.random.Generator, np.random.RandomState)
@@ -298,7 +299,7 @@ def is_own_code(module: str) -> bool:
 def attributes(value: object) -> list[tuple[str, Any]]:
     """The attributes of an object itself, those in slots of its class included."""
     in_slots = [(name, getattr(value, name)) for name in _slots_of(type(value)) if hasattr(value, name)]  # type: ignore[arg-type]  # classes have hashes
-    return [*getattr(value, "__dict__", {}).items(), *in_slots]
+    return [*(own_vars(value) or {}).items(), *in_slots]
 
 
 @lru_cache(maxsize=4096)
@@ -309,7 +310,7 @@ def _slots_of(kind: type) -> list[str]:
 
 
 def _keeps_itself(value: Any) -> bool:
-    return hasattr(type(value), "state_dict") and hasattr(type(value), "load_state_dict")
+    return issubclass(type(value), Stateful)
 
 
 def _is_of_library(kind: type) -> bool:
@@ -327,7 +328,7 @@ def _leads_on(value: object, depth: int = 3) -> bool:
     if isinstance(value, (*_SEQUENCES, *_TABLES)):
         parts = _spread(value.values() if isinstance(value, dict) else value, len(value))
         return depth > 0 and any(isinstance(part, GENERATORS) or _leads_on(part, depth - 1) for part in parts)
-    return hasattr(value, "__dict__") or (is_own_code(type(value).__module__) and hasattr(type(value), "__slots__"))
+    return own_vars(value) is not None or (is_own_code(type(value).__module__) and hasattr(type(value), "__slots__"))
 
 
 @lru_cache(maxsize=4096)

@@ -76,6 +76,22 @@ def first(x: Iterable[T], f: Callable[[T], object] | None = None) -> T | None:
     return next((o for o in x if f is None or f(o)), None)
 
 
+def own_vars(o: object) -> dict[str, Any] | None:
+    """The attributes of an object itself, as `vars`; None for what has none: numbers, text, lists, ….
+
+    Args:
+        o: Any object.
+
+    Examples:
+        >>> own_vars(range_of), own_vars(3)
+        ({}, None)
+    """
+    try:
+        return vars(o)
+    except TypeError:
+        return None
+
+
 def range_of(x: int | Sized) -> list[int]:
     """The positions of the items of a collection.
 

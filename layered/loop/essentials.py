@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, overload, runtime_che
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, nearest, plain_tree, warn
+from layered.foundation import BadArgument, function_name, nearest, plain_tree, warn
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every, Moment
 from layered.loop.events import CancelEpochException, check_event
@@ -238,7 +238,7 @@ class FunctionCallback(Callback):
         self.remove()
 
     def __repr__(self) -> str:
-        return getattr(self.function, "__name__", type(self.function).__name__) + "()"
+        return function_name(self.function) + "()"
 
 
 @overload
@@ -340,6 +340,6 @@ def _takes_learner(function: Callable[..., Any], args: tuple[Any, ...], kwargs: 
     raise BadArgument(
         "the function cannot be called with these arguments",
         got=", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]) or "none",
-        expected=f"{getattr(function, '__name__', function)}{signature}, the learner first or not at all",
+        expected=f"{function_name(function)}{signature}, the learner first or not at all",
         fix=f"did you mean '{near[0]}'?" if near else None,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import Stateful, is_constant, leaves
+from layered.foundation import Stateful, is_constant, leaves, own_vars
 from layered.loop.state import State
 
 MARKED = 1000  # how many items of a collection, or bytes of an array, `mark` looks at
@@ -40,7 +40,7 @@ def mark(value: object, depth: int = 3, inside: bool = False) -> Any:
         return len(value), tuple((mark(k, 0), mark(v, depth - 1, inside)) for k, v in islice(value.items(), MARKED))
     if inside or isinstance(value, (State, Stateful)):
         return id(value)
-    return id(value), mark(getattr(value, "__dict__", None), depth, inside=True)
+    return id(value), mark(own_vars(value), depth, inside=True)
 
 
 # -- kinds: what a class declares of its state

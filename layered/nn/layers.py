@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layered.foundation import Recorded, modules
+from layered.foundation import Recorded, function_name, modules
 from layered.nn.init import trunc_normal_
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class Lambda(Module):
         return self.func(x)
 
     def extra_repr(self) -> str:
-        return getattr(self.func, "__name__", repr(self.func))
+        return function_name(self.func)
 
 
 @modules.register()
@@ -123,9 +123,7 @@ class PartialLambda(Module):
         return self.func(x, **self.kwargs)
 
     def extra_repr(self) -> str:
-        return ", ".join(
-            [getattr(self.func, "__name__", repr(self.func)), *(f"{k}={v}" for k, v in self.kwargs.items())]
-        )
+        return ", ".join([function_name(self.func), *(f"{k}={v}" for k, v in self.kwargs.items())])
 
 
 class Debugger(Module):

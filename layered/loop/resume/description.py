@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from layered.data import DataLoader, as_dataset, as_loader, length_of
-from layered.foundation import Pipeline, Transform, assigned, is_frame, is_place_or_text
+from layered.foundation import Pipeline, Transform, assigned, is_frame, is_place_or_text, own_vars
 from layered.loop.batches import valid_of
 from layered.loop.callback import Callback
 from layered.loop.listeners import by_name
@@ -151,7 +151,7 @@ def described(value: Any, depth: int = 4) -> Any:
     state = assigned(type(value))
     own = {
         name: described(part, depth - 1)
-        for name, part in getattr(value, "__dict__", {}).items()
+        for name, part in (own_vars(value) or {}).items()
         if name[0] != "_" and name not in state
     }
     return {"class": type(value).__qualname__, **{name: part for name, part in own.items() if part is not None}}
@@ -248,7 +248,7 @@ def _some_rows(column: Any) -> tuple[Any, str]:
 def _held(dataset: object, depth: int = 3) -> list[str]:
     """What a data set of another library holds as attributes, and the data sets that it takes items from."""
     facts = []
-    for name, value in sorted(getattr(dataset, "__dict__", {}).items()):
+    for name, value in sorted((own_vars(dataset) or {}).items()):
         if isinstance(value, (Tensor, np.ndarray, list, tuple, range)) or is_frame(value):
             facts.append(f"{name} {fingerprint(value)['sha256']}")
         elif isinstance(value, Dataset) and depth:

@@ -26,6 +26,7 @@ from layered.foundation import (
     is_own_code,
     is_place_or_text,
     leaves,
+    own_vars,
     set_generator_state,
     tensors_of,
     warn,
@@ -173,8 +174,9 @@ def _slot(held: Held, place: str) -> Slot | None:
     if place in held.slots or owner not in held.owners:
         return held.slots.get(place)
     of = held.owners[owner]
-    is_attribute = hasattr(of, "__dict__") and not hasattr(type(of), name) and name in assigned(type(of), _is_specific)
-    return Slot(of, name, vars(of).get(name)) if is_attribute else None
+    attributes = own_vars(of)
+    is_free = attributes is not None and not hasattr(type(of), name) and name in assigned(type(of), _is_specific)
+    return Slot(of, name, (attributes or {}).get(name)) if is_free else None
 
 
 def _state(slot: Slot) -> Any:
@@ -256,7 +258,7 @@ def _cannot_keep(place: str, slot: Slot, made_later: bool = False) -> CannotSave
         fix = (
             f"hold tensors by register_buffer, or give {kind.__name__} the methods get_extra_state and set_extra_state"
         )
-    elif hasattr(owner, "__dict__"):
+    elif own_vars(owner) is not None:
         fix = f"give {function_name(kind)} the methods state_dict and load_state_dict"
     else:
         fix = "hold it in an object with the methods state_dict and load_state_dict"

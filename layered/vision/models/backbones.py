@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from layered.catalog import hub_file, is_offline
 from layered.files import read_weights, state_dict_of
-from layered.foundation import BadArgument, CannotRestore, L, MissingDependency, Offline, lazy, unknown_name
+from layered.foundation import (
+    BadArgument,
+    CannotRestore,
+    L,
+    MissingDependency,
+    Offline,
+    function_name,
+    lazy,
+    unknown_name,
+)
 from layered.integrations import is_timm_model, timm_names
 from layered.nn import adapt_first_layer, body_weights, cut_model, report_left_out
 from layered.optim import params
@@ -148,7 +157,7 @@ def build_arch(
     if weights is None and not pretrained:
         untrained = {"weights": None, "weights_backbone": None, "pretrained": False}
         return arch(**{name: value for name, value in untrained.items() if name in takes})
-    name = getattr(arch, "__name__", repr(arch))
+    name = function_name(arch)
     if is_torchvision(arch) and "weights" in takes and (isinstance(weights, str) or is_offline()):
         known = torchvision_models.get_model_weights(arch).__members__
         if isinstance(weights, str) and weights not in known:
