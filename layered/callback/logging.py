@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from layered.data import read_csv
-from layered.files import append_line, commit, joined, parse_json, real_path
+from layered.files import append_line, commit, joined, parse_json, read_whole, real_path, saving
 from layered.foundation import BadFile, BadValue, CannotSave, NotFoundPath, Path, rank_and_world, unknown_name, visible
 from layered.loop import AbstractLoop, Callback, Checkpoint, Count, Kinds, ResumedFit, length_of, valid_of
 
@@ -170,7 +170,7 @@ class FileLogger(LoggerCallback):
             raise CannotSave(
                 f"cannot write '{self.file}'", got=error, fix="use another fname, or change the learner's path"
             ) from error
-        text = self.file.read_bytes() if self.append else b""
+        text = read_whole(self.file) if self.append else b""
         lines = _lines(text)
         if lines and self.head and lines[0].strip() != self.head.strip():
             raise BadValue(
@@ -193,14 +193,15 @@ class FileLogger(LoggerCallback):
             return
         name = hashlib.sha256(str(self.fname).encode()).hexdigest()[:12]
         self.note = checkpoint.place / f".layered-log-{name}-fit{self.learn.fit_ordinal}"
-        if checkpoint.starts_over and self.note.is_file() and (text := self.note.read_bytes()[:20]).isdigit():
+        if checkpoint.starts_over and (text := read_whole(self.note, missing_ok=True)[:20]).isdigit():
             self.before = min(int(text), self.before)
             self.is_restored = True
         commit(self.note, lambda file: file.write(b"%d" % self.before))
 
     def on_end(self) -> None:
         if self.note is not None and self.learn.error is None:
-            self.note.unlink(missing_ok=True)
+            with saving(self.note):
+                self.note.unlink(missing_ok=True)
         self.note = None
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
@@ -232,14 +233,15 @@ class FileLogger(LoggerCallback):
             self.line({"epoch": number, **dict(zip(names, values, strict=True))}, batches).encode()
             for number, values, batches in done[: len(done) - due]
         ]
-        text = self.file.read_bytes() if self.append else b""
+        found = read_whole(self.file, missing_ok=True)
+        text = found if self.append else b""
         before, rest = text[: self.before] or self.head, _lines(text[self.before :])
         lines, later = self._completed(own, [line for line in rest if line != self.head])
         if self.is_restored and due:
             while later and self.epoch_of(later[0]) in (epoch, epoch + 1):  # this fit repeats it
                 epoch = self.epoch_of(later.pop(0))
         whole = b"".join([before, *lines, *later])
-        if whole != self.file.read_bytes():
+        if whole != found:
             commit(self.file, lambda file: file.write(whole))
         self.is_restored, self.is_ready = False, True
 
@@ -369,7 +371,7 @@ class JSONLogger(FileLogger):
             BadFile: Something else was written to it.
         """
         file = self._existing()
-        lines = file.read_bytes().splitlines()
+        lines = read_whole(file).splitlines()
         return [_row(line, f"line {number} of '{file}'") for number, line in enumerate(lines, 1)]
 
 

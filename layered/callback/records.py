@@ -14,7 +14,7 @@ from typing import Any
 
 from layered.callback.logging import columns_of
 from layered.callback.provenance import as_json, describe_run
-from layered.files import append_line, commit, joined, parse_json, real_path
+from layered.files import append_line, commit, joined, parse_json, read_whole, real_path, saving
 from layered.foundation import BadFile, CannotSave, NotFoundPath, Path, Report, lazy, rank_and_world
 from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
 from layered.metrics import unique_names
@@ -240,10 +240,10 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
     events, manifest = joined(folder, EVENTS), joined(folder, MANIFEST)
     if not events.is_file():
         raise NotFoundPath(f"'{folder}' has no record of a run", expected=f"a file {EVENTS}, written by RunRecord")
-    made_of = parse_json(manifest.read_bytes(), f"'{manifest}'") if manifest.exists() else {}
+    made_of = parse_json(read_whole(manifest), f"'{manifest}'") if manifest.exists() else {}
     if not isinstance(made_of, dict):
         raise BadFile(f"'{manifest}' is not the manifest of a run", got=f"{made_of!r:.80}", fix=f"delete '{manifest}'")
-    return Record(pathlib.Path(folder), made_of, _lines_of(events, _whole(events.read_bytes())))
+    return Record(pathlib.Path(folder), made_of, _lines_of(events, _whole(read_whole(events))))
 
 
 def _final(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -309,10 +309,9 @@ def _is_event(event: Any) -> bool:
 
 def _repaired(path: pathlib.Path) -> list[dict[str, Any]]:
     """The events of a file, if it is there; a torn last line is taken away from it."""
-    if not path.exists():
-        return []
-    text = path.read_bytes()
+    text = read_whole(path, missing_ok=True)
     events = _lines_of(path, _whole(text))
     if len(_whole(text)) < len(text):
-        os.truncate(path, len(_whole(text)))
+        with saving(path):
+            os.truncate(path, len(_whole(text)))
     return events

@@ -21,6 +21,7 @@ from layered.files.bounded import (
     open_bounded as open_bounded,
     parse_json as parse_json,
     plain_key as plain_key,
+    read_whole as read_whole,
     reading as reading,
 )
 from layered.files.codec import (

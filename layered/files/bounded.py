@@ -123,6 +123,27 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         raise BadFile(f"'{path}' cannot be read", got=error, fix=fix) from error
 
 
+def read_whole(path: str | os.PathLike[str], missing_ok: bool = False) -> bytes:
+    """All bytes of a file that is known to be small.
+
+    Args:
+        path: The file.
+        missing_ok: A file that does not exist is read as an empty one.
+
+    Raises:
+        NotFoundPath: There is no such file.
+        BadFile: It may not be read, or the disk fails.
+    """
+    with reading(path):
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            if missing_ok:
+                return b""
+            raise
+
+
 class Readable(Protocol):
     """Where bytes come from: a file, or a member of a zip archive."""
 
