@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from layered.foundation import warn
-from layered.loop.optimizer_parts import Optimizers, lr_of, wanted_params
+from layered.loop.optimizer_parts import Optimizers, check_opt, lr_of, wanted_params
 from layered.loop.state import AbstractLoop
 from layered.optim import GroupedOptimizer
 
@@ -21,6 +21,7 @@ def use_current_opt(loop: AbstractLoop) -> None:
     if opt is None:
         loop.create_opt()
         return
+    check_opt(opt)
     made, opt_func, splitter = loop.made_opt
     if made is opt and opt_func is not loop.opt_func:
         if not isinstance(loop.lr, Mapping):

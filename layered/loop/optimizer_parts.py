@@ -189,6 +189,7 @@ def create_opt(
         maker = opt_func.func if isinstance(opt_func, partial) else opt_func
         is_torchs = isinstance(maker, type) and not issubclass(maker, GroupedOptimizer)
         opt = OptimWrapper(groups, opt=opt_func, lr=lr) if is_torchs else _made_by(opt_func, groups, lr)
+        check_opt(opt)
         if not wd_bn_bias:
             mark_no_decay(opt, part)
         if train_bn:
@@ -239,7 +240,7 @@ def checked_opt_func(opt_func: object) -> OptFunc | Mapping[str, OptFunc]:
     if isinstance(opt_func, Mapping):
         return {name: checked_opt_func(one) for name, one in opt_func.items()}  # type: ignore[misc]
     if isinstance(opt_func, str):
-        return optimizer_named(opt_func)
+        return checked_opt_func(optimizer_named(opt_func))
     if isinstance(opt_func, torch.optim.Optimizer):
         name = type(opt_func).__name__
         raise BadArgument(
@@ -256,21 +257,41 @@ def checked_opt_func(opt_func: object) -> OptFunc | Mapping[str, OptFunc]:
             expected="a name, an optimizer's class, or a function of (parameters, lr=…)",
             fix="opt_func=Adam",
         )
-    if isinstance(maker, type) and _needs_closure(maker):
-        raise BadArgument(
-            f"{maker.__name__} evaluates the loss several times in a step, which a fit does once for each batch",
-            fix="another optimizer, such as opt_func=Adam; or a loop by hand: opt.step(closure)",
-        )
+    if isinstance(maker, type):
+        _check_step(maker)
     return opt_func  # type: ignore[return-value]  # whatever else it is, it can be called
+
+
+def check_opt(opt: object) -> None:
+    """Refuse an optimizer that a fit cannot use.
+
+    Args:
+        opt: What a function has made, or what was set by hand.
+
+    Raises:
+        BadArgument: It must evaluate the loss itself, or is one of torch's and not wrapped.
+    """
+    if isinstance(opt, torch.optim.Optimizer) and not isinstance(opt, GroupedOptimizer):
+        raise BadArgument(
+            "an optimizer of torch has no parameter groups that can be frozen",
+            got=f"an object of {type(opt).__name__}",
+            fix="learn.opt = OptimWrapper(opt=…)",
+        )
+    _check_step(type(opt.opt if isinstance(opt, OptimWrapper) else opt))
 
 
 def _is_other_class(maker: object) -> bool:
     return isinstance(maker, type) and not issubclass(maker, torch.optim.Optimizer)
 
 
-def _needs_closure(maker: type) -> bool:
-    parameter = inspect.signature(maker.step).parameters.get("closure")  # type: ignore[attr-defined]
-    return parameter is not None and parameter.default is parameter.empty
+def _check_step(kind: type) -> None:
+    """Refuse an optimizer whose step needs a closure, which evaluates the loss."""
+    parameter = inspect.signature(kind.step).parameters.get("closure")  # type: ignore[attr-defined]
+    if parameter is not None and parameter.default is parameter.empty:
+        raise BadArgument(
+            f"{kind.__name__} evaluates the loss several times in a step, which a fit does once for each batch",
+            fix='another optimizer, such as opt_func="adam"; or a loop by hand: opt.step(closure)',
+        )
 
 
 def wanted_params(

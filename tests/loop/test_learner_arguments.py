@@ -56,6 +56,8 @@ BUILT = torch.optim.AdamW(nn.Linear(1, 1).parameters())
         (BUILT, r"(?s)built already.*opt_func=AdamW"),
         (torch.optim.LBFGS, "LBFGS evaluates the loss several times"),
         (partial(torch.optim.LBFGS, max_iter=3), "LBFGS evaluates the loss several times"),
+        ("lbfgs", "LBFGS evaluates the loss several times"),
+        ({"0": "lbfgs", "1": SGD}, "LBFGS evaluates the loss several times"),
         (nn.Linear, "must make an optimizer"),
         (nn.Linear(1, 1), "must make an optimizer"),
         (3, "must make an optimizer"),
@@ -77,6 +79,34 @@ def test_unknown_names_and_results_are_refused():
     learn.opt_func = BUILT
     with pytest.raises(BadArgument, match="built already"):
         learn.fit(1)
+
+
+@pytest.mark.parametrize(
+    "opt_func",
+    [
+        lambda p, lr: torch.optim.LBFGS(p, lr=lr),
+        lambda p, lr: OptimWrapper(p, opt=torch.optim.LBFGS, lr=lr),
+        partial(OptimWrapper, opt=torch.optim.LBFGS),
+    ],
+)
+def test_an_optimizer_that_evaluates_the_loss_is_refused_when_it_is_made(opt_func):
+    learn = learner(opt_func=opt_func)
+    with pytest.raises(BadArgument, match=r'LBFGS evaluates the loss several times(?s:.*)opt_func="adam"'):
+        learn.fit(1)
+    learn.opt_func = "adam"
+    learn.fit(1)
+
+
+def test_an_optimizer_that_was_set_by_hand_and_cannot_be_used_is_refused():
+    learn = learner()
+    before = {name: x.clone() for name, x in learn.model.state_dict().items()}
+    learn.opt = OptimWrapper(opt=torch.optim.LBFGS(learn.model.parameters()))
+    with pytest.raises(BadArgument, match="LBFGS evaluates the loss several times"):
+        learn.fit(1)
+    learn.opt = torch.optim.SGD(learn.model.parameters(), lr=0.1)
+    with pytest.raises(BadArgument, match=r"(?s)an object of SGD.*learn.opt = OptimWrapper\(opt="):
+        learn.fit(1)
+    assert_close(learn.model.state_dict(), before, rtol=0, atol=0)
 
 
 def test_an_optimizer_that_is_built_goes_in_as_the_fix_says():
