@@ -114,7 +114,7 @@ def alone(tmp_path_factory) -> dict[float, Any]:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("number", range(soak(2, 60)))
+@pytest.mark.parametrize("number", range(soak(1, 60)))
 def test_processes_that_meet_in_a_folder_write_one_at_a_time(tmp_path, alone, number):
     dice, shared, dead, told = chance("meetings", number), tmp_path / "run", set(), []
     kind = dice.choice(["dead", "torn", "empty", "zeros", "link", "", "", ""])

@@ -57,12 +57,12 @@ def goes_on(place: Path, seed: str, cuts_power: bool) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("number", range(soak(2, 300)))
+@pytest.mark.parametrize("number", range(soak(1, 300)))
 def test_a_killed_run_of_any_make_goes_on(place, number):
     goes_on(place, f"{SEED} killed {number}", cuts_power=False)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("number", range(soak(2, 300)))
+@pytest.mark.parametrize("number", range(soak(1, 300)))
 def test_a_run_of_any_make_goes_on_after_a_power_cut(place, number):
     goes_on(place, f"{SEED} power {number}", cuts_power=True)
