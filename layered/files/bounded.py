@@ -50,16 +50,22 @@ class BoundedFile(io.BufferedReader):
             size = self.remaining if size is None or size < 0 else min(size, self.remaining)
             if size > self.most:
                 raise BadFile(f"'{self.path}' wants {size} bytes read at once", expected=f"at most {self.most}")
-        with reading(self.path):
+        try:
             return super().read(size)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def readinto(self, buffer: Any, /) -> int:
-        with reading(self.path):
+        try:
             return super().readinto(buffer)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def readline(self, size: int | None = -1) -> bytes:
-        with reading(self.path):
+        try:
             return super().readline(self.most if size is None or size < 0 else min(size, self.most))
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def look(self) -> str:
         """What the file seems to be, by its first bytes, in words."""
@@ -115,12 +121,22 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except LayeredError:
         raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundPath(f"there is no file '{path}'", got=f"the working folder is '{os.getcwd()}'") from error
     except OSError as error:
-        may_not = error.errno in (errno.EACCES, errno.EPERM)
-        fix = "allow this user to read it, or leave it out" if may_not else remedy(error.errno)
-        raise BadFile(f"'{path}' cannot be read", got=error, fix=fix) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | os.PathLike[str], error: OSError) -> LayeredError:
+    """The error for what the system refuses when a file or folder is read.
+
+    Args:
+        path: The file or folder.
+        error: The system's error.
+    """
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return NotFoundPath(f"there is no file '{path}'", got=f"the working folder is '{os.getcwd()}'")
+    may_not = error.errno in (errno.EACCES, errno.EPERM)
+    fix = "allow this user to read it, or leave it out" if may_not else remedy(error.errno)
+    return BadFile(f"'{path}' cannot be read", got=error, fix=fix)
 
 
 def read_whole(path: str | os.PathLike[str], missing_ok: bool = False) -> bytes:
