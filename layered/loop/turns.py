@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from layered.foundation import CannotTrain
 
@@ -23,7 +23,7 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition(threading.RLock())
         self.owner: int | None = None  # the thread that uses the loop's state
         self.depth = 0  # how many passes of the owner are inside each other
         self.fits = False  # the owner trains
@@ -32,8 +32,7 @@ class Turns:
     def __reduce__(self) -> tuple[type[Turns], tuple[()]]:
         return Turns, ()  # a copy of a loop is not in use
 
-    @contextmanager
-    def of_pass(self, fits: bool = False) -> Iterator[None]:
+    def of_pass(self, fits: bool = False) -> AbstractContextManager[None]:
         """Inside the `with` no other thread uses the state of the loop.
 
         Args:
@@ -42,45 +41,68 @@ class Turns:
         Raises:
             CannotTrain: Another thread trains.
         """
-        me, entered, before = threading.get_ident(), False, False
-        try:
-            with self._changed:
-                while self.owner != me and (self.owner is not None or (fits and self.guests)):
-                    self._refuse_beside_fit()
-                    self._changed.wait()
-                self.owner, self.depth, self.fits, before, entered = (
-                    me,
-                    self.depth + 1,
-                    self.fits or fits,
-                    self.fits,
-                    True,
-                )
-            yield
-        finally:
-            if entered:
-                with self._changed:
-                    self.depth, self.fits = self.depth - 1, before
-                    if not self.depth:
-                        self.owner = None
-                        self._changed.notify_all()
+        me = threading.get_ident()
 
-    @contextmanager
-    def of_item(self) -> Iterator[None]:
+        def begin(before: list[bool]) -> None:
+            while self.owner != me and (self.owner is not None or (fits and self.guests)):
+                self._refuse_beside_fit()
+                self._changed.wait()
+            was = [self.fits]
+            self.owner, self.depth, self.fits, before[:] = me, self.depth + 1, self.fits or fits, was
+
+        def end(before: list[bool]) -> None:
+            if before:
+                self.depth, self.fits = self.depth - 1, before.pop()
+            if not self.depth and self.owner == me:
+                self.owner = None
+
+        return self._turn(begin, end)
+
+    def of_item(self) -> AbstractContextManager[None]:
         """Inside the `with` no other thread trains.
 
         Raises:
             CannotTrain: Another thread trains.
         """
-        with self._changed:
+
+        def begin(here: list[bool]) -> None:
             if self.owner != threading.get_ident():
                 self._refuse_beside_fit()
-            self.guests += 1
+            self.guests, here[:] = self.guests + 1, [True]
+
+        def end(here: list[bool]) -> None:
+            if here:
+                self.guests -= here.pop()
+
+        return self._turn(begin, end)
+
+    @contextmanager
+    def _turn(self, begin: Callable[[list[bool]], None], end: Callable[[list[bool]], None]) -> Iterator[None]:
+        """Have a turn, and end it wherever an interrupt strikes: `end` undoes once what `begin` noted in the list."""
+        noted: list[bool] = []
+        self._unlock()
         try:
-            yield
-        finally:
-            with self._changed:
-                self.guests -= 1
-                self._changed.notify_all()
+            try:
+                with self._changed:
+                    begin(noted)
+                yield
+            finally:
+                self._end(end, noted)
+        finally:  # once more, should an interrupt have struck just there
+            try:
+                self._end(end, noted)
+            finally:
+                self._unlock()
+
+    def _end(self, end: Callable[[list[bool]], None], noted: list[bool]) -> None:
+        with self._changed:
+            end(noted)
+            self._changed.notify_all()
+
+    def _unlock(self) -> None:
+        """Open what this thread has left locked: an interrupt may strike between the last line of a `with` and its end."""
+        with suppress(RuntimeError):  # this thread holds nothing
+            self._changed.release()
 
     def _refuse_beside_fit(self) -> None:
         if self.fits:

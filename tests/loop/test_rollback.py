@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -39,8 +40,8 @@ def state_of(learn):
     }
 
 
-def struck(verb, at):
-    """Run `verb`; Ctrl-C comes at line number `at` of those of the library. Returns how many lines ran."""
+def struck(verb, at, where="/layered/"):
+    """Run `verb`; Ctrl-C comes at line number `at` of those of the files `where`. Returns how many lines ran."""
     lines = 0
 
     def in_frame(frame, event, arg):
@@ -52,7 +53,7 @@ def struck(verb, at):
         return in_frame
 
     def watch(frame, event, arg):
-        return in_frame if "/layered/" in frame.f_code.co_filename else None
+        return in_frame if where in frame.f_code.co_filename else None
 
     before = sys.gettrace()
     sys.settrace(watch)
@@ -85,6 +86,21 @@ def test_an_interrupt_at_any_line_leaves_the_learner_as_it_was(learn, name, caps
         if after["modes"] == at_its_end:  # struck when the verb was done
             before["modes"] = at_its_end
         assert after == before, f"Ctrl-C at line {at} of {total}"
+
+
+def test_an_interrupt_at_any_line_of_the_turns_leaves_them_open_to_every_thread(learn):
+    learn.fit(1)
+
+    def item():
+        with learn.turns.of_item():
+            pass
+
+    for verb in (learn.validate, item):
+        for at in range(1, struck(verb, -1, "/loop/turns.py") + 1):
+            struck(verb, at, "/loop/turns.py")
+            assert (learn.turns.owner, learn.turns.depth, learn.turns.guests) == (None, 0, 0), f"Ctrl-C at line {at}"
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(learn.validate).result(30) is not None, f"Ctrl-C at line {at}"
 
 
 @pytest.mark.parametrize("event", ["on_end", "after_fit", "after_validate", "before_fit", "after_pred"])

@@ -246,7 +246,6 @@ def test_two_threads_and_a_copy_do_not_disturb_each_other():
         (models.vit_b_16, 224, {}, "no pooling layer"),
         (lambda pretrained=False: nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU()), 32, {"cut": 1}, "several sizes"),
         (models.densenet121, 16, {}, "does not give feature maps for images of 16×16"),
-        ("swin_tiny_patch4_window7_224", 7, {}, "does not give feature maps|cannot build"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2)), 32, {"cut": 2}, "outputs of shape"),
     ],
 )
@@ -254,6 +253,12 @@ def test_bodies_without_maps_and_sizes_they_do_not_take_are_named(arch, size, ar
     with weightless(), pytest.raises(BadValue, match=problem) as caught:
         create_unet_model(arch, 2, size, pretrained=False, **args)
     assert caught.value.fix
+
+
+def test_a_transformer_with_maps_takes_images_smaller_than_its_patches():
+    unet = create_unet_model("swin_tiny_patch4_window7_224", 2, 7, pretrained=False).eval()
+    with torch.no_grad():
+        assert unet(torch.zeros(1, 3, 7, 7)).shape == (1, 2, 7, 7)
 
 
 def test_arguments_that_nobody_has_are_refused():
