@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from layered.data import DataLoader, as_dataset, as_loader, length_of
-from layered.foundation import Pipeline, Transform, assigned, is_frame, is_place_or_text, own_vars
+from layered.foundation import Pipeline, Transform, assigned, is_frame, is_place_or_text, own_vars, rank_and_world
 from layered.loop.batches import valid_of
 from layered.loop.callback import Callback
 from layered.loop.listeners import by_name
@@ -77,17 +77,27 @@ def _loaders(loop: AbstractLoop) -> dict[str, Any]:
 
 
 def _batches(dl: Any) -> dict[str, Any]:
-    """How a loader makes its batches: their size and order, and the transforms. Workers and devices are left out."""
+    """How a loader makes its batches: their size in all processes, their order, and the transforms; not workers and devices."""
+    world = rank_and_world()[1]
     if not isinstance(dl, DataLoader):
-        sizes = {name: getattr(dl, name, None) for name in ("batch_size", "drop_last")}
+        sizes = {
+            "batch_size": _times(getattr(dl, "batch_size", None), world),
+            "drop_last": getattr(dl, "drop_last", None),
+        }
         return {**sizes, "collate_fn": described(getattr(dl, "collate_fn", None))}
     columns = enumerate(as_dataset(dl.dataset).columns)
     pipelines = {name: one for name, one in vars(dl).items() if isinstance(one, Pipeline)}
     pipelines |= {f"column_{i}": column.tfms for i, column in columns}
     return {
-        **{name: getattr(dl, name) for name in ("bs", "shuffle", "drop_last")},
+        "bs": _times(dl.bs, world),
+        "shuffle": dl.shuffle,
+        "drop_last": dl.drop_last,
         **{name: [_transform(step) for step in one.fs] for name, one in pipelines.items()},
     }
+
+
+def _times(size: int | None, world: int) -> int | None:
+    return None if size is None else size * world
 
 
 def _transform(step: Transform) -> Any:
