@@ -99,8 +99,6 @@ def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
         BadFile: It is a folder, a pipe or a device, or may not be read.
     """
     with reading(path):
-        if "\0" in os.fspath(path):
-            raise BadFile(f"'{path}' cannot be opened", got="a NUL character in the path")
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadFile(f"'{path}' is not a file", got="a folder" if os.path.isdir(path) else "a pipe or a device")
         return BoundedFile(path)
@@ -117,6 +115,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         NotFoundPath: There is no such file.
         BadFile: It may not be read, or the disk fails.
     """
+    if "\0" in os.fspath(path):
+        raise BadFile(f"'{path}' cannot be opened", got="a NUL character in the path")
     try:
         yield
     except LayeredError:

@@ -65,14 +65,14 @@ class Turns:
             CannotTrain: Another thread trains.
         """
 
-        def begin(here: list[bool]) -> None:
+        def begin(counted: list[bool]) -> None:
             if self.owner != threading.get_ident():
                 self._refuse_beside_fit()
-            self.guests, here[:] = self.guests + 1, [True]
+            self.guests, counted[:] = self.guests + 1, [True]
 
-        def end(here: list[bool]) -> None:
-            if here:
-                self.guests -= here.pop()
+        def end(counted: list[bool]) -> None:
+            if counted:
+                self.guests -= counted.pop()
 
         return self._turn(begin, end)
 
