@@ -53,7 +53,7 @@ def columns_of(learn: AbstractLoop) -> list[str]:
 
 
 def check_column(learn: AbstractLoop, name: str, who: str) -> None:
-    """Refuse to watch a column that the table lacks, or that stays empty because there is no validation data.
+    """Refuse to watch a column that is missing from the table, or that stays empty without validation data.
 
     Args:
         learn: A learner with a recorder, whose fit begins.
@@ -332,7 +332,7 @@ class CSVLogger(FileLogger):
         """The content of the file as a DataFrame.
 
         Raises:
-            NotFoundPath: There is no file yet.
+            NotFoundPath: The file does not exist yet.
             BadFile: Something else was written to it.
         """
         return read_csv(self._existing(), ",")
@@ -367,7 +367,7 @@ class JSONLogger(FileLogger):
         """The content of the file: a dict for each epoch.
 
         Raises:
-            NotFoundPath: There is no file yet.
+            NotFoundPath: The file does not exist yet.
             BadFile: Something else was written to it.
         """
         file = self._existing()
@@ -375,15 +375,15 @@ class JSONLogger(FileLogger):
         return [_row(line, f"line {number} of '{file}'") for number, line in enumerate(lines, 1)]
 
 
-def _row(line: str | bytes, what: str) -> dict[str, Any]:
+def _row(line: bytes, what: str) -> dict[str, Any]:
     row = parse_json(line, what)
     if not isinstance(row, dict) or type(row.get("epoch")) is not int:
-        raise _not_a_log(what, f"{row!r:.80}")
+        raise BadFile(
+            f"{what} was not written by a logger of fits",
+            got=f"{row!r:.80}",
+            fix="use another fname, or delete the file",
+        )
     return row
-
-
-def _not_a_log(what: object, got: object) -> BadFile:
-    return BadFile(f"{what} was not written by a logger of fits", got=got, fix="use another fname, or delete the file")
 
 
 def _csv_line(cells: list[Any]) -> str:

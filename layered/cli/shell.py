@@ -37,7 +37,7 @@ def in_shell(error: LayeredError, options: Collection[str]) -> None:
 
 
 def _shell_fix(text: str) -> str:
-    """The advice that needs no Python; marked as Python's if there is no other."""
+    """The advice that works in the shell; all of it, marked as Python, if none does."""
     parts = re.split(r"; |, or ", text)
     kept = [part for part in parts if "--" in part or not _PYTHON.search(_VALUES.sub("", part))]
     return ", or ".join(kept) if kept else f"in Python: {text}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from layered.foundation import BadValue, MixedSizes, TensorBase, is_named_tuple, map_tree, retype, tensor
+from layered.foundation import BadValue, MixedSizes, TensorBase, map_tree, retype, tensor, with_elements
 
 
 def fa_collate(samples: Sequence[Any]) -> Any:
@@ -35,8 +35,7 @@ def fa_collate(samples: Sequence[Any]) -> Any:
         return _stack(samples)
     if isinstance(example, (tuple, list)):
         _check_alike(samples, "length", len, "pad them in before_batch=, or make tensors of equal size in item_tfms=")
-        elements = [fa_collate(column) for column in zip(*samples, strict=True)]
-        return type(example)(*elements) if is_named_tuple(example) else type(example)(elements)
+        return with_elements(example, [fa_collate(column) for column in zip(*samples, strict=True)])
     if isinstance(example, Mapping):
         _check_alike(samples, "keys", _keys, "give all samples the same keys, in item_tfms= or before_batch=")
         return {key: fa_collate([s[key] for s in samples]) for key in example}

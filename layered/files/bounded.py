@@ -95,7 +95,7 @@ def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
         path: The file.
 
     Raises:
-        NotFoundPath: There is no such file.
+        NotFoundPath: The file does not exist.
         BadFile: It is a folder, a pipe or a device, or may not be read.
     """
     with reading(path):
@@ -112,7 +112,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         path: The file or folder that is read, for the message.
 
     Raises:
-        NotFoundPath: There is no such file.
+        NotFoundPath: The file does not exist.
         BadFile: It may not be read, or the disk fails.
     """
     if "\0" in os.fspath(path):
@@ -147,7 +147,7 @@ def read_whole(path: str | os.PathLike[str], missing_ok: bool = False) -> bytes:
         missing_ok: A file that does not exist is read as an empty one.
 
     Raises:
-        NotFoundPath: There is no such file.
+        NotFoundPath: The file does not exist.
         BadFile: It may not be read, or the disk fails.
     """
     with reading(path):

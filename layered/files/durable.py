@@ -225,10 +225,8 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
                 raise OSError(errno.ENOSPC, f"no space for a line of {len(line)} bytes")
             if sync:
                 disk.sync(file)
-            if not whole:
-                disk.sync_folder(
-                    Path(path).parent
-                )  # or a power cut could take a new file away, with lines that were synced
+            if not whole:  # or a power cut could take a new file away, with lines that were synced
+                disk.sync_folder(Path(path).parent)
 
 
 def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:

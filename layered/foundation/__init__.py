@@ -220,5 +220,6 @@ from layered.foundation.types import (
     StrPath as StrPath,
     is_frame as is_frame,
     is_named_tuple as is_named_tuple,
+    with_elements as with_elements,
 )
 from layered.foundation.visible import one_line as one_line, plot_label as plot_label, visible as visible

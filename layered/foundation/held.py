@@ -101,9 +101,7 @@ class Held:
         self._tensors = {_memory(x) for x in self._elsewhere if isinstance(x, Tensor)} - {0}
         self._met = {id(one) for one in self._elsewhere}
         self._todo: deque[tuple[str, Any, int]] = deque()
-        self._far = (
-            0  # installed objects, of whatever libraries, between what is looked into and code that is not installed
-        )
+        self._far = 0  # installed objects between what is looked into and code that is not installed
         for name, root in roots.items():
             self._look_into(name, root, is_root=True)
         while self._todo and len(self._met) < MOST:

@@ -26,7 +26,7 @@ from layered.foundation.errors import BadArgument
 from layered.foundation.names import function_name
 from layered.foundation.registry import Recorded, constructor_signature
 from layered.foundation.tensors import TensorBase
-from layered.foundation.types import is_named_tuple
+from layered.foundation.types import is_named_tuple, with_elements
 
 _PURE = {"builtins", "operator", "pathlib", "_operator"}  # modules of Python whose functions draw no random numbers
 
@@ -131,9 +131,9 @@ class Transform(Recorded, metaclass=OverloadMeta):
             kernel.function(self, source)
 
     def _each(self, verb: str, x: object) -> Any:
-        if isinstance(x, tuple) and not hasattr(x, "_fields"):
+        if isinstance(x, tuple) and not is_named_tuple(x):
             elements = [self._each(verb, element) for element in x]
-            return tuple(elements) if type(x) is tuple else type(x)(elements)
+            return with_elements(x, elements)
         return self._one(verb, x)
 
     def _one(self, verb: str, x: object) -> Any:

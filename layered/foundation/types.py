@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol, TypeAlias, TypeGuard
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 import torch
+
+S = TypeVar("S", bound="tuple[Any, ...] | list[Any]")
 
 StrPath: TypeAlias = str | os.PathLike[str]
 """A file or folder, as text or as any path object."""
@@ -71,3 +74,17 @@ def is_named_tuple(o: object) -> TypeGuard[tuple[Any, ...]]:
         (True, False)
     """
     return isinstance(o, tuple) and hasattr(o, "_fields")
+
+
+def with_elements(sample: S, elements: Iterable[Any]) -> S:
+    """A tuple or list of the same class with other elements; also where it is a named tuple.
+
+    Args:
+        sample: The tuple or list.
+        elements: Its new elements.
+
+    Examples:
+        >>> with_elements((1, 2), [3, 4]), with_elements([1, 2], (3, 4))
+        ((3, 4), [3, 4])
+    """
+    return type(sample)(*elements) if is_named_tuple(sample) else type(sample)(elements)  # type: ignore[return-value]

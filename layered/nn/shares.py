@@ -189,7 +189,7 @@ class _Watch(TorchFunctionMode):
         self.means: list[Tensor] = []
         self.given: list[
             Tensor
-        ] = []  # what the loss works with in their place: unlike leaves, these may be added to in place
+        ] = []  # what the loss gets in their place: unlike leaves, these may be added to in place
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from layered.data import sample_rules
-from layered.foundation import BadValue
+from layered.foundation import BadValue, with_elements
 from layered.vision.reading import STORED_TURNED
 from layered.vision.types import NEAREST, PILBase, PILMask
 
@@ -45,7 +45,7 @@ def with_aligned_masks(sample: object) -> Any:
         return sample
     turned: int = image.info.get(STORED_TURNED, 1)
     aligned = [_aligned(o, image, turned) if isinstance(o, PILMask) else _settled(o) for o in sample]
-    return tuple(aligned) if type(sample) is tuple else type(sample)(aligned)
+    return with_elements(sample, aligned)
 
 
 def with_aligned_targets(sample: tuple[Any, ...], n_inp: int) -> tuple[Any, ...]:

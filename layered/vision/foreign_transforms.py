@@ -21,6 +21,7 @@ from layered.foundation import (
     leaves,
     map_tree,
     retype,
+    with_elements,
 )
 from layered.vision.alignment import with_aligned_masks
 from layered.vision.points import TensorBBox, TensorPoint, from_pixels, in_pixels
@@ -169,7 +170,7 @@ class ForeignTransform(Transform):
         """
         raise NotImplementedError
 
-    def labels_of_moved(self, tfm: Any, labels: Any) -> Any:
+    def labels_of_moved(self, tfm: Any, labels: Tensor) -> Tensor:
         """The labels of boxes, for each of the boxes that `apply` made.
 
         Args:
@@ -226,7 +227,7 @@ class ForeignTransform(Transform):
         sample = map_tree(lambda o: next(made) if is_part(o) else o, sample)
         if labels:
             moved = [self.labels_of_moved(tfm, o) if i in labels else o for i, o in enumerate(sample)]
-            sample = tuple(moved) if type(sample) is tuple else type(sample)(moved)
+            sample = with_elements(sample, moved)
         return without_empty_boxes(sample)
 
     def __repr__(self) -> str:
@@ -242,7 +243,7 @@ def is_part(o: object) -> bool:
     return isinstance(o, (Image.Image, TensorImageBase, TensorPoint))
 
 
-def _size(made: Any) -> tuple[int, int]:
+def _size(made: object) -> tuple[int, int]:
     if isinstance(made, Image.Image):
         return made.size
     if isinstance(made, Tensor):

@@ -85,7 +85,7 @@ class KorniaTransform(ForeignTransform):
             made = [made] if len(given) == 1 else made
         return [_from_batch(new, part, image.ndim == 3) for new, part in zip(made, parts, strict=True)]
 
-    def labels_of_moved(self, tfm: Any, labels: Any) -> Any:
+    def labels_of_moved(self, tfm: Any, labels: Tensor) -> Tensor:
         """The labels of the boxes of a mosaic: those of the images that it is made of.
 
         Args:
@@ -145,7 +145,7 @@ def _check_moves_together(tfm: Any, parts: Sequence[Part]) -> None:
         )
 
 
-def _moves_rigidly(step: Any) -> bool:
+def _moves_rigidly(step: object) -> bool:
     """Whether points follow, or nothing moves; of other warps kornia returns them as they were."""
     return isinstance(step, (K.RigidAffineAugmentationBase2D, K.IntensityAugmentationBase2D))
 

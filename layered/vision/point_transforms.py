@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from layered.data import MultiCategorize, as_dataset
-from layered.foundation import BadValue, ItemTransform, Transform, functions, transforms
+from layered.foundation import BadValue, ItemTransform, Transform, functions, transforms, with_elements
 from layered.vision.points import BoxLabels, LabeledBBox, TensorBBox, TensorPoint, from_pixels, in_pixels
 from layered.vision.reading import STORED_TURNED
 from layered.vision.targets import boxes_in, has_area, image_size, labels_of_boxes, without_empty_boxes
@@ -92,7 +92,7 @@ class PointScaler(Transform):
         scaled = tuple(self._scaled(o, size, turned) if isinstance(o, TensorPoint) else o for o in sample)
         if not isinstance(x, tuple):
             return scaled[0]
-        return without_empty_boxes(scaled if type(x) is tuple else type(x)(scaled))
+        return without_empty_boxes(with_elements(x, scaled))
 
     def decode(self, x: object, split_idx: int | None = None) -> Any:
         """Points and boxes of a decoded sample, in pixels.
@@ -110,7 +110,7 @@ class PointScaler(Transform):
             type(o)(in_pixels(o, size).reshape(-1, o.numbers), img_size=size) if isinstance(o, TensorPoint) else o
             for o in x
         ]
-        return tuple(undone) if type(x) is tuple else type(x)(undone)
+        return with_elements(x, undone)
 
     def _scaled(self, o: TensorPoint, size: tuple[int, int] | None, turned: int) -> TensorPoint:
         points = o.as_plain().reshape(-1, 2)
@@ -239,7 +239,7 @@ class BBoxLabeler(Transform):
                 sample[i] = LabeledBBox(boxes[kept], [self.vocab[int(k)] for k in sample[j]])
             else:
                 sample[i] = boxes[kept]
-        return tuple(sample) if type(x) is tuple else type(x)(sample)
+        return with_elements(x, sample)
 
 
 def bb_pad(samples: Sequence[Any], pad_idx: int = 0) -> list[Any]:
@@ -272,7 +272,7 @@ def _padded(sample: Any, longest: int, pad_idx: int) -> Any:
         if j is not None:
             made[j] = torch.cat((sample[j], sample[j].new_full((missing,), pad_idx)))
             made[j].pad_idx = pad_idx
-    return tuple(made) if type(sample) is tuple else type(sample)(made)
+    return with_elements(sample, made)
 
 
 functions.add("vision.TensorBBox.create", TensorBBox.create)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from layered.foundation import BadValue, TensorImageBase, TensorMask, TensorMultiCategory
+from layered.foundation import BadValue, TensorImageBase, TensorMask, TensorMultiCategory, with_elements
 from layered.vision.points import TensorBBox, TensorPoint
 from layered.vision.types import PILMask
 
@@ -133,7 +133,7 @@ def without_empty_boxes(sample: Any) -> Any:
             made[i] = boxes[kept]
             if j is not None:
                 made[j] = sample[j][kept]
-    return tuple(made) if type(sample) is tuple else type(sample)(made)
+    return with_elements(sample, made)
 
 
 def boxes_in(sample: object) -> list[int]:

@@ -118,7 +118,7 @@ class Checkpoint(Callback):
     (`Callback.state_dict`); and the counters, tensors and generators that models, losses, data sets and transforms hold as
     attributes, if they have changed since the fit began. Something that it cannot hold stops the fit and is named. Numbers
     that objects of installed libraries hold are not seen, and other attributes that you set on the learner are not saved.
-    Whether data is that of the interrupted fit is told by a sample where there is much of it.
+    Whether the data is that of the interrupted fit is checked on a sample of it where it is large.
 
     Of several processes rank 0 writes for all, including what differs between them: random states, unfinished gradients,
     callbacks.

@@ -150,8 +150,8 @@ def check_outside(loop: AbstractLoop, kept: Mapping[str, Any]) -> Iterator[tuple
         if slot is None:
             yield f"{OUTSIDE}.{place}", False, "missing now"
         else:
-            is_alike = _is_alike(slot, value) and _may_set(held, slot, value)
-            yield f"{OUTSIDE}.{place}", is_alike, type(value).__name__ if is_alike else "not of its kind"
+            is_fit = _takes(held, slot, value)
+            yield f"{OUTSIDE}.{place}", is_fit, type(value).__name__ if is_fit else "not of its kind"
 
 
 def restore_outside(loop: AbstractLoop, kept: Mapping[str, Any]) -> None:
@@ -164,8 +164,12 @@ def restore_outside(loop: AbstractLoop, kept: Mapping[str, Any]) -> None:
     held = held_of(loop)
     for place, value in kept.items():
         slot = _slot(held, place)
-        if slot is not None and _is_alike(slot, value) and _may_set(held, slot, value):
+        if slot is not None and _takes(held, slot, value):
             _put(slot, copy.deepcopy(value))  # what is restored may change, and be restored again
+
+
+def _takes(held: Held, slot: Slot, value: object) -> bool:
+    return _is_alike(slot, value) and _may_set(held, slot, value)
 
 
 def _slot(held: Held, place: str) -> Slot | None:
@@ -245,7 +249,7 @@ def _put(slot: Slot, value: Any) -> None:
         slot.set(value)
 
 
-def _is_cache(before: Any, value: object) -> bool:
+def _is_cache(before: object, value: object) -> bool:
     """Whether a table or list has only become longer."""
     if not isinstance(value, (dict, list)) or not isinstance(before, tuple):
         return False

@@ -17,6 +17,7 @@ from layered.nn import (
     ResBlock,
     SEBlock,
     SEResNeXtBlock,
+    init_default,
 )
 from layered.optim import params
 from layered.vision.item_transforms import imagenet_stats
@@ -37,10 +38,8 @@ def init_cnn(m: nn.Module) -> None:
         0.0
     """
     for layer in m.modules():
-        if isinstance(bias := getattr(layer, "bias", None), nn.Parameter):
-            nn.init.zeros_(bias)
-        if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight)
+        is_weighted = isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))
+        init_default(layer, nn.init.kaiming_normal_ if is_weighted else None)
 
 
 @modules.register()
