@@ -115,14 +115,16 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         NotFoundPath: The file does not exist.
         BadFile: It may not be read, or the disk fails.
     """
-    if "\0" in os.fspath(path):
-        raise BadFile(f"'{path}' cannot be opened", got="a NUL character in the path")
     try:
         yield
     except LayeredError:
         raise
     except OSError as error:
         raise unreadable(path, error) from error
+    except ValueError as error:
+        if "\0" not in os.fspath(path):
+            raise
+        raise BadFile(f"'{path}' cannot be opened", got="a NUL character in the path") from error
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> LayeredError:
