@@ -10,6 +10,7 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.inference.embed import embed as embed
 from layered.inference.items import (
     batch_at as batch_at,
     items_at as items_at,

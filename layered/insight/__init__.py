@@ -13,6 +13,11 @@ from layered.insight.interpret import (
     Interpretation as Interpretation,
     RegressionInterpretation as RegressionInterpretation,
 )
+from layered.insight.neighbours import (
+    Duplicate as Duplicate,
+    duplicates as duplicates,
+    nearest as nearest,
+)
 from layered.insight.saliency import grad_cam as grad_cam, show_grad_cam as show_grad_cam
 
 if not TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from layered.data import DataLoaders, TfmdDL
 from layered.foundation import (
-    BadArgument,
     BadValue,
     CannotTrain,
     checked,
@@ -27,7 +25,7 @@ from layered.foundation import (
 )
 from layered.inference import activation_of
 from layered.loop import Loop, unwrapped
-from layered.nn import undisturbed
+from layered.nn import channels_first, named_module, not_compiled, places, undisturbed
 
 Target = int | str | Sequence[int] | Tensor | None
 
@@ -71,9 +69,9 @@ def grad_cam(
     """
     model = learn_or_model if isinstance(learn_or_model, nn.Module) else learn_or_model.model
     model, x = unwrapped(model), _images(x, model)
-    with torch.inference_mode(False), _not_compiled(model), undisturbed(model):
+    with torch.inference_mode(False), not_compiled(model), undisturbed(model):
         x = x.clone() if x.is_inference() else x
-        module = _named_module(model, layer) if layer is not None else last_map(model, x[:1])
+        module = named_module(model, layer) if layer is not None else last_map(model, x[:1])
         with _cut_at(module) as features:
             scores = _class_scores(model(x))
         if not features or not isinstance(features[-1], Tensor) or features[-1].ndim != 4:
@@ -94,16 +92,6 @@ def grad_cam(
     if upsample:
         cam = F.interpolate(cam[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     return cam
-
-
-@contextmanager
-def _not_compiled(model: nn.Module) -> Iterator[None]:
-    """Context in which the model runs uncompiled, because compiled code does not call hooks."""
-    compiled, model._compiled_call_impl = model._compiled_call_impl, None
-    try:
-        yield
-    finally:
-        model._compiled_call_impl = compiled
 
 
 @contextmanager
@@ -151,7 +139,7 @@ def last_map(model: nn.Module, x: Tensor) -> nn.Module:
             handle.remove()
     last, tokens = None, None
     for module, shape in found:
-        if len(shape) == 4 and math.prod(_place_axes_sizes(shape, x)) > 1:
+        if len(shape) == 4 and places(shape, x) > 1:
             last, tokens = module, None
         elif len(shape) == 3 and shape[1] > 1:
             tokens = shape
@@ -165,28 +153,6 @@ def last_map(model: nn.Module, x: Tensor) -> nn.Module:
     return last
 
 
-def channels_first(maps: Tensor, x: Tensor) -> Tensor:
-    """Feature maps as [batch, channel, height, width], also of a model that works channels last.
-
-    Height and width are the adjacent axes whose ratio is closest to that of the images.
-
-    Args:
-        maps: float, [batch, channel, height, width] or [batch, height, width, channel].
-        x: The images: [batch, channel, height, width].
-    """
-    return maps.movedim(-1, 1) if _is_channels_last(maps.shape, x) else maps
-
-
-def _is_channels_last(shape: torch.Size, x: Tensor) -> bool:
-    image = math.log(x.shape[-2] / x.shape[-1])
-    first, last = (abs(math.log(shape[i] / shape[i + 1]) - image) for i in (2, 1))
-    return last < first
-
-
-def _place_axes_sizes(shape: torch.Size, x: Tensor) -> tuple[int, int]:
-    return (shape[1], shape[2]) if _is_channels_last(shape, x) else (shape[2], shape[3])
-
-
 def _images(x: object, model: nn.Module) -> Tensor:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim != 4 or not x.numel():
         raise BadValue(
@@ -197,19 +163,6 @@ def _images(x: object, model: nn.Module) -> Tensor:
         )
     device = next((p.device for p in model.parameters()), x.device)
     return plain(x).detach().to(device)
-
-
-def _named_module(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    modules = dict(model.named_modules())
-    if isinstance(layer, str):
-        if layer not in modules:
-            raise unknown_name(
-                "layer", layer, filter(None, modules), fix="the names are those of model.named_modules()"
-            )
-        return modules[layer]  # type: ignore[no-any-return]
-    if not any(layer is module for module in modules.values()):
-        raise BadArgument("layer is a module of the model, or its name", got=describe(layer))
-    return layer
 
 
 def _class_scores(output: object) -> Tensor:

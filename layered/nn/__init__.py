@@ -117,6 +117,12 @@ from layered.nn.describe import describe_module as describe_module, rebuild_modu
 from layered.nn.hooks import undisturbed as undisturbed
 from layered.nn.layers import RecordedSequential as RecordedSequential
 from layered.nn.losses import default_loss as default_loss
+from layered.nn.maps import (
+    channels_first as channels_first,
+    named_module as named_module,
+    not_compiled as not_compiled,
+    places as places,
+)
 from layered.nn.outputs import (
     Meaning as Meaning,
     meaning as meaning,

@@ -36,7 +36,7 @@ from layered.foundation import (
     plain_tree,
     to_device,
 )
-from layered.inference import get_preds, predict, show_results, stream_preds, tta
+from layered.inference import embed, get_preds, predict, show_results, stream_preds, tta
 from layered.insight import doctor, grad_cam, profile, show_grad_cam
 from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
 from layered.nn import Summary, module_summary
@@ -79,7 +79,7 @@ class Learner(Loop):
       `lr_find`, `dry_run`, `overfit`
     - **Speed and precision**: `to`, `to_fp16`, `to_bf16`, `to_fp32`, `to_channelslast`, `to_contiguous`, `compile`,
       `uncompile`
-    - **Validate and predict**: `validate`, `get_preds`, `stream_preds`, `tta`, `predict`
+    - **Validate and predict**: `validate`, `get_preds`, `stream_preds`, `tta`, `predict`, `embed`
     - **Look**: `summary`, `show_results`, `grad_cam`, `show_grad_cam`, `recorder.plot_loss`, `recorder.plot_metrics`,
       `recorder.plot_sched`, `show_training_loop`
     - **Diagnose**: `doctor`, `profile`, `trace`
@@ -143,6 +143,7 @@ class Learner(Loop):
     uncompile = uncompile
     get_preds = get_preds
     stream_preds = stream_preds
+    embed = embed
     tta = tta
     predict = predict
     show_results = show_results
