@@ -155,7 +155,7 @@ def test_items_that_a_loader_left_out_are_noticed(pictures, learn, tmp_path):
     learn.dls = ImageDataLoaders.from_folder(
         pictures, valid_pct=0.25, item_tfms=Resize(32), bs=4, num_workers=0, on_bad="skip", device="cpu"
     )
-    with pytest.raises(CannotTrain, match="left some out"), pytest.warns(UserWarning):
+    with pytest.raises(CannotTrain, match="left some out"), pytest.warns(UserWarning, match="broken"):
         learn.embed([*get_image_files(pictures)[:3], broken])
 
 
