@@ -33,7 +33,7 @@ def embed(
     """The features by which a model decides, a row for each item in the order of the items.
 
         features = learn.embed(files)
-        similarities, positions = nearest(features, k=5)
+        similarities, positions = most_similar(features, k=5)
 
     Without `layer` they are the input of the linear layer that runs last, which in a classifier gives the scores. The head of
     a `vision_learner` has to be trained for them to mean something; those of its body, `layer="0"`, are good from the start.
@@ -67,6 +67,7 @@ def embed(
                 raise _no_features(layer)
             return _as_rows(seen.pop(), loop.xb, pool, layer)
 
+        features: Tensor
         features, _ = get_preds(loop, dl=source, act=rows, with_targs=False, cbs=cbs)
     count = source.n if isinstance(source, DataLoader) else None
     if count is not None and len(features) != count:

@@ -16,7 +16,7 @@ from layered.insight.interpret import (
 from layered.insight.neighbours import (
     Duplicate as Duplicate,
     duplicates as duplicates,
-    nearest as nearest,
+    most_similar as most_similar,
 )
 from layered.insight.saliency import grad_cam as grad_cam, show_grad_cam as show_grad_cam
 

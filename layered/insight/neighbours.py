@@ -33,10 +33,10 @@ class Duplicate(NamedTuple):
 
 
 @checked
-def nearest(features: Features, to: Features | None = None, k: int = 5) -> tuple[Tensor, Tensor]:
+def most_similar(features: Features, to: Features | None = None, k: int = 5) -> tuple[Tensor, Tensor]:
     """The most similar rows of `features`, best first, for each row of `to`.
 
-        similarities, positions = nearest(features, learn.embed(["photo.jpg"]))
+        similarities, positions = most_similar(features, learn.embed(["photo.jpg"]))
         [files[i] for i in positions[0]]
 
     Args:
@@ -52,7 +52,7 @@ def nearest(features: Features, to: Features | None = None, k: int = 5) -> tuple
         BadValue: The features are not finite rows of one length.
 
     Examples:
-        >>> nearest(torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 0.1]]), k=1)[1].flatten().tolist()
+        >>> most_similar(torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 0.1]]), k=1)[1].flatten().tolist()
         [2, 2, 0]
     """
     rows = _unit_rows(features)

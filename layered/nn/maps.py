@@ -29,7 +29,7 @@ def named_module(model: nn.Module, layer: nn.Module | str) -> nn.Module:
             raise unknown_name(
                 "layer", layer, filter(None, modules), fix="the names are those of model.named_modules()"
             )
-        return modules[layer]
+        return modules[layer]  # type: ignore[no-any-return]
     if not any(layer is module for module in modules.values()):
         raise BadArgument("layer is a module of the model, or its name", got=describe(layer))
     return layer

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader as TorchDataLoader, TensorDataset
 
 from layered.foundation import BadArgument, BadValue, CannotTrain, UnknownName
-from layered.insight import duplicates, nearest
+from layered.insight import duplicates, most_similar
 from layered.tabular.all import TabularDataLoaders, pd, tabular_learner
 from layered.vision.all import (
     DataLoaders,
@@ -177,7 +177,7 @@ def test_copies_of_real_photographs_are_found(tmp_path):
         tmp_path, pieces, lambda file: file.name[:4], item_tfms=Resize(160), bs=8, num_workers=0, device="cpu"
     )
     features = vision_learner(dls, "tf_efficientnet_lite0").embed([*pieces, *copies], layer="0")
-    _, found = nearest(features[:16], features[16:], k=1)
+    _, found = most_similar(features[:16], features[16:], k=1)
     right = [pieces[i].stem == copy.stem.split("_")[0] for i, copy in zip(found.flatten().tolist(), copies)]
     assert sum(right) >= 46, [copy.name for copy, is_right in zip(copies, right) if not is_right]
     pairs = duplicates(features, [*pieces, *copies], similarity=0.94)

@@ -8,7 +8,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
 from layered.foundation import BadValue, OutOfRange
-from layered.insight import Duplicate, duplicates, nearest, neighbours
+from layered.insight import Duplicate, duplicates, most_similar, neighbours
 
 ROWS = np.random.default_rng(0).normal(size=(70, 8)).astype(np.float32)
 
@@ -21,11 +21,11 @@ def _few_rows_at_a_time(monkeypatch):
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_neighbours_are_those_of_scikit_learn(kind):
     distances, positions = NearestNeighbors(metric="cosine").fit(ROWS).kneighbors(n_neighbors=4)  # each without itself
-    similarities, found = nearest(kind(ROWS), k=4)
+    similarities, found = most_similar(kind(ROWS), k=4)
     assert found.tolist() == positions.tolist()
     assert_allclose(similarities, 1 - distances, atol=1e-6)
     distances, positions = NearestNeighbors(metric="cosine").fit(ROWS[:50]).kneighbors(ROWS[50:], 50)
-    similarities, found = nearest(kind(ROWS[:50]), kind(ROWS[50:]), k=50)
+    similarities, found = most_similar(kind(ROWS[:50]), kind(ROWS[50:]), k=50)
     assert found.tolist() == positions.tolist()
 
 
@@ -46,11 +46,11 @@ def test_equal_rows_are_duplicates_of_each_other_and_zeros_of_nothing():
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: nearest(ROWS, k=70), OutOfRange, "from 1 to 69"),
-        (lambda: nearest(ROWS, k=0), OutOfRange, "neighbours"),
-        (lambda: nearest(ROWS, ROWS[:, :3]), BadValue, "differ in length"),
-        (lambda: nearest(ROWS[0]), BadValue, "row for each item"),
-        (lambda: nearest(np.array([[1.0, 2.0], [np.nan, 0.0]])), BadValue, "1 rows, the first 1"),
+        (lambda: most_similar(ROWS, k=70), OutOfRange, "from 1 to 69"),
+        (lambda: most_similar(ROWS, k=0), OutOfRange, "neighbours"),
+        (lambda: most_similar(ROWS, ROWS[:, :3]), BadValue, "differ in length"),
+        (lambda: most_similar(ROWS[0]), BadValue, "row for each item"),
+        (lambda: most_similar(np.array([[1.0, 2.0], [np.nan, 0.0]])), BadValue, "1 rows, the first 1"),
         (lambda: duplicates(ROWS, ["a"]), BadValue, "1 items"),
         (lambda: duplicates(ROWS, similarity=95), OutOfRange, "from -1 to 1"),
         (lambda: duplicates(np.ones((300, 2))), BadValue, "nearly all items are alike"),
