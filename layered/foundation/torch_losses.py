@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
@@ -58,6 +59,8 @@ _LOSSES: dict[Any, TorchLoss] = {loss: pair for pair, losses in _PAIRS.items() f
 def torch_loss(loss_func: object) -> TorchLoss | None:
     """What a loss of torch compares: a module or one of its subclasses, a function, or a partial; None for other losses.
 
+    Of other functions it is known whether they hand probabilities on to a loss that takes these.
+
     Args:
         loss_func: The loss.
 
@@ -66,9 +69,22 @@ def torch_loss(loss_func: object) -> TorchLoss | None:
         (TorchLoss(targets='classes', outputs='logits'), None)
     """
     found = next((_LOSSES[kind] for kind in _kinds(loss_func) if kind in _LOSSES), None)
+    if found is None and isinstance(function := innermost(loss_func), FunctionType):
+        return TorchLoss("labels", "probabilities") if _hands_on_probabilities(function) else None
     if found is not None and found.outputs == "logs" and not _setting(loss_func, "log_input", True):
         return TorchLoss(found.targets, "numbers")
     return found
+
+
+def _hands_on_probabilities(function: FunctionType) -> bool:
+    """Whether a function uses a loss of probabilities of labels and nothing that could make these from logits."""
+    named = set(function.__code__.co_names)
+    if any("sigmoid" in name.lower() or "softmax" in name.lower() for name in named):
+        return False
+    used = [function.__globals__.get(name, getattr(F, name, None)) for name in named]
+    with suppress(ValueError):  # a name that is not set yet
+        used += [cell.cell_contents for cell in function.__closure__ or ()]
+    return any(_LOSSES[kind].outputs == "probabilities" for x in used for kind in _kinds(x) if kind in _LOSSES)
 
 
 def _kinds(loss_func: object) -> tuple[Any, ...]:

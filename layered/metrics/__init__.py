@@ -84,5 +84,9 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.metrics.adapted import Adapted as Adapted
 from layered.metrics.counts import known_targets as known_targets, refuse_invalid_targets as refuse_invalid_targets
+from layered.metrics.described import (
+    described_metrics as described_metrics,
+    metrics_from_described as metrics_from_described,
+)
 from layered.metrics.metric import unique_parts as unique_parts
 from layered.metrics.metric_set import MetricSet as MetricSet, unique_names as unique_names

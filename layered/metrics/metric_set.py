@@ -79,7 +79,7 @@ for _name, (_of_classes, _of_labels) in _AVERAGED.items():
     for _average in ("macro", "micro", "weighted"):
         register_metric(f"{_name}_{_average}", partial(_of_classes, average=_average))
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+METRIC_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "accuracy": classification.accuracy,
     "accuracy_multi": classification.accuracy_multi,
     "error_rate": classification.error_rate,
@@ -89,7 +89,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "msle": regression.msle,
     "top_k_accuracy": classification.top_k_accuracy,
 }
-for _name, _function in _FUNCTIONS.items():
+for _name, _function in METRIC_FUNCTIONS.items():
     register_metric(_name, partial(AvgMetric, _function))
 
 _CLASSES: dict[str, Callable[[], Metric]] = {

@@ -10,6 +10,7 @@ The manifest of an export:
                null; or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
     loss       the loss function, if it says how outputs are read, else an `OutputReader`, or null
     learner    the registered kind of learner, or null
+    metrics    [{"column"}, with "name", a registered metric, or "kind" and "args"; alone, where no file can name it]
 
 Values and nodes are in the grammar of `layered.files.codec`; the tensors named "model.…" are the model's weights.
 """
@@ -42,6 +43,7 @@ from layered.foundation import (
 )
 from layered.inference import meaning_for
 from layered.loop import Loop
+from layered.metrics import described_metrics
 from layered.nn import describe_module
 from layered.version import __version__
 
@@ -54,7 +56,8 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
 
     Predicting does not need the getters that find inputs (`get_x`) and targets (`get_y`). The file lists them, and holds
     those that are data (`parent_label`, a `RegexLabeller`, a `ColReader`, a function that is `exportable`), so that
-    `test_dl(items, with_labels=True)` works after loading.
+    `test_dl(items, with_labels=True)` works after loading; it names the metrics, so that `validate` has the same columns.
+    A metric without a registered name (`register_metric`) keeps its column, with None in it and a warning.
 
     Args:
         fname: A path below the learner's `path`, unless it is absolute. It gets the suffix `.layered`, which replaces
@@ -75,6 +78,7 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
         "data": _encode_loaders(loop.dls, tensors),
         "loss": _encode_loss(loop, tensors),
         "learner": _kind_in(learner_kinds, loop),
+        "metrics": described_metrics(loop.metric_set),
     }
     return Path(write_archive(path, manifest, tensors, kind="export"))
 

@@ -31,6 +31,7 @@ from layered.foundation import (
     warn,
 )
 from layered.loop import check_fits
+from layered.metrics import metrics_from_described
 from layered.nn import rebuild_module
 from layered.training.export import SLOTS, layered_name
 from layered.training.learner import Learner
@@ -77,7 +78,8 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         net = _load_model(path, archive.manifest["model"], recipe, weights, model)
         kind = archive.manifest.get("learner")
         make = Learner if kind is None else learner_kinds.get(kind)
-        learn: Learner = make(dls, net, loss_func, path=path.parent)
+        metrics = metrics_from_described(archive.manifest.get("metrics", []), path.name)
+        learn: Learner = make(dls, net, loss_func, path=path.parent, metrics=metrics)
     except UnknownName as error:
         raise _with_import_hint(error, path) from error
     except LayeredError:

@@ -53,6 +53,8 @@ LOSSES = {
     "function": F.binary_cross_entropy,
     "partial": partial(F.binary_cross_entropy, reduction="mean"),
     "flat": BCELossFlat(),
+    "lambda": lambda pred, target: F.binary_cross_entropy(pred, target),
+    "lambda around a module": (lambda bce: lambda pred, target: 2 * bce(pred, target))(nn.BCELoss()),
 }
 
 
@@ -78,12 +80,20 @@ def test_a_scorer_of_labels_has_decisions_by_probabilities():
     assert learn.validate()[1] == pytest.approx(want)
 
 
-def test_logits_are_read_as_before():
+LOSSES_OF_LOGITS = {
+    "module": nn.BCEWithLogitsLoss(),
+    "lambda": lambda pred, target: F.binary_cross_entropy_with_logits(pred, target),
+    "sigmoid in the loss": lambda pred, target: F.binary_cross_entropy(pred.sigmoid(), target),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_LOGITS)
+def test_logits_are_read_as_before(loss):
     torch.manual_seed(0)
     model = nn.Linear(4, 3)
     with torch.no_grad():
         decisions = model(X) > 0
     learn = Learner(
-        DataLoaders.from_arrays(X, Y, X, Y, bs=7), model, loss_func=nn.BCEWithLogitsLoss(), metrics=accuracy_multi
+        DataLoaders.from_arrays(X, Y, X, Y, bs=7), model, loss_func=LOSSES_OF_LOGITS[loss], metrics=accuracy_multi
     )
     assert learn.validate()[1] == pytest.approx((decisions == (Y > 0)).float().mean().item())

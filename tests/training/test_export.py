@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from layered.foundation import (
     tensor,
     transforms,
 )
+from layered.metrics import F1ScoreMulti, RocAucMulti, accuracy_multi
 from layered.tabular.all import TabularDataLoaders, tabular_learner
 from layered.vision.all import (
     CategoryBlock,
@@ -590,17 +592,24 @@ def test_rows_whose_files_are_below_a_folder_are_given_as_pairs(pictures, tmp_pa
 
 def test_an_exported_table_is_validated_on_new_rows(tmp_path):
     rows = pd.DataFrame({"x": [float(i % 7) for i in range(40)], "y": ["p", "q"] * 20})
-    learn = tabular_learner(TabularDataLoaders.from_df(rows, cont_names=["x"], y_names="y", bs=8), path=tmp_path)
+    dls = TabularDataLoaders.from_df(rows, cont_names=["x"], y_names="y", bs=8)
+    learn = tabular_learner(dls, metrics=["accuracy", "roc_auc"], path=tmp_path)
     learn.export("x")
     again = load_learner(tmp_path / "x.layered")
     with pytest.raises(EmptySource, match="an export holds no data"):
         again.validate()
     tests = [one.dls.test_dl(rows, with_labels=True) for one in (again, learn)]
-    assert again.validate(dl=tests[0]) == pytest.approx(learn.validate(dl=tests[1]))
+    found = again.validate(dl=tests[0])
+    assert found == pytest.approx(learn.validate(dl=tests[1]))
+    assert len(found) == 3
 
 
 READ_BY = {
     "probabilities": (nn.BCELoss(), nn.Sequential(nn.Linear(4, 3), nn.Sigmoid())),
+    "probabilities in a lambda": (
+        lambda pred, target: F.binary_cross_entropy(pred, target),
+        nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()),
+    ),
     "logits of labels": (nn.MultiLabelSoftMarginLoss(), nn.Linear(4, 3)),
     "lambda": (lambda pred, target: F.binary_cross_entropy_with_logits(pred, target.float()), nn.Linear(4, 3)),
     "squares": (nn.MSELoss(), nn.Linear(4, 3)),
@@ -615,7 +624,13 @@ def test_outputs_are_read_the_same_after_loading_whatever_the_loss(tmp_path, nam
     dblock = DataBlock((TransformBlock, MultiCategoryBlock), get_items=noop,
                        getters=[ItemGetter(0), ItemGetter(1)], splitter=IndexSplitter([0, 1]))  # fmt: skip
     dls = dblock.dataloaders(list(zip(rows, labels, strict=True)), bs=2, num_workers=0)
-    learn = Learner(dls, model, loss_func=loss_func, path=tmp_path)
+    metrics = [partial(accuracy_multi, thresh=0.6), F1ScoreMulti(), RocAucMulti()]
+    learn = Learner(dls, model, loss_func=loss_func, metrics=metrics, path=tmp_path)
     again = load_learner(learn.export(), model=model)
     for theirs, ours in zip(again.predict(rows[3]), learn.predict(rows[3]), strict=True):
         assert list(theirs) == list(ours)
+    assert again.metric_set.names == learn.metric_set.names
+    with pytest.raises(CannotTrain, match=r"loss .* is not known"):
+        again.validate(dl=learn.dls.valid)
+    again.loss_func = loss_func
+    assert again.validate(dl=learn.dls.valid) == pytest.approx(learn.validate(), nan_ok=True)
