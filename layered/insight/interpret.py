@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from layered.data import TfmdDL
+from layered.data import DataLoader, TfmdDL
 from layered.foundation import BadValue, CannotTrain, OutOfRange, checked, describe, facts_text, lazy, verb
 from layered.inference import batch_at, items_at, review, steady_loader, take_rows
 from layered.loop import Loop
@@ -112,7 +112,28 @@ class Interpretation:
         if k is not None and operator.index(k) < 1:
             raise OutOfRange("k is the number of losses", got=k, expected="a whole number from 1")
         values, positions = self.losses.topk(len(self) if k is None else min(k, len(self)), largest=largest)
-        return (values, positions, items_at(self.dl, positions.tolist())) if items else (values, positions)
+        return (values, positions, self.items_at(positions)) if items else (values, positions)
+
+    def items_at(self, idxs: Positions) -> list[Any]:
+        """The raw items at some positions: paths, rows of a table, ….
+
+        Args:
+            idxs: Positions of the items.
+
+        Raises:
+            CannotTrain: The loader has no access by position, or left items out.
+        """
+        self.check_complete()
+        return items_at(self.dl, self._positions(idxs))
+
+    def check_complete(self) -> None:
+        """Refuse a loader that left items out, so that predictions are not those of the items at their positions."""
+        if isinstance(self.dl, DataLoader) and self.dl.n != len(self):
+            raise CannotTrain(
+                "predictions cannot be matched with items, because the loader left some out",
+                got=f"{len(self)} predictions for {self.dl.n} items",
+                fix="leave them out of the data: on_bad='raise' names them",
+            )
 
     def plot_top_losses(self, k: int | Sequence[int], largest: bool = True, **kwargs: Any) -> None:
         """Show the items with the largest losses.
@@ -149,12 +170,7 @@ class Interpretation:
                 got=describe(self.dl),
                 fix="build the loaders with a DataBlock; top_losses(k, items=True) gives the items themselves",
             )
-        if self.dl.n != len(self):
-            raise CannotTrain(
-                "predictions cannot be matched with items, because the loader left some out",
-                got=f"{len(self)} predictions for {self.dl.n} items",
-                fix="leave them out of the data: on_bad='raise' names them",
-            )
+        self.check_complete()
         count, columns = len(positions), self._columns(positions)
         x, y, samples = self.dl.show_batch(batch, max_n=count, show=False)
         outs = self.dl.decode_results(batch, columns["decoded"], count)

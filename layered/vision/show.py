@@ -72,13 +72,13 @@ def show_top_losses_of_classes(
         drawing: As for `draw_panels`.
     """
     panels = [
-        [Panel([image], f"{prediction}/{target}\n{float(loss):.2f} / {_probability(raw):.2f}")]
+        [Panel([image], f"{prediction}/{target}\n{float(loss):.2f} / {top_probability(raw):.2f}")]
         for (image, target, *_), (prediction, *_), raw, loss in zip(samples, outs, raws, losses, strict=True)
     ]
     return draw_panels(panels, **{"title": "Prediction/Actual/Loss/Probability", **drawing})
 
 
-def _probability(raw: Tensor) -> float:
+def top_probability(raw: Tensor) -> float:
     """The probability of the predicted class.
 
     Args:

@@ -318,3 +318,5 @@ def test_items_that_were_left_out_are_not_taken_for_others(learn, pictures, tmp_
         interp = Interpretation.from_learner(learn, dl=dl)
     with pytest.raises(CannotTrain, match="3 predictions for 4 items"):
         interp.plot_top_losses(1)
+    with pytest.raises(CannotTrain, match="3 predictions for 4 items"):
+        interp.top_losses(1, items=True)
