@@ -64,7 +64,7 @@ def worst_files(learn: Learner, label: str | None = None, ds_idx: int = 1, max_n
         chosen = interp.targs[positions].flatten() == vocab.index(label)
         losses, positions = losses[chosen], positions[chosen]
     losses, positions = losses[:max_n], positions[:max_n]
-    return pd.DataFrame(
+    frame: DataFrame = pd.DataFrame(
         {
             "file": _files(interp, positions.tolist()),
             "label": [vocab[i] for i in interp.targs[positions].flatten().tolist()],
@@ -73,6 +73,7 @@ def worst_files(learn: Learner, label: str | None = None, ds_idx: int = 1, max_n
             "loss": losses.numpy(),
         }
     )
+    return frame
 
 
 def _files(interp: ClassificationInterpretation, positions: list[int]) -> list[Path]:
@@ -150,10 +151,10 @@ def _check(changes: list[FileChange]) -> None:
 def _free(folder: Path, name: str, taken: set[str]) -> Path:
     """A path in a folder that neither exists nor is taken, and is taken now."""
     stem, suffix = os.path.splitext(name)
-    path, number = folder / name, 0
+    path, number = Path(folder, name), 0
     while os.path.lexists(path) or str(path) in taken:
         number += 1
-        path = folder / f"{stem}_{number}{suffix}"
+        path = Path(folder, f"{stem}_{number}{suffix}")
     taken.add(str(path))
     return path
 
