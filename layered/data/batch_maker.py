@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 
 from layered.data.adapters import as_dataset
 from layered.data.collate import fa_collate, fa_convert
+from layered.data.deferral import Deferral, deferring
 from layered.data.samplers import TicketBatch
 from layered.foundation import (
     LayeredError,
@@ -158,7 +159,8 @@ class BatchMaker:
     def make(self, plan: TicketBatch) -> MadeBatch:
         """A collated batch (None if no item is left), the plan of its items, and messages about the items left out."""
         stages, items = self.stages, plan.listed()
-        samples, kept, bad = self._samples(plan, items)
+        with deferring(Deferral.PIXELS):
+            samples, kept, bad = self._samples(plan, items)
         plan = plan.only(kept)
         if not samples:
             return None, plan, bad
@@ -179,7 +181,8 @@ class BatchMaker:
         if not stages.all_default("create_batches"):
             return next(iter(stages.create_batches([0])))
         fetch = self._fetch
-        sample = stages.do_item(0) if fetch is None else stages.transformed(fetch([0])[0], 0)
+        with deferring(Deferral.PIXELS):
+            sample = stages.do_item(0) if fetch is None else stages.transformed(fetch([0])[0], 0)
         return stages.do_batch(sample if stages.prebatched else [sample])
 
     def _samples(self, plan: TicketBatch, items: list[Any]) -> tuple[list[Any], list[int], list[str]]:

@@ -9,17 +9,10 @@ from PIL import Image
 
 from layered.data import sample_rules
 from layered.foundation import BadValue, with_elements
-from layered.vision.reading import STORED_TURNED
+from layered.vision.reading import STORED_TURNED, TURNS
 from layered.vision.types import NEAREST, PILBase, PILMask
 
 Picture = TypeVar("Picture", bound=PILBase)
-
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-
 
 def with_aligned_masks(sample: object) -> Any:
     """The sample with its masks on the pixels of its first image.
@@ -90,7 +83,7 @@ def _turned_like(image: Image.Image, other: Picture, name: str) -> Picture:
             "PIL.ImageOps.exif_transpose(PIL.Image.open(file)).save(file); "
             "if not, PIL.Image.open(file).save(file), which drops the tag (import PIL.Image, PIL.ImageOps)",
         )
-    return other.recast(other.transpose(_TURN[turned])) if fitting == [ways[1]] else other
+    return other.recast(other.transpose(TURNS[turned])) if fitting == [ways[1]] else other
 
 
 def _aligned(mask: PILMask, image: Image.Image, turned: int) -> PILMask:

@@ -67,8 +67,9 @@ class Part:
             return pixels if self.kind == "boxes" else pixels - 0.5
         if isinstance(self.given, Tensor):
             return self.given.as_subclass(Tensor)
-        if isinstance(self.given, PILBase) and self.given.pixels is not None:
-            return self.given.pixels.clone()  # others may write into it
+        decoded = self.given.pixels if isinstance(self.given, PILBase) else None
+        if decoded is not None:
+            return decoded.clone()  # others may write into it
         image = self.given if self.given.mode in _VALUES else as_seen(self.given, "RGB")
         return image2tensor(image)[0] if self.kind == "mask" else image2tensor(image)
 

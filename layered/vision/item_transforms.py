@@ -72,6 +72,23 @@ def check_size(size: object) -> tuple[int, int]:
     return found[0], found[1]
 
 
+def check_gap(gap: float | None) -> float | None:
+    """Validate `reducing_gap` and return it.
+
+    Args:
+        gap: A number from 1, or None.
+
+    Examples:
+        >>> check_gap(3.0)
+        3.0
+    """
+    if gap is not None and not gap >= 1:
+        raise BadValue(
+            "invalid reducing_gap", got=repr(gap), expected="a number from 1, or None to decode the whole image"
+        )
+    return gap
+
+
 def check_choice(kind: type[E], value: str) -> E:
     """`value` as a member of an enumeration.
 
@@ -115,8 +132,15 @@ def crop_pad(image: Image.Image, box: Box, pad_mode: PadMode) -> Image.Image:
 _TORCH_MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
 
 
+REDUCING_GAP = 2.0  # as PIL's `thumbnail`
+
+
 def resize(
-    image: Image.Image, shape: tuple[int, int], resample: Image.Resampling = BILINEAR, box: Box | None = None
+    image: Image.Image,
+    shape: tuple[int, int],
+    resample: Image.Resampling = BILINEAR,
+    box: Box | None = None,
+    reducing_gap: float | None = None,
 ) -> Image.Image:
     """Resize an image, or a part of it.
 
@@ -127,16 +151,23 @@ def resize(
         shape: (height, width) of the result.
         resample: PIL's interpolation.
         box: The part, (left, top, right, bottom) in pixels; by default the whole image.
+        reducing_gap: How many times larger than the result an image may be decoded at the least, if it is a JPEG that has
+            not been decoded; None decodes all of it.
     """
     height, width = shape
     box = box or (0, 0, *image.size)
     if box == (0, 0, *image.size) and image.size == (width, height):
         return image
+    if isinstance(image, PILBase) and image.jpeg is not None and reducing_gap is not None:
+        scaled = image.jpeg.resized(shape, resample, box, reducing_gap, image.mode) if resample in _TORCH_MODES else None
+        if scaled is not None:
+            return scaled
     if image.mode != "RGB" or resample not in _TORCH_MODES:
         return image.resize((width, height), resample, box)
-    if isinstance(image, PILBase) and image.pixels is not None:
+    pixels = image.pixels if isinstance(image, PILBase) else None
+    if pixels is not None:
         left, top, right, bottom = box
-        part = image.pixels[:, top:bottom, left:right]
+        part = pixels[:, top:bottom, left:right]
     else:
         part = torch.from_numpy(np.array(image.crop(box))).permute(2, 0, 1)
     resized = F.interpolate(part[None], shape, mode=_TORCH_MODES[resample], antialias=True)
@@ -201,12 +232,15 @@ class SizeTransform(ImageTransform):
     Attributes:
         shape: (height, width) of the result.
         resamples: Interpolation of images, and of masks.
+        reducing_gap: A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where this is at least so many times larger than the
+            result, which then differs by rounding; None decodes all of it.
     """
 
     order = 1
     split_idx = None
     shape: tuple[int, int]
     resamples: Resamples = (BILINEAR, NEAREST)
+    reducing_gap: float | None = REDUCING_GAP
 
     def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
         """What the result shows: the size that the image is seen in, and the window of it, which may reach outside.
@@ -227,7 +261,7 @@ class SizeTransform(ImageTransform):
             box: The part, (left, top, right, bottom) in pixels; by default the whole image.
             shape: (height, width) of the result; by default `self.shape`.
         """
-        return resize(x, shape or self.shape, self.resamples[isinstance(x, PILMask)], box)
+        return resize(x, shape or self.shape, self.resamples[isinstance(x, PILMask)], box, self.reducing_gap)
 
 
 @transforms.register()
@@ -240,6 +274,9 @@ class Resize(SizeTransform):
             the whole image, with `pad_mode` around it; "squish": the whole image, stretched.
         pad_mode: "reflection", "zeros" or "border".
         resamples: Interpolation of images, and of masks.
+        reducing_gap: In a loader, a JPEG that is at least twice as large as needed is decoded at 1/2, 1/4 or 1/8 of its size, so
+            that what is decoded is still this many times larger than the result: in half the time, and within rounding of
+            the whole. Larger numbers come closer; None always decodes the whole.
 
     Examples:
         >>> Resize(4, method="squish")(PILMask.create(np.zeros((8, 6), np.uint8)))
@@ -252,9 +289,10 @@ class Resize(SizeTransform):
         method: ResizeMethod | str = ResizeMethod.Crop,
         pad_mode: PadMode | str = PadMode.Reflection,
         resamples: Resamples = (BILINEAR, NEAREST),
+        reducing_gap: float | None = REDUCING_GAP,
     ) -> None:
         super().__init__()
-        self.shape, self.resamples = check_size(size), resamples
+        self.shape, self.resamples, self.reducing_gap = check_size(size), resamples, check_gap(reducing_gap)
         self.method, self.pad_mode = check_choice(ResizeMethod, method), check_choice(PadMode, pad_mode)
 
     def before_call(self, x: object, split_idx: int | None) -> None:
@@ -354,6 +392,7 @@ class RandomResizedCrop(SizeTransform):
         resamples: Interpolation of images, and of masks.
         val_xtra: For validation the image is resized to `size` plus this share, rounded up to 8 pixels, before the centre is cut.
         max_scale: Largest area of the window, as a share of the image's.
+        reducing_gap: As for `Resize`.
 
     Source: Szegedy et al. 2015, arXiv:1409.4842, section 6
     """
@@ -366,8 +405,10 @@ class RandomResizedCrop(SizeTransform):
         resamples: Resamples = (BILINEAR, NEAREST),
         val_xtra: float = 0.14,
         max_scale: float = 1.0,
+        reducing_gap: float | None = REDUCING_GAP,
     ) -> None:
         super().__init__()
+        self.reducing_gap = check_gap(reducing_gap)
         self.shape, self.resamples, self.val_xtra = check_size(size), resamples, val_xtra
         self.min_scale, self.max_scale, self.ratio = min_scale, max_scale, ratio
 
@@ -418,11 +459,17 @@ class RatioResize(SizeTransform):
     Args:
         max_sz: Length of the longer side in pixels.
         resamples: Interpolation of images, and of masks.
+        reducing_gap: As for `Resize`.
     """
 
-    def __init__(self, max_sz: int, resamples: Resamples = (BILINEAR, NEAREST)) -> None:
+    def __init__(
+        self,
+        max_sz: int,
+        resamples: Resamples = (BILINEAR, NEAREST),
+        reducing_gap: float | None = REDUCING_GAP,
+    ) -> None:
         super().__init__()
-        self.max_sz, self.resamples = max_sz, resamples
+        self.max_sz, self.resamples, self.reducing_gap = max_sz, resamples, check_gap(reducing_gap)
 
     def encode_image(self, x: Image.Image) -> Any:
         scale = self.max_sz / max(x.size)

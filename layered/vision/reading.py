@@ -65,7 +65,7 @@ def contents(source: ImageSource) -> ImageSource:
         )
     if isinstance(source, io.TextIOBase):
         raise BadArgument("an image cannot be read from a file that was opened as text", fix='open(path, "rb")')
-    with _naming(source):
+    with naming(source):
         seekable = getattr(source, "seekable", None)  # what else it has depends on where it comes from
         if seekable is not None and seekable():
             source.seek(0)  # type: ignore[attr-defined]  # what is seekable has it
@@ -96,7 +96,7 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
         (6, 4)
     """
     source = contents(source)
-    with _naming(source), _opened(source) as image:
+    with naming(source), _opened(source) as image:
         upright, turned = _upright(image)
         return _noted(upright if mode is None else as_seen(upright, mode), turned)
 
@@ -128,7 +128,7 @@ def load_mask(source: ImageSource) -> Image.Image:
         BadImage: If it cannot be decoded, or has values that are not class numbers from 0 to 255.
     """
     source = contents(source)
-    with _naming(source):
+    with naming(source):
         if isinstance(source, (Tensor, np.ndarray)) and (plane := _channels_last(source)).ndim == 2:
             return _as_classes(plane, source)
         with _opened(source) as image:
@@ -175,8 +175,20 @@ def as_seen(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _orientation(image: Image.Image) -> int:
-    """How the camera was held, in EXIF's numbering; 1 is upright."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""By how the camera was held, in EXIF's numbering: what turns the stored image upright."""
+
+
+def orientation(image: Image.Image) -> int:
+    """How the camera was held, in EXIF's numbering; 1 is upright.
+
+    Args:
+        image: The image as it is stored.
+    """
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, ValueError, TypeError, struct.error):  # a damaged tag beside good pixels: viewers ignore it
@@ -186,7 +198,7 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> tuple[Image.Image, int]:
     """The image upright, and its orientation before."""
     image.load()
-    turned = _orientation(image)
+    turned = orientation(image)
     return (image, 1) if turned == 1 else (ImageOps.exif_transpose(image), turned)
 
 
@@ -200,6 +212,7 @@ def _noted(image: Image.Image, turned: int) -> Image.Image:
     return image
 
 
+_JPEG_START = b"\xff\xd8\xff"
 _LARGEST_JPEG = 256 << 20  # bytes read at once; PIL reads a larger file piece by piece
 _RGB = 3  # torchvision.io.ImageReadMode.RGB, without importing torchvision.io
 
@@ -211,6 +224,24 @@ def _jpeg_decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
     return getattr(torch.ops.image, "decode_jpeg", None)
 
 
+def jpeg_bytes(source: ImageSource) -> bytes | bytearray | None:
+    """The bytes of a JPEG file; None for anything else.
+
+    Args:
+        source: As for `load_image`.
+    """
+    if not isinstance(source, (str, os.PathLike, bytes, bytearray)):
+        return None
+    with naming(source):
+        if isinstance(source, (bytes, bytearray)):
+            return source if source[:3] == _JPEG_START else None
+        if check_regular(source, _name(source)) > _LARGEST_JPEG:
+            return None
+        with open(source, "rb") as file:
+            head = file.read(3)
+            return bytearray(head + file.read()) if head == _JPEG_START else None
+
+
 def jpeg_pixels(source: ImageSource) -> Tensor | None:
     """Decode an upright colour JPEG to uint8 [3, height, width]; None for anything else, and for a broken file.
 
@@ -220,21 +251,16 @@ def jpeg_pixels(source: ImageSource) -> Tensor | None:
         source: As for `load_image`.
     """
     decode = _jpeg_decoder()
-    if decode is None or not isinstance(source, (str, os.PathLike, bytes, bytearray)):
+    data = None if decode is None else jpeg_bytes(source)
+    if decode is None or data is None:
         return None
-    with _naming(source):
-        if isinstance(source, (str, os.PathLike)) and check_regular(source, _name(source)) > _LARGEST_JPEG:
-            return None
-        with io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else open(source, "rb") as file:
-            head = file.read(3)
-            data = bytearray(head + file.read()) if head == b"\xff\xd8\xff" else None
-        if data is None:
-            return None
+    with naming(source):
         image = Image.open(io.BytesIO(data), formats=("JPEG",))
-        if image.format != "JPEG" or image.mode != "RGB" or _orientation(image) != 1:
+        if image.format != "JPEG" or image.mode != "RGB" or orientation(image) != 1:
             return None
+        writable = data if isinstance(data, bytearray) else bytearray(data)  # torch warns of others
         try:
-            return decode(torch.frombuffer(data, dtype=torch.uint8), _RGB, False)
+            return decode(torch.frombuffer(writable, dtype=torch.uint8), _RGB, False)
         except RuntimeError:  # `load_image` will say what is wrong with it
             return None
 
@@ -290,8 +316,12 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
 
 
 @contextmanager
-def _naming(source: ImageSource) -> Iterator[None]:
-    """Turn errors of decoders into errors that name the image."""
+def naming(source: ImageSource) -> Iterator[None]:
+    """Context manager: errors of decoders become errors that name the image.
+
+    Args:
+        source: As for `load_image`.
+    """
     try:
         yield
     except LayeredError:

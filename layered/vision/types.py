@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from PIL import Image
 from torch import Tensor
 
-from layered.data import ToTensor
+from layered.data import Deferral, ToTensor, deferral
 from layered.foundation import TensorImage, TensorImageBase, TensorImageBW, TensorMask, Transform, functions, show_image
-from layered.vision.reading import ImageSource, contents, image2tensor, jpeg_pixels, load_image, load_mask
+from layered.vision.jpeg import Jpeg
+from layered.vision.reading import (
+    STORED_TURNED,
+    ImageSource,
+    contents,
+    image2tensor,
+    jpeg_pixels,
+    load_image,
+    load_mask,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,17 +37,21 @@ class PILBase(Image.Image):
         tensor_type: The class of its tensor.
         read_mode: The mode of PIL in which `create` reads files.
         show_args: Keywords for drawing it.
-        pixels: uint8 [channel, height, width], in place of PIL's own memory until a method of PIL needs that.
+        jpeg: Where its pixels come from, until they are asked for; None once they are there.
     """
 
     tensor_type: ClassVar[type[TensorImageBase]] = TensorImageBase
     read_mode: ClassVar[str | None] = None
     show_args: ClassVar[dict[str, Any]] = {}
-    pixels: Tensor | None = None
+    jpeg: Jpeg | None = None
+    _pixels: Tensor | None = None
 
     @classmethod
     def create(cls, source: ImageSource) -> Self:
         """Make an image of this class.
+
+        Where a loader makes it, a JPEG is decoded once its pixels are needed: transforms that make it much smaller decode it
+        at a part of its size.
 
         Args:
             source: A path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels.
@@ -47,8 +60,21 @@ class PILBase(Image.Image):
             NotFoundPath: If the file does not exist.
             BadImage: If it cannot be decoded.
         """
-        image = source if isinstance(source, cls) else cls.read(contents(source))
+        if isinstance(source, cls):
+            return source if type(source) is cls else cls.recast(source)
+        source = contents(source)
+        if deferral() is Deferral.PIXELS and cls._reads_colours():
+            jpeg = Jpeg.opened(source)
+            if jpeg is not None:
+                return cls.of_jpeg(jpeg, {} if jpeg.orientation == 1 else {STORED_TURNED: jpeg.orientation})
+        image = cls.read(source)
         return image if type(image) is cls else cls.recast(image)
+
+    @classmethod
+    def _reads_colours(cls) -> bool:
+        """Whether `read` is that of this base, and its result may be interpolated."""
+        reader = next(kind for kind in cls.__mro__ if "read" in vars(kind))
+        return cls.read_mode in ("RGB", "L") and reader is PILBase
 
     @classmethod
     def read(cls, source: ImageSource) -> Image.Image:
@@ -68,15 +94,56 @@ class PILBase(Image.Image):
             pixels: uint8 [3, height, width].
         """
         new = cls()
-        new.__dict__.update(pixels=pixels, _mode="RGB", _size=(pixels.shape[2], pixels.shape[1]))
+        new.__dict__.update(_pixels=pixels, _mode="RGB", _size=(pixels.shape[2], pixels.shape[1]))
         return new
+
+    @classmethod
+    def of_jpeg(cls, jpeg: Jpeg, info: dict[Any, Any]) -> Self:
+        """An image that is decoded once its pixels are asked for.
+
+        Args:
+            jpeg: The file.
+            info: PIL's `info` of it.
+        """
+        new = cls()
+        new.__dict__.update(jpeg=jpeg, _mode=cls.read_mode, _size=jpeg.size, info=info)
+        return new
+
+    @property
+    def pixels(self) -> Tensor | None:
+        """uint8 [channel, height, width] of a colour image whose pixels are not in PIL's own memory; None of any other."""
+        self._decode()
+        return self._pixels
+
+    def _decode(self) -> None:
+        if self.jpeg is None:
+            return
+        image = self.read(self.jpeg.source)
+        for turn in self.jpeg.turns:
+            image = image.transpose(turn)
+        if isinstance(image, PILBase) and image._pixels is not None:
+            self._pixels = image._pixels
+        else:
+            self.im = image.im
+        self.jpeg = None
 
     def load(self) -> Any:
         """Fill PIL's own memory. All methods of PIL call this first."""
-        if self.pixels is not None:
-            self.im = Image.fromarray(self.pixels.permute(1, 2, 0).numpy()).im
-            self.pixels = None
+        self._decode()
+        if self._pixels is not None:
+            self.im = Image.fromarray(self._pixels.permute(1, 2, 0).numpy()).im
+            self._pixels = None
         return super().load()
+
+    def transpose(self, method: Image.Transpose) -> Image.Image:
+        """Turn by 90 degrees or mirror, as PIL does; a file that has not been decoded is so afterwards too.
+
+        Args:
+            method: How.
+        """
+        if self.jpeg is None:
+            return super().transpose(method)
+        return self.of_jpeg(self.jpeg.turned(method), dict(self.info))
 
     @classmethod
     def recast(cls, image: Image.Image) -> Self:
@@ -85,6 +152,8 @@ class PILBase(Image.Image):
         Args:
             image: A PIL image.
         """
+        if isinstance(image, PILBase) and image.jpeg is not None and cls._reads_colours():
+            return cls.of_jpeg(image.jpeg, dict(image.info))
         image.load()
         new = cls()
         new.__dict__.update({name: image.__dict__[name] for name in new.__dict__})
@@ -93,6 +162,8 @@ class PILBase(Image.Image):
 
     def copy(self) -> Self:
         """A copy that keeps its class."""
+        if self.jpeg is not None:
+            return self.of_jpeg(self.jpeg, dict(self.info))
         return self.recast(super().copy())
 
     __copy__ = copy
@@ -242,7 +313,8 @@ def encodes(self: ToTensor, o: PILBase) -> TensorImageBase:
     Args:
         o: The image.
     """
-    pixels = image2tensor(o) if o.pixels is None else o.pixels.clone()
+    decoded = o.pixels
+    pixels = image2tensor(o) if decoded is None else decoded.clone()
     return pixels[0].as_subclass(o.tensor_type) if isinstance(o, PILMask) else pixels.as_subclass(o.tensor_type)
 
 
