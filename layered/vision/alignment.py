@@ -14,6 +14,7 @@ from layered.vision.types import NEAREST, PILBase, PILMask
 
 Picture = TypeVar("Picture", bound=PILBase)
 
+
 def with_aligned_masks(sample: object) -> Any:
     """The sample with its masks on the pixels of its first image.
 

@@ -159,7 +159,9 @@ def resize(
     if box == (0, 0, *image.size) and image.size == (width, height):
         return image
     if isinstance(image, PILBase) and image.jpeg is not None and reducing_gap is not None:
-        scaled = image.jpeg.resized(shape, resample, box, reducing_gap, image.mode) if resample in _TORCH_MODES else None
+        scaled = (
+            image.jpeg.resized(shape, resample, box, reducing_gap, image.mode) if resample in _TORCH_MODES else None
+        )
         if scaled is not None:
             return scaled
     if image.mode != "RGB" or resample not in _TORCH_MODES:

@@ -128,7 +128,10 @@ def test_the_switch_decodes_the_whole_bit_for_bit(photo):
 
 def test_small_images_are_decoded_whole(photo):
     data = jpeg(photo)
-    assert in_loader(PILImage, data).jpeg.resized((860, 860), Image.Resampling.BILINEAR, (0, 0, 1709, 1709), 2.0, "RGB") is None
+    assert (
+        in_loader(PILImage, data).jpeg.resized((860, 860), Image.Resampling.BILINEAR, (0, 0, 1709, 1709), 2.0, "RGB")
+        is None
+    )
 
 
 @pytest.mark.parametrize("cls", [PILImage, PILImageBW])
