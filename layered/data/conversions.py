@@ -79,10 +79,10 @@ class ToTensor(Transform):
 
 @transforms.register()
 class IntToFloatTensor(Transform):
-    """Images from bytes to floats in [0, 1]; masks to int64.
+    """Images from bytes to floats in [0, 1], as those of 16 bits; masks to int64.
 
     Args:
-        div: The divisor of images.
+        div: The divisor of images of 8 bits; of those of 16 bits, 257 times as much, for white is 65,535.
         div_mask: The divisor of masks, rounding down: 255 for masks stored as 0 and 255.
     """
 
@@ -105,7 +105,7 @@ class IntToFloatTensor(Transform):
                 )
 
     def encode_image(self, x: TensorImage) -> Tensor:
-        return x.to(torch.float32).div_(self.div)
+        return x.to(torch.float32).div_(self.div * 257 if x.dtype is torch.uint16 else self.div)
 
     def encode_mask(self, x: TensorMask) -> Tensor:
         return x.to(torch.int64) if self.div_mask == 1 else torch.div(x.long(), self.div_mask, rounding_mode="floor")

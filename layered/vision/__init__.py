@@ -151,6 +151,7 @@ from layered.vision.types import (
     PILBase as PILBase,
     PILImage as PILImage,
     PILImageBW as PILImageBW,
+    PILImageBW16 as PILImageBW16,
     PILMask as PILMask,
 )
 

@@ -102,22 +102,26 @@ def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def in_eight_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits, 32 bits or floats, scaled to 8 bits.
+def in_bits(image: Image.Image, dtype: type[np.uint8 | np.uint16] = np.uint8) -> Image.Image:
+    """A grey image of any depth (8, 16 or 32 bits, or floats), scaled to 8 or 16 bits: black stays 0, white the largest number.
 
     Args:
         image: The image.
+        dtype: `np.uint8` or `np.uint16`.
     """
     if image.mode.startswith("I;"):
         white = 65535.0
+    elif image.mode == "L":
+        white = 255.0
     else:
         # the format does not say what white is, so guess the smallest usual range that holds all values
         largest = max(_values(strip).max(initial=0.0) for _, strip in strips(image))
         usual = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0, float(2**31 - 1))
         white = next((bound for bound in usual if largest <= bound), usual[-1])
-    grey = np.empty((image.height, image.width), np.uint8)
+    most = float(np.iinfo(dtype).max)
+    grey = np.empty((image.height, image.width), dtype)
     for top, strip in strips(image):
-        grey[top : top + strip.height] = (_values(strip) * (255.0 / white)).round().clip(0, 255)
+        grey[top : top + strip.height] = (_values(strip) * (most / white)).round().clip(0, most)
     return Image.fromarray(grey)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Self
 
 from PIL import Image
+from torch import Tensor
 
 from layered.vision.reading import (
     TURNS,
     ImageSource,
     as_seen,
+    decoded_jpeg,
     jpeg_bytes,
     naming,
     orientation,
@@ -42,14 +44,22 @@ class Jpeg:
         source: As for `load_image`.
         data: The bytes of the file.
         stored: (width, height) of the image as it is stored.
+        mode: Its mode of PIL: "L" or "RGB".
         orientation: How the camera was held, in EXIF's numbering.
         turns: What has been asked for since.
     """
 
     def __init__(
-        self, source: ImageSource, data: bytes | bytearray, stored: Size, orientation: int, turns: tuple[Turn, ...] = ()
+        self,
+        source: ImageSource,
+        data: bytes | bytearray,
+        stored: Size,
+        mode: str,
+        orientation: int,
+        turns: tuple[Turn, ...] = (),
     ) -> None:
-        self.source, self.data, self.stored, self.orientation, self.turns = source, data, stored, orientation, turns
+        self.source, self.data, self.stored, self.mode = source, data, stored, mode
+        self.orientation, self.turns = orientation, turns
 
     @classmethod
     def opened(cls, source: ImageSource) -> Self | None:
@@ -63,7 +73,9 @@ class Jpeg:
             return None
         with naming(source):
             image = Image.open(io.BytesIO(data), formats=("JPEG",))
-            return cls(source, data, image.size, orientation(image)) if image.mode in ("L", "RGB") else None
+            if image.mode not in ("L", "RGB"):
+                return None
+            return cls(source, data, image.size, image.mode, orientation(image))
 
     def turned(self, turn: Turn) -> Jpeg:
         """The same file, turned or mirrored once more.
@@ -71,7 +83,7 @@ class Jpeg:
         Args:
             turn: How.
         """
-        return Jpeg(self.source, self.data, self.stored, self.orientation, (*self.turns, turn))
+        return Jpeg(self.source, self.data, self.stored, self.mode, self.orientation, (*self.turns, turn))
 
     @property
     def _all_turns(self) -> tuple[Turn, ...]:
@@ -83,6 +95,10 @@ class Jpeg:
         """(width, height) of the image as it is seen."""
         swapped = sum(turn in _SWAP for turn in self._all_turns) % 2
         return self.stored[::-1] if swapped else self.stored
+
+    def pixels(self) -> Tensor | None:
+        """All pixels of a colour image that is stored upright, before it was turned: uint8 [3, height, width]; else None."""
+        return decoded_jpeg(self.data) if self.mode == "RGB" and self.orientation == 1 else None
 
     def resized(self, shape: Size, resample: Image.Resampling, box: Box, gap: float, mode: str) -> Image.Image | None:
         """A window of the image at another size, from a decoding in part; None where the whole has to be decoded.

@@ -1,4 +1,4 @@
-"""Reading images as a person sees them: upright, in 8 bits, with transparency on white."""
+"""Reading images as a person sees them: upright, with transparency on white, in 8 bits unless 16 are asked for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from layered.foundation import (
     TensorMask,
     describe,
 )
-from layered.vision.decoding import check_regular, in_eight_bits, on_white, open_image
+from layered.vision.decoding import check_regular, in_bits, on_white, open_image
 from layered.vision.missing import why_missing
 
 
@@ -85,7 +85,7 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
 
     Args:
         source: A path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels.
-        mode: "RGB", "L" (grey) or another mode of PIL; None keeps the file's own and only turns the image upright.
+        mode: "RGB", "L" (grey), "I;16" (grey, 16 bits) or another mode of PIL; None keeps the file's own and only turns the image upright.
 
     Raises:
         NotFoundPath: If the file does not exist.
@@ -99,6 +99,24 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
     with naming(source), _opened(source) as image:
         upright, turned = _upright(image)
         return _noted(upright if mode is None else as_seen(upright, mode), turned)
+
+
+def in_sixteen_bits(source: ImageSource) -> ImageSource:
+    """Grey pixels that are floats, in 16 bits, for `load_image` would keep 8; any other source as it is.
+
+    Args:
+        source: As for `load_image`.
+
+    Raises:
+        BadValue: If they are not in [0, 1].
+    """
+    if not isinstance(source, (Tensor, np.ndarray)):
+        return source
+    pixels = _channels_last(source)
+    if pixels.ndim > 2 or pixels.dtype.kind != "f":
+        return source
+    _check_range(pixels, 1.0)
+    return (pixels * 65535.0).round().clip(0, 65535).astype(np.uint16)
 
 
 def to_image(x: ImageSource) -> Image.Image:
@@ -166,10 +184,14 @@ def as_seen(image: Image.Image, mode: str) -> Image.Image:
 
     Args:
         image: The image.
-        mode: A mode of PIL.
+        mode: A mode of PIL; "I;16" gives 16 bits, to which other depths are scaled.
     """
+    if mode == "I;16":
+        if image.mode == mode:
+            return image
+        return in_bits(image if image.mode[0] in "IF" else as_seen(image, "L"), np.uint16)
     if image.mode[0] in "IF":
-        image = in_eight_bits(image)
+        image = in_bits(image)
     if image.has_transparency_data and mode not in ("RGBA", "LA", "PA"):
         image = on_white(image)
     return image if image.mode == mode else image.convert(mode)
@@ -242,27 +264,22 @@ def jpeg_bytes(source: ImageSource) -> bytes | bytearray | None:
             return bytearray(head + file.read()) if head == _JPEG_START else None
 
 
-def jpeg_pixels(source: ImageSource) -> Tensor | None:
-    """Decode an upright colour JPEG to uint8 [3, height, width]; None for anything else, and for a broken file.
+def decoded_jpeg(data: bytes | bytearray) -> Tensor | None:
+    """Decode a colour JPEG to uint8 [3, height, width], as it is stored; None for a broken file.
 
-    Pixels are bit for bit those of `load_image`, but stay a tensor: they are not copied into a PIL image and back.
+    Pixels are bit for bit those of PIL, but stay a tensor: they are not copied into a PIL image and back.
 
     Args:
-        source: As for `load_image`.
+        data: The bytes of the file.
     """
     decode = _jpeg_decoder()
-    data = None if decode is None else jpeg_bytes(source)
-    if decode is None or data is None:
+    if decode is None:
         return None
-    with naming(source):
-        image = Image.open(io.BytesIO(data), formats=("JPEG",))
-        if image.format != "JPEG" or image.mode != "RGB" or orientation(image) != 1:
-            return None
-        writable = data if isinstance(data, bytearray) else bytearray(data)  # torch warns of others
-        try:
-            return decode(torch.frombuffer(writable, dtype=torch.uint8), _RGB, False)
-        except RuntimeError:  # `load_image` will say what is wrong with it
-            return None
+    writable = data if isinstance(data, bytearray) else bytearray(data)  # torch warns of others
+    try:
+        return decode(torch.frombuffer(writable, dtype=torch.uint8), _RGB, False)
+    except RuntimeError:  # `load_image` will say what is wrong with it
+        return None
 
 
 @contextmanager
@@ -300,8 +317,14 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
         return array
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)
+    _check_range(array, 1.0 if array.dtype.kind == "f" else 255.0)
+    if array.dtype.kind == "f":
+        array = (array * 255.0).round().clip(0, 255)
+    return np.ascontiguousarray(array.astype(np.uint8))
+
+
+def _check_range(array: np.ndarray[Any, Any], white: float) -> None:
     low, high = float(array.min(initial=0)), float(array.max(initial=0))
-    white = 1.0 if array.dtype.kind == "f" else 255.0
     # interpolation may overshoot by rounding errors
     if not (-1e-3 * white <= low and high <= white * 1.001):
         raise BadValue(
@@ -310,9 +333,6 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
             expected="floats in [0, 1] or integers in [0, 255]",
             fix="undo the normalisation first: dls.decode(batch)",
         )
-    if array.dtype.kind == "f":
-        array = (array * 255.0).round().clip(0, 255)
-    return np.ascontiguousarray(array.astype(np.uint8))
 
 
 @contextmanager

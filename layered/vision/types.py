@@ -6,6 +6,7 @@ import io
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from layered.vision.reading import (
     ImageSource,
     contents,
     image2tensor,
-    jpeg_pixels,
+    in_sixteen_bits,
     load_image,
     load_mask,
 )
@@ -83,7 +84,8 @@ class PILBase(Image.Image):
         Args:
             source: As for `create`.
         """
-        pixels = jpeg_pixels(source) if cls.read_mode == "RGB" else None
+        jpeg = Jpeg.opened(source) if cls.read_mode == "RGB" else None
+        pixels = None if jpeg is None else jpeg.pixels()
         return load_image(source, cls.read_mode) if pixels is None else cls.of_pixels(pixels)
 
     @classmethod
@@ -118,7 +120,8 @@ class PILBase(Image.Image):
     def _decode(self) -> None:
         if self.jpeg is None:
             return
-        image = self.read(self.jpeg.source)
+        pixels = self.jpeg.pixels() if self.read_mode == "RGB" else None
+        image = load_image(self.jpeg.source, self.read_mode) if pixels is None else self.of_pixels(pixels)
         for turn in self.jpeg.turns:
             image = image.transpose(turn)
         if isinstance(image, PILBase) and image._pixels is not None:
@@ -244,7 +247,8 @@ class PILBase(Image.Image):
             ctx: The axes to draw on; new ones by default.
             kwargs: For `show_image`: `title`, `figsize`, and what matplotlib's `imshow` takes.
         """
-        grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if self.mode == "L" else {}
+        white = {"L": 255, "I;16": 65535}.get(self.mode)
+        grey = {} if white is None else {"cmap": "gray", "vmin": 0, "vmax": white}
         return show_image(self, ctx=ctx, **{**grey, **self.show_args, **kwargs})
 
     def __repr__(self) -> str:
@@ -266,6 +270,29 @@ class PILImageBW(PILImage):
     """A grey image."""
 
     tensor_type, read_mode = TensorImageBW, "L"
+
+
+class PILImageBW16(PILImageBW):
+    """A grey image of 16 bits, such as a microscope's or a scan's, which other classes round to 8: `ImageBlock(PILImageBW16)`.
+
+    Files of other depths are scaled to 16 bits, black to black and white to white; batches are floats in [0, 1], as of all
+    images. Files in colour become their shade of grey.
+
+    Examples:
+        >>> PILImageBW16.create(np.array([[0, 65535], [1, 256]], np.uint16)).getpixel((0, 1))
+        1
+    """
+
+    read_mode = "I;16"
+
+    @classmethod
+    def read(cls, source: ImageSource) -> Image.Image:
+        """How `create` decodes.
+
+        Args:
+            source: As for `create`.
+        """
+        return load_image(in_sixteen_bits(source), cls.read_mode)
 
 
 class PILMask(PILBase):
@@ -308,7 +335,7 @@ def image_class(step: Transform) -> type[PILBase] | None:
 
 @ToTensor
 def encodes(self: ToTensor, o: PILBase) -> TensorImageBase:
-    """Pixels as uint8 [channel, height, width], or [height, width] for a mask.
+    """Pixels as uint8 (uint16 of 16 bits) [channel, height, width], or [height, width] for a mask.
 
     Args:
         o: The image.
@@ -320,4 +347,5 @@ def encodes(self: ToTensor, o: PILBase) -> TensorImageBase:
 
 functions.add("vision.PILImage.create", PILImage.create)
 functions.add("vision.PILImageBW.create", PILImageBW.create)
+functions.add("vision.PILImageBW16.create", PILImageBW16.create)
 functions.add("vision.PILMask.create", PILMask.create)

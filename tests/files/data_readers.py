@@ -13,7 +13,10 @@ from layered.loop.resume import lock
 from layered.tabular.all import TabularDataLoaders, read_table
 from layered.testing.tiny import synth_learner
 from layered.vision.all import ImageDataLoaders
-from layered.vision.reading import jpeg_pixels, load_image, load_mask
+from PIL import Image
+
+from layered.vision.jpeg import Jpeg
+from layered.vision.reading import load_image, load_mask
 
 
 def good_data(folder):
@@ -44,7 +47,10 @@ def good_data(folder):
 
 
 def read_picture(file):
-    jpeg_pixels(file)
+    jpeg = Jpeg.opened(file)
+    if jpeg is not None:
+        jpeg.pixels()
+        jpeg.resized((4, 4), Image.Resampling.BILINEAR, (0, 0, *jpeg.size), 2.0, "RGB")
     errors = []
     for read in (load_mask, lambda file: load_image(file, "RGB")):
         try:
