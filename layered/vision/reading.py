@@ -85,7 +85,8 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
 
     Args:
         source: A path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels.
-        mode: "RGB", "L" (grey), "I;16" (grey, 16 bits) or another mode of PIL; None keeps the file's own and only turns the image upright.
+        mode: "RGB", "L" (grey), "I;16" (grey, 16 bits) or another mode of PIL; None keeps the file's own and only turns
+            the image upright.
 
     Raises:
         NotFoundPath: If the file does not exist.

@@ -6,7 +6,6 @@ import io
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -279,8 +278,8 @@ class PILImageBW16(PILImageBW):
     images. Files in colour become their shade of grey.
 
     Examples:
-        >>> PILImageBW16.create(np.array([[0, 65535], [1, 256]], np.uint16)).getpixel((0, 1))
-        1
+        >>> PILImageBW16.create(Image.new("L", (6, 4), "white")).getpixel((0, 0))
+        65535
     """
 
     read_mode = "I;16"

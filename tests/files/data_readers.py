@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 from data_mutants import picture
+from PIL import Image
 
 from layered.callback import CSVLogger, JSONLogger, RunRecord, read_record
 from layered.catalog.entries import _read_entry, index_folder
@@ -13,8 +14,6 @@ from layered.loop.resume import lock
 from layered.tabular.all import TabularDataLoaders, read_table
 from layered.testing.tiny import synth_learner
 from layered.vision.all import ImageDataLoaders
-from PIL import Image
-
 from layered.vision.jpeg import Jpeg
 from layered.vision.reading import load_image, load_mask
 
