@@ -22,6 +22,7 @@ def worker_failure(
     outstanding: Iterable[TicketBatch],
     due: int,
     timeout: float,
+    is_overdue: bool,
     item_name: Callable[[object], str],
 ) -> WorkerFailed | None:
     """The error for the worker that ended, or else kept the loader waiting; None if all are at work and none is overdue.
@@ -32,10 +33,11 @@ def worker_failure(
         outstanding: The batches that were sent to workers and did not come back.
         due: The place of the batch that is waited for among those of this pass, from 0.
         timeout: Seconds that the loader waits for a batch; 0 if it waits forever.
+        is_overdue: That time has passed, and the workers were ended for it.
         item_name: The name of an item in messages.
     """
     plans = {plan.number: plan for plan in outstanding}
-    dead = [worker for worker, process in enumerate(processes) if process.exitcode is not None]
+    dead = [worker for worker, process in enumerate(processes) if process.exitcode is not None and not is_overdue]
     if dead:
         worker = next((one for one in dead if working_on[one] in plans), dead[0])
         process, others = processes[worker], len(dead) - 1
@@ -43,6 +45,8 @@ def worker_failure(
         also = f"; {others} more ended too" if others else ""
     elif timeout:
         worker = due % len(processes)
+        if working_on[worker] not in plans:
+            worker = next((one for one, number in enumerate(working_on) if number in plans), worker)
         process = processes[worker]
         ended, also = f"did not answer within timeout={timeout:g} seconds, and was ended", ""
         fix = f"find what these items wait for, or allow more time with timeout=; {_LOOK}"

@@ -103,6 +103,7 @@ def _packed_list(items: list[Any]) -> Any:
     return PackedText(items) if is_text and len(set(map(type, items))) == 1 else items
 
 
+GRACE = 5.0  # seconds after a timeout until workers are ended
 IN_WORKER = (
     "wif", "create_item", "after_item", "do_item", "before_batch", "create_batch", "retain", "do_batch",
 )  # fmt: skip
@@ -263,8 +264,10 @@ class Workers:
         processes, keeps, failure = self._processes, False, None
         try:
             for due in itertools.count():
+                deadline = _Deadline(processes, loader.timeout)
                 try:
-                    batch = next(made)
+                    with deadline:
+                        batch = next(made)
                 except StopIteration:
                     keeps = loader.persistent_workers
                     return
@@ -277,6 +280,7 @@ class Workers:
                         outstanding,
                         due,
                         loader.timeout,
+                        deadline.has_passed,
                         side.maker.stages.item_name,
                     )
                     if failure is None:
@@ -296,6 +300,36 @@ class Workers:
                 self._torch_loader = None
                 del torch_loader
                 kill(processes)
+
+
+class _Deadline:
+    """Context in which the workers are ended a little after the time that a batch may take.
+
+    torch waits that long for the message that a batch is made, but without end for its memory, which a worker that has
+    stopped in its next batch does not hand over.
+
+    Args:
+        processes: The workers.
+        timeout: Seconds that a batch may take; 0 for any time.
+    """
+
+    def __init__(self, processes: Sequence[BaseProcess], timeout: float) -> None:
+        self.processes, self.has_passed = processes, False
+        self.timer = threading.Timer(timeout + GRACE, self.pass_by) if timeout else None
+
+    def pass_by(self) -> None:
+        """End the workers: what waits for them fails then."""
+        self.has_passed = True
+        kill(self.processes)
+
+    def __enter__(self) -> None:
+        if self.timer is not None:
+            self.timer.daemon = True
+            self.timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 def _started(torch_loader: TorchDataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess]]:

@@ -247,3 +247,21 @@ def test_a_worker_that_dies_in_any_way_is_named_and_the_next_pass_is_whole(numbe
     dl.persistent_workers = False
     assert one_pass(dl) == list(range(ITEMS)), told
     assert not wait_for_none(before), f"{told}: workers are left"
+
+
+def stop_in_batch_5(item):
+    if item == 6:
+        time.sleep(0.3)  # so that batch 3 is not there while the loader looks one batch ahead
+    if item == 10:
+        stop()
+    return item
+
+
+def test_a_worker_that_stops_before_its_last_batch_is_fetched_is_named(monkeypatch):
+    monkeypatch.setattr("layered.data.workers.GRACE", 0.2)
+    batches = iter(DataLoader(list(range(ITEMS)), bs=2, num_workers=2, timeout=1, after_item=stop_in_batch_5))
+    next(batches)
+    time.sleep(1)  # worker 1 has made batch 3, whose memory it would hand over, and stopped in batch 5
+    with pytest.raises(WorkerFailed, match=r"worker 1 .* did not answer within timeout=1") as failed:
+        list(batches)
+    assert "item 10" in str(failed.value)
