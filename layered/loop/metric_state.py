@@ -15,7 +15,7 @@ def keepers(part: Metric) -> list[Any]:
 
 
 def accumulated(keeper: Any) -> dict[str, Any]:
-    """What an object has accumulated, by attribute; if it does not declare that, all attributes but functions."""
+    """What an object has accumulated, by attribute; if it does not declare that, all attributes but functions and text."""
     own = vars(keeper) | vars(keeper).get("_buffers", {})
     if isinstance(keeper, Adapted):
         names = ["_seen"]
@@ -24,5 +24,6 @@ def accumulated(keeper: Any) -> dict[str, Any]:
     elif hasattr(keeper, "metric_state"):  # torchmetrics'
         names = [*keeper.metric_state, "_update_count"]
     else:
-        names = [name for name, value in own.items() if not callable(value) and name not in vars(nn.Module())]
+        names = [name for name, value in own.items() if not callable(value) and not isinstance(value, str)]
+        names = [name for name in names if name not in vars(nn.Module())]
     return {name: own[name] for name in names if name in own}
