@@ -92,7 +92,7 @@ class SAM(Callback):
     def _second_pass(self) -> None:
         learn = self.learn
         with self._autocast():
-            learn.pred = call_model(learn.model, learn.xb)
+            learn.pred = call_model(learn.model, learn.xb, learn.yb)
         learn.emit("after_pred")
         learn.loss_grad, _ = loss_of(learn.loss_func, learn.pred, learn.yb, learn.training)
         learn.loss = learn.loss_grad.detach()

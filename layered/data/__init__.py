@@ -94,7 +94,13 @@ from layered.data.deferral import Deferral as Deferral, deferral as deferral, de
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
 from layered.data.samplers import Weights as Weights
-from layered.data.show import Panel as Panel, draw_panels as draw_panels, words as words
+from layered.data.show import (
+    Panel as Panel,
+    Together as Together,
+    draw_panels as draw_panels,
+    draws as draws,
+    words as words,
+)
 from layered.data.subset import (
     as_splits as as_splits,
     labels_of as labels_of,

@@ -57,6 +57,23 @@ class Panel:
     color: str = "black"
 
 
+class Together(tuple[Any, ...]):
+    """Several decoded targets of a sample, such as boxes and their labels, or a mask and points. They are drawn together."""
+
+    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes | None:
+        """Draw all of them on axes `ctx` (new ones by default) and return these.
+
+        Args:
+            ctx: The axes, with the image.
+            kwargs: For the `show` of each: `figsize`, ….
+        """
+        for part in sorted(filter(draws, self), key=lambda o: not isinstance(o, TensorImage)):
+            ctx = part.show(ctx=ctx, **kwargs)
+        if ctx is not None and (title := words(tuple(o for o in self if not draws(o)))):
+            show_title(title, ctx=ctx)
+        return ctx
+
+
 @show_batch.register
 def show_samples(
     x: object, y: object, samples: Sequence[Any] | None = None, max_n: int | None = None, **drawing: Any

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, RandomSampler
 
-from layered.data import DataLoader, TfmdDL, as_dataset, as_loader, as_loaders, get_c
+from layered.data import DataLoader, TfmdDL, Together, as_dataset, as_loader, as_loaders, get_c
 from layered.foundation import (
     BadValue,
     CannotTrain,
@@ -381,7 +381,8 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
             output = call_model(loop.model, inputs)
             probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
         whole = batch if isinstance(batch, tuple) else (batch,)
-        target = single(dl.decode_target(decision if isinstance(decision, tuple) else (decision,), whole))
+        targets = dl.decode_target(decision if isinstance(decision, tuple) else (decision,), whole)
+        target = targets[0] if len(targets) == 1 else Together(targets)
         shown = [single(tuple(dl.decode_batch(whole, max_n=1)[0]))] if with_input else []
     except Exception as error:
         clearer = failed(error, f"predicting one item ({describe(item)})")

@@ -30,7 +30,7 @@ from layered.foundation import (
 )
 from layered.loop.processes import unwrapped
 from layered.loop.state import AbstractLoop
-from layered.nn import Shares, compared, loss_shares
+from layered.nn import ModelWithLoss, Shares, compared, loss_shares
 
 
 def valid_of(dls: DataLoaders) -> Any:
@@ -191,16 +191,19 @@ def check_fit(n_epoch: int, n_iter: int | None, train: Iterable[Any]) -> None:
         )
 
 
-def call_model(model: nn.Module, inputs: Any) -> Any:
+def call_model(model: nn.Module, inputs: Any, targets: tuple[Any, ...] = ()) -> Any:
     """The output of a model.
 
     Args:
         model: The model.
         inputs: A tuple, or a dict by name.
+        targets: Passed after the inputs to a `ModelWithLoss`, and to no other model.
 
     Raises:
         CannotTrain: An error of torch, where the inputs show what it comes from.
     """
+    if targets and isinstance(inputs, tuple) and isinstance(unwrapped(model), ModelWithLoss):
+        inputs = (*inputs, *targets)
     try:
         return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -161,7 +161,7 @@ class Loop(AbstractLoop):
         self.has_learned = False
         if self.step is None:
             model = self.model if self.training else unwrapped(self.model)
-            self.pred = call_model(model, self.xb)
+            self.pred = call_model(model, self.xb, self.yb)
             self.emit("after_pred")
             shared = self.shares_loss or not self.training
             loss, self.loss_shares = loss_of(self.loss_func, self.pred, self.yb, self.training, shared)

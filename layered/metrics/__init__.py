@@ -35,6 +35,7 @@ from layered.metrics.classification import (
     foreground_acc as foreground_acc,
     top_k_accuracy as top_k_accuracy,
 )
+from layered.metrics.detection import MeanAveragePrecision as MeanAveragePrecision
 from layered.metrics.label_scores import (
     F1ScoreMulti as F1ScoreMulti,
     FBetaMulti as FBetaMulti,
@@ -83,6 +84,7 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.metrics.adapted import Adapted as Adapted
+from layered.metrics.averages import LossPart as LossPart
 from layered.metrics.counts import known_targets as known_targets, refuse_invalid_targets as refuse_invalid_targets
 from layered.metrics.described import (
     described_metrics as described_metrics,

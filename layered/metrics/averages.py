@@ -194,6 +194,23 @@ class AvgLoss(Mean):
         self.add(learn.loss.mean() * rows, rows)
 
 
+class LossPart(Mean):
+    """The mean of one part of the loss of a model that computes it itself, from the output's `losses`.
+
+    Args:
+        part: The name of the part.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, part: str) -> None:
+        self.part = self._name = part
+
+    def accumulate(self, learn: Predicted) -> None:
+        rows = rows_of(learn.yb or learn.xb)
+        self.add(learn.pred["losses"][self.part].mean() * rows, rows)
+
+
 class AvgSmoothLoss(Metric):
     """The learner's loss smoothed over batches: beta * old + (1 - beta) * new, divided by 1 - beta^count.
 

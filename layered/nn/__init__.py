@@ -150,3 +150,4 @@ from layered.nn.surgery import (
     input_weights as input_weights,
     report_left_out as report_left_out,
 )
+from layered.nn.with_loss import ModelWithLoss as ModelWithLoss

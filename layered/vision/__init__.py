@@ -34,6 +34,7 @@ from layered.vision.augment import (
     setup_aug_tfms as setup_aug_tfms,
 )
 from layered.vision.data import ImageDataLoaders as ImageDataLoaders
+from layered.vision.detection import detection_learner as detection_learner
 from layered.vision.image_blocks import (
     AddMaskCodes as AddMaskCodes,
     BBoxBlock as BBoxBlock,

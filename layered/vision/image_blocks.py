@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from layered.data import IntToFloatTensor, TransformBlock
-from layered.foundation import ItemTransform, TensorMask, Transform, transforms
+from layered.foundation import TensorMask, Transform, transforms
 from layered.vision.item_transforms import AlignMasks
-from layered.vision.point_transforms import BBoxCategorize, BBoxLabeler, PointScaler, TensorPointCreate, bb_pad
-from layered.vision.points import TensorBBox
+from layered.vision.point_transforms import (
+    BBoxCategorize,
+    BBoxLabeler,
+    PointScaler,
+    TensorBBoxCreate,
+    TensorPointCreate,
+    bb_pad,
+)
 from layered.vision.types import PILBase, PILImage, PILMask
 
 
@@ -55,7 +61,7 @@ def BBoxBlock() -> TransformBlock:
     Batches are float32 [batch, box, 4], each from -1 to 1 between the borders of the image, padded with zeros. A box that
     moves with its image becomes the upright box around where it lies, cut off at the border; one that has left it is gone.
     """
-    return TransformBlock(ItemTransform(TensorBBox.create), PointScaler(), dls_kwargs={"before_batch": bb_pad})
+    return TransformBlock(TensorBBoxCreate(), PointScaler(), dls_kwargs={"before_batch": bb_pad})
 
 
 def BBoxLblBlock(vocab: Sequence[str] | None = None, add_na: bool = True) -> TransformBlock:

@@ -257,14 +257,18 @@ def outputs_for(dls: DataLoaders) -> int:
     return count
 
 
-def _declared(dls: DataLoaders) -> Datasets | None:
-    """The training data set, if it declares its columns; loaders of other libraries do not."""
+def declared_dataset(dls: DataLoaders) -> Datasets | None:
+    """The training data set, if it declares its columns; loaders of other libraries do not.
+
+    Args:
+        dls: The loaders.
+    """
     dataset = dls.train_ds if isinstance(dls, DataLoaders) and dls.loaders else None
     return dataset if isinstance(dataset, Datasets) else None
 
 
 def _target_kinds(dls: DataLoaders) -> list[str | None]:
-    dataset = _declared(dls)
+    dataset = declared_dataset(dls)
     return dataset.target_kinds if dataset is not None else []
 
 
@@ -281,13 +285,13 @@ def check_targets(dls: DataLoaders) -> None:
             expected="labels or numbers",
             fix="unet_learner(dls, arch), which predicts a class for each pixel",
         )
-    dataset = _declared(dls)
+    dataset = declared_dataset(dls)
     if dataset is not None and any(tl.element_type is TensorBBox for tl in dataset.tls[dataset.n_inp :]):
         raise BadValue(
             "vision_learner makes one prediction for each image, and these targets are boxes",
             got="any number of boxes in an image (BBoxBlock)",
             expected="labels, numbers or points",
-            fix="a model that finds objects, with its loss: Learner(dls, model, loss_func=...)",
+            fix="detection_learner(dls, fasterrcnn_resnet50_fpn), which finds objects",
         )
 
 
@@ -298,7 +302,7 @@ def check_channels(dls: DataLoaders, n_in: int) -> None:
         dls: The loaders.
         n_in: Channels that the model takes.
     """
-    dataset, train = _declared(dls), first(dls.loaders) if isinstance(dls, DataLoaders) else None
+    dataset, train = declared_dataset(dls), first(dls.loaders) if isinstance(dls, DataLoaders) else None
     if (
         dataset is None
         or not isinstance(train, TfmdDL)

@@ -10,7 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from layered.data import MultiCategorize, as_dataset
-from layered.foundation import BadValue, ItemTransform, Transform, functions, transforms, with_elements
+from layered.foundation import (
+    BadValue,
+    ItemTransform,
+    TensorMultiCategory,
+    Transform,
+    functions,
+    transforms,
+    with_elements,
+)
 from layered.vision.points import BoxLabels, LabeledBBox, TensorBBox, TensorPoint, from_pixels, in_pixels
 from layered.vision.reading import STORED_TURNED
 from layered.vision.targets import boxes_in, has_area, image_size, labels_of_boxes, without_empty_boxes
@@ -51,6 +59,21 @@ class TensorPointCreate(ItemTransform):
                 fix="leave out items where some are missing, or BBoxBlock for boxes, of which there may be any number",
             )
         return points
+
+
+@transforms.register()
+class TensorBBoxCreate(ItemTransform):
+    """Numbers to a `TensorBBox`, of any number of boxes.
+
+    Examples:
+        >>> TensorBBoxCreate()([[1, 2, 3, 4]])
+        TensorBBox([[1., 2., 3., 4.]])
+    """
+
+    makes: ClassVar[type | None] = TensorBBox
+
+    def encode_numbers(self, o: object) -> TensorBBox:
+        return o if isinstance(o, TensorBBox) else TensorBBox.create(o)
 
 
 @transforms.register()
@@ -183,6 +206,8 @@ class BBoxCategorize(MultiCategorize):
         add_na: Reserve position 0, '#na#', for padding and for unknown labels.
         unseen: How a `DataBlock` treats labels that only validation items have: see `Categorize`.
     """
+
+    makes: ClassVar[type | None] = TensorMultiCategory
 
     def decode_index(self, o: Any) -> BoxLabels:  # type: ignore[override]  # shown by the boxes, not as a title
         return BoxLabels([self.fitted_vocab[int(i)] for i in o], use_list=True)

@@ -11,6 +11,7 @@ from layered.foundation import NotExportable, builders, modules, names_of, refus
 from layered.nn import describe_module, num_features_model, rebuild_module
 from layered.vision.models.backbones import Arch, find_arch, image_models, is_torchvision, torchvision_models
 from layered.vision.models.create import create_unet_model, create_vision_model
+from layered.vision.models.detectors import Detector, PyramidBody, create_detector, detector_names
 from layered.vision.models.unet import DynamicUnet
 
 
@@ -57,13 +58,35 @@ def unet_recipe(arch: Arch, model_args: dict[str, Any], model: DynamicUnet) -> d
     return None if described is None or act is None else {"builder": "vision.unet", "args": {**described, "act": act}}
 
 
+def detector_recipe(
+    arch: Arch, model_args: dict[str, Any], arch_args: dict[str, Any], model: Detector
+) -> dict[str, Any] | None:
+    """A detector as data for an export; None if rebuilding it would take code without a registered name.
+
+    Args:
+        arch: Its architecture: a function that builds a model, or a timm name.
+        model_args: Arguments of `create_detector`.
+        arch_args: Those of the architecture.
+        model: The model.
+    """
+    described = _described_arch(arch, {"cut": None, "arch_args": arch_args})
+    if described is None:
+        return None
+    has_frozen = any(type(module).__name__ == "FrozenBatchNorm2d" for module in model.modules())
+    body = model.detector.get_submodule("backbone")
+    levels = {"levels": [list(level) for level in body.levels]} if isinstance(body, PyramidBody) else {}
+    args = {**described, **model_args, **levels, "frozen_norms": has_frozen}
+    del args["cut"]
+    return {"builder": "vision.detector", "args": args}
+
+
 def _described_arch(arch: Arch, args: dict[str, Any]) -> dict[str, Any] | None:
     """The arguments with the name of the architecture and where it comes from; None if a file cannot name them."""
     name = arch if isinstance(arch, str) else arch.__name__ if is_torchvision(arch) else builders.name_of(arch)
     where = "timm" if isinstance(arch, str) else "torchvision" if is_torchvision(arch) else "registered"
     if name is None or callable(args["cut"]) or any(map(callable, args["arch_args"].values())):
         return None
-    if where == "torchvision" and name not in image_models():
+    if where == "torchvision" and name not in (*image_models(), *detector_names()):
         return None
     plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in args.items() if k != "arch_args" or v}
     return {"source": where, "arch": name, **plain}
@@ -71,7 +94,7 @@ def _described_arch(arch: Arch, args: dict[str, Any]) -> dict[str, Any] | None:
 
 def _find(source: str, arch: str) -> Arch:
     """The architecture that a file names."""
-    if source == "torchvision" and arch not in (known := image_models()):
+    if source == "torchvision" and arch not in (known := [*image_models(), *detector_names()]):
         raise unknown_name("torchvision model of images", arch, known)
     find: dict[str, Callable[[str], Any]] = {
         "registered": builders.get,
@@ -83,6 +106,7 @@ def _find(source: str, arch: str) -> Arch:
 
 
 MODEL_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", "init"}
+DETECTOR_ARGS = names_of(create_detector) - {"arch", "pretrained", "weights"}
 UNET_ARGS = names_of(create_unet_model) - {"arch", "pretrained", "weights", "init", "act_cls"}
 
 
@@ -126,3 +150,19 @@ def build_unet(
     refuse_unknown(model_args, UNET_ARGS, "the recipe of a U-Net")
     found, act_cls = _find(source, arch), modules.get(act)
     return create_unet_model(found, pretrained=False, init=None, act_cls=act_cls, **model_args, **(arch_args or {}))
+
+
+@builders.register("vision.detector")
+def build_detector(
+    source: str, arch: str, arch_args: Mapping[str, Any] | None = None, **model_args: Any
+) -> Detector:
+    """The untrained detector of a recipe. Names are looked up; nothing is downloaded or read.
+
+    Args:
+        source: Where the name comes from: "torchvision", "timm" or "registered".
+        arch: Name of the architecture.
+        arch_args: Arguments of the detector, or of timm's architecture.
+        model_args: Arguments of `create_detector`.
+    """
+    refuse_unknown(model_args, DETECTOR_ARGS, "the recipe of a detector")
+    return create_detector(_find(source, arch), pretrained=False, **model_args, **(arch_args or {}))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from layered.data import Panel, draw_panels, words
+from layered.data import Panel, draw_panels, draws, words
 from layered.foundation import TensorCategory, TensorImage, TensorImageBase, TensorMultiCategory, text_table, verb
 from layered.vision.points import TensorPoint
 
@@ -126,6 +126,39 @@ def show_top_losses_of_labels(
     axes = draw_panels(panels, **{"title": "Image/Loss", **drawing})
     print("\n".join(text_table(("", "target", "prediction", "probabilities", "loss"), table)))
     return axes
+
+
+@plot_top_losses.register
+def show_top_losses_of_several(
+    x: TensorImage,
+    y: tuple,  # type: ignore[type-arg]  # of any targets
+    samples: Sequence[Sample],
+    outs: Sequence[Sample],
+    raws: Sequence[Any],
+    losses: Sequence[float],
+    **drawing: Any,
+) -> list[Axes]:
+    """Images with several targets and the highest losses: rows of input, targets and predictions, if one of them is drawn.
+
+    Args:
+        x: The batch of images.
+        y: The targets of the batch, such as boxes and their labels.
+        samples: The images and their targets, decoded.
+        outs: The predictions for all targets.
+        raws: The predictions of the model.
+        losses: The losses of the samples.
+        drawing: As for `draw_panels`.
+    """
+    if not any(map(draws, samples[0][1:])):
+        return show_top_losses(x, y, samples, outs, raws, losses, **drawing)
+    panels = []
+    for (image, *targets), predictions, loss in zip(samples, outs, losses, strict=True):
+        row = [Panel([image])]
+        for parts, title in ((targets, ""), (predictions, f"loss {float(loss):.2f}")):
+            said = words(tuple(o for o in parts if not draws(o)))
+            row.append(Panel([image, *filter(draws, parts)], "\n".join(filter(None, (said, title)))))
+        panels.append(row)
+    return draw_panels(panels, **{"title": "Input | Target | Prediction", **drawing})
 
 
 @plot_top_losses.register

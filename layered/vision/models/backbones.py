@@ -189,8 +189,36 @@ def _refuse_download(name: str, weights: Any) -> None:
         raise _no_weights(name, f"LAYERED_OFFLINE is set, and '{file}' does not exist")
 
 
-def _local_or_named(weights: Weights) -> tuple[LocalWeights | None, str | Enum | None]:
-    """The weights as a file or state dict, or else as torchvision's."""
+def trained_weights(arch: Callable[..., nn.Module], weights: str | Enum | None = None) -> Mapping[str, Tensor]:
+    """The state dict of trained weights of torchvision.
+
+    Args:
+        arch: A function of torchvision that builds a model.
+        weights: Which: a torchvision name or entry; by default the newest of the architecture.
+
+    Raises:
+        Offline: If they cannot be downloaded.
+        UnknownName: If torchvision has no such weights.
+    """
+    name, entry = function_name(arch), weights
+    if not isinstance(entry, Enum):
+        known = torchvision_models.get_model_weights(arch).__members__ if is_torchvision(arch) else {}
+        if (entry := known.get(weights or "DEFAULT")) is None:
+            raise unknown_name(f"set of weights for {name}", weights or "DEFAULT", known, fix="or the path of a file")
+    _refuse_download(name, entry)
+    try:
+        found: Mapping[str, Tensor] = entry.get_state_dict(check_hash=True)  # type: ignore[attr-defined]  # torchvision's
+        return found
+    except OSError as error:
+        raise _no_weights(name, f"{type(error).__name__}: {error}") from error
+
+
+def local_or_named(weights: Weights) -> tuple[LocalWeights | None, str | Enum | None]:
+    """The weights as a file or state dict, or else as torchvision's.
+
+    Args:
+        weights: A torchvision name or entry, a local file, or a state dict.
+    """
     if weights is None or isinstance(weights, Enum):
         return None, weights
     if isinstance(weights, (Mapping, os.PathLike)):
@@ -227,7 +255,7 @@ def create_body(
         >>> [type(part).__name__ for part in create_body(resnet18, pretrained=False)][:5]
         ['Conv2d', 'BatchNorm2d', 'ReLU', 'MaxPool2d', 'Sequential']
     """
-    local, named = _local_or_named(weights)
+    local, named = local_or_named(weights)
     if not isinstance(model, nn.Module):
         model = build_arch(model, pretrained and local is None, named)
     elif named is not None:
@@ -237,12 +265,12 @@ def create_body(
             fix="pass the function, not the model",
         )
     state = None if local is None else state_dict_of(local if isinstance(local, Mapping) else read_weights(local))
-    unfit = [] if state is None else _load_fitting(model, state)
+    unfit = [] if state is None else load_fitting(model, state)
     if n_in != 3:
         model = adapt_first_layer(model, n_in, pretrained or weights is not None)
     body = cut_model(model, cut)
     if state is not None and not (unfit and _load_learners_body(body, state)):
-        _check_loaded(model, body, unfit, state)
+        check_loaded(model, body, unfit, state)
     return body
 
 
@@ -255,16 +283,28 @@ def _load_learners_body(body: nn.Module, state: Mapping[str, Tensor]) -> bool:
     return True
 
 
-def _load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Load the weights that fit; returns the names of the model's tensors that there are none for."""
+def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Load the weights that fit; returns the names of the model's tensors that there are none for.
+
+    Args:
+        model: The model.
+        state: Weights by name.
+    """
     needed = model.state_dict()
     fitting = {k: state[k] for k, v in needed.items() if k in state and state[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
     return [k for k in needed if k not in fitting]
 
 
-def _check_loaded(model: nn.Module, body: nn.Module, unfit: list[str], state: Mapping[str, Tensor]) -> None:
-    """Refuse weights that lack tensors of the body; warn of those that were left out."""
+def check_loaded(model: nn.Module, body: nn.Module, unfit: list[str], state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that lack tensors of the body; warn of those that were left out.
+
+    Args:
+        model: The model, loaded.
+        body: The part of it that needs all its weights.
+        unfit: The names of the model's tensors that there were no weights for.
+        state: The weights by name.
+    """
     tensors = model.state_dict(keep_vars=True)
     kept = {id(t) for t in body.state_dict(keep_vars=True).values()}
     shared = {k for k, t in tensors.items() if id(t) in kept}

@@ -225,7 +225,7 @@ class DynamicUnet(SequentialEx):
 
     def forward(self, x: Tensor) -> Tensor:
         encoder, *layers = self.layers
-        found = _outputs(encoder, x)
+        found = feature_maps(encoder, x)
         wanted = {i for i, _, _ in self.levels}
         *beside, out = [y for i, y in enumerate(found) if i in wanted]
         for layer in layers:
@@ -280,7 +280,7 @@ def _shapes(encoder: nn.Module, size: Sequence[int]) -> list[torch.Size]:
     image = torch.zeros(1, in_channels(encoder), *size, dtype=like.dtype, device=like.device)
     try:
         with undisturbed(encoder):
-            shapes = [y.shape for y in _outputs(encoder, image)]
+            shapes = [y.shape for y in feature_maps(encoder, image)]
     except Exception as error:  # of somebody's model, which may check its input in any way
         raise _no_maps(size, f"{type(error).__name__}: {error}") from error
     for shape in shapes:
@@ -298,8 +298,13 @@ def _no_maps(size: Sequence[int], got: str) -> BadValue:
     )
 
 
-def _outputs(encoder: nn.Module, x: Tensor) -> Iterator[Tensor]:
-    """The feature maps of a body: those that it gives as a list, or the output of each layer of a sequence."""
+def feature_maps(encoder: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    """The feature maps of a body: those that it gives as a list, or the output of each layer of a sequence.
+
+    Args:
+        encoder: The body.
+        x: Images: [batch, channel, height, width].
+    """
     if not isinstance(encoder, nn.Sequential):
         yield from encoder(x)
         return
