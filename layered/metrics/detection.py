@@ -23,7 +23,6 @@ RECALLS = np.linspace(0, 1, 101)
 AREAS = {None: (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # in pixels
 PER_CLASS = 100  # how many objects of a class count in an image
 AT_ONCE = 2_000_000  # numbers that matching works on at once
-EPS = np.spacing(1)
 
 
 class FoundBoxes(Metric):
@@ -119,13 +118,17 @@ class MeanAveragePrecision(Expression):
             )
         self.iou, self.size, self.average = iou, size, average
         thresholds = THRESHOLDS if iou is None or np.isclose(THRESHOLDS, iou).any() else (iou,)
-        name = "_".join(["map", *([f"{100 * iou:g}"] if iou is not None else []), *([size] if size is not None else [])])
+        name = "_".join(
+            ["map", *([f"{100 * iou:g}"] if iou is not None else []), *([size] if size is not None else [])]
+        )
         super().__init__(operator.pos, (FoundBoxes(thresholds),), name)
 
     def compute(self) -> Any:
         part: FoundBoxes = self.operands[0]
         values = part.compute()[:, :, list(AREAS).index(self.size)]
-        each = torch.from_numpy(values[slice(None) if self.iou is None else np.isclose(part.thresholds, self.iou)].mean(0))
+        each = torch.from_numpy(
+            values[slice(None) if self.iou is None else np.isclose(part.thresholds, self.iou)].mean(0)
+        )
         return each if self.average is None else each.nanmean()
 
     def __getitem__(self, index: object) -> Expression:
@@ -191,7 +194,7 @@ def average_precision(found: Objects, there: Objects, thresholds: Sequence[float
 
 def _area(hits: Numbers, misses: Numbers, count: int) -> float:
     """The area below the curve of precision over recall, of which the precision of each recall is the best from there on."""
-    precision = np.maximum.accumulate((hits / (hits + misses + EPS))[::-1])[::-1]
+    precision = np.maximum.accumulate((hits / np.maximum(hits + misses, 1))[::-1])[::-1]
     places = np.searchsorted(hits / count, RECALLS)
     return float(np.append(precision, 0.0)[places].mean())
 

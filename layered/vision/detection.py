@@ -14,7 +14,13 @@ from layered.optim import params
 from layered.training import Learner, LearnerArgs
 from layered.vision.learner import declared_dataset, pretrained_stats, split_arguments
 from layered.vision.models.backbones import Arch, Weights, is_torchvision
-from layered.vision.models.detectors import Detector, create_detector, find_detector, is_torchvision_detector, loss_names
+from layered.vision.models.detectors import (
+    Detector,
+    create_detector,
+    find_detector,
+    is_torchvision_detector,
+    loss_names,
+)
 from layered.vision.point_transforms import BBoxCategorize
 from layered.vision.points import TensorBBox
 from layered.vision.recipes import detector_recipe

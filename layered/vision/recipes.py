@@ -72,10 +72,9 @@ def detector_recipe(
     described = _described_arch(arch, {"cut": None, "arch_args": arch_args})
     if described is None:
         return None
-    has_frozen = any(type(module).__name__ == "FrozenBatchNorm2d" for module in model.modules())
     body = model.detector.get_submodule("backbone")
     levels = {"levels": [list(level) for level in body.levels]} if isinstance(body, PyramidBody) else {}
-    args = {**described, **model_args, **levels, "frozen_norms": has_frozen}
+    args = {**described, **model_args, **levels, "fixed_norms": model.fixed_norms}
     del args["cut"]
     return {"builder": "vision.detector", "args": args}
 
@@ -153,9 +152,7 @@ def build_unet(
 
 
 @builders.register("vision.detector")
-def build_detector(
-    source: str, arch: str, arch_args: Mapping[str, Any] | None = None, **model_args: Any
-) -> Detector:
+def build_detector(source: str, arch: str, arch_args: Mapping[str, Any] | None = None, **model_args: Any) -> Detector:
     """The untrained detector of a recipe. Names are looked up; nothing is downloaded or read.
 
     Args:

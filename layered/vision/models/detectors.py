@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +52,24 @@ class Detector(ModelWithLoss):
 
     Args:
         detector: Called as `detector(images, targets)`, such as `torchvision.models.detection.FCOS(...)`.
+        fixed_norms: The batch norms of its body keep their statistics, since those of a few images are too uncertain.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: nn.Module, fixed_norms: bool = False) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector, self.fixed_norms = detector, fixed_norms
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers, but for norms that are fixed.
+
+        Args:
+            mode: True for training, False for evaluation.
+        """
+        super().train(mode)
+        for module in self.detector.get_submodule("backbone").modules() if self.fixed_norms else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def forward(self, images: Tensor, boxes: Tensor | None = None, labels: Tensor | None = None) -> dict[str, Any]:
         images = plain(images)
@@ -150,7 +163,7 @@ def create_detector(
     weights: Weights = None,
     stats: tuple[Sequence[float], Sequence[float]] | None = None,
     levels: Sequence[Level] | None = None,
-    frozen_norms: bool | None = None,
+    fixed_norms: bool | None = None,
     **arch_args: Any,
 ) -> Detector:
     """A model that finds objects.
@@ -166,8 +179,7 @@ def create_detector(
         weights: Which: a torchvision name or entry, a local file, or a state dict. That of a detector or of its body.
         stats: Mean and standard deviation that images are normalised with; by default those of the detector.
         levels: The feature maps of a body, as `find_levels` finds them; None runs it.
-        frozen_norms: Whether the batch norms of the body are fixed, as small batches need it; by default where the weights
-            are trained.
+        fixed_norms: As for `Detector`; by default where weights are trained.
         arch_args: Arguments of torchvision's detector: `min_size`, `box_score_thresh`, …; of timm's architecture.
 
     Raises:
@@ -190,15 +202,13 @@ def create_detector(
         model = _build_detector(arch, n_classes, arch_args)
         state = _find_weights(arch, pretrained, weights)
         trained = state is not None
-    if trained if frozen_norms is None else frozen_norms:
-        _freeze_norms(model.backbone)
     if state is not None:
         _load(model, state, warns=weights is not None)
     if stats is not None:
         model.transform.image_mean, model.transform.image_std = (list(part) for part in stats)
     if not {"min_size", "max_size", "fixed_size"} & arch_args.keys():
         model.transform.resize = _as_given
-    return Detector(model)
+    return Detector(model, trained if fixed_norms is None else fixed_norms)
 
 
 def _find_weights(arch: Any, pretrained: bool, weights: Weights) -> Mapping[str, Tensor] | None:
@@ -289,17 +299,6 @@ def loss_names(detector: nn.Module) -> tuple[str, ...]:
     return ("classification", "bbox_regression") if is_dense else ()
 
 
-def _freeze_norms(module: nn.Module) -> None:
-    """Fix the batch norms in a module: their statistics and their weights."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            frozen = ops.FrozenBatchNorm2d(child.num_features, child.eps)
-            frozen.load_state_dict(child.state_dict())
-            module.add_module(name, frozen)
-        else:
-            _freeze_norms(child)
-
-
 class PyramidBody(nn.Module):
     """The body of a detector: feature maps at several strides with the same number of channels, by a feature pyramid.
 
@@ -333,7 +332,8 @@ def _fcos(body: nn.Module, n_classes: int, levels: Sequence[Level] | None) -> An
     found = levels or [level for level in find_levels(body, (256, 256)) if level[2] in STRIDES]
     if isinstance(body, TimmMaps) and not found:
         found = body.levels[-3:]
-    anchors = detection.anchor_utils.AnchorGenerator(
-        tuple((stride,) for _, _, stride in found), ((1.0,),) * len(found)
-    )
-    return detection.FCOS(PyramidBody(body, found), n_classes, anchor_generator=anchors)
+    anchors = detection.anchor_utils.AnchorGenerator(tuple((stride,) for _, _, stride in found), ((1.0,),) * len(found))
+    model = detection.FCOS(PyramidBody(body, found), n_classes, anchor_generator=anchors)
+    # The sizes of boxes come out of a ReLU. From 0 on, as torchvision begins, half of them would have no gradient.
+    nn.init.constant_(model.head.regression_head.bbox_reg.bias, 2.0)
+    return model
