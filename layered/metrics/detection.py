@@ -26,7 +26,7 @@ AT_ONCE = 2_000_000  # numbers that matching works on at once
 
 
 class FoundBoxes(Metric):
-    """The objects that were found and those that are there; the value is the precision [threshold, class, size].
+    """The objects that were found and the actual ones; the value is the precision [threshold, class, size].
 
     Args:
         thresholds: The overlaps from which a found box counts as an object.
@@ -54,23 +54,23 @@ class FoundBoxes(Metric):
 
     def update(self, pred: Mapping[str, Boxes], *targ: Any) -> None:
         boxes, labels, crowd = (*targ, None, None)[:3]
-        found, there = _batch(pred["boxes"]), _batch(boxes)
-        if len(found) != len(there):
+        found, actual = _batch(pred["boxes"]), _batch(boxes)
+        if len(found) != len(actual):
             raise BadValue(
                 "predictions and targets are of another number of images",
-                got=f"boxes {describe(found)} and {describe(there)}",
+                got=f"boxes {describe(found)} and {describe(actual)}",
             )
-        kinds = torch.ones(there.shape[:2], device=there.device) if labels is None else _batch(labels)
+        kinds = torch.ones(actual.shape[:2], device=actual.device) if labels is None else _batch(labels)
         crowds = torch.zeros_like(kinds) if crowd is None else _batch(crowd)
         self.batches = (
             *self.batches,
-            (_rows(found, _batch(pred["labels"]), _batch(pred["scores"])), _rows(there, kinds, crowds)),
+            (_rows(found, _batch(pred["labels"]), _batch(pred["scores"])), _rows(actual, kinds, crowds)),
         )
 
     def compute(self) -> Numbers:
         if self._computed is None or self._computed[0] is not self.batches:
-            found, there = zip(*self.batches, strict=True)
-            values = average_precision(_joined(found, True), _joined(there, False), self.thresholds)
+            found, actual = zip(*self.batches, strict=True)
+            values = average_precision(_joined(found, True), _joined(actual, False), self.thresholds)
             self._computed = self.batches, values
         return self._computed[1]
 
@@ -100,7 +100,8 @@ class MeanAveragePrecision(Expression):
     Examples:
         >>> box = torch.tensor([[[0.0, 0, 10, 10]]])
         >>> found = {"boxes": box + 1, "labels": torch.tensor([[1]]), "scores": torch.tensor([[0.9]])}
-        >>> MeanAveragePrecision(iou=0.5)(found, box, torch.tensor([[1]])), MeanAveragePrecision()(found, box, torch.tensor([[1]]))
+        >>> label = torch.tensor([[1]])
+        >>> MeanAveragePrecision(iou=0.5)(found, box, label), MeanAveragePrecision()(found, box, label)
         (1.0, 0.4)
     """
 
@@ -157,33 +158,34 @@ class Objects(NamedTuple):
 
     @property
     def area(self) -> Numbers:
-        """[object]"""
-        return np.prod(self.box[:, 2:] - self.box[:, :2], axis=1)
+        """In the units of the boxes: [object]."""
+        size: Numbers = self.box[:, 2:] - self.box[:, :2]
+        return size[:, 0] * size[:, 1]
 
 
-def average_precision(found: Objects, there: Objects, thresholds: Sequence[float]) -> Numbers:
+def average_precision(found: Objects, actual: Objects, thresholds: Sequence[float]) -> Numbers:
     """The average precision [threshold, class, size]; nan for a class and size that no object has.
 
     Args:
         found: The objects that were found.
-        there: The real ones.
+        actual: The actual ones.
         thresholds: The overlaps from which a found one counts.
     """
-    classes = 1 + int(max(found.kind.max(initial=0), there.kind.max(initial=0)))
+    classes = 1 + int(max(found.kind.max(initial=0), actual.kind.max(initial=0)))
     order = np.lexsort((-found.value, found.kind, found.image))
     found = found.take(order)
     found = found.take(_rank(found.image * classes + found.kind) < PER_CLASS)
-    there = there.take(np.lexsort((there.kind, there.image)))
+    actual = actual.take(np.lexsort((actual.kind, actual.image)))
     bounds = np.array(list(AREAS.values()))[:, :, None]
-    ignored = (there.value > 0) | (there.area < bounds[:, 0]) | (there.area > bounds[:, 1])  # [size, object]
-    matched, uncounted = _matches(found, there, ignored, classes, thresholds)
+    ignored = (actual.value > 0) | (actual.area < bounds[:, 0]) | (actual.area > bounds[:, 1])  # [size, object]
+    matched, uncounted = _matches(found, actual, ignored, classes, thresholds)
     outside = (found.area < bounds[:, 0]) | (found.area > bounds[:, 1])
     uncounted |= ~matched & outside[:, None]
     values = np.full((len(thresholds), classes, len(AREAS)), np.nan)
     for kind in range(1, classes):
         of_kind = np.flatnonzero(found.kind == kind)
         best = of_kind[np.argsort(-found.value[of_kind], kind="stable")]
-        counts = (~ignored[:, there.kind == kind]).sum(1)
+        counts = (~ignored[:, actual.kind == kind]).sum(1)
         counted = ~uncounted[..., best]
         hits = (matched[..., best] & counted).cumsum(-1)
         misses = (~matched[..., best] & counted).cumsum(-1)
@@ -200,19 +202,19 @@ def _area(hits: Numbers, misses: Numbers, count: int) -> float:
 
 
 def _matches(
-    found: Objects, there: Objects, ignored: Numbers, classes: int, thresholds: Sequence[float]
+    found: Objects, actual: Objects, ignored: Numbers, classes: int, thresholds: Sequence[float]
 ) -> tuple[Numbers, Numbers]:
     """Which found objects have a real one, and which of those do not count: bool [size, threshold, object] each.
 
     In each image and class the best ones choose first, in rounds: each the real object that it overlaps most and that no
     other has taken, those that count before those that do not.
     """
-    own, groups = found.image * classes + found.kind, there.image * classes + there.kind
-    pairs = _near(found, there, own, groups, min(thresholds))
+    own, groups = found.image * classes + found.kind, actual.image * classes + actual.kind
+    pairs = _near(found, actual, own, groups, min(thresholds))
     limits = np.minimum(np.array(thresholds), 1 - 1e-10)
     matched = np.zeros((len(found.image), len(AREAS), len(thresholds)), bool)
     uncounted = np.zeros_like(matched)
-    taken = np.zeros((len(there.image), len(AREAS), len(thresholds)), bool)
+    taken = np.zeros((len(actual.image), len(AREAS), len(thresholds)), bool)
     who, starts, counts = np.unique(pairs.found, return_index=True, return_counts=True)
     rounds = _rank(own[who])
     for turn in range(rounds.max(initial=-1) + 1):
@@ -221,7 +223,7 @@ def _matches(
         exists = place < (starts + counts)[now, None]
         place = np.where(exists, place, 0)
         real, overlap = pairs.real[place], pairs.overlap[place]
-        free = exists[..., None, None] & (~taken[real] | (there.value[real] > 0)[..., None, None])
+        free = exists[..., None, None] & (~taken[real] | (actual.value[real] > 0)[..., None, None])
         free &= overlap[..., None, None] >= limits
         counts_for = ~ignored[:, real].transpose(1, 2, 0)[..., None]
         worth = np.where(free, overlap[..., None, None] + 2 * counts_for, 0)
@@ -243,12 +245,12 @@ class Pairs(NamedTuple):
     overlap: Numbers
 
 
-def _near(found: Objects, there: Objects, own: Numbers, groups: Numbers, least: float) -> Pairs:
+def _near(found: Objects, actual: Objects, own: Numbers, groups: Numbers, least: float) -> Pairs:
     """The pairs that overlap by `least`.
 
     Args:
         found: The objects that were found.
-        there: The real ones.
+        actual: The actual ones.
         own: The image and class of each found one, as a number.
         groups: Those of the real ones, in ascending order.
         least: An overlap.
@@ -259,18 +261,19 @@ def _near(found: Objects, there: Objects, own: Numbers, groups: Numbers, least: 
         counts = (end - first)[some]
         one = np.repeat(some, counts)
         real = np.arange(len(one)) + np.repeat(first[some] - (counts.cumsum() - counts), counts)
-        overlap = _overlap(found.take(one), there.take(real))
+        overlap = _overlap(found.take(one), actual.take(real))
         is_near = overlap >= least - 1e-9
         parts.append(Pairs(one[is_near], real[is_near], overlap[is_near]))
     return Pairs(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _overlap(found: Objects, there: Objects) -> Numbers:
+def _overlap(found: Objects, actual: Objects) -> Numbers:
     """The area in common over that of both, pair by pair; for a crowd over that of the found object."""
-    low, high = np.maximum(found.box[:, :2], there.box[:, :2]), np.minimum(found.box[:, 2:], there.box[:, 2:])
-    common = np.prod((high - low).clip(0), axis=1)
-    whole = found.area + np.where(there.value > 0, 0, there.area - common)
-    return np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
+    low, high = np.maximum(found.box[:, :2], actual.box[:, :2]), np.minimum(found.box[:, 2:], actual.box[:, 2:])
+    common: Numbers = np.prod((high - low).clip(0), axis=1)
+    whole = found.area + np.where(actual.value > 0, 0, actual.area - common)
+    share: Numbers = np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
+    return share
 
 
 def _rank(keys: Numbers) -> Numbers:

@@ -13,9 +13,8 @@ from layered.metrics import LossPart
 from layered.optim import params
 from layered.training import Learner, LearnerArgs
 from layered.vision.learner import declared_dataset, pretrained_stats, split_arguments
-from layered.vision.models.backbones import Arch, Weights, is_torchvision
+from layered.vision.models.backbones import Arch, Stats, Weights, is_torchvision
 from layered.vision.models.detectors import (
-    Detector,
     create_detector,
     find_detector,
     is_torchvision_detector,
@@ -122,7 +121,7 @@ def detection_learner(
     arch = find_detector(arch)
     learner_args, arch_args = split_arguments(kwargs)
     n_classes = count_classes(dls)
-    stats = None
+    stats: Stats | None = None
     if not normalize or is_normalized(dls):
         stats = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     elif isinstance(arch, str) or (is_torchvision(arch) and not is_torchvision_detector(arch)):
@@ -141,7 +140,7 @@ def detection_learner(
     return learn
 
 
-def detector_split(model: Detector) -> L:
+def detector_split(model: Any) -> L:
     """Two groups of parameters: the body, and what finds objects in its feature maps.
 
     Args:
@@ -190,5 +189,5 @@ def is_normalized(dls: DataLoaders) -> bool:
     Args:
         dls: The loaders.
     """
-    pipelines = [dl.after_batch for dl in dls.loaders if isinstance(dl, TfmdDL)]
+    pipelines: list[Any] = [dl.after_batch for dl in dls.loaders if isinstance(dl, TfmdDL)]
     return any(isinstance(step, Normalize) for pipeline in pipelines for step in pipeline)

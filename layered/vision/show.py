@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from layered.data import Panel, draw_panels, draws, words
-from layered.foundation import TensorCategory, TensorImage, TensorImageBase, TensorMultiCategory, text_table, verb
-from layered.vision.points import TensorPoint
+from layered.foundation import TensorCategory, TensorImage, TensorMultiCategory, text_table, verb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +31,10 @@ def show_top_losses(
     losses: Sequence[float],
     **drawing: Any,
 ) -> list[Axes]:
-    """The images with the highest losses, each under its prediction, target and loss.
+    """The images with the highest losses.
+
+    Each stands under its prediction, target and loss. Where targets are drawn, such as masks, points and boxes, there are rows
+    of input, target and prediction.
 
     Args:
         x: The batch of images.
@@ -43,11 +45,26 @@ def show_top_losses(
         losses: The losses of the samples.
         drawing: As for `draw_panels`.
     """
+    if any(map(draws, samples[0][1:])):
+        rows = [
+            [Panel([image]), _drawn(image, targets), _drawn(image, predictions, f"loss {float(loss):.2f}")]
+            for (image, *targets), predictions, loss in zip(samples, outs, losses, strict=True)
+        ]
+        return draw_panels(rows, **{"title": "Input | Target | Prediction", **drawing})
     panels = [
         [Panel([image], f"{words(tuple(out))}/{words(tuple(targets))}\n{float(loss):.2f}")]
         for (image, *targets), out, loss in zip(samples, outs, losses, strict=True)
     ]
     return draw_panels(panels, **{"title": "Prediction/Actual/Loss", **drawing})
+
+
+def _drawn(image: object, parts: Sample, title: str = "") -> Panel:
+    """An image with targets or predictions over it, and the words among them above it. A target image stands for itself."""
+    layers = list(filter(draws, parts))
+    if not isinstance(layers[0], TensorImage):
+        layers = [image, *layers]
+    said = words(tuple(o for o in parts if not draws(o)))
+    return Panel(layers, "\n".join(filter(None, (said, title))))
 
 
 @plot_top_losses.register
@@ -126,64 +143,3 @@ def show_top_losses_of_labels(
     axes = draw_panels(panels, **{"title": "Image/Loss", **drawing})
     print("\n".join(text_table(("", "target", "prediction", "probabilities", "loss"), table)))
     return axes
-
-
-@plot_top_losses.register
-def show_top_losses_of_several(
-    x: TensorImage,
-    y: tuple,  # type: ignore[type-arg]  # of any targets
-    samples: Sequence[Sample],
-    outs: Sequence[Sample],
-    raws: Sequence[Any],
-    losses: Sequence[float],
-    **drawing: Any,
-) -> list[Axes]:
-    """Images with several targets and the highest losses: rows of input, targets and predictions, if one of them is drawn.
-
-    Args:
-        x: The batch of images.
-        y: The targets of the batch, such as boxes and their labels.
-        samples: The images and their targets, decoded.
-        outs: The predictions for all targets.
-        raws: The predictions of the model.
-        losses: The losses of the samples.
-        drawing: As for `draw_panels`.
-    """
-    if not any(map(draws, samples[0][1:])):
-        return show_top_losses(x, y, samples, outs, raws, losses, **drawing)
-    panels = []
-    for (image, *targets), predictions, loss in zip(samples, outs, losses, strict=True):
-        row = [Panel([image])]
-        for parts, title in ((targets, ""), (predictions, f"loss {float(loss):.2f}")):
-            said = words(tuple(o for o in parts if not draws(o)))
-            row.append(Panel([image, *filter(draws, parts)], "\n".join(filter(None, (said, title)))))
-        panels.append(row)
-    return draw_panels(panels, **{"title": "Input | Target | Prediction", **drawing})
-
-
-@plot_top_losses.register
-def show_top_losses_in_rows(
-    x: TensorImage,
-    y: TensorImageBase | TensorPoint,
-    samples: Sequence[Sample],
-    outs: Sequence[Sample],
-    raws: Sequence[Any],
-    losses: Sequence[float],
-    **drawing: Any,
-) -> list[Axes]:
-    """Rows of input, target and prediction, for the masks, images and points with the highest losses.
-
-    Args:
-        x: The batch of images.
-        y: The batch of masks, images or points.
-        samples: The images and their targets, decoded.
-        outs: The predicted masks, images or points.
-        raws: The predictions of the model.
-        losses: The losses of the samples.
-        drawing: As for `draw_panels`.
-    """
-    panels = []
-    for (image, target, *_), (prediction, *_), loss in zip(samples, outs, losses, strict=True):
-        target_layers, layers = ([o] if isinstance(o, TensorImage) else [image, o] for o in (target, prediction))
-        panels.append([Panel([image]), Panel(target_layers), Panel(layers, f"loss {float(loss):.2f}")])
-    return draw_panels(panels, **{"title": "Input | Target | Prediction", **drawing})

@@ -242,7 +242,7 @@ def test_annotations_of_coco_are_read(tmp_path):
 def test_image_models_say_what_they_are_for(items):
     with pytest.raises(BadValue, match="these targets are boxes") as caught:
         vision_learner(loaders(items), resnet18, pretrained=False)
-    assert "Learner(dls, model" in caught.value.fix
+    assert "detection_learner(dls" in caught.value.fix
 
 
 def test_a_drawn_box_has_its_name_and_the_frame_stays(items):

@@ -53,9 +53,10 @@ def scene(i):
         (x, y), r = draws.uniform(12, 52, 2), draws.uniform(8, 12)
         labels.append(CLASSES[draws.integers(2)])
         boxes.append([x - r, y - r, x + r, y + r])
-        (pen.ellipse if labels[-1] == "ball" else pen.rectangle)(
-            boxes[-1], fill=(240, 80, 20) if labels[-1] == "ball" else (20, 80, 240)
-        )
+        if labels[-1] == "ball":
+            pen.ellipse(boxes[-1], fill=(240, 80, 20))
+        else:
+            pen.rectangle(boxes[-1], fill=(20, 80, 240))
     return image, boxes, labels
 
 
@@ -184,7 +185,7 @@ def test_a_small_model_finds_what_it_has_seen():
     learn = make(dls, metrics=MeanAveragePrecision(0.5), seed=0)
     learn.fit_one_cycle(60, 2e-2)
     assert learn.recorder.history[-1]["map_50"] > 0.8
-    boxes, labels = learn.predict(ITEMS[3][0])[0]
+    boxes, _ = learn.predict(ITEMS[3][0])[0]
     assert isinstance(boxes, LabeledBBox)
     assert sorted(boxes.lbl) == sorted(ITEMS[3][2])
 

@@ -200,14 +200,16 @@ def trained_weights(arch: Callable[..., nn.Module], weights: str | Enum | None =
         Offline: If they cannot be downloaded.
         UnknownName: If torchvision has no such weights.
     """
-    name, entry = function_name(arch), weights
-    if not isinstance(entry, Enum):
+    name = function_name(arch)
+    entry: Any = weights
+    if weights is None or isinstance(weights, str):
         known = torchvision_models.get_model_weights(arch).__members__ if is_torchvision(arch) else {}
-        if (entry := known.get(weights or "DEFAULT")) is None:
+        entry = known.get(weights or "DEFAULT")
+        if entry is None:
             raise unknown_name(f"set of weights for {name}", weights or "DEFAULT", known, fix="or the path of a file")
     _refuse_download(name, entry)
     try:
-        found: Mapping[str, Tensor] = entry.get_state_dict(check_hash=True)  # type: ignore[attr-defined]  # torchvision's
+        found: Mapping[str, Tensor] = entry.get_state_dict(check_hash=True)
         return found
     except OSError as error:
         raise _no_weights(name, f"{type(error).__name__}: {error}") from error

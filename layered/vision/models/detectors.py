@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -98,11 +99,15 @@ class Detector(ModelWithLoss):
                 module.training = True
         each: list[dict[str, Tensor]] = []
         for i, target in enumerate(targets):
-            known.maps = map_tree(lambda x, i=i: x[i : i + 1], maps)
+            known.maps = map_tree(partial(_row, i), maps)
             with seeded(SEED):
                 each.append(judge([images[i]], [target]))
         losses = {name: torch.stack([one[name] for one in each]) for name in each[0]}
         return {"loss": sum(losses.values()).mean(), "losses": losses}  # type: ignore[union-attr]  # at least one part
+
+
+def _row(i: int, x: Tensor) -> Tensor:
+    return x[i : i + 1]
 
 
 class _KnownMaps(nn.Module):
