@@ -211,6 +211,7 @@ class Workers:
         self._torch_loader: TorchDataLoader[Any] | None = None
         self._cannot: str | None = None
         self._processes: list[BaseProcess] = []
+        self._resting: list[BaseProcess] = []  # those of a whole pass, kept for the next
         self._has_changed = False
 
     def notice_changes(self) -> bool:
@@ -246,6 +247,8 @@ class Workers:
         if self._torch_loader is None or not loader.persistent_workers:
             self._torch_loader = _torch_loader(loader, self._dataset)
             self._processes = []
+            kill(self._resting)
+        self._resting = []
         self._torch_loader.sampler.start(plan)  # type: ignore[attr-defined]  # the sampler is a Plan
         made, started = _started(self._torch_loader)
         self._processes = self._processes or started
@@ -296,7 +299,9 @@ class Workers:
         finally:
             del made  # a traceback that someone keeps refers to this frame, and would keep the workers alive
             self.notice_changes()
-            if not keeps:
+            if keeps:
+                self._resting = processes
+            else:
                 self._torch_loader = None
                 del torch_loader
                 kill(processes)
