@@ -33,7 +33,7 @@ from layered.foundation.helpers import (
 )
 from layered.foundation.lists import L as L, coll_repr as coll_repr, mask2idxs as mask2idxs
 from layered.foundation.parallel import num_cpus as num_cpus, parallel as parallel
-from layered.foundation.patching import patch as patch
+from layered.foundation.patching import patch as patch, patch_to as patch_to
 from layered.foundation.paths import Path as Path
 from layered.foundation.pipeline import Pipeline as Pipeline
 from layered.foundation.placeholders import Self as Self

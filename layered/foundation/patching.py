@@ -6,9 +6,11 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from layered.foundation.errors import BadArgument
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def patch(
@@ -42,14 +44,47 @@ def patch(
     """
     if f is None:
         return partial(patch, as_prop=as_prop, cls_method=cls_method, static_method=static_method, set_prop=set_prop)
-    for cls in _classes(f):
-        method: object = f
-        if set_prop:
-            method = getattr(cls, f.__name__).setter(f)
-        elif as_prop or cls_method or static_method:
-            method = (property if as_prop else classmethod if cls_method else staticmethod)(f)
-        setattr(cls, f.__name__, method)
-    return f
+    return patch_to(
+        _classes(f), as_prop=as_prop, cls_method=cls_method, static_method=static_method, set_prop=set_prop
+    )(f)
+
+
+def patch_to(
+    cls: type | tuple[type, ...],
+    as_prop: bool = False,
+    cls_method: bool = False,
+    *,
+    static_method: bool = False,
+    set_prop: bool = False,
+) -> Callable[[F], F]:
+    """Decorator: as `patch`, with the class said instead of annotated.
+
+    Args:
+        cls: The class, or several.
+        as_prop: Add a property.
+        cls_method: Add a class method.
+        static_method: Add a static method.
+        set_prop: Add the setter of the property of that name.
+
+    Examples:
+        >>> class Dog: ...
+        >>> @patch_to(Dog)
+        ... def says(self): return "woof"
+        >>> Dog().says()
+        'woof'
+    """
+
+    def add(f: F) -> F:
+        for one in cls if isinstance(cls, tuple) else (cls,):
+            method: object = f
+            if set_prop:
+                method = getattr(one, f.__name__).setter(f)
+            elif as_prop or cls_method or static_method:
+                method = (property if as_prop else classmethod if cls_method else staticmethod)(f)
+            setattr(one, f.__name__, method)
+        return f
+
+    return add
 
 
 def _classes(f: Callable[..., Any]) -> tuple[type, ...]:

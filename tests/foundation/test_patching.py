@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layered.foundation import BadArgument, patch
+from layered.foundation import BadArgument, patch, patch_to
 
 
 class Cat:
@@ -49,6 +49,27 @@ def test_methods_properties_and_setters_are_added():
     cat.loud = "JIM"
     assert cat.name == "jim"
     assert Cat.says.__doc__ == "What it says."
+
+
+def test_the_class_may_be_said_instead_of_annotated():
+    class A: ...
+
+    class B: ...
+
+    @patch_to((A, B))
+    def twice(self, x):
+        return 2 * x
+
+    @patch_to(A, as_prop=True)
+    def kind(self):
+        return "an A"
+
+    @patch_to(A, cls_method=True)
+    def named(cls):
+        return cls.__name__
+
+    assert (A().twice(2), B().twice(3), A().kind, A.named()) == (4, 6, "an A", "A")
+    assert twice(None, 4) == 8
 
 
 def test_several_classes_get_it():
