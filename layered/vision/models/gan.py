@@ -22,7 +22,7 @@ class GANModule(nn.Module):
         gen_mode: Whether calling it calls the generator.
 
     Examples:
-        >>> model = GANModule(nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> import torch; model = GANModule(nn.Linear(2, 3), nn.Linear(3, 1))
         >>> model(torch.zeros(4, 2)).shape, model.switch()(torch.zeros(4, 3)).shape
         (torch.Size([4, 3]), torch.Size([4, 1]))
     """
@@ -52,7 +52,7 @@ class AddChannels(Module):
         n_dim: The number of axes.
 
     Examples:
-        >>> AddChannels(2)(torch.zeros(4, 100)).shape
+        >>> import torch; AddChannels(2)(torch.zeros(4, 100)).shape
         torch.Size([4, 100, 1, 1])
     """
 
@@ -97,7 +97,7 @@ def basic_critic(
     Source: Radford et al. 2015, arXiv:1511.06434
 
     Examples:
-        >>> basic_critic(32, 3, n_features=8)(torch.zeros(2, 3, 32, 32)).shape
+        >>> import torch; basic_critic(32, 3, n_features=8)(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 1])
     """
     _check_size("in_size", in_size)
@@ -129,7 +129,7 @@ def basic_generator(
     Source: Radford et al. 2015, arXiv:1511.06434
 
     Examples:
-        >>> basic_generator(32, 3, in_sz=10, n_features=8)(torch.zeros(2, 10)).shape
+        >>> import torch; basic_generator(32, 3, in_sz=10, n_features=8)(torch.zeros(2, 10)).shape
         torch.Size([2, 3, 32, 32])
     """
     _check_size("out_size", out_size)
@@ -152,7 +152,7 @@ def DenseResBlock(nf: int, norm_type: NormType | None = NormType.Batch, **kwargs
         kwargs: For `ConvLayer`.
 
     Examples:
-        >>> DenseResBlock(4)(torch.zeros(1, 4, 8, 8)).shape
+        >>> import torch; DenseResBlock(4)(torch.zeros(1, 4, 8, 8)).shape
         torch.Size([1, 8, 8, 8])
     """
     convolutions = (ConvLayer(nf, nf, norm_type=norm_type, **kwargs) for _ in range(2))
@@ -169,7 +169,7 @@ def gan_critic(n_channels: int = 3, nf: int = 128, n_blocks: int = 3, p: float =
         p: Dropout of whole channels; half of it before the dense block.
 
     Examples:
-        >>> gan_critic(nf=4)(torch.zeros(2, 3, 128, 128)).shape
+        >>> import torch; gan_critic(nf=4)(torch.zeros(2, 3, 128, 128)).shape
         torch.Size([2, 25])
     """
     conv = partial(ConvLayer, ks=4, norm_type=NormType.Spectral)
