@@ -137,11 +137,12 @@ class Tabular:
         self._sizes = [len(frame)] if parts is None else [len(part) for part in parts]
         self._columns = Columns(frame, self.order, inplace and parts is None)
         self._tensors: tuple[Tensor, ...] | None = None  # made on first use; loaders slice batches from them
+        self._is_handed_out = False  # `items` was: whoever has the frame may change it at any time
         if do_setup:
             self.setup()
             _show_what_was_learnt(given, own)
         else:
-            _ = self.items  # copies the frame now, as the caller may change it before `setup`
+            _ = self._frame  # copies the frame now, as the caller may change it before `setup`
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -264,7 +265,7 @@ class Tabular:
         for target in self.target_columns:
             if all(name in self._columns for name in target.names):
                 target.encode(self._columns)
-        _ = self.items  # assembles the frame once, with all columns
+        _ = self._frame  # assembles the frame once, with all columns
         self.is_processed = True
 
     def _keep(self, mask: Array | None) -> None:
@@ -284,7 +285,7 @@ class Tabular:
             inplace: Whether to process `df` itself instead of a copy.
         """
         res = self._unprocessed(df, inplace)
-        _ = res.items  # copies the frame now, as the caller may change it before `process`
+        _ = res._frame  # copies the frame now, as the caller may change it before `process`
         return res
 
     def _unprocessed(self, df: TableLike, inplace: bool = False, without: Collection[Name] = ()) -> Self:
@@ -367,24 +368,24 @@ class Tabular:
         Raises:
             BadValue: If a number is missing, or a categorical column is not encoded.
         """
-        if self._tensors is None:
+        if self._tensors is None or self._is_handed_out:
             made = [self._codes(), *([self._numbers()] if self.with_cont else [])]
-            has_targets = all(name in self.items.columns for name in self.y_names)
-            made += [target.tensor(self.items) for target in self.target_columns if has_targets]
+            has_targets = all(name in self._frame.columns for name in self.y_names)
+            made += [target.tensor(self._frame) for target in self.target_columns if has_targets]
             self._tensors = tuple(t if self.device is None else t.to(self.device) for t in made)
         return self._tensors
 
     def _codes(self) -> Tensor:
-        columns = {name: self.items[name] for name in self.cat_names}
+        columns = {name: self._frame[name] for name in self.cat_names}
         raw = [name for name, x in columns.items() if x.dtype.kind not in "iub" or x.hasnans]
         if raw:
             raise not_encoded(raw[0], columns[raw[0]].dtype)
-        return torch.from_numpy(np.array(self.items[list(self.cat_names)].to_numpy(np.int64), order="C"))
+        return torch.from_numpy(np.array(self._frame[list(self.cat_names)].to_numpy(np.int64), order="C"))
 
     def _numbers(self) -> Tensor:
         numbers = np.empty((len(self), len(self.cont_names)), np.float32)
         for i, name in enumerate(self.cont_names):
-            column = self.items[name]
+            column = self._frame[name]
             numbers[:, i] = column.to_numpy() if is_plain(column.dtype) else Column(column).numbers
         missing = np.isnan(numbers)
         if missing.any():
@@ -398,6 +399,9 @@ class Tabular:
 
     def __getitems__(self, positions: Sequence[int]) -> list[tuple[Tensor, ...]]:
         """Rows as tensors, for loaders with custom stages."""
+        if self._is_handed_out:
+            rows = self.with_rows(self._frame.iloc[list(positions)], True).tensors
+            return list(zip(*rows, strict=True))
         return [tuple(t[i] for t in self.tensors) for i in positions]
 
     def to_device(self, d: Device | None = None) -> Self:
@@ -409,12 +413,17 @@ class Tabular:
 
     @property
     def items(self) -> DataFrame:
-        """The frame, with the training rows first."""
-        return self._columns.frame
+        """The frame, with the training rows first. Loaders notice what is changed in it."""
+        self._is_handed_out = True
+        return self._frame
 
     @items.setter
     def items(self, frame: DataFrame) -> None:
-        self._columns = Columns(frame, is_own=True)
+        self._columns, self._tensors = Columns(frame, is_own=True), None
+
+    @property
+    def _frame(self) -> DataFrame:
+        return self._columns.frame
 
     def with_rows(self, items: DataFrame, is_processed: bool) -> Self:
         """A table of other rows with the same columns and procs.
@@ -428,6 +437,7 @@ class Tabular:
     def _with_columns(self, columns: Columns, is_processed: bool) -> Self:
         res = copy.copy(self)
         res._columns, res.is_processed, res.order, res._tensors = columns, is_processed, None, None
+        res._is_handed_out = False
         res._sizes = [len(columns)]
         return res
 
@@ -455,7 +465,7 @@ class Tabular:
         end = sum(self._sizes[: i + 1])
         rows = slice(end - self._sizes[i], end)
         if self.is_processed:
-            return self.with_rows(self.items.iloc[rows], True)
+            return self.with_rows(self._frame.iloc[rows], True)
         return self._with_columns(self._columns.part(rows), False)  # procs are fitted to these rows
 
     @property
@@ -471,13 +481,13 @@ class Tabular:
     def copy(self) -> Self:
         """A copy with its own frame, which shares the procs."""
         res = copy.copy(self)
-        res._columns = Columns(self.items.copy(), is_own=True)
+        res._columns = Columns(self._frame.copy(), is_own=True)
         res.cat_names, res.cont_names, res.y_names = self.cat_names.copy(), self.cont_names.copy(), self.y_names.copy()
         return res
 
     def new_empty(self) -> Self:
         """The same table without rows."""
-        return self.with_rows(self.items.iloc[:0], is_processed=True)
+        return self.with_rows(self._frame.iloc[:0], is_processed=True)
 
     def test_set(
         self,
@@ -505,7 +515,7 @@ class Tabular:
         res.process(strict)
         if inplace and isinstance(items, pd.DataFrame):
             for name in res.all_col_names:
-                items[name] = res.items[name]
+                items[name] = res._frame[name]
         return res
 
     @property
@@ -522,13 +532,13 @@ class Tabular:
 
     def __getitem__(self, names: Any) -> Any:
         """Columns of `items`."""
-        return self.items[list(names) if isinstance(names, (L, tuple)) else names]
+        return self._frame[list(names) if isinstance(names, (L, tuple)) else names]
 
     def __setitem__(self, names: Names, values: Any) -> None:
         if isinstance(names, (L, tuple, list)):
             self.assign(list(names), values if isinstance(values, pd.DataFrame) else np.asarray(values))
         else:
-            self.items[names] = values  # type: ignore[index]  # a single name
+            self._frame[names] = values  # type: ignore[index]  # a single name
             self._tensors = None
 
     def assign(self, names: Sequence[Name], values: DataFrame | Array) -> None:
@@ -538,7 +548,7 @@ class Tabular:
             names: Their names.
             values: A frame with these columns, or an array [row, column].
         """
-        items = self.items
+        items = self._frame
         new: DataFrame = (
             pd.DataFrame(values, columns=pd.Index(names, tupleize_cols=False), index=items.index)
             if isinstance(values, np.ndarray)
@@ -596,7 +606,7 @@ class Tabular:
     @property
     def y(self) -> Any:
         """The first target."""
-        return self.items[self.y_names[0]]
+        return self._frame[self.y_names[0]]
 
     @property
     def all_cols(self) -> Any:
@@ -611,15 +621,15 @@ class Tabular:
             f: Takes a column as a Series, and returns the new values.
             all_col: Whether all columns must exist; False skips those that do not.
         """
-        names = [name for name in listed(cols) if all_col or name in self.items.columns]
+        names = [name for name in listed(cols) if all_col or name in self._frame.columns]
         for name in names:
-            self[name] = f(self.items[name])
+            self[name] = f(self._frame[name])
 
     # -- looking
 
     def decode(self) -> Self:
         """The same rows before processing, as far as it can be undone."""
-        res = self.with_rows(self.items.copy(), is_processed=False)
+        res = self.with_rows(self._frame.copy(), is_processed=False)
         for target in res.target_columns:
             target.decode_columns(res._columns)
         for step in reversed(list(res.procs)):

@@ -137,3 +137,24 @@ def test_what_was_learnt_is_read_by_the_known_names():
     dls = to.dataloaders(8, device="cpu")
     assert dls.procs["normalize"].means == to.means
     assert dls.train.batch_size == dls.batch_size == 8
+
+
+def same(item):
+    return item
+
+
+@pytest.mark.parametrize("stages", [{}, {"after_item": same}], ids=["rows as tensors", "item by item"])
+def test_what_is_changed_in_the_items_of_a_loader_is_in_its_next_pass(stages):
+    splits = (range(40), range(40, 60))
+    dls = TabularPandas(people(60), PROCS, CATS, CONTS, "buys", splits=splits).dataloaders(bs=8, device="cpu", **stages)
+    dl = dls.valid
+    before = torch.cat([numbers for _, numbers, _ in dl])
+    items = dl.items
+    dl.items["age"] = dl.items["age"].to_numpy()[::-1].copy()
+    items.loc[items.index[0], "income"] = 7.0
+    batches = list(dl)
+    codes, numbers = (torch.cat(column).numpy() for column in list(zip(*batches, strict=True))[:2])
+    np.testing.assert_array_equal(codes, items[list(dl.cat_names)])
+    np.testing.assert_array_equal(numbers, items[list(dl.cont_names)].to_numpy(np.float32))
+    np.testing.assert_array_equal(numbers[:, 0], before[:, 0].flip(0))
+    assert numbers[0, 1] == 7

@@ -77,11 +77,12 @@ def test_batches_are_rows_of_the_tensors_without_items_in_between(to, dls):
     assert torch.equal(first(dls.train)[0], to.train.tensors[0][torch.as_tensor(np.array(order[:32]))])
 
 
-def test_the_frame_is_not_touched_once_tensors_are_made(dls):
+def test_tensors_are_made_once_until_the_frame_is_handed_out_or_replaced(dls):
     before = dls.train_ds.tensors
-    dls.train_ds.items = dls.train_ds.items.iloc[::-1] * 0
     assert torch.equal(first(dls.train.new(shuffle=False))[1], before[1][:32])
     assert dls.train_ds.tensors is before
+    dls.train_ds.items = dls.train_ds.items.iloc[::-1] * 0
+    assert not first(dls.train.new(shuffle=False))[1].any()
 
 
 def test_stages_of_ones_own_see_rows(to):
