@@ -92,6 +92,7 @@ from layered.data.data_loaders import as_loaders as as_loaders
 from layered.data.datasets import sample_rules as sample_rules
 from layered.data.deferral import Deferral as Deferral, deferral as deferral, deferring as deferring
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
+from layered.data.item_cache import ItemCache as ItemCache, Keepable as Keepable
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
 from layered.data.samplers import Weights as Weights
 from layered.data.show import (

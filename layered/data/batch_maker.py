@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from layered.data.adapters import as_dataset
 from layered.data.collate import fa_collate, fa_convert
 from layered.data.deferral import Deferral, deferring
+from layered.data.item_cache import ItemCache
 from layered.data.samplers import TicketBatch
 from layered.foundation import (
     LayeredError,
@@ -49,6 +50,7 @@ class Stages:
     drop_last: bool
     indexed: bool
     on_bad: str
+    cache: ItemCache | None = None
 
     # -- the stages
 
@@ -124,6 +126,8 @@ class Stages:
     def transformed(self, item: object, i: object) -> Any:
         """Apply `after_item` to item `i`; an error names it."""
         try:
+            if self.cache is not None and isinstance(self.after_item, Pipeline):
+                return self.cache.transformed(self.after_item, item)
             return self.after_item(item)
         except SkipItemException:
             raise
@@ -159,7 +163,7 @@ class BatchMaker:
     def make(self, plan: TicketBatch) -> MadeBatch:
         """A collated batch (None if no item is left), the plan of its items, and messages about the items left out."""
         stages, items = self.stages, plan.listed()
-        with deferring(Deferral.PIXELS):
+        with deferring(self._deferral):
             samples, kept, bad = self._samples(plan, items)
         plan = plan.only(kept)
         if not samples:
@@ -181,7 +185,7 @@ class BatchMaker:
         if not stages.all_default("create_batches"):
             return next(iter(stages.create_batches([0])))
         fetch = self._fetch
-        with deferring(Deferral.PIXELS):
+        with deferring(self._deferral):
             sample = stages.do_item(0) if fetch is None else stages.transformed(fetch([0])[0], 0)
         return stages.do_batch(sample if stages.prebatched else [sample])
 
@@ -205,6 +209,11 @@ class BatchMaker:
                         raise
                     bad.append(_in_a_line(error))
         return samples, kept, bad
+
+    @property
+    def _deferral(self) -> Deferral:
+        """How much of the files of items may be left for their transforms to read."""
+        return Deferral.PIXELS if self.stages.cache is None else Deferral.FILES
 
     @property
     def _fetch(self) -> Callable[[list[Any]], list[Any]] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
@@ -23,6 +24,7 @@ from torch.utils.data import IterableDataset
 from layered.data.adapters import DatasetBase, ForeignLoader, Loader, as_dataset, length_of
 from layered.data.batch_maker import BatchMaker, MadeBatch, SkipItemException, Stages, batch_tickets
 from layered.data.in_memory import row_numbers, row_taker, take_batches
+from layered.data.item_cache import ItemCache, as_cache
 from layered.data.position import Position
 from layered.data.samplers import (
     Chooser,
@@ -63,7 +65,7 @@ STAGES = (*IN_PARENT, *IN_WORKER)
 _ITEM_STAGES = ("create_item", "after_item", "do_item", "before_batch", "create_batch", "retain", "do_batch")
 _SETTINGS = (
     "bs", "shuffle", "drop_last", "num_workers", "pin_memory", "timeout", "n", "device", "persistent_workers", "seed",
-    "on_bad", "multiprocessing_context", "weights", "shuffle_buffer", "share",
+    "on_bad", "multiprocessing_context", "weights", "shuffle_buffer", "share", "cache",
 )  # fmt: skip
 
 
@@ -105,6 +107,8 @@ class DataLoader(Stages):
         shuffle_buffer: Items that a stream is shuffled among.
         share: (rank, world size): this process makes every world-th row of each global batch, starting at `rank`; by
             default as in torch.distributed. Use (0, 1) for a stream that is already divided between processes.
+        cache: Keep each item as it is before its first random transform, from one epoch to the next: "memory", a folder, or
+            an `ItemCache`.
         stages: Functions that replace the stages `get_idxs`, `create_item`, `after_item`, `before_batch`,
             `create_batch`, `after_batch`, ….
 
@@ -136,6 +140,7 @@ class DataLoader(Stages):
         weights: Weights | None = None,
         shuffle_buffer: int = 1000,
         share: tuple[int, int] | None = None,
+        cache: str | os.PathLike[str] | ItemCache | None = None,
         **stages: Callable[..., Any],
     ) -> None:
         if not stages.keys() <= set(STAGES):
@@ -146,7 +151,7 @@ class DataLoader(Stages):
         self.num_workers, self.pin_memory, self.timeout = num_workers, pin_memory, timeout
         self.persistent_workers, self.multiprocessing_context = persistent_workers, multiprocessing_context
         self.device = None if device is None else torch.device(device)
-        self.shuffle_buffer, self.share = shuffle_buffer, share
+        self.shuffle_buffer, self.share, self.cache = shuffle_buffer, share, as_cache(cache)
         self.position = Position(seed)
         self._use(dataset, n, indexed, weights)
         for name, function in stages.items():

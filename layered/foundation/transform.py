@@ -111,6 +111,14 @@ class Transform(Recorded, metaclass=OverloadMeta):
         functions = type(self).overloads("encodes").values()
         return _is_foreign_module(type(self).__module__) or any(is_foreign(f) for f in functions)
 
+    def is_random(self, split_idx: int | None) -> bool:
+        """Whether it may make something else of the same input each time; of user code, nothing is known.
+
+        Args:
+            split_idx: The split: 0 training, 1 validation.
+        """
+        return False
+
     def __call__(self, x: object, split_idx: int | None = None) -> Any:
         if self.split_idx is not None and split_idx != self.split_idx:
             return x
@@ -233,6 +241,14 @@ class RandTransform(Transform):
     def __init__(self, p: float = 1.0, split_idx: int | None = None, order: float | None = None) -> None:
         super().__init__(split_idx=split_idx, order=order)
         self.p = p
+
+    def is_random(self, split_idx: int | None) -> bool:
+        """Whether it may make something else of the same input each time: where it applies.
+
+        Args:
+            split_idx: The split: 0 training, 1 validation.
+        """
+        return self.split_idx is None or split_idx == self.split_idx
 
     def before_call(self, x: object, split_idx: int | None) -> None:
         """Draw what this call needs; `self.do = False` skips it."""

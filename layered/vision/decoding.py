@@ -24,8 +24,8 @@ without a bound."""
 STRIP = 1 << 20  # pixels that are converted at a time
 
 
-def check_regular(path: str | os.PathLike[str], name: str) -> int:
-    """The size of a file in bytes. Opening anything else (a pipe, a device) may wait for ever, or never end.
+def check_regular(path: str | os.PathLike[str], name: str) -> os.stat_result:
+    """What the system says of a file: its size, time, …. Opening anything else, as a pipe, may wait for ever, or never end.
 
     Args:
         path: The file.
@@ -47,7 +47,7 @@ def check_regular(path: str | os.PathLike[str], name: str) -> int:
         raise IsADirectoryError(errno.EISDIR, "a folder", os.fspath(path))
     if not stat.S_ISREG(found.st_mode):
         raise BadImage(f"{name} is not a file", got="a pipe, a socket or a device", expected="an image file")
-    return found.st_size
+    return found
 
 
 def open_image(source: str | os.PathLike[str] | bytes | bytearray, name: str) -> Image.Image:

@@ -222,6 +222,10 @@ class AlignMasks(ImageTransform):
     order = -1
     split_idx = None
 
+    def is_random(self, split_idx: int | None) -> bool:
+        """False."""
+        return False
+
     def source_map(self, size: tuple[int, int]) -> Tensor | None:
         return None
 
@@ -251,6 +255,14 @@ class SizeTransform(ImageTransform):
             size: (width, height) of the image.
         """
         return size, (0, 0, *size)
+
+    def is_random(self, split_idx: int | None) -> bool:
+        """Whether it cuts at a random position: not for validation.
+
+        Args:
+            split_idx: The split.
+        """
+        return split_idx != 1
 
     def source_map(self, size: tuple[int, int]) -> Tensor | None:
         return window_map(*self.window(size))
@@ -297,9 +309,17 @@ class Resize(SizeTransform):
         self.shape, self.resamples, self.reducing_gap = check_size(size), resamples, check_gap(reducing_gap)
         self.method, self.pad_mode = check_choice(ResizeMethod, method), check_choice(PadMode, pad_mode)
 
+    def is_random(self, split_idx: int | None) -> bool:
+        """Whether it cuts or pads at a random position.
+
+        Args:
+            split_idx: The split.
+        """
+        return self.method is not ResizeMethod.Squish and super().is_random(split_idx)
+
     def before_call(self, x: object, split_idx: int | None) -> None:
         super().before_call(x, split_idx)
-        self.at = (0.5, 0.5) if split_idx == 1 else (self.draw(), self.draw())
+        self.at = (self.draw(), self.draw()) if self.is_random(split_idx) else (0.5, 0.5)
 
     def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
         (height, width), (across, down) = self.shape, size
@@ -373,6 +393,10 @@ class CropPad(SizeTransform):
     def __init__(self, size: int | tuple[int, int], pad_mode: PadMode | str = PadMode.Zeros) -> None:
         super().__init__()
         self.shape, self.pad_mode = check_size(size), check_choice(PadMode, pad_mode)
+
+    def is_random(self, split_idx: int | None) -> bool:
+        """False."""
+        return False
 
     def window(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box]:
         height, width = self.shape
@@ -472,6 +496,10 @@ class RatioResize(SizeTransform):
     ) -> None:
         super().__init__()
         self.max_sz, self.resamples, self.reducing_gap = max_sz, resamples, check_gap(reducing_gap)
+
+    def is_random(self, split_idx: int | None) -> bool:
+        """False."""
+        return False
 
     def encode_image(self, x: Image.Image) -> Any:
         scale = self.max_sz / max(x.size)

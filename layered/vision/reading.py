@@ -258,7 +258,7 @@ def jpeg_bytes(source: ImageSource) -> bytes | bytearray | None:
     with naming(source):
         if isinstance(source, (bytes, bytearray)):
             return source if source[:3] == _JPEG_START else None
-        if check_regular(source, _name(source)) > _LARGEST_JPEG:
+        if check_regular(source, _name(source)).st_size > _LARGEST_JPEG:
             return None
         with open(source, "rb") as file:
             head = file.read(3)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from layered.data import Deferral, ToTensor, deferral
+from layered.data import Deferral, Keepable, ToTensor, deferral, deferring
 from layered.foundation import TensorImage, TensorImageBase, TensorImageBW, TensorMask, Transform, functions, show_image
+from layered.vision.decoding import check_regular
 from layered.vision.jpeg import Jpeg
 from layered.vision.reading import (
     STORED_TURNED,
@@ -20,6 +24,7 @@ from layered.vision.reading import (
     in_sixteen_bits,
     load_image,
     load_mask,
+    naming,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +33,31 @@ if TYPE_CHECKING:
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 
-class PILBase(Image.Image):
+_KNOWN_WHEN_OPEN = ("_mode", "_size", "info")  # attributes of PIL
+
+
+class UnreadFile:
+    """An image file that has not been opened.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        stamp: Its path, time and size, in a text: another one once it has changed.
+
+    Raises:
+        NotFoundPath: It does not exist.
+        BadImage: It is not a regular file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        with naming(path):
+            found = check_regular(path, f"'{self.path}'")
+        self.stamp = f"{os.path.abspath(path)} {found.st_mtime_ns} {found.st_size}"
+
+
+class PILBase(Keepable, Image.Image):
     """A PIL image that keeps its class. PIL's own methods return plain images; transforms restore the class.
 
     `size` is PIL's (width, height), `shape` is (height, width).
@@ -38,12 +67,14 @@ class PILBase(Image.Image):
         read_mode: The mode of PIL in which `create` reads files.
         show_args: Keywords for drawing it.
         jpeg: Where its pixels come from, until they are asked for; None once they are there.
+        unread: The file that it is, until anything is asked of it; None once it has been opened.
     """
 
     tensor_type: ClassVar[type[TensorImageBase]] = TensorImageBase
     read_mode: ClassVar[str | None] = None
     show_args: ClassVar[dict[str, Any]] = {}
     jpeg: Jpeg | None = None
+    unread: UnreadFile | None = None
     _pixels: Tensor | None = None
 
     @classmethod
@@ -63,7 +94,9 @@ class PILBase(Image.Image):
         if isinstance(source, cls):
             return source if type(source) is cls else cls.recast(source)
         source = contents(source)
-        if deferral() is Deferral.PIXELS and cls._reads_colours():
+        if deferral() is Deferral.FILES and isinstance(source, (str, os.PathLike)) and cls._reader() in _OWN_READERS:
+            return cls._of_file(UnreadFile(source))
+        if deferral() is not Deferral.NOTHING and cls._reads_colours():
             jpeg = Jpeg.opened(source)
             if jpeg is not None:
                 return cls.of_jpeg(jpeg, {} if jpeg.orientation == 1 else {STORED_TURNED: jpeg.orientation})
@@ -73,8 +106,62 @@ class PILBase(Image.Image):
     @classmethod
     def _reads_colours(cls) -> bool:
         """Whether `read` is that of this base, and its result may be interpolated."""
-        reader = next(kind for kind in cls.__mro__ if "read" in vars(kind))
-        return cls.read_mode in ("RGB", "L") and reader is PILBase
+        return cls.read_mode in ("RGB", "L") and cls._reader() is PILBase
+
+    @classmethod
+    def _reader(cls) -> type:
+        """The class whose `read` this is."""
+        return next(kind for kind in cls.__mro__ if "read" in vars(kind))
+
+    @classmethod
+    def _of_file(cls, file: UnreadFile) -> Self:
+        """An image that is opened once anything is asked of it."""
+        new = cls()
+        for name in _KNOWN_WHEN_OPEN:
+            del new.__dict__[name]
+        new.unread = file
+        return new
+
+    def _open(self) -> None:
+        if self.unread is not None:
+            with deferring(Deferral.PIXELS):
+                opened = self.create(self.unread.path)
+            self.__dict__.update(opened.__dict__)
+            self.unread = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _KNOWN_WHEN_OPEN and self.unread is not None:
+                self._open()
+                return self.__dict__[name]
+            raise AttributeError(f"a {type(self).__name__} has no attribute '{name}'", name=name, obj=self)
+
+    def kept_from(self) -> str | None:
+        """For a cache: the file, with its size and time, and as what it is read; None if it has been read."""
+        return None if self.unread is None else f"{type(self).__qualname__} {self.read_mode} {self.unread.stamp}"
+
+    def as_kept(self) -> tuple[dict[str, int], np.ndarray[Any, Any]] | None:
+        """For a cache: how it was stored, and its pixels, of colours [channel, height, width]; None if not worth it."""
+        if self.mode not in ("RGB", "L", "I;16") or self.jpeg is not None:  # not a JPEG that still waits
+            return None
+        pixels = self.pixels
+        array = np.asarray(self) if pixels is None else pixels.numpy()
+        if pixels is None and self.mode == "RGB":
+            array = array.transpose(2, 0, 1)
+        return {name: self.info[name] for name in (STORED_TURNED,) if name in self.info}, array
+
+    def from_kept(self, note: dict[str, int], pixels: np.ndarray[Any, Any]) -> Self:
+        """For a cache: the image of its class that `as_kept` described.
+
+        Args:
+            note: How it was stored.
+            pixels: Its pixels.
+        """
+        is_colour = pixels.ndim == 3
+        new = self.of_pixels(torch.from_numpy(pixels)) if is_colour else self.recast(Image.fromarray(pixels))
+        new.info.update(note)
+        return new
 
     @classmethod
     def read(cls, source: ImageSource) -> Image.Image:
@@ -117,6 +204,7 @@ class PILBase(Image.Image):
         return self._pixels
 
     def _decode(self) -> None:
+        self._open()
         if self.jpeg is None:
             return
         pixels = self.jpeg.pixels() if self.read_mode == "RGB" else None
@@ -143,6 +231,7 @@ class PILBase(Image.Image):
         Args:
             method: How.
         """
+        self._open()
         if self.jpeg is None:
             return super().transpose(method)
         return self.of_jpeg(self.jpeg.turned(method), dict(self.info))
@@ -251,6 +340,8 @@ class PILBase(Image.Image):
         return show_image(self, ctx=ctx, **{**grey, **self.show_args, **kwargs})
 
     def __repr__(self) -> str:
+        if self.unread is not None:
+            return f"{type(self).__name__} '{self.unread.path}', not opened yet"
         return f"{type(self).__name__} mode={self.mode} size={self.width}x{self.height}"
 
 
@@ -316,6 +407,9 @@ class PILMask(PILBase):
             source: As for `create`.
         """
         return load_mask(source)
+
+
+_OWN_READERS = (PILBase, PILImageBW16, PILMask)
 
 
 OpenMask = Transform(PILMask.create)
