@@ -84,7 +84,8 @@ def main() -> list[Result]:
             for tfms in ([Resize(224, method="squish")], [RatioResize(288), RandomResizedCrop(224)]):
                 kept, anew = (epoch(layered, folder, tfms, count, cache=cache) for cache in ("memory", None))
                 names = " + ".join(type(tfm).__name__ for tfm in tfms)
-                results.append(compare(f"{kind} to {names}, cached, over not", kept, anew, budget=0.2 if folder == large else None, rounds=10))
+                budget = 0.2 if folder == large else None
+                results.append(compare(f"{kind} to {names}, cached, over not", kept, anew, budget=budget, rounds=10))
     return results
 
 
