@@ -44,15 +44,12 @@ class FoundBoxes(Metric):
 
     def accumulate(self, learn: Predicted) -> None:
         pred, size = self.prediction(learn), learn.xb[0].shape[-2:][::-1]
-        if "boxes" not in pred:
-            raise BadArgument(
-                "objects are found in validation only: a detector gives losses when it trains",
-                fix="Recorder(train_metrics=False), the default",
-            )
+        _check_found(pred)
         boxes, *others = learn.yb
         self.update({**pred, "boxes": _pixels(pred["boxes"], size)}, _pixels(boxes, size), *others)
 
     def update(self, pred: Mapping[str, Boxes], *targ: Any) -> None:
+        _check_found(pred)
         boxes, labels, crowd = (*targ, None, None)[:3]
         found, actual = _batch(pred["boxes"]), _batch(boxes)
         if len(found) != len(actual):
@@ -280,6 +277,17 @@ def _rank(keys: Numbers) -> Numbers:
     """The number of each element among its equals, which stand together: [0, 0, 1, 0] for [4, 7, 7, 9]."""
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
     return np.arange(len(keys)) - np.repeat(starts, np.diff(starts, append=len(keys)))
+
+
+def _check_found(pred: object) -> None:
+    """Refuse predictions of a model that does not find objects, or of a detector that trains."""
+    if not isinstance(pred, Mapping) or not {"boxes", "labels", "scores"} <= pred.keys():
+        raise BadArgument(
+            "the metric is of objects that were found, and the predictions are of another kind",
+            got=describe(pred),
+            expected='{"boxes", "labels", "scores"}, which a detector gives when it evaluates, and not when it trains',
+            fix="detection_learner, and no train_metrics in its Recorder",
+        )
 
 
 def _batch(rows: Boxes) -> Tensor:

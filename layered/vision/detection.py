@@ -94,7 +94,7 @@ def detection_learner(
 ) -> Learner:
     """A `Learner` that finds objects: a detector of torchvision, or one on any trained body, with as many classes as the data.
 
-        learn = detection_learner(dls, fasterrcnn_resnet50_fpn, metrics=MeanAveragePrecision())
+        learn = detection_learner(dls, "fasterrcnn_resnet50_fpn", metrics=MeanAveragePrecision())
         learn.fine_tune(10)
 
     Each part of the loss has a column in the table. The detector sees images in the size of their batches.

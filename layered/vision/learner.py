@@ -291,7 +291,7 @@ def check_targets(dls: DataLoaders) -> None:
             "vision_learner makes one prediction for each image, and these targets are boxes",
             got="any number of boxes in an image (BBoxBlock)",
             expected="labels, numbers or points",
-            fix="detection_learner(dls, fasterrcnn_resnet50_fpn), which finds objects",
+            fix="detection_learner(dls, 'fasterrcnn_resnet50_fpn'), which finds objects",
         )
 
 

@@ -167,5 +167,7 @@ def test_wrong_arguments_and_batches_are_named():
         MeanAveragePrecision(size="tiny")
     with pytest.raises((BadValue, BadArgument), match="iou"):
         MeanAveragePrecision(iou=50)
+    with pytest.raises(BadArgument, match="predictions are of another kind"):
+        MeanAveragePrecision()(torch.zeros(2, 3), *real(ONE))
     with pytest.raises(BadValue, match="another number of images"):
         MeanAveragePrecision()(found(), torch.zeros(2, 1, 4), torch.zeros(2, 1))

@@ -185,6 +185,7 @@ CASES = {
     ),
 }  # fmt: skip
 NO_PREDICTIONS = {"AvgLoss", "AvgSmoothLoss", "LossMetric", "LossMetrics", "ValueMetric"}
+OBJECTS = {"MeanAveragePrecision"}  # of which test_average_precision has the cases
 HELPERS = {"Metric", "mk_metric", "mean_of", "register_metric"}
 
 
@@ -217,7 +218,7 @@ each = pytest.mark.parametrize("name", CASES)
 def test_no_exported_metric_is_missing_from_this_table():
     ours = {n for n in basics.__all__ if is_metric(getattr(basics, n))}
     assert len(ours) > 50
-    assert ours - {name.partition(" ")[0] for name in CASES} == NO_PREDICTIONS | HELPERS
+    assert ours - {name.partition(" ")[0] for name in CASES} == NO_PREDICTIONS | HELPERS | OBJECTS
 
 
 def is_metric(item):
@@ -322,7 +323,7 @@ def test_names_stand_for_metrics_of_this_table():
         }.items()
         for name in names.split()
     }
-    for name in metric_names:
+    for name in set(metric_names) - {"map", "map_50", "map_75"}:
         kind = of_name.get(name, "labels" if "_multi" in name else "several")
         assert isinstance(mk_metric(name)(*pred[kind]), float), name
 

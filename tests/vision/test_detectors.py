@@ -264,7 +264,7 @@ def test_metrics_of_training_have_no_detections():
     learn = make(loaders(), metrics=MeanAveragePrecision())
     learn.remove_cb(Recorder)
     learn.add_cb(Recorder(train_metrics=True))
-    with pytest.raises(BadArgument, match="found in validation only"):
+    with pytest.raises(BadArgument, match="predictions are of another kind"):
         learn.fit(1)
 
 

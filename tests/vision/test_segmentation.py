@@ -1,6 +1,9 @@
 """Segmentation in one line: loaders from a label function, a prediction that is a mask with names, and what does not fit."""
 
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -8,7 +11,7 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation import BadArgument, BadValue, CannotTrain
+from layered.foundation import BadArgument, BadValue, CannotTrain, NotFoundPath
 from layered.vision.all import (
     AddMaskCodes,
     Brightness,
@@ -146,3 +149,41 @@ def test_predictions_of_turned_pictures_are_not_averaged_pixel_by_pixel(path, is
     (mean, plain), _ = learn.tta(dl=dl, batch_tfms=[Brightness(0.5, p=1)], beta=None)
     assert mean.shape == plain.shape
     assert not torch.allclose(mean, plain)
+
+
+def test_masks_may_lie_in_a_folder_beside_the_images(path, tmp_path):
+    shutil.copytree(path, tmp_path / "scenes")
+    folder = tmp_path / "scenes"
+    for mask in (folder / "labels").iterdir():
+        mask.rename(mask.with_name(f"{mask.stem}_P.png"))
+    (folder / "codes.txt").write_text("dark\nmiddle\n\nbright\n")
+    args = {"bs": 4, "num_workers": 0, "device": "cpu", "seed": 0, "suff": "_P", "codes": "codes.txt"}
+    dls = SegmentationDataLoaders.from_folder(folder, **args)
+    assert dls.vocab == CODES
+    images, masks = dls.valid.one_batch()
+    for image, mask in zip(images.as_plain(), masks.as_plain(), strict=True):
+        assert np.array_equal(classes_of((image * 255).round().permute(1, 2, 0).numpy()), mask.numpy())
+    (folder / "images" / "a").mkdir()
+    Image.new("RGB", (9, 9)).save(folder / "images" / "a" / "0.png")
+    with pytest.raises(NotFoundPath, match="no mask for"):
+        SegmentationDataLoaders.from_folder(folder, **args)
+    (folder / "images" / "a" / "0.png").unlink()
+    with pytest.raises(NotFoundPath, match="does not exist"):
+        SegmentationDataLoaders.from_folder(folder, labels="masks", **args)
+    (folder / "codes.txt").write_text("dark\ndark\n")
+    with pytest.raises(BadValue, match="'dark' twice"):
+        SegmentationDataLoaders.from_folder(folder, **args)
+    with pytest.raises(BadArgument, match="item_tfm"):
+        SegmentationDataLoaders.from_folder(folder, item_tfm=Resize(9), **{**args, "codes": CODES})
+
+
+def test_masks_may_be_named_by_a_table(path):
+    rows = [(f"{i}.png", f"labels/{i}.png", i > 6) for i in range(10)]
+    df = pd.DataFrame(rows, columns=["image", "mask", "is_valid"])
+    dls = SegmentationDataLoaders.from_df(
+        df, path, folder="images", mask_col="mask", valid_col="is_valid", codes=CODES, bs=3, num_workers=0, device="cpu"
+    )
+    assert len(dls.valid_ds) == 3
+    images, masks = dls.valid.one_batch()
+    for image, mask in zip(images.as_plain(), masks.as_plain(), strict=True):
+        assert np.array_equal(classes_of((image * 255).round().permute(1, 2, 0).numpy()), mask.numpy())

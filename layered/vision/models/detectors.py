@@ -245,7 +245,7 @@ def find_detector(arch: Any) -> Any:
         raise BadArgument(
             f"{found.__name__} learns from more than boxes",
             expected=f"one of {', '.join(known)}",
-            fix=f"detection_learner(dls, {known[0]})",
+            fix=f"detection_learner(dls, {known[0]!r})",
         )
     return found
 
