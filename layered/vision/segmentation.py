@@ -97,7 +97,7 @@ class SegmentationDataLoaders(DataLoaders):
                     expected="a folder of images, and one of masks",
                     fix="pass their names: images=..., labels=...",
                 )
-        of_name = {file.relative_to(masks).with_suffix(""): file for file in get_image_files(masks)}
+        of_name: dict[Path, Path] = {file.relative_to(masks).with_suffix(""): file for file in get_image_files(masks)}
 
         def mask_of(file: Path) -> Path:
             name = file.relative_to(sources)
