@@ -20,7 +20,14 @@ each_notebook = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file
 def test_there_is_a_tour_and_a_notebook_for_each_floor():
     floors = ["00_tour", "01_foundation", "02_data", "03_loop", "04_vision"]
     data = ["05_data_images", "06_data_table", "07_data_tensors"]
-    applications = ["08_tabular", "09_collab", "10_stop_and_go", "11_movielens", "12_masks_points_boxes", "13_detection"]
+    applications = [
+        "08_tabular",
+        "09_collab",
+        "10_stop_and_go",
+        "11_movielens",
+        "12_masks_points_boxes",
+        "13_detection",
+    ]
     assert [file.stem for file in NOTEBOOKS] == [*floors, *data, *applications]
 
 
