@@ -19,6 +19,7 @@ from layered.loop import (
     Count,
     Kinds,
     bad_state,
+    interrupts_held,
     iter_once,
     modes_of,
     set_epoch,
@@ -84,21 +85,24 @@ class WeightAverage(Callback):
         """
         if not self.averages:
             raise CannotTrain("no weights have been averaged yet", fix="fit with this callback first")
-        for name, own in _weights(self.learn.model).items():
-            kept = own.clone()
-            own.copy_(self.averages[name])
-            self.averages[name].copy_(kept)
-        self._swapped = not self._swapped
+        with interrupts_held():  # a model half swapped is neither
+            for name, own in _weights(self.learn.model).items():
+                kept = own.clone()
+                own.copy_(self.averages[name])
+                self.averages[name].copy_(kept)
+            self._swapped = not self._swapped
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Context manager: the model has the average inside, and its own weights afterwards."""
-        self.swap()
+        before = self._swapped
         try:
+            self.swap()
             self.settle()
             yield
         finally:
-            self.swap()
+            if self._swapped != before:
+                self.swap()
 
     def before_validate(self) -> None:
         if self._active and self.validate and self.count and not self._swapped:
@@ -269,12 +273,12 @@ def update_batch_norm(loop: AbstractLoop) -> None:
     device = find_device([*model.parameters()])
     loader = as_loader(train)
     n_inp = loader.n_inp or getattr(loop.dls, "n_inp", None)
-    model.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # torch then keeps a plain mean over the batches
-        layer.train()
     try:
+        model.eval()
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # torch then keeps a plain mean over the batches
+            layer.train()
         with torch.no_grad(), loader.peeking(), seeded(key_of("batch norm", loop.epochs_started)):
             set_epoch(train, loop.epochs_started, "peek")
             for batch in islice(train, loop.epoch_length):

@@ -174,10 +174,10 @@ def steps_bar(label: str, total: int, with_bar: bool = True) -> Iterator[Callabl
         if screen.has_bar:
             screen.update(done, "")
 
-    if screen.has_bar:
-        screen.label = label
-        screen.begin(total)
     try:
+        if screen.has_bar:
+            screen.label = label
+            screen.begin(total)
         yield advance
     finally:
         if screen.has_bar:

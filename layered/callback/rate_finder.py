@@ -7,7 +7,7 @@ import copy
 import math
 from collections import namedtuple
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from layered.loop import (
     CancelValidException,
     Checkpoint,
     Loop,
+    Rollback,
     generators_of,
     iter_once,
     length_of,
@@ -283,10 +284,9 @@ def restores_learner(loop: Loop) -> Iterator[None]:
         if isinstance(value, Stateful) and not isinstance(value, DataLoader)
     ]
     random, generators = get_random_states(), [(g, g.get_state()) for g in generators_of(loop.dls)]
-    with ExitStack() as stack:
-        stack.enter_context(as_loader(loop.dls.train).peeking())
-        loop.peeking = True  # callbacks that save or log leave a mock fit alone
+    with Rollback(loop), as_loader(loop.dls.train).peeking():
         try:
+            loop.peeking = True  # callbacks that save or log leave a mock fit alone
             yield
         finally:
             _copy_back(tensors)

@@ -41,7 +41,7 @@ class RunRecord(Callback):
     packages, hardware. Numbers that are not finite are "NaN", "Infinity" and "-Infinity".
 
     A line is written with one call; one that a kill has truncated is removed when the next fit begins. Of several processes only
-    the first writes.
+    the first writes. Secrets are masked, and new files can be read by their owner only: they name folders.
 
     Args:
         folder: Created if needed; may be the folder of the checkpoints. It must be used for one learner only.
@@ -131,7 +131,7 @@ class RunRecord(Callback):
         event_content = as_json({"event": event, "time": _now(), **self.common, **content})
         line = json.dumps(event_content, allow_nan=False).encode() + b"\n"
         try:
-            append_line(self.place / EVENTS, line, sync=event in ("checkpoint", "end"))
+            append_line(self.place / EVENTS, line, sync=event in ("checkpoint", "end"), private=True)
         except CannotSave:
             self.is_open = False
             raise

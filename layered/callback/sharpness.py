@@ -108,9 +108,9 @@ class SAM(Callback):
 def _statistics_held(model: nn.Module) -> Iterator[None]:
     """Batch norm in training mode normalises by its batch, but does not update its running statistics."""
     layers = [m for m in model.modules() if isinstance(m, bn_types) and m.track_running_stats and m.training]
-    for layer in layers:
-        layer.track_running_stats = False
     try:
+        for layer in layers:
+            layer.track_running_stats = False
         yield
     finally:
         for layer in layers:

@@ -234,9 +234,9 @@ class Datasets(DatasetBase):
     def set_split_idx(self, i: int | None) -> Iterator[Datasets]:
         """Context manager: transforms samples as those of split `i`; 0 gives them the augmentation of training."""
         before = [tl.split_idx for tl in self.tls]
-        for tl in self.tls:
-            tl.split_idx = i
         try:
+            for tl in self.tls:
+                tl.split_idx = i
             yield self
         finally:
             for tl, old in zip(self.tls, before, strict=True):

@@ -279,8 +279,9 @@ class DataLoader(Stages):
     @contextmanager
     def peeking(self) -> Iterator[Self]:
         """Context manager: passes inside do not advance the loader; the next epoch is unaffected by them."""
-        kept, self.position = self.position, self.position.peek()
+        kept = self.position
         try:
+            self.position = kept.peek()
             yield self
         finally:
             kept.peeks = self.position.peeks

@@ -196,13 +196,14 @@ def real_path(*parts: str | os.PathLike[str]) -> NamedPath:
     return path if "\0" in str(path) else NamedPath(os.path.realpath(path))  # what opens it names the fault
 
 
-def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -> None:
+def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False, private: bool = False) -> None:
     """Append a line to a file, all of it or nothing.
 
     Args:
         path: The file; created if missing.
         line: The bytes to append, newline included.
         sync: Return only when the line is on disk.
+        private: Only the owner may read a new file.
 
     Raises:
         CannotSave: The disk is full, read-only or failing.
@@ -218,7 +219,7 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
     with saving(path):
         if "\0" in os.fspath(path):
             raise OSError(errno.EINVAL, "a NUL character in the path")
-        with io.FileIO(path, "ab") as file:
+        with io.FileIO(path, "ab", opener=_private if private else None) as file:
             whole = file.tell()
             if disk.write(file, memoryview(line)) < len(line):
                 file.truncate(whole)
@@ -227,6 +228,10 @@ def append_line(path: str | os.PathLike[str], line: bytes, sync: bool = False) -
                 disk.sync(file)
             if not whole:  # or a power cut could take a new file away, with lines that were synced
                 disk.sync_folder(Path(path).parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _write_into(device: Path, write: Callable[[BinaryIO], object]) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from operator import index
@@ -67,22 +68,31 @@ def reseed(key: int) -> None:
         torch.cuda.manual_seed_all(key)
 
 
+_turns: dict[int, AbstractContextManager[bool]] = {}  # by process: a fork copies a lock as it is, locked for good
+
+
+def _turn() -> AbstractContextManager[bool]:
+    """A lock for the length of what borrows the global generators: of two threads, each would restore the other's states."""
+    return _turns.setdefault(os.getpid(), threading.RLock())
+
+
 @contextmanager
 def seeded(key: int) -> Iterator[None]:
     """Context manager: the global generators are seeded inside and restored afterwards.
 
-    Code from outside the library that draws from them thus depends only on its ticket.
+    Code from outside the library that draws from them thus depends only on its ticket. Threads take turns.
 
     Args:
         key: The seed, of 64 bits.
     """
-    states = get_random_states()
-    reseed(key)
-    try:
-        with quiet_imports():
-            yield
-    finally:
-        set_random_states(states)
+    with _turn():
+        states = get_random_states()
+        try:
+            reseed(key)
+            with quiet_imports():
+                yield
+        finally:
+            set_random_states(states)
 
 
 @contextmanager
@@ -94,8 +104,8 @@ def no_random(seed: int = 42, reproducible: bool = True) -> Iterator[None]:
         reproducible: Also ask cuDNN for deterministic kernels.
     """
     states, flags = get_random_states(), (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
-    set_seed(seed, reproducible)
     try:
+        set_seed(seed, reproducible)
         yield
     finally:
         set_random_states(states)
@@ -152,9 +162,10 @@ def quiet_imports() -> Iterator[None]:
     if _inside.finder is not None:
         yield
         return
-    _inside.finder = finder = _Finder()
-    sys.meta_path.insert(0, finder)
+    finder = _Finder()
     try:
+        _inside.finder = finder
+        sys.meta_path.insert(0, finder)
         yield
     finally:
         _inside.finder = None

@@ -14,7 +14,9 @@ _NAME = re.compile(
     r"|.+[_-](?:pass|signature)|(?-i:[A-Z]+_KEY)",
     re.IGNORECASE,
 )
-_IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)|(?<=[?&]sig=)[^&\s'\"]+")
+_IN_URL = re.compile(  # a password may hold what an address should not: / and @
+    r"(?<=://)(?:[^/\s@:'\"]*:[^\s'\"]{1,256}|[^/\s@'\"]+)(?=@)|(?<=[?&]sig=)[^&\s'\"]+"
+)
 _NAMED = re.compile(r"""(?<![\w.-])([\w.-]++)["']?\s*[=:]\s*(?:(?:Bearer|Basic|Token)\s+)?["']?""")
 _VALUE = re.compile(r"""(?!(?:None|True|False)\b)[^\s"',;&)}\]]+""")
 _SHAPES = re.compile(  # how well-known services write theirs

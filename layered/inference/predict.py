@@ -360,9 +360,14 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
         with_input: Put the decoded input first.
 
     Raises:
-        CannotTrain: The loaders cannot make a batch of a new item.
+        CannotTrain: The loaders cannot make a batch of a new item, or another thread trains.
         BadItem: The item cannot be transformed or predicted; errors of this library keep their class.
     """
+    with loop.turns.of_item():
+        return _predict(loop, item, rm_type_tfms, with_input)
+
+
+def _predict(loop: Loop, item: object, rm_type_tfms: int | None, with_input: bool) -> tuple[Any, ...]:
     dl = as_loaders(loop.dls).loaders[:2][-1]
     dataset = as_dataset(as_loader(dl).dataset)
     items = dataset.test_set([item], rm_type_tfms) if isinstance(dl, TfmdDL) else None

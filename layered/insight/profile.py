@@ -190,12 +190,13 @@ class _Clock(Callback):
 
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        learn.emit, learn.one_batch = timed_emit, timed_batch
         try:
+            learn.emit, learn.one_batch = timed_emit, timed_batch
             with torch.autograd.graph.saved_tensors_hooks(self.note_saved, lambda kept: kept):
                 yield
         finally:
-            del learn.emit, learn.one_batch
+            for name in ("emit", "one_batch"):
+                vars(learn).pop(name, None)
 
     def note_saved(self, tensor: Tensor) -> Tensor:
         """Count what autograd keeps for the first batch."""

@@ -25,38 +25,44 @@ L = TypeVar("L", bound=AbstractLoop)
 def added_cbs(loop: L, cbs: Cbs) -> Iterator[L]:
     """With these callbacks too, inside the `with`."""
     added = callbacks_of(cbs)
-    loop.callbacks.passing += added
     try:
-        yield loop.add_cbs(added)
+        with loop.turns.of_pass():
+            loop.callbacks.passing += added
+            loop.add_cbs(added)
+        yield loop
     finally:
-        loop.remove_cbs(added)
-        for cb in added:
-            loop.callbacks.passing.remove(cb)
+        with interrupts_held(), loop.turns.of_pass(waits=True):
+            loop.remove_cbs(added)
+            loop.callbacks.passing = [cb for cb in loop.callbacks.passing if not any(cb is one for one in added)]
 
 
 @contextmanager
 def removed_cbs(loop: L, cbs: object) -> Iterator[L]:
     """Without these callbacks (instances or classes) inside the `with`."""
-    before, removed = list(loop.cbs), loop.callbacks.matching(cbs)
+    with loop.turns.of_pass():
+        before, removed = list(loop.cbs), loop.callbacks.matching(cbs)
     try:
-        yield loop.remove_cbs(removed)
+        with loop.turns.of_pass():
+            loop.remove_cbs(removed)
+        yield loop
     finally:
-        loop.add_cbs(removed)
-        loop.cbs.sort(key=lambda cb: before.index(cb) if cb in before else len(before))
-        loop.callbacks.refresh()
+        with interrupts_held(), loop.turns.of_pass(waits=True):
+            loop.add_cbs(cb for cb in removed if cb not in loop.cbs)
+            loop.cbs.sort(key=lambda cb: before.index(cb) if cb in before else len(before))
+            loop.callbacks.refresh()
 
 
 @contextmanager
 def no_logging(loop: L) -> Iterator[L]:
     """No line for each epoch inside the `with`."""
-    with replaced(loop, "logger", noop):
+    with _set_in_turn(loop, "logger", noop):
         yield loop
 
 
 @contextmanager
 def no_mbar(loop: L) -> Iterator[L]:
     """No bar over the epochs inside the `with`."""
-    with replaced(loop, "create_mbar", False):
+    with _set_in_turn(loop, "create_mbar", False):
         yield loop
 
 
@@ -74,7 +80,7 @@ def loss_not_reduced(loop: L) -> Iterator[L]:
     Raises:
         BadValue: For a loss without a `reduction`, as attribute or argument.
     """
-    with NoneReduce(loop.loss_func) as unreduced, replaced(loop, "loss_func", unreduced):
+    with loop.turns.of_pass(), NoneReduce(loop.loss_func) as unreduced, replaced(loop, "loss_func", unreduced):
         yield loop
 
 
@@ -131,8 +137,8 @@ def set_aside(loop: AbstractLoop) -> Iterator[None]:
     """Set aside the pass of a surrounding fit, and restore it afterwards."""
     kept = {name: getattr(loop, name) for name in (*PASS_FIELDS, "loss", "nested", "adds_row")}
     modes = modes_of(loop.model)
-    loop.nested, loop.adds_row = True, False
     try:
+        loop.nested, loop.adds_row = True, False
         yield
     finally:
         vars(loop).update(kept)
@@ -157,9 +163,9 @@ def one_optimizer(loop: AbstractLoop, name: str) -> Iterator[None]:
             got=f"minimize(loss, '{name}')",
             fix=f"minimize(loss), or opt_func={{'{name}': Adam, …}}",
         )
-    loop.opt = opts[name]
-    loop.learning = [p for plist in loop.opt.param_lists for p in plist if p.requires_grad]
     try:
+        loop.opt = opts[name]
+        loop.learning = [p for plist in loop.opt.param_lists for p in plist if p.requires_grad]
         yield
     except CancelBatchException:
         pass
@@ -226,11 +232,25 @@ def _position(loop: AbstractLoop) -> str:
 def replaced(owner: object, name: str, value: object) -> Iterator[None]:
     """Context manager: an attribute has another value inside."""
     old = getattr(owner, name)
-    setattr(owner, name, value)
     try:
+        setattr(owner, name, value)
         yield
     finally:
         setattr(owner, name, old)
+
+
+@contextmanager
+def _set_in_turn(loop: AbstractLoop, name: str, value: object) -> Iterator[None]:
+    """`replaced`, but not in the middle of what another thread does with the loop, which restores what it found."""
+    with loop.turns.of_pass():
+        old = getattr(loop, name)
+    try:
+        with loop.turns.of_pass():
+            setattr(loop, name, value)
+        yield
+    finally:
+        with interrupts_held(), loop.turns.of_pass(waits=True):
+            setattr(loop, name, old)
 
 
 class ShortTraceback:

@@ -18,6 +18,7 @@ from layered.loop.listeners import Cbs
 from layered.loop.optimizer_parts import Rate, set_spread
 from layered.loop.processes import callbacks_of_processes
 from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, lock_folders, resuming
+from layered.loop.resume.description import impersonal
 from layered.loop.resume.finding import Resuming
 from layered.loop.resume.resumed import skips
 from layered.loop.rollback import Rollback
@@ -69,7 +70,7 @@ def fit(
     check_fit(n_epoch, n_iter, loop.dls.train)
     added = [*callbacks_of(cbs), *skipping(start_epoch), *validating(valid_every)]
     batches = length_of(loop.dls.train) if n_iter is None else n_iter
-    arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": repr(added), "batches": batches}
+    arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": impersonal(repr(added)), "batches": batches}
     added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
     with lock_folders(loop, added):
         resumed = resuming(loop, resume, added, arguments)

@@ -164,9 +164,10 @@ def trace(loop: AbstractLoop) -> Iterator[Trace]:
     def watched(event: str, cb: Listener, handler: Handler) -> Handler:
         return seen.watched(loop, event, repr(cb), handler)
 
-    outer, listeners.wrap = listeners.wrap, watched
-    listeners.refresh()
+    outer = listeners.wrap
     try:
+        listeners.wrap = watched
+        listeners.refresh()
         yield seen
     finally:
         seen.close()

@@ -13,7 +13,7 @@ class Turns:
     """Lets one thread at a time use the state of a loop.
 
     Passes in other threads wait for a validation or prediction, and are refused during a fit, which they could change.
-    Predictions of single items, which keep nothing on the loop, run side by side, but not beside a fit.
+    What keeps nothing on the loop, such as predictions of single items and saving, runs side by side, but not beside a fit.
 
     Examples:
         >>> turns = Turns()
@@ -27,25 +27,27 @@ class Turns:
         self.owner: int | None = None  # the thread that uses the loop's state
         self.depth = 0  # how many passes of the owner are inside each other
         self.fits = False  # the owner trains
-        self.guests = 0  # predictions of single items that are running
+        self.guests = 0  # predictions of single items and the like that are running
 
     def __reduce__(self) -> tuple[type[Turns], tuple[()]]:
         return Turns, ()  # a copy of a loop is not in use
 
-    def of_pass(self, fits: bool = False) -> AbstractContextManager[None]:
+    def of_pass(self, fits: bool = False, waits: bool = False) -> AbstractContextManager[None]:
         """Inside the `with` no other thread uses the state of the loop.
 
         Args:
             fits: Whether it is a fit, which changes the model and therefore waits for predictions that are running.
+            waits: Whether it waits for another thread that trains too, where it must be done.
 
         Raises:
-            CannotTrain: Another thread trains.
+            CannotTrain: Another thread trains, unless it `waits`.
         """
         me = threading.get_ident()
 
         def begin(before: list[bool]) -> None:
             while self.owner != me and (self.owner is not None or (fits and self.guests)):
-                self._refuse_beside_fit()
+                if not waits:
+                    self._refuse_beside_fit()
                 self._changed.wait()
             was = [self.fits]
             self.owner, self.depth, self.fits, before[:] = me, self.depth + 1, self.fits or fits, was
@@ -107,6 +109,6 @@ class Turns:
     def _refuse_beside_fit(self) -> None:
         if self.fits:
             raise CannotTrain(
-                "the learner is training in another thread, which a second pass or a prediction would disturb",
+                "the learner is training in another thread: its weights are changing, and a second pass would disturb it",
                 fix="wait until fit returns, call it from a callback of that fit, or use a copy: copy.deepcopy(learn)",
             )

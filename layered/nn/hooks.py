@@ -160,7 +160,13 @@ class Hooks:
         detach: bool = True,
         cpu: bool = False,
     ) -> None:
-        self.hooks = [Hook(m, hook_func, is_forward, detach, cpu) for m in ms]
+        self.hooks: list[Hook] = []
+        try:
+            for m in ms:
+                self.hooks.append(Hook(m, hook_func, is_forward, detach, cpu))
+        except BaseException:
+            self.remove()
+            raise
 
     @property
     def stored(self) -> list[Any]:
@@ -238,8 +244,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    model.eval()
     try:
+        model.eval()
         with torch.no_grad(), seeded(0):
             yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,13 +139,11 @@ def module_summary(model: nn.Module, *xb: object, groups: Sequence[Sequence[Tens
 
         return add
 
-    hooks = [Hook(module, listing(name)) for name, module in model.named_modules() if _is_listed(module)]
-    try:
-        with undisturbed(model), counter:
-            model(*inputs, **by_name)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, undisturbed(model), counter:
+        for name, module in model.named_modules():
+            if _is_listed(module):
+                hooks.enter_context(Hook(module, listing(name)))
+        model(*inputs, **by_name)
     params = list(model.parameters())
     return Summary(
         type(model).__name__,

@@ -69,8 +69,13 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
     Raises:
         NotExportable: A part has no registered name; nothing is written.
         CannotSave: The file cannot be written.
+        CannotTrain: Another thread trains.
     """
-    path = layered_name(joined(loop.path, fname))
+    with loop.turns.of_item():
+        return _write(loop, layered_name(joined(loop.path, fname)))
+
+
+def _write(loop: Loop, path: Path) -> Path:
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
     manifest = {
         "about": {"layered": __version__, "torch": torch.__version__, "columns": _columns(loop.dls)},

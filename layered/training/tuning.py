@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from typing import Unpack
 
 from layered.callback import OneCycleArgs, fit_one_cycle
 from layered.foundation import BadValue, OutOfRange, checked, delegates, whole_number
-from layered.loop import Loop, use_current_opt
+from layered.loop import Loop, interrupts_held, use_current_opt
 
 
 def freeze_to(loop: Loop, n: int) -> None:
@@ -57,9 +59,24 @@ def fine_tune(
             raise OutOfRange(f"{name} must be positive", got=number, expected="more than 0")
     if not 0 <= pct_start <= 1:
         raise OutOfRange("pct_start is the fraction of the batches before the peak", got=pct_start, expected="0 to 1")
-    if freeze_epochs:
-        freeze_to(loop, -1)
-        fit_one_cycle(loop, freeze_epochs, slice(base_lr), pct_start=0.99, **fit_args)
-    base_lr /= 2
-    freeze_to(loop, 0)
-    fit_one_cycle(loop, epochs, slice(base_lr / lr_mult, base_lr), pct_start=pct_start, div=div, **fit_args)
+    with frozen_again(loop):
+        if freeze_epochs:
+            freeze_to(loop, -1)
+            fit_one_cycle(loop, freeze_epochs, slice(base_lr), pct_start=0.99, **fit_args)
+        base_lr /= 2
+        freeze_to(loop, 0)
+        fit_one_cycle(loop, epochs, slice(base_lr / lr_mult, base_lr), pct_start=pct_start, div=div, **fit_args)
+
+
+@contextmanager
+def frozen_again(loop: Loop) -> Iterator[None]:
+    """Context manager: if the body fails, the groups are frozen as they were before it."""
+    use_current_opt(loop)
+    before = loop.opt.frozen_idx
+    try:
+        yield
+    except BaseException:
+        with interrupts_held():
+            if loop.opt.frozen_idx != before:
+                loop.opt.freeze_to(before)  # type: ignore[arg-type]  # what it gave itself
+        raise

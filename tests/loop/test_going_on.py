@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
 from layered.callback import EMACallback, GradientClip, ShortEpochCallback
 from layered.callback.speed import ChannelsLast
+from layered.data import DataLoaders
 from layered.files import decode_tree, encode_tree, read_archive, write_archive
 from layered.foundation import BadFile, CannotRestore, CannotSave, LayeredError, noop
 from layered.loop import (
@@ -126,6 +127,23 @@ def test_what_stands_between_two_fits_sees_what_the_first_one_left(tmp_path):
     with pytest.raises(Boom):
         script(learner(at=(2, 1, 3)), tmp_path / "run")
     assert script(learner(), tmp_path / "run") == wanted
+
+
+def test_a_seed_that_is_set_between_two_fits_counts_also_where_the_first_one_was_resumed(tmp_path):
+    def script(learn, folder):
+        torch.manual_seed(4)
+        learn.fit(2, **saving(folder))
+        torch.manual_seed(9)
+        learn.fit(1, **saving(folder))
+        return left(learn)
+
+    def fresh(at=None):
+        return learner(at=at, dls=DataLoaders.from_dsets(SET, SET, bs=4, device="cpu"))
+
+    wanted = script(fresh(), tmp_path / "whole")
+    with pytest.raises(Boom):
+        script(fresh(at=(1, 1, 3)), tmp_path / "cut")
+    assert script(fresh(), tmp_path / "cut") == wanted
 
 
 def test_without_what_an_earlier_fit_left_a_script_is_told_so(tmp_path):

@@ -1,12 +1,11 @@
 """An interrupt at any line of a fit or a pass leaves the learner as it was."""
 
 import signal
-import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from striking import state_of, struck
 from torch import nn
 
 from layered.basics import Callback, DataLoader, DataLoaders, GradientAccumulation, Learner, MCDropoutCallback, accuracy
@@ -23,49 +22,6 @@ def learn(tmp_path):
     return Learner(dls, net, nn.CrossEntropyLoss(), lr=0.1, metrics=accuracy, seed=1, path=tmp_path)
 
 
-def state_of(learn):
-    """All that a fit or a pass changes and puts back."""
-    return {
-        "gradients": torch.is_grad_enabled(),
-        "callbacks": [(id(cb), cb.run) for cb in learn.cbs],
-        "attributes": sorted(name for name, value in vars(learn).items() if isinstance(value, Callback)),
-        "loss": (id(learn.loss_func), learn.loss_func.reduction),
-        "fields": (learn.fitting, learn.nested, learn.peeking, learn.entered, learn.logger, learn.create_mbar),
-        "pass": (learn.batch, learn.pred, learn.training, learn.error, learn.epoch_length),
-        "turn": (learn.turns.owner, learn.turns.depth, learn.turns.fits),
-        "writers": [thread.name for thread in threading.enumerate() if thread.name.startswith("layered")],
-        "modes": [module.training for module in learn.model.modules()],
-        "no gradients": all(p.grad is None or not p.grad.any() for p in learn.model.parameters()),
-        "handler": signal.getsignal(signal.SIGINT),
-    }
-
-
-def struck(verb, at, where="/layered/"):
-    """Run `verb`; Ctrl-C comes at line number `at` of those of the files `where`. Returns how many lines ran."""
-    lines = 0
-
-    def in_frame(frame, event, arg):
-        nonlocal lines
-        if event == "line":
-            lines += 1
-            if lines == at:
-                signal.raise_signal(signal.SIGINT)
-        return in_frame
-
-    def watch(frame, event, arg):
-        return in_frame if where in frame.f_code.co_filename else None
-
-    before = sys.gettrace()
-    sys.settrace(watch)
-    try:
-        verb()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
-    return lines
-
-
 VERBS = {
     "fit": lambda learn: learn.fit(1, cbs=GradientAccumulation(16), checkpoint=learn.path / "run"),
     "get_preds": lambda learn: learn.get_preds(with_loss=True, cbs=MCDropoutCallback()),
@@ -76,7 +32,7 @@ VERBS = {
 @pytest.mark.parametrize("name", VERBS)
 def test_an_interrupt_at_any_line_leaves_the_learner_as_it_was(learn, name, capsys):
     learn.fit(1)
-    total = struck(lambda: VERBS[name](learn), -1)
+    total = struck(lambda: VERBS[name](learn), 0).lines
     at_its_end = [module.training for module in learn.model.modules()]
     for at in range(1, total, total // 40):
         learn.model.train()
@@ -96,7 +52,7 @@ def test_an_interrupt_at_any_line_of_the_turns_leaves_them_open_to_every_thread(
             pass
 
     for verb in (learn.validate, item):
-        for at in range(1, struck(verb, -1, "/loop/turns.py") + 1):
+        for at in range(1, struck(verb, 0, "/loop/turns.py").lines + 1):
             struck(verb, at, "/loop/turns.py")
             assert (learn.turns.owner, learn.turns.depth, learn.turns.guests) == (None, 0, 0), f"Ctrl-C at line {at}"
             with ThreadPoolExecutor(1) as pool:

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from layered.data import DataLoader, as_dataset, as_loader, length_of
-from layered.foundation import Pipeline, Transform, assigned, is_frame, is_place_or_text, own_vars, rank_and_world
+from layered.foundation import (
+    Pipeline,
+    Transform,
+    assigned,
+    is_frame,
+    is_place_or_text,
+    masked,
+    own_vars,
+    rank_and_world,
+)
 from layered.loop.batches import valid_of
 from layered.loop.callback import Callback
 from layered.loop.listeners import by_name
@@ -193,17 +202,17 @@ def plain_text(value: object) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
-def without_places(text: object) -> object:
-    """A text without the addresses and places in it; anything else as it is.
+def impersonal(text: object) -> object:
+    """A text without the addresses, places and secrets in it; anything else as it is.
 
     Args:
         text: Such as the repr of callbacks.
 
     Examples:
-        >>> without_places("[Log('/tmp/run/a.csv'), <function f at 0x7f12>]")
-        "[Log('…'), <function f>]"
+        >>> impersonal("[Log('/tmp/run/a.csv', token='abc'), <function f at 0x7f12>]")
+        "[Log('…', token='***'), <function f>]"
     """
-    return _PLACES.sub("…", re.sub(r" at 0x[0-9a-f]+", "", text)) if isinstance(text, str) else text
+    return masked(_PLACES.sub("…", re.sub(r" at 0x[0-9a-f]+", "", text))) if isinstance(text, str) else text
 
 
 def _short(text: str) -> str:

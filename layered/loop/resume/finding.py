@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from layered.files import reading, real_path
 from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, warn
-from layered.loop.resume.description import without_places
+from layered.loop.resume.description import impersonal
 from layered.loop.resume.restoring import Resume, Saved
 
 Resuming: TypeAlias = "str | os.PathLike[str] | Resume | None"
@@ -106,13 +106,13 @@ def _end_of(ordinal: int, folder: pathlib.Path, asked: Resume) -> Saved | None:
 
 
 def check_arguments(saved: Saved, arguments: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of a fit that was called with other arguments; addresses and places in them do not count.
+    """Refuse a checkpoint of a fit that was called with other arguments; addresses, places and secrets in them do not count.
 
     Raises:
         CannotRestore: Naming those that differ.
     """
     allowed = saved.asked.allow
-    differing = [k for k in arguments if without_places(saved.arguments.get(k)) != without_places(arguments[k])]
+    differing = [k for k in arguments if impersonal(saved.arguments.get(k)) != impersonal(arguments[k])]
     differing = [k for k in differing if not {"arguments", f"arguments.{k}"} & set(allowed)]
     if differing:
         allowing = Resume(saved.asked.place, (*allowed, *(f"arguments.{k}" for k in differing)))

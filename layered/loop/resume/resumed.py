@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from layered.data import DataLoader
 from layered.foundation import noop, rank_and_world, warn
 from layered.loop.callback import Callback
 from layered.loop.resume.restoring import Saved
@@ -29,6 +32,7 @@ class ResumedFit(Callback):
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
         self.is_restored = False
+        self.unseeded: DataLoader | None = None  # depends on torch's seed again once the interrupted pass is over
 
     def check(self) -> None:
         """Refuse a checkpoint that does not fit the loop, before anything changes; say where the fit resumes."""
@@ -62,11 +66,22 @@ class ResumedFit(Callback):
         self.is_restored = True
         self.saved.restore(self.learn)
 
-    def _remaining(self, loader: object) -> Any:
+    def _remaining(self, loader: Any) -> Any:
         if self.saved.cancels is not None:
             self.learn.iter = self.saved.batch - 1
             raise self.saved.cancels
-        return self.saved.remaining(self.learn)
+        is_unseeded = isinstance(loader, DataLoader) and loader.seed is None
+        batches = self.saved.remaining(self.learn)
+        if is_unseeded and loader.seed == torch.initial_seed():
+            self.unseeded = loader
+        return batches
+
+    def after_train(self) -> None:
+        if self.unseeded is not None:
+            self.unseeded.seed = None
+            self.unseeded = None
+
+    on_end = after_train
 
 
 def skips(loop: AbstractLoop, resumed: Sequence[ResumedFit]) -> bool:

@@ -33,7 +33,13 @@ def save_weights(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: boo
 
     Raises:
         CannotSave: If it cannot be written; an older file of that name then still stands.
+        CannotTrain: Another thread trains.
     """
+    with loop.turns.of_item():
+        return _save(loop, file, with_opt)
+
+
+def _save(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: bool) -> Path:
     path = joined(loop.path, loop.model_dir, file)
     if not path.name.endswith(SUFFIX):
         path = path.with_name(path.name + SUFFIX)
@@ -66,14 +72,29 @@ def load_weights(
         UnsafeFile: If it holds more than weights.
         CannotRestore: If names or shapes differ; the error lists them.
         NotFoundPath: If there is no such file.
+        CannotTrain: Another thread trains.
     """
     with reading(loop.path / loop.model_dir):
         path = _find(loop, file)
     weights, opt_state = _read(path)
+    with loop.turns.of_pass(fits=True):
+        _put(loop, path, weights, opt_state if with_opt else None, strict, device)
+    return loop
+
+
+def _put(
+    loop: AbstractLoop,
+    path: Path,
+    weights: dict[str, Any],
+    opt_state: Any,
+    strict: bool,
+    device: torch.device | str | None,
+) -> None:
+    """Put weights and the optimizer's state, if there is one, into a loop."""
     check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
     if device is not None:
         loop.model.to(device)
-    if with_opt and opt_state is not None:
+    if opt_state is not None:
         use_current_opt(loop)
         try:
             loop.opt.load_state_dict(opt_state)
@@ -84,7 +105,6 @@ def load_weights(
                 fix="load(…, with_opt=False) loads the weights alone",
             ) from error
     unwrapped(loop.model).load_state_dict(weights, strict=strict)
-    return loop
 
 
 def _find(loop: AbstractLoop, file: object) -> Path:
