@@ -43,6 +43,14 @@ from layered.vision.image_blocks import (
     MaskBlock as MaskBlock,
     PointBlock as PointBlock,
 )
+from layered.vision.image_files import (
+    download_images as download_images,
+    resize_image as resize_image,
+    resize_images as resize_images,
+    resize_to as resize_to,
+    verify_image as verify_image,
+    verify_images as verify_images,
+)
 from layered.vision.item_transforms import (
     CropPad as CropPad,
     DihedralItem as DihedralItem,
