@@ -76,7 +76,13 @@ def open_image(source: str | os.PathLike[str] | bytes | bytearray, name: str) ->
             return Image.open(file, formats=formats)
         except UnidentifiedImageError:
             with io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else open(source, "rb") as data:
-                start = data.read(16).ljust(16, b"\0")
+                head = data.read(132)
+            if head[128:] == b"DICM":
+                raise BadImage(
+                    f"{name} is a DICOM file, which has values in place of colours",
+                    fix="ImageBlock(PILDicom), from layered.vision.medical import PILDicom; pip install 'layered-learn[medical]'",
+                ) from None
+            start = head[:16].ljust(16, b"\0")
             looks = [known for known, (_, accepts) in Image.OPEN.items() if accepts is not None and accepts(start)]
             refused = [known for known in looks if known not in formats]
             if not refused:
