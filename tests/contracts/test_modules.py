@@ -15,6 +15,7 @@ PICTURE = (2, 16, 4, 4)
 EXAMPLES = {  # an instance, and the shape of what it takes
     "AdaptiveConcatPool1d": lambda t: (t(2), (2, 3, 8)),
     "AdaptiveConcatPool2d": lambda t: (t(), PICTURE),
+    "AddChannels": lambda t: (t(2), (2, 8)),
     "BatchNorm1dFlat": lambda t: (t(4), (2, 16, 4, 4)),
     "Cat": lambda t: (t([nn.ReLU(), nn.Tanh()]), PICTURE),
     "ConvLayer": lambda t: (t(16, 8, stride=2, norm_type=NormType.Instance, act_cls=nn.SiLU), PICTURE),

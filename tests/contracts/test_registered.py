@@ -17,6 +17,7 @@ from layered.foundation import (
 )
 from layered.testing import check_transform
 from layered.vision.all import PILImage, PILMask
+from layered.vision.medical import TensorDicom
 
 
 def picture():
@@ -51,6 +52,7 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "Contrast": lambda t: (t(p=1.0), pictures(), False),
     "CropPad": lambda t: (t((24, 18)), picture(), False),
     "ColReader": lambda t: (t("age"), {"age": 31}, False),
+    "DicomWindow": lambda t: (t((80, 40), (254, 100)), TensorDicom(torch.arange(64.0).reshape(1, 1, 8, 8)), False),
     "Dihedral": lambda t: (t(p=1.0), pictures(), False),
     "DihedralItem": lambda t: (t(p=1.0), picture(), False),
     "EncodedMultiCategorize": lambda t: (t(["x", "y"]), [1, 0], False),
