@@ -79,7 +79,8 @@ def _loader_arguments() -> frozenset[str]:
 class ImageDataLoaders(DataLoaders):
     """Loaders of images, each with a label, several labels or a number.
 
-    All methods pass further keywords on to `DataLoaders.from_dsets`: `bs`, `val_bs`, `num_workers`, `device`, `on_bad`, …
+    All methods pass further keywords on to `DataLoaders.from_dsets`: `bs`, `val_bs`, `num_workers`, `device`, `on_bad`,
+    `cache`, ….
     Models and exports of learners on these loaders go to the working directory, never into the folder of the images.
     """
 

@@ -62,7 +62,7 @@ def verify_images(fns: Iterable[StrPath], n_workers: int | None = None) -> L:
 
     Examples:
         >>> verify_images(["no.png"], n_workers=0)
-        ['no.png']
+        (#1) ['no.png']
     """
     files = list(fns)
     good = parallel(verify_image, files, n_workers=n_workers, chunksize=16)
@@ -211,7 +211,7 @@ def download_images(
     timeout: float = 4,
     preserve_filename: bool = False,
 ) -> L:
-    """Download images into a folder, as 00000000.jpg, 00000001.png, …; what is no image is not kept.
+    """Download images into a folder, as 00000000.jpg, 00000001.png, …; only images are kept.
 
     Args:
         dest: The folder; created if missing. Files in it are not overwritten.
