@@ -21,14 +21,13 @@ import importlib.metadata
 import os
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from layered.catalog.disk import alone, saving, sha256_of
+from layered.catalog.disk import alone, saving, sha256_of, sync_all
 from layered.catalog.download import check_download, download, record, record_of, recorded
 from layered.catalog.entries import Dataset, Source, datasets, index_folder
 from layered.catalog.unpack import copy_files, unpack
@@ -320,8 +319,7 @@ def _replace(target: Path, entry: Dataset, archives: Path, force: bool) -> None:
     shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
     try:
         _gather(new, entry, archives, force)
-        if sys.platform != "win32":
-            os.sync()  # or a power cut could leave names of files that are empty
+        sync_all(new)  # or a power cut could leave names of files that are empty
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
             target.rename(old)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from layered.files import disk
 from layered.foundation import CannotSave, LayeredError
 
 
@@ -50,6 +51,26 @@ def _refuse_link(path: str, flags: int) -> int:
     if os.path.islink(path):  # a plain message, and systems without O_NOFOLLOW
         raise OSError(errno.ELOOP, "it is a link: remove it")
     return os.open(path, flags | _NO_FOLLOW, 0o666)
+
+
+def sync_all(folder: Path) -> None:
+    """Return only when the files below a folder, and their names, are on disk.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        CannotSave: The disk fails.
+    """
+    if os.name != "posix":
+        return  # other systems sync only what they write
+    with saving(folder):
+        for place, _, names in os.walk(folder):
+            for path in (Path(place, name) for name in names):
+                if not path.is_symlink():
+                    with open(path, "rb") as file:
+                        os.fsync(file.fileno())
+            disk.sync_folder(Path(place))
 
 
 @contextmanager

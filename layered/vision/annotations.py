@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
+from layered.files import reading
 from layered.foundation import BadValue, StrPath, warn
 
 Labelled = tuple[list[list[float]], list[str]]  # the boxes of an image, and a label for each
@@ -26,8 +27,10 @@ def get_annotations(fname: StrPath, prefix: str | None = None) -> tuple[list[str
 
     Raises:
         BadValue: The file is in another format.
+        NotFoundPath: There is no such file.
+        BadFile: It cannot be read.
     """
-    with open(fname, encoding="utf-8") as file:
+    with reading(fname), open(fname, encoding="utf-8") as file:
         try:
             content: Any = json.load(file)
             names = {image["id"]: (prefix or "") + image["file_name"] for image in content["images"]}
@@ -42,10 +45,10 @@ def get_annotations(fname: StrPath, prefix: str | None = None) -> tuple[list[str
                     labels.append(label)
                 else:
                     empty += 1
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadValue(
                 f"'{fname}' does not hold annotations of COCO",
-                got=repr(error),
+                got=f"{error!r:.200}",
                 expected='{"images": [{"id", "file_name"}], "categories": [{"id", "name"}], '
                 '"annotations": [{"image_id", "category_id", "bbox"}]}',
             ) from error

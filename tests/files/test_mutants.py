@@ -43,8 +43,8 @@ def read_mutants(folder, first, count):
 @pytest.mark.soak
 def test_mutants_of_all_kinds_end_in_our_errors_in_bounds_and_touch_nothing(tmp_path):
     counts = read_mutants(tmp_path, 0, COUNT)
-    assert counts["read"] + counts["refused"] == COUNT
-    assert counts["refused"] > 0.5 * COUNT
+    assert sum(counts.values()) == COUNT
+    assert counts["refused"] > 0.7 * (COUNT - counts["locks"])
     assert counts["read"] > 0
 
 

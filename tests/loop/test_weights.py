@@ -102,7 +102,11 @@ def test_weights_are_told_by_content_and_no_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "fits"), [(torch.float64, True), (torch.float16, True), (torch.bfloat16, True), (torch.complex64, False)]
+    ("dtype", "fits"),
+    [
+        *((dtype, True) for dtype in (torch.float64, torch.float16, torch.bfloat16)),
+        *((dtype, False) for dtype in (torch.complex64, torch.int64, torch.uint8, torch.bool)),
+    ],
 )
 def test_weights_of_another_precision_load_and_of_another_kind_do_not(tmp_path, dtype, fits):
     learn = synth_learner(path=tmp_path)
@@ -112,6 +116,6 @@ def test_weights_of_another_precision_load_and_of_another_kind_do_not(tmp_path, 
         learn.load(tmp_path / "x.pth")
         assert {x.dtype for x in learn.model.state_dict().values()} == {torch.float32}
         return
-    with pytest.raises(CannotRestore, match=r"of another kind: .*complex64 instead of torch\.float32"):
+    with pytest.raises(CannotRestore, match=rf"of another kind: .*{dtype} instead of torch\.float32"):
         learn.load(tmp_path / "x.pth")
     assert_close(dict(learn.model.state_dict()), before)

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from layered.foundation import BadItem, BadValue
+from layered.foundation import BadFile, BadItem, BadValue, NotFoundPath
 from layered.vision.all import (
     BBoxBlock,
     BBoxLblBlock,
@@ -234,9 +234,13 @@ def test_annotations_of_coco_are_read(tmp_path):
         names, labelled = get_annotations(file, prefix="train/")
     assert names == ["train/a.jpg", "train/b.jpg"]
     assert labelled == [([[1, 2, 11, 22], [3.5, 4, 4.5, 5]], ["dog", "cat"]), ([[0, 0, 5, 6]], ["cat"])]
-    file.write_text('{"images": []}')
-    with pytest.raises(BadValue, match="annotations of COCO"):
-        get_annotations(file)
+    for text in ('{"images": []}', '{"images": [{"id": 1}]}', "[" * 100_000, '{"ima', "[1]", "\x00"):
+        file.write_text(text)
+        with pytest.raises(BadValue, match="annotations of COCO"):
+            get_annotations(file)
+    for place, error in ((tmp_path / "none.json", NotFoundPath), (tmp_path, BadFile)):
+        with pytest.raises(error, match=place.name):
+            get_annotations(place)
 
 
 def test_image_models_say_what_they_are_for(items):

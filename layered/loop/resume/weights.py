@@ -159,7 +159,7 @@ def check_fits(
 
     Raises:
         CannotRestore: Naming up to eight tensors that are missing, unexpected, of another shape, or of another kind of numbers
-            (complex ones for a real weight, fractions for a count).
+            (whole or complex ones for a weight, fractions for a count).
     """
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     shapes = [
@@ -172,7 +172,7 @@ def check_fits(
         for name, expected in own.items()
         if isinstance(x := given.get(name), Tensor)
         and isinstance(expected, Tensor)
-        and not torch.can_cast(x.dtype, expected.dtype)
+        and _kind(x.dtype) != _kind(expected.dtype)
     ]
     if shapes or kinds or (strict and (missing or unexpected)):
         faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "of another kind": kinds}
@@ -184,6 +184,11 @@ def check_fits(
             or "build the same model"
             + ("" if shapes or kinds else ", or load(…, strict=False) to load those that fit"),
         )
+
+
+def _kind(dtype: torch.dtype) -> object:
+    """What converts without a change of meaning: fractions, complex numbers, booleans, whole numbers."""
+    return dtype.is_floating_point, dtype.is_complex, dtype == torch.bool
 
 
 def _shape(x: object) -> torch.Size | None:
