@@ -96,6 +96,10 @@ class PILBase(Keepable, Image.Image):
         source = contents(source)
         if deferral() is Deferral.FILES and isinstance(source, (str, os.PathLike)) and cls._reader() in _OWN_READERS:
             return cls._of_file(UnreadFile(source))
+        return cls._made(source)
+
+    @classmethod
+    def _made(cls, source: ImageSource) -> Self:
         if deferral() is not Deferral.NOTHING and cls._reads_colours():
             jpeg = Jpeg.opened(source)
             if jpeg is not None:
@@ -125,7 +129,7 @@ class PILBase(Keepable, Image.Image):
     def _open(self) -> None:
         if self.unread is not None:
             with deferring(Deferral.PIXELS):
-                opened = self.create(self.unread.path)
+                opened = self._made(self.unread.path)  # a `create` of a subclass is running already
             self.__dict__.update(opened.__dict__)
             self.unread = None
 

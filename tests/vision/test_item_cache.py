@@ -194,6 +194,19 @@ def test_code_of_users_ends_what_is_kept(files, tmp_path, where):
     assert len(calls) == 6
 
 
+class Darker(PILImage):
+    @classmethod
+    def create(cls, source):
+        return cls.recast(super().create(source).point(lambda o: o // 2))
+
+
+@pytest.mark.parametrize("tfms", [Resize(32, method="squish"), Resize(32)], ids=repr)
+def test_a_class_with_a_create_of_its_own_does_its_work_once(files, tmp_path, tfms):
+    blocks = (ImageBlock(Darker), CategoryBlock)
+    expected = passes(loaders(files, tfms, blocks))
+    assert all(map(torch.equal, passes(loaders(files, tfms, blocks, cache=tmp_path / "cache")), expected))
+
+
 def test_a_jpeg_that_nothing_has_resized_is_not_kept(tmp_path):
     photo = Image.fromarray(load_sample_images().images[0]).resize((1600, 1200))
     files = [tmp_path / f"{i}.jpg" for i in range(8)]
