@@ -102,8 +102,9 @@ def detection_learner(
     Args:
         dls: The data: `DataBlock((ImageBlock, BBoxBlock, BBoxLblBlock), get_y=[boxes_of, labels_of], n_inp=1, ...)`.
         arch: A detector of torchvision, as a function (`fasterrcnn_resnet50_fpn`) or its name; a function of your own, called
-            as `arch(num_classes=...)`; or any architecture for `vision_learner` ("resnet18", a timm name), which becomes the
-            body of an `FCOS` with a feature pyramid.
+            as `arch(num_classes=...)`, which is trained as a whole from what it gives, unless there are `weights`; or any
+            architecture for `vision_learner` ("resnet18", a timm name), which becomes the body of an `FCOS` with a feature
+            pyramid.
         normalize: Normalise images as those of the weights were, unless the loaders do already.
         pretrained: Start from trained weights, with the body frozen until `unfreeze`: a detector has those of COCO but for
             its classes, a body its own. Its batch norms are fixed for good, since batches are small.
@@ -135,7 +136,8 @@ def detection_learner(
         learner_args["loss_func"] = DetectionLoss(min_score)
     learn = Learner(dls, model, **learner_args)
     learn.recipe = detector_recipe(arch, {"n_classes": n_classes, "stats": stats}, arch_args, model)
-    if pretrained or weights is not None:
+    is_own = not isinstance(arch, str) and not is_torchvision(arch)
+    if weights is not None or (pretrained and not is_own):
         learn.freeze()
     return learn
 

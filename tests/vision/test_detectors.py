@@ -347,6 +347,12 @@ def test_weights_of_other_classes_are_loaded_but_for_the_last_layers(tmp_path):
         detection_learner(loaders(), tiny_fcos, weights={"fc.weight": torch.ones(2)})
 
 
+def test_a_model_of_ones_own_is_trained_as_a_whole():
+    model = detection_learner(loaders(), tiny_fcos).model
+    assert all(p.requires_grad for p in model.parameters())
+    assert not model.fixed_norms
+
+
 def test_any_body_becomes_a_detector(tmp_path):
     learn = make(loaders(item_tfms=Resize(96)), resnet18, path=tmp_path)
     assert [level[2] for level in learn.model.detector.backbone.levels] == [8, 16, 32]
