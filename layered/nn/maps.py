@@ -42,8 +42,9 @@ def not_compiled(model: nn.Module) -> Iterator[None]:
     Args:
         model: The model.
     """
-    compiled, model._compiled_call_impl = model._compiled_call_impl, None
+    compiled = model._compiled_call_impl
     try:
+        model._compiled_call_impl = None
         yield
     finally:
         model._compiled_call_impl = compiled
