@@ -81,7 +81,7 @@ class LoggerCallback(Callback):
 
     Args:
         logger: Anything with that method. `metrics` is the row of the table by name (`row_of`), `step` how many training batches
-            the fit has done.
+            the fit has done, without those that were cancelled.
 
     Raises:
         BadValue: `logger` has no such method.
@@ -120,7 +120,7 @@ class LoggerCallback(Callback):
         learn = self.learn
         rows = len(learn.recorder.values)
         if rows > self.logged:
-            self.log(row_of(learn), learn.train_iter)
+            self.log(row_of(learn), learn.recorder.iters[-1])
             self.logged = rows
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:

@@ -273,7 +273,8 @@ class SaveModelCallback(TrackerCallback):
             epochs, the names are `fname_<epoch>-<batches done>`.
 
     Raises:
-        BadValue: `keep` is not a positive number, or is combined with `every_epoch`.
+        BadValue: `keep` is not a positive number, or is combined with `every_epoch`; when a fit begins: another
+            SaveModelCallback writes to the same files.
     """
 
     order = 61
@@ -309,7 +310,20 @@ class SaveModelCallback(TrackerCallback):
     def before_fit(self) -> None:
         super().before_fit()
         if self.run:
+            others = [cb for cb in self.learn.cbs if isinstance(cb, SaveModelCallback) and cb is not self]
+            if any(self._written() & other._written() for other in others):
+                raise BadValue(
+                    "two SaveModelCallbacks write to the same files, so that each would load what the other has saved",
+                    got=f"fname='{self.fname}' in both",
+                    fix="give each a name of its own: SaveModelCallback(fname='other')",
+                )
             self.kept, self.best_file = [], None
+
+    def _written(self) -> set[tuple[str, str]]:
+        """What it calls its files: by the name alone, with the epoch, or both."""
+        has_epoch = self.every_epoch is not False or self.keep is not None
+        parts = ["epoch"] * has_epoch + ["alone"] * (self.at_end or not has_epoch)
+        return {(str(self.fname), part) for part in parts}
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         super().check_state(state)

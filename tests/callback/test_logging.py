@@ -12,7 +12,7 @@ from torch import nn
 from layered.callback import CSVLogger, JSONLogger, LoggerCallback, RunRecord, SaveModelCallback, lr_find
 from layered.files import disk
 from layered.foundation import BadFile, BadValue, CannotSave, NotFoundPath
-from layered.loop import Callback, Checkpoint, Loop
+from layered.loop import Callback, CancelBatchException, CancelEpochException, Checkpoint, Loop
 
 
 def first(pred, targ):
@@ -315,3 +315,20 @@ def test_a_file_that_no_logger_wrote_is_refused_by_name_and_line(tmp_path, text)
     (tmp_path / "log.csv").write_bytes(b"epoch,loss\n0,1\n\xff,2\n")
     with pytest.raises(BadFile, match="in line 3"):
         CSVLogger(tmp_path / "log.csv").read_log()
+
+
+@pytest.mark.parametrize("error", [CancelBatchException, CancelEpochException])
+def test_the_step_of_a_line_is_the_same_when_it_is_written_anew(tmp_path, error):
+    class CancelSecond(Callback):
+        def before_batch(self):
+            if self.training and self.learn.epoch == 0 and self.learn.iter == 1:
+                raise error
+
+    logger = JSONLogger()
+    learn = learner([logger, CancelSecond()], path=tmp_path)
+    learn.fit(2)
+    live = (tmp_path / "history.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in live.splitlines()] == learn.recorder.iters
+    (tmp_path / "history.jsonl").unlink()
+    logger.catch_up()
+    assert (tmp_path / "history.jsonl").read_text() == live

@@ -334,3 +334,25 @@ def test_a_look_at_results_leaves_the_list_of_the_best_epochs(tmp_path):
     learn.validate()
     assert save.kept == kept
     assert len(kept) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "share"),
+    [
+        ({}, {"monitor": "train_loss"}, True),
+        ({}, {"every_epoch": True, "at_end": True}, True),
+        ({"keep": 2}, {"every_epoch": True}, True),
+        ({}, {"every_epoch": True}, False),
+        ({}, {"fname": "other"}, False),
+        ({"keep": 2}, {"fname": "other", "keep": 2}, False),
+    ],
+)
+def test_two_that_would_write_to_the_same_files_are_refused(tmp_path, first, second, share):
+    learn = learner([3.0, 2.0], [SaveModelCallback(**first), SaveModelCallback(**second)], tmp_path)
+    if share:
+        with pytest.raises(BadValue, match=r"two SaveModelCallbacks.*(\n.*)*fname='other'"):
+            learn.fit(2)
+        assert not (tmp_path / "models").exists()
+    else:
+        learn.fit(2)
+        assert len(list((tmp_path / "models").iterdir())) >= 2

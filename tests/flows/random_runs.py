@@ -261,7 +261,7 @@ CALLBACKS: dict[str, Any] = {
     "EarlyStopping": lambda dice: EarlyStoppingCallback("train_loss", patience=dice.choice([1, 2])),
     "ReduceLR": lambda dice: ReduceLROnPlateau("train_loss", patience=1),
     "SaveModel": lambda dice: SaveModelCallback("train_loss", with_opt=dice.random() < 0.5, keep=dice.choice([None, 2])),
-    "SaveEpochs": lambda dice: SaveModelCallback(every_epoch=True, at_end=True),
+    "SaveEpochs": lambda dice: SaveModelCallback(fname="epochs", every_epoch=True, at_end=True),
     "NaN": lambda dice: TerminateOnNaNCallback(),
     "Tracker": lambda dice: TrackerCallback("accuracy"),
     "Cancel": some_cancel,
