@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from layered.data import IntToFloatTensor, TransformBlock
-from layered.foundation import TensorMask, Transform, transforms
+from layered.foundation import BadArgument, TensorMask, Transform, transforms
 from layered.vision.item_transforms import AlignMasks
 from layered.vision.point_transforms import (
     BBoxCategorize,
@@ -82,12 +82,22 @@ class AddMaskCodes(Transform):
 
     Args:
         codes: Names of the classes, in order.
+
+    Raises:
+        BadArgument: `codes` is a single text.
     """
 
     target_kind: ClassVar[str | None] = "mask"
 
     def __init__(self, codes: Sequence[str] | None = None) -> None:
         super().__init__()
+        if isinstance(codes, str):
+            raise BadArgument(
+                "codes are the names of the classes, one for each",
+                got=repr(codes),
+                expected="a list of names",
+                fix="codes=['sky', 'road']; from a file, codes=open('codes.txt').read().splitlines()",
+            )
         self.codes = None if codes is None else [str(code) for code in codes]
         if self.codes is not None:
             self.vocab, self.c = self.codes, len(self.codes)

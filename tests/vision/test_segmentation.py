@@ -18,6 +18,7 @@ from layered.vision.all import (
     Datasets,
     FlipItem,
     Learner,
+    MaskBlock,
     OpenMask,
     Path,
     PILImage,
@@ -187,3 +188,9 @@ def test_masks_may_be_named_by_a_table(path):
     images, masks = dls.valid.one_batch()
     for image, mask in zip(images.as_plain(), masks.as_plain(), strict=True):
         assert np.array_equal(classes_of((image * 255).round().permute(1, 2, 0).numpy()), mask.numpy())
+
+
+def test_a_text_is_not_taken_for_a_list_of_class_names():
+    with pytest.raises(BadArgument, match=r"got +'codes\.txt'"):
+        MaskBlock("codes.txt")
+    assert AddMaskCodes(["sky", "road"]).c == 2
