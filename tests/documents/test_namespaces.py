@@ -42,3 +42,8 @@ def test_a_misspelt_name_is_an_attribute_error_that_python_can_help_with():
     assert (caught.value.name, caught.value.obj) == ("Lerner", layered)
     with pytest.raises(ImportError):
         from layered import Lerner  # noqa: F401
+
+
+def test_no_two_files_of_tests_have_one_name():
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)  # pytest would import one in place of the other

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import small_net
 from counts import SEED, chance, soak
+from recipes import small_net
 from striking import fail, interrupt, state_of, struck
 
 from layered.callback import GradientStats

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import small_net
 from counts import SEED, chance, soak
+from recipes import small_net
 
 from layered.files import read_archive
 from layered.foundation import CannotTrain
