@@ -122,6 +122,14 @@ def test_what_is_known_of_an_architecture_is_found_by_its_function():
     assert model_meta[lambda: None] == {"cut": None, "split": vision.default_split, "stats": None}
 
 
+def test_a_function_of_no_module_builds_a_body():
+    names = {"nn": nn}
+    exec("def arch(pretrained=False): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))", names)
+    arch = names["arch"]
+    arch.__module__ = None
+    assert create_vision_model(arch, 2, pretrained=False)[0](torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
+
+
 def test_create_body_takes_the_function_or_the_model():
     torch.manual_seed(0)
     body = create_body(resnet34, cut=-2, pretrained=False)

@@ -100,7 +100,7 @@ def is_torchvision(arch: object) -> bool:
     Args:
         arch: Anything.
     """
-    return getattr(arch, "__module__", "").startswith("torchvision.models.")
+    return (getattr(arch, "__module__", None) or "").startswith("torchvision.models.")
 
 
 def find_arch(arch: Any) -> Any:
