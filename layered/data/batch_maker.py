@@ -195,11 +195,11 @@ class BatchMaker:
         stages, foreign = self.stages, self._items_are_foreign
         fetched = self._fetched(plan, items)
         with seeded(plan.batch_key) if foreign else nullcontext():
-            for row, (i, key) in enumerate(zip(items, plan.keys.tolist(), strict=True)):
+            for row, (i, key, place) in enumerate(zip(items, plan.keys.tolist(), plan.positions, strict=True)):
                 if foreign:
                     reseed(key)
                 try:
-                    with drawing(Tickets(key)):
+                    with drawing(Tickets(key, place=place)):
                         samples.append(stages.do_item(i) if fetched is None else stages.transformed(fetched[row], i))
                     kept.append(row)
                 except SkipItemException:
@@ -249,7 +249,7 @@ class BatchMaker:
 def batch_tickets(plan: TicketBatch, stage: int, foreign: bool) -> Iterator[None]:
     """Context for one stage of a batch: draws are keyed by it, and for foreign code the global generators are seeded."""
     key = plan.batch_key
-    with drawing(Tickets(plan.keys, key, stage)), seeded(key_of(key, stage)) if foreign else nullcontext():
+    with drawing(Tickets(plan.keys, key, stage, plan.number)), seeded(key_of(key, stage)) if foreign else nullcontext():
         yield
 
 

@@ -444,7 +444,7 @@ class DataLoader(Stages):
         start, batches = self.position.consumed, iter(self.create_batches(self.sample()))
         for number in itertools.count():
             key = key_of(epoch.key, "made", number)
-            with drawing(Tickets(key)), seeded(key):
+            with drawing(Tickets(key, place=number)), seeded(key):
                 batch = next(batches, StopIteration)
             if batch is StopIteration:
                 return

@@ -39,10 +39,12 @@ from layered.foundation.pipeline import Pipeline as Pipeline
 from layered.foundation.placeholders import Self as Self
 from layered.foundation.registry import transforms as transforms
 from layered.foundation.seeds import (
+    current_tickets as current_tickets,
     draw as draw,
     draw_batch as draw_batch,
 )
 from layered.foundation.tensors import (
+    ImageMethod as ImageMethod,
     TensorBase as TensorBase,
     TensorCategory as TensorCategory,
     TensorFlowField as TensorFlowField,

@@ -84,15 +84,16 @@ class Tickets:
         keys: An integer for one sample; int64 [batch], one key per row, for a batch.
         batch_key: The key for what a whole batch shares; by default that of the sample, or of the first row.
         stage: What draws: item transforms (0), `before_batch` (1) or `after_batch` (2); their draws are independent.
+        place: The number of the sample, or of the batch, in its epoch; None outside of any loader.
 
     Attributes:
         drawn: The number of draws so far, counted from a different start in each stage.
     """
 
-    __slots__ = ("batch_key", "drawn", "keys")
+    __slots__ = ("batch_key", "drawn", "keys", "place")
 
-    def __init__(self, keys: int | Tensor, batch_key: int | None = None, stage: int = 0) -> None:
-        self.keys, self.drawn = keys, stage << 32
+    def __init__(self, keys: int | Tensor, batch_key: int | None = None, stage: int = 0, place: int | None = 0) -> None:
+        self.keys, self.drawn, self.place = keys, stage << 32, place
         self.batch_key = batch_key if batch_key is not None else keys if isinstance(keys, int) else int(keys[0])
 
     def number(self) -> int:
@@ -107,7 +108,7 @@ _by_hand = itertools.count()
 
 def current_tickets() -> Tickets:
     """The tickets of what is being made; outside of any loader, new ones from a counter."""
-    return _current.get() or Tickets(key_of(torch.initial_seed(), "by hand", next(_by_hand)))
+    return _current.get() or Tickets(key_of(torch.initial_seed(), "by hand", next(_by_hand)), place=None)
 
 
 @contextmanager

@@ -193,8 +193,8 @@ def _mark_all(out: object, like: TensorBase) -> Any:
 image_methods: Registry[Callable[..., Any]] = Registry("image method")
 
 
-class _ImageMethod:
-    """A method of images whose code `layered.vision` registers in `image_methods`."""
+class ImageMethod:
+    """A method of images, or of what lies in them, whose code `layered.vision` registers in `image_methods`."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -207,17 +207,22 @@ class _ImageMethod:
         function = image_methods.get(self.name)
         return lambda *args, **kwargs: function(image, *args, **kwargs)
 
+    def __call__(self, image: TensorBase, *args: Any, **kwargs: Any) -> Any:
+        return self.__get__(image, type(image))(*args, **kwargs)
+
 
 class TensorImageBase(TensorBase):
     """An image: [..., channel, height, width]; bytes, or float in [0, 1] until normalised."""
 
     show_args: ClassVar[dict[str, Any]] = {}
-    flip_lr = _ImageMethod()
-    dihedral = _ImageMethod()
-    rotate = _ImageMethod()
-    zoom = _ImageMethod()
-    warp = _ImageMethod()
-    affine_coord = _ImageMethod()
+    flip_lr = ImageMethod()
+    flip_batch = ImageMethod()
+    dihedral = ImageMethod()
+    dihedral_batch = ImageMethod()
+    rotate = ImageMethod()
+    zoom = ImageMethod()
+    warp = ImageMethod()
+    affine_coord = ImageMethod()
 
     def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
         """Draw it on axes `ctx` (new ones by default) and return them."""
@@ -231,11 +236,12 @@ class TensorImage(TensorImageBase):
         """Draw it on axes `ctx` (new ones by default) and return them."""
         return show_image(self, ctx=ctx, **{**grey_args(self.as_plain()), **self.show_args, **kwargs})
 
-    lighting = _ImageMethod()
-    brightness = _ImageMethod()
-    contrast = _ImageMethod()
-    saturation = _ImageMethod()
-    hue = _ImageMethod()
+    lighting = ImageMethod()
+    brightness = ImageMethod()
+    contrast = ImageMethod()
+    saturation = ImageMethod()
+    hsv = ImageMethod()
+    hue = ImageMethod()
 
 
 class TensorImageBW(TensorImage):

@@ -14,6 +14,8 @@ from layered.nn import cut_model as cut_model, has_pool_type as has_pool_type
 from layered.vision import pil as _pil
 from layered.vision.affine import (
     AffineCoordTfm as AffineCoordTfm,
+    DeterministicDihedral as DeterministicDihedral,
+    DeterministicFlip as DeterministicFlip,
     Dihedral as Dihedral,
     Flip as Flip,
     RandomResizedCropGPU as RandomResizedCropGPU,
@@ -22,21 +24,18 @@ from layered.vision.affine import (
     Zoom as Zoom,
     affine_coord as affine_coord,
     affine_grid as affine_grid,
-    affine_mat as affine_mat,
-    dihedral_mat as dihedral_mat,
-    flip_mat as flip_mat,
-    rotate_mat as rotate_mat,
-    warp_mat as warp_mat,
-    zoom_mat as zoom_mat,
 )
 from layered.vision.annotations import get_annotations as get_annotations
 from layered.vision.augment import (
     RandomErasing as RandomErasing,
     aug_transforms as aug_transforms,
+    cutout_gaussian as cutout_gaussian,
+    norm_apply_denorm as norm_apply_denorm,
     setup_aug_tfms as setup_aug_tfms,
 )
 from layered.vision.data import ImageDataLoaders as ImageDataLoaders
 from layered.vision.detection import detection_learner as detection_learner
+from layered.vision.draws import DeterministicDraw as DeterministicDraw, mask_tensor as mask_tensor
 from layered.vision.image_blocks import (
     AddMaskCodes as AddMaskCodes,
     BBoxBlock as BBoxBlock,
@@ -57,6 +56,7 @@ from layered.vision.item_transforms import (
     CropPad as CropPad,
     DihedralItem as DihedralItem,
     FlipItem as FlipItem,
+    OldRandomCrop as OldRandomCrop,
     PadMode as PadMode,
     RandomCrop as RandomCrop,
     RandomResizedCrop as RandomResizedCrop,
@@ -75,13 +75,25 @@ from layered.vision.learner import (
 from layered.vision.lighting import (
     Brightness as Brightness,
     Contrast as Contrast,
+    HSVTfm as HSVTfm,
     Hue as Hue,
     LightingTfm as LightingTfm,
     Saturation as Saturation,
+    SpaceTfm as SpaceTfm,
     grayscale as grayscale,
     hsv2rgb as hsv2rgb,
     lighting as lighting,
     rgb2hsv as rgb2hsv,
+)
+from layered.vision.maps import (
+    affine_mat as affine_mat,
+    apply_perspective as apply_perspective,
+    dihedral_mat as dihedral_mat,
+    find_coeffs as find_coeffs,
+    flip_mat as flip_mat,
+    rotate_mat as rotate_mat,
+    warp_mat as warp_mat,
+    zoom_mat as zoom_mat,
 )
 from layered.vision.models.backbones import (
     create_body as create_body,
@@ -155,6 +167,7 @@ from layered.vision.points import (
 from layered.vision.reading import image2tensor as image2tensor, load_image as load_image, to_image as to_image
 from layered.vision.segmentation import SegmentationDataLoaders as SegmentationDataLoaders
 from layered.vision.targets import clip_remove_empty as clip_remove_empty
+from layered.vision.tensor_methods import TensorTypes as TensorTypes
 from layered.vision.types import (
     BILINEAR as BILINEAR,
     NEAREST as NEAREST,

@@ -1,14 +1,12 @@
 """Geometric augmentation of batches: flip, rotate, zoom, warp and crop, composed into one map and one interpolation.
 
-A motion is a 3x3 matrix per image. It maps positions in the result to positions in the source, since each pixel of the result
-has to know where it comes from. Coordinates are homogeneous, (x, y, 1), with x to the right and y down, each from -1 to 1.
-Because the maps go backwards, motions in sequence multiply in their own order: first @ second @ ...
+A motion is a 3x3 matrix per image: see `maps`. It maps positions in the result to positions in the source, since each pixel
+of the result has to know where it comes from.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -23,167 +21,16 @@ from layered.foundation import (
     TensorMask,
     delegates,
     describe,
-    draw_batch,
     tensors_of,
     transforms,
 )
-from layered.vision.draws import Draw, given_or_drawn, mask_tensor, num_images
+from layered.vision.draws import DeterministicDraw, Draw, num_images
 from layered.vision.item_transforms import PadMode, check_choice, check_size
+from layered.vision.maps import affine_mat, crop_mat, dihedral_mat, flip_mat, rotate_mat, warp_mat, zoom_mat
 from layered.vision.points import TensorBBox, TensorPoint
 from layered.vision.targets import check_beside_image, moved_boxes, moved_points, without_empty_boxes
 
 Size = int | tuple[int, int] | None
-
-
-def affine_mat(*ms: Tensor | float) -> Tensor:
-    """The matrices of an affine map: [batch, 3, 3], with (0, 0, 1) as the last row.
-
-    Args:
-        ms: The six other entries, row by row, each a number or [batch].
-    """
-    count = max((len(m) for m in ms if isinstance(m, Tensor) and m.ndim), default=1)
-    numbers = [torch.as_tensor(m, dtype=torch.float32).expand(count) for m in (*ms, 0.0, 0.0, 1.0)]
-    return torch.stack(numbers, dim=-1).reshape(-1, 3, 3)
-
-
-def flip_mat(x: Tensor, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
-    """The maps that mirror left and right: [batch, 3, 3].
-
-    Args:
-        x: The batch, [batch, channel, height, width].
-        p: Share of the images that are mirrored.
-        draw: -1 for a mirrored image, 1 for one left as it is.
-        batch: Draw once for the whole batch.
-    """
-    side = mask_tensor(given_or_drawn(x, -1.0 if draw is None else draw, -1, 1), p, 1.0, batch)
-    return affine_mat(side, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-_TURNS = torch.tensor([
-    [1.0, 0, 0, 0, 1, 0, 0, 0, 1], [-1, 0, 0, 0, 1, 0, 0, 0, 1], [1, 0, 0, 0, -1, 0, 0, 0, 1], [-1, 0, 0, 0, -1, 0, 0, 0, 1],
-    [0, 1, 0, 1, 0, 0, 0, 0, 1], [0, -1, 0, 1, 0, 0, 0, 0, 1], [0, 1, 0, -1, 0, 0, 0, 0, 1], [0, -1, 0, -1, 0, 0, 0, 0, 1],
-]).reshape(8, 3, 3)  # fmt: skip
-
-
-def dihedral_mat(x: Tensor, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
-    """The maps of the eight symmetries of a square: [batch, 3, 3].
-
-    Args:
-        x: The batch, [batch, channel, height, width].
-        p: Share of the images that are changed.
-        draw: The number of the symmetry, 0 to 7: 0 changes nothing, 1 mirrors left and right.
-        batch: Draw once for the whole batch.
-    """
-    number = mask_tensor(given_or_drawn(x, draw, 0, 8, batch), p, 0.0, batch)
-    height, width = x.shape[-2:]
-    # turning exchanges the axes, whose units differ unless the image is square
-    square = torch.tensor([[1.0, height / width, 1.0], [width / height, 1.0, 1.0], [1.0, 1.0, 1.0]])
-    return _TURNS[number.long().clamp(0, 7)] * square
-
-
-def rotate_mat(x: Tensor, max_deg: float = 10.0, p: float = 0.5, draw: Draw = None, batch: bool = False) -> Tensor:
-    """The maps that rotate: [batch, 3, 3].
-
-    Args:
-        x: The batch, [batch, channel, height, width].
-        max_deg: Largest angle in degrees, either way.
-        p: Share of the images that are rotated.
-        draw: Degrees, clockwise.
-        batch: Draw once for the whole batch.
-    """
-    angle = mask_tensor(given_or_drawn(x, draw, -max_deg, max_deg, batch), p, 0.0, batch).deg2rad()
-    height, width = x.shape[-2:]
-    return affine_mat(
-        angle.cos(), angle.sin() * (height / width), 0.0, -angle.sin() * (width / height), angle.cos(), 0.0
-    )
-
-
-def zoom_mat(
-    x: Tensor,
-    min_zoom: float = 1.0,
-    max_zoom: float = 1.1,
-    p: float = 0.5,
-    draw: Draw = None,
-    draw_x: Draw = None,
-    draw_y: Draw = None,
-    batch: bool = False,
-) -> Tensor:
-    """The maps that enlarge: [batch, 3, 3].
-
-    Args:
-        x: The batch, [batch, channel, height, width].
-        min_zoom: Smallest factor.
-        max_zoom: Largest factor.
-        p: Share of the images that are enlarged.
-        draw: The factor.
-        draw_x: Which part stays in view, from 0 (left) to 1 (right); 0.5 keeps the middle.
-        draw_y: The same from 0 (top) to 1 (bottom).
-        batch: Draw once for the whole batch.
-    """
-    scale = 1.0 / mask_tensor(given_or_drawn(x, draw, min_zoom, max_zoom, batch), p, 1.0, batch)
-    col, row = (given_or_drawn(x, where, 0.0, 1.0, batch) for where in (draw_x, draw_y))
-    return affine_mat(scale, 0.0, (1 - scale) * (2 * col - 1), 0.0, scale, (1 - scale) * (2 * row - 1))
-
-
-def warp_mat(
-    x: Tensor,
-    magnitude: float = 0.2,
-    p: float = 0.5,
-    draw_x: Draw = None,
-    draw_y: Draw = None,
-    batch: bool = False,
-) -> Tensor:
-    """The projective maps that tilt, as if the image were seen from the side or from above: [batch, 3, 3].
-
-    With tilts a and b, the corners of the result show the positions (±(1 ± b), ±(1 ± a)) of the source: by a the left side
-    grows as the right shrinks, by b the top grows as the bottom shrinks. Four corners determine a projective map; the rows
-    below are its solution.
-
-    Args:
-        x: The batch, [batch, channel, height, width].
-        magnitude: Largest tilt, either way.
-        p: Share of the images that are tilted.
-        draw_x: The tilt a, to the side.
-        draw_y: The tilt b, up or down.
-        batch: Draw once for the whole batch.
-    """
-    a, b = (given_or_drawn(x, tilt, -magnitude, magnitude, batch) for tilt in (draw_x, draw_y))
-    chosen = mask_tensor(torch.ones_like(a), p, 0.0, batch)
-    a, b = a * chosen, b * chosen
-    rows = (1 - b * b, -a * b, a, -a * b, 1 - a * a, b, a, b, torch.ones_like(a))
-    return torch.stack(rows, dim=-1).reshape(-1, 3, 3)
-
-
-def crop_mat(
-    x: Tensor, min_scale: float, max_scale: float, ratio: tuple[float, float], batch: bool = False, tries: int = 10
-) -> Tensor:
-    """The maps to a window of random area, shape and position: [batch, 3, 3].
-
-    Args:
-        x: The batch, [batch, channel, height, width].
-        min_scale: Smallest area of the window, as a share of the image's.
-        max_scale: Largest area of the window, as a share of the image's.
-        ratio: Smallest and largest width over height of the window, in pixels.
-        batch: Draw once for the whole batch.
-        tries: Windows drawn for each image, of which the first that fits is taken; if none does, the largest centred one.
-    """
-    count, (height, width) = num_images(x), x.shape[-2:]
-    area = draw_batch(count, min_scale, max_scale, size=(tries,), same=batch)
-    shape = draw_batch(count, *map(math.log, ratio), size=(tries,), same=batch).exp()
-    col, row = draw_batch(count, -1.0, 1.0, size=(2,), same=batch).unbind(-1)
-    across = (area * shape * (height / width)).sqrt()  # the window's share of the image's width, and of its height
-    down = (area / shape * (width / height)).sqrt()
-    fits = (across <= 1) & (down <= 1)
-    first = fits.float().argmax(-1, keepdim=True)
-    narrow, wide = ratio
-    middle = min(1.0, wide * height / width), min(1.0, width / narrow / height)
-    found = fits.any(-1)
-    across, down = (
-        torch.where(found, share.gather(-1, first)[:, 0], torch.tensor(whole))
-        for share, whole in zip((across, down), middle, strict=True)
-    )
-    col, row = col * found, row * found
-    return affine_mat(across, 0.0, (1 - across) * col, 0.0, down, (1 - down) * row)
 
 
 def _axis(n: int, align_corners: bool, device: torch.device) -> Tensor:
@@ -473,6 +320,43 @@ class Dihedral(Flip):
 
     def train_mat(self, x: Tensor) -> Tensor:
         return dihedral_mat(x, self.p, self.given, self.batch)
+
+
+@transforms.register()
+class DeterministicFlip(Flip):
+    """Mirror every second batch left and right: see `DeterministicDraw`.
+
+    Args:
+        how: See `Motion`.
+
+    Examples:
+        >>> from layered.foundation import TensorImage
+        >>> flip, image = DeterministicFlip(), TensorImage(torch.arange(2.0).reshape(1, 1, 1, 2))
+        >>> flip(image).flatten().tolist(), flip(image).flatten().tolist()
+        ([0.0, 1.0], [1.0, 0.0])
+    """
+
+    @delegates(Motion.__init__)
+    def __init__(self, **how: Unpack[MotionArgs]) -> None:
+        super().__init__(p=1.0, draw=DeterministicDraw([1, -1]), **how)
+
+
+@transforms.register()
+class DeterministicDihedral(Dihedral):
+    """Apply the eight symmetries of a square, one batch after the other: see `DeterministicDraw`.
+
+    Args:
+        how: See `Motion`.
+
+    Examples:
+        >>> from layered.foundation import TensorImage
+        >>> turn, image = DeterministicDihedral(), TensorImage(torch.rand(1, 3, 8, 8))
+        >>> turned = [turn(image) for _ in range(8)]
+    """
+
+    @delegates(Motion.__init__)
+    def __init__(self, **how: Unpack[MotionArgs]) -> None:
+        super().__init__(p=1.0, draw=DeterministicDraw(range(8)), **how)
 
 
 @transforms.register()

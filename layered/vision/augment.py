@@ -1,25 +1,21 @@
-"""Augmentation of batches on their device: `aug_transforms`, the transforms it builds, and methods of image tensors."""
+"""Augmentation of batches on their device: `aug_transforms`, the transforms it builds, and erasing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from layered.data import as_tfms
+from layered.data import Normalize, as_tfms
 from layered.foundation import (
     BadValue,
     RandTransform,
     TensorImage,
-    TensorImageBase,
-    TensorMask,
     Transform,
     checked,
     draw_batch,
-    image_methods,
-    retype,
+    draw_generator,
     tensors_of,
     transforms,
 )
@@ -33,11 +29,12 @@ from layered.vision.affine import (
     Size,
     Warp,
     Zoom,
-    affine_coord,
 )
 from layered.vision.draws import num_images
 from layered.vision.item_transforms import PadMode
-from layered.vision.lighting import Brightness, Contrast, Hue, LightingTfm, Saturation, lighting
+from layered.vision.lighting import Brightness, Contrast, LightingTfm
+
+Area = tuple[int, int, int, int]
 
 
 @checked
@@ -172,32 +169,42 @@ class RandomErasing(RandTransform):
             ratio = self.min_aspect ** (1 - 2 * aspect)
             h, w = min(height, round((pixels * ratio) ** 0.5)), min(width, round((pixels / ratio) ** 0.5))
             top, left = int(row * (height - h + 1)), int(col * (width - w + 1))
-            image[:, top : top + h, left : left + w].normal_(generator=noise)
+            _fill_with_noise(image, (top, top + h, left, left + w), noise)
 
 
-def _method(tfm: type[Transform]) -> Any:
-    def method(image: TensorImageBase, *args: Any, p: float = 1.0, **kwargs: Any) -> TensorImageBase:
-        return tfm(*args, p=p, **kwargs)(image, split_idx=0)  # type: ignore[call-arg,no-any-return]  # its own arguments
-
-    method.__doc__ = f"The image after `{tfm.__name__}`, whose arguments it takes; `p` is 1 if not given."
-    return method
+def _fill_with_noise(x: Tensor, area: Area, noise: torch.Generator) -> None:
+    top, bottom, left, right = area
+    x[..., top:bottom, left:right].normal_(generator=noise)
 
 
-def _affine_coord(image: TensorImageBase, *args: Any, **kwargs: Any) -> Any:
-    """The image after `affine_coord`, whose arguments it takes; masks are interpolated by nearest pixels."""
-    if isinstance(image, TensorMask):
-        moved = affine_coord(image.as_plain().unsqueeze(-3), *args, **{"mode": "nearest", **kwargs}).squeeze(-3)
-    else:
-        moved = affine_coord(image.as_plain(), *args, **kwargs)
-    return retype(moved, image)
+def cutout_gaussian(x: Tensor, areas: Iterable[Area]) -> Tensor:
+    """Images with noise (normal, mean 0, standard deviation 1) in some rectangles.
+
+    Args:
+        x: Normalised images, [..., channel, height, width].
+        areas: (top, bottom, left, right) of each rectangle, in pixels.
+
+    Examples:
+        >>> (cutout_gaussian(torch.zeros(1, 4, 4), [(0, 2, 1, 4)]) != 0).sum()
+        tensor(6)
+    """
+    out, noise = x.clone(), draw_generator(x.device)
+    for area in areas:
+        _fill_with_noise(out, area, noise)
+    return out
 
 
-for _name, _tfm in (
-    ("rotate", Rotate), ("zoom", Zoom), ("warp", Warp), ("brightness", Brightness), ("contrast", Contrast),
-    ("saturation", Saturation), ("hue", Hue),
-):  # fmt: skip
-    image_methods.add(_name, _method(_tfm))
-image_methods.add("affine_coord", _affine_coord)
-image_methods.add("flip_lr", lambda image: image.flip(-1))
-image_methods.add("dihedral", lambda image, k: Dihedral(p=1.0, draw=k)(image))
-image_methods.add("lighting", lambda image, change: retype(lighting(image.as_plain(), change), image))
+def norm_apply_denorm(x: Tensor, f: Callable[[Tensor], Tensor], nrm: Normalize) -> Tensor:
+    """Images after a function of normalised ones, back in [0, 1], for a look at what it does.
+
+    Args:
+        x: Images in [0, 1], [batch, channel, height, width].
+        f: A function of normalised images.
+        nrm: How they are normalised.
+
+    Examples:
+        >>> halved = norm_apply_denorm(TensorImage(torch.ones(1, 3, 1, 1)), lambda x: x / 2, Normalize([0.5] * 3, [0.5] * 3))
+        >>> halved.flatten()
+        TensorImage([0.7500, 0.7500, 0.7500])
+    """
+    return nrm.decode(f(nrm(x))).clamp(0, 1)  # type: ignore[no-any-return]  # images, as they were

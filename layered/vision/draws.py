@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, TensorMask, draw_batch
+from layered.foundation import BadValue, TensorMask, current_tickets, draw_batch
 
 Draw = float | Sequence[float] | Tensor | Callable[[Tensor], float | Sequence[float] | Tensor] | None
 """One number for all images, one for each, a function that returns them for a batch, or None to draw at random."""
@@ -52,8 +52,37 @@ def mask_tensor(values: Tensor, p: float = 0.5, neutral: float = 0.0, batch: boo
         p: Share of the images that keep theirs.
         neutral: The number for all others, which changes nothing.
         batch: Draw once for the whole batch.
+
+    Examples:
+        >>> mask_tensor(torch.ones(3), p=0.0)
+        tensor([0., 0., 0.])
     """
     if p >= 1.0:
         return values
     chosen = draw_batch(len(values), same=batch) < p
     return torch.where(chosen, values, torch.tensor(neutral))
+
+
+class DeterministicDraw:
+    """Numbers that are given in turn, one for all images of a batch, as the `draw=` of a batch transform.
+
+    In a loader the number of the batch in its epoch decides, so that a resumed run goes on as it would have; by hand, the
+    number of the call.
+
+    Args:
+        vals: The numbers, in order.
+
+    Examples:
+        >>> draw = DeterministicDraw([0.5, 2])
+        >>> [draw(torch.zeros(2, 3, 8, 8)).tolist() for _ in range(3)]
+        [[0.5, 0.5], [2.0, 2.0], [0.5, 0.5]]
+    """
+
+    def __init__(self, vals: Sequence[float]) -> None:
+        self.vals, self.calls = list(vals), 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        place = current_tickets().place
+        if place is None:
+            place, self.calls = self.calls, self.calls + 1
+        return torch.full((len(x),), float(self.vals[place % len(self.vals)]))

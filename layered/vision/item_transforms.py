@@ -357,15 +357,16 @@ def _window(size: tuple[int, int], width: int, height: int, at: tuple[float, flo
 
 @transforms.register()
 class RandomCrop(SizeTransform):
-    """Cut a window of a fixed size: at a random position in training, centred otherwise. Smaller images are padded with zeros.
+    """Cut a window of a fixed size: at a random position in training, centred otherwise. Smaller images are padded.
 
     Args:
         size: One number (square) or (height, width).
+        pad_mode: "zeros", "reflection" or "border".
     """
 
-    def __init__(self, size: int | tuple[int, int]) -> None:
+    def __init__(self, size: int | tuple[int, int], pad_mode: PadMode | str = PadMode.Zeros) -> None:
         super().__init__()
-        self.shape, self.pad_mode = check_size(size), PadMode.Zeros
+        self.shape, self.pad_mode = check_size(size), check_choice(PadMode, pad_mode)
 
     def before_call(self, x: object, split_idx: int | None) -> None:
         super().before_call(x, split_idx)
@@ -377,6 +378,9 @@ class RandomCrop(SizeTransform):
 
     def encode_image(self, x: Image.Image) -> Any:
         return crop_pad(x, self.window(x.size)[1], self.pad_mode)
+
+
+OldRandomCrop = RandomCrop  # another name of it
 
 
 @transforms.register()

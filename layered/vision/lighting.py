@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, RandTransform, TensorImage, noop, tensors_of, transforms
+from layered.foundation import BadValue, RandTransform, TensorImage, functions, noop, tensors_of, transforms
 from layered.vision.draws import Draw, given_or_drawn, mask_tensor
 
 Change = Callable[[Tensor], Tensor]
@@ -27,6 +27,16 @@ def lighting(x: Tensor, change: Change) -> Tensor:
         change: A function of the logits; it may work in place.
     """
     return change(torch.logit(x, _CLOSEST)).sigmoid_()
+
+
+def hsv(x: Tensor, change: Change) -> Tensor:
+    """Apply `change` to hue, saturation and value; the result is red, green and blue again. Grey images stay as they are.
+
+    Args:
+        x: Pixels in [0, 1], [..., channel, height, width].
+        change: A function of hue, saturation and value, [..., 3, height, width], each in [0, 1].
+    """
+    return hsv2rgb(change(rgb2hsv(x))) if x.shape[-3] == 3 else x
 
 
 def grayscale(x: Tensor) -> Tensor:
@@ -99,23 +109,50 @@ class ColourTfm(RandTransform):
 
 
 @transforms.register()
-class LightingTfm(ColourTfm):
+class SpaceTfm(ColourTfm):
+    """Several changes of an image's colours in one: images are converted to another space and back once.
+
+    Args:
+        fs: The changes, in order: functions of the converted pixels, or transforms that work in the same space.
+        space_fn: Converts pixels, applies a function and converts them back: `lighting`, or one like it.
+
+    Raises:
+        BadValue: A transform works in another space.
+
+    Examples:
+        >>> halved = SpaceTfm([lambda logits: logits / 2], lighting)
+        >>> halved(TensorImage(torch.full((1, 3, 1, 1), 0.8)), split_idx=0).flatten()
+        TensorImage([0.6667, 0.6667, 0.6667])
+    """
+
+    def __init__(self, fs: Sequence[SpaceTfm | Change], space_fn: Callable[[Tensor, Change], Tensor]) -> None:
+        super().__init__()
+        self.tfms, self.space_fn = list(fs), space_fn
+        for f in self.tfms:
+            if isinstance(f, SpaceTfm) and f.space_fn is not space_fn:
+                raise BadValue(
+                    f"{type(f).__name__} changes colours in another space than this {type(self).__name__}",
+                    fix=f"give it by itself, after this one: batch_tfms=[..., {f!r}]",
+                )
+
+    def draw_change(self, x: Tensor) -> Change:
+        changes = [f.draw_change(x) if isinstance(f, SpaceTfm) else f for f in self.tfms]
+        return lambda pixels: functools.reduce(lambda z, change: change(z), changes, pixels)
+
+    def encode_image(self, x: TensorImage) -> Tensor:
+        return self.space_fn(x, self.change)
+
+
+@transforms.register()
+class LightingTfm(SpaceTfm):
     """Several changes of light in one: images are converted to logits and back once.
 
     Args:
-        tfms: The changes, in order.
+        tfms: The changes, in order: transforms such as `Brightness`, or functions of logits.
     """
 
-    def __init__(self, tfms: Sequence[LightingTfm] = ()) -> None:
-        super().__init__()
-        self.tfms = list(tfms)
-
-    def draw_change(self, x: Tensor) -> Change:
-        changes = [t.draw_change(x) for t in self.tfms]
-        return lambda logits: functools.reduce(lambda z, change: change(z), changes, logits)
-
-    def encode_image(self, x: TensorImage) -> Tensor:
-        return lighting(x, self.change)
+    def __init__(self, tfms: Sequence[SpaceTfm | Change] = ()) -> None:
+        super().__init__(tfms, lighting)
 
     @classmethod
     def compose(cls, tfms: Sequence[LightingTfm]) -> LightingTfm:
@@ -125,6 +162,22 @@ class LightingTfm(ColourTfm):
             tfms: The changes, in order.
         """
         return cls([part for t in tfms for part in (t.tfms if type(t) is LightingTfm else [t])])
+
+
+@transforms.register()
+class HSVTfm(SpaceTfm):
+    """Several changes of hue, saturation and value in one: images are converted and back once. Grey ones stay as they are.
+
+    Args:
+        tfms: The changes, in order: transforms such as `Hue`, or functions of pixels in that space.
+
+    Examples:
+        >>> HSVTfm([Hue(draw=0.5, p=1.0), Hue(draw=0.5, p=1.0)])
+        HSVTfm(tfms=[Hue(p=1.0, draw=0.5), Hue(p=1.0, draw=0.5)])
+    """
+
+    def __init__(self, tfms: Sequence[SpaceTfm | Change] = ()) -> None:
+        super().__init__(tfms, hsv)
 
 
 @transforms.register()
@@ -201,7 +254,7 @@ class Saturation(Contrast):
 
 
 @transforms.register()
-class Hue(ColourTfm):
+class Hue(HSVTfm):
     """Shift colours along the colour wheel. Grey images stay as they are.
 
     Args:
@@ -221,11 +274,12 @@ class Hue(ColourTfm):
         )
 
         def turn(pixels: Tensor) -> Tensor:
-            hue, saturation, value = rgb2hsv(pixels).unbind(-3)
+            hue, saturation, value = pixels.unbind(-3)
             hue = (hue + _for_pixels(turns, pixels).squeeze(-3)) % 1
-            return hsv2rgb(torch.stack((hue, saturation, value), dim=-3))
+            return torch.stack((hue, saturation, value), dim=-3)
 
-        return turn if x.shape[-3] == 3 else noop
+        return turn
 
-    def encode_image(self, x: TensorImage) -> Tensor:
-        return self.change(x)
+
+for _space in (lighting, hsv):
+    functions.add(f"vision.{_space.__name__}", _space)

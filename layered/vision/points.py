@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from layered.foundation import BadValue, L, TensorBase, describe, get_grid, lazy, plot_label, tensor
+from layered.foundation import BadValue, ImageMethod, L, TensorBase, describe, get_grid, lazy, plot_label, tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +53,15 @@ class TensorPoint(TensorBase):
     img_size: tuple[int, int] | None = None
     numbers: ClassVar[int] = 2
     meaning: ClassVar[str] = "points, two numbers (x, y) for each"
+
+    affine_coord = ImageMethod()
+    flip_lr = ImageMethod()
+    flip_batch = ImageMethod()
+    dihedral = ImageMethod()
+    dihedral_batch = ImageMethod()
+    rotate = ImageMethod()
+    zoom = ImageMethod()
+    warp = ImageMethod()
 
     @classmethod
     def create(cls, source: object, img_size: tuple[int, int] | None = None) -> Self:

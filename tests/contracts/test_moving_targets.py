@@ -29,6 +29,14 @@ SPOTS = [
     (20.5, 15.5), (100.5, 15.5), (60.5, 40.5), (25.5, 60.5), (95.5, 65.5), (50.5, 20.5), (75.5, 55.5),
     (40.5, 35.5), (80.5, 30.5), (60.5, 60.5)]  # fmt: skip
 BOXES = [(10, 10, 50, 30), (70, 12, 100, 40), (40, 30, 80, 60), (12, 50, 42, 70), (80, 45, 112, 72)]
+
+
+def in_turn(tfm, place):
+    """`tfm` as it is for the batch of that number."""
+    tfm.given = tfm.given.vals[place]
+    return tfm
+
+
 MOVING = {  # instances that leave enough of a picture to look at
     "AffineCoordTfm": [
         lambda t: t([facade.Flip(), facade.Rotate(20, p=1.0), facade.Zoom(p=1.0), facade.Warp(p=1.0)], size=(70, 90)),
@@ -37,11 +45,13 @@ MOVING = {  # instances that leave enough of a picture to look at
         lambda t: t((), size=(50, 60), align_corners=False),
     ],
     "CropPad": [lambda t: t((60, 90)), lambda t: t((100, 90), pad_mode="reflection"), lambda t: t((101, 141))],
+    "DeterministicDihedral": [lambda t: t(), lambda t: in_turn(t(), 5), lambda t: in_turn(t(), 6)],
+    "DeterministicFlip": [lambda t: t(), lambda t: in_turn(t(), 1)],
     "Dihedral": [lambda t: t(p=1.0), *(lambda t, k=k: t(p=1.0, draw=k) for k in range(8))],
     "DihedralItem": [lambda t: t(p=1.0)] * 8,
     "Flip": [lambda t: t(p=1.0)],
     "FlipItem": [lambda t: t(p=1.0)],
-    "RandomCrop": [lambda t: t((60, 90)), lambda t: t((100, 90))],
+    "RandomCrop": [lambda t: t((60, 90)), lambda t: t((100, 90)), lambda t: t((100, 90), "reflection")],
     "RandomResizedCrop": [lambda t: t((90, 110), min_scale=0.3), lambda t: t(64, min_scale=0.5)],
     "RandomResizedCropGPU": [lambda t: t((90, 110), min_scale=0.4), lambda t: t(80, valid_scale=0.7)],
     "RatioResize": [lambda t: t(100), lambda t: t(200)],

@@ -13,10 +13,15 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.testing import assert_close
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import _get_perspective_coeffs
 
+from layered.data import DataLoader
 from layered.foundation import BadValue, TensorImage, TensorMask, Tickets, drawing, key_of, sample_keys
 from layered.vision import (
     AffineCoordTfm,
+    DeterministicDihedral,
+    DeterministicDraw,
+    DeterministicFlip,
     Dihedral,
     Flip,
     RandomResizedCropGPU,
@@ -26,9 +31,12 @@ from layered.vision import (
     affine_coord,
     affine_grid,
     affine_mat,
+    apply_perspective,
+    find_coeffs,
+    mask_tensor,
     warp_mat,
 )
-from layered.vision.affine import crop_mat
+from layered.vision.maps import crop_mat
 
 MOTIONS = [Flip(), Dihedral(), Rotate(), Zoom(), Warp(), RandomResizedCropGPU(None), Rotate(p=1, batch=True)]
 
@@ -275,3 +283,62 @@ def test_the_batch_itself_stays_as_it_was():
     before = x.clone()
     AffineCoordTfm([Flip(), Rotate(), Zoom(), Warp()])(x, split_idx=0)
     assert_close(x, before)
+
+
+def test_numbers_come_in_turn():
+    draw = DeterministicDraw([0, 1, 2])
+    assert [draw(torch.zeros(10, 2, 3)).tolist() for _ in range(5)] == [[float(i % 3)] * 10 for i in range(5)]
+
+
+def test_every_second_batch_is_mirrored():
+    x, flip = photos(), DeterministicFlip()
+    for mirrored in (False, True, False):
+        assert_close(flip(x, split_idx=0), x.flip(-1) if mirrored else x, atol=1e-4, rtol=0)
+    assert flip(x, split_idx=1) is x
+
+
+def test_the_eight_symmetries_come_in_turn():
+    x, turn = noise(), DeterministicDihedral()
+    turned = [turn(x, split_idx=0).as_plain() for _ in range(9)]
+    symmetries = [tv.rotate(o, 90.0 * k) for o in (x.as_plain(), x.as_plain().flip(-1)) for k in range(4)]
+    for wanted in symmetries:
+        assert sum(torch.allclose(o, wanted, atol=1e-5) for o in turned[:8]) == 1
+    assert_close(turned[8], turned[0])
+
+
+def test_in_a_loader_the_number_of_the_batch_decides():
+    dl = DataLoader([TensorImage(torch.arange(2.0).reshape(1, 1, 2))] * 6, bs=2, after_batch=DeterministicFlip())
+    for _ in range(2):
+        assert [float(x[0, 0, 0, 0]) for x in dl] == [0.0, 1.0, 0.0]
+
+
+def test_kept_numbers_and_neutral_ones():
+    kept = mask_tensor(torch.full((4000,), 7.0), 0.25, neutral=1.0)
+    assert set(kept.tolist()) == {1.0, 7.0}
+    assert 0.2 < (kept == 7).float().mean() < 0.3
+    assert len(mask_tensor(torch.arange(5.0) + 1, 0.5, batch=True).unique()) in (1, 5)
+
+
+def test_coefficients_of_a_perspective_are_those_of_torchvision():
+    here = torch.tensor([[[-1.0, -1], [-1, 1], [1, -1], [1, 1]]])
+    there = here + torch.tensor([[[0.1, -0.2], [0.0, 0.3], [-0.2, 0.1], [0.05, 0.0]]])
+    coeffs = find_coeffs(there, here)
+    assert coeffs.shape == (1, 8, 1)
+    assert_close(apply_perspective(here, coeffs), there)
+    theirs = _get_perspective_coeffs(there[0].tolist(), here[0].tolist())  # from the end points back to the start
+    assert_close(coeffs.flatten(), torch.tensor(theirs), atol=1e-5, rtol=1e-5)
+    middle = apply_perspective(torch.zeros(1, 5, 3, 2), coeffs)
+    assert_close(middle, coeffs[0, [2, 5], 0].expand(1, 5, 3, 2))
+
+
+def test_warp_is_the_perspective_of_its_corners():
+    here = torch.tensor([[[-1.0, -1], [-1, 1], [1, -1], [1, 1]]])
+    there = torch.tensor([[[-0.9, -1.2], [-1.1, 1.2], [0.9, -0.8], [1.1, 0.8]]])
+    mat = warp_mat(photos(1), draw_x=0.2, draw_y=-0.1, p=1.0)
+    assert_close(mat.flatten()[:8] / mat[0, 2, 2], find_coeffs(there, here).flatten())
+
+
+@pytest.mark.parametrize("tfm", [Flip(p=1.0, draw=0), Flip(draw=[1, -1, 1, 2]), Dihedral(draw=8)], ids=repr)
+def test_a_given_draw_without_a_meaning_is_refused(tfm):
+    with pytest.raises(BadValue, match="draw="):
+        tfm(photos(), split_idx=0)

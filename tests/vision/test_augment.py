@@ -32,6 +32,8 @@ from layered.vision import (
     Warp,
     Zoom,
     aug_transforms,
+    cutout_gaussian,
+    norm_apply_denorm,
     setup_aug_tfms,
 )
 
@@ -149,7 +151,26 @@ def test_image_methods_take_the_arguments_of_their_transform():
         x.rotate(degrees=3)
 
 
+def test_a_look_at_what_is_done_to_normalised_images():
+    x, nrm = images(), Normalize([0.4, 0.5, 0.6], [0.2, 0.3, 0.1])
+    brighter = norm_apply_denorm(x, lambda o: o + 1, nrm).as_plain()
+    assert_close(brighter, (x.as_plain() + torch.tensor([0.2, 0.3, 0.1])[:, None, None]).clamp(0, 1))
+
+
 class TestErasing:
+    def test_noise_fills_the_given_rectangles(self):
+        x = torch.full((50, 3, 20, 30), 9.0)
+        with drawing(Tickets(key_of(1))):
+            cut = cutout_gaussian(x, [(0, 10, 5, 30), (8, 20, 0, 6)])
+        with drawing(Tickets(key_of(1))):
+            assert torch.equal(cutout_gaussian(x, [(0, 10, 5, 30), (8, 20, 0, 6)]), cut)
+        filled = torch.zeros(20, 30, dtype=torch.bool)
+        filled[:10, 5:] = filled[8:, :6] = True
+        assert torch.equal(cut == 9, ~filled.expand_as(cut))
+        assert abs(float(cut[..., filled].mean())) < 0.02
+        assert abs(float(cut[..., filled].std()) - 1) < 0.02
+        assert x.eq(9).all()
+
     def test_noise_has_mean_zero_and_deviation_one_after_normalising(self):
         erased = RandomErasing(p=1.0, sl=0.25, sh=0.25)(
             Normalize(0.0, 1e-4)(TensorImage(torch.ones(50, 3, 32, 32))), split_idx=0

@@ -10,7 +10,19 @@ from sklearn.datasets import load_sample_images
 from torch.testing import assert_close
 
 from layered.foundation import BadValue, TensorImage, TensorImageBW, TensorMask, Tickets, drawing, key_of, sample_keys
-from layered.vision import Brightness, Contrast, Hue, LightingTfm, Saturation, grayscale, hsv2rgb, rgb2hsv
+from layered.vision import (
+    Brightness,
+    Contrast,
+    HSVTfm,
+    Hue,
+    LightingTfm,
+    Saturation,
+    SpaceTfm,
+    grayscale,
+    hsv2rgb,
+    lighting,
+    rgb2hsv,
+)
 
 CHANGES = [Brightness(), Contrast(), Saturation(), Hue(), LightingTfm([Brightness(), Contrast(), Saturation()])]
 
@@ -118,3 +130,22 @@ def test_bytes_are_refused_with_the_fix():
 def test_batch_draws_once_for_all_images():
     lit = LightingTfm([Brightness(batch=True), Contrast(batch=True)])(photos(), split_idx=0)
     assert_close(lit, lit[:1].expand_as(lit))
+
+
+def test_hues_in_one_pass_are_those_of_torchvision_added():
+    both = HSVTfm([Hue(p=1.0, draw=0.3), Hue(p=1.0, draw=-0.1)])(photos(), split_idx=0)
+    assert_close(both.as_plain(), tv.adjust_hue(photos().as_plain(), 0.2))
+    paler = HSVTfm([lambda o: o * torch.tensor([1.0, 0.0, 1.0])[:, None, None]])(photos(), split_idx=0)
+    assert_close(paler.as_plain(), photos().as_plain().amax(1, keepdim=True).expand(-1, 3, -1, -1))
+
+
+def test_functions_work_in_the_space_they_are_given():
+    squared = SpaceTfm([lambda o: o + 1, lambda o: o * o], lambda x, change: change(x + 1))
+    assert_close(squared(photos(), split_idx=0).as_plain(), (photos().as_plain() + 2) ** 2)
+    lit = SpaceTfm([Contrast(p=1.0, draw=2.0), lambda logits: logits + 1], lighting)(photos(), split_idx=0)
+    assert_close(lit.as_plain(), torch.sigmoid(2 * torch.logit(photos().as_plain(), 1e-7) + 1), atol=1e-5, rtol=1e-4)
+
+
+def test_a_change_of_another_space_is_refused():
+    with pytest.raises(BadValue, match="Hue changes colours in another space"):
+        LightingTfm([Brightness(), Hue()])

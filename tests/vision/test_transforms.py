@@ -16,6 +16,7 @@ from layered.vision import (
     CropPad,
     DihedralItem,
     FlipItem,
+    OldRandomCrop,
     PILImage,
     PILMask,
     RandomCrop,
@@ -139,6 +140,12 @@ def test_random_crop_reaches_every_corner_and_the_middle_for_validation():
         corners.add(tuple(out[0, 0, :2].tolist()))
     assert len(corners) == 9
     assert_array_equal(np.asarray(RandomCrop(8)(gradient(10, 10), split_idx=1)), np.asarray(gradient(10, 10))[1:9, 1:9])
+
+
+def test_what_a_fixed_window_shows_outside():
+    assert OldRandomCrop is RandomCrop
+    wide = np.asarray(OldRandomCrop((10, 14), pad_mode="border")(gradient(10, 10), split_idx=1))
+    assert_array_equal(wide, np.pad(np.asarray(gradient(10, 10)), ((0, 0), (2, 2), (0, 0)), mode="edge"))
 
 
 def test_random_resized_crop_keeps_area_and_shape_in_their_ranges():
