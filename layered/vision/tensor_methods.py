@@ -39,7 +39,7 @@ def _motion(tfm: type[Motion], p: float = 1.0) -> Callable[..., Any]:
         if size is None and isinstance(motion, (Rotate, Dihedral)):
             raise BadValue(
                 f"{type(motion).__name__} needs the size of the image that a {type(x).__name__} lies in",
-                fix="points.rotate(draw=30, img_size=(width, height)), or Rotate(...)((image, points)), which moves both",
+                fix=f"give img_size=(width, height), or move both: {motion!r}((image, points))",
             )
         width, height = size or (1, 1)
         mat = motion.train_mat(torch.empty(()).expand(len(x) if x.ndim > 2 else 1, 1, height, width))

@@ -33,7 +33,7 @@ from layered.foundation import (
     retype,
     tensor,
 )
-from layered.foundation.tensors import _ImageMethod
+from layered.foundation.tensors import ImageMethod
 
 
 def image(**meta):
@@ -136,7 +136,7 @@ def test_a_result_takes_the_meaning_of_the_input_but_not_of_a_wider_one():
 
 def test_an_image_method_waits_for_the_vision_floor():
     class Lonely(TensorBase):
-        turn_to_gold = _ImageMethod()
+        turn_to_gold = ImageMethod()
 
     x = Lonely([1.0])
     assert not hasattr(x, "turn_to_gold")
