@@ -27,6 +27,7 @@ def test_there_is_a_tour_and_a_notebook_for_each_floor():
         "11_movielens",
         "12_masks_points_boxes",
         "13_detection",
+        "14_image_jobs",
     ]
     assert [file.stem for file in NOTEBOOKS] == [*floors, *data, *applications]
 
