@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from layered.foundation import NotExportable, builders, modules, names_of, refuse_unknown, unknown_name
+from layered.foundation import BadFile, NotExportable, builders, modules, names_of, refuse_unknown, unknown_name
 from layered.nn import describe_module, num_features_model, rebuild_module
 from layered.vision.models.backbones import Arch, find_arch, image_models, is_torchvision, torchvision_models
 from layered.vision.models.create import create_unet_model, create_vision_model
@@ -104,6 +104,16 @@ def _find(source: str, arch: str) -> Arch:
     return found
 
 
+def _of_arch(arch_args: Mapping[str, Any] | None, build: Callable[..., Any]) -> dict[str, Any]:
+    """What a file passes on to an architecture: nothing that `build` takes itself, as `weights`, which reads and downloads."""
+    given = dict(arch_args or {})
+    for name in given.keys() & names_of(build):
+        raise BadFile(
+            f"the recipe of a model gives '{name}' to its architecture", expected="arguments of the architecture"
+        )
+    return given
+
+
 MODEL_ARGS = names_of(create_vision_model) - {"arch", "pretrained", "weights", "init"}
 DETECTOR_ARGS = names_of(create_detector) - {"arch", "pretrained", "weights"}
 UNET_ARGS = names_of(create_unet_model) - {"arch", "pretrained", "weights", "init", "act_cls"}
@@ -129,8 +139,9 @@ def build_from_recipe(
     refuse_unknown(model_args, MODEL_ARGS, "the recipe of an image model")
     head = None if custom_head is None else rebuild_module(custom_head)
     return create_vision_model(
-        _find(source, arch), pretrained=False, init=None, custom_head=head, **model_args, **(arch_args or {})
-    )
+        _find(source, arch), pretrained=False, init=None, custom_head=head, **model_args,
+        **_of_arch(arch_args, create_vision_model),
+    )  # fmt: skip
 
 
 @builders.register("vision.unet")
@@ -148,7 +159,8 @@ def build_unet(
     """
     refuse_unknown(model_args, UNET_ARGS, "the recipe of a U-Net")
     found, act_cls = _find(source, arch), modules.get(act)
-    return create_unet_model(found, pretrained=False, init=None, act_cls=act_cls, **model_args, **(arch_args or {}))
+    more = _of_arch(arch_args, create_unet_model)
+    return create_unet_model(found, pretrained=False, init=None, act_cls=act_cls, **model_args, **more)
 
 
 @builders.register("vision.detector")
@@ -162,4 +174,5 @@ def build_detector(source: str, arch: str, arch_args: Mapping[str, Any] | None =
         model_args: Arguments of `create_detector`.
     """
     refuse_unknown(model_args, DETECTOR_ARGS, "the recipe of a detector")
-    return create_detector(_find(source, arch), pretrained=False, **model_args, **(arch_args or {}))
+    more = _of_arch(arch_args, create_detector)
+    return create_detector(_find(source, arch), pretrained=False, **model_args, **more)

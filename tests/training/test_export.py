@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -35,6 +36,7 @@ from layered.foundation import (
     NotFoundPath,
     Pipeline,
     UnknownName,
+    builders,
     functions,
     noop,
     tensor,
@@ -634,3 +636,14 @@ def test_outputs_are_read_the_same_after_loading_whatever_the_loss(tmp_path, nam
         again.validate(dl=learn.dls.valid)
     again.loss_func = loss_func
     assert again.validate(dl=learn.dls.valid) == pytest.approx(learn.validate(), nan_ok=True)
+
+
+@pytest.mark.parametrize("builder", ["vision.model", "vision.unet", "vision.detector"])
+@pytest.mark.parametrize("weights", ["DEFAULT", "/etc/passwd"])
+def test_a_recipe_neither_reads_nor_downloads_weights(builder, weights, monkeypatch):
+    monkeypatch.setattr(socket, "socket", None)
+    args = {"n_classes": 2} if builder == "vision.detector" else {"n_out": 2}
+    more = {"act": "torch.ReLU"} if builder == "vision.unet" else {}
+    for source, arch in (("torchvision", "resnet18"), ("timm", "resnet10t")):
+        with pytest.raises(BadFile, match="gives 'weights' to its architecture"):
+            builders.get(builder)(source=source, arch=arch, arch_args={"weights": weights}, **args, **more)
