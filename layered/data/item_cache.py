@@ -6,8 +6,10 @@ import enum
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 import struct
 import tempfile
 import weakref
@@ -28,6 +30,7 @@ _UNIT = 1 << 16  # bytes for which a kept sample adds one to the ledger
 _MAGIC = b"layered item 1\n"
 _START = struct.Struct("<II")  # a checksum of what follows, and the length of the notes
 _DTYPES = {"uint8", "uint16", "int32", "int64", "float32", "bool"}
+_LONGEST_NOTES = 1 << 16  # bytes
 _ROOMY = 1 << 30  # bytes that the shared memory of the system needs to have free to be used
 
 
@@ -48,6 +51,9 @@ class Keepable:
         Args:
             note: What it said beside the pixels.
             pixels: The pixels, which may be written to.
+
+        Raises:
+            ValueError: It did not say so: the file is damaged, and the sample is made anew.
         """
         raise NotImplementedError
 
@@ -100,8 +106,8 @@ class ItemCache:
     no more than reading all of its pixels: in training `[RatioResize(288), RandomResizedCrop(224)]` keeps images of 288 pixels,
     `Resize(224)` alone, which crops at random, keeps none, and `Resize(224, method="squish")` those of 224.
 
-    Any number of workers and processes may share a folder, at the same time too; files hold pixels and numbers only. What is
-    no longer used is not deleted: delete the folder.
+    Any number of workers and processes may share a folder, at the same time too; files hold pixels and numbers only, and what
+    a damaged one held is made anew. What is no longer used is not deleted: delete the folder.
 
     Args:
         place: A folder, created if missing; or "memory", for a folder in the memory of the machine (on disk where that has
@@ -109,7 +115,7 @@ class ItemCache:
         max_bytes: No more is kept; by default half of what is free.
 
     Raises:
-        BadValue: `max_bytes` is not positive.
+        BadValue: `max_bytes` is not positive, or the folder's ledger, which is written to, is a link or not a file.
 
     Examples:
         >>> ItemCache("memory", max_bytes=1_000_000).used
@@ -128,6 +134,11 @@ class ItemCache:
         else:
             self.folder = Path(os.path.expanduser(place)).absolute()
             self.folder.mkdir(parents=True, exist_ok=True)
+            ledger = self.folder / "ledger"
+            if os.path.lexists(ledger) and not _is_regular(ledger):
+                raise BadValue(
+                    f"'{ledger}' is not a cache's ledger", got="a link or not a file", fix="delete the folder"
+                )
         self.max_bytes = shutil.disk_usage(self.folder).free // 2 if max_bytes is None else max_bytes
         self._is_full = False
         self._fixed: _Fixed | None = None
@@ -264,6 +275,8 @@ def _written(given: Sequence[Any], made: Sequence[Any]) -> bytes | None:
             continue
         elif isinstance(after, Tensor) and type(after) is type(before) and after.device.type == "cpu":
             note, array = dict(vars(after)), after.detach().numpy()
+            if note.keys() != vars(before).keys():
+                return None
             if not all(value is None or isinstance(value, (bool, int, float, str)) for value in note.values()):
                 return None
         else:
@@ -273,41 +286,52 @@ def _written(given: Sequence[Any], made: Sequence[Any]) -> bytes | None:
         notes.append([note, array.dtype.name, list(array.shape)])
         arrays.append(np.ascontiguousarray(array).tobytes())
     text = json.dumps(notes).encode()
+    if len(text) > _LONGEST_NOTES:
+        return None
     body = text + b"".join(arrays)
     return _MAGIC + _START.pack(zlib.adler32(body), len(text)) + body
 
 
 def _read(file: Path, given: Sequence[Any]) -> list[Any] | None:
-    """The sample that a file keeps; None if there is none, or the file is not whole."""
+    """The sample that a file keeps; None if there is none, or the file is damaged or was not written here."""
     try:
+        found = os.lstat(file)
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            return None
         with open(file, "rb", buffering=0) as opened:
-            data = bytearray(os.fstat(opened.fileno()).st_size)
+            data = bytearray(found.st_size)
             opened.readinto(data)
         checksum, length = _START.unpack_from(data, len(_MAGIC))
         body = memoryview(data)[len(_MAGIC) + _START.size :]
-        if data[: len(_MAGIC)] != _MAGIC or zlib.adler32(body) != checksum:
+        if data[: len(_MAGIC)] != _MAGIC or length > _LONGEST_NOTES or zlib.adler32(body) != checksum:
             return None
         at, made = length, []
         for before, note in zip(given, json.loads(bytes(body[:length])), strict=True):
-            if note is None:
+            if note is None and not isinstance(before, Keepable):
                 made.append(before)
                 continue
             said, dtype, shape = note
-            array = np.frombuffer(body, _known(dtype), count=int(np.prod(shape)), offset=at).reshape(shape)
+            if dtype not in _DTYPES or not all(type(side) is int and side >= 0 for side in shape):
+                return None
+            array = np.frombuffer(body, dtype, count=math.prod(shape), offset=at).reshape(shape)
             at += array.nbytes
             made.append(before.from_kept(said, array) if isinstance(before, Keepable) else _tensor(before, said, array))
-        return made
-    except (OSError, struct.error, ValueError):
+        return made if at == len(body) else None
+    except Exception:  # a damaged file can raise anything, and costs no more than making its sample anew
         return None
 
 
-def _known(dtype: str) -> np.dtype[Any]:
-    if dtype not in _DTYPES:
-        raise ValueError(f"unknown dtype {dtype}")
-    return np.dtype(dtype)
+def _is_regular(file: Path) -> bool:
+    return stat.S_ISREG(os.lstat(file).st_mode)
 
 
 def _tensor(before: Tensor, attributes: dict[str, Any], array: np.ndarray[Any, Any]) -> Tensor:
+    if attributes.keys() != vars(before).keys():
+        raise ValueError("other attributes")
+    if (
+        array.dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1
+    ):  # what torch computes with these is undefined
+        raise ValueError("a truth value other than 0 and 1")
     made = torch.from_numpy(array).as_subclass(type(before))
     vars(made).update(attributes)
     return made

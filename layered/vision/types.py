@@ -161,8 +161,15 @@ class PILBase(Keepable, Image.Image):
         Args:
             note: How it was stored.
             pixels: Its pixels.
+
+        Raises:
+            ValueError: It did not describe this.
         """
         is_colour = pixels.ndim == 3
+        shades = (np.uint8,) if is_colour else (np.uint8, np.uint16)
+        is_whole = pixels.ndim in (2, 3) and pixels.dtype in shades and pixels.size > 0
+        if not is_whole or (is_colour and len(pixels) != 3) or (note and note.keys() != {STORED_TURNED}):
+            raise ValueError("not an image")
         new = self.of_pixels(torch.from_numpy(pixels)) if is_colour else self.recast(Image.fromarray(pixels))
         new.info.update(note)
         return new

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from layered.data import CategoryBlock, DataBlock, IndexSplitter, ItemCache, TransformBlock
-from layered.foundation import BadImage, NotFoundPath, leaves
+from layered.foundation import BadImage, BadValue, NotFoundPath, leaves
 from layered.vision import (
     BBoxBlock,
     BBoxLblBlock,
@@ -254,3 +257,67 @@ def test_a_fit_with_a_cache_is_resumed(files, tmp_path):
 def test_a_limit_has_to_be_positive():
     with pytest.raises(ValueError, match="max_bytes"):
         ItemCache("memory", max_bytes=0)
+
+
+def hostile_caches(good: bytes) -> dict[str, bytes]:
+    """Files of a cache with a right checksum, that say what none can mean."""
+    start = len(b"layered item 1\n")
+    (length,) = struct.unpack_from("<I", good, start + 4)
+    body = good[start + 8 :]
+    (image, points), data = json.loads(body[:length]), body[length:]
+    note, dtype, shape = image
+
+    def made(notes: object, more: bytes = b"") -> bytes:
+        text = notes if isinstance(notes, bytes) else json.dumps(notes).encode()
+        whole = text + data + more
+        return good[:start] + struct.pack("<II", zlib.adler32(whole), len(text)) + whole
+
+    shapes = ["ab", [-1], [3, -1, 32], [2**70], [2**32, 2**32], [3.0, 32, 32], [], None, [2, 32, 32], [3, 0, 0]]
+    names = [{"clone": 5}, {"as_subclass": 1}, "ab", [["a", 1]], None]
+    return {
+        "nested": made(b"[" * 30_000),
+        "long": made([image, points, "x" * 10**5]),
+        "a number": made(3),
+        "nothing": made(None),
+        "an image as it was": made([None, points]),
+        "numbers": made([1, 2]),
+        "an unknown type": made([[note, "object", shape], points]),
+        "no type": made([[note, ["uint8"], shape], points]),
+        "floats": made([[note, "float32", [3, 16, 16]], points]),
+        "truth values": made([image, [{}, "bool", [2, 2]]], b"\xff"),
+        "notes of an image": made([[{"exif": "x"}, dtype, shape], points]),
+        "a list of notes": made([[[1, 2], dtype, shape], points]),
+        "more than it says": made([image, points], b"more"),
+        **{f"the shape {sides}": made([[note, dtype, sides], points]) for sides in shapes},
+        **{f"the attributes {name}": made([image, [name, *points[1:]]]) for name in names},
+        "cut": good[:-1],
+        "empty": b"",
+    }
+
+
+def test_a_hostile_file_of_a_cache_is_made_anew(files, tmp_path):
+    block = DataBlock(
+        (ImageBlock, PointBlock), get_y=points, splitter=IndexSplitter([1]), item_tfms=Resize(32, method="squish")
+    )
+    dls = block.dataloaders(files[:2], bs=1, num_workers=0, cache=tmp_path / "kept")
+    dl = dls.train.new(shuffle=False)
+    right = dl.one_batch()
+    (file,) = (found for found in (tmp_path / "kept").glob("*/*") if found.is_file())
+    good = file.read_bytes()
+    for name, data in hostile_caches(good).items():
+        file.write_bytes(data)
+        for a, b in zip(dl.one_batch(), right, strict=True):
+            assert torch.equal(a, b), name
+        assert file.read_bytes() == good, name
+    file.unlink()
+    os.mkfifo(file)
+    dl.one_batch()
+    assert file.read_bytes() == good
+
+
+def test_the_ledger_of_a_cache_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "ledger").symlink_to(tmp_path / "precious")
+    with pytest.raises(BadValue, match="a link or not a file"):
+        ItemCache(tmp_path / "kept")
