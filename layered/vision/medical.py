@@ -11,10 +11,13 @@ here, `scaled_px(dcmread(file))`.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -27,6 +30,7 @@ from layered.foundation import (
     BadImage,
     BadValue,
     L,
+    LayeredError,
     OutOfRange,
     TensorImage,
     TensorImageBW,
@@ -51,6 +55,8 @@ __all__ = [
     "dicom_windows", "freqhist_bins", "gauss_blur2d", "get_dicom_files", "hist_scaled", "mask2bbox", "mask_from_blur",
     "pct_in_window", "pixels", "scaled_px", "to_nchan", "uniform_blur2d", "windowed",
 ]  # fmt: skip
+
+_UNPACKED, _RATIO = 256 << 20, 100  # bytes that a deflated file may always unfold to, and how many times its own
 
 Window = tuple[float, float]
 """Width and level (the middle) of the values to look at, in Hounsfield units for computed tomography."""
@@ -99,9 +105,42 @@ def dcmread(source: str | os.PathLike[str] | bytes, force: bool = False) -> Any:
     pydicom = require("pydicom", extra="medical", why="a DICOM file")
     with naming(source):
         if isinstance(source, (bytes, bytearray)):
+            _refuse_bomb(pydicom, io.BytesIO(source), force)
             return pydicom.dcmread(pydicom.filebase.DicomBytesIO(source), force=force)
         check_regular(source, f"'{source}'")
+        with open(source, "rb") as file:
+            _refuse_bomb(pydicom, file, force)
         return pydicom.dcmread(source, force=force)
+
+
+def _refuse_bomb(pydicom: Any, file: BinaryIO, force: bool) -> None:
+    """Raise BadImage if what follows the header is deflated to a small part of its size: pydicom inflates without a bound."""
+    reader = pydicom.filereader
+    reader.read_preamble(file, force)
+    header = reader.read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if header.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return
+    data = file.read()
+    most = max(_UNPACKED, _RATIO * len(data))
+    unpacking, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while data and size <= most:
+        size += len(unpacking.decompress(data, 1 << 20))
+        data = unpacking.unconsumed_tail
+    if size > most:
+        raise BadImage("the DICOM file unfolds to very much", got=f"more than {most} bytes", fix="leave it out")
+
+
+@contextmanager
+def _naming_file(dcm: Any, problem: str, fix: str | None = None) -> Iterator[None]:
+    """Context manager: whatever pydicom and its decoders raise becomes an error that names the file of a data set."""
+    try:
+        yield
+    except LayeredError:
+        raise
+    except Exception as error:
+        name = f"'{dcm.filename}'" if isinstance(getattr(dcm, "filename", None), str) else "the DICOM file"
+        got = f"{type(error).__name__}: {error}".strip().replace("\n", " ")[:300]
+        raise BadImage(f"{name} {problem}", got=got, fix=fix) from error
 
 
 def dicom_frame(
@@ -121,10 +160,11 @@ def dicom_frame(
     for file in fns:
         dcm = dcmread(file)
         row: dict[str, Any] = {"fname": str(file)}
-        for element in dcm:
-            if element.keyword and element.VR != "SQ" and element.keyword != "PixelData":
-                values = element.value if element.VM > 1 else [element.value]
-                row |= {f"{element.keyword}{i or ''}": value for i, value in enumerate(values)}
+        with _naming_file(dcm, "has an attribute that cannot be read", "leave it out"):
+            for element in dcm:
+                if element.keyword and element.VR != "SQ" and element.keyword != "PixelData":
+                    values = element.value if element.VM > 1 else [element.value]
+                    row |= {f"{element.keyword}{i or ''}": value for i, value in enumerate(values)}
         if px_summ:
             px = scaled_px(dcm)
             row |= {"img_min": px.min().item(), "img_max": px.max().item(), "img_mean": px.mean().item()}
@@ -152,23 +192,18 @@ def scaled_px(dcm: Any) -> Tensor:
     Args:
         dcm: A data set of pydicom.
     """
-    rescaled = require("pydicom.pixels", extra="medical", why="a DICOM file").apply_modality_lut(_array(dcm), dcm)
-    return torch.from_numpy(rescaled.astype(np.float32))
+    pydicom_pixels, stored = require("pydicom.pixels", extra="medical", why="a DICOM file"), _array(dcm)
+    with _naming_file(dcm, "has values whose unit cannot be read", "pixels(dcm) are the values as they are stored"):
+        return torch.from_numpy(pydicom_pixels.apply_modality_lut(stored, dcm).astype(np.float32))
 
 
 def _array(dcm: Any) -> np.ndarray[Any, Any]:
     """The stored pixels; colours as RGB."""
     reader = require("pydicom.pixels", extra="medical", why="a DICOM file")
-    name = f"'{dcm.filename}'" if isinstance(getattr(dcm, "filename", None), str) else "the DICOM file"
-    try:
+    fix = "if it says that a decoder is missing: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg python-gdcm"
+    with _naming_file(dcm, "has no pixels that can be decoded", fix):
         array: np.ndarray[Any, Any] = reader.pixel_array(dcm)
-    except Exception as error:  # pydicom and its decoders raise almost anything
-        raise BadImage(
-            f"{name} has no pixels that can be decoded",
-            got=f"{type(error).__name__}: {error}".strip().replace("\n", " ")[:300],
-            fix="if it says that a decoder is missing: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg python-gdcm",
-        ) from error
-    return array
+        return array
 
 
 def windowed(px: Tensor, w: float, l: float) -> Tensor:  # the names that users type
@@ -251,12 +286,14 @@ def as_displayed(dcm: Any) -> Image.Image:
     array = _one_frame(_array(dcm))
     photometric = dcm.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
-        array = require("pydicom.pixels", extra="medical", why="a DICOM file").apply_color_lut(array, dcm)
+        with _naming_file(dcm, "has no palette that can be read"):
+            array = require("pydicom.pixels", extra="medical", why="a DICOM file").apply_color_lut(array, dcm)
     if array.ndim == 3:
         bits = 8 * array.dtype.itemsize
         return Image.fromarray((array >> (bits - 8)).astype(np.uint8))
     px = scaled_px(dcm)
-    width, center = (_first(dcm.get(name)) for name in ("WindowWidth", "WindowCenter"))
+    with _naming_file(dcm, "has a window that cannot be read", "windowed(scaled_px(dcm), width, level)"):
+        width, center = (_first(dcm.get(name)) for name in ("WindowWidth", "WindowCenter"))
     if width is None or center is None or width <= 1:
         low, high = float(px.min()), float(px.max())
         shown = (px - low) / ((high - low) or 1.0)

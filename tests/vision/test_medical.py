@@ -240,3 +240,45 @@ def test_masks_of_real_scans(folder):
     )  # fmt: skip
     x, y = (o.as_subclass(torch.Tensor) for o in dls.valid.one_batch())
     assert_close(y, (x[:, 0] > 0.3125).long())
+
+
+def test_a_deflated_file_is_bounded_and_hostile_attributes_are_named(folder, tmp_path, monkeypatch):
+    import pydicom
+
+    deflated = folder / "image_dfl.dcm"
+    assert PILDicom.create(deflated).size == PILDicom.create(deflated.read_bytes()).size == (512, 512)
+    monkeypatch.setattr(medical, "_UNPACKED", 10_000)
+    monkeypatch.setattr(medical, "_RATIO", 1)
+    for source in (deflated, deflated.read_bytes()):
+        with pytest.raises(BadImage, match="unfolds to very much"):
+            dcmread(source)
+
+    pydicom_text = {
+        "RescaleSlope": ("DS", b"ab"),
+        "WindowWidth": ("DS", b"ab"),
+        "SpacingBetweenSlices": ("FD", b"abc "),
+    }
+    uses = {
+        "RescaleSlope": (scaled_px, "unit cannot be read"),
+        "WindowWidth": (as_displayed, "window that cannot be read"),
+        "SpacingBetweenSlices": (lambda dcm: dicom_frame([tmp_path / "bad.dcm"]), "attribute that cannot be read"),
+    }
+    for name, (kind, raw) in pydicom_text.items():
+        dcm = dcmread(folder / "CT_small.dcm")
+        dcm.WindowCenter, dcm.RescaleIntercept = 1, 0
+        tag = pydicom.tag.Tag(name)
+        dcm[tag] = pydicom.dataelem.RawDataElement(tag, kind, len(raw), raw, 0, False, True)
+        dcm.save_as(tmp_path / "bad.dcm")
+        use, words = uses[name]
+        with pytest.raises(BadImage, match=words):
+            use(dcmread(tmp_path / "bad.dcm"))
+
+
+def test_a_dicom_file_starts_no_program(folder, tmp_path):
+    from pydicom.encaps import encapsulate
+
+    dcm = dcmread(folder / "SC_rgb_small_odd_jpeg.dcm")
+    dcm.PixelData = encapsulate([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"])
+    dcm.save_as(tmp_path / "hostile.dcm")
+    with pytest.raises(BadImage, match="no pixels that can be decoded"):
+        pixels(dcmread(tmp_path / "hostile.dcm"))
