@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable
+from http.client import HTTPException
 from typing import Any
 
 from PIL import Image
 
 from layered.catalog import is_offline
-from layered.data import Deferral, deferring, get_image_files
+from layered.data import Deferral, deferring, get_image_files, image_extensions
 from layered.files import commit
 from layered.foundation import BadArgument, L, LayeredError, Offline, Path, StrPath, parallel, warn
 from layered.vision.item_transforms import REDUCING_GAP, resize
@@ -211,7 +211,7 @@ def download_images(
     timeout: float = 4,
     preserve_filename: bool = False,
 ) -> L:
-    """Download images into a folder, as 00000000.jpg, 00000001.png, …; only images are kept.
+    """Download images into a folder, as 00000000.jpg, 00000001.png, …; only images are kept, with suffixes of images.
 
     Args:
         dest: The folder; created if missing. Files in it are not overwritten.
@@ -240,7 +240,10 @@ def download_images(
     taken, targets = {file.stem for file in folder.iterdir()}, []
     for i, url in enumerate(wanted):
         name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
-        stem, suffix = os.path.splitext(name) if preserve_filename and name else (f"{i:08d}", os.path.splitext(name)[1])
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in image_extensions():  # the image says which it has
+            stem, suffix = name, ""
+        stem = stem if preserve_filename and name else f"{i:08d}"
         unique, n = stem, 0
         while unique in taken:
             n += 1
@@ -259,15 +262,18 @@ def _downloaded(target: tuple[str, Path], seconds: float) -> str:
         request = urllib.request.Request(url, headers={"User-Agent": "Mozilla/5.0 (layered)"})  # http, see above
         with urllib.request.urlopen(request, timeout=seconds) as answer:
             data = answer.read(_LARGEST + 1)
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return f"{type(error).__name__}: {error}"
     if len(data) > _LARGEST:
         return f"more than {_LARGEST >> 20} MiB"
     fault = _fault(data)
     if fault:
         return fault
-    if not file.suffix:
+    if file.suffix.lower() not in image_extensions():
         with Image.open(io.BytesIO(data)) as image:
             file = file.with_name(f"{file.name}.{(image.format or 'img').lower().replace('jpeg', 'jpg')}")
-    commit(file, lambda opened: opened.write(data))
+    try:
+        commit(file, lambda opened: opened.write(data))
+    except LayeredError as error:  # a name that no disk takes
+        return _in_words(error)
     return ""

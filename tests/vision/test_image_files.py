@@ -148,3 +148,14 @@ def test_sizes_keep_the_aspect_ratio():
     image = Image.new("L", (600, 400))
     assert resize_to(image, 300) == (300, 200)
     assert resize_to(image, 200, use_min=True) == (300, 200)
+
+
+def test_what_a_server_sends_is_kept_as_an_image_inside_the_folder(server, tmp_path):
+    host, _ = server
+    names = ["..", "%2e%2e%2fup.png", "conftest.py", ".bashrc", "a%00b.png", "x" * 300 + ".png", "a b.png", "ok.png"]
+    with pytest.warns(UserWarning, match="of 8 images could not be downloaded"):
+        bad = download_images(tmp_path / "in", urls=[f"{host}/{name}" for name in names], preserve_filename=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    kept = sorted(path.name for path in (tmp_path / "in").iterdir())
+    assert kept == sorted(["...png", "up.png", "conftest.py.png", ".bashrc.png", "ok.png"])
+    assert len(bad) == len(names) - len(kept)
