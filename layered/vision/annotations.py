@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from typing import Any
 
-from layered.files import reading
+from layered.files import open_bounded
 from layered.foundation import BadValue, StrPath, warn
 
 Labelled = tuple[list[list[float]], list[str]]  # the boxes of an image, and a label for each
@@ -30,22 +31,27 @@ def get_annotations(fname: StrPath, prefix: str | None = None) -> tuple[list[str
         NotFoundPath: There is no such file.
         BadFile: It cannot be read.
     """
-    with reading(fname), open(fname, encoding="utf-8") as file:
+    with open_bounded(fname) as file:
+        file.most = file.size
         try:
             content: Any = json.load(file)
             names = {image["id"]: (prefix or "") + image["file_name"] for image in content["images"]}
             classes = {category["id"]: category["name"] for category in content["categories"]}
             found = [(o["image_id"], o["bbox"], classes[o["category_id"]]) for o in content["annotations"]]
+            if not all(isinstance(name, str) for name in classes.values()):
+                raise TypeError("a category whose name is not a text")
             labelled: dict[Any, Labelled] = defaultdict(lambda: ([], []))
             empty = 0
             for image, (left, top, width, height), label in found:
+                if not all(map(math.isfinite, (left, top, width, height))):
+                    raise ValueError("a box that is not finite")
                 if width > 0 and height > 0:
                     boxes, labels = labelled[names[image]]
                     boxes.append([left, top, left + width, top + height])
                     labels.append(label)
                 else:
                     empty += 1
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise BadValue(
                 f"'{fname}' does not hold annotations of COCO",
                 got=f"{error!r:.200}",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from layered.data import ColReader, ColSplitter, DataBlock, DataLoaders, RandomSplitter, Tfms, get_image_files
-from layered.files import reading
-from layered.foundation import BadValue, Frame, NotFoundPath, Path, StrPath
+from layered.files import open_bounded
+from layered.foundation import BadFile, BadValue, Frame, NotFoundPath, Path, StrPath
 from layered.vision.data import recipe
 from layered.vision.image_blocks import ImageBlock, MaskBlock
 from layered.vision.types import PILBase, PILImage
@@ -172,13 +173,19 @@ def read_codes(path: StrPath, codes: Codes | None) -> list[str] | None:
 
     Raises:
         BadValue: The file has no names, or one of them twice.
+        NotFoundPath: There is no such file.
+        BadFile: It is not text in UTF-8, or cannot be read.
     """
     if codes is None or not isinstance(codes, (str, os.PathLike)):
         return None if codes is None else [str(code) for code in codes]
     file = Path(path) / codes
-    with reading(file):
-        names = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    with open_bounded(file) as opened:
+        data = opened.read()
+    try:
+        names = [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise BadFile(f"'{file}' does not list the classes", got=error, expected="text in UTF-8") from error
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or twice:
         raise BadValue(
             f"'{file}' does not list the classes",

@@ -1,6 +1,7 @@
 """Boxes: any number in an image, moved and cut off with it, padded in batches, shown with names; wrong ones are refused."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -269,3 +270,20 @@ def test_blocks_can_stand_beside_labels(items):
     dls = both.dataloaders(items, bs=4, num_workers=0)
     assert dls.one_batch()[3].shape == (4,)
     dls.show_batch()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(["cat"], "1"), ("cat", "NaN"), ("cat", "Infinity"), ("cat", "1" + "0" * 400)]
+)
+def test_annotations_without_sense_are_refused(tmp_path, name, number):
+    box = f'{{"image_id": 1, "category_id": 1, "bbox": [{number}, 1, 2, 2]}}'
+    told = json.dumps({"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": name}]})
+    (tmp_path / "coco.json").write_text(f'{told[:-1]}, "annotations": [{box}]}}')
+    with pytest.raises(BadValue, match="annotations of COCO"):
+        get_annotations(tmp_path / "coco.json")
+
+
+def test_a_pipe_of_annotations_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "coco.json")
+    with pytest.raises(BadFile, match="a pipe or a device"):
+        get_annotations(tmp_path / "coco.json")

@@ -1,5 +1,6 @@
 """Segmentation in one line: loaders from a label function, a prediction that is a mask with names, and what does not fit."""
 
+import os
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 from torch.testing import assert_close
 
-from layered.foundation import BadArgument, BadValue, CannotTrain, NotFoundPath
+from layered.foundation import BadArgument, BadFile, BadValue, CannotTrain, NotFoundPath
 from layered.vision.all import (
     AddMaskCodes,
     Brightness,
@@ -36,6 +37,7 @@ from layered.vision.all import (
     to_image,
     vision_learner,
 )
+from layered.vision.segmentation import read_codes
 
 CODES = ["dark", "middle", "bright"]
 
@@ -194,3 +196,13 @@ def test_a_text_is_not_taken_for_a_list_of_class_names():
     with pytest.raises(BadArgument, match=r"got +'codes\.txt'"):
         MaskBlock("codes.txt")
     assert AddMaskCodes(["sky", "road"]).c == 2
+
+
+def test_a_file_of_classes_that_is_not_text_or_not_a_file_is_refused(tmp_path):
+    (tmp_path / "codes.txt").write_bytes("Straße".encode("latin-1"))
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("codes.txt", "pipe"):
+        with pytest.raises(BadFile, match=name):
+            read_codes(tmp_path, name)
+    (tmp_path / "many.txt").write_text("\n".join(map(str, range(200_000))))
+    assert len(read_codes(tmp_path, "many.txt")) == 200_000
