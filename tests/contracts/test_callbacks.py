@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 import layered.callback
 import layered.loop
 import layered.training
+import layered.vision.gan
 from layered.data import DataLoaders
 from layered.loop import Callback
 from layered.nn import CrossEntropyLossFlat
@@ -50,7 +51,7 @@ def subclasses(kind):
 
 def shipped():
     """Every public callback class of the library, by name."""
-    for package in (layered.callback, layered.loop, layered.training):
+    for package in (layered.callback, layered.loop, layered.training, layered.vision.gan):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     return {
@@ -62,8 +63,12 @@ def shipped():
 
 SHIPPED = shipped()
 OWN_TESTS = {
+    "AdaptiveGANSwitcher": "needs a generator and a critic",
     "Checkpoint": "needs a folder of its own; every test of resuming uses it",
     "FileLogger": "the base of CSVLogger and JSONLogger",
+    "FixedGANSwitcher": "needs a generator and a critic",
+    "GANDiscriminativeLR": "needs a generator and a critic",
+    "GANTrainer": "needs a generator and a critic",
     "MixHandler": "the base of MixUp and CutMix",
     "ModelResetter": "needs a recurrent model",
     "RNNCallback": "needs a recurrent model",
