@@ -35,8 +35,8 @@ def described_metrics(metrics: MetricSet) -> list[dict[str, Any]]:
         metrics: The metrics.
 
     Returns:
-        For each its column, and either its registered name, or its kind and the arguments that make it, or neither where
-        no file can say what it computes.
+        For each its column, and its registered name, or that of one of scikit-learn's scorers, or its kind and the arguments
+        that make it; none of these where no file can say what it computes.
     """
     return [{"column": name, **_described(metric)} for name, metric in zip(metrics.names, metrics, strict=True)]
 
@@ -83,8 +83,8 @@ def _described(metric: Metric) -> dict[str, Any]:
     for name in metric_names.names():
         if _settings(metric_named(name)) == wanted:
             return {"name": name}
-    if isinstance(metric, ScorerMetric) and metric.name in sk_metrics.get_scorer_names():
-        return {"name": metric.name} if _settings(metric_named(metric.name)) == wanted else {}
+    if isinstance(metric, ScorerMetric):
+        return _described_scorer(metric)
     kind, args = _kind_and_args(metric)
     if kind is None or _settings(_make(kind, args)) != wanted:
         return {}
@@ -96,10 +96,20 @@ def _described(metric: Metric) -> dict[str, Any]:
     return {} if tensors else node
 
 
+def _described_scorer(metric: ScorerMetric) -> dict[str, Any]:
+    if isinstance(metric.scorer, partial) and metric.scorer.func is _score:  # comes from a file itself
+        return {"scorer": metric.scorer.args[0]}
+    names = sk_metrics.get_scorer_names()
+    found = [name for name in names if repr(sk_metrics.get_scorer(name)) == repr(metric.scorer)]
+    return {"scorer": found[0]} if found else {}
+
+
 def _from_described(node: dict[str, Any], file: str) -> Metric:
     column = exactly(str, node["column"])
     if "name" in node:
-        metric = metric_named(exactly(str, node["name"]))
+        metric = metric_names.get(exactly(str, node["name"]))()
+    elif "scorer" in node:
+        metric = ScorerMetric(partial(_score, exactly(str, node["scorer"])), node["scorer"])
     elif "kind" in node:
         metric = _make(node["kind"], decode_tree(exactly(dict, node["args"]), {}))
     else:
@@ -107,6 +117,11 @@ def _from_described(node: dict[str, Any], file: str) -> Metric:
     if metric.name != column:
         metric.name = column
     return metric
+
+
+def _score(name: str, estimator: object, X: object, y: object) -> Any:
+    """What one of scikit-learn's scorers says, imported when it is asked: loading a file imports nothing."""
+    return sk_metrics.get_scorer(name)(estimator, X, y)
 
 
 def _kind_and_args(metric: Metric) -> tuple[str | None, dict[str, Any]]:

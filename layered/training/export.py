@@ -10,7 +10,8 @@ The manifest of an export:
                null; or {"$loader": name, "args": {…}}, for loaders that describe their own data; or null
     loss       the loss function, if it says how outputs are read, else an `OutputReader`, or null
     learner    the registered kind of learner, or null
-    metrics    [{"column"}, with "name", a registered metric, or "kind" and "args"; alone, where no file can name it]
+    metrics    [{"column"}, with "name", a registered metric, or "scorer", one of scikit-learn's, or "kind" and "args"; alone,
+               where no file can name it]
 
 Values and nodes are in the grammar of `layered.files.codec`; the tensors named "model.…" are the model's weights.
 """

@@ -91,9 +91,10 @@ def _described_arch(arch: Arch, args: dict[str, Any]) -> dict[str, Any] | None:
     return {"source": where, "arch": name, **plain}
 
 
-def _find(source: str, arch: str) -> Arch:
+def _find(source: str, arch: str, *, detects: bool = False) -> Arch:
     """The architecture that a file names."""
-    if source == "torchvision" and arch not in (known := [*image_models(), *detector_names()]):
+    known = [*image_models(), *(detector_names() if detects else ())]
+    if source == "torchvision" and arch not in known:
         raise unknown_name("torchvision model of images", arch, known)
     find: dict[str, Callable[[str], Any]] = {
         "registered": builders.get,
@@ -175,4 +176,4 @@ def build_detector(source: str, arch: str, arch_args: Mapping[str, Any] | None =
     """
     refuse_unknown(model_args, DETECTOR_ARGS, "the recipe of a detector")
     more = _of_arch(arch_args, create_detector)
-    return create_detector(_find(source, arch), pretrained=False, **model_args, **more)
+    return create_detector(_find(source, arch, detects=True), pretrained=False, **model_args, **more)

@@ -43,6 +43,7 @@ def again(metrics):
     given = MetricSet(metrics)
     found = MetricSet(metrics_from_described(described_metrics(given), "x.layered"))
     assert found.names == given.names
+    assert described_metrics(found) == described_metrics(given)
     return given, found
 
 
@@ -139,7 +140,9 @@ def test_one_that_no_file_can_name_keeps_its_column_and_says_so_once(metric):
         ([3], TypeError),
         ([{"column": 3}], TypeError),
         ([{"column": "x", "name": "os.system"}], UnknownName),
+        ([{"column": "x", "name": "neg_log_loss"}], UnknownName),  # which would import scikit-learn
         ([{"column": "x", "name": ["accuracy"]}], TypeError),
+        ([{"column": "x", "scorer": 3}], TypeError),
         ([{"column": "x", "kind": "register_metric", "args": {}}], UnknownName),
         ([{"column": "x", "kind": "Metric", "args": {}}], UnknownName),
         ([{"column": "x", "kind": "F1Score", "args": {"average": {"$function": "noop"}}}], BadFile),
