@@ -106,8 +106,8 @@ class ItemCache:
     no more than reading all of its pixels: in training `[RatioResize(288), RandomResizedCrop(224)]` keeps images of 288 pixels,
     `Resize(224)` alone, which crops at random, keeps none, and `Resize(224, method="squish")` those of 224.
 
-    Any number of workers and processes may share a folder, at the same time too; files hold pixels and numbers only, and what
-    a damaged one held is made anew. What is no longer used is not deleted: delete the folder.
+    Any number of workers and processes may share a folder, at the same time too; files hold pixels and numbers only, and a
+    sample whose file is damaged is made again. Old entries are never deleted: delete the folder to reclaim the space.
 
     Args:
         place: A folder, created if missing; or "memory", for a folder in the memory of the machine (on disk where that has

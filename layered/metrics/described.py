@@ -38,7 +38,8 @@ def described_metrics(metrics: MetricSet) -> list[dict[str, Any]]:
         For each its column, and its registered name, or that of one of scikit-learn's scorers, or its kind and the arguments
         that make it; none of these where no file can say what it computes.
     """
-    return [{"column": name, **_described(metric)} for name, metric in zip(metrics.names, metrics, strict=True)]
+    known = {name: _settings(metric_named(name)) for name in metric_names.names()}
+    return [{"column": name, **_described(metric, known)} for name, metric in zip(metrics.names, metrics, strict=True)]
 
 
 def metrics_from_described(nodes: object, file: str) -> list[Metric]:
@@ -78,10 +79,10 @@ class NotExported(Metric):
         return False
 
 
-def _described(metric: Metric) -> dict[str, Any]:
+def _described(metric: Metric, known: dict[str, Any]) -> dict[str, Any]:
     wanted = _settings(metric)
-    for name in metric_names.names():
-        if _settings(metric_named(name)) == wanted:
+    for name, settings in known.items():
+        if settings == wanted:
             return {"name": name}
     if isinstance(metric, ScorerMetric):
         return _described_scorer(metric)

@@ -28,7 +28,7 @@ def get_annotations(fname: StrPath, prefix: str | None = None) -> tuple[list[str
 
     Raises:
         BadValue: The file is in another format.
-        NotFoundPath: There is no such file.
+        NotFoundPath: The file does not exist.
         BadFile: It cannot be read.
     """
     with open_bounded(fname) as file:

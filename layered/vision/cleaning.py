@@ -50,7 +50,7 @@ def worst_files(learn: Learner, label: str | None = None, ds_idx: int = 1, max_n
         A frame with the columns file, label, prediction, probability (of the prediction) and loss, the largest loss first.
 
     Raises:
-        UnknownName: There is no such label.
+        UnknownName: The label is not in the vocabulary.
         BadValue: The items are not files with one label each.
         CannotTrain: The loader left items out.
     """

@@ -173,7 +173,7 @@ def read_codes(path: StrPath, codes: Codes | None) -> list[str] | None:
 
     Raises:
         BadValue: The file has no names, or one of them twice.
-        NotFoundPath: There is no such file.
+        NotFoundPath: The file does not exist.
         BadFile: It is not text in UTF-8, or cannot be read.
     """
     if codes is None or not isinstance(codes, (str, os.PathLike)):
