@@ -101,6 +101,7 @@ class Tabular:
 
     with_cont: ClassVar[bool] = True
     rows_are_tensors: ClassVar[bool] = True  # loaders take their batches out of `tensors`
+    _is_handed_out = False  # `items` was: whoever has the frame may change it at any time
 
     @checked
     def __init__(
@@ -137,7 +138,6 @@ class Tabular:
         self._sizes = [len(frame)] if parts is None else [len(part) for part in parts]
         self._columns = Columns(frame, self.order, inplace and parts is None)
         self._tensors: tuple[Tensor, ...] | None = None  # made on first use; loaders slice batches from them
-        self._is_handed_out = False  # `items` was: whoever has the frame may change it at any time
         if do_setup:
             self.setup()
             _show_what_was_learnt(given, own)
