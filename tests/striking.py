@@ -1,6 +1,7 @@
 """Ctrl-C, or another exception, at a line of the library; and all that a verb of the learner changes and must put back."""
 
 import builtins
+import dis
 import os
 import signal
 import sys
@@ -74,12 +75,19 @@ class Blow:
         self.places: dict[tuple[str, int], list[int]] = {}  # the numbers of the lines that ran, by file and line
 
 
+def _leaves_with(frame: Any) -> bool:
+    """Whether a frame is about to call the `__exit__` of a `with` whose body has ended well: three times None is passed."""
+    loads = [i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti and i.opname != "CACHE"][:3]
+    return all(i.opname == "LOAD_CONST" and i.argval is None for i in loads)
+
+
 def struck(verb: Callable[[], object], at: int, where: str = "/layered/", how: Callable[[], None] = interrupt) -> Blow:
     """Run `verb`; it is struck at line number `at` of those of the files `where`, or not at all.
 
     Args:
         verb: What is run.
-        at: The number of the line, from 1; 0 for none, -1 for none and to note the places of all.
+        at: The number of the line, from 1; 0 for none, -1 for none and to note the places of all. Where a `with` ends it is
+            the next one: Python lets nothing come between the end of its body and the call of `__exit__`.
         where: A part of the names of the files whose lines count.
         how: What happens at that line.
     """
@@ -90,7 +98,7 @@ def struck(verb: Callable[[], object], at: int, where: str = "/layered/", how: C
             blow.lines += 1
             if at < 0:
                 blow.places.setdefault((frame.f_code.co_filename, frame.f_lineno), []).append(blow.lines)
-            if blow.lines == at:
+            if 0 < at <= blow.lines and not _leaves_with(frame):
                 blow.place = f"{frame.f_code.co_filename.rpartition('/layered/')[2]}:{frame.f_lineno}"
                 sys.settrace(None)
                 blow.is_cleanup = "rollback.py" in "".join(traceback.format_stack(frame))

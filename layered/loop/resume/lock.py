@@ -14,6 +14,7 @@ from typing import Any
 
 from layered.files import cannot_save, open_bounded, parse_json, temporary
 from layered.foundation import CannotTrain, LayeredError, warn
+from layered.loop.rollback import interrupts_held
 
 LOCK = ".layered-lock"
 WRITTEN_WITHIN = 3  # seconds from the creation of a lock to its content, if its process lives
@@ -53,7 +54,7 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with _turn:
+        with interrupts_held(), _turn:
             _held.discard(folder)
             if _owner(folder / LOCK) == own:
                 try:
