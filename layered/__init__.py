@@ -14,6 +14,7 @@ The packages from the ground up; each imports only from those above it in this l
     basics                     all of the above in one namespace
     vision                     images: blocks, augmentation, models, `vision_learner`
     tabular                    tables: procs, models, `tabular_learner`
+    text                       texts: tokens, language models, classifiers
     collab                     ratings: models, `collab_learner`, recommendations
     testing  compat  cli       contracts for extenders, habits of other libraries, the command line
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         optim as optim,
         tabular as tabular,
         testing as testing,
+        text as text,
         training as training,
         vision as vision,
     )
@@ -92,7 +94,7 @@ if TYPE_CHECKING:
 else:
     _PACKAGES = {
         *("basics", "callback", "catalog", "collab", "compat", "data", "files", "foundation", "inference", "insight"),
-        *("integrations", "loop", "metrics", "nn", "optim", "tabular", "testing", "training", "vision"),
+        *("integrations", "loop", "metrics", "nn", "optim", "tabular", "testing", "text", "training", "vision"),
     }
     _NAMES = {  # by the package that each comes from
         "callback": "CSVLogger EarlyStoppingCallback GradientAccumulation GradientClip MixUp MixedPrecision SaveModelCallback",

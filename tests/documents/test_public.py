@@ -21,7 +21,7 @@ PACKAGES = [
     for module in pkgutil.iter_modules(layered.__path__)
     if module.ispkg and hasattr(importlib.import_module(f"layered.{module.name}"), "__all__")
 ]
-FACADES = ("layered.basics", "layered.vision.all", "layered.tabular.all", "layered.collab.all")
+FACADES = ("layered.basics", "layered.vision.all", "layered.tabular.all", "layered.text.all", "layered.collab.all")
 TABULAR = set(importlib.import_module("layered.tabular.all").__all__)  # which `layered.collab` brings too
 FACES = {package: importlib.import_module(f"layered.{package}") for package in PACKAGES}
 LIST = Path(__file__).with_name("public_names.txt")

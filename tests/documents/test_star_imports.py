@@ -11,7 +11,7 @@ import pytest
 
 PACKAGES = [
     name
-    for name in ("layered.vision", "layered.tabular", "layered.collab")
+    for name in ("layered.vision", "layered.tabular", "layered.text", "layered.collab")
     if hasattr(importlib.import_module(name), "__all__")
 ]
 
