@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -64,13 +65,16 @@ def sync_all(folder: Path) -> None:
     """
     if os.name != "posix":
         return  # other systems sync only what they write
-    with saving(folder):
+    with saving(folder), ThreadPoolExecutor(16) as pool:  # file systems sync many files at once
         for place, _, names in os.walk(folder):
-            for path in (Path(place, name) for name in names):
-                if not path.is_symlink():
-                    with open(path, "rb") as file:
-                        os.fsync(file.fileno())
+            list(pool.map(_sync_file, (Path(place, name) for name in names)))
             disk.sync_folder(Path(place))
+
+
+def _sync_file(path: Path) -> None:
+    if not path.is_symlink():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
 
 
 @contextmanager

@@ -64,7 +64,9 @@ def descriptions(item: griffe.Object) -> dict[str, str]:
 
 
 def test_all_packages_are_looked_at():
-    assert {"foundation", "optim", "nn", "data", "loop", "callback", "training", "vision", "tabular", "text"} <= set(PACKAGES)
+    assert {"foundation", "optim", "nn", "data", "loop", "callback", "training", "vision", "tabular", "text"} <= set(
+        PACKAGES
+    )
 
 
 @pytest.mark.parametrize("package", PACKAGES)
