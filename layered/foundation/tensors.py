@@ -164,8 +164,7 @@ class TensorBase(Tensor):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        with torch._C.DisableTorchFunctionSubclass():
-            out = func(*args, **(kwargs or {}))
+        out = torch._C._disabled_torch_function_impl(func, types, args, kwargs or {})
         if func in torch.overrides.get_default_nowrap_functions():
             return out
         like = next((a for a in leaves((args, kwargs or {})) if isinstance(a, TensorBase)), None)
