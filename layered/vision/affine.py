@@ -115,7 +115,7 @@ def _sampled(x: Tensor, grid: Tensor, mode: str, pad_mode: PadMode | str, align_
     else:
         moved = pixels.new_empty((*pixels.shape[:2], *size))
         few = max(1, torch.get_num_threads() if x.is_cpu else len(grid))  # floats of a few images stay in a CPU's cache
-        for result, some, where in zip(moved.split(few), pixels.split(few), grid.split(few), strict=True):
+        for result, some, where in zip(*(torch.split(t, few) for t in (moved, pixels, grid)), strict=True):
             floats = sample(some.to(torch.float32), where)
             result.copy_(floats if x.is_floating_point() else floats.round_())
     return moved.reshape(*x.shape[:-2], *size)
