@@ -94,7 +94,7 @@ from layered.data.deferral import Deferral as Deferral, deferral as deferral, de
 from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
 from layered.data.item_cache import ItemCache as ItemCache, Keepable as Keepable
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
-from layered.data.samplers import Weights as Weights
+from layered.data.samplers import EpochKey as EpochKey, TicketBatch as TicketBatch, Weights as Weights
 from layered.data.show import (
     Panel as Panel,
     Together as Together,

@@ -98,7 +98,11 @@ def _stack(tensors: Sequence[Any]) -> Tensor:
         error.rows = 0, other
         raise error
     stacked = torch.stack([t.as_subclass(Tensor) for t in tensors])
-    return retype(stacked, first)  # type: ignore[no-any-return]  # a tensor stays one
+    made: Tensor = retype(stacked, first)
+    for name, value in vars(first).items():
+        if isinstance(value, Tensor):  # of each sample its own: where a text is padding
+            setattr(made, name, _stack([getattr(t, name) for t in tensors]))
+    return made
 
 
 def fa_convert(sample: object) -> Any:

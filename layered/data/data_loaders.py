@@ -250,7 +250,8 @@ class DataLoaders:
         listed = items if is_indexed(items) and not isinstance(items, (str, bytes, dict)) else [items]
         dataset = as_dataset(valid.dataset).test_set(listed, rm_type_tfms, with_labels)
         dataset = items if dataset is None else dataset
-        return valid.new(dataset, bs=bs or valid.bs, shuffle=False, drop_last=False, **kwargs)
+        settings = {"bs": bs or valid.bs, "shuffle": False, "drop_last": False, **valid.for_items, **kwargs}
+        return valid.new(dataset, **settings)
 
     # -- from data
 
@@ -300,7 +301,8 @@ class DataLoaders:
         drop = shuffle if drop_last is None else drop_last
         device = default_device() if device is None else device
         settings = {"bs": bs, "shuffle": shuffle, "drop_last": drop, "device": device, **kwargs, **own[0]}
-        _check_one_batch(ds[0], settings)
+        if dl_type.batches_are_items:
+            _check_one_batch(ds[0], settings)
         train = dl_type(ds[0], **settings)
         validation = {"bs": val_bs or bs, "shuffle": val_shuffle, "drop_last": bool(drop_last), **validation}
         others = [train.new(d, **{**validation, **o}) for d, o in zip(ds[1:], own[1:], strict=True)]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from operator import index
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -119,6 +119,12 @@ class DataLoader(Stages):
 
     vocab: Any  # of the data set, like every attribute that the loader lacks
     c: int
+    own_settings: ClassVar[tuple[str, ...]] = ()
+    """Further attributes that `new` takes."""
+    batches_are_items: ClassVar[bool] = True
+    """Whether a batch holds whole items of the data set, so that `bs` cannot exceed their number."""
+    for_items: ClassVar[dict[str, Any]] = {}
+    """Settings with which a loader over other items gives them in their order."""
 
     def __init__(
         self,
@@ -509,7 +515,7 @@ class DataLoader(Stages):
             cls: Another class of loaders.
             changes: New values of constructor arguments and stages.
         """
-        refuse_unknown(changes, (*STAGES, *_SETTINGS), f"{type(self).__name__}.new")
+        refuse_unknown(changes, (*STAGES, *_SETTINGS, *self.own_settings), f"{type(self).__name__}.new")
         if cls is not None and cls is not type(self):
             own = {name: value for name, value in vars(self).items() if name in (*_SETTINGS, *STAGES)}
             own["seed"] = self.seed
@@ -528,6 +534,10 @@ class DataLoader(Stages):
             res.chooser = self.chooser
         res.position = Position(res.seed)
         return res
+
+    def in_any_order(self) -> Self:
+        """A loader over the same items in the order in which batches are made fastest, for what puts results in order."""
+        return self
 
     def _facts(self) -> tuple[str, dict[str, object]]:
         """The heading and the facts of its `repr`."""

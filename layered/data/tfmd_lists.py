@@ -83,6 +83,7 @@ class TfmdLists(DatasetBase):
         self._all_items = list(items) if use_list is True else as_items(items)
         self.splits = None if splits is None else as_splits(splits, len(self._all_items), labels_of(self._all_items))
         self._positions: np.ndarray[Any, Any] | None = None
+        self._kept: tuple[int, Sequence[Any]] | None = None  # how many first steps, and what they make of all items
         self.name, self.dl_type, self.getters = name, dl_type, getters
         self.tfms = Pipeline(tfms, split_idx=split_idx)
         if do_setup:
@@ -96,6 +97,7 @@ class TfmdLists(DatasetBase):
             verbose: Print each transform.
         """
         steps, self.tfms = self.tfms, Pipeline(split_idx=self.split_idx)
+        self._kept = None
         with set_aside_random(steps.is_foreign):
             for step in steps:
                 if verbose:
@@ -104,6 +106,8 @@ class TfmdLists(DatasetBase):
                 source = self.train if on_train and self.splits is not None else self
                 try:
                     self.tfms.add(step, source)
+                    if step.keep is not None:
+                        self._kept = len(self.tfms), step.keep(self)
                 except Exception as error:
                     self.tfms = steps
                     raise failed(error, f"setting up the {self.name} on {len(source)} items") from error
@@ -186,7 +190,7 @@ class TfmdLists(DatasetBase):
     def new(self, items: object, split_idx: int | None = None) -> TfmdLists:
         """The same fitted pipeline over other items."""
         res = copy.copy(self)
-        res._all_items, res._positions, res.splits = items, None, None
+        res._all_items, res._positions, res.splits, res._kept = items, None, None, None
         if split_idx is not None:
             res.split_idx = split_idx
         return res
@@ -213,7 +217,25 @@ class TfmdLists(DatasetBase):
         if not -len(self) <= i < len(self):
             raise IndexError(f"item {i} is out of range for {len(self)} items")
         position = int(i) if self._positions is None else int(self._positions[i])
-        return self.make(pick(self._all_items, position), position)
+        if (kept := self.kept) is None:
+            return self.make(pick(self._all_items, position), position)
+        made = kept[position]
+        try:
+            for step in range(self._kept_steps, len(self.tfms)):
+                made = self.tfms.step(step, made)
+        except Exception as error:
+            item = self._named_item(pick(self._all_items, position), position)
+            raise failed(error, f"making the {self.name} of {item}") from error
+        return made
+
+    @property
+    def kept(self) -> Sequence[Any] | None:
+        """What the first steps make of each item of all splits, where one of them keeps it (see `Transform.keep`)."""
+        return self._kept[1] if self._kept is not None and self._kept_steps <= len(self.tfms) else None
+
+    @property
+    def _kept_steps(self) -> int:
+        return 0 if self._kept is None else self._kept[0]
 
     def make(self, item: object, position: int | None = None) -> Any:
         """`item` through the pipeline; an error names the item and the step that failed."""
@@ -235,6 +257,8 @@ class TfmdLists(DatasetBase):
 
     def __iter__(self) -> Iterator[Any]:
         """All items. Plain functions are mapped over many items at once, which saves the dispatch of each step."""
+        if self.kept is not None:
+            return (self[i] for i in range(len(self)))
         functions = [(step, plain_function(step)) for step in self.tfms]
         made = walk(self.items)
         for step, function in functions:

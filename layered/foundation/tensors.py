@@ -100,7 +100,7 @@ def plain(x: object) -> object:
     Args:
         x: Anything.
     """
-    return x.as_subclass(Tensor) if isinstance(x, TensorBase) else x
+    return x.as_plain() if isinstance(x, TensorBase) else x
 
 
 def plain_tree(tree: object) -> Any:

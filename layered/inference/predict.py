@@ -277,6 +277,7 @@ def in_order(loop: Loop, ds_idx: int, dl: Iterable[Any] | None, reorder: bool, n
     if not reorder:
         return (found.new(drop_last=False) if dl is None else found), order
     ordered = found.new(drop_last=False, shuffle=False)
+    ordered = ordered if natural else ordered.in_any_order()
     if ordered.all_default("get_idxs"):
         return ordered, order
     if natural:

@@ -1,0 +1,202 @@
+"""Padding: the texts of a batch to one length.
+
+A padded text says where it is padding, in its attribute `padding`: models ask `padding_mask`, never the indices alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from layered.foundation import ItemTransform, L, functions, listify, transforms
+from layered.text.types import TensorText
+
+X = TypeVar("X", bound=Tensor)
+
+
+def padded(x: X, before: int, after: int, pad_idx: int = 1) -> X:
+    """A text with padding around it; a `TensorText` gets the attribute `padding`.
+
+    Args:
+        x: int64 [token].
+        before: Tokens of padding before it.
+        after: Tokens of padding after it.
+        pad_idx: Their index.
+
+    Examples:
+        >>> padded(TensorText([5, 1]), 1, 0).padding
+        tensor([ True, False, False])
+    """
+    ids = torch.nn.functional.pad(x.as_subclass(Tensor), (before, after), value=pad_idx)
+    if not isinstance(x, TensorText):
+        return ids  # type: ignore[return-value]  # a plain tensor, as it was
+    padding = torch.ones(len(ids), dtype=torch.bool)
+    padding[before : before + len(x)] = False
+    return type(x)(ids, padding=padding)
+
+
+def pad_chunk(x: X, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72, pad_len: int = 10) -> X:
+    """A text with padding in whole chunks on one side and the rest after it, so that it starts where a chunk does.
+
+    Args:
+        x: int64 [token].
+        pad_idx: The index of the padding.
+        pad_first: The whole chunks stand before the text; by False, after it.
+        seq_len: Tokens of a chunk.
+        pad_len: The length with padding.
+
+    Examples:
+        >>> pad_chunk(torch.tensor([5, 6]), seq_len=3, pad_len=6)
+        tensor([1, 1, 1, 5, 6, 1])
+    """
+    missing = pad_len - len(x)
+    before = missing // seq_len * seq_len if pad_first else 0
+    return padded(x, before, missing - before, pad_idx)
+
+
+class _Padding(ItemTransform):
+    """Base of steps of `before_batch` that pad the texts in a list of samples, and that decoding undoes."""
+
+    def __call__(self, x: object, split_idx: int | None = None, **changes: Any) -> Any:
+        """The samples, padded.
+
+        Args:
+            x: The samples of a batch.
+            split_idx: As for every transform.
+            changes: Other values of the arguments of the class, for this call: `pad_input(samples, pad_idx=0)`.
+        """
+        padding = type(self).from_init_args({**self.init_args, **changes}) if changes else self
+        return super(_Padding, padding).__call__(x, split_idx)
+
+    def text_fields(self, sample: Sequence[Any]) -> Sequence[int]:
+        """Which elements of a sample are texts."""
+        raise NotImplementedError
+
+    def pad(self, x: Tensor, length: int) -> Tensor:
+        """One text, padded to `length` tokens."""
+        raise NotImplementedError
+
+    def encode_samples(self, samples: Sequence[Any]) -> list[Any]:
+        rows = [list(sample) if isinstance(sample, (tuple, list)) else [sample] for sample in samples]
+        for i in self.text_fields(rows[0]):
+            longest = max(len(row[i]) for row in rows)
+            for row in rows:
+                row[i] = self.pad(row[i], longest)
+        return [
+            tuple(row) if isinstance(sample, (tuple, list)) else row[0]
+            for sample, row in zip(samples, rows, strict=True)
+        ]
+
+    def decode_batch(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(map(unpadded, batch))
+
+    def decode_texts(self, texts: TensorText) -> Any:
+        return unpadded(texts)
+
+
+def unpadded(texts: object) -> Any:
+    """The texts of a padded batch in a list, each without its padding; anything else as it is.
+
+    Args:
+        texts: An element of a batch.
+    """
+    if not isinstance(texts, TensorText) or texts.ndim != 2 or "padding" not in vars(texts):
+        return texts
+    keep = ~texts.padding.to(texts.device)
+    return L([type(texts)(ids[kept]) for ids, kept in zip(texts.as_plain(), keep, strict=True)], use_list=True)
+
+
+@transforms.register()
+class Pad_Input(_Padding):
+    """Pads texts to the length of the longest in their batch: a step of `before_batch`.
+
+    Args:
+        pad_idx: The index of the padding.
+        pad_fields: Which elements of a sample are texts: a position, or several.
+        pad_first: Pad before the texts; by default after them.
+        backwards: Reverse the padded texts.
+
+    Examples:
+        >>> pad_input([(torch.tensor([1, 2, 3]), 1), (torch.tensor([4]), 2)], pad_idx=0)
+        [(tensor([1, 2, 3]), 1), (tensor([4, 0, 0]), 2)]
+    """
+
+    def __init__(
+        self, pad_idx: int = 1, pad_fields: int | Sequence[int] = 0, pad_first: bool = False, backwards: bool = False
+    ) -> None:
+        super().__init__()
+        self.pad_idx, self.pad_fields, self.pad_first, self.backwards = pad_idx, pad_fields, pad_first, backwards
+
+    def text_fields(self, sample: Sequence[Any]) -> Sequence[int]:
+        """The `pad_fields`."""
+        return listify(self.pad_fields)
+
+    def pad(self, x: Tensor, length: int) -> Tensor:
+        """One text, padded to `length` tokens."""
+        missing = length - len(x)
+        is_first = self.pad_first != self.backwards  # once the padded text is reversed
+        text = reverse_text(x) if self.backwards else x
+        return padded(text, missing if is_first else 0, 0 if is_first else missing, self.pad_idx)
+
+
+@transforms.register()
+class Pad_Chunk(_Padding):
+    """Pads texts to the length of the longest in their batch, as `pad_chunk` does: a step of `before_batch`.
+
+    Recurrent models read a text in chunks of `seq_len` tokens. A short text starts with whole chunks of padding, which they
+    pass over, and its first token is the first of a chunk.
+
+    Args:
+        pad_idx: The index of the padding.
+        pad_first: The whole chunks stand before the text; by False, after it.
+        seq_len: Tokens of a chunk.
+        decode: Take the padding off again where texts are decoded.
+    """
+
+    def __init__(self, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72, decode: bool = True) -> None:
+        super().__init__()
+        self.pad_idx, self.pad_first, self.seq_len, self.is_undone = pad_idx, pad_first, seq_len, decode
+
+    def text_fields(self, sample: Sequence[Any]) -> Sequence[int]:
+        """Every `TensorText`."""
+        return [i for i, o in enumerate(sample) if isinstance(o, TensorText)]
+
+    def pad(self, x: Tensor, length: int) -> Tensor:
+        """One text, padded to `length` tokens."""
+        return pad_chunk(x, self.pad_idx, self.pad_first, self.seq_len, length)
+
+    def decode(self, x: object, split_idx: int | None = None) -> Any:
+        """The texts without padding, if it was made to decode."""
+        return super().decode(x, split_idx) if self.is_undone else x
+
+
+pad_input = Pad_Input()
+
+
+@functions.register()
+def pad_input_chunk(samples: Sequence[Sequence[Any]], n_inp: int = 1, **kwargs: Any) -> list[tuple[Any, ...]]:
+    """Pad the first `n_inp` elements of samples to one length, as `pad_chunk` does.
+
+    Args:
+        samples: The samples of a batch.
+        n_inp: How many leading elements are texts.
+        kwargs: For `pad_chunk`: `pad_idx`, `pad_first`, `seq_len`.
+    """
+    longest = max(len(text) for sample in samples for text in sample[:n_inp])
+    return [
+        (*(pad_chunk(text, pad_len=longest, **kwargs) for text in sample[:n_inp]), *sample[n_inp:])
+        for sample in samples
+    ]
+
+
+@functions.register()
+def reverse_text(x: Tensor) -> Tensor:
+    """A text from its last token to its first.
+
+    Args:
+        x: int64 [token].
+    """
+    return x.flip(0)
