@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from layered.basics import Callback
+from layered.data.deferral import deferral
+from layered.foundation import seeds
 
 
 def state_of(learn: Any) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def state_of(learn: Any) -> dict[str, Any]:
         "forwards": ["forward" in vars(module) for module in modules],
         "parameters": [(id(p), p.requires_grad, p.dtype, len(p._backward_hooks or ())) for p in learn.model.parameters()],
         "no gradients": all(p.grad is None or not p.grad.any() for p in learn.model.parameters()),
+        "context": (seeds._current.get(), deferral()),
         "handlers": (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)),
         "imports": (builtins.__import__, list(sys.meta_path)),
         "warnings": (warnings.showwarning, len(warnings.filters)),

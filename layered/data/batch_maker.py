@@ -25,6 +25,7 @@ from layered.foundation import (
     describe,
     drawing,
     failed,
+    in_own_context,
     is_foreign,
     key_of,
     reseed,
@@ -160,6 +161,7 @@ class BatchMaker:
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
 
+    @in_own_context
     def make(self, plan: TicketBatch) -> MadeBatch:
         """A collated batch (None if no item is left), the plan of its items, and messages about the items left out."""
         stages, items = self.stages, plan.listed()
@@ -179,6 +181,7 @@ class BatchMaker:
             names = " and ".join(stages.item_name(items[row]) for row in rows)
             raise failed(error, f"collating {names}{' and others' if len(kept) > len(rows) > 2 else ''}") from error
 
+    @in_own_context
     def make_one(self) -> Any:
         """A batch of item 0 alone, for a prediction. No generator is seeded, so threads may predict at the same time."""
         stages = self.stages

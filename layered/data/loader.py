@@ -49,6 +49,7 @@ from layered.foundation import (
     drawing,
     facts_html,
     facts_text,
+    in_own_context,
     is_foreign,
     key_of,
     names_of,
@@ -390,8 +391,7 @@ class DataLoader(Stages):
             if batch is None:
                 continue
             if not is_done:
-                with batch_tickets(plan, 2, foreign):
-                    batch = self.after_batch(batch)
+                batch = self._finished(batch, plan, foreign)
             yield batch
         if left_out:
             shown = "\n  ".join(left_out[:10])
@@ -399,6 +399,12 @@ class DataLoader(Stages):
             warn(f"{count} could not be made; left out:\n  {shown}")
         position.end()
         self.after_iter()
+
+    @in_own_context
+    def _finished(self, batch: object, plan: TicketBatch, foreign: bool) -> Any:
+        """The batch after the transforms of batches."""
+        with batch_tickets(plan, 2, foreign):
+            return self.after_batch(batch)
 
     def _batches(self, epoch: EpochKey, states: dict[int, Any]) -> tuple[bool, Iterable[MadeBatch]]:
         """Whether the batches of this pass are finished already, and the batches, from the first one due.
@@ -450,12 +456,17 @@ class DataLoader(Stages):
         start, batches = self.position.consumed, iter(self.create_batches(self.sample()))
         for number in itertools.count():
             key = key_of(epoch.key, "made", number)
-            with drawing(Tickets(key, place=number)), seeded(key):
-                batch = next(batches, StopIteration)
+            batch = self._pulled(batches, key, number)
             if batch is StopIteration:
                 return
             if number % world == rank and number // world >= start:
                 yield batch, TicketBatch((), (), epoch.key, number), []
+
+    @staticmethod
+    @in_own_context
+    def _pulled(batches: Iterator[Any], key: int, number: int) -> Any:
+        with drawing(Tickets(key, place=number)), seeded(key):
+            return next(batches, StopIteration)
 
     # -- streams
 

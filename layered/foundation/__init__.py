@@ -185,6 +185,7 @@ from layered.foundation.seeds import (
     Tickets as Tickets,
     draw_generator as draw_generator,
     drawing as drawing,
+    in_own_context as in_own_context,
     key_of as key_of,
     permutation as permutation,
     sample_keys as sample_keys,

@@ -10,17 +10,22 @@ int64 tensors on any device, so that samples (drawn on the CPU) and batches (dra
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import lru_cache
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from layered.foundation.types import Device
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -123,6 +128,22 @@ def drawing(tickets: Tickets) -> Iterator[Tickets]:
         yield tickets
     finally:
         _current.reset(token)
+
+
+def in_own_context(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: tickets, and other context variables, that are set inside are gone when the function ends, however it ends.
+
+    A Ctrl-C that strikes while a `with drawing(…)` is being left would keep its tickets for all that is drawn later.
+
+    Args:
+        function: The function.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return copy_context().run(function, *args, **kwargs)
+
+    return run
 
 
 def draw(low: float = 0.0, high: float = 1.0) -> float:
