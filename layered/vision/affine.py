@@ -86,19 +86,39 @@ def affine_coord(
         align_corners: Whether -1 and 1 are the centres of the outermost pixels, not their outer edges.
         is_projective: Whether `mat` is more than an affine map; by default if it has a third row.
     """
-    height, width = x.shape[-2:]
-    size = (height, width) if sz is None else check_size(sz)
-    pixels = x.to(torch.float32).reshape(-1, *x.shape[-3:])
-    mat = torch.eye(3).expand(len(pixels), 3, 3) if mat is None else mat
-    grid = affine_grid(mat.to(x.device, non_blocking=True), size, align_corners, is_projective)
+    size = (x.shape[-2], x.shape[-1]) if sz is None else check_size(sz)
+    return _sampled(x, _grid(x, mat, size, align_corners, is_projective), mode, pad_mode, align_corners)
+
+
+def _grid(
+    x: Tensor, mat: Tensor | None, size: tuple[int, int], align_corners: bool, is_projective: bool | None
+) -> Tensor:
+    mat = torch.eye(3).expand(x.shape[:-3].numel(), 3, 3) if mat is None else mat
+    return affine_grid(mat.to(x.device, non_blocking=True), size, align_corners, is_projective)
+
+
+def _sampled(x: Tensor, grid: Tensor, mode: str, pad_mode: PadMode | str, align_corners: bool) -> Tensor:
+    """The pixels of `x` at the positions of an `affine_grid`, in its dtype."""
+    (height, width), size = x.shape[-2:], grid.shape[1:3]
+    padding = check_choice(PadMode, pad_mode).value
     # interpolation reads 2x2 pixels only: below half the size it would skip some, and thin lines would vanish
     reduction = min(height / size[0], width / size[1]) / 2
-    if mode == "bilinear" and reduction > 1:
-        pixels = F.adaptive_avg_pool2d(pixels, (round(height / reduction), round(width / reduction)))
-    padding = check_choice(PadMode, pad_mode).value
-    moved = F.grid_sample(pixels, grid, mode=mode, padding_mode=padding, align_corners=align_corners)
-    moved = moved.reshape(*x.shape[:-2], *size)
-    return moved.to(x.dtype) if x.is_floating_point() else moved.round_().to(x.dtype)
+    smaller = (round(height / reduction), round(width / reduction)) if mode == "bilinear" and reduction > 1 else None
+
+    def sample(pixels: Tensor, grid: Tensor) -> Tensor:
+        pixels = pixels if smaller is None else F.adaptive_avg_pool2d(pixels, smaller)
+        return F.grid_sample(pixels, grid, mode=mode, padding_mode=padding, align_corners=align_corners)
+
+    pixels = x.reshape(-1, *x.shape[-3:])
+    if x.dtype is torch.float32:
+        moved = sample(pixels, grid)
+    else:
+        moved = pixels.new_empty((*pixels.shape[:2], *size))
+        few = max(1, torch.get_num_threads() if x.is_cpu else len(grid))  # floats of a few images stay in a CPU's cache
+        for result, some, where in zip(*(torch.split(t, few) for t in (moved, pixels, grid)), strict=True):
+            floats = sample(some.to(torch.float32), where)
+            result.copy_(floats if x.is_floating_point() else floats.round_())
+    return moved.reshape(*x.shape[:-2], *size)
 
 
 def between_edges(mat: Tensor | None, source: tuple[int, int], result: tuple[int, int], align_corners: bool) -> Tensor:
@@ -177,6 +197,7 @@ class AffineCoordTfm(RandTransform):
         self.mode, self.mode_mask, self.align_corners = mode, mode_mask, align_corners
         self.pad_mode = check_choice(PadMode, pad_mode)
         self.mat: Tensor | None = None
+        self.grids: dict[tuple[int, int], Tensor] = {}  # by (height, width): the images and masks of a call share one
         self.source: tuple[int, int] | None = None  # (width, height)
 
     def __call__(self, x: object, split_idx: int | None = None) -> Any:
@@ -199,6 +220,7 @@ class AffineCoordTfm(RandTransform):
         return _product(t.valid_mat(x) for t in self.tfms)
 
     def before_call(self, x: object, split_idx: int | None) -> None:
+        self.grids = {}
         image = next((o for o in tensors_of(x) if isinstance(o, TensorImageBase)), None)
         if image is not None:
             self.mat = self.valid_mat(image) if split_idx == 1 else self.train_mat(image)
@@ -227,7 +249,10 @@ class AffineCoordTfm(RandTransform):
         return between_edges(self.mat, self.source, result, self.align_corners)
 
     def _move(self, x: Tensor, mode: str) -> Tensor:
-        return affine_coord(x, self.mat, self.size, mode, self.pad_mode, self.align_corners, self.is_projective)
+        size = self.size or (x.shape[-2], x.shape[-1])
+        if size not in self.grids:
+            self.grids[size] = _grid(x, self.mat, size, self.align_corners, self.is_projective)
+        return _sampled(x, self.grids[size], mode, self.pad_mode, self.align_corners)
 
     @classmethod
     def compose(cls, tfms: Sequence[AffineCoordTfm]) -> AffineCoordTfm:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import layered.text  # noqa: F401  # registers its transforms
 import layered.vision.all as facade
 from layered.foundation import (
     TensorCategory,
@@ -86,6 +87,8 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "TorchvisionTransform": lambda t: (t(), picture(), False),
     "Warp": lambda t: (t(p=1.0), pictures(), False),
     "Zoom": lambda t: (t(p=1.0), pictures(), False),
+    "text.Numericalize": lambda t: (fitted(t(min_freq=1), [["a", "film"]]), facade.L(["a", "film"]), True),
+    "text.Tokenizer": lambda t: (t(), "What a FILM!", False),
 }
 
 

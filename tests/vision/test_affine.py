@@ -184,6 +184,22 @@ def test_masks_go_with_their_image_by_nearest_pixels():
     assert label == 3
 
 
+def test_images_masks_and_smaller_images_of_a_batch_lie_where_torch_samples_them():
+    x = photos()
+    mask, small = TensorMask((x.as_plain()[:, 0] * 4).long()), TensorImage(x.as_plain()[..., ::2, ::2].contiguous())
+    moved = AffineCoordTfm([Flip(p=1.0), Zoom(p=1.0, draw=1.5, draw_x=0.3, draw_y=0.6)])((x, mask, small), split_idx=0)
+    theta = torch.tensor([[-1 / 1.5, 0.0, (1 - 1 / 1.5) * 0.4], [0.0, 1 / 1.5, (1 - 1 / 1.5) * 0.2]])
+    for plain, made, mode in (
+        (x, moved[0], "bilinear"),
+        (mask[:, None], moved[1][:, None], "nearest"),
+        (small, moved[2], "bilinear"),
+    ):
+        plain = plain.as_subclass(Tensor).float()
+        grid = F.affine_grid(theta.expand(len(plain), 2, 3), list(plain.shape), align_corners=True)
+        expected = F.grid_sample(plain, grid, mode=mode, padding_mode="reflection", align_corners=True)
+        assert_close(made.as_subclass(Tensor).float(), expected, atol=1e-4, rtol=0)
+
+
 def test_a_size_resizes_validation_batches_too():
     tfm = AffineCoordTfm([Rotate(p=1.0)], size=(24, 32))
     assert tfm(photos(), split_idx=0).shape == (4, 3, 24, 32)
