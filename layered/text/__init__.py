@@ -12,6 +12,7 @@ from layered.text.padding import (
     pad_input_chunk as pad_input_chunk,
     reverse_text as reverse_text,
 )
+from layered.text.hf_tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
 from layered.text.rules import (
     BOS as BOS,
     EOS as EOS,

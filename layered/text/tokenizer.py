@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from layered.data import ColReader, get_files
-from layered.files import reading
 from layered.foundation import (
     BadArgument,
-    BadFile,
     BadValue,
-    EmptySource,
     L,
-    Path,
     StrPath,
     TitledStr,
     Transform,
     defaults,
     describe,
-    lazy,
-    listify,
     transforms,
 )
-from layered.text.rules import FLD
+from layered.text.reading import TextReader, text_files
 from layered.text.tokenizers import BaseTokenizer, Rule, SpacyTokenizer
-
-pd = lazy("pandas")
 
 Tok = Callable[[Iterable[str]], Iterable[Sequence[str]]]
 
@@ -80,68 +70,6 @@ def tokenize1(
         post_rules: What is done to each token after.
     """
     return next(TokenizeWithRules(tok, rules, post_rules)([text]))
-
-
-def read_text(path: StrPath, encoding: str = "utf8") -> str:
-    """The text of a file.
-
-    Args:
-        path: The file.
-        encoding: How its bytes are read.
-
-    Raises:
-        NotFoundPath: There is no such file.
-        BadFile: It is not text of that encoding.
-    """
-    try:
-        with reading(path):
-            text: str = Path(path).read_text(encoding)
-            return text
-    except UnicodeDecodeError as error:
-        raise BadFile(
-            f"'{path}' is not text in the encoding {error.encoding}",
-            got=f"the byte 0x{error.object[error.start]:02x} at position {error.start}",
-            fix='encoding="latin-1", or the one that the file was written with; or leave the file out',
-        ) from error
-
-
-def joined_fields(texts: Sequence[object], mark_fields: bool) -> str:
-    """The texts of several columns as one.
-
-    Args:
-        texts: One for each column.
-        mark_fields: Put `xxfld` and the number of the column before each.
-
-    Examples:
-        >>> joined_fields(["A film", "good"], mark_fields=True)
-        'xxfld 1 A film xxfld 2 good'
-    """
-    parts = map(as_text, texts)
-    return " ".join(f"{FLD} {i} {text}" for i, text in enumerate(parts, 1)) if mark_fields else " ".join(parts)
-
-
-def as_text(o: object) -> str:
-    """`o`, if it is a text.
-
-    Args:
-        o: Anything.
-
-    Raises:
-        BadArgument: It is missing, a number, bytes or anything else.
-    """
-    if isinstance(o, str):
-        return o
-    is_gap = pd.isna(o) is True
-    raise BadArgument(
-        "a text is missing" if is_gap else "this is not a text",
-        got=describe(o),
-        expected="a str; an empty one is allowed",
-        fix="drop such rows (df.dropna(subset=[column])), or fill them (df[column].fillna(''))"
-        if is_gap
-        else "decode it (o.decode())"
-        if isinstance(o, bytes)
-        else "make it one (df[column].astype(str))",
-    )
 
 
 @transforms.register("text.Tokenizer")
@@ -196,10 +124,7 @@ class Tokenizer(Transform):
         self.tokenize = TokenizeWithRules(tok, rules, () if mode is None else None)
         self.counter, self.lengths, self.mode = counter, lengths, mode
         self.sep = sep if sep is not None else tok.sep if isinstance(tok, BaseTokenizer) else " "
-        self.text_cols = listify(text_cols)
-        self.mark_fields = len(self.text_cols) > 1 if mark_fields is None else mark_fields
-        self._columns = ColReader(self.text_cols) if self.text_cols else None
-        self.encoding = encoding
+        self.read = TextReader(text_cols, mark_fields, encoding)
 
     @property
     def tok(self) -> Any:
@@ -269,52 +194,8 @@ class Tokenizer(Transform):
         )
         return res
 
-    def text(self, o: object) -> str | None:
-        """The text of an item: a text itself, the content of a file, columns of a row; None for a list of tokens.
-
-        Args:
-            o: The item.
-        """
-        if isinstance(o, str):
-            return o
-        if isinstance(o, os.PathLike):
-            return read_text(o, self.encoding)
-        if isinstance(o, (list, L)):
-            return None
-        if self._columns is not None:
-            cells = self._columns(o)
-            return joined_fields(cells if isinstance(cells, L) else [cells], self.mark_fields)
-        return as_text(o)
-
     def encodes(self, o: object) -> Any:
-        text = self.text(o)
-        return o if text is None else next(self.tokenize([text]))
+        return o if isinstance(o, (list, L)) else next(self.tokenize([self.read(o)]))
 
     def decode_tokens(self, o: list[str] | L[str]) -> TitledStr:
         return TitledStr(self.sep.join(o))
-
-
-def text_files(path: StrPath, extensions: str | Iterable[str] | None = None, folders: Iterable[str] | None = None) -> L:
-    """The text files under a folder, sorted by path.
-
-    Args:
-        path: The folder.
-        extensions: Their suffixes; ".txt" by default.
-        folders: Only these direct subfolders.
-
-    Raises:
-        EmptySource: There are none.
-    """
-    wanted = ".txt" if extensions is None else extensions
-    files = get_files(path, wanted, folders=folders)
-    if not files:
-        others = get_files(path, None, folders=folders)
-        raise EmptySource(
-            f"found no text files under '{path}'",
-            got=f"{len(others)} other files, first '{others[0].name}'" if others else "an empty folder",
-            expected=f"files with the suffix {', '.join(listify(wanted))}",
-            fix=f'extensions="{others[0].suffix}", or check the path'
-            if others and others[0].suffix
-            else "check the path",
-        )
-    return files

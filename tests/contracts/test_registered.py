@@ -87,6 +87,7 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "TorchvisionTransform": lambda t: (t(), picture(), False),
     "Warp": lambda t: (t(p=1.0), pictures(), False),
     "Zoom": lambda t: (t(p=1.0), pictures(), False),
+    "text.HuggingFaceTokenizer": lambda t: (t.train(["a film", "a plot"], 300), "a film", False),
     "text.Numericalize": lambda t: (fitted(t(min_freq=1), [["a", "film"]]), facade.L(["a", "film"]), True),
     "text.Tokenizer": lambda t: (t(), "What a FILM!", False),
 }

@@ -1,0 +1,334 @@
+"""Tokenizers of Hugging Face: texts to the numbers that a pretrained model was trained with, and back.
+
+They are used through the package `tokenizers`; `transformers` is asked only where there is no tokenizer.json.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layered.catalog import is_offline
+from layered.files import parse_json, read_whole
+from layered.foundation import (
+    BadArgument,
+    BadFile,
+    BadValue,
+    NotFoundPath,
+    Path,
+    TitledStr,
+    Transform,
+    describe,
+    one_line,
+    require,
+    transforms,
+)
+from layered.text.reading import TextReader, as_text, read_text
+from layered.text.rules import BOS, EOS, PAD, UNK
+from layered.text.types import TensorText
+
+CUTS = ("head", "head+tail", "chunks")
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+_FILE, _SETTINGS = "tokenizer.json", ("tokenizer_config.json", "special_tokens_map.json")
+_ON_HUB = ["tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "config.json"]
+_WHY = "a tokenizer of Hugging Face"
+
+
+@transforms.register("text.HuggingFaceTokenizer")
+class HuggingFaceTokenizer(Transform):
+    """Texts and text files to the numbers of a Hugging Face tokenizer, with the special tokens that its model expects.
+
+    Truncation and padding that the tokenizer's file asks for are reset: `max_len` says how long a text may be, and the
+    loader pads.
+
+    Args:
+        source: A tokenizer of `tokenizers` or `transformers`, a folder, a tokenizer.json or its text, or a name on the hub.
+        special: Which token has which role, by "bos", "eos", "unk", "sep", "pad", "cls", "mask"; by default as the files
+            beside the tokenizer say.
+        max_len: The most tokens of a text, special ones included; None for all.
+        cut: What is kept of a longer text: "head"; "head+tail", a quarter of the tokens from the start and the others from
+            the end; or "chunks", all of it, for models that read it piece by piece.
+        text_cols: The column or columns that hold the text of a row.
+        encoding: How the bytes of files are read.
+
+    Raises:
+        MissingDependency: The package `tokenizers` is not installed.
+        NotFoundPath: The folder holds no tokenizer, or there is none of that name.
+        BadFile: The file does not describe a tokenizer.
+
+    Examples:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> words = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "film": 2}, unk_token="[UNK]"))
+        >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> tok = HuggingFaceTokenizer(words)
+        >>> tok("a good film")
+        TensorText([1, 0, 2])
+        >>> tok.decode(_)
+        'a [UNK] film'
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        special: Mapping[str, str] | None = None,
+        max_len: int | None = None,
+        cut: str = "head",
+        text_cols: Any = None,
+        encoding: str = "utf8",
+    ) -> None:
+        super().__init__()
+        if cut not in CUTS:
+            raise BadValue("unknown way to cut texts", got=f"cut={cut!r}", expected=", ".join(map(repr, CUTS)))
+        self.backend, said = _opened(source)
+        self.special: dict[str, str] = dict(said if special is None else special)
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.read = TextReader(text_cols, encoding=encoding)
+        self.max_len, self.cut = max_len, cut
+        self.prefix, self.suffix = self._around()
+        if max_len is not None and max_len <= len(self.prefix) + len(self.suffix):
+            raise BadValue(
+                "no token of a text would be left",
+                got=f"max_len={max_len}",
+                expected=f"more than the {len(self.prefix) + len(self.suffix)} special tokens around each text",
+            )
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """What the constructor takes, with the tokenizer as text."""
+        return {**super().init_args, "source": self.backend.to_str(), "special": self.special}
+
+    def __repr__(self) -> str:
+        limit = "" if self.max_len is None else f", max_len={self.max_len}, cut={self.cut!r}"
+        return f"HuggingFaceTokenizer({len(self.vocab)} tokens{limit})"
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after each text."""
+        encoded = self.backend.encode("a")
+        inner = [i for i, is_special in enumerate(encoded.special_tokens_mask) if not is_special]
+        first, last = (inner[0], inner[-1] + 1) if inner else (len(encoded.ids),) * 2
+        return encoded.ids[:first], encoded.ids[last:]
+
+    @functools.cached_property
+    def vocab(self) -> list[str]:
+        """The tokens in order; a number without a token has an empty one."""
+        numbers = self.backend.get_vocab(with_added_tokens=True)
+        tokens = [""] * (1 + max(numbers.values(), default=-1))
+        for token, i in numbers.items():
+            tokens[i] = token
+        return tokens
+
+    def id_of_role(self, role: str) -> int | None:
+        """The number of the token with a role, such as "pad"; None if there is none.
+
+        Args:
+            role: One of `ROLES`.
+        """
+        token = self.special.get(role)
+        number: int | None = None if token is None else self.backend.token_to_id(token)
+        return number
+
+    @property
+    def pad_idx(self) -> int:
+        """The number that loaders pad with: the padding token, or else the end token, or 0; a mask tells it from text."""
+        candidates = (self.id_of_role(role) for role in ("pad", "eos"))
+        return next((i for i in candidates if i is not None), 0)
+
+    def encodes(self, o: object) -> TensorText:
+        return self.numbers(self.body(self.read(o)))
+
+    def encode_tensor(self, o: Tensor) -> Tensor:
+        """Numbers stay as they are."""
+        return o
+
+    def decode_text(self, ids: TensorText) -> TitledStr:
+        return TitledStr(self.backend.decode(ids.tolist(), skip_special_tokens=True))
+
+    def body(self, text: str) -> list[int]:
+        """The numbers of a text's own tokens, all of them, without the special tokens around it.
+
+        Args:
+            text: The text.
+        """
+        ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def bodies(self, texts: Sequence[str]) -> list[list[int]]:
+        """`body` of several texts, in as many threads as `tokenizers` uses.
+
+        Args:
+            texts: The texts.
+        """
+        return [encoded.ids for encoded in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def is_cut(self, length: int) -> bool:
+        """Whether a text of so many tokens is cut.
+
+        Args:
+            length: How many tokens it has, without the special ones.
+        """
+        return self._room is not None and length > self._room
+
+    @property
+    def _room(self) -> int | None:
+        """How many tokens of its own a text may have."""
+        if self.max_len is None or self.cut == "chunks":
+            return None
+        return self.max_len - len(self.prefix) - len(self.suffix)
+
+    def numbers(self, body: Sequence[int]) -> TensorText:
+        """A text as its model expects it: cut to `max_len`, with the special tokens around it.
+
+        Args:
+            body: What `body` gives.
+        """
+        ids, room = list(body), self._room
+        if room is not None and len(ids) > room:
+            head = room if self.cut == "head" else room // 4
+            ids = ids[:head] + ids[len(ids) - (room - head) :]
+        return TensorText(torch.tensor([*self.prefix, *ids, *self.suffix], dtype=torch.int64))
+
+    def words(self, words: Sequence[str]) -> tuple[TensorText, list[int]]:
+        """The numbers of a text whose words are given, and the word that each token belongs to; -1 for special tokens.
+
+        Args:
+            words: The words, which are read with a space between them.
+
+        Examples:
+            >>> from tokenizers import Tokenizer, models, pre_tokenizers
+            >>> letters = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2, "c": 3}, [("a", "b")]))
+            >>> letters.pre_tokenizer = pre_tokenizers.Whitespace()
+            >>> HuggingFaceTokenizer(letters).words(["abc", "b"])
+            (TensorText([2, 3, 1]), [0, 0, 1])
+        """
+        text = " ".join(words)
+        word_at = np.repeat(
+            np.arange(len(words)), [len(word) + 1 for word in words]
+        )  # of each character, its space too
+        encoded = self.backend.encode(text, add_special_tokens=False)
+        places = [min(start + text[start:end].startswith(" "), len(text) - 1) for start, end in encoded.offsets]
+        owners = word_at[np.array(places, dtype=np.int64)].tolist()
+        kept = self.numbers(range(len(owners)))
+        first = len(self.prefix)
+        own = kept[first : len(kept) - len(self.suffix)].tolist()
+        ids = [*self.prefix, *(encoded.ids[i] for i in own), *self.suffix]
+        return TensorText(torch.tensor(ids)), [*[-1] * first, *(owners[i] for i in own), *[-1] * len(self.suffix)]
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], vocab_sz: int = 8000, kind: str = "bpe", **kwargs: Any
+    ) -> HuggingFaceTokenizer:
+        """A tokenizer of sub-words that is trained on texts; `xxbos` stands before each text.
+
+        Args:
+            texts: The texts.
+            vocab_sz: The most tokens.
+            kind: "bpe" (of bytes, so that no text is unknown) or "unigram".
+            kwargs: Of the constructor: `max_len`, ….
+        """
+        tokenizers = require("tokenizers", extra="hf", why=_WHY)
+        models, before, after = tokenizers.models, tokenizers.pre_tokenizers, tokenizers.decoders
+        special = [UNK, PAD, BOS, EOS]
+        options = {"vocab_size": vocab_sz, "special_tokens": special, "show_progress": False}
+        if kind == "bpe":
+            backend = tokenizers.Tokenizer(models.BPE())
+            backend.pre_tokenizer, backend.decoder = before.ByteLevel(add_prefix_space=False), after.ByteLevel()
+            trainer = tokenizers.trainers.BpeTrainer(initial_alphabet=before.ByteLevel.alphabet(), **options)
+        elif kind == "unigram":
+            backend = tokenizers.Tokenizer(models.Unigram())
+            backend.pre_tokenizer, backend.decoder = before.Metaspace(), after.Metaspace()
+            trainer = tokenizers.trainers.UnigramTrainer(unk_token=UNK, **options)
+        else:
+            raise BadValue("unknown kind of tokenizer", got=f"kind={kind!r}", expected="'bpe' or 'unigram'")
+        backend.train_from_iterator(map(as_text, texts), trainer)
+        backend.post_processor = tokenizers.processors.TemplateProcessing(
+            single=f"{BOS} $A", special_tokens=[(BOS, special.index(BOS))]
+        )
+        return cls(backend, {"unk": UNK, "pad": PAD, "bos": BOS, "eos": EOS}, **kwargs)
+
+
+def _opened(source: Any) -> tuple[Any, dict[str, str]]:
+    """A tokenizer of `tokenizers`, which is a copy, and the tokens with a role."""
+    tokenizers = require("tokenizers", extra="hf", why=_WHY)
+    if isinstance(source, (str, os.PathLike)):
+        text, special = _found(source)
+    elif isinstance(source, tokenizers.Tokenizer):
+        text, special = source.to_str(), {}
+    else:
+        text, special = _of_transformers(source)
+    try:
+        backend = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # whatever the package raises about a text from anywhere
+        raise BadFile("this does not describe a tokenizer", got=f"{error!s:.200}", expected=f"a {_FILE}") from error
+    padding = parse_json(text, "the tokenizer").get("padding")
+    return backend, {**({"pad": padding["pad_token"]} if padding else {}), **special}
+
+
+def _of_transformers(source: Any) -> tuple[str, dict[str, str]]:
+    backend = getattr(source, "backend_tokenizer", None)
+    if backend is None:
+        raise BadArgument(
+            "this is not a tokenizer that can be read as data",
+            got=describe(source),
+            expected="a tokenizer of `tokenizers`, or a fast one of `transformers`",
+            fix="AutoTokenizer.from_pretrained(name) gives the fast one where there is one",
+        )
+    tokens = {role: getattr(source, f"{role}_token") for role in ROLES}
+    return backend.to_str(), {role: str(token) for role, token in tokens.items() if token is not None}
+
+
+def _found(source: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
+    """The text of a tokenizer that is given as such, lies in a folder or has a name on the hub."""
+    if isinstance(source, str) and source.lstrip().startswith("{"):
+        return source, {}
+    place = Path(source).expanduser()
+    if place.is_file():
+        return read_text(place), _settings(place.parent)
+    if not place.is_dir():
+        place = _from_hub(os.fspath(source))
+    if (place / _FILE).is_file():
+        return read_text(place / _FILE), _settings(place)
+    transformers = require("transformers", extra="hf", why=f"a tokenizer without a {_FILE}")
+    try:
+        found = transformers.AutoTokenizer.from_pretrained(os.fspath(place), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise NotFoundPath(
+            f"there is no tokenizer in '{place}'", got=f"{error!s:.200}", expected=f"a folder with a {_FILE}"
+        ) from error
+    return _of_transformers(found)
+
+
+def _from_hub(name: str) -> Path:
+    """The folder in which the hub's files of that name are kept."""
+    hub = require("huggingface_hub", extra="hf", why=_WHY)
+    try:
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+            raise ValueError("not a name on the hub")
+        return Path(hub.snapshot_download(name, allow_patterns=_ON_HUB, local_files_only=is_offline()))
+    except (OSError, ValueError) as error:
+        raise NotFoundPath(
+            f"there is no tokenizer '{name}'",
+            got=f"no such folder, and the hub says: {one_line(str(error)):.200}",
+            expected="a folder, a file or a name on the hub",
+            fix=f"check the name; the working directory is {Path.cwd()}",
+        ) from error
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    """The tokens with a role, as the files beside a tokenizer say."""
+    special: dict[str, str] = {}
+    for name in _SETTINGS:
+        said = parse_json(read_whole(folder / name, missing_ok=True) or b"{}", f"'{folder / name}'")
+        for role in ROLES:
+            token = said.get(f"{role}_token")
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str):
+                special[role] = token
+    return special
