@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from layered.foundation.faces import star as _star
+from layered.text.hf_tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
 from layered.text.lm_loader import LMDataLoader as LMDataLoader
 from layered.text.padding import (
     Pad_Chunk as Pad_Chunk,
@@ -12,7 +13,6 @@ from layered.text.padding import (
     pad_input_chunk as pad_input_chunk,
     reverse_text as reverse_text,
 )
-from layered.text.hf_tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
 from layered.text.rules import (
     BOS as BOS,
     EOS as EOS,
