@@ -13,7 +13,6 @@ import stat
 import struct
 import tempfile
 import weakref
-import zlib
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Self
@@ -27,15 +26,22 @@ from layered.foundation import BadValue, Path, Pipeline, Transform, warn, with_e
 
 Json = Any  # what JSON can say
 _UNIT = 1 << 16  # bytes for which a kept sample adds one to the ledger
-_MAGIC = b"layered item 1\n"
-_START = struct.Struct("<II")  # a checksum of what follows, and the length of the notes
+_START = struct.Struct("<16sQQ")  # what the file is, the sum of the words that follow, and the length of the notes
+_MAGIC = b"layered items 2\n"
+_WORD = 8  # bytes; notes and pixels start at multiples of it
 _DTYPES = {"uint8", "uint16", "int32", "int64", "float32", "bool"}
 _LONGEST_NOTES = 1 << 16  # bytes
 _ROOMY = 1 << 30  # bytes that the shared memory of the system needs to have free to be used
 
 
 class Keepable:
-    """Base of elements of samples that are worth keeping once they are made: images."""
+    """Base of elements of samples that are worth keeping once they are made: images.
+
+    Attributes:
+        is_lent: Whether `ToTensor` may take its pixels without copying them, because nothing else will ever see it.
+    """
+
+    is_lent: bool = False
 
     def kept_from(self) -> str | None:
         """What it is read from, and as what, in a text that changes with either; None if it has been read."""
@@ -66,7 +72,7 @@ class _Fixed:
 
     Attributes:
         count: How many they are.
-        text: What they do, in words.
+        text: A hash of what they do.
     """
 
     def __init__(self, steps: Pipeline) -> None:
@@ -78,7 +84,7 @@ class _Fixed:
             self.settings.append((step, settings))
         self.count = len(self.settings)
         words = [[type(step).__module__, type(step).__qualname__, repr(sorted(o.items()))] for step, o in self.settings]
-        self.text = json.dumps([_libraries(), self.split_idx, words])
+        self.text = _digest(json.dumps([_libraries(), self.split_idx, words]).encode())
 
     def are_first_of(self, steps: Pipeline) -> bool:
         """Whether a pipeline still begins with them, as they were.
@@ -166,6 +172,10 @@ class ItemCache:
         file = None if key is None else self.folder / key[:2] / key
         kept = None if file is None else _read(file, elements)
         if kept is not None:
+            if count < len(steps) and isinstance(steps.fs[count], ToTensor):
+                for o in kept:
+                    if isinstance(o, Keepable):
+                        o.is_lent = True
             sample = with_elements(sample, kept) if type(sample) is tuple else kept[0]
         else:
             for i in range(count):
@@ -244,8 +254,11 @@ def _key(fixed: str, sample: Sequence[Any]) -> str | None:
     sources = [o.kept_from() if isinstance(o, Keepable) else _said(o) for o in sample]
     if None in sources or not any(isinstance(o, Keepable) for o in sample):
         return None
-    text = json.dumps([fixed, sources])
-    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=20).hexdigest()
+    return _digest(json.dumps([fixed, sources]).encode(errors="surrogateescape"))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=20).hexdigest()
 
 
 def _said(o: object) -> str | None:
@@ -255,8 +268,8 @@ def _said(o: object) -> str | None:
         if values.device.type != "cpu" or not all(map(_is_plain, attributes.values())):
             return None
         array = values.numpy()
-        digest = hashlib.blake2b(array.tobytes(), digest_size=20).hexdigest()
-        return f"{type(o).__name__} {array.dtype} {array.shape} {sorted(attributes.items())} {digest}"
+        said = sorted(attributes.items())
+        return f"{type(o).__name__} {array.dtype.str} {array.shape} {said} {_digest(array.tobytes())}"
     return repr(o) if _is_plain(o) else None
 
 
@@ -288,8 +301,18 @@ def _written(given: Sequence[Any], made: Sequence[Any]) -> bytes | None:
     text = json.dumps(notes).encode()
     if len(text) > _LONGEST_NOTES:
         return None
-    body = text + b"".join(arrays)
-    return _MAGIC + _START.pack(zlib.adler32(body), len(text)) + body
+    body = b"".join(part.ljust(_whole_words(len(part)), b"\0") for part in (text, *arrays))
+    return _START.pack(_MAGIC, _sum_of_words(body), len(text)) + body
+
+
+def _whole_words(size: int) -> int:
+    """A number of bytes, rounded up to words."""
+    return -(-size // _WORD) * _WORD
+
+
+def _sum_of_words(data: bytes | np.ndarray[Any, Any]) -> int:
+    """A checksum that costs no more than reading memory does."""
+    return int(np.frombuffer(data, "<u8").sum(dtype=np.uint64))
 
 
 def _read(file: Path, given: Sequence[Any]) -> list[Any] | None:
@@ -299,14 +322,13 @@ def _read(file: Path, given: Sequence[Any]) -> list[Any] | None:
         if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
             return None
         with open(file, "rb", buffering=0) as opened:
-            data = bytearray(found.st_size)
+            data = np.empty(found.st_size, np.uint8)
             opened.readinto(data)
-        checksum, length = _START.unpack_from(data, len(_MAGIC))
-        body = memoryview(data)[len(_MAGIC) + _START.size :]
-        if data[: len(_MAGIC)] != _MAGIC or length > _LONGEST_NOTES or zlib.adler32(body) != checksum:
+        (magic, checksum, length), body = _START.unpack_from(data), data[_START.size :]
+        if magic != _MAGIC or length > _LONGEST_NOTES or _sum_of_words(body) != checksum:
             return None
-        at, made = length, []
-        for before, note in zip(given, json.loads(bytes(body[:length])), strict=True):
+        at, made = _whole_words(length), []
+        for before, note in zip(given, json.loads(body[:length].tobytes()), strict=True):
             if note is None and not isinstance(before, Keepable):
                 made.append(before)
                 continue
@@ -314,7 +336,7 @@ def _read(file: Path, given: Sequence[Any]) -> list[Any] | None:
             if dtype not in _DTYPES or not all(type(side) is int and side >= 0 for side in shape):
                 return None
             array = np.frombuffer(body, dtype, count=math.prod(shape), offset=at).reshape(shape)
-            at += array.nbytes
+            at += _whole_words(array.nbytes)
             made.append(before.from_kept(said, array) if isinstance(before, Keepable) else _tensor(before, said, array))
         return made if at == len(body) else None
     except Exception:  # a damaged file can raise anything, and costs no more than making its sample anew

@@ -445,7 +445,7 @@ def encodes(self: ToTensor, o: PILBase) -> TensorImageBase:
         o: The image.
     """
     decoded = o.pixels
-    pixels = image2tensor(o) if decoded is None else decoded.clone()
+    pixels = image2tensor(o) if decoded is None else decoded if o.is_lent else decoded.clone()
     return pixels[0].as_subclass(o.tensor_type) if isinstance(o, PILMask) else pixels.as_subclass(o.tensor_type)
 
 
