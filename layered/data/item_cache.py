@@ -310,7 +310,7 @@ def _whole_words(size: int) -> int:
     return -(-size // _WORD) * _WORD
 
 
-def _sum_of_words(data: bytes | np.ndarray[Any, Any]) -> int:
+def _sum_of_words(data: bytes) -> int:
     """A checksum that costs no more than reading memory does."""
     return int(np.frombuffer(data, "<u8").sum(dtype=np.uint64))
 
@@ -322,7 +322,7 @@ def _read(file: Path, given: Sequence[Any]) -> list[Any] | None:
         if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
             return None
         with open(file, "rb", buffering=0) as opened:
-            data = np.empty(found.st_size, np.uint8)
+            data: Any = np.empty(found.st_size, np.uint8)  # unlike a bytearray, not filled with zeros first
             opened.readinto(data)
         (magic, checksum, length), body = _START.unpack_from(data), data[_START.size :]
         if magic != _MAGIC or length > _LONGEST_NOTES or _sum_of_words(body) != checksum:
