@@ -44,4 +44,8 @@ from layered.files.durable import (
     temporary as temporary,
 )
 from layered.files.exportable import upgraded as upgraded, version_of as version_of
-from layered.files.torch_files import read_weights as read_weights, state_dict_of as state_dict_of
+from layered.files.torch_files import (
+    read_vocab as read_vocab,
+    read_weights as read_weights,
+    state_dict_of as state_dict_of,
+)

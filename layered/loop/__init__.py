@@ -66,6 +66,13 @@ from layered.loop.resume.description import fingerprint as fingerprint, plain_te
 from layered.loop.resume.finding import Resuming as Resuming
 from layered.loop.resume.resumed import ResumedFit as ResumedFit
 from layered.loop.resume.snapshot import pack_callback as pack_callback
-from layered.loop.resume.weights import SUFFIX as SUFFIX, check_fits as check_fits
+from layered.loop.resume.weights import (
+    SUFFIX as SUFFIX,
+    check_fits as check_fits,
+    find_weights as find_weights,
+    put_weights as put_weights,
+    read_parts as read_parts,
+    write_weights as write_weights,
+)
 from layered.loop.rollback import Rollback as Rollback, interrupts_held as interrupts_held
 from layered.loop.state import STATE_FIELDS as STATE_FIELDS, AbstractLoop as AbstractLoop, State as State

@@ -20,6 +20,7 @@ from layered.foundation import (
     torch_loss,
 )
 from layered.nn.losses import BaseLoss, BCEWithLogitsLossFlat
+from layered.nn.reductions import compared
 
 Step = Callable[[Any], Any]
 OUTPUTS, TARGETS = ("logits", "logs", "probabilities", "numbers"), ("classes", "labels", "numbers")
@@ -186,7 +187,10 @@ def own_meaning(loss_func: object) -> Meaning | None:
         loss_func: The loss.
     """
     decodes = _own_method(loss_func, "decodes")
-    return None if decodes is None else Meaning(_own_method(loss_func, "activation") or noop, decodes)
+    if decodes is None:
+        return None
+    activation = _own_method(loss_func, "activation")
+    return Meaning(noop if activation is None else lambda output: activation(compared(loss_func, output)), decodes)
 
 
 def _own_method(loss_func: object, name: str) -> Step | None:

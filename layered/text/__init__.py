@@ -4,7 +4,33 @@ from typing import TYPE_CHECKING
 
 from layered.foundation.faces import star as _star
 from layered.text.hf_tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
+from layered.text.learner import (
+    LMLearner as LMLearner,
+    TextLearner as TextLearner,
+    language_model_learner as language_model_learner,
+    text_classifier_learner as text_classifier_learner,
+)
 from layered.text.lm_loader import LMDataLoader as LMDataLoader
+from layered.text.models.awd_lstm import (
+    AWD_LSTM as AWD_LSTM,
+    EmbeddingDropout as EmbeddingDropout,
+    RNNDropout as RNNDropout,
+    WeightDropout as WeightDropout,
+    awd_lstm_clas_config as awd_lstm_clas_config,
+    awd_lstm_clas_split as awd_lstm_clas_split,
+    awd_lstm_lm_config as awd_lstm_lm_config,
+    awd_lstm_lm_split as awd_lstm_lm_split,
+    dropout_mask as dropout_mask,
+)
+from layered.text.models.heads import (
+    LinearDecoder as LinearDecoder,
+    PoolingLinearClassifier as PoolingLinearClassifier,
+    SentenceEncoder as SentenceEncoder,
+    SequentialRNN as SequentialRNN,
+    get_language_model as get_language_model,
+    get_text_classifier as get_text_classifier,
+    masked_concat_pool as masked_concat_pool,
+)
 from layered.text.padding import (
     Pad_Chunk as Pad_Chunk,
     Pad_Input as Pad_Input,
@@ -12,6 +38,11 @@ from layered.text.padding import (
     pad_input as pad_input,
     pad_input_chunk as pad_input_chunk,
     reverse_text as reverse_text,
+)
+from layered.text.pretrained import (
+    clean_raw_keys as clean_raw_keys,
+    load_ignore_keys as load_ignore_keys,
+    match_embeds as match_embeds,
 )
 from layered.text.rules import (
     BOS as BOS,

@@ -41,6 +41,7 @@ APPS = {  # prefix of a registered name → the import that registers it
     "vision": "layered.vision.all",
     "tabular": "layered.tabular.all",
     "collab": "layered.collab.all",
+    "text": "layered.text.all",
 }
 CONVERT = (
     "convert another library's learner where it was made: torch.save({'model': learn.model.state_dict()}, 'weights.pth') and "
@@ -79,7 +80,7 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         kind = archive.manifest.get("learner")
         make = Learner if kind is None else learner_kinds.get(kind)
         metrics = metrics_from_described(archive.manifest.get("metrics", []), path.name)
-        learn: Learner = make(dls, net, loss_func, path=path.parent, metrics=metrics)
+        learn: Learner = make(dls, net, loss_func=loss_func, path=path.parent, metrics=metrics)
     except UnknownName as error:
         raise _with_import_hint(error, path) from error
     except LayeredError:

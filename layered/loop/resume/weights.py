@@ -40,13 +40,31 @@ def save_weights(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: boo
 
 
 def _save(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: bool) -> Path:
+    parts: dict[str, Any] = {"model": unwrapped(loop.model).state_dict()}
+    if with_opt and loop.opt is not None:
+        parts["opt"] = loop.opt.state_dict()
+    return write_weights(loop, file, parts)
+
+
+def write_weights(loop: AbstractLoop, file: str | os.PathLike[str], parts: Mapping[str, Any]) -> Path:
+    """Write state dicts and plain data to `path/model_dir/file.layered`; of several processes the first does.
+
+    Args:
+        loop: The learner.
+        file: A name, with or without its suffix, or a path.
+        parts: What to write, by name; weights are under "model".
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CannotSave: If it cannot be written.
+    """
     path = joined(loop.path, loop.model_dir, file)
     if not path.name.endswith(SUFFIX):
         path = path.with_name(path.name + SUFFIX)
     tensors: dict[str, Tensor] = {}
-    manifest = {"model": encode_tree(unwrapped(loop.model).state_dict(), tensors, "model")}
-    if with_opt and loop.opt is not None:
-        manifest["opt"] = encode_tree(loop.opt.state_dict(), tensors, "opt")
+    manifest = {name: encode_tree(part, tensors, name) for name, part in parts.items()}
     if rank_and_world()[0] == 0:
         write_archive(path, manifest, tensors, kind="weights")
     return path
@@ -74,23 +92,34 @@ def load_weights(
         NotFoundPath: If there is no such file.
         CannotTrain: Another thread trains.
     """
-    with reading(loop.path / loop.model_dir):
-        path = _find(loop, file)
-    weights, opt_state = _read(path)
+    path = find_weights(loop, file)
+    parts = read_parts(path)
     with loop.turns.of_pass(fits=True):
-        _put(loop, path, weights, opt_state if with_opt else None, strict, device)
+        put_weights(loop, path, parts["model"], parts.get("opt") if with_opt else None, strict, device)
     return loop
 
 
-def _put(
+def put_weights(
     loop: AbstractLoop,
     path: Path,
-    weights: dict[str, Any],
-    opt_state: Any,
-    strict: bool,
-    device: torch.device | str | None,
+    weights: Mapping[str, Any],
+    opt_state: Any = None,
+    strict: bool = True,
+    device: torch.device | str | None = None,
 ) -> None:
-    """Put weights and the optimizer's state, if there is one, into a loop."""
+    """Put weights and the optimizer's state, if there is one, into a loop.
+
+    Args:
+        loop: The learner.
+        path: The file that they come from, for the error.
+        weights: The weights by name.
+        opt_state: The optimizer's state dict, or None.
+        strict: Every weight of the model must be among them, and no other.
+        device: Where to move the model first.
+
+    Raises:
+        CannotRestore: If they do not fit.
+    """
     check_fits(path, unwrapped(loop.model).state_dict(), weights, strict)
     if device is not None:
         loop.model.to(device)
@@ -107,37 +136,58 @@ def _put(
     unwrapped(loop.model).load_state_dict(weights, strict=strict)
 
 
-def _find(loop: AbstractLoop, file: object) -> Path:
+def find_weights(loop: AbstractLoop, file: object) -> Path:
+    """The file of weights of that name in `path/model_dir`, or the path itself; with or without its suffix.
+
+    Args:
+        loop: The learner.
+        file: A name or a path.
+
+    Raises:
+        BadArgument: It is neither.
+        NotFoundPath: There is no such file.
+    """
     if not isinstance(file, (str, os.PathLike)):
         raise BadArgument("weights must be loaded from a file", got=repr(file), expected="its name or path")
     folder = joined(loop.path, loop.model_dir)
-    stems = [joined(folder, file), joined(file)]
-    for path in [Path(f"{stem}{suffix}") for stem in stems for suffix in (*_SUFFIXES, "")]:
-        if path.is_file():
-            return path
-    raise NotFoundPath(
-        f"no weights named '{file}'",
-        got=", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in _SUFFIXES)) if folder.is_dir() else None,
-        expected=f"{folder / file} with one of {', '.join(_SUFFIXES)}",
-        fix="save them first: learn.save(…)",
-    )
+    with reading(folder):
+        stems = [joined(folder, file), joined(file)]
+        for path in [Path(f"{stem}{suffix}") for stem in stems for suffix in (*_SUFFIXES, "")]:
+            if path.is_file():
+                return path
+        raise NotFoundPath(
+            f"no weights named '{file}'",
+            got=", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in _SUFFIXES))
+            if folder.is_dir()
+            else None,
+            expected=f"{folder / file} with one of {', '.join(_SUFFIXES)}",
+            fix="save them first: learn.save(…)",
+        )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Any]:
-    """The weights by name, and the optimizer's state or None."""
+def read_parts(path: Path) -> dict[str, Any]:
+    """What `write_weights` wrote; of a file of another library the weights alone, under "model".
+
+    Args:
+        path: The file.
+
+    Raises:
+        BadFile: It is damaged, or holds no weights.
+        UnsafeFile: It holds more than weights.
+    """
     if path.suffix == SUFFIX:
         archive = read_archive(path, kind="weights")
-        weights, opt = (decode_tree(archive.manifest.get(part), archive.tensors) for part in ("model", "opt"))
-        if not isinstance(weights, dict):
+        parts = {name: decode_tree(part, archive.tensors) for name, part in archive.manifest.items()}
+        if not isinstance(weights := parts.get("model"), dict):
             raise BadFile(f"'{path}' holds no table of weights", got=type(weights).__name__)
-        return weights, opt
+        return parts
     weights = read_weights(path)
     for key in ("model", "state_dict"):
         if isinstance(weights.get(key), Mapping):
             if "opt" in weights:
                 warn(f"the optimizer's state in {path} is another library's and is left out")
             weights = dict(weights[key])
-    return weights, None
+    return {"model": weights}
 
 
 def check_fits(

@@ -1,0 +1,472 @@
+"""The learners for texts: language models that go on with a text, and classifiers that may start from their encoders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, Unpack
+
+import torch
+from torch import nn
+
+from layered.callback import rnn_cbs
+from layered.data import TfmdDL, as_dataset, as_loader, get_c
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    CannotRestore,
+    CannotTrain,
+    Path,
+    StrPath,
+    checked,
+    delegates,
+    describe,
+    failed,
+    learner_kinds,
+    plain_tree,
+)
+from layered.inference import evaluating, get_preds, model_device
+from layered.loop import (
+    Resettable,
+    callbacks_of,
+    check_fits,
+    find_weights,
+    put_weights,
+    read_parts,
+    unwrapped,
+    write_weights,
+)
+from layered.nn import CrossEntropyLossFlat
+from layered.text.generation import check_sampling, next_word
+from layered.text.lm_loader import LMDataLoader
+from layered.text.models.awd_lstm import AWD_LSTM
+from layered.text.models.heads import SentenceEncoder, find_meta, get_language_model, get_text_classifier
+from layered.text.pretrained import PRETRAINED_FNAMES, clean_raw_keys, given_files, pretrained_files, read_pretrained
+from layered.text.recipes import text_recipe
+from layered.text.rules import BOS, EOS, PAD, UNK, decode_spec_tokens
+from layered.text.tokenizer import Tokenizer
+from layered.training import Learner, LearnerArgs
+
+MOST_KEPT = 2**30  # bytes of scores of a language model that `get_preds` keeps
+
+
+@learner_kinds.register("text.TextLearner")
+class TextLearner(Learner):
+    """A `Learner` for texts. A model that carries state gets the callbacks for that.
+
+    Args:
+        dls: The data.
+        model: An encoder and what stands on it.
+        alpha: Weight in the loss of the mean square of the encoder's outputs: see `RNNRegularizer`.
+        beta: Weight of the mean square of their change from one time step to the next.
+        moms: Momentum at the start, middle and end of a one-cycle fit.
+        learner_args: Arguments of `Learner`.
+    """
+
+    def __init__(
+        self,
+        dls: Any,
+        model: nn.Module,
+        alpha: float = 2.0,
+        beta: float = 1.0,
+        moms: tuple[float, float, float] | None = (0.8, 0.7, 0.8),
+        **learner_args: Any,
+    ) -> None:
+        own = rnn_cbs(alpha, beta) if isinstance(model, Resettable) else []
+        cbs = [*own, *callbacks_of(learner_args.pop("cbs", None))]
+        super().__init__(dls, model, moms=moms, cbs=cbs, **learner_args)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part of the model that a classifier takes over from a language model."""
+        model: Any = unwrapped(self.model)
+        return model[0].module if isinstance(model[0], SentenceEncoder) else model[0]
+
+    def save_encoder(self, file: StrPath) -> Path:
+        """Write the encoder and the vocabulary that it is for to `path/model_dir/file.layered`.
+
+        Args:
+            file: A name, with or without its suffix, or a path.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            CannotSave: It cannot be written.
+            CannotTrain: Another thread trains.
+        """
+        with self.turns.of_item():
+            return write_weights(self, file, {"model": self.encoder.state_dict(), "vocab": text_vocab(self.dls)})
+
+    def load_encoder(self, file: StrPath, device: torch.device | str | None = None) -> Self:
+        """Read what `save_encoder` wrote, or the weights of an encoder by another library, and freeze all but the last group.
+
+        Args:
+            file: A name in `path/model_dir`, or a path, with or without its suffix.
+            device: Where to move the model first.
+
+        Raises:
+            CannotRestore: The encoder was trained with another vocabulary, or the weights do not fit.
+            NotFoundPath: There is no such file.
+            BadFile: It is damaged.
+            UnsafeFile: It holds more than weights.
+        """
+        path = find_weights(self, file)
+        parts = read_parts(path)
+        _check_vocab(path, parts.get("vocab"), text_vocab(self.dls))
+        weights, encoder = clean_raw_keys(parts["model"]), self.encoder
+        with self.turns.of_pass(fits=True):
+            check_fits(
+                path, encoder.state_dict(), weights, strict=True, fix="the same architecture, config= and text_vocab="
+            )
+            if device is not None:
+                self.model.to(device)
+            encoder.load_state_dict(weights)
+        self.freeze()
+        return self
+
+    def load_pretrained(self, wgts_fname: StrPath, vocab_fname: StrPath, model: nn.Module | None = None) -> Self:
+        """Read a published language model: rows go by word. All but the last parameter group is frozen.
+
+        Args:
+            wgts_fname: The file of the weights.
+            vocab_fname: The file of their vocabulary, a list of strings as JSON or as a pickle.
+            model: Accepted because it is taught; a classifier takes the encoder alone.
+
+        Raises:
+            CannotRestore: The weights do not fit the model.
+            BadValue: The vocabulary does not belong to the weights, or has no word in common with that of the data.
+            BadFile: A file is damaged.
+            UnsafeFile: A file holds more than tensors or strings.
+        """
+        weights = read_pretrained(wgts_fname, vocab_fname, text_vocab(self.dls))
+        target = unwrapped(self.model)
+        if isinstance(target[0], SentenceEncoder):  # type: ignore[index]  # an encoder and its head
+            target = self.encoder
+            weights = {name.removeprefix("0."): x for name, x in weights.items() if name.startswith("0.")}
+        with self.turns.of_pass(fits=True):
+            fix = f"the usual config=, which the published weights have; pretrained=False; or {PRETRAINED_FNAMES}"
+            check_fits(Path(wgts_fname), target.state_dict(), weights, strict=True, fix=fix)
+            target.load_state_dict(weights)
+        self.freeze()
+        return self
+
+    def load(
+        self, file: StrPath, with_opt: bool = True, strict: bool = True, device: torch.device | str | None = None
+    ) -> Self:
+        """Read weights as `Learner.load` does, those of older layouts too, which hold dropped weights beside the raw ones.
+
+        Args:
+            file: A name in `path/model_dir`, or a path, with or without its suffix.
+            with_opt: Read the optimizer's state too, if the file has one.
+            strict: Every weight of the model must be in the file, and no other.
+            device: Where to move the model first.
+
+        Raises:
+            CannotRestore: Names or shapes differ; the error lists them.
+            NotFoundPath: There is no such file.
+            BadFile: It is damaged.
+            UnsafeFile: It holds more than weights.
+        """
+        path = find_weights(self, file)
+        parts = read_parts(path)
+        with self.turns.of_pass(fits=True):
+            put_weights(
+                self, path, clean_raw_keys(parts["model"]), parts.get("opt") if with_opt else None, strict, device
+            )
+        return self
+
+
+@learner_kinds.register("text.LMLearner")
+class LMLearner(TextLearner):
+    """A `TextLearner` of a language model, whose `predict` goes on with a text. Its arguments are those of `TextLearner`."""
+
+    def predict(  # type: ignore[override]  # the text that is predicted
+        self,
+        text: str,
+        n_words: int = 1,
+        no_unk: bool = True,
+        temperature: float = 1.0,
+        min_p: float | None = None,
+        no_bar: bool = False,
+        decoder: Callable[[Sequence[str]], Sequence[str]] = decode_spec_tokens,
+        only_last_word: bool = False,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> str:
+        """The text, and words that are drawn to follow it, up to the end token, if texts of the training have one.
+
+        Args:
+            text: How the text begins.
+            n_words: How many words to add.
+            no_unk: Never draw `xxunk`.
+            temperature: Below 1 likely words become likelier; 0 takes the likeliest.
+            min_p: Leave out words that are less probable.
+            no_bar: Ignored; accepted because it is taught.
+            decoder: From tokens to words, such as capitals in place of `xxmaj`.
+            only_last_word: Ignored, as each new word is read with the state that those before it left; accepted because it is
+                taught.
+            top_k: Draw from only so many of the likeliest words.
+            top_p: Draw from only the likeliest words that together have this probability.
+            seed: Draw from a generator of this seed, in place of torch's own.
+
+        Raises:
+            BadArgument: `text` is not a text.
+            OutOfRange: A setting is outside its range.
+            CannotTrain: Another thread trains, or the loaders cannot read a text.
+        """
+        if not isinstance(text, str):
+            raise BadArgument(
+                "a language model goes on with a text", got=describe(text), fix='learn.predict("I liked", 40)'
+            )
+        check_sampling(temperature, min_p, top_k, top_p)
+        vocab, device = text_vocab(self.dls), model_device(self)
+        ids, put_together = _text_column(self, text)
+        generator = None if seed is None else torch.Generator(device).manual_seed(seed)
+        never = [vocab.index(UNK)] if no_unk and UNK in vocab else []
+        with evaluating(self), torch.inference_mode(), _fresh_state(self.model):
+            new = ids
+            for _ in range(n_words):
+                scores = self.model(torch.tensor([new], device=device)).logits[0, -1]
+                new = [next_word(scores, temperature, min_p, top_k, top_p, never, generator)]
+                if vocab[new[0]] == EOS:
+                    break
+                ids = ids + new
+        tokens = [vocab[i] for i in ids]
+        return put_together(decoder([token for token in tokens if token not in (BOS, PAD)]))
+
+    def get_preds(  # type: ignore[override]  # the arguments of `get_preds`
+        self, ds_idx: int = 1, dl: Iterable[Any] | None = None, **kwargs: Any
+    ) -> tuple[Any, ...]:
+        """Probabilities of all words at all time steps, as `Learner.get_preds`; refused if they would fill the memory.
+
+        Args:
+            ds_idx: Which of the learner's loaders: 1 validation, 0 training.
+            dl: A loader of any library, in place of `ds_idx`.
+            kwargs: As for `Learner.get_preds`.
+
+        Raises:
+            BadValue: They would take more than a gigabyte.
+        """
+        loader = self.dls[ds_idx] if dl is None else dl
+        if isinstance(loader, LMDataLoader) and kwargs.get("with_preds", True) and kwargs.get("save_preds") is None:
+            size = 4 * (loader.n or 0) * loader.seq_len * len(text_vocab(self.dls))
+            if size > MOST_KEPT:
+                raise BadValue(
+                    "the probabilities of all words at all time steps would fill the memory",
+                    got=f"{loader.n} rows of {loader.seq_len} tokens, {len(text_vocab(self.dls))} words: {size / 2**30:.1f} GiB",
+                    expected=f"at most {MOST_KEPT / 2**30:g} GiB",
+                    fix="for preds, targets in learn.stream_preds(): …; or learn.get_preds(save_preds=folder)",
+                )
+        return get_preds(self, ds_idx, dl, **kwargs)
+
+
+def _text_column(learn: Learner, text: str) -> tuple[list[int], Callable[[Sequence[str]], str]]:
+    """A text as indices, by the pipeline of the loaders, and what puts words together again."""
+    dls: Any = learn.dls
+    dl = dls.loaders[:2][-1]
+    items = as_dataset(as_loader(dl).dataset).test_set([text], None) if isinstance(dl, TfmdDL) else None
+    if items is None:
+        raise CannotTrain(
+            "these loaders cannot read a text, as predict needs",
+            got=f"a data set of type {type(as_loader(dl).dataset).__name__}",
+            fix="TextDataLoaders.from_folder(path, is_lm=True), or a DataBlock of a TextBlock",
+        )
+    try:
+        sample = items[0]
+    except Exception as error:
+        raise failed(error, f"reading the text {text[:80]!r}") from error
+    ids = sample[0] if isinstance(sample, tuple) else sample
+    columns = as_dataset(items).columns
+    tokenizer = next((step for step in columns[0].tfms if isinstance(step, Tokenizer)), None) if columns else None
+    return plain_tree(
+        ids
+    ).tolist(), lambda words: " ".join(words) if tokenizer is None else str(tokenizer.decode(words))
+
+
+@contextmanager
+def _fresh_state(model: nn.Module) -> Iterator[None]:
+    """Context manager: the model begins without carried state, and has afterwards what it carried before."""
+    carried = [(part, part.hidden) for part in model.modules() if isinstance(part, AWD_LSTM)]
+    try:
+        if isinstance(model, Resettable):
+            model.reset()
+        yield
+    finally:
+        for part, hidden in carried:
+            part.hidden = hidden
+
+
+def text_vocab(dls: Any) -> list[str]:
+    """The words of the texts of some loaders, in order.
+
+    Args:
+        dls: The loaders.
+
+    Raises:
+        BadValue: They have no vocabulary of words.
+    """
+    vocab = getattr(dls, "vocab", None)
+    words = vocab if vocab is None or not len(vocab) or isinstance(vocab[0], str) else vocab[0]
+    if words is None or not len(words) or not isinstance(words[0], str):
+        raise BadValue(
+            "the loaders have no vocabulary of words",
+            got=describe(vocab),
+            fix="TextDataLoaders.from_folder(path), or a DataBlock that begins with a TextBlock",
+        )
+    return list(words)
+
+
+def _check_vocab(path: Path, old: object, new: Sequence[str]) -> None:
+    """Refuse an encoder of another vocabulary: its rows would be those of other words."""
+    if isinstance(old, list) and old != new:
+        differing = next(
+            (i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new))
+        )
+        first = " and ".join(repr(words[differing]) if differing < len(words) else "none" for words in (old, new))
+        raise CannotRestore(
+            f"the encoder in {path} was trained with another vocabulary than that of the loaders",
+            got=f"{len(old)} and {len(new)} words; number {differing} is {first}",
+            expected="the same words in the same order",
+            fix="TextDataLoaders.from_folder(path, text_vocab=lm_dls.vocab), with the loaders of the language model",
+        )
+
+
+def _files(
+    caller: str, dls: Any, arch: Any, config: Any, backwards: bool, pretrained: bool, fnames: Any, args: Any
+) -> Any:
+    """The files of trained weights and their vocabulary, found before anything is built; None where none are asked for."""
+    meta = find_meta(arch)
+    if fnames is not None:
+        folder = args.get("path") or getattr(dls, "path", None) or "."
+        return given_files(os.path.join(folder, args.get("model_dir", "models")), fnames)
+    if not pretrained:
+        return None
+    sizes = {name: config[name] for name in ("emb_sz", "n_hid", "n_layers", "bidir") if config and name in config}
+    usual = {name: meta["config_lm"][name] for name in sizes}
+    if sizes != usual:
+        raise BadValue(
+            "the published weights are those of the usual sizes",
+            got=f"config with {sizes}",
+            expected=usual,
+            fix=f"pretrained=False trains from scratch; {PRETRAINED_FNAMES}",
+        )
+    return pretrained_files(meta["url_bwd" if backwards else "url"], caller)
+
+
+def _with_padding(config: Mapping[str, Any] | None, vocab: Sequence[str]) -> dict[str, Any]:
+    """The settings, in which the token whose vector is not trained is that of padding, where the vocabulary has one."""
+    return {"pad_token": vocab.index(PAD) if PAD in vocab else None, **(config or {})}
+
+
+@checked
+@delegates(TextLearner)
+def language_model_learner(
+    dls: Any,
+    arch: Any,
+    config: Mapping[str, Any] | None = None,
+    drop_mult: float = 1.0,
+    backwards: bool = False,
+    pretrained: bool = True,
+    pretrained_fnames: Sequence[StrPath] | None = None,
+    *,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    **learner_args: Unpack[LearnerArgs],
+) -> LMLearner:
+    """A `TextLearner` of a language model, which predicts the next word at each place.
+
+    Args:
+        dls: Loaders of a language model: `TextDataLoaders.from_folder(path, is_lm=True)`.
+        arch: `AWD_LSTM`.
+        config: Settings that differ from `awd_lstm_lm_config`.
+        drop_mult: Multiplies all dropouts.
+        backwards: Take weights that were trained on texts from their end to their start.
+        pretrained: Start from weights that were trained on Wikitext-103, with all but the last group frozen.
+        pretrained_fnames: Start from these files: weights and their vocabulary, in `path/model_dir` or anywhere.
+        alpha: Weight in the loss of the mean square of the encoder's outputs.
+        beta: Weight of the mean square of their change.
+        learner_args: Arguments of `Learner`.
+
+    Raises:
+        Offline: The weights cannot be downloaded; nothing has been built.
+        UnknownName: The architecture is not known.
+        BadArgument: There is no such argument or setting.
+        BadValue: The loaders have no vocabulary, or weights and vocabulary do not belong together.
+    """
+    vocab = text_vocab(dls)
+    files = _files("language_model_learner", dls, arch, config, backwards, pretrained, pretrained_fnames, learner_args)
+    args: dict[str, Any] = {"vocab_sz": len(vocab), "config": _with_padding(config, vocab), "drop_mult": drop_mult}
+    learner_args.setdefault("loss_func", CrossEntropyLossFlat())
+    learner_args.setdefault("splitter", find_meta(arch)["split_lm"])
+    learn = LMLearner(dls, get_language_model(arch, **args), alpha, beta, **learner_args)
+    learn.recipe = text_recipe("text.language_model", arch, args)
+    return learn if files is None else learn.load_pretrained(*files)
+
+
+@checked
+@delegates(TextLearner)
+def text_classifier_learner(
+    dls: Any,
+    arch: Any,
+    seq_len: int = 72,
+    config: Mapping[str, Any] | None = None,
+    backwards: bool = False,
+    pretrained: bool = True,
+    drop_mult: float = 0.5,
+    n_out: int | None = None,
+    lin_ftrs: Sequence[int] | None = None,
+    ps: Sequence[float] | None = None,
+    max_len: int | None = 72 * 20,
+    y_range: tuple[float, float] | None = None,
+    *,
+    pretrained_fnames: Sequence[StrPath] | None = None,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    **learner_args: Unpack[LearnerArgs],
+) -> TextLearner:
+    """A `TextLearner` that predicts from a text what the loaders have as targets: a label, several labels, or numbers.
+
+    Args:
+        dls: The loaders: `TextDataLoaders.from_folder(path, text_vocab=lm_dls.vocab)`.
+        arch: `AWD_LSTM`.
+        seq_len: Tokens that the encoder reads at once; gradients flow no further.
+        config: Settings that differ from `awd_lstm_clas_config`.
+        backwards: Take weights that were trained on texts from their end to their start.
+        pretrained: Start from an encoder that was trained on Wikitext-103, with all but the head frozen.
+        drop_mult: Multiplies the dropouts in `config`.
+        n_out: Number of outputs; by default as many as the targets need.
+        lin_ftrs: Widths of the hidden layers of the head; [50] by default.
+        ps: Dropout of the head's layers but the first; 0.1 each by default.
+        max_len: The head sees about so many last tokens of a text; None for all.
+        y_range: (low, high) that a scaled sigmoid maps the outputs into.
+        pretrained_fnames: Start from these files: weights and their vocabulary, in `path/model_dir` or anywhere.
+        alpha: Weight in the loss of the mean square of the encoder's outputs.
+        beta: Weight of the mean square of their change.
+        learner_args: Arguments of `Learner`.
+
+    Raises:
+        Offline: The weights cannot be downloaded; nothing has been built.
+        UnknownName: The architecture is not known.
+        BadArgument: There is no such argument or setting.
+        BadValue: The number of outputs is unknown, or weights and vocabulary do not belong together.
+    """
+    vocab = text_vocab(dls)
+    n_out = n_out if n_out is not None else get_c(dls)
+    if not n_out:
+        raise BadValue(
+            "the data does not say how many outputs the model needs", fix="text_classifier_learner(…, n_out=)"
+        )
+    files = _files("text_classifier_learner", dls, arch, config, backwards, pretrained, pretrained_fnames, learner_args)
+    args: dict[str, Any] = {
+        "vocab_sz": len(vocab), "n_class": n_out, "seq_len": seq_len, "config": _with_padding(config, vocab),
+        "drop_mult": drop_mult, "lin_ftrs": lin_ftrs, "ps": ps, "max_len": max_len, "y_range": y_range,
+        "pad_idx": vocab.index(PAD) if PAD in vocab else 1,
+    }  # fmt: skip
+    learner_args.setdefault("splitter", find_meta(arch)["split_clas"])
+    learn = TextLearner(dls, get_text_classifier(arch, **args), alpha, beta, **learner_args)
+    learn.recipe = text_recipe("text.classifier", arch, args)
+    return learn if files is None else learn.load_pretrained(*files)
