@@ -46,6 +46,7 @@ from layered.text.pretrained import PRETRAINED_FNAMES, clean_raw_keys, given_fil
 from layered.text.recipes import text_recipe
 from layered.text.rules import BOS, EOS, PAD, UNK, decode_spec_tokens
 from layered.text.tokenizer import Tokenizer
+from layered.text.vocab import Numericalize
 from layered.training import Learner, LearnerArgs
 
 MOST_KEPT = 2**30  # bytes of scores of a language model that `get_preds` keeps
@@ -309,15 +310,17 @@ def text_vocab(dls: Any) -> list[str]:
     Raises:
         BadValue: They have no vocabulary of words.
     """
-    vocab = getattr(dls, "vocab", None)
-    words = vocab if vocab is None or not len(vocab) or isinstance(vocab[0], str) else vocab[0]
-    if words is None or not len(words) or not isinstance(words[0], str):
+    columns = as_dataset(as_loader(dls.train).dataset).columns
+    steps = (step for step in columns[0].tfms if isinstance(step, Numericalize)) if columns else iter(())
+    words = next((step.vocab for step in steps), None)
+    if not words:
         raise BadValue(
             "the loaders have no vocabulary of words",
-            got=describe(vocab),
+            got=f"a data set of type {type(as_loader(dls.train).dataset).__name__}",
+            expected="one whose inputs are texts, with Numericalize in their pipeline",
             fix="TextDataLoaders.from_folder(path), or a DataBlock that begins with a TextBlock",
         )
-    return list(words)
+    return words
 
 
 def _check_vocab(path: Path, old: object, new: Sequence[str]) -> None:
@@ -363,7 +366,7 @@ def _with_padding(config: Mapping[str, Any] | None, vocab: Sequence[str]) -> dic
 
 
 @checked
-@delegates(TextLearner)
+@delegates(Learner)
 def language_model_learner(
     dls: Any,
     arch: Any,
@@ -408,7 +411,7 @@ def language_model_learner(
 
 
 @checked
-@delegates(TextLearner)
+@delegates(Learner)
 def text_classifier_learner(
     dls: Any,
     arch: Any,

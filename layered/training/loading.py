@@ -203,7 +203,13 @@ def _load_model(
         strict=True,
         fix="install the versions of the packages that the model was exported with; or give the model itself with model=",
     )
+    first = dict[int, str]()
+    shared = {name: first.setdefault(id(p), name) for name, p in net.named_parameters(remove_duplicate=False)}
     net.load_state_dict(weights, assign=model is None)
+    for name, of in shared.items():
+        if name != of:  # each was assigned a tensor of its own
+            owner, _, last = name.rpartition(".")
+            setattr(net.get_submodule(owner), last, net.get_parameter(of))
     if any(x.is_meta for x in [*net.parameters(), *net.buffers()]):
         # Non-persistent buffers are neither stored nor, without memory, computed: build with memory after all, now
         # that the shapes are known to be those of the file.

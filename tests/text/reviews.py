@@ -8,11 +8,12 @@ from layered.text.all import (
     DataBlock,
     Numericalize,
     RandomSplitter,
-    TfmdDL,
     Tokenizer,
     TransformBlock,
 )
 from layered.text.lm_loader import LMDataLoader
+from layered.text.padding import Pad_Chunk
+from layered.text.sorted_loader import SortedDL
 
 GOOD, BAD = ("good", "great", "fine"), ("bad", "dull", "poor")
 
@@ -41,3 +42,10 @@ def pipeline(vocab=None):
 def as_lm(items, bs=8, seq_len=10, **kwargs):
     block = DataBlock(TransformBlock(pipeline(), dl_type=LMDataLoader), splitter=RandomSplitter(0.2, seed=0))
     return block.dataloaders(items, bs=bs, seq_len=seq_len, device="cpu", num_workers=0, **kwargs)
+
+
+def labelled(items, vocab=None, bs=8, seq_len=8, target=CategoryBlock, get_y=opinion, **kwargs):
+    padding = {"before_batch": Pad_Chunk(seq_len=seq_len)}
+    text = TransformBlock(pipeline(vocab), dl_type=SortedDL, dls_kwargs=padding)
+    block = DataBlock((text, target), get_y=get_y, splitter=RandomSplitter(0.2, seed=0))
+    return block.dataloaders(items, bs=bs, device="cpu", num_workers=0, **kwargs)
