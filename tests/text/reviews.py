@@ -6,14 +6,14 @@ from layered.text.all import (
     BaseTokenizer,
     CategoryBlock,
     DataBlock,
+    LMDataLoader,
     Numericalize,
+    Pad_Chunk,
     RandomSplitter,
+    SortedDL,
     Tokenizer,
     TransformBlock,
 )
-from layered.text.lm_loader import LMDataLoader
-from layered.text.padding import Pad_Chunk
-from layered.text.sorted_loader import SortedDL
 
 GOOD, BAD = ("good", "great", "fine"), ("bad", "dull", "poor")
 

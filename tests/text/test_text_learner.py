@@ -1,0 +1,393 @@
+"""Language models and classifiers of texts: they learn, go on with texts, hand their encoder on, and are kept as data."""
+
+import json
+import pickle
+import threading
+
+import pytest
+import torch
+from conftest import SMALL
+from reviews import as_lm, labelled, opinion, texts
+from torch import nn
+from torch.testing import assert_close
+
+from layered.foundation import (
+    BadArgument,
+    BadFile,
+    BadValue,
+    CannotRestore,
+    NotFoundPath,
+    Offline,
+    OutOfRange,
+    UnsafeFile,
+)
+from layered.text.all import (
+    AWD_LSTM,
+    Callback,
+    CrossEntropyLossFlat,
+    MultiCategoryBlock,
+    Perplexity,
+    RegressionBlock,
+    TextLearner,
+    accuracy,
+    accuracy_multi,
+    get_language_model,
+    language_model_learner,
+    load_learner,
+    match_embeds,
+    text_classifier_learner,
+)
+
+UNUSUAL = "an unusual film"
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    monkeypatch.setenv("LAYERED_HOME", str(tmp_path / "home"))
+
+
+def quiet_fit(learn, epochs, lr):
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(epochs, lr)
+
+
+def by_hand(model, loader):
+    """Loss and accuracy over all tokens, with the state carried from batch to batch."""
+    model.eval()
+    model.reset()
+    losses, hits = [], []
+    with torch.no_grad():
+        for x, y in loader:
+            scores = model(x.as_subclass(torch.Tensor))[0].flatten(0, 1)
+            y = y.as_subclass(torch.Tensor).flatten()
+            losses.append(nn.functional.cross_entropy(scores, y, reduction="none"))
+            hits.append(scores.argmax(1) == y)
+    model.reset()
+    return torch.cat(losses).mean(), torch.cat(hits).float().mean()
+
+
+def test_a_language_model_learns_and_reports_what_a_loop_by_hand_finds(lm):
+    lm.metrics = [accuracy, Perplexity()]
+    before = by_hand(lm.model, lm.dls.valid)[0]
+    quiet_fit(lm, 4, 3e-2)
+    loss, hits = by_hand(lm.model, lm.dls.valid)
+    assert loss < before - 0.5
+    assert lm.validate() == pytest.approx([loss.item(), hits.item(), loss.exp().item()], rel=1e-4)
+    assert type(lm).__name__ == "LMLearner"
+    assert lm.moms == (0.8, 0.7, 0.8)
+
+
+def test_the_loss_that_is_learned_from_has_both_regularisations(lm):
+    class Seen(Callback):
+        order = 2
+
+        def after_loss(self):
+            if self.training and not hasattr(self, "loss_by_hand"):
+                kept = self.learn.rnn
+                raw, out = kept.raw_out, kept.out
+                extra = 2 * out.pow(2).mean() + (raw[:, 1:] - raw[:, :-1]).pow(2).mean()
+                self.loss_by_hand = (self.learn.loss + extra).item(), self.learn.loss_grad.item()
+
+    seen = Seen()
+    with lm.added_cbs([seen]), lm.no_bar(), lm.no_logging():
+        lm.fit(1)
+    assert seen.loss_by_hand[0] == pytest.approx(seen.loss_by_hand[1], rel=1e-5)
+
+
+def test_a_text_goes_on_as_the_probabilities_by_hand_say(lm):
+    quiet_fit(lm, 2, 3e-2)
+    vocab, words = lm.dls.vocab, ["xxbos", "the", "film"]
+    for _ in range(6):
+        lm.model.reset()
+        ids = torch.tensor([[vocab.index(word) for word in words]])
+        scores = lm.model.eval()(ids).logits[0, -1]
+        scores[vocab.index("xxunk")] = -torch.inf
+        words.append(vocab[int(scores.argmax())])
+    lm.model.reset()
+    assert lm.predict("the film", 6, temperature=0).split() == [word for word in words[1:] if word != "xxbos"]
+
+
+def test_what_is_drawn_depends_on_the_seed_alone(lm):
+    first = lm.predict("the film", 20, seed=3)
+    assert lm.predict("the film", 20, seed=3, only_last_word=True, no_bar=True) == first
+    assert lm.predict("the film", 20, seed=4) != first
+    state = torch.get_rng_state()
+    lm.predict("the film", 20, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    other = lm.predict("the film", 20)
+    torch.manual_seed(1)
+    assert lm.predict("the film", 20) == other
+    assert lm.predict("the film", 0) == "the film"
+
+
+def test_settings_of_drawing_are_checked(lm):
+    for wrong in ({"temperature": -1}, {"min_p": 2}, {"top_p": -0.1}, {"top_k": 0}):
+        with pytest.raises(OutOfRange):
+            lm.predict("the film", **wrong)
+    with pytest.raises(BadArgument, match="goes on with a text"):
+        lm.predict(3)
+
+
+def test_a_prediction_during_a_fit_changes_nothing_of_it(lm_dls, tmp_path):
+    class Predicts(Callback):
+        def after_batch(self):
+            if self.training:
+                self.learn.predict("the film", 3, seed=0)
+
+    ends = []
+    for cbs in ([], [Predicts]):
+        torch.manual_seed(0)
+        learn = language_model_learner(lm_dls, AWD_LSTM, config=SMALL, pretrained=False, path=tmp_path, seed=1, cbs=cbs)
+        quiet_fit(learn, 2, 1e-2)
+        ends.append(learn.model.state_dict())
+    assert_close(ends[0], ends[1], rtol=0, atol=0)
+
+
+def test_texts_are_predicted_in_several_threads(clas):
+    quiet_fit(clas, 2, 1e-2)
+    items = texts(12)
+    alone, found = [clas.predict(text)[2] for text in items], {}
+
+    def work(number):
+        found[number] = [clas.predict(text)[2] for text in items]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for of_thread in found.values():
+        assert_close(of_thread, alone)
+    assert len(found) == 3
+
+
+def test_a_classifier_learns_and_predicts_one_text_as_a_batch_of_them(clas):
+    quiet_fit(clas, 10, 3e-2)
+    assert clas.validate()[1] > 0.9
+    preds, targets = clas.get_preds()
+    items = clas.dls.valid_ds.items
+    for i, text in enumerate(items):
+        label, number, probabilities = clas.predict(text)
+        assert_close(probabilities, preds[i])
+        assert label == clas.dls.vocab[int(number)]
+        assert clas.dls.vocab[int(targets[i])] == opinion(text)
+    assert clas.predict("The actors were great and what a great end it has")[0] == "good"
+    assert clas.predict("")[2].isfinite().all()
+    assert clas.predict("xxpad xxpad")[2].isfinite().all()
+
+
+def test_labels_numbers_and_several_labels_have_their_own_head_and_loss(tmp_path):
+    items = texts(40)
+    several = labelled(items, target=MultiCategoryBlock, get_y=lambda text: [opinion(text), f"and {text.count('and')}"])
+    args = {"config": SMALL, "pretrained": False, "path": tmp_path, "seq_len": 8}
+    learn = text_classifier_learner(several, AWD_LSTM, metrics=accuracy_multi, **args)
+    quiet_fit(learn, 1, 1e-2)
+    labels, chosen, probabilities = learn.predict(items[0])
+    assert [len(chosen), chosen.dtype, len(probabilities)] == [several.c, torch.bool, several.c]
+    assert list(labels) == [several.vocab[i] for i in chosen.nonzero()[:, 0].tolist()]
+    number = labelled(items, target=RegressionBlock, get_y=lambda text: float(text.count("and")))
+    learn = text_classifier_learner(number, AWD_LSTM, y_range=(-1, 5), **args)
+    quiet_fit(learn, 1, 1e-2)
+    assert type(learn.loss_func).__name__ == "MSELossFlat"
+    assert -1 < float(learn.predict(items[0])[1]) < 5
+
+
+def test_the_encoder_is_handed_on_and_all_but_the_head_is_frozen(lm, clas):
+    quiet_fit(lm, 1, 1e-2)
+    file = lm.save_encoder("enc")
+    assert file == lm.path / "models" / "enc.layered"
+    assert clas.load_encoder("enc") is clas
+    assert_close(clas.encoder.state_dict(), lm.encoder.state_dict())
+    assert [clas.opt.frozen_idx, len(clas.opt.param_lists)] == [3, 4]  # one of them per layer: there are two
+    trained = {name for name, p in clas.model.named_parameters() if p.requires_grad}
+    assert trained == {name for name, _ in clas.model.named_parameters() if name.startswith("1.")}
+    with clas.no_bar(), clas.no_logging():
+        clas.fine_tune(1, 1e-2)
+
+
+def test_an_encoder_of_another_vocabulary_is_refused(lm, tmp_path):
+    lm.save_encoder("enc")
+    words = lm.dls.vocab
+    swapped = [*words[:9], words[10], words[9], *words[11:]]
+    other = text_classifier_learner(
+        labelled(texts(60), vocab=swapped), AWD_LSTM, config=SMALL, pretrained=False, path=tmp_path
+    )
+    before = {name: x.clone() for name, x in other.model.state_dict().items()}
+    with pytest.raises(CannotRestore, match="another vocabulary") as error:
+        other.load_encoder("enc")
+    assert f"number 9 is {words[9]!r} and {words[10]!r}" in error.value.got
+    assert_close(other.model.state_dict(), before)
+    with pytest.raises(NotFoundPath):
+        other.load_encoder("none")
+
+
+def test_rows_of_words_are_matched_and_new_words_get_the_mean():
+    wgts = {"0.encoder.weight": torch.randn(5, 3), "1.decoder.bias": torch.randn(5), "other": torch.ones(2)}
+    new = match_embeds(wgts, ["a", "b", "c"], ["a", "c", "d", "b"])
+    for name in ("0.encoder.weight", "1.decoder.bias"):
+        old = wgts[name]
+        assert_close(new[name], torch.stack([old[0], old[2], old.mean(0), old[1]]))
+    assert new["other"] is wgts["other"]
+    with pytest.raises(BadValue, match="no word in common"):
+        match_embeds(wgts, ["a"], ["b"])
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Weights and a vocabulary as they are published, of a model of small sizes; those of dropped weights included."""
+    torch.manual_seed(5)
+    words = [*(f"other{i}" for i in range(20)), *as_lm(texts(60)).vocab[:15]]
+    model = get_language_model(AWD_LSTM, len(words), SMALL)
+    weights = model.state_dict()
+    weights |= {
+        f"0.rnns.{i}.module.weight_hh_l0": torch.zeros_like(x)
+        for i, x in enumerate([r.weight_hh_l0_raw for r in model[0].rnns])
+    }
+    (tmp_path / "models").mkdir(exist_ok=True)
+    torch.save({"model": weights, "opt": {}}, tmp_path / "models" / "wt.pth")
+    (tmp_path / "models" / "itos.pkl").write_bytes(pickle.dumps(words))
+    return model.state_dict(), words
+
+
+def test_published_weights_are_loaded_by_word(published, lm_dls, clas_dls, tmp_path):
+    weights, words = published
+    args = {"config": SMALL, "pretrained_fnames": ["wt", "itos"], "path": tmp_path}
+    learn = language_model_learner(lm_dls, AWD_LSTM, **args)
+    old, new = weights["0.encoder.weight"], learn.model[0].encoder.weight
+    for i, word in enumerate(lm_dls.vocab):
+        place = max((j for j, known in enumerate(words) if known == word), default=None)
+        assert_close(new[i], old.mean(0) if place is None else old[place])
+    assert learn.model[1].decoder.weight is new
+    assert_close(learn.model[0].rnns[1].weight_hh_l0_raw, weights["0.rnns.1.weight_hh_l0_raw"])
+    assert learn.opt.frozen_idx == len(learn.opt.param_lists) - 1
+    clas = text_classifier_learner(clas_dls, AWD_LSTM, **args)
+    assert_close(clas.encoder.encoder.weight, new)
+    assert_close(clas.encoder.rnns[0].module.weight_ih_l0, weights["0.rnns.0.module.weight_ih_l0"])
+    learn.load("wt", strict=False) if len(words) == len(lm_dls.vocab) else None
+
+
+def test_weights_and_vocabulary_that_do_not_belong_together_are_both_named(published, lm_dls, tmp_path):
+    models = tmp_path / "models"
+    args = {"config": SMALL, "path": tmp_path}
+    (models / "short.json").write_text(json.dumps(published[1][:-3]))
+    with pytest.raises(BadValue, match="does not belong to the weights") as error:
+        language_model_learner(lm_dls, AWD_LSTM, pretrained_fnames=["wt", "short"], **args)
+    assert "short.json" in error.value.got
+    assert "wt.pth" in error.value.got
+    (models / "foreign.json").write_text(json.dumps([f"ж{i}" for i in range(len(published[1]))]))
+    with pytest.raises(BadValue, match="no word in common"):
+        language_model_learner(lm_dls, AWD_LSTM, pretrained_fnames=["wt", "foreign"], **args)
+    with pytest.raises(CannotRestore, match="do not fit"):
+        language_model_learner(
+            lm_dls, AWD_LSTM, config=SMALL | {"n_hid": 20}, pretrained_fnames=["wt", "itos"], path=tmp_path
+        )
+    with pytest.raises(NotFoundPath, match="nothing"):
+        language_model_learner(lm_dls, AWD_LSTM, pretrained_fnames=["nothing", "itos"], **args)
+    with pytest.raises(BadArgument, match="two files"):
+        language_model_learner(lm_dls, AWD_LSTM, pretrained_fnames="wt", **args)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("the file has run code",)
+
+
+def test_files_that_hold_code_are_refused(published, lm_dls, tmp_path, capsys):
+    models = tmp_path / "models"
+    (models / "evil.pkl").write_bytes(pickle.dumps(["a", Evil()]))
+    torch.save({"0.encoder.weight": Evil()}, models / "evil.pth")
+    (models / "numbers.pkl").write_bytes(pickle.dumps([1, 2]))
+    (models / "table.pkl").write_bytes(pickle.dumps({"a": 1}))
+    args = {"config": SMALL, "path": tmp_path}
+    for fnames, kind in (
+        (["wt", "evil"], UnsafeFile),
+        (["evil", "itos"], UnsafeFile),
+        (["wt", "numbers"], BadFile),
+        (["wt", "table"], BadFile),
+        (["itos.pkl", "itos"], BadFile),
+    ):
+        with pytest.raises(kind):
+            language_model_learner(lm_dls, AWD_LSTM, pretrained_fnames=fnames, **args)
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_network_trained_weights_are_refused_before_anything_is_built(lm_dls, clas_dls, monkeypatch):
+    monkeypatch.setattr("layered.text.learner.get_language_model", None)
+    monkeypatch.setattr("layered.text.learner.get_text_classifier", None)
+    for make, dls in ((language_model_learner, lm_dls), (text_classifier_learner, clas_dls)):
+        with pytest.raises(Offline, match="WT103_FWD") as error:
+            make(dls, AWD_LSTM)
+        assert "pretrained=False" in error.value.fix
+        with pytest.raises(Offline, match="WT103_BWD"):
+            make(dls, AWD_LSTM, backwards=True)
+        with pytest.raises(BadValue, match="usual sizes"):
+            make(dls, AWD_LSTM, config=SMALL)
+
+
+def test_all_scores_of_a_language_model_are_not_kept(lm, monkeypatch):
+    preds, targets = lm.get_preds()
+    assert isinstance(preds, (list, torch.Tensor))
+    monkeypatch.setattr("layered.text.learner.MOST_KEPT", 1000)
+    with pytest.raises(BadValue, match="fill the memory") as error:
+        lm.get_preds()
+    assert "stream_preds" in error.value.fix
+    seen = 0
+    for batch, _ in lm.stream_preds():
+        assert_close(batch.sum(-1), torch.ones(batch.shape[:-1]))
+        seen += batch.shape[0] * batch.shape[1]
+    assert seen == sum(len(row) for row in targets)
+    lm.get_preds(with_preds=False, with_loss=True)
+
+
+def test_learners_are_kept_as_data(lm, clas):
+    quiet_fit(lm, 1, 1e-2)
+    quiet_fit(clas, 1, 1e-2)
+    again = load_learner(lm.export("lm"))
+    assert type(again) is type(lm)
+    assert again.predict("the film", 9, seed=1) == lm.predict("the film", 9, seed=1)
+    assert again.model[1].decoder.weight is again.model[0].encoder.weight
+    again = load_learner(clas.export("clas"))
+    assert type(again) is TextLearner
+    for text in (UNUSUAL, texts(3)[0]):
+        assert_close(again.predict(text)[2], clas.predict(text)[2])
+    preds, _ = again.get_preds(dl=again.dls.test_dl(texts(5)))
+    assert_close(preds, torch.stack([clas.predict(text)[2] for text in texts(5)]))
+
+
+def test_a_model_of_ones_own_trains_with_the_callbacks_of_recurrent_models(lm_dls, tmp_path):
+    class Own(nn.Module):
+        def __init__(self, words):
+            super().__init__()
+            self.emb, self.rnn, self.out = nn.Embedding(words, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, words)
+            self.drop = nn.Dropout(0.2)
+            self.reset()
+
+        def reset(self):
+            self.hidden = None
+
+        def forward(self, x):
+            raw, hidden = self.rnn(self.emb(x), self.hidden)
+            self.hidden = hidden.detach()
+            out = self.drop(raw)
+            return self.out(out), raw, out
+
+    model = Own(len(lm_dls.vocab))
+    learn = TextLearner(lm_dls, model, loss_func=CrossEntropyLossFlat(), metrics=accuracy, path=tmp_path)
+    quiet_fit(learn, 2, 1e-2)
+    assert learn.validate()[0] < 4
+    plain = TextLearner(
+        lm_dls,
+        nn.Sequential(nn.Embedding(len(lm_dls.vocab), 8), nn.Linear(8, len(lm_dls.vocab))),
+        loss_func=CrossEntropyLossFlat(),
+        path=tmp_path,
+    )
+    quiet_fit(plain, 1, 1e-2)
+
+
+def test_a_single_class_and_unknown_arguments_are_refused(clas_dls, lm_dls):
+    with pytest.raises(BadArgument, match="drop_mul"):
+        language_model_learner(lm_dls, AWD_LSTM, drop_mul=0.3)
+    with pytest.raises(BadArgument, match="metric"):
+        text_classifier_learner(clas_dls, AWD_LSTM, metric=accuracy)
