@@ -196,13 +196,15 @@ def get_grid(
 
 
 def _pixels(image: object) -> Array:
-    """What `imshow` draws: channels last, a single channel without an axis, floats in [0, 1]."""
+    """What `imshow` draws: channels last and at most 4, a single channel without an axis, floats in [0, 1]."""
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = image.float().numpy() if image.is_floating_point() else image.numpy()
     array = np.asarray(image)
-    if array.ndim == 3 and array.shape[0] < 5:
+    if array.ndim == 3 and (array.shape[0] < 5 or array.shape[-1] > 4):
         array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[-1] > 4:
+        array = array[..., :3]
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == 3 and array.shape[-1] == 2:

@@ -33,6 +33,7 @@ from layered.vision.augment import (
     norm_apply_denorm as norm_apply_denorm,
     setup_aug_tfms as setup_aug_tfms,
 )
+from layered.vision.channels import MultiChannelImage as MultiChannelImage
 from layered.vision.data import ImageDataLoaders as ImageDataLoaders
 from layered.vision.detection import detection_learner as detection_learner
 from layered.vision.draws import DeterministicDraw as DeterministicDraw, mask_tensor as mask_tensor

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from layered.foundation import BadImage
 
@@ -67,13 +68,13 @@ def open_image(source: str | os.PathLike[str] | bytes | bytearray, name: str) ->
         check_regular(source, name)
     file = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else os.fspath(source)
     try:
-        return Image.open(file, formats=USUAL)
+        return _checked(Image.open(file, formats=USUAL), name)
     except UnidentifiedImageError:
         Image.init()
         foreign = [known for known, (opener, _) in Image.OPEN.items() if not opener.__module__.startswith("PIL.")]
         formats = [known for known in (*FORMATS, *foreign) if known in Image.OPEN]
         try:
-            return Image.open(file, formats=formats)
+            return _checked(Image.open(file, formats=formats), name)
         except UnidentifiedImageError:
             with io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else open(source, "rb") as data:
                 head = data.read(132)
@@ -81,6 +82,16 @@ def open_image(source: str | os.PathLike[str] | bytes | bytearray, name: str) ->
                 raise BadImage(
                     f"{name} is a DICOM file, which has values in place of colours",
                     fix="ImageBlock(PILDicom), from layered.vision.medical import PILDicom; pip install 'layered-learn[medical]'",
+                ) from None
+            if head[:6] == b"\x93NUMPY":
+                raise BadImage(
+                    f"{name} is an array of NumPy", fix="ImageBlock(MultiChannelImage), which reads them"
+                ) from None
+            if head[:4] in (b"II*\0", b"MM\0*"):
+                raise BadImage(
+                    f"{name} is a TIFF file that PIL does not read: it has channels of another number or type, or is broken",
+                    expected="1, 3 or 4 channels of 8 bits, or grey of 16",
+                    fix=f"if it is whole, {_ALL_CHANNELS}",
                 ) from None
             start = head[:16].ljust(16, b"\0")
             looks = [known for known, (_, accepts) in Image.OPEN.items() if accepts is not None and accepts(start)]
@@ -92,6 +103,38 @@ def open_image(source: str | os.PathLike[str] | bytes | bytearray, name: str) ->
                 expected="a format that is decoded in this process: " + ", ".join(formats),
                 fix="convert it to PNG, or delete it",
             ) from None
+
+
+_ALL_CHANNELS = "ImageBlock(MultiChannelImage) and get_x=tifffile.imread (pip install tifffile), which keep all of it"
+_SAMPLES = 277  # the tag of a TIFF that counts its channels
+
+
+def _checked(image: Image.Image, name: str) -> Image.Image:
+    """The image, unless PIL would leave out channels of it."""
+    channels: int = image.tag_v2.get(_SAMPLES, 1) if image.format == "TIFF" else 0  # type: ignore[attr-defined]  # the class is loaded with its plug-in only
+    kept = len(image.getbands())
+    if channels > kept:
+        raise BadImage(
+            f"{name} has {channels} channels, of which PIL would read {kept}",
+            expected="1, 3 or 4 channels of 8 bits, or grey of 16",
+            fix=_ALL_CHANNELS,
+        )
+    return image
+
+
+def has_deep_colours(image: Image.Image) -> bool:
+    """Whether a file has colours of 16 bits, of which PIL reads 8.
+
+    Args:
+        image: The image, not decoded yet.
+    """
+    if not isinstance(image, ImageFile) or len(image.getbands()) == 1:
+        return False
+    for tile in image.tile:
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if str(args[0]).endswith((";16B", ";16L", ";16N")) or (tile.codec_name == "ppm" and args[-1] > 255):
+            return True
+    return False
 
 
 def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:

@@ -23,7 +23,8 @@ def ImageBlock(cls: type[PILBase] = PILImage) -> TransformBlock:
     """An image for each item: anything `cls.create` reads. Batches are floats in [0, 1], [batch, channel, height, width].
 
     Args:
-        cls: `PILImage` (colour), `PILImageBW` (grey), `PILImageBW16` (grey, 16 bits), or your own subclass.
+        cls: `PILImage` (colour), `PILImageBW` (grey), `PILImageBW16` (grey, 16 bits), `MultiChannelImage` (any number of
+            channels, of 8 or 16 bits), or your own subclass.
     """
     return TransformBlock(type_tfms=cls.create, batch_tfms=IntToFloatTensor)
 

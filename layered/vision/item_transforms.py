@@ -20,6 +20,7 @@ from torch import Tensor
 
 from layered.foundation import BadValue, RandTransform, nearest, transforms, whole_number
 from layered.vision.alignment import with_aligned_masks
+from layered.vision.channels import MultiChannelImage
 from layered.vision.points import TensorBBox, TensorPoint
 from layered.vision.targets import (
     Box,
@@ -125,8 +126,9 @@ def crop_pad(image: Image.Image, box: Box, pad_mode: PadMode) -> Image.Image:
     margins = [(y0 - top, bottom - y1), (x0 - left, right - x1)]
     if not any(n for pair in margins for n in pair):
         return inside
-    pixels = np.asarray(inside)
-    return Image.fromarray(np.pad(pixels, margins + [(0, 0)] * (pixels.ndim - 2), mode=_NUMPY_PAD[pad_mode]))  # type: ignore[call-overload]  # the mode is one of three
+    pixels = inside.array if isinstance(inside, MultiChannelImage) else np.asarray(inside)
+    padded = np.pad(pixels, margins + [(0, 0)] * (pixels.ndim - 2), mode=_NUMPY_PAD[pad_mode])  # type: ignore[call-overload]  # the mode is one of three
+    return inside.of_array(padded) if isinstance(inside, MultiChannelImage) else Image.fromarray(padded)
 
 
 _TORCH_MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
@@ -158,6 +160,8 @@ def resize(
     box = box or (0, 0, *image.size)
     if box == (0, 0, *image.size) and image.size == (width, height):
         return image
+    if isinstance(image, MultiChannelImage):
+        return image.resized(shape, resample, box)
     if isinstance(image, PILBase) and image.jpeg is not None and reducing_gap is not None:
         scaled = (
             image.jpeg.resized(shape, resample, box, reducing_gap, image.mode) if resample in _TORCH_MODES else None

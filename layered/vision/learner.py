@@ -12,6 +12,7 @@ from layered.data import DataLoaders, Datasets, Normalize, TfmdDL, get_c
 from layered.foundation import BadValue, delegates, describe, first, is_foreign, names_of
 from layered.integrations import timm_stats
 from layered.training import Learner, LearnerArgs
+from layered.vision.channels import MultiChannelImage
 from layered.vision.models.backbones import Arch, Cut, Splitter, Stats, Weights, default_split, find_arch, model_meta
 from layered.vision.models.create import InitFunc, check_arch_args, create_unet_model, create_vision_model
 from layered.vision.models.unet import DynamicUnet, UnetArgs
@@ -311,7 +312,10 @@ def check_channels(dls: DataLoaders, n_in: int) -> None:
     ):
         return
     for kind in map(image_class, dataset.tls[0].tfms):
-        channels = n_in if kind is None or kind.read_mode is None else Image.getmodebands(kind.read_mode)
+        if kind is MultiChannelImage:
+            channels = dataset.tls[0][0].array.shape[2]
+        else:
+            channels = n_in if kind is None or kind.read_mode is None else Image.getmodebands(kind.read_mode)
         if kind is not None and channels != n_in:
             raise BadValue(
                 "the images and the model differ in their number of channels",

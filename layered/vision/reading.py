@@ -26,8 +26,9 @@ from layered.foundation import (
     TensorImageBase,
     TensorMask,
     describe,
+    warn,
 )
-from layered.vision.decoding import check_regular, in_bits, on_white, open_image
+from layered.vision.decoding import check_regular, has_deep_colours, in_bits, on_white, open_image
 from layered.vision.missing import why_missing
 
 
@@ -80,17 +81,18 @@ def contents(source: ImageSource) -> ImageSource:
     raise BadArgument(f"{_name(source)} does not give bytes", got=f"{type(data).__name__} from its read()")
 
 
-def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
+def load_image(source: ImageSource, mode: str | None = None, whole: bool = False) -> Image.Image:
     """Decode an image as a person sees it.
 
     Args:
         source: A path, the bytes of a file, an open file, a PIL image, a tensor or an array of pixels.
         mode: "RGB", "L" (grey), "I;16" (grey, 16 bits) or another mode of PIL; None keeps the file's own and only turns
             the image upright.
+        whole: Refuse colours of 16 bits, of which PIL reads 8, rather than warn of them.
 
     Raises:
         NotFoundPath: If the file does not exist.
-        BadImage: If it cannot be decoded; names the file.
+        BadImage: If it cannot be decoded, or not without leaving out channels; names the file.
 
     Examples:
         >>> load_image(torch.zeros(3, 4, 6, dtype=torch.uint8)).size
@@ -98,8 +100,19 @@ def load_image(source: ImageSource, mode: str | None = None) -> Image.Image:
     """
     source = contents(source)
     with naming(source), _opened(source) as image:
+        if has_deep_colours(image):
+            _say_what_is_lost(_name(source), whole)
         upright, turned = _upright(image)
         return _noted(upright if mode is None else as_seen(upright, mode), turned)
+
+
+def _say_what_is_lost(name: str, whole: bool) -> None:
+    fix = "ImageBlock(MultiChannelImage) and get_x=lambda file: torchvision.io.decode_image(str(file)), which keep 16"
+    if whole:
+        raise BadImage(
+            f"{name} has 16 bits for each colour, of which PIL reads 8", fix=f"{fix}; of a TIFF, get_x=tifffile.imread"
+        )
+    warn(f"images with 16 bits for each colour are read in 8 bits; to keep them, {fix}")
 
 
 def in_sixteen_bits(source: ImageSource) -> ImageSource:
@@ -307,6 +320,7 @@ def _channels_last(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any
             "invalid image shape",
             got=f"shape {tuple(pixels.shape)}",
             expected="[height, width], with 1, 3 or 4 channels first or last",
+            fix="ImageBlock(MultiChannelImage), which takes any number of channels" if array.ndim == 3 else None,
         )
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 
@@ -315,6 +329,12 @@ def _bytes_of_pixels(pixels: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, A
     """uint8 [height, width] or [height, width, channel] of pixels whose channels come first or last."""
     array = _channels_last(pixels)
     if array.dtype == np.uint16:
+        if array.ndim == 3:
+            raise BadValue(
+                "an image of PIL has 8 bits for each colour, not 16",
+                got=f"uint16, shape {tuple(pixels.shape)}",
+                fix="ImageBlock(MultiChannelImage), which keeps 16",
+            )
         return array
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)

@@ -377,7 +377,7 @@ class PILImageBW16(PILImageBW):
     """A grey image of 16 bits, such as a microscope's or a scan's, which other classes round to 8: `ImageBlock(PILImageBW16)`.
 
     Files of other depths are scaled to 16 bits, black to black and white to white; batches are floats in [0, 1], as of all
-    images. Files in colour become their shade of grey.
+    images. Files in colour become their shade of grey, but for those of 16 bits, which are refused.
 
     Examples:
         >>> PILImageBW16.create(Image.new("L", (6, 4), "white")).getpixel((0, 0))
@@ -393,7 +393,7 @@ class PILImageBW16(PILImageBW):
         Args:
             source: As for `create`.
         """
-        return load_image(in_sixteen_bits(source), cls.read_mode)
+        return load_image(in_sixteen_bits(source), cls.read_mode, whole=True)
 
 
 class PILMask(PILBase):
