@@ -11,7 +11,7 @@ from typing import Any
 
 import layered.vision.all  # noqa: F401  # registers what exported image models are made of
 from layered.collab import TabularDataLoaders, read_table
-from layered.data import get_image_files
+from layered.data import class_vocab, get_image_files
 from layered.foundation import BadItem, LayeredError, Path, one_line
 from layered.training import Learner, load_learner
 
@@ -41,7 +41,7 @@ def predict_images(learn: Learner, inputs: list[str], put: Callable[[Mapping[str
     """
     failed: list[str] = []
     images = list(images_of(inputs))
-    vocab = [str(name) for name in getattr(learn.dls, "vocab", None) or []]
+    vocab = [str(name) for name in class_vocab(learn.dls) or []]
     for image in images:
         try:
             label, _, probabilities = learn.predict(image)
@@ -79,7 +79,7 @@ def predict_table(learn: Learner, table: str, put: Callable[[Mapping[str, Any]],
     dl = learn.dls.test_dl(read_table(table), with_labels=False)
     predictions, _ = learn.get_preds(dl=dl)[:2]
     is_class = dl.dataset.target_kinds == ["category"]
-    vocab = [str(name) for name in learn.dls.vocab] if is_class else []
+    vocab = [str(name) for name in class_vocab(learn.dls) or ()] if is_class else []
     for row, numbers in enumerate(predictions.reshape(len(predictions), -1).tolist()):
         if is_class:
             named = dict(zip(vocab, numbers, strict=True))

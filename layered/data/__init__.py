@@ -91,9 +91,19 @@ from layered.data.csv_files import (
 from layered.data.data_loaders import as_loaders as as_loaders
 from layered.data.datasets import sample_rules as sample_rules
 from layered.data.deferral import Deferral as Deferral, deferral as deferral, deferring as deferring
-from layered.data.encodings import list_some as list_some, unknown_labels as unknown_labels
+from layered.data.encodings import (
+    class_vocab as class_vocab,
+    list_some as list_some,
+    unknown_labels as unknown_labels,
+)
 from layered.data.item_cache import ItemCache as ItemCache, Keepable as Keepable
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
+from layered.data.recipes import (
+    are_fractions as are_fractions,
+    check_folders as check_folders,
+    loader_arguments as loader_arguments,
+    recipe as recipe,
+)
 from layered.data.samplers import EpochKey as EpochKey, TicketBatch as TicketBatch, Weights as Weights
 from layered.data.show import (
     Panel as Panel,

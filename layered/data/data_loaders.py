@@ -198,7 +198,7 @@ class DataLoaders:
         names = ("train", "valid", *(f"split {i}" for i in range(2, len(self))))
         facts: dict[str, object] = dict(zip(names, map(_in_words, self.loaders), strict=False))
         vocab = getattr(self, "vocab", None)
-        if isinstance(vocab, Sequence) and not isinstance(vocab, L):  # an L holds one vocabulary per target
+        if isinstance(vocab, Sequence) and not isinstance(vocab, L):  # an L holds one vocabulary per column
             facts["classes"] = f"{len(vocab)}: {list_some(vocab)}"
         return type(self).__name__, {**facts, "path": self.path}
 

@@ -255,9 +255,8 @@ class Datasets(DatasetBase):
 
     @property
     def vocab(self) -> Any:
-        """The vocabulary of the target, or of the input if no target has one; an `L` if there are several."""
-        having = [tl for tl in self.tls if hasattr(tl.tfms, "vocab")]
-        found = [tl.vocab for tl in having if tl in self.tls[self.n_inp :]] or [tl.vocab for tl in having]
+        """The vocabulary of the columns; an `L` if several have one: of a text, and of its label."""
+        found = [tl.vocab for tl in self.tls if hasattr(tl.tfms, "vocab")]
         if not found:
             raise AttributeError("no transform of these datasets has a vocabulary")
         return found[0] if len(found) == 1 else L(found, use_list=True)

@@ -471,6 +471,16 @@ class RegressionSetup(ItemTransform):
         return TitledTensorScalar(o) if o.ndim == 0 else o  # type: ignore[return-value]  # shown, not retyped
 
 
+def class_vocab(dls: object) -> Sequence[Any] | None:
+    """The classes of the (last) target; None if there are none. `dls.vocab` has the vocabulary of each column that has one.
+
+    Args:
+        dls: `DataLoaders`, a loader or a data set.
+    """
+    vocab: Sequence[Any] | None = getattr(dls, "vocab", None)
+    return vocab[-1] if isinstance(vocab, L) else vocab
+
+
 def get_c(dls: object) -> int:
     """The number of outputs that a model for `dls` needs: its classes, or the numbers to predict; 0 if unknown.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layered.data import class_vocab
 from layered.foundation import BadValue, Report, Table, checked, describe, lazy, one_line, plot_label
 from layered.inference import review, steady_loader
 from layered.insight.interpret import Interpretation
@@ -35,7 +36,7 @@ class ConfusionInterpretation(Interpretation):
     @property
     def vocab(self) -> list[Any]:
         """The names of the classes; empty if they have none."""
-        vocab = getattr(self.dl, "vocab", None)
+        vocab = class_vocab(self.dl)
         return [] if vocab is None else list(vocab)
 
     def _names(self, count: int) -> list[Any]:
@@ -226,7 +227,7 @@ class SegmentationInterpretation(ConfusionInterpretation):
         loader = steady_loader(learn, ds_idx, dl)
         loss = learn.loss_func.func if isinstance(learn.loss_func, BaseLoss) else learn.loss_func
         ignored = getattr(loss, "ignore_index", None) if ignore_index is None else ignore_index
-        counts = PixelCounts(len(getattr(loader, "vocab", None) or ()), ignored)
+        counts = PixelCounts(len(class_vocab(loader) or ()), ignored)
         columns = review(learn, loader, act=act, keep_preds=keep_preds, watch=counts.add)
         interp = cls(learn, loader, **columns, act=act)
         interp.matrix = counts.matrix()

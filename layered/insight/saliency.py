@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layered.data import DataLoaders, TfmdDL
+from layered.data import DataLoaders, TfmdDL, class_vocab
 from layered.foundation import (
     BadValue,
     CannotTrain,
@@ -206,7 +206,7 @@ def _class_indices(target: Target, scores: Tensor, learn: Loop | nn.Module) -> T
 
 def _vocab(learn: Loop | nn.Module) -> Sequence[object] | None:
     """The names of the classes, from the learner's loaders, if they have any."""
-    return getattr(learn.dls, "vocab", None) if isinstance(learn, Loop) else None
+    return class_vocab(learn.dls) if isinstance(learn, Loop) else None
 
 
 @checked

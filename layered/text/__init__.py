@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+import layered.text.show as _show  # registers how texts are shown
 from layered.foundation.faces import star as _star
+from layered.text.blocks import TextBlock as TextBlock
+from layered.text.data import TextDataLoaders as TextDataLoaders
 from layered.text.hf_tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
 from layered.text.learner import (
     LMLearner as LMLearner,

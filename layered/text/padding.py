@@ -109,7 +109,7 @@ def unpadded(texts: object) -> Any:
     return L([type(texts)(ids[kept]) for ids, kept in zip(texts.as_plain(), keep, strict=True)], use_list=True)
 
 
-@transforms.register()
+@transforms.register("text.Pad_Input")
 class Pad_Input(_Padding):
     """Pads texts to the length of the longest in their batch: a step of `before_batch`.
 
@@ -142,7 +142,7 @@ class Pad_Input(_Padding):
         return padded(text, missing if is_first else 0, 0 if is_first else missing, self.pad_idx)
 
 
-@transforms.register()
+@transforms.register("text.Pad_Chunk")
 class Pad_Chunk(_Padding):
     """Pads texts to the length of the longest in their batch, as `pad_chunk` does: a step of `before_batch`.
 
@@ -176,7 +176,7 @@ class Pad_Chunk(_Padding):
 pad_input = Pad_Input()
 
 
-@functions.register()
+@functions.register("text.pad_input_chunk")
 def pad_input_chunk(samples: Sequence[Sequence[Any]], n_inp: int = 1, **kwargs: Any) -> list[tuple[Any, ...]]:
     """Pad the first `n_inp` elements of samples to one length, as `pad_chunk` does.
 
@@ -192,7 +192,7 @@ def pad_input_chunk(samples: Sequence[Sequence[Any]], n_inp: int = 1, **kwargs: 
     ]
 
 
-@functions.register()
+@functions.register("text.reverse_text")
 def reverse_text(x: Tensor) -> Tensor:
     """A text from its last token to its first.
 

@@ -7,19 +7,20 @@ from typing import Any
 
 from torch import Tensor
 
-from layered.foundation import TensorBase
+from layered.foundation import TensorBase, leaves
 
 _KEEPING = {
     Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.clone, Tensor.detach, Tensor.contiguous, Tensor.pin_memory, Tensor.long,
     Tensor.int,
 }  # fmt: skip
+_TAKING = {Tensor.__getitem__, Tensor.unbind, Tensor.flip}  # which tokens they take depends on their arguments alone
 
 
 class TensorText(TensorBase):
     """The indices of a text's tokens in a vocabulary: int64 [token] or [batch, token].
 
     A padded text has an attribute `padding`, bool of the same shape: where it is padding, whatever the index there. Copies and
-    rows of it have it too; the result of any other operation has none.
+    parts of it have it too; the result of a calculation has none.
     """
 
     padding: Tensor
@@ -33,11 +34,15 @@ class TensorText(TensorBase):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         out = super().__torch_function__(func, types, args, kwargs)
-        is_new = isinstance(out, TensorText) and not any(out is arg for arg in args)
-        if is_new and "padding" in out.__dict__ and func not in _KEEPING:
-            padding = out.__dict__.pop("padding")
-            if func is Tensor.__getitem__ and isinstance(args[0], TensorText):
-                out.padding = padding[args[1]]
+        if func in _KEEPING:
+            return out
+        made = [o for o in leaves(out) if isinstance(o, TensorText) and not any(o is arg for arg in args)]
+        for o in made:
+            o.__dict__.pop("padding", None)
+        if func in _TAKING and isinstance(args[0], TensorText) and "padding" in vars(args[0]):
+            taken = func(args[0].padding, *args[1:], **(kwargs or {}))
+            for o, padding in zip(made, leaves(taken), strict=True):
+                o.padding = padding
         return out
 
     def as_plain(self) -> Tensor:

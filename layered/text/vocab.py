@@ -9,6 +9,7 @@ import torch
 
 from layered.data import TfmdLists
 from layered.foundation import BadArgument, L, Transform, defaults, transforms
+from layered.text.store import JoinedTexts
 from layered.text.tokenizer import Tokenizer
 from layered.text.types import TensorText
 
@@ -64,6 +65,7 @@ class Numericalize(Transform):
     """
 
     fits = ("vocab",)
+    keep = JoinedTexts
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -14,31 +14,30 @@ from layered.data import (
     ColReader,
     ColSplitter,
     DataBlock,
-    DataLoader,
     DataLoaders,
     GrandparentSplitter,
     MultiCategoryBlock,
     RandomSplitter,
     RegexLabeller,
     RegressionBlock,
-    TfmdDL,
     Tfms,
     TransformBlock,
-    column_position,
+    are_fractions,
+    check_folders,
     csv_option_names,
     csv_options,
     get_image_files,
+    loader_arguments,
     parent_label,
     read_labels,
+    recipe,
 )
 from layered.foundation import (
     BadValue,
     Frame,
     L,
-    NotFoundPath,
     Path,
     StrPath,
-    is_frame,
     lazy,
     listify,
     names_of,
@@ -50,30 +49,7 @@ from layered.vision.types import PILBase, PILImage
 
 pd = lazy("pandas")
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Block = TransformBlock | Callable[[], TransformBlock]
-
-
-def recipe(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: refuse, before anything is read, keywords that neither the recipe nor a loader accepts.
-
-    Args:
-        function: The recipe.
-    """
-    known = names_of(function) | _loader_arguments()
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        refuse_unknown(kwargs, known, function.__qualname__)
-        return function(*args, **kwargs)
-
-    return call
-
-
-def _loader_arguments() -> frozenset[str]:
-    own = names_of(DataLoaders.from_dsets) | names_of(TfmdDL.__init__) | names_of(DataLoader.__init__)
-    return (own | {"val_num_workers", "val_n"}) - {"dataset"}
 
 
 class ImageDataLoaders(DataLoaders):
@@ -246,7 +222,7 @@ class ImageDataLoaders(DataLoaders):
         """
         several = label_delim is not None or not isinstance(label_col, (int, str))
         by_kind: Block = MultiCategoryBlock if several else CategoryBlock
-        if _are_fractions(df, listify(label_col)):
+        if are_fractions(df, listify(label_col)):
             by_kind = RegressionBlock
         block = DataBlock(
             blocks=(ImageBlock(img_cls), y_block or by_kind),
@@ -278,7 +254,7 @@ class ImageDataLoaders(DataLoaders):
             quoting: How texts are quoted: a constant of the `csv` module.
             kwargs: As for `from_df`, and all options of `pandas.read_csv`: `encoding`, `sep`, ….
         """
-        known = names_of(ImageDataLoaders.from_df) | _loader_arguments() | csv_option_names()
+        known = names_of(ImageDataLoaders.from_df) | loader_arguments() | csv_option_names()
         refuse_unknown(kwargs, known, "ImageDataLoaders.from_csv")
         options = {"header": header, "delimiter": delimiter, "quoting": quoting, **csv_options(kwargs)}
         df = read_labels(
@@ -334,43 +310,9 @@ class ImageDataLoaders(DataLoaders):
         return cls.from_dblock(block, (fnames, labels), **kwargs)
 
 
-def check_folders(path: Path, train: str, valid: str) -> None:
-    """Check that a data folder has its two subfolders.
-
-    Args:
-        path: The data folder.
-        train: Name of the folder with the training images.
-        valid: Name of the folder with the validation images.
-
-    Raises:
-        NotFoundPath: If one of them does not exist.
-    """
-    missing = [name for name in (train, valid) if not (path / name).is_dir()]
-    if path.is_dir() and missing:
-        existing = [o.name for o in path.ls() if o.is_dir()]
-        raise NotFoundPath(
-            f"folder '{missing[0]}' does not exist in '{path}'",
-            got=f"the folders {', '.join(existing[:8])}{', …' if len(existing) > 8 else ''}"
-            if existing
-            else "no folders",
-            expected=f"'{train}' and '{valid}', each with a folder for each label",
-            fix="pass valid_pct=0.2 to split at random, or the folders' names as train= and valid=",
-        )
-
-
 def _block_for(labels: Sequence[Any]) -> Block:
     """The block for labels of a list: numbers for floats, several labels for lists, else one label."""
     kinds = {np.asarray(label).dtype.kind for label in labels}
     if "f" in kinds and kinds <= set("iuf"):
         return RegressionBlock
     return MultiCategoryBlock if isinstance(next(iter(labels), None), (list, tuple, L)) else CategoryBlock
-
-
-def _are_fractions(df: Frame, names: Sequence[int | str]) -> bool:
-    """Whether columns hold numbers with fractions, too many different ones for classes."""
-    places = [column_position(df, name) for name in names] if is_frame(df) else []
-    values = [np.asarray(df.iloc[:, i]) for i in places if i is not None]
-    if not all(v.dtype.kind in "iuf" for v in values):
-        return False
-    fractions = [v for v in values if (v[np.isfinite(v)] % 1).any()]
-    return any(len(np.unique(v)) > min(20, len(v) // 2) for v in fractions)

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from layered.data import ColReader, ColSplitter, DataBlock, DataLoaders, RandomSplitter, Tfms, get_image_files
+from layered.data import ColReader, ColSplitter, DataBlock, DataLoaders, RandomSplitter, Tfms, get_image_files, recipe
 from layered.files import open_bounded
 from layered.foundation import BadFile, BadValue, Frame, NotFoundPath, Path, StrPath
-from layered.vision.data import recipe
 from layered.vision.image_blocks import ImageBlock, MaskBlock
 from layered.vision.types import PILBase, PILImage
 

@@ -95,7 +95,9 @@ def test_the_mask_follows_copies_and_rows_and_nothing_else():
     assert torch.equal(x[:1].padding, x.padding[:1])
     assert torch.equal(x.to("cpu", torch.int32).padding, x.padding)
     assert torch.equal(x.clone().padding, x.padding)
-    for other in (x + 1, x.flip(1), x.float(), x.T):
+    assert torch.equal(x.flip(1).padding, x.padding.flip(1))
+    assert [row.padding.tolist() for row in x] == x.padding.tolist()
+    for other in (x + 1, x.float(), x.T, x.topk(2).values):
         assert "padding" not in vars(other)
     weights = torch.zeros(9, 3)
     assert "padding" not in vars(weights[x])
