@@ -104,10 +104,12 @@ class TfmdLists(DatasetBase):
                     print(f"Setting up {step!r}")
                 on_train = train_setup if step.train_setup is None else step.train_setup
                 source = self.train if on_train and self.splits is not None else self
+                before = copy.copy(self)
+                before.tfms = Pipeline(self.tfms, split_idx=self.split_idx)
                 try:
                     self.tfms.add(step, source)
                     if step.keep is not None:
-                        self._kept = len(self.tfms), step.keep(self)
+                        self._kept = len(self.tfms), step.keep(before)
                 except Exception as error:
                     self.tfms = steps
                     raise failed(error, f"setting up the {self.name} on {len(source)} items") from error

@@ -77,9 +77,7 @@ class Transform(Recorded, metaclass=OverloadMeta):
     target_kind: ClassVar[str | None] = None  # of a target's encoding: "category", "regression", …
     loss_func: Callable[..., Any] | None = None  # of a target's encoding: the loss to train with
     makes: ClassVar[type | None] = None  # of a target's encoding: the type that predictions are decoded as
-    keep: Callable[[Any], Any] | None = (
-        None  # of a column with this as its last step: what it makes of all items, by position
-    )
+    keep: Callable[[Any], Any] | None = None  # of the column before it: what it makes of all items, by position
     needs_inputs: ClassVar[bool] = False  # to decode: whether targets are undone together with the inputs beside them
     enc: Callable[..., Any] | None = None
     dec: Callable[..., Any] | None = None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from layered.data import TfmdLists, TransformBlock
-from layered.foundation import BadArgument, BadValue, StrPath, Transform, transforms, warn
+from layered.data import TransformBlock
+from layered.foundation import BadArgument, StrPath, Transform, transforms
+from layered.text.cutting import CutText, check_cut
+from layered.text.hf_tokenizers import HuggingFaceTokenizer
 from layered.text.lm_loader import LMDataLoader
-from layered.text.padding import Pad_Chunk, reverse_text
+from layered.text.padding import Pad_Chunk, Pad_Input, reverse_text
 from layered.text.rules import PAD
 from layered.text.sorted_loader import SortedDL
 from layered.text.tokenizer import Tokenizer
@@ -19,17 +22,17 @@ from layered.text.tokenizers import CharTokenizer
 from layered.text.types import TensorText
 from layered.text.vocab import Numericalize
 
-CUTS = ("head", "head+tail", "chunks")
-
 
 class TextBlock(TransformBlock):
     """A text: its tokens as their indices in a vocabulary, int64 [batch, token].
 
     For a language model, batches are pieces of long streams (`LMDataLoader`), and the tokens that follow are the targets. Else
-    they are texts of nearly the same length, padded (`SortedDL`). The vocabulary is that of the training texts.
+    they are texts of nearly the same length, padded (`SortedDL`). The vocabulary is that of the training texts, or that of
+    a pretrained tokenizer.
 
     Args:
-        tok_tfm: What makes tokens of a text: a `Tokenizer`; a tokenizer such as `SpacyTokenizer("de")`; "chars".
+        tok_tfm: What makes tokens of a text: a `Tokenizer`; a tokenizer such as `SpacyTokenizer("de")`; "chars"; a Hugging
+            Face tokenizer, its folder, or its name on the hub. By default spaCy's English words.
         vocab: The vocabulary, in order; by default that of the training texts.
         is_lm: For a language model.
         seq_len: Tokens that a recurrent model reads at a time.
@@ -40,13 +43,14 @@ class TextBlock(TransformBlock):
         cut: What is kept of a longer text: "head"; "head+tail", a quarter of the tokens from the start and the others from the
             end; or "chunks", all of it, for models that read it piece by piece.
         max_tokens: Texts of a batch by their number of tokens, padding included, in place of the batch size.
-        text_cols: The column or columns of a row that hold the text.
-        rules: What is done to each text before; by default what the tokenizer says, or else `defaults.text_proc_rules`.
-        encoding: How the bytes of files are read.
+
+    Raises:
+        BadArgument: Arguments do not go together.
+        BadValue: `cut` is unknown, or `max_len` is too small.
 
     Examples:
-        >>> TextBlock("chars", vocab=list("ab")).type_tfms[1]
-        Numericalize(vocab=['a', 'b'])
+        >>> TextBlock("chars", vocab=list("ab")).type_tfms[1].vocab
+        ['a', 'b']
     """
 
     def __init__(
@@ -62,24 +66,30 @@ class TextBlock(TransformBlock):
         max_len: int | None = None,
         cut: str = "head",
         max_tokens: int | None = None,
-        text_cols: Any = None,
-        rules: Iterable[Any] | None = None,
-        encoding: str = "utf8",
     ) -> None:
-        if cut not in CUTS:
-            raise BadValue("unknown way to cut texts", got=f"cut={cut!r}", expected=", ".join(map(repr, CUTS)))
+        check_cut(cut)
         if is_lm and max_len is not None:
             raise BadArgument(
                 "a language model reads whole texts, seq_len tokens at a time",
                 got=f"is_lm=True, max_len={max_len}",
                 fix=f"seq_len={max_len}, without max_len",
             )
-        steps: list[Any] = [as_tokenizer(tok_tfm, text_cols, rules, encoding), Numericalize(vocab, min_freq, max_vocab)]
-        if max_len is not None:
-            steps.append(CutText(max_len, cut))
-        if backwards:
-            steps.append(reverse_text)
-        super().__init__(type_tfms=steps, **batches_of_texts(is_lm, seq_len, pad_idx(vocab), max_tokens))
+        tok = as_tokenizer(tok_tfm)
+        padding: Pad_Input | Pad_Chunk
+        if isinstance(tok, HuggingFaceTokenizer):
+            steps, padding = _pretrained_steps(tok, vocab, is_lm, max_len, cut)
+        else:
+            steps = [tok, Numericalize(vocab, min_freq, max_vocab)]
+            steps += [] if max_len is None else [CutText(max_len, cut)]
+            padding = Pad_Chunk(_pad_idx(vocab), seq_len=seq_len)
+        steps += [reverse_text] if backwards else []
+        if is_lm:
+            super().__init__(steps, dl_type=LMDataLoader, dls_kwargs={"seq_len": seq_len, "drop_last": False})
+            return
+        # Texts are made once and kept, so that workers would only carry them about.
+        settings: dict[str, Any] = {"before_batch": padding, "num_workers": 0}
+        settings |= {} if max_tokens is None else {"max_tokens": max_tokens, "drop_last": False}
+        super().__init__(steps, dl_type=SortedDL, dls_kwargs=settings)
 
     @classmethod
     def from_df(
@@ -93,6 +103,7 @@ class TextBlock(TransformBlock):
         max_vocab: int = 60000,
         *,
         tok: Any = None,
+        rules: Iterable[Any] | None = None,
         **kwargs: Any,
     ) -> Self:
         """The texts of one or several columns of a table.
@@ -105,10 +116,12 @@ class TextBlock(TransformBlock):
             backwards: Reverse the texts.
             min_freq: Leave out of the vocabulary tokens that occur less often.
             max_vocab: The most tokens of the vocabulary.
-            tok: The tokenizer; spaCy's English words by default.
-            kwargs: Of the constructor: `max_len`, `max_tokens`, `rules`, ….
+            tok: The tokenizer: see the constructor.
+            rules: What is done to each text before; by default what the tokenizer says, or else `defaults.text_proc_rules`.
+            kwargs: Of the constructor: `max_len`, `max_tokens`, ….
         """
-        return cls(tok, vocab, is_lm, seq_len, backwards, min_freq, max_vocab, text_cols=text_cols, **kwargs)
+        tok = as_tokenizer(tok, rules, text_cols=text_cols)
+        return cls(tok, vocab, is_lm, seq_len, backwards, min_freq, max_vocab, **kwargs)
 
     @classmethod
     def from_folder(
@@ -122,6 +135,8 @@ class TextBlock(TransformBlock):
         max_vocab: int = 60000,
         *,
         tok: Any = None,
+        rules: Iterable[Any] | None = None,
+        encoding: str = "utf8",
         **kwargs: Any,
     ) -> Self:
         """The content of text files.
@@ -134,99 +149,82 @@ class TextBlock(TransformBlock):
             backwards: Reverse the texts.
             min_freq: Leave out of the vocabulary tokens that occur less often.
             max_vocab: The most tokens of the vocabulary.
-            tok: The tokenizer; spaCy's English words by default.
-            kwargs: Of the constructor: `max_len`, `max_tokens`, `encoding`, ….
+            tok: The tokenizer: see the constructor.
+            rules: What is done to each text before; by default what the tokenizer says, or else `defaults.text_proc_rules`.
+            encoding: How the bytes of the files are read.
+            kwargs: Of the constructor: `max_len`, `max_tokens`, ….
         """
+        tok = as_tokenizer(tok, rules, encoding=encoding)
         return cls(tok, vocab, is_lm, seq_len, backwards, min_freq, max_vocab, **kwargs)
 
 
-def as_tokenizer(tok: Any, text_cols: Any = None, rules: Iterable[Any] | None = None, encoding: str = "utf8") -> Any:
+def as_tokenizer(tok: Any, rules: Iterable[Any] | None = None, **reading: Any) -> Any:
     """The transform that makes tokens of texts.
 
     Args:
-        tok: It, or what it is made from: a tokenizer, its class, "chars"; spaCy's English words by default.
-        text_cols: The columns of a row that hold the text.
+        tok: It, or what it is made from: see `TextBlock`.
         rules: What is done to each text before.
-        encoding: How the bytes of files are read.
+        reading: How texts are read: `text_cols`, `encoding`.
+
+    Raises:
+        BadArgument: There are rules for a pretrained tokenizer, which has its own.
     """
     if isinstance(tok, Transform):
         return tok
-    if isinstance(tok, str) and tok == "chars":
+    if tok == "chars":
         tok = CharTokenizer()
-    return Tokenizer(tok, rules, text_cols=text_cols, encoding=encoding)
+    is_pretrained = isinstance(tok, (str, os.PathLike)) or _library(tok) in ("tokenizers", "transformers")
+    if not is_pretrained:
+        return Tokenizer(tok, rules, **reading)
+    if rules is not None:
+        raise BadArgument("a pretrained tokenizer has its own rules", got="rules=…", fix="leave out rules=")
+    return HuggingFaceTokenizer(tok, **reading)
 
 
-def pad_idx(vocab: Sequence[str] | None) -> int:
-    """The index of the padding token in a vocabulary: 1, unless the vocabulary has it elsewhere.
+def _library(o: object) -> str:
+    return type(o).__module__.partition(".")[0]
 
-    Args:
-        vocab: The vocabulary; None for one to be made.
-    """
+
+def _pad_idx(vocab: Sequence[str] | None) -> int:
+    """The index of the padding: 1, unless the vocabulary has it elsewhere."""
     return list(vocab).index(PAD) if vocab is not None and PAD in vocab else 1
 
 
-def batches_of_texts(is_lm: bool, seq_len: int, padding: int, max_tokens: int | None) -> dict[str, Any]:
-    """The loader of texts and its settings, as arguments of `TransformBlock`.
+def _pretrained_steps(
+    tok: HuggingFaceTokenizer, vocab: Sequence[str] | None, is_lm: bool, max_len: int | None, cut: str
+) -> tuple[list[Any], Pad_Input]:
+    """The steps of a text for a pretrained model, and its padding."""
+    if vocab is not None and list(vocab) != tok.vocab:
+        raise BadArgument(
+            "a pretrained tokenizer has its own vocabulary",
+            got=f"a vocabulary of {len(vocab)} tokens for {tok!r}",
+            expected=f"its {len(tok.vocab)} tokens",
+            fix="leave out vocab= (text_vocab=)",
+        )
+    if max_len is not None:
+        tok = HuggingFaceTokenizer.from_init_args({**tok.init_args, "max_len": max_len, "cut": cut})
+    end = tok.id_of_role("eos")
+    steps: list[Any] = [tok]
+    if is_lm and end is not None and end not in tok.suffix:
+        steps.append(MarkEnd(end))
+    return steps, Pad_Input(tok.pad_idx)
+
+
+@transforms.register("text.MarkEnd")
+class MarkEnd(Transform):
+    """Puts the end token after each text of a language model, which learns from it where to stop.
 
     Args:
-        is_lm: For a language model.
-        seq_len: Tokens that a recurrent model reads at a time.
-        padding: The index of the padding.
-        max_tokens: The most tokens of a batch, padding included; None for batches of a number of texts.
-    """
-    if is_lm:
-        return {"dl_type": LMDataLoader, "dls_kwargs": {"seq_len": seq_len, "drop_last": False}}
-    # Texts are made once and kept, so that workers would only carry them about.
-    settings = {"before_batch": Pad_Chunk(padding, seq_len=seq_len), "num_workers": 0}
-    if max_tokens is not None:
-        settings |= {"max_tokens": max_tokens, "drop_last": False}
-    return {"dl_type": SortedDL, "dls_kwargs": settings}
-
-
-@transforms.register("text.CutText")
-class CutText(Transform):
-    """Cuts texts that are too long, and warns once how many are.
-
-    Args:
-        max_len: The most tokens of a text.
-        cut: What is kept: "head"; "head+tail", a quarter of the tokens from the start and the others from the end; or
-            "chunks", all of it.
+        end: Its index.
 
     Examples:
-        >>> CutText(4, "head+tail")(TensorText([2, 3, 4, 5, 6]))
-        TensorText([2, 4, 5, 6])
+        >>> MarkEnd(9)(TensorText([4, 5]))
+        TensorText([4, 5, 9])
     """
 
-    def __init__(self, max_len: int, cut: str = "head") -> None:
+    def __init__(self, end: int) -> None:
         super().__init__()
-        if max_len < 1:
-            raise BadValue("invalid length of a text", got=f"max_len={max_len}", fix="max_len=512")
-        self.max_len, self.cut = max_len, cut
-
-    def setup_column(self, column: TfmdLists) -> None:
-        """Count the training texts that are too long."""
-        if self.cut != "chunks":
-            warn_of_cuts([len(text) for text in column], self.max_len, self.cut)
+        self.end = end
 
     def encode_text(self, ids: TensorText) -> Tensor:
-        if len(ids) <= self.max_len or self.cut == "chunks":
-            return ids
-        head = self.max_len if self.cut == "head" else self.max_len // 4
-        return torch.cat([ids[:head], ids[len(ids) - (self.max_len - head) :]])
-
-
-def warn_of_cuts(lengths: Sequence[int], max_len: int, cut: str) -> None:
-    """Warn how many texts are longer than a model reads.
-
-    Args:
-        lengths: The number of tokens of each text.
-        max_len: The most tokens that are read.
-        cut: What is kept.
-    """
-    count = sum(length > max_len for length in lengths)
-    if count:
-        kept = "their first tokens are" if cut == "head" else "their first and last tokens are"
-        warn(
-            f"{count} of {len(lengths)} training texts are longer than max_len={max_len} tokens, the longest {max(lengths)}: "
-            f"only {kept} read"
-        )
+        return torch.cat([ids, ids.new_tensor([self.end])])

@@ -29,7 +29,7 @@ from layered.data import (
 )
 from layered.foundation import Frame, Path, StrPath, Transform, listify, names_of, refuse_unknown
 from layered.text.blocks import TextBlock
-from layered.text.tokenizer import text_files
+from layered.text.reading import text_files
 
 Block = TransformBlock | Callable[[], TransformBlock]
 
@@ -95,7 +95,8 @@ class TextDataLoaders(DataLoaders):
         by_folder = valid_pct is None and splitter is None
         if by_folder:
             check_folders(Path(path), train, valid)
-            splitter = GrandparentSplitter(train, valid)
+        if splitter is None:
+            splitter = GrandparentSplitter(train, valid) if valid_pct is None else RandomSplitter(valid_pct, seed=seed)
         text = TextBlock.from_folder(
             path, text_vocab, is_lm, seq_len, backwards,
             tok=tok_tfm, max_len=max_len, cut=cut, max_tokens=max_tokens, encoding=encoding,
@@ -105,7 +106,7 @@ class TextDataLoaders(DataLoaders):
             get_items=functools.partial(
                 text_files, extensions=extensions, folders=[train, valid] if by_folder else None
             ),
-            splitter=splitter or RandomSplitter(valid_pct, seed=seed),
+            splitter=splitter,
             get_y=None if is_lm else parent_label,
         )
         return cls.from_dblock(block, path, **kwargs)

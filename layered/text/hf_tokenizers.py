@@ -6,9 +6,10 @@ They are used through the package `tokenizers`; `transformers` is asked only whe
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,16 @@ from layered.foundation import (
     require,
     transforms,
 )
+from layered.text.cutting import check_cut, kept_part, warn_of_cuts
 from layered.text.reading import TextReader, as_text, read_text
 from layered.text.rules import BOS, EOS, PAD, UNK
+from layered.text.store import JoinedTexts
 from layered.text.types import TensorText
 
-CUTS = ("head", "head+tail", "chunks")
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _FILE, _SETTINGS = "tokenizer.json", ("tokenizer_config.json", "special_tokens_map.json")
 _ON_HUB = ["tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "config.json"]
+_AT_ONCE = 1000  # texts that are encoded in one call
 _WHY = "a tokenizer of Hugging Face"
 
 
@@ -84,8 +87,7 @@ class HuggingFaceTokenizer(Transform):
         encoding: str = "utf8",
     ) -> None:
         super().__init__()
-        if cut not in CUTS:
-            raise BadValue("unknown way to cut texts", got=f"cut={cut!r}", expected=", ".join(map(repr, CUTS)))
+        check_cut(cut)
         self.backend, said = _opened(source)
         self.special: dict[str, str] = dict(said if special is None else special)
         self.backend.no_truncation()
@@ -144,6 +146,26 @@ class HuggingFaceTokenizer(Transform):
     def encodes(self, o: object) -> TensorText:
         return self.numbers(self.body(self.read(o)))
 
+    def keep(self, items: Iterable[object]) -> JoinedTexts:
+        """The numbers of all texts of a column, encoded many at a time; a warning says how many are cut.
+
+        Args:
+            items: The items.
+        """
+        texts, lengths = map(self.read, items), list[int]()
+
+        def numbers() -> Iterator[TensorText]:
+            while piece := list(itertools.islice(texts, _AT_ONCE)):
+                for body in self.bodies(piece):
+                    lengths.append(len(body))
+                    yield self.numbers(body)
+
+        kept = JoinedTexts(numbers())
+        if self.max_len is not None:
+            around = len(self.prefix) + len(self.suffix)
+            warn_of_cuts([length + around for length in lengths], self.max_len, self.cut)
+        return kept
+
     def encode_tensor(self, o: Tensor) -> Tensor:
         """Numbers stay as they are."""
         return o
@@ -168,14 +190,6 @@ class HuggingFaceTokenizer(Transform):
         """
         return [encoded.ids for encoded in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def is_cut(self, length: int) -> bool:
-        """Whether a text of so many tokens is cut.
-
-        Args:
-            length: How many tokens it has, without the special ones.
-        """
-        return self._room is not None and length > self._room
-
     @property
     def _room(self) -> int | None:
         """How many tokens of its own a text may have."""
@@ -189,11 +203,9 @@ class HuggingFaceTokenizer(Transform):
         Args:
             body: What `body` gives.
         """
-        ids, room = list(body), self._room
-        if room is not None and len(ids) > room:
-            head = room if self.cut == "head" else room // 4
-            ids = ids[:head] + ids[len(ids) - (room - head) :]
-        return TensorText(torch.tensor([*self.prefix, *ids, *self.suffix], dtype=torch.int64))
+        parts = (body,) if self._room is None else kept_part(body, self._room, self.cut)
+        ids = itertools.chain(self.prefix, *parts, self.suffix)
+        return TensorText(torch.tensor([*ids], dtype=torch.int64))
 
     def words(self, words: Sequence[str]) -> tuple[TensorText, list[int]]:
         """The numbers of a text whose words are given, and the word that each token belongs to; -1 for special tokens.

@@ -65,7 +65,6 @@ class Numericalize(Transform):
     """
 
     fits = ("vocab",)
-    keep = JoinedTexts
 
     def __init__(
         self,
@@ -103,6 +102,14 @@ class Numericalize(Transform):
         if self.fits_vocab:
             count = Counter(token for tokens in texts for token in tokens) if count is None else count
             self.vocab = make_vocab(count, self.min_freq, self.max_vocab, self.special_toks)
+
+    def keep(self, texts: Iterable[list[str]]) -> JoinedTexts:
+        """The numbers of all texts of a column.
+
+        Args:
+            texts: Their tokens.
+        """
+        return JoinedTexts(map(self, texts))
 
     def encode_tokens(self, tokens: list[str] | L[str]) -> TensorText:
         if self._vocab is None:

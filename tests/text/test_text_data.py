@@ -12,6 +12,7 @@ from layered.text.all import (
     ColReader,
     DataBlock,
     GrandparentSplitter,
+    HuggingFaceTokenizer,
     LMDataLoader,
     LMTensorText,
     RandomSplitter,
@@ -24,9 +25,25 @@ from layered.text.all import (
     get_text_files,
     parent_label,
 )
-from layered.text.blocks import CutText
+from layered.text.cutting import CutText
 
-WORDS = "good bad film plot music actor boring great fun dull the a was it and".split()
+WORDS = [
+    "good",
+    "bad",
+    "film",
+    "plot",
+    "music",
+    "actor",
+    "boring",
+    "great",
+    "fun",
+    "dull",
+    "the",
+    "a",
+    "was",
+    "it",
+    "and",
+]
 CPU = {"bs": 8, "device": "cpu"}
 
 
@@ -73,7 +90,7 @@ def test_texts_and_labels_of_a_table(df):
     assert (len(x), y.shape) == (8, (8,))
     words, classes = dls.vocab
     assert words[:9] == ["xxunk", "xxpad", "xxbos", "xxeos", "xxfld", "xxrep", "xxwrep", "xxup", "xxmaj"]
-    assert set(words[9:]) - {"xxfake"} == set(WORDS)
+    assert set(words[9:]) >= set(WORDS)
     assert list(classes) == ["neg", "pos"]
     assert dls.c == 2
     for i, (text, label) in enumerate(map(dls.train_ds.decode, dls.train_ds)):
@@ -167,17 +184,52 @@ def test_several_columns_are_one_text(df):
     assert text.decode(text[1])[0].startswith("xxbos xxfld 1 number 1 xxfld 2 ")
 
 
+@pytest.fixture(scope="module")
+def pretrained(df):
+    """A tokenizer of sub-words whose texts begin with xxbos."""
+    pytest.importorskip("tokenizers")
+    return HuggingFaceTokenizer.train(df.text, 60)
+
+
+def test_a_pretrained_tokenizer_brings_its_vocabulary(df, pretrained):
+    for tok in (pretrained, pretrained.backend):
+        dls = from_df(df, tok_tfm=tok)
+        assert dls.vocab[0] == pretrained.vocab
+        for i in (0, 7):
+            assert dls.train_ds[i][0].tolist() == pretrained.backend.encode(df.text[i]).ids
+        assert dls.train_ds.decode(dls.train_ds[7])[0] == df.text[7]
+    x, _ = dls.train.new(shuffle=False).one_batch()
+    assert (~x.padding[:, 0]).all()  # padding stands after the texts
+    with pytest.raises(BadArgument, match="its own vocabulary"):
+        from_df(df, tok_tfm=pretrained, text_vocab=["a", "b"])
+
+
+def test_texts_for_a_pretrained_model_are_cut_inside_their_special_tokens(df, pretrained):
+    lengths = [len(pretrained.backend.encode(text).ids) for text in df.text]
+    with pytest.warns(UserWarning, match=rf"^{sum(n > 20 for n in lengths)} of 100 texts .* longest {max(lengths)}"):
+        dls = from_df(df, tok_tfm=pretrained, max_len=20, cut="head+tail")
+    ids, whole = dls.train_ds[0][0].tolist(), pretrained.backend.encode(df.text[0]).ids
+    assert ids == [whole[0], *whole[1:5], *whole[-15:]]
+
+
+def test_texts_of_a_language_model_end_with_the_end_token(df, pretrained):
+    dls = from_df(df, tok_tfm=pretrained, is_lm=True, seq_len=30)
+    end = pretrained.id_of_role("eos")
+    assert all(text[-1] == end for (text,) in dls.train_ds)
+    assert sum(int((y == end).sum()) for _, y in dls.train) >= 78
+
+
 # -- long texts
 
 
 def test_long_texts_are_cut_and_counted_once(df):
-    lengths = [1 + len(text.split()) for text in df.text[:80]]
+    whole = from_df(df)
+    lengths = [len(text) for ds in (whole.train_ds, whole.valid_ds) for text, _ in ds]
     with pytest.warns(
-        UserWarning, match=rf"^{sum(n > 20 for n in lengths)} of 80 training texts .* longest {max(lengths)}"
+        UserWarning, match=rf"^{sum(n > 20 for n in lengths)} of 100 texts .* longest {max(lengths)}"
     ) as said:
         dls = from_df(df, max_len=20)
     assert len(said) == 1
-    whole = from_df(df)
     for (cut, _), (text, _) in zip(dls.train_ds, whole.train_ds, strict=True):
         assert cut.tolist() == text[:20].tolist()
     assert all(len(x) <= 20 for x, _ in dls.valid_ds)
@@ -233,7 +285,7 @@ def test_an_empty_text_is_a_text(df):
 @pytest.mark.parametrize("gap", [None, np.nan])
 def test_a_missing_text_is_named(df, gap):
     frame = df.assign(text=[gap if i == 3 else text for i, text in enumerate(df.text)])
-    with pytest.raises(BadArgument, match="a text is missing.*item 3") as caught:
+    with pytest.raises(BadArgument, match=r"a text is missing.*item 3") as caught:
         from_df(frame)
     assert "dropna" in str(caught.value)
 

@@ -171,8 +171,8 @@ def test_a_classifier_learns_and_predicts_one_text_as_a_batch_of_them(clas):
     for i, text in enumerate(items):
         label, number, probabilities = clas.predict(text)
         assert_close(probabilities, preds[i])
-        assert label == clas.dls.vocab[int(number)]
-        assert clas.dls.vocab[int(targets[i])] == opinion(text)
+        assert label == clas.dls.vocab[1][int(number)]
+        assert clas.dls.vocab[1][int(targets[i])] == opinion(text)
     assert clas.predict("The actors were great and what a great end it has")[0] == "good"
     assert clas.predict("")[2].isfinite().all()
     assert clas.predict("xxpad xxpad")[2].isfinite().all()
@@ -186,7 +186,7 @@ def test_labels_numbers_and_several_labels_have_their_own_head_and_loss(tmp_path
     quiet_fit(learn, 1, 1e-2)
     labels, chosen, probabilities = learn.predict(items[0])
     assert [len(chosen), chosen.dtype, len(probabilities)] == [several.c, torch.bool, several.c]
-    assert list(labels) == [several.vocab[i] for i in chosen.nonzero()[:, 0].tolist()]
+    assert list(labels) == [several.vocab[1][i] for i in chosen.nonzero()[:, 0].tolist()]
     number = labelled(items, target=RegressionBlock, get_y=lambda text: float(text.count("and")))
     learn = text_classifier_learner(number, AWD_LSTM, y_range=(-1, 5), **args)
     quiet_fit(learn, 1, 1e-2)
