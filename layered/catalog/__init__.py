@@ -16,6 +16,6 @@ from layered.catalog.cached import (
     size_of as size_of,
     verify as verify,
 )
-from layered.catalog.catalog import find_entry as find_entry
+from layered.catalog.catalog import find_entry as find_entry, layered_home as layered_home
 from layered.catalog.download import hub_file as hub_file, is_offline as is_offline
 from layered.catalog.entries import Dataset as Dataset, datasets as datasets

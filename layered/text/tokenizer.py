@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from importlib.metadata import version
 from typing import Any
 
 from layered.foundation import (
@@ -15,10 +17,13 @@ from layered.foundation import (
     Transform,
     defaults,
     describe,
+    function_name,
     transforms,
 )
+from layered.text.corpus import Corpus, Tokenized, numbered, tokenized
 from layered.text.reading import TextReader, text_files
 from layered.text.tokenizers import BaseTokenizer, Rule, SpacyTokenizer
+from layered.version import __version__
 
 Tok = Callable[[Iterable[str]], Iterable[Sequence[str]]]
 
@@ -43,12 +48,27 @@ class TokenizeWithRules:
         self.post_rules = _first_given(post_rules, said.post_rules, defaults.text_postproc_rules)
 
     def __call__(self, batch: Iterable[str]) -> Iterator[L[str]]:
-        for tokens in self.tok(map(self._prepared, batch)):
+        for tokens in self.tok(map(self.prepared, batch)):
             for rule in self.post_rules:
                 tokens = [*map(rule, tokens)]
             yield L(tokens, use_list=True)
 
-    def _prepared(self, text: str) -> str:
+    @property
+    def described(self) -> str | None:
+        """What the tokens depend on, in words; None if code is involved that is not the library's own."""
+        parts = [type(self.tok), *self.rules, *self.post_rules]
+        if not isinstance(self.tok, BaseTokenizer) or not all(part.__module__.startswith("layered.") for part in parts):
+            return None
+        code = [*map(function_name, parts), __version__]
+        package = self.tok.package and f"{self.tok.package} {version(self.tok.package)}"
+        return json.dumps([code, package, self.tok.described()])
+
+    def prepared(self, text: str) -> str:
+        """A text after the rules, before it is divided.
+
+        Args:
+            text: The text.
+        """
         for rule in self.rules:
             text = rule(text)
         return text
@@ -87,6 +107,10 @@ class Tokenizer(Transform):
         text_cols: The columns that hold the text of a row.
         mark_fields: Put `xxfld` and a number before the text of each column; by default if there are several.
         encoding: How the bytes of files are read.
+        n_workers: Processes that tokenize a corpus that is not small; by default one a core. 0: this process alone.
+
+    Attributes:
+        corpus: The texts of the last `setup` and their tokens, which are not made again; None before.
 
     Examples:
         >>> tok = Tokenizer(BaseTokenizer())
@@ -109,6 +133,7 @@ class Tokenizer(Transform):
         text_cols: Any = None,
         mark_fields: bool | None = None,
         encoding: str = "utf8",
+        n_workers: int | None = None,
     ) -> None:
         super().__init__()
         if mode not in (None, "df", "folder"):
@@ -125,6 +150,8 @@ class Tokenizer(Transform):
         self.counter, self.lengths, self.mode = counter, lengths, mode
         self.sep = sep if sep is not None else tok.sep if isinstance(tok, BaseTokenizer) else " "
         self.read = TextReader(text_cols, mark_fields, encoding)
+        self.n_workers = n_workers
+        self.corpus: Corpus | None = None
 
     @property
     def tok(self) -> Any:
@@ -139,7 +166,7 @@ class Tokenizer(Transform):
     @property
     def init_args(self) -> dict[str, Any]:
         """What the constructor takes, without what was counted in training."""
-        given = {**super().init_args, "tok": self.tok, "counter": None, "lengths": None}
+        given = {**super().init_args, "tok": self.tok, "counter": None, "lengths": None, "n_workers": None}
         return {**given, "rules": None if given["rules"] is None else self.rules}
 
     @classmethod
@@ -158,7 +185,7 @@ class Tokenizer(Transform):
             tok: The tokenizer; spaCy's English words by default.
             rules: What is done to each text before; by default what the tokenizer says, or else `defaults.text_proc_rules`.
             sep: What stands between tokens that are put together again.
-            kwargs: Of the constructor: `mark_fields`.
+            kwargs: Of the constructor: `mark_fields`, `n_workers`.
         """
         return cls(tok, rules, mode="df", sep=sep, text_cols=text_cols, **kwargs)
 
@@ -183,19 +210,50 @@ class Tokenizer(Transform):
             extensions: The suffixes of its files; ".txt" by default.
             folders: Only these direct subfolders.
             encoding: How the bytes of the files are read.
-            kwargs: Of the constructor: `sep`.
+            kwargs: Of the constructor: `sep`, `n_workers`.
 
         Raises:
             EmptySource: There are no such files.
         """
         res = cls(tok, rules, mode="folder", encoding=encoding, **kwargs)
-        res.counter = Counter(
-            token for tokens in map(res.encodes, text_files(path, extensions, folders)) for token in tokens
-        )
+        res.counter = res._learn(text_files(path, extensions, folders)).count()
         return res
 
+    def setups(self, items: object) -> None:
+        if items is None or self.mode == "folder":
+            return
+        texts: Any = items if isinstance(items, Sized) else L(items)
+        if len(texts) and isinstance(next(iter(texts)), (list, L)):  # they are tokens already
+            return
+        done = self._learn(texts)
+        if self.mode == "df" and self.counter is None:
+            self.counter = done.count()
+
+    def _learn(self, items: Iterable[object]) -> Tokenized:
+        """Tokenize all items, and keep the tokens."""
+        if isinstance(self.tok, BaseTokenizer):
+            self.tok.setup(self.tokenize.prepared(self.read(o)) for o in items)
+        work = functools.partial(numbered, tokenize=self.tokenize)
+        done = tokenized(items, self.read, work, self.tokenize.described, self.n_workers)
+        self.corpus = done.corpus
+        if self.lengths is None:
+            self.lengths = done.lengths
+        return done
+
+    def get_lengths(self, items: Iterable[object]) -> list[int]:
+        """The number of tokens of each item.
+
+        Args:
+            items: The items.
+        """
+        return [len(self.encodes(o)) for o in items]
+
     def encodes(self, o: object) -> Any:
-        return o if isinstance(o, (list, L)) else next(self.tokenize([self.read(o)]))
+        if isinstance(o, (list, L)):
+            return o
+        text = self.read(o)
+        known = None if self.corpus is None else self.corpus.tokens(text)
+        return next(self.tokenize([text])) if known is None else L(known, use_list=True)
 
     def decode_tokens(self, o: list[str] | L[str]) -> TitledStr:
         return TitledStr(self.sep.join(o))

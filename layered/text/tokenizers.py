@@ -31,6 +31,8 @@ class BaseTokenizer:
     """What is done to each text before; None: `defaults.text_proc_rules`."""
     post_rules: Sequence[Rule] | None = None
     """What is done to each token after; None: `defaults.text_postproc_rules`."""
+    package: str | None = None
+    """The package whose version decides what the tokens are."""
     sep: str = " "
     """What stands between the tokens of a text that is put together again."""
 
@@ -47,6 +49,13 @@ class BaseTokenizer:
             text: The text.
         """
         return text.split(self.split_char)
+
+    def setup(self, texts: Iterable[str]) -> None:
+        """Learn from the texts of a corpus, to which the rules were applied; most tokenizers have nothing to learn.
+
+        Args:
+            texts: The texts.
+        """
 
     def described(self) -> dict[str, Any]:
         """As data, for exports: the arguments of the constructor."""
@@ -91,6 +100,8 @@ class SpacyTokenizer(BaseTokenizer):
         MissingDependency: spaCy is not installed.
         BadValue: spaCy does not know the language.
     """
+
+    package = "spacy"
 
     def __init__(self, lang: str = "en", special_toks: Sequence[str] | None = None, buf_sz: int = 5000) -> None:
         if lang not in _languages():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import layered.text  # noqa: F401  # registers its transforms
 import layered.vision.all as facade
 from layered.foundation import (
     TensorCategory,
@@ -17,6 +16,7 @@ from layered.foundation import (
     transforms,
 )
 from layered.testing import check_transform
+from layered.text.all import TensorText
 from layered.vision.all import PILImage, PILMask
 from layered.vision.medical import TensorDicom
 
@@ -28,6 +28,10 @@ def picture():
 def pictures():
     """A batch [3, 3, 16, 20]."""
     return TensorImage(torch.rand(3, 3, 16, 20, generator=torch.Generator().manual_seed(0)))
+
+
+def samples_of_texts():
+    return [(facade.tensor([2, 3]).as_subclass(TensorText),), (facade.tensor([2, 3, 4, 5, 6]).as_subclass(TensorText),)]
 
 
 def fitted(transform, items):
@@ -70,6 +74,8 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "MultiCategorize": lambda t: (fitted(t(), [["b"], ["a", "c"]]), facade.MultiCategory(["a", "c"]), True),
     "Normalize": lambda t: (t.from_stats((0.4, 0.5, 0.6), (0.2, 0.3, 0.1)), pictures(), True),
     "OneHotEncode": lambda t: (t(c=3), TensorMultiCategory(torch.tensor([0, 2])), False),
+    "Pad_Chunk": lambda t: (t(seq_len=4), samples_of_texts(), False),
+    "Pad_Input": lambda t: (t(), samples_of_texts(), False),
     "PointScaler": lambda t: (t(y_first=True), facade.TensorPoint.create((3, 4), img_size=(20, 30)), False),
     "RandomCrop": lambda t: (t(12), picture(), False),
     "RandomErasing": lambda t: (t(p=1.0), pictures(), False),
