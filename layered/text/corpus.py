@@ -19,13 +19,14 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from layered.catalog import layered_home
 from layered.files import parse_json, read_whole, saving
-from layered.foundation import Array, BadFile, Path, failed, num_cpus, parallel
+from layered.foundation import Array, BadFile, failed, num_cpus, parallel
 
 SMALL = 4 * 2**20  # characters up to which a corpus stays in memory
 PIECE = 2**19  # characters that a process gets at a time

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from layered.foundation import (
+    Array,
     BadArgument,
     BadValue,
     L,
@@ -127,7 +128,7 @@ class Tokenizer(Transform):
         tok: Any = None,
         rules: Iterable[Rule] | None = None,
         counter: Mapping[str, int] | None = None,
-        lengths: Sequence[int] | None = None,
+        lengths: Sequence[int] | Array | None = None,
         mode: str | None = None,
         sep: str | None = None,
         text_cols: Any = None,
