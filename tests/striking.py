@@ -74,14 +74,16 @@ class Blow:
 
     def __init__(self) -> None:
         self.lines, self.place, self.ended = 0, "", ""
-        self.is_cleanup = False  # it was while a failure was being put right
+        self.is_cleanup = False  # it was while something was being put back
         self.places: dict[tuple[str, int], list[int]] = {}  # the numbers of the lines that ran, by file and line
 
 
 def _leaves_with(frame: Any) -> bool:
     """Whether a frame is about to call the `__exit__` of a `with` whose body has ended well: three times None is passed."""
-    loads = [i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti and i.opname != "CACHE"][:3]
-    return all(i.opname == "LOAD_CONST" and i.argval is None for i in loads)
+    due = [
+        i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti and i.opname not in ("CACHE", "SWAP")
+    ]
+    return all(i.opname == "LOAD_CONST" and i.argval is None for i in due[:3])
 
 
 def struck(verb: Callable[[], object], at: int, where: str = "/layered/", how: Callable[[], None] = interrupt) -> Blow:
@@ -104,7 +106,8 @@ def struck(verb: Callable[[], object], at: int, where: str = "/layered/", how: C
             if 0 < at <= blow.lines and not _leaves_with(frame):
                 blow.place = f"{frame.f_code.co_filename.rpartition('/layered/')[2]}:{frame.f_lineno}"
                 sys.settrace(None)
-                blow.is_cleanup = "rollback.py" in "".join(traceback.format_stack(frame))
+                stack = traceback.extract_stack(frame)
+                blow.is_cleanup = any("rollback.py" in at.filename or at.name == "__exit__" for at in stack)
                 how()
         return in_frame
 
