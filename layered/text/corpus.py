@@ -124,14 +124,13 @@ class Corpus:
             at += 1
         return None
 
-    def numbers(self, text: str) -> Array | None:
-        """The numbers of a text's tokens: [token]; None if the corpus does not have it.
+    def text(self, i: int) -> Array:
+        """The numbers of the tokens of text number `i`: [token].
 
         Args:
-            text: The text.
+            i: The number of the text.
         """
-        i = self.find(text)
-        return None if i is None else self.ids[self.ends[i - 1] if i else 0 : self.ends[i]]
+        return self.ids[self.ends[i - 1] if i else 0 : self.ends[i]]
 
     def tokens(self, text: str) -> list[str] | None:
         """The tokens of a text; None if the corpus does not have it.
@@ -139,10 +138,10 @@ class Corpus:
         Args:
             text: The text.
         """
-        ids = self.numbers(text)
-        if ids is None or self.words is None:
+        i = self.find(text)
+        if i is None or self.words is None:
             return None
-        return [*map(self.words.__getitem__, ids.tolist())]
+        return [*map(self.words.__getitem__, self.text(i).tolist())]
 
     @property
     def lengths(self) -> Array:

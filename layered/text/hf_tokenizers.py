@@ -9,7 +9,8 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from layered.foundation import (
     require,
     transforms,
 )
+from layered.text.corpus import Numbered, tokenized
 from layered.text.cutting import check_cut, kept_part, warn_of_cuts
 from layered.text.reading import TextReader, as_text, read_text
 from layered.text.rules import BOS, EOS, PAD, UNK
@@ -40,7 +42,6 @@ from layered.text.types import TensorText
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _FILE, _SETTINGS = "tokenizer.json", ("tokenizer_config.json", "special_tokens_map.json")
 _ON_HUB = ["tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "config.json"]
-_AT_ONCE = 1000  # texts that are encoded in one call
 _WHY = "a tokenizer of Hugging Face"
 
 
@@ -147,24 +148,30 @@ class HuggingFaceTokenizer(Transform):
         return self.numbers(self.body(self.read(o)))
 
     def keep(self, items: Iterable[object]) -> JoinedTexts:
-        """The numbers of all texts of a column, encoded many at a time; a warning says how many are cut.
+        """The numbers of all texts of a column; a warning says how many are cut.
 
         Args:
             items: The items.
         """
-        texts, lengths = map(self.read, items), list[int]()
-
-        def numbers() -> Iterator[TensorText]:
-            while piece := list(itertools.islice(texts, _AT_ONCE)):
-                for body in self.bodies(piece):
-                    lengths.append(len(body))
-                    yield self.numbers(body)
-
-        kept = JoinedTexts(numbers())
+        done = tokenized(items, self.read, self._numbered, self._described, n_workers=0)
+        kept = JoinedTexts(self.numbers(done.corpus.text(int(i)).tolist()) for i in done.which)
         if self.max_len is not None:
             around = len(self.prefix) + len(self.suffix)
-            warn_of_cuts([length + around for length in lengths], self.max_len, self.cut)
+            warn_of_cuts((done.lengths + around).tolist(), self.max_len, self.cut)
         return kept
+
+    def _numbered(self, texts: Sequence[str]) -> Numbered:
+        """The numbers of several texts, without the special tokens, in as many threads as `tokenizers` uses."""
+        bodies = [encoded.ids for encoded in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+        lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
+        return Numbered(
+            None, np.fromiter(itertools.chain.from_iterable(bodies), np.uint32, int(lengths.sum())), lengths
+        )
+
+    @property
+    def _described(self) -> str:
+        """What the numbers depend on beside the text."""
+        return f"tokenizers {version('tokenizers')} {self.backend.to_str()}"
 
     def encode_tensor(self, o: Tensor) -> Tensor:
         """Numbers stay as they are."""
@@ -181,14 +188,6 @@ class HuggingFaceTokenizer(Transform):
         """
         ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         return ids
-
-    def bodies(self, texts: Sequence[str]) -> list[list[int]]:
-        """`body` of several texts, in as many threads as `tokenizers` uses.
-
-        Args:
-            texts: The texts.
-        """
-        return [encoded.ids for encoded in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     @property
     def _room(self) -> int | None:

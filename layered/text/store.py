@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,9 +12,11 @@ import torch
 from layered.foundation import Array
 from layered.text.types import TensorText
 
+IN_MEMORY = 2**24  # tokens
+
 
 class JoinedTexts(Sequence[Any]):
-    """Texts by position, kept as one array.
+    """Texts by position, kept as one array: in memory or, if there are many tokens, in a file that is mapped.
 
     Args:
         texts: The indices of each text's tokens.
@@ -28,9 +31,21 @@ class JoinedTexts(Sequence[Any]):
     """
 
     def __init__(self, texts: Iterable[Any]) -> None:
-        arrays = [np.asarray(text, dtype=np.int32) for text in texts]
-        self.ids: Array = np.concatenate([np.zeros(0, np.int32), *arrays])
-        self.ends: Array = np.cumsum([len(array) for array in arrays], dtype=np.int64)
+        with tempfile.TemporaryFile() as file:
+            parts, lengths, size = [np.zeros(0, np.int32)], list[int](), 0
+            for text in texts:
+                parts.append(np.asarray(text, dtype=np.int32))
+                lengths.append(len(parts[-1]))
+                size += lengths[-1]
+                if size > IN_MEMORY:
+                    file.write(np.concatenate(parts).tobytes())
+                    parts, size = parts[:1], 0
+            self.ids: Array = np.concatenate(parts)
+            if file.tell():
+                file.write(self.ids.tobytes())
+                file.flush()
+                self.ids = np.asarray(np.memmap(file, np.int32, "r"))
+        self.ends: Array = np.cumsum(lengths, dtype=np.int64)
 
     @property
     def lengths(self) -> Array:

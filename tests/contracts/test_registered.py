@@ -31,7 +31,7 @@ def pictures():
 
 
 def samples_of_texts():
-    return [(facade.tensor([2, 3]).as_subclass(TensorText),), (facade.tensor([2, 3, 4, 5, 6]).as_subclass(TensorText),)]
+    return [(TensorText([2, 3]),), (TensorText([2, 3, 4, 5, 6]),)]
 
 
 def fitted(transform, items):
@@ -74,8 +74,6 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "MultiCategorize": lambda t: (fitted(t(), [["b"], ["a", "c"]]), facade.MultiCategory(["a", "c"]), True),
     "Normalize": lambda t: (t.from_stats((0.4, 0.5, 0.6), (0.2, 0.3, 0.1)), pictures(), True),
     "OneHotEncode": lambda t: (t(c=3), TensorMultiCategory(torch.tensor([0, 2])), False),
-    "Pad_Chunk": lambda t: (t(seq_len=4), samples_of_texts(), False),
-    "Pad_Input": lambda t: (t(), samples_of_texts(), False),
     "PointScaler": lambda t: (t(y_first=True), facade.TensorPoint.create((3, 4), img_size=(20, 30)), False),
     "RandomCrop": lambda t: (t(12), picture(), False),
     "RandomErasing": lambda t: (t(p=1.0), pictures(), False),
@@ -93,8 +91,12 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "TorchvisionTransform": lambda t: (t(), picture(), False),
     "Warp": lambda t: (t(p=1.0), pictures(), False),
     "Zoom": lambda t: (t(p=1.0), pictures(), False),
+    "text.CutText": lambda t: (t(2), TensorText([4, 5, 6]), False),
     "text.HuggingFaceTokenizer": lambda t: (t.train(["a film", "a plot"], 300), "a film", False),
+    "text.MarkEnd": lambda t: (t(3), TensorText([4, 5]), False),
     "text.Numericalize": lambda t: (fitted(t(min_freq=1), [["a", "film"]]), facade.L(["a", "film"]), True),
+    "text.Pad_Chunk": lambda t: (t(seq_len=4), samples_of_texts(), False),
+    "text.Pad_Input": lambda t: (t(), samples_of_texts(), False),
     "text.Tokenizer": lambda t: (t(), "What a FILM!", False),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from layered.foundation import BadArgument, BadItem
-from layered.text import corpus as corpora
+from layered.text import corpus as corpora, store
 from layered.text.all import BaseTokenizer, Datasets, L, Numericalize, Tokenizer
 from layered.text.corpus import Corpus, numbered, tokenized
 
@@ -163,3 +163,13 @@ def test_a_rule_that_fails_is_named(on_disk):
 
     with pytest.raises(BadItem, match="string index out of range"):
         Tokenizer(BaseTokenizer(), rules=[careless]).setup(["long enough", "a"])
+
+
+@given(st.lists(st.lists(st.integers(0, 9))), st.integers(0, 20))
+def test_joined_texts_are_mapped_from_a_file_if_they_are_many(texts, in_memory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "IN_MEMORY", in_memory)
+        joined = store.JoinedTexts(texts)
+    assert joined.ids.tolist() == sum(texts, [])
+    assert [joined[i].tolist() for i in range(len(texts))] == texts
+    assert joined.lengths.tolist() == list(map(len, texts))

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from layered.files import Scope, decode_tree, encode_tree
 from layered.foundation import BadArgument, BadFile, BadValue, NotFoundPath
-from layered.text.all import HuggingFaceTokenizer, TensorText
+from layered.text.all import HuggingFaceTokenizer, TensorText, TfmdLists
 
 TEXTS = ["What a film!", "The plot is dull, the plot is thin.", "Bär und Café", "a\n\nb"] * 3
 
@@ -144,3 +144,11 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path):
 def test_missing_texts_are_refused():
     with pytest.raises(BadArgument, match="a text is missing"):
         HuggingFaceTokenizer(like_bert())(float("nan"))
+
+
+def test_texts_of_a_column_are_kept_as_numbers(monkeypatch):
+    tok = HuggingFaceTokenizer(like_bert(), max_len=4)
+    with pytest.warns(UserWarning, match="2 of 3 texts are longer than max_len=4 tokens, the longest 5"):
+        column = TfmdLists(["what a film", "dull", "what a film"], tok)
+    monkeypatch.setattr(HuggingFaceTokenizer, "body", None)
+    assert [ids.tolist() for ids in column] == [[2, 4, 5, 3], [2, 7, 3], [2, 4, 5, 3]]
