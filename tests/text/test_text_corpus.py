@@ -170,6 +170,6 @@ def test_joined_texts_are_mapped_from_a_file_if_they_are_many(texts, in_memory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "IN_MEMORY", in_memory)
         joined = store.JoinedTexts(texts)
-    assert joined.ids.tolist() == sum(texts, [])
+    assert joined.ids.tolist() == [i for text in texts for i in text]
     assert [joined[i].tolist() for i in range(len(texts))] == texts
     assert joined.lengths.tolist() == list(map(len, texts))
