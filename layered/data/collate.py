@@ -86,19 +86,19 @@ def _stack(tensors: Sequence[Any]) -> Tensor:
     if not all(isinstance(t, Tensor) for t in tensors):
         raise _no_tensor(tensors)
     first = tensors[0]
-    shapes = [tuple(t.shape) for t in tensors]
+    plain = [t.as_subclass(Tensor) for t in tensors]
+    shapes = [t.shape for t in plain]
     if any(shape != shapes[0] for shape in shapes):
         other = next(i for i, shape in enumerate(shapes) if shape != shapes[0])
         error = MixedSizes(
             f"the samples of a batch cannot be stacked: {type(first).__name__} of different sizes",
-            got=f"{shapes[0]} in sample 0 and {shapes[other]} in sample {other} of the batch",
+            got=f"{tuple(shapes[0])} in sample 0 and {tuple(shapes[other])} in sample {other} of the batch",
             expected="the same size for all samples",
             fix="resize or pad them; for images, item_tfms=Resize(224)",
         )
         error.rows = 0, other
         raise error
-    stacked = torch.stack([t.as_subclass(Tensor) for t in tensors])
-    made: Tensor = retype(stacked, first)
+    made: Tensor = retype(torch.stack(plain), first)
     for name, value in vars(first).items():
         if isinstance(value, Tensor):  # of each sample its own: where a text is padding
             setattr(made, name, _stack([getattr(t, name) for t in tensors]))

@@ -132,8 +132,8 @@ class LMDataLoader(TfmdDL):
 
     def create_item(self, pieces: Sequence[Piece]) -> tuple[LMTensorText, TensorText]:
         """A row of a batch: tokens, and those that follow each of them."""
-        ids = torch.from_numpy(np.concatenate([self.joined.tokens(*piece) for piece in pieces])).long()
-        return LMTensorText(ids[:-1]), TensorText(ids[1:])
+        ids = torch.from_numpy(np.concatenate([self.joined.tokens(*piece) for piece in pieces], dtype=np.int64))
+        return ids[:-1].as_subclass(LMTensorText), ids[1:].as_subclass(TensorText)
 
     def item_name(self, pieces: Any) -> str:
         """A row in a message."""

@@ -17,27 +17,6 @@ from layered.text.types import TensorText
 X = TypeVar("X", bound=Tensor)
 
 
-def padded(x: X, before: int, after: int, pad_idx: int = 1) -> X:
-    """A text with padding around it; a `TensorText` gets the attribute `padding`.
-
-    Args:
-        x: int64 [token].
-        before: Tokens of padding before it.
-        after: Tokens of padding after it.
-        pad_idx: Their index.
-
-    Examples:
-        >>> padded(TensorText([5, 1]), 1, 0).padding
-        tensor([ True, False, False])
-    """
-    ids = torch.nn.functional.pad(x.as_subclass(Tensor), (before, after), value=pad_idx)
-    if not isinstance(x, TensorText):
-        return ids  # type: ignore[return-value]  # a plain tensor, as it was
-    padding = torch.ones(len(ids), dtype=torch.bool)
-    padding[before : before + len(x)] = False
-    return type(x)(ids, padding=padding)
-
-
 def pad_chunk(x: X, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72, pad_len: int = 10) -> X:
     """A text with padding in whole chunks on one side and the rest after it, so that it starts where a chunk does.
 
@@ -52,9 +31,9 @@ def pad_chunk(x: X, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72,
         >>> pad_chunk(torch.tensor([5, 6]), seq_len=3, pad_len=6)
         tensor([1, 1, 1, 5, 6, 1])
     """
-    missing = pad_len - len(x)
-    before = missing // seq_len * seq_len if pad_first else 0
-    return padded(x, before, missing - before, pad_idx)
+    whole = x.new_zeros(pad_len)
+    padded: X = Pad_Chunk(pad_idx, pad_first, seq_len).padded([x, whole])[0]
+    return padded
 
 
 class _Padding(ItemTransform):
@@ -71,24 +50,43 @@ class _Padding(ItemTransform):
         padding = type(self).from_init_args({**self.init_args, **changes}) if changes else self
         return super(_Padding, padding).__call__(x, split_idx)
 
+    pad_idx: int
+
     def text_fields(self, sample: Sequence[Any]) -> Sequence[int]:
         """Which elements of a sample are texts."""
         raise NotImplementedError
 
-    def pad(self, x: Tensor, length: int) -> Tensor:
-        """One text, padded to `length` tokens."""
+    def before(self, missing: int) -> int:
+        """How much of `missing` tokens of padding stands before a text."""
         raise NotImplementedError
 
     def encode_samples(self, samples: Sequence[Any]) -> list[Any]:
         rows = [list(sample) if isinstance(sample, (tuple, list)) else [sample] for sample in samples]
         for i in self.text_fields(rows[0]):
-            longest = max(len(row[i]) for row in rows)
-            for row in rows:
-                row[i] = self.pad(row[i], longest)
+            for row, text in zip(rows, self.padded([row[i] for row in rows]), strict=True):
+                row[i] = text
         return [
             tuple(row) if isinstance(sample, (tuple, list)) else row[0]
             for sample, row in zip(samples, rows, strict=True)
         ]
+
+    def padded(self, texts: Sequence[Tensor]) -> list[Tensor]:
+        """Texts, padded to the length of the longest."""
+        kind, plain = type(texts[0]), [text.as_subclass(Tensor) for text in texts]
+        lengths = [len(text) for text in plain]
+        longest = max(lengths)
+        ids = plain[0].new_full((len(texts), longest), self.pad_idx)
+        padding = torch.ones(ids.shape, dtype=torch.bool)
+        for row, hidden, text, length in zip(ids, padding, plain, lengths, strict=True):
+            start = self.before(longest - length)
+            row[start : start + length] = text
+            hidden[start : start + length] = False
+        if not issubclass(kind, TensorText):
+            return list(ids)
+        made: list[Tensor] = [row.as_subclass(kind) for row in ids]
+        for text, hidden in zip(made, padding, strict=True):
+            text.padding = hidden  # type: ignore[attr-defined]  # a TensorText
+        return made
 
     def decode_batch(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(map(unpadded, batch))
@@ -134,12 +132,14 @@ class Pad_Input(_Padding):
         """The `pad_fields`."""
         return listify(self.pad_fields)
 
-    def pad(self, x: Tensor, length: int) -> Tensor:
-        """One text, padded to `length` tokens."""
-        missing = length - len(x)
-        is_first = self.pad_first != self.backwards  # once the padded text is reversed
-        text = reverse_text(x) if self.backwards else x
-        return padded(text, missing if is_first else 0, 0 if is_first else missing, self.pad_idx)
+    def before(self, missing: int) -> int:
+        """All or nothing."""
+        return missing if self.pad_first else 0
+
+    def padded(self, texts: Sequence[Tensor]) -> list[Tensor]:
+        """Texts, padded to the length of the longest, and reversed if it was asked for."""
+        made = super().padded(texts)
+        return list(map(reverse_text, made)) if self.backwards else made
 
 
 @transforms.register("text.Pad_Chunk")
@@ -164,9 +164,9 @@ class Pad_Chunk(_Padding):
         """Every `TensorText`."""
         return [i for i, o in enumerate(sample) if isinstance(o, TensorText)]
 
-    def pad(self, x: Tensor, length: int) -> Tensor:
-        """One text, padded to `length` tokens."""
-        return pad_chunk(x, self.pad_idx, self.pad_first, self.seq_len, length)
+    def before(self, missing: int) -> int:
+        """As many whole chunks as it holds."""
+        return missing // self.seq_len * self.seq_len if self.pad_first else 0
 
     def decode(self, x: object, split_idx: int | None = None) -> Any:
         """The texts without padding, if it was made to decode."""
@@ -185,11 +185,8 @@ def pad_input_chunk(samples: Sequence[Sequence[Any]], n_inp: int = 1, **kwargs: 
         n_inp: How many leading elements are texts.
         kwargs: For `pad_chunk`: `pad_idx`, `pad_first`, `seq_len`.
     """
-    longest = max(len(text) for sample in samples for text in sample[:n_inp])
-    return [
-        (*(pad_chunk(text, pad_len=longest, **kwargs) for text in sample[:n_inp]), *sample[n_inp:])
-        for sample in samples
-    ]
+    texts = Pad_Chunk(**kwargs).padded([text for sample in samples for text in sample[:n_inp]])
+    return [(*texts[i * n_inp : (i + 1) * n_inp], *sample[n_inp:]) for i, sample in enumerate(samples)]
 
 
 @functions.register("text.reverse_text")

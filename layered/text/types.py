@@ -34,7 +34,7 @@ class TensorText(TensorBase):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         out = super().__torch_function__(func, types, args, kwargs)
-        if func in _KEEPING:
+        if func in _KEEPING or not isinstance(out, (Tensor, tuple, list)):
             return out
         made = [o for o in leaves(out) if isinstance(o, TensorText) and not any(o is arg for arg in args)]
         for o in made:
