@@ -6,7 +6,7 @@ A padded text says where it is padding, in its attribute `padding`: models ask `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +14,8 @@ from torch import Tensor
 from layered.foundation import ItemTransform, L, functions, listify, transforms
 from layered.text.types import TensorText
 
-X = TypeVar("X", bound=Tensor)
 
-
-def pad_chunk(x: X, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72, pad_len: int = 10) -> X:
+def pad_chunk(x: Tensor, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72, pad_len: int = 10) -> Tensor:
     """A text with padding in whole chunks on one side and the rest after it, so that it starts where a chunk does.
 
     Args:
@@ -32,8 +30,7 @@ def pad_chunk(x: X, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72,
         tensor([1, 1, 1, 5, 6, 1])
     """
     whole = x.new_zeros(pad_len)
-    padded: X = Pad_Chunk(pad_idx, pad_first, seq_len).padded([x, whole])[0]
-    return padded
+    return Pad_Chunk(pad_idx, pad_first, seq_len).padded([x, whole])[0]
 
 
 class _Padding(ItemTransform):
