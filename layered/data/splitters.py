@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from layered.data.subset import Indexed, as_positions, labels_of, pick, positions_of, values_by_label, walk
+from layered.files import read_lines
 from layered.foundation import (
     BadArgument,
     BadValue,
     EmptySplit,
-    NotFoundPath,
     Path,
     describe,
     failed,
@@ -380,16 +380,15 @@ def FileSplitter(fname: str | os.PathLike[str]) -> Splitter:
     """Hold out the files that a text file lists.
 
     Args:
-        fname: A text file with one file name (without folders) per line.
+        fname: A text file in UTF-8 with one file name (without folders) per line.
 
     Raises:
-        NotFoundPath: `fname` is not a file.
+        NotFoundPath: `fname` does not exist.
+        BadFile: It is not text in UTF-8, or cannot be read.
     """
-    file = Path(fname)
-    if not file.is_file():
-        raise NotFoundPath(f"FileSplitter cannot find '{file}'", fix="give a text file with one file name per line")
-    names = set(file.read_text().splitlines())
-    return with_repr(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), f"FileSplitter('{file.name}')")
+    names = set(read_lines(fname))
+    shown = f"FileSplitter('{Path(fname).name}')"
+    return with_repr(lambda items: FuncSplitter(lambda o: Path(o).name in names)(items), shown)
 
 
 def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:

@@ -44,6 +44,7 @@ from layered.files.durable import (
     temporary as temporary,
 )
 from layered.files.exportable import upgraded as upgraded, version_of as version_of
+from layered.files.lines import read_lines as read_lines
 from layered.files.torch_files import (
     read_vocab as read_vocab,
     read_weights as read_weights,

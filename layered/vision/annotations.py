@@ -20,7 +20,8 @@ def get_annotations(fname: StrPath, prefix: str | None = None) -> tuple[list[str
         of_file = dict(zip(files, labelled))
         get_y = [lambda file: of_file[file.name][0], lambda file: of_file[file.name][1]]
 
-    Boxes are (left, top, right, bottom) in pixels. Those without an area, which such files have, are left out with a warning.
+    Boxes are (left, top, right, bottom) in pixels. Those without an area, which such files have, are left out with a warning;
+    so are, without one, those around a crowd ("iscrowd"), in which objects are not told apart.
 
     Args:
         fname: The file, JSON with "images", "annotations" and "categories".
@@ -37,7 +38,8 @@ def get_annotations(fname: StrPath, prefix: str | None = None) -> tuple[list[str
             content: Any = json.load(file)
             names = {image["id"]: (prefix or "") + image["file_name"] for image in content["images"]}
             classes = {category["id"]: category["name"] for category in content["categories"]}
-            found = [(o["image_id"], o["bbox"], classes[o["category_id"]]) for o in content["annotations"]]
+            single = [o for o in content["annotations"] if not o.get("iscrowd")]
+            found = [(o["image_id"], o["bbox"], classes[o["category_id"]]) for o in single]
             if not all(isinstance(name, str) for name in classes.values()):
                 raise TypeError("a category whose name is not a text")
             labelled: dict[Any, Labelled] = defaultdict(lambda: ([], []))
@@ -51,7 +53,7 @@ def get_annotations(fname: StrPath, prefix: str | None = None) -> tuple[list[str
                     labels.append(label)
                 else:
                     empty += 1
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise BadValue(
                 f"'{fname}' does not hold annotations of COCO",
                 got=f"{error!r:.200}",

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.ImageFile import ImageFile
 
 from layered.foundation import BadImage
 
@@ -128,9 +127,9 @@ def has_deep_colours(image: Image.Image) -> bool:
     Args:
         image: The image, not decoded yet.
     """
-    if not isinstance(image, ImageFile) or len(image.getbands()) == 1:
+    if len(image.getbands()) == 1:
         return False
-    for tile in image.tile:
+    for tile in vars(image).get("tile", ()):  # only of a file
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if str(args[0]).endswith((";16B", ";16L", ";16N")) or (tile.codec_name == "ppm" and args[-1] > 255):
             return True

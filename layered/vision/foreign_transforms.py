@@ -24,6 +24,7 @@ from layered.foundation import (
     with_elements,
 )
 from layered.vision.alignment import with_aligned_masks
+from layered.vision.channels import MultiChannelImage
 from layered.vision.points import TensorBBox, TensorPoint, from_pixels, in_pixels
 from layered.vision.reading import as_seen, image2tensor
 from layered.vision.targets import (
@@ -89,6 +90,8 @@ class Part:
         pixels = pixels.to(dtype) if self.kind == "mask" else rescaled(pixels, dtype)
         if isinstance(self.given, Tensor):
             return retype(pixels, self.given)
+        if isinstance(self.given, MultiChannelImage):
+            return self.given.of_array(pixels.movedim(0, -1).numpy())
         if isinstance(self.given, PILBase) and self.given.read_mode == "RGB" and len(pixels) == 3:
             return type(self.given).of_pixels(pixels.contiguous())
         plane = pixels if self.kind == "mask" else pixels.movedim(0, -1)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from layered.catalog import is_offline
 from layered.data import Deferral, deferring, get_image_files, image_extensions
-from layered.files import commit
+from layered.files import commit, read_lines
 from layered.foundation import BadArgument, L, LayeredError, Offline, Path, StrPath, parallel, warn
 from layered.vision.item_transforms import REDUCING_GAP, resize
 from layered.vision.reading import load_image
@@ -215,7 +215,7 @@ def download_images(
 
     Args:
         dest: The folder; created if missing. Files in it are not overwritten.
-        url_file: A text file with a URL in each line, in place of `urls`.
+        url_file: A text file in UTF-8 with a URL in each line, in place of `urls`.
         urls: The URLs, requested as they are, with their query.
         max_pics: Only the first so many.
         n_workers: Downloads at the same time.
@@ -228,12 +228,14 @@ def download_images(
     Raises:
         Offline: LAYERED_OFFLINE is set.
         BadArgument: There are no URLs, or both kinds.
+        NotFoundPath: `url_file` does not exist.
+        BadFile: `url_file` is not text in UTF-8.
     """
     if (url_file is None) == (urls is None):
         raise BadArgument("URLs are needed, in one way", expected="urls=[...] or url_file='urls.txt'")
     if is_offline():
         raise Offline("download_images needs the network", got="LAYERED_OFFLINE is set", fix="unset it")
-    lines = urls if url_file is None else Path(url_file).read_text().splitlines()
+    lines = urls if url_file is None else read_lines(url_file)
     wanted = [url.strip() for url in lines or () if url.strip()][:max_pics]
     folder = Path(dest)
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from layered.data import ColReader, ColSplitter, DataBlock, DataLoaders, RandomSplitter, Tfms, get_image_files, recipe
-from layered.files import open_bounded
-from layered.foundation import BadFile, BadValue, Frame, NotFoundPath, Path, StrPath
+from layered.files import read_lines
+from layered.foundation import BadValue, Frame, NotFoundPath, Path, StrPath
 from layered.vision.image_blocks import ImageBlock, MaskBlock
 from layered.vision.types import PILBase, PILImage
 
@@ -178,12 +178,7 @@ def read_codes(path: StrPath, codes: Codes | None) -> list[str] | None:
     if codes is None or not isinstance(codes, (str, os.PathLike)):
         return None if codes is None else [str(code) for code in codes]
     file = Path(path) / codes
-    with open_bounded(file) as opened:
-        data = opened.read()
-    try:
-        names = [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise BadFile(f"'{file}' does not list the classes", got=error, expected="text in UTF-8") from error
+    names = read_lines(file)
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or twice:
         raise BadValue(

@@ -226,7 +226,9 @@ def test_annotations_of_coco_are_read(tmp_path):
             {"image_id": 3, "category_id": 5, "bbox": [1, 2, 10, 20]},
             {"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6]},
             {"image_id": 3, "category_id": 1, "bbox": [3.5, 4, 1, 1]},
-            {"image_id": 3, "category_id": 1, "bbox": [3, 4, 0, 8]},
+            {"image_id": 3, "category_id": 1, "bbox": [3, 4, 0, 8], "iscrowd": 0},
+            {"image_id": 7, "category_id": 5, "bbox": [0, 0, 90, 60], "iscrowd": 1},
+            {"image_id": 9, "category_id": 5, "bbox": [0, 0, 90, 60], "iscrowd": 1},
         ],
     }
     file = tmp_path / "train.json"
