@@ -79,7 +79,7 @@ class TextBlock(TransformBlock):
         if isinstance(tok, HuggingFaceTokenizer):
             steps, padding = _pretrained_steps(tok, vocab, is_lm, max_len, cut)
         else:
-            steps = [tok, Numericalize(vocab, min_freq, max_vocab)]
+            steps = [tok, Numericalize(vocab, min_freq, max_vocab, train_only=True)]
             steps += [] if max_len is None else [CutText(max_len, cut)]
             padding = Pad_Chunk(_pad_idx(vocab), seq_len=seq_len)
         steps += [reverse_text] if backwards else []
@@ -175,7 +175,7 @@ def as_tokenizer(tok: Any, rules: Iterable[Any] | None = None, **reading: Any) -
         tok = CharTokenizer()
     is_pretrained = isinstance(tok, (str, os.PathLike)) or _library(tok) in ("tokenizers", "transformers")
     if not is_pretrained:
-        return Tokenizer(tok, rules, **reading)
+        return Tokenizer(tok, rules, mode="df", **reading)
     if rules is not None:
         raise BadArgument("a pretrained tokenizer has its own rules", got="rules=…", fix="leave out rules=")
     return HuggingFaceTokenizer(tok, **reading)

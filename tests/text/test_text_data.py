@@ -105,6 +105,11 @@ def test_the_vocabulary_is_that_of_the_training_texts(df, folder):
     assert "onlyhere" not in dls.vocab[0]
 
 
+def test_spaces_inside_tokens_are_marked(df):
+    dls = from_df(df.assign(text="a b|c"), tok_tfm=BaseTokenizer("|"))
+    assert {"xxbos▁a▁b", "c"} <= set(dls.vocab[0])
+
+
 def test_a_language_model_reads_the_texts_and_no_labels(df, folder):
     for dls in (
         from_df(df, is_lm=True, seq_len=20),
