@@ -11,6 +11,15 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from layered.foundation import get_random_states
+from layered.text.all import (
+    AWD_LSTM,
+    CharTokenizer,
+    LMDataLoader,
+    Numericalize,
+    Tokenizer,
+    TransformBlock,
+    language_model_learner,
+)
 from layered.vision.all import (
     SAM,
     SGD,
@@ -35,6 +44,7 @@ from layered.vision.all import (
     MixUp,
     ProgressCallback,
     RandomResizedCrop,
+    RandomSplitter,
     ReduceLROnPlateau,
     SaveModelCallback,
     SWACallback,
@@ -183,6 +193,24 @@ def epochs(folder: Path, end: End) -> dict[str, Any]:
     return left(learn)
 
 
+def worded(folder: Path, end: End) -> dict[str, Any]:
+    """A language model, whose state goes on from batch to batch."""
+    set_seed(7)
+    column = TransformBlock([Tokenizer(CharTokenizer()), Numericalize(min_freq=1)], dl_type=LMDataLoader)
+    texts = [
+        f"the {name} of a {recipe}" for name in ("film", "book", "song") for recipe in ("day", "lonely night", "year")
+    ]
+    dls = DataBlock(column, splitter=RandomSplitter(0.3, seed=1)).dataloaders(texts, bs=4, seq_len=5, device="cpu")
+    learn = language_model_learner(
+        dls, AWD_LSTM, config={"emb_sz": 8, "n_hid": 12, "n_layers": 2}, pretrained=False, path=folder,
+        cbs=[Witness(), Strike(end)],
+    )  # fmt: skip
+    learn.remove_cb(ProgressCallback)
+    learn.logger = noop
+    learn.fit_one_cycle(4, 1e-2, **saving(folder))
+    return left(learn)
+
+
 def workers(folder: Path, end: End) -> dict[str, Any]:
     return augmented(folder, end, 2)
 
@@ -200,5 +228,6 @@ def shared(folder: Path, end: End, rank: int, meet: Path) -> dict[str, Any]:
 
 
 RECIPES = {
-    recipe.__name__: recipe for recipe in (augmented, workers, mixed, cut, sharp, tracked, several, unfrozen, epochs)
+    recipe.__name__: recipe
+    for recipe in (augmented, workers, mixed, cut, sharp, tracked, several, unfrozen, epochs, worded)
 }

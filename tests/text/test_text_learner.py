@@ -3,6 +3,7 @@
 import json
 import pickle
 import threading
+from contextlib import suppress
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from layered.foundation import (
 from layered.text.all import (
     AWD_LSTM,
     Callback,
+    Checkpoint,
     CrossEntropyLossFlat,
     MultiCategoryBlock,
     Perplexity,
@@ -391,3 +393,41 @@ def test_a_single_class_and_unknown_arguments_are_refused(clas_dls, lm_dls):
         language_model_learner(lm_dls, AWD_LSTM, drop_mul=0.3)
     with pytest.raises(BadArgument, match="metric"):
         text_classifier_learner(clas_dls, AWD_LSTM, metric=accuracy)
+
+
+class Boom(Exception):
+    """Somebody else's failure."""
+
+
+class FailAt(Callback):
+    def __init__(self, batch=-1):
+        self.batch = batch
+
+    def before_step(self):
+        if self.learn.train_iter == self.batch:
+            raise Boom
+
+    def __repr__(self):
+        return "FailAt"
+
+
+@pytest.mark.parametrize("batch", [1, 7, 14])
+def test_an_interrupted_language_model_goes_on_bit_for_bit(lm_dls, tmp_path, batch):
+    def trained(folder, batch=-1, resume=None):
+        torch.manual_seed(9)
+        learn = language_model_learner(
+            lm_dls, AWD_LSTM, config=SMALL, pretrained=False, path=folder, seed=1, cbs=FailAt(batch)
+        )
+        with learn.no_bar(), learn.no_logging():
+            learn.fit_one_cycle(2, 1e-2, checkpoint=Checkpoint(folder / "run", "2 batches"), resume=resume)
+        return learn
+
+    whole = trained(tmp_path / "whole")
+    numbers = torch.rand(3)
+    with suppress(Boom):
+        trained(tmp_path / "cut", batch)
+    torch.rand(5)
+    again = trained(tmp_path / "cut", resume="auto")
+    assert torch.equal(torch.rand(3), numbers)
+    assert_close(again.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+    assert again.recorder.values == whole.recorder.values
