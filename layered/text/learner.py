@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, Unpack
 
@@ -11,20 +11,17 @@ import torch
 from torch import nn
 
 from layered.callback import rnn_cbs
-from layered.data import TfmdDL, as_dataset, as_loader, get_c
+from layered.data import as_loaders, get_c
 from layered.foundation import (
     BadArgument,
     BadValue,
     CannotRestore,
-    CannotTrain,
     Path,
     StrPath,
     checked,
     delegates,
     describe,
-    failed,
     learner_kinds,
-    plain_tree,
 )
 from layered.inference import evaluating, get_preds, model_device
 from layered.loop import (
@@ -38,15 +35,14 @@ from layered.loop import (
     write_weights,
 )
 from layered.nn import CrossEntropyLossFlat
+from layered.text.column import Decoder, TextColumn
 from layered.text.generation import check_sampling, next_word
 from layered.text.lm_loader import LMDataLoader
 from layered.text.models.awd_lstm import AWD_LSTM
 from layered.text.models.heads import SentenceEncoder, find_meta, get_language_model, get_text_classifier
 from layered.text.pretrained import PRETRAINED_FNAMES, clean_raw_keys, given_files, pretrained_files, read_pretrained
 from layered.text.recipes import text_recipe
-from layered.text.rules import BOS, EOS, PAD, UNK, decode_spec_tokens
-from layered.text.tokenizer import Tokenizer
-from layered.text.vocab import Numericalize
+from layered.text.rules import decode_spec_tokens
 from layered.training import Learner, LearnerArgs
 
 MOST_KEPT = 2**30  # bytes of scores of a language model that `get_preds` keeps
@@ -79,6 +75,11 @@ class TextLearner(Learner):
         super().__init__(dls, model, moms=moms, cbs=cbs, **learner_args)
 
     @property
+    def column(self) -> TextColumn:
+        """The texts of the loaders: their vocabulary, and how a text becomes numbers."""
+        return TextColumn.of_loaders(self.dls)
+
+    @property
     def encoder(self) -> nn.Module:
         """The part of the model that a classifier takes over from a language model."""
         model: Any = unwrapped(self.model)
@@ -98,7 +99,7 @@ class TextLearner(Learner):
             CannotTrain: Another thread trains.
         """
         with self.turns.of_item():
-            return write_weights(self, file, {"model": self.encoder.state_dict(), "vocab": text_vocab(self.dls)})
+            return write_weights(self, file, {"model": self.encoder.state_dict(), "vocab": self.column.vocab})
 
     def load_encoder(self, file: StrPath, device: torch.device | str | None = None) -> Self:
         """Read what `save_encoder` wrote, or the weights of an encoder by another library, and freeze all but the last group.
@@ -115,7 +116,7 @@ class TextLearner(Learner):
         """
         path = find_weights(self, file)
         parts = read_parts(path)
-        _check_vocab(path, parts.get("vocab"), text_vocab(self.dls))
+        _check_vocab(path, parts.get("vocab"), self.column.vocab)
         weights, encoder = clean_raw_keys(parts["model"]), self.encoder
         with self.turns.of_pass(fits=True):
             check_fits(
@@ -141,7 +142,7 @@ class TextLearner(Learner):
             BadFile: A file is damaged.
             UnsafeFile: A file holds more than tensors or strings.
         """
-        weights = read_pretrained(wgts_fname, vocab_fname, text_vocab(self.dls))
+        weights = read_pretrained(wgts_fname, vocab_fname, self.column.vocab)
         target = unwrapped(self.model)
         if isinstance(target[0], SentenceEncoder):  # type: ignore[index]  # an encoder and its head
             target = self.encoder
@@ -191,7 +192,7 @@ class LMLearner(TextLearner):
         temperature: float = 1.0,
         min_p: float | None = None,
         no_bar: bool = False,
-        decoder: Callable[[Sequence[str]], Sequence[str]] = decode_spec_tokens,
+        decoder: Decoder = decode_spec_tokens,
         only_last_word: bool = False,
         *,
         top_k: int | None = None,
@@ -224,20 +225,21 @@ class LMLearner(TextLearner):
                 "a language model goes on with a text", got=describe(text), fix='learn.predict("I liked", 40)'
             )
         check_sampling(temperature, min_p, top_k, top_p)
-        vocab, device = text_vocab(self.dls), model_device(self)
-        ids, put_together = _text_column(self, text)
+        column, device = self.column, model_device(self)
+        ids = column.read(text)
+        if not ids:
+            raise BadValue("there is nothing to go on with", got=repr(text), fix='learn.predict("I liked", 40)')
         generator = None if seed is None else torch.Generator(device).manual_seed(seed)
-        never = [vocab.index(UNK)] if no_unk and UNK in vocab else []
+        never = [column.unk] if no_unk and column.unk is not None else []
         with evaluating(self), torch.inference_mode(), _fresh_state(self.model):
             new = ids
             for _ in range(n_words):
                 scores = self.model(torch.tensor([new], device=device)).logits[0, -1]
                 new = [next_word(scores, temperature, min_p, top_k, top_p, never, generator)]
-                if vocab[new[0]] == EOS:
+                if new[0] == column.end:
                     break
                 ids = ids + new
-        tokens = [vocab[i] for i in ids]
-        return put_together(decoder([token for token in tokens if token not in (BOS, PAD)]))
+        return column.write(ids, decoder)
 
     def get_preds(  # type: ignore[override]  # the arguments of `get_preds`
         self, ds_idx: int = 1, dl: Iterable[Any] | None = None, **kwargs: Any
@@ -254,38 +256,16 @@ class LMLearner(TextLearner):
         """
         loader = self.dls[ds_idx] if dl is None else dl
         if isinstance(loader, LMDataLoader) and kwargs.get("with_preds", True) and kwargs.get("save_preds") is None:
-            size = 4 * (loader.n or 0) * loader.seq_len * len(text_vocab(self.dls))
+            words = len(self.column.vocab)
+            size = 4 * (loader.n or 0) * loader.seq_len * words
             if size > MOST_KEPT:
                 raise BadValue(
                     "the probabilities of all words at all time steps would fill the memory",
-                    got=f"{loader.n} rows of {loader.seq_len} tokens, {len(text_vocab(self.dls))} words: {size / 2**30:.1f} GiB",
+                    got=f"{loader.n} rows of {loader.seq_len} tokens, {words} words: {size / 2**30:.1f} GiB",
                     expected=f"at most {MOST_KEPT / 2**30:g} GiB",
                     fix="for preds, targets in learn.stream_preds(): …; or learn.get_preds(save_preds=folder)",
                 )
         return get_preds(self, ds_idx, dl, **kwargs)
-
-
-def _text_column(learn: Learner, text: str) -> tuple[list[int], Callable[[Sequence[str]], str]]:
-    """A text as indices, by the pipeline of the loaders, and what puts words together again."""
-    dls: Any = learn.dls
-    dl = dls.loaders[:2][-1]
-    items = as_dataset(as_loader(dl).dataset).test_set([text], None) if isinstance(dl, TfmdDL) else None
-    if items is None:
-        raise CannotTrain(
-            "these loaders cannot read a text, as predict needs",
-            got=f"a data set of type {type(as_loader(dl).dataset).__name__}",
-            fix="TextDataLoaders.from_folder(path, is_lm=True), or a DataBlock of a TextBlock",
-        )
-    try:
-        sample = items[0]
-    except Exception as error:
-        raise failed(error, f"reading the text {text[:80]!r}") from error
-    ids = sample[0] if isinstance(sample, tuple) else sample
-    columns = as_dataset(items).columns
-    tokenizer = next((step for step in columns[0].tfms if isinstance(step, Tokenizer)), None) if columns else None
-    return plain_tree(
-        ids
-    ).tolist(), lambda words: " ".join(words) if tokenizer is None else str(tokenizer.decode(words))
 
 
 @contextmanager
@@ -299,28 +279,6 @@ def _fresh_state(model: nn.Module) -> Iterator[None]:
     finally:
         for part, hidden in carried:
             part.hidden = hidden
-
-
-def text_vocab(dls: Any) -> list[str]:
-    """The words of the texts of some loaders, in order.
-
-    Args:
-        dls: The loaders.
-
-    Raises:
-        BadValue: They have no vocabulary of words.
-    """
-    columns = as_dataset(as_loader(dls.train).dataset).columns
-    steps = (step for step in columns[0].tfms if isinstance(step, Numericalize)) if columns else iter(())
-    words = next((step.vocab for step in steps), None)
-    if not words:
-        raise BadValue(
-            "the loaders have no vocabulary of words",
-            got=f"a data set of type {type(as_loader(dls.train).dataset).__name__}",
-            expected="one whose inputs are texts, with Numericalize in their pipeline",
-            fix="TextDataLoaders.from_folder(path), or a DataBlock that begins with a TextBlock",
-        )
-    return words
 
 
 def _check_vocab(path: Path, old: object, new: Sequence[str]) -> None:
@@ -338,16 +296,21 @@ def _check_vocab(path: Path, old: object, new: Sequence[str]) -> None:
         )
 
 
-def _files(
-    caller: str, dls: Any, arch: Any, config: Any, backwards: bool, pretrained: bool, fnames: Any, args: Any
-) -> Any:
-    """The files of trained weights and their vocabulary, found before anything is built; None where none are asked for."""
+def _weights_folder(dls: Any, learner_args: Mapping[str, Any]) -> str:
+    """Where a learner of these arguments keeps its weights."""
+    path = learner_args.get("path") or as_loaders(dls).path
+    return os.path.join(path, learner_args.get("model_dir", "models"))
+
+
+def _published(caller: str, arch: Any, column: TextColumn, config: Any, backwards: bool) -> tuple[Path, Path]:
+    """The files of published weights and their vocabulary, once it is clear that they fit."""
     meta = find_meta(arch)
-    if fnames is not None:
-        folder = args.get("path") or getattr(dls, "path", None) or "."
-        return given_files(os.path.join(folder, args.get("model_dir", "models")), fnames)
-    if not pretrained:
-        return None
+    if backwards != column.backwards:
+        raise BadValue(
+            "texts and trained weights are not read in the same direction",
+            got=f"backwards={backwards} here, and backwards={column.backwards} in the loaders",
+            fix=f"{caller}(…, backwards={column.backwards})",
+        )
     sizes = {name: config[name] for name in ("emb_sz", "n_hid", "n_layers", "bidir") if config and name in config}
     usual = {name: meta["config_lm"][name] for name in sizes}
     if sizes != usual:
@@ -360,9 +323,9 @@ def _files(
     return pretrained_files(meta["url_bwd" if backwards else "url"], caller)
 
 
-def _with_padding(config: Mapping[str, Any] | None, vocab: Sequence[str]) -> dict[str, Any]:
+def _with_padding(config: Mapping[str, Any] | None, column: TextColumn) -> dict[str, Any]:
     """The settings, in which the token whose vector is not trained is that of padding, where the vocabulary has one."""
-    return {"pad_token": vocab.index(PAD) if PAD in vocab else None, **(config or {})}
+    return {"pad_token": column.pad, **(config or {})}
 
 
 @checked
@@ -400,9 +363,17 @@ def language_model_learner(
         BadArgument: There is no such argument or setting.
         BadValue: The loaders have no vocabulary, or weights and vocabulary do not belong together.
     """
-    vocab = text_vocab(dls)
-    files = _files("language_model_learner", dls, arch, config, backwards, pretrained, pretrained_fnames, learner_args)
-    args: dict[str, Any] = {"vocab_sz": len(vocab), "config": _with_padding(config, vocab), "drop_mult": drop_mult}
+    column = TextColumn.of_loaders(dls)
+    files = None
+    if pretrained_fnames is not None:
+        files = given_files(_weights_folder(dls, learner_args), pretrained_fnames)
+    elif pretrained:
+        files = _published("language_model_learner", arch, column, config, backwards)
+    args: dict[str, Any] = {
+        "vocab_sz": len(column.vocab),
+        "config": _with_padding(config, column),
+        "drop_mult": drop_mult,
+    }
     learner_args.setdefault("loss_func", CrossEntropyLossFlat())
     learner_args.setdefault("splitter", find_meta(arch)["split_lm"])
     learn = LMLearner(dls, get_language_model(arch, **args), alpha, beta, **learner_args)
@@ -457,17 +428,21 @@ def text_classifier_learner(
         BadArgument: There is no such argument or setting.
         BadValue: The number of outputs is unknown, or weights and vocabulary do not belong together.
     """
-    vocab = text_vocab(dls)
+    column = TextColumn.of_loaders(dls)
     n_out = n_out if n_out is not None else get_c(dls)
     if not n_out:
         raise BadValue(
             "the data does not say how many outputs the model needs", fix="text_classifier_learner(…, n_out=)"
         )
-    files = _files("text_classifier_learner", dls, arch, config, backwards, pretrained, pretrained_fnames, learner_args)
+    files = None
+    if pretrained_fnames is not None:
+        files = given_files(_weights_folder(dls, learner_args), pretrained_fnames)
+    elif pretrained:
+        files = _published("text_classifier_learner", arch, column, config, backwards)
     args: dict[str, Any] = {
-        "vocab_sz": len(vocab), "n_class": n_out, "seq_len": seq_len, "config": _with_padding(config, vocab),
+        "vocab_sz": len(column.vocab), "n_class": n_out, "seq_len": seq_len, "config": _with_padding(config, column),
         "drop_mult": drop_mult, "lin_ftrs": lin_ftrs, "ps": ps, "max_len": max_len, "y_range": y_range,
-        "pad_idx": vocab.index(PAD) if PAD in vocab else 1,
+        "pad_idx": 1 if column.pad is None else column.pad,
     }  # fmt: skip
     learner_args.setdefault("splitter", find_meta(arch)["split_clas"])
     learn = TextLearner(dls, get_text_classifier(arch, **args), alpha, beta, **learner_args)

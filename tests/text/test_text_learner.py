@@ -5,6 +5,7 @@ import pickle
 import threading
 from contextlib import suppress
 
+import pandas as pd
 import pytest
 import torch
 from conftest import SMALL
@@ -24,12 +25,16 @@ from layered.foundation import (
 )
 from layered.text.all import (
     AWD_LSTM,
+    BaseTokenizer,
     Callback,
     Checkpoint,
     CrossEntropyLossFlat,
+    HuggingFaceTokenizer,
+    Interpretation,
     MultiCategoryBlock,
     Perplexity,
     RegressionBlock,
+    TextDataLoaders,
     TextLearner,
     accuracy,
     accuracy_multi,
@@ -322,8 +327,6 @@ def test_without_a_network_trained_weights_are_refused_before_anything_is_built(
         with pytest.raises(Offline, match="WT103_FWD") as error:
             make(dls, AWD_LSTM)
         assert "pretrained=False" in error.value.fix
-        with pytest.raises(Offline, match="WT103_BWD"):
-            make(dls, AWD_LSTM, backwards=True)
         with pytest.raises(BadValue, match="usual sizes"):
             make(dls, AWD_LSTM, config=SMALL)
 
@@ -431,3 +434,72 @@ def test_an_interrupted_language_model_goes_on_bit_for_bit(lm_dls, tmp_path, bat
     assert torch.equal(torch.rand(3), numbers)
     assert_close(again.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
     assert again.recorder.values == whole.recorder.values
+
+
+def test_a_backwards_model_puts_words_before_a_text(tmp_path):
+    dls = TextDataLoaders.from_df(
+        pd.DataFrame({"text": ["the film is good"] * 60}), is_lm=True, text_col="text", tok_tfm=BaseTokenizer(),
+        backwards=True, bs=8, seq_len=5, device="cpu", seed=0,
+    )  # fmt: skip
+    learn = language_model_learner(dls, AWD_LSTM, config=SMALL, pretrained=False, path=tmp_path, drop_mult=0.1)
+    quiet_fit(learn, 30, 5e-2)
+    assert learn.predict("good", 3, temperature=0) == "the film is good"
+    with pytest.raises(BadValue, match="same direction") as error:
+        language_model_learner(dls, AWD_LSTM)
+    assert "backwards=True" in error.value.fix
+    with pytest.raises(Offline, match="WT103_BWD"):
+        language_model_learner(dls, AWD_LSTM, backwards=True)
+    again = load_learner(learn.export("backwards"))
+    assert again.predict("good", 3, temperature=0) == "the film is good"
+
+
+@pytest.mark.parametrize("tok", ["chars", "bpe"])
+def test_models_of_characters_and_of_sub_words(tmp_path, tok):
+    items = ["the film is good"] * 60
+    if tok == "bpe":
+        pytest.importorskip("tokenizers")
+        tok = HuggingFaceTokenizer.train(items, vocab_sz=300)
+    dls = TextDataLoaders.from_df(
+        pd.DataFrame({"text": items, "label": ["a", "b"] * 30}), is_lm=True, text_col="text", tok_tfm=tok,
+        bs=8, seq_len=9, device="cpu", seed=0,
+    )  # fmt: skip
+    learn = language_model_learner(dls, AWD_LSTM, config=SMALL, pretrained=False, path=tmp_path, drop_mult=0.1)
+    quiet_fit(learn, 25, 5e-2)
+    text = learn.predict("the film", 8, temperature=0)
+    assert "the film is good".startswith(text) or text.startswith("the film is good")
+    if tok != "chars":
+        assert learn.predict("the film", 50, temperature=0) == "the film is good"  # it stops at the end token
+    again = load_learner(learn.export("lm"))
+    assert again.predict("the", 9, seed=0) == learn.predict("the", 9, seed=0)
+    learn.save_encoder("enc")
+    dls = TextDataLoaders.from_df(
+        pd.DataFrame({"text": items, "label": ["a", "b"] * 30}), text_col="text", label_col="label", tok_tfm=tok,
+        text_vocab=None if tok != "chars" else dls.vocab, bs=8, device="cpu", seed=0,
+    )  # fmt: skip
+    learn = text_classifier_learner(dls, AWD_LSTM, config=SMALL, pretrained=False, path=tmp_path).load_encoder("enc")
+    quiet_fit(learn, 1, 1e-2)
+    assert_close(learn.predict(items[0])[2], learn.get_preds()[0][0])
+
+
+def test_the_six_lines_of_ulmfit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i, text in enumerate(texts(80)):
+        folder = tmp_path / "films" / ("test" if i % 5 == 0 else "train") / opinion(text)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.txt").write_text(text)
+    path, small = tmp_path / "films", {"config": SMALL, "pretrained": False}
+    dls = TextDataLoaders.from_folder(path, is_lm=True, valid_pct=0.1, tok_tfm=BaseTokenizer(), bs=8, device="cpu")
+    lm = language_model_learner(dls, AWD_LSTM, metrics=[accuracy, Perplexity()], **small)
+    quiet_fit(lm, 2, 2e-2)
+    lm.save_encoder("enc")
+    clas = TextDataLoaders.from_folder(
+        path, valid="test", text_vocab=dls.vocab, tok_tfm=BaseTokenizer(), bs=8, device="cpu"
+    )
+    learn = text_classifier_learner(clas, AWD_LSTM, metrics=accuracy, **small).load_encoder("enc")
+    with learn.no_bar(), learn.no_logging():
+        learn.fine_tune(4, 5e-2)
+    label, number, probabilities = learn.predict("What a great film!")
+    assert label == clas.vocab[1][int(number)]
+    assert probabilities.sum().item() == pytest.approx(1)
+    learn.show_results(max_n=2)
+    Interpretation.from_learner(learn).plot_top_losses(2)

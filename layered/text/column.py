@@ -1,0 +1,100 @@
+"""What a learner knows of its texts: their vocabulary, the words with a part of their own, and how a text becomes numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from layered.data import as_dataset, as_loader, as_loaders, plain_function
+from layered.foundation import BadValue, Pipeline, failed
+from layered.text.hf_tokenizers import HuggingFaceTokenizer
+from layered.text.padding import reverse_text
+from layered.text.rules import BOS, EOS, PAD, UNK
+from layered.text.tokenizer import Tokenizer
+from layered.text.types import TensorText
+from layered.text.vocab import Numericalize
+
+Decoder = Callable[[Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """The texts of some loaders.
+
+    Args:
+        steps: What makes numbers of a text, up to the step with the vocabulary.
+        vocab: The words in order.
+        pad: The number of the word for padding; None if there is none.
+        unk: The number of the word for unknown ones.
+        end: The number of the word that ends a text.
+        backwards: Whether texts are read from their end to their start.
+    """
+
+    steps: Sequence[Any]
+    vocab: list[str]
+    pad: int | None
+    unk: int | None
+    end: int | None
+    backwards: bool
+
+    @classmethod
+    def of_loaders(cls, dls: Any) -> TextColumn:
+        """The first column of the training loader.
+
+        Args:
+            dls: The loaders.
+
+        Raises:
+            BadValue: It is no column of texts.
+        """
+        dataset = as_dataset(as_loader(as_loaders(dls).train).dataset)
+        steps: list[Any] = list(dataset.columns[0].tfms) if dataset.columns else []
+        place = next((i for i, o in enumerate(steps) if isinstance(o, (Numericalize, HuggingFaceTokenizer))), None)
+        if place is None or not steps[place].vocab:
+            raise BadValue(
+                "the loaders have no vocabulary of words",
+                got=f"a data set of type {type(dataset).__name__}",
+                expected="one whose inputs are texts, with Numericalize in their pipeline",
+                fix="TextDataLoaders.from_folder(path), or a DataBlock that begins with a TextBlock",
+            )
+        step, backwards = steps[place], any(plain_function(o) is reverse_text for o in steps)
+        if isinstance(step, HuggingFaceTokenizer):
+            pad, unk, end = map(step.id_of_role, ("pad", "unk", "eos"))
+        else:
+            pad, unk, end = (step.vocab.index(o) if o in step.vocab else None for o in (PAD, UNK, EOS))
+        return cls(steps[: place + 1], step.vocab, pad, unk, end, backwards)
+
+    def read(self, text: str) -> list[int]:
+        """The beginning of a text as numbers, in the order in which a language model reads them.
+
+        Args:
+            text: The text.
+        """
+        step = self.steps[-1]
+        try:
+            if isinstance(step, HuggingFaceTokenizer):
+                ids = [*step.prefix, *step.body(text)]
+            else:
+                ids = Pipeline(self.steps, split_idx=1)(text).tolist()
+        except Exception as error:
+            raise failed(error, f"reading the text {text[:80]!r}") from error
+        if not self.backwards:
+            return ids
+        return [i for i in reversed(ids) if self.vocab[i] != BOS]  # what begins a text would be its end
+
+    def write(self, ids: Sequence[int], decoder: Decoder) -> str:
+        """The text of numbers.
+
+        Args:
+            ids: The numbers, in the order in which a language model reads them.
+            decoder: From tokens to words; not asked where a pretrained tokenizer does that itself.
+        """
+        ids = list(reversed(ids)) if self.backwards else list(ids)
+        if isinstance(self.steps[-1], HuggingFaceTokenizer):
+            return str(self.steps[-1].decode(TensorText(torch.tensor(ids))))
+        words = decoder([self.vocab[i] for i in ids if self.vocab[i] not in (BOS, PAD)])
+        tokenizer = next((step for step in self.steps if isinstance(step, Tokenizer)), None)
+        return " ".join(words) if tokenizer is None else str(tokenizer.decode(list(words)))
