@@ -41,7 +41,9 @@ def batches(kind: str) -> list[tuple[Tensor, Tensor]]:
 def ours(kind: str) -> Any:
     torch.manual_seed(0)
     is_lm = kind == "language model"
-    model = get_language_model(AWD_LSTM, WORDS, CONFIG) if is_lm else get_text_classifier(AWD_LSTM, WORDS, 2, config=CONFIG)
+    model = (
+        get_language_model(AWD_LSTM, WORDS, CONFIG) if is_lm else get_text_classifier(AWD_LSTM, WORDS, 2, config=CONFIG)
+    )
     learn = TextLearner(
         DataLoaders(batches(kind), None), model, loss_func=CrossEntropyLossFlat(), opt_func=Adam,
         splitter=awd_lstm_lm_split if is_lm else awd_lstm_clas_split,
