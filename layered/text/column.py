@@ -48,7 +48,7 @@ class TextColumn:
             dls: The loaders.
 
         Raises:
-            BadValue: It is no column of texts.
+            BadValue: It does not hold texts.
         """
         dataset = as_dataset(as_loader(as_loaders(dls).train).dataset)
         steps: list[Any] = list(dataset.columns[0].tfms) if dataset.columns else []

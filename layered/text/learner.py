@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, Unpack
@@ -296,10 +295,10 @@ def _check_vocab(path: Path, old: object, new: Sequence[str]) -> None:
         )
 
 
-def _weights_folder(dls: Any, learner_args: Mapping[str, Any]) -> str:
+def _weights_folder(dls: Any, learner_args: Mapping[str, Any]) -> Path:
     """Where a learner of these arguments keeps its weights."""
     path = learner_args.get("path") or as_loaders(dls).path
-    return os.path.join(path, learner_args.get("model_dir", "models"))
+    return Path(path) / learner_args.get("model_dir", "models")
 
 
 def _published(caller: str, arch: Any, column: TextColumn, config: Any, backwards: bool) -> tuple[Path, Path]:
