@@ -11,6 +11,7 @@ from torch import nn
 
 from layered.callback import rnn_cbs
 from layered.data import as_loaders, get_c
+from layered.files import joined
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -297,8 +298,7 @@ def _check_vocab(path: Path, old: object, new: Sequence[str]) -> None:
 
 def _weights_folder(dls: Any, learner_args: Mapping[str, Any]) -> Path:
     """Where a learner of these arguments keeps its weights."""
-    path = learner_args.get("path") or as_loaders(dls).path
-    return Path(path) / learner_args.get("model_dir", "models")
+    return joined(learner_args.get("path") or as_loaders(dls).path, learner_args.get("model_dir", "models"))
 
 
 def _published(caller: str, arch: Any, column: TextColumn, config: Any, backwards: bool) -> tuple[Path, Path]:
