@@ -68,7 +68,21 @@ from layered.text.rules import (
     rm_useless_spaces as rm_useless_spaces,
     spec_add_spaces as spec_add_spaces,
 )
+from layered.text.sentencepiece import (
+    SentencePieceTokenizer as SentencePieceTokenizer,
+    SubwordTokenizer as SubwordTokenizer,
+    eu_langs as eu_langs,
+)
 from layered.text.sorted_loader import SortedDL as SortedDL
+from layered.text.tokenize_all import (
+    load_tokenized_csv as load_tokenized_csv,
+    parallel_tokenize as parallel_tokenize,
+    tokenize_csv as tokenize_csv,
+    tokenize_df as tokenize_df,
+    tokenize_files as tokenize_files,
+    tokenize_folder as tokenize_folder,
+    tokenize_texts as tokenize_texts,
+)
 from layered.text.tokenizer import (
     Tokenizer as Tokenizer,
     TokenizeWithRules as TokenizeWithRules,
