@@ -35,8 +35,9 @@ class SortedDL(TfmdDL):
         BadValue: `res` is not one length for each item, or `max_tokens` is below 1.
 
     Examples:
-        >>> dl = SortedDL([torch.ones(2), torch.ones(5), torch.ones(1), torch.ones(4)], bs=2, before_batch=Pad_Input())
-        >>> [tuple(batch.shape) for batch in dl]
+        >>> from layered.text.all import TensorText, pad_input
+        >>> dl = SortedDL([(TensorText([3] * n),) for n in (2, 5, 1, 4)], bs=2, before_batch=pad_input)
+        >>> [tuple(x.shape) for (x,) in dl]
         [(2, 5), (2, 2)]
     """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from layered.foundation import TensorBase, leaves
+from layered.foundation import TensorBase, leaves, plain
 
 _KEEPING = {
     Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.clone, Tensor.detach, Tensor.contiguous, Tensor.pin_memory, Tensor.long,
@@ -47,10 +47,10 @@ class TensorText(TensorBase):
 
     def as_plain(self) -> Tensor:
         """The same data as a plain tensor, with the attribute `padding` if this has it: see `padding_mask`."""
-        plain = super().as_plain()
+        ids = super().as_plain()
         if "padding" in self.__dict__:
-            plain.padding = self.padding  # type: ignore[attr-defined]  # a tensor takes attributes
-        return plain
+            ids.padding = self.padding  # type: ignore[attr-defined]  # a tensor takes attributes
+        return ids
 
 
 class LMTensorText(TensorText):
@@ -68,8 +68,8 @@ def padding_mask(ids: Tensor, pad_idx: int = 1) -> Tensor:
         pad_idx: The index of the padding.
 
     Examples:
-        >>> padding_mask(torch.tensor([[2, 5, 1]]))
+        >>> padding_mask(TensorText([[2, 5, 1]]))
         tensor([[False, False,  True]])
     """
     marked: Tensor | None = getattr(ids, "padding", None)
-    return ids == pad_idx if marked is None else marked.to(ids.device, non_blocking=True)
+    return plain(ids) == pad_idx if marked is None else marked.to(ids.device, non_blocking=True)

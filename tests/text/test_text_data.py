@@ -4,24 +4,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.testing import assert_close
 
 from layered.foundation import BadArgument, BadFile, BadValue, EmptySource, NotFoundPath, UnknownLabel, plain
 from layered.text.all import (
+    AWD_LSTM,
     BaseTokenizer,
+    Categorize,
     CategoryBlock,
     ColReader,
     DataBlock,
+    Datasets,
     GrandparentSplitter,
     HuggingFaceTokenizer,
     LMDataLoader,
     LMTensorText,
+    Numericalize,
     RandomSplitter,
     RegressionBlock,
     SortedDL,
     TensorText,
     TextBlock,
     TextDataLoaders,
+    TfmdLists,
     Tokenizer,
+    load_learner,
+    pad_input,
+    text_classifier_learner,
     get_text_files,
     parent_label,
 )
@@ -344,3 +353,40 @@ def test_texts_are_tokenized_once_for_all_epochs(df):
     assert len(read) == at_setup
     list(dls.test_dl(["a new text"]))
     assert len(read) == at_setup + 1
+
+
+# -- in files and in other hands
+
+
+def test_an_export_reads_plain_texts_and_rows(df, tmp_path):
+    dls = from_df(df, max_len=30)
+    small = {"emb_sz": 8, "n_hid": 8, "n_layers": 1}
+    learn = text_classifier_learner(dls, AWD_LSTM, config=small, pretrained=False, path=tmp_path)
+    loaded = load_learner(learn.export("texts.layered"))
+    new = ["a good film", "fun", " ".join(["dull"] * 100)]
+    wanted = learn.get_preds(dl=dls.test_dl(new))[0]
+    assert torch.equal(loaded.get_preds(dl=loaded.dls.test_dl(new))[0], wanted)
+    for text, row in zip(new, wanted, strict=True):
+        assert_close(loaded.predict(text)[2], row)
+    preds, targets = loaded.get_preds(dl=loaded.dls.test_dl(df, with_labels=True))
+    assert [loaded.dls.vocab[1][int(i)] for i in targets] == df.label.tolist()
+    assert_close(preds[80:], learn.get_preds()[0])
+
+
+def test_data_sets_made_step_by_step(df, folder):
+    files = get_text_files(folder, folders=["train", "test"])
+    splits = GrandparentSplitter(valid_name="test")(files)
+    texts = [Tokenizer.from_folder(folder, BaseTokenizer), Numericalize]
+    dsets = Datasets(files, [texts, [parent_label, Categorize()]], splits=splits)
+    dls = dsets.dataloaders(dl_type=SortedDL, before_batch=pad_input, bs=8, num_workers=0, device="cpu")
+    x, y = dls.one_batch()
+    assert x.shape == x.padding.shape
+    assert len(y) == 8
+    lm = TfmdLists(files, texts, splits=splits).dataloaders(dl_type=LMDataLoader, bs=4, seq_len=16, device="cpu")
+    assert lm.one_batch()[0].shape == (4, 16)
+
+
+def test_training_texts_are_weighed(df):
+    dls = from_df(df.assign(label=["odd" if i < 8 else "even" for i in range(100)]), weights="balanced", seed=1)
+    drawn = torch.cat([y.as_subclass(torch.Tensor) for _ in range(5) for _, y in dls.train])
+    assert 0.35 < drawn.float().mean() < 0.65
