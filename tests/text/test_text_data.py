@@ -28,11 +28,11 @@ from layered.text.all import (
     TextDataLoaders,
     TfmdLists,
     Tokenizer,
+    get_text_files,
     load_learner,
     pad_input,
-    text_classifier_learner,
-    get_text_files,
     parent_label,
+    text_classifier_learner,
 )
 from layered.text.cutting import CutText
 
