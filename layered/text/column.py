@@ -31,6 +31,7 @@ class TextColumn:
         unk: The number of the word for unknown ones.
         end: The number of the word that ends a text.
         backwards: Whether texts are read from their end to their start.
+        targets: The kinds of the targets that the loaders have beside them.
     """
 
     steps: Sequence[Any]
@@ -39,6 +40,7 @@ class TextColumn:
     unk: int | None
     end: int | None
     backwards: bool
+    targets: list[str | None]
 
     @classmethod
     def of_loaders(cls, dls: Any) -> TextColumn:
@@ -65,7 +67,7 @@ class TextColumn:
             pad, unk, end = map(step.id_of_role, ("pad", "unk", "eos"))
         else:
             pad, unk, end = (step.vocab.index(o) if o in step.vocab else None for o in (PAD, UNK, EOS))
-        return cls(steps[: place + 1], step.vocab, pad, unk, end, backwards)
+        return cls(steps[: place + 1], step.vocab, pad, unk, end, backwards, dataset.target_kinds)
 
     def read(self, text: str) -> list[int]:
         """The beginning of a text as numbers, in the order in which a language model reads them.

@@ -22,6 +22,7 @@ from layered.foundation import (
     delegates,
     describe,
     learner_kinds,
+    whole_number,
 )
 from layered.inference import evaluating, get_preds, model_device
 from layered.loop import (
@@ -39,7 +40,13 @@ from layered.text.column import Decoder, TextColumn
 from layered.text.generation import check_sampling, next_word
 from layered.text.lm_loader import LMDataLoader
 from layered.text.models.awd_lstm import AWD_LSTM
-from layered.text.models.heads import SentenceEncoder, find_meta, get_language_model, get_text_classifier
+from layered.text.models.heads import (
+    SentenceEncoder,
+    checked_config,
+    find_meta,
+    get_language_model,
+    get_text_classifier,
+)
 from layered.text.pretrained import PRETRAINED_FNAMES, clean_raw_keys, given_files, pretrained_files, read_pretrained
 from layered.text.recipes import text_recipe
 from layered.text.rules import decode_spec_tokens
@@ -217,6 +224,7 @@ class LMLearner(TextLearner):
 
         Raises:
             BadArgument: `text` is not a text.
+            BadValue: `text` is empty and nothing begins a text, or `n_words` is not a number of words.
             OutOfRange: A setting is outside its range.
             CannotTrain: Another thread trains, or the loaders cannot read a text.
         """
@@ -224,6 +232,8 @@ class LMLearner(TextLearner):
             raise BadArgument(
                 "a language model goes on with a text", got=describe(text), fix='learn.predict("I liked", 40)'
             )
+        if (count := whole_number(n_words)) is None or count < 0:
+            raise BadValue("n_words is a number of words", got=repr(n_words), expected="a whole number from 0")
         check_sampling(temperature, min_p, top_k, top_p)
         column, device = self.column, model_device(self)
         ids = column.read(text)
@@ -233,7 +243,7 @@ class LMLearner(TextLearner):
         never = [column.unk] if no_unk and column.unk is not None else []
         with evaluating(self), torch.inference_mode(), _fresh_state(self.model):
             new = ids
-            for _ in range(n_words):
+            for _ in range(count):
                 scores = self.model(torch.tensor([new], device=device)).logits[0, -1]
                 new = [next_word(scores, temperature, min_p, top_k, top_p, never, generator)]
                 if new[0] == column.end:
@@ -242,13 +252,14 @@ class LMLearner(TextLearner):
         return column.write(ids, decoder)
 
     def get_preds(  # type: ignore[override]  # the arguments of `get_preds`
-        self, ds_idx: int = 1, dl: Iterable[Any] | None = None, **kwargs: Any
+        self, ds_idx: int = 1, dl: Iterable[Any] | None = None, *args: Any, **kwargs: Any
     ) -> tuple[Any, ...]:
         """Probabilities of all words at all time steps, as `Learner.get_preds`; refused if they would fill the memory.
 
         Args:
             ds_idx: Which of the learner's loaders: 1 validation, 0 training.
             dl: A loader of any library, in place of `ds_idx`.
+            args: As for `Learner.get_preds`.
             kwargs: As for `Learner.get_preds`.
 
         Raises:
@@ -265,7 +276,7 @@ class LMLearner(TextLearner):
                     expected=f"at most {MOST_KEPT / 2**30:g} GiB",
                     fix="for preds, targets in learn.stream_preds(): …; or learn.get_preds(save_preds=folder)",
                 )
-        return get_preds(self, ds_idx, dl, **kwargs)
+        return get_preds(self, ds_idx, dl, *args, **kwargs)
 
 
 @contextmanager
@@ -301,7 +312,9 @@ def _weights_folder(dls: Any, learner_args: Mapping[str, Any]) -> Path:
     return joined(learner_args.get("path") or as_loaders(dls).path, learner_args.get("model_dir", "models"))
 
 
-def _published(caller: str, arch: Any, column: TextColumn, config: Any, backwards: bool) -> tuple[Path, Path]:
+def _published(
+    caller: str, arch: Any, column: TextColumn, config: Mapping[str, Any], backwards: bool
+) -> tuple[Path, Path]:
     """The files of published weights and their vocabulary, once it is clear that they fit."""
     meta = find_meta(arch)
     if backwards != column.backwards:
@@ -310,7 +323,7 @@ def _published(caller: str, arch: Any, column: TextColumn, config: Any, backward
             got=f"backwards={backwards} here, and backwards={column.backwards} in the loaders",
             fix=f"{caller}(…, backwards={column.backwards})",
         )
-    sizes = {name: config[name] for name in ("emb_sz", "n_hid", "n_layers", "bidir") if config and name in config}
+    sizes = {name: config[name] for name in ("emb_sz", "n_hid", "n_layers", "bidir") if name in config}
     usual = {name: meta["config_lm"][name] for name in sizes}
     if sizes != usual:
         raise BadValue(
@@ -322,9 +335,29 @@ def _published(caller: str, arch: Any, column: TextColumn, config: Any, backward
     return pretrained_files(meta["url_bwd" if backwards else "url"], caller)
 
 
+def _outputs_for(dls: Any, column: TextColumn) -> int:
+    """How many outputs a classifier of this data needs."""
+    count = get_c(dls)
+    if not count:
+        raise BadValue(
+            "the data does not say how many outputs the model needs",
+            got=f"targets of kind {', '.join(map(str, column.targets))}"
+            if column.targets
+            else "loaders without targets",
+            fix="loaders with labels: TextDataLoaders.from_folder(path), without is_lm=True; or n_out=",
+        )
+    if count == 1 and column.targets == ["category"]:
+        raise BadValue(
+            "the target has only one class, so there is nothing to classify",
+            expected="at least two different labels",
+            fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
+        )
+    return count
+
+
 def _with_padding(config: Mapping[str, Any] | None, column: TextColumn) -> dict[str, Any]:
     """The settings, in which the token whose vector is not trained is that of padding, where the vocabulary has one."""
-    return {"pad_token": column.pad, **(config or {})}
+    return {"pad_token": column.pad, **checked_config(config)}
 
 
 @checked
@@ -363,14 +396,20 @@ def language_model_learner(
         BadValue: The loaders have no vocabulary, or weights and vocabulary do not belong together.
     """
     column = TextColumn.of_loaders(dls)
-    files = None
+    if column.targets:
+        raise BadValue(
+            "a language model predicts the next words, and these loaders have other targets",
+            got=f"targets of kind {', '.join(map(str, column.targets))}",
+            fix="TextDataLoaders.from_folder(path, is_lm=True), or TextBlock(is_lm=True) alone in a DataBlock",
+        )
+    settings, files = _with_padding(config, column), None
     if pretrained_fnames is not None:
         files = given_files(_weights_folder(dls, learner_args), pretrained_fnames)
     elif pretrained:
-        files = _published("language_model_learner", arch, column, config, backwards)
+        files = _published("language_model_learner", arch, column, settings, backwards)
     args: dict[str, Any] = {
         "vocab_sz": len(column.vocab),
-        "config": _with_padding(config, column),
+        "config": settings,
         "drop_mult": drop_mult,
     }
     learner_args.setdefault("loss_func", CrossEntropyLossFlat())
@@ -428,18 +467,14 @@ def text_classifier_learner(
         BadValue: The number of outputs is unknown, or weights and vocabulary do not belong together.
     """
     column = TextColumn.of_loaders(dls)
-    n_out = n_out if n_out is not None else get_c(dls)
-    if not n_out:
-        raise BadValue(
-            "the data does not say how many outputs the model needs", fix="text_classifier_learner(…, n_out=)"
-        )
-    files = None
+    n_out = n_out if n_out is not None else _outputs_for(dls, column)
+    settings, files = _with_padding(config, column), None
     if pretrained_fnames is not None:
         files = given_files(_weights_folder(dls, learner_args), pretrained_fnames)
     elif pretrained:
-        files = _published("text_classifier_learner", arch, column, config, backwards)
+        files = _published("text_classifier_learner", arch, column, settings, backwards)
     args: dict[str, Any] = {
-        "vocab_sz": len(column.vocab), "n_class": n_out, "seq_len": seq_len, "config": _with_padding(config, column),
+        "vocab_sz": len(column.vocab), "n_class": n_out, "seq_len": seq_len, "config": settings,
         "drop_mult": drop_mult, "lin_ftrs": lin_ftrs, "ps": ps, "max_len": max_len, "y_range": y_range,
         "pad_idx": 1 if column.pad is None else column.pad,
     }  # fmt: skip

@@ -262,9 +262,10 @@ def test_long_texts_are_read_in_pieces_and_their_end_is_kept():
     assert not mask.any()
 
 
+@pytest.mark.parametrize("max_len", [None, 10, 7, 3])
 @pytest.mark.parametrize("length", [1, 4, 5, 7, 10, 13])
-def test_padding_changes_nothing_wherever_it_stands(length):
-    model = get_text_classifier(AWD_LSTM, 100, 3, seq_len=5, config=SMALL).eval()
+def test_padding_changes_nothing_wherever_it_stands(length, max_len):
+    model = get_text_classifier(AWD_LSTM, 100, 3, seq_len=5, config=SMALL, max_len=max_len).eval()
     text, other = words(1, length), words(1, 13)
     alone = model(text)[0]
     for before in range(14 - length):

@@ -21,6 +21,7 @@ from layered.foundation import (
     NotFoundPath,
     Offline,
     OutOfRange,
+    UnknownName,
     UnsafeFile,
 )
 from layered.text.all import (
@@ -391,7 +392,24 @@ def test_a_model_of_ones_own_trains_with_the_callbacks_of_recurrent_models(lm_dl
     quiet_fit(plain, 1, 1e-2)
 
 
-def test_a_single_class_and_unknown_arguments_are_refused(clas_dls, lm_dls):
+def test_what_cannot_be_learned_is_refused(clas_dls, lm_dls, lm):
+    args = {"config": SMALL, "pretrained": False}
+    with pytest.raises(BadValue, match="other targets") as error:
+        language_model_learner(clas_dls, AWD_LSTM, **args)
+    assert "is_lm=True" in error.value.fix
+    with pytest.raises(BadValue, match="how many outputs") as error:
+        text_classifier_learner(lm_dls, AWD_LSTM, **args)
+    assert error.value.got == "loaders without targets"
+    with pytest.warns(UserWarning, match="one class"):
+        one = labelled(texts(20), get_y=lambda text: "a")
+    with pytest.raises(BadValue, match="only one class"):
+        text_classifier_learner(one, AWD_LSTM, **args)
+    with pytest.raises(UnknownName, match="named 'awd_lstm'"):
+        text_classifier_learner(clas_dls, "awd_lstm", pretrained=False)
+    with pytest.raises(BadArgument, match="not a mapping"):
+        text_classifier_learner(clas_dls, AWD_LSTM, config="small", pretrained=False)
+    with pytest.raises(BadValue, match="n_words"):
+        lm.predict("the film", 2.5)
     with pytest.raises(BadArgument, match="drop_mul"):
         language_model_learner(lm_dls, AWD_LSTM, drop_mul=0.3)
     with pytest.raises(BadArgument, match="metric"):

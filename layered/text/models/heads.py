@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layered.foundation import BadValue, modules, refuse_unknown, unknown_name
+from layered.foundation import BadArgument, BadValue, function_name, modules, refuse_unknown, unknown_name
 from layered.loop import Resettable
 from layered.nn import LinBnDrop, Module, SigmoidRange
 from layered.text.models.awd_lstm import (
@@ -104,7 +104,7 @@ class SentenceEncoder(Module):
         bptt: Tokens of a piece.
         module: An encoder, from tokens [batch, time] to outputs [batch, time, channel].
         pad_idx: The token that is padding where `forward` is not given a mask.
-        max_len: Only the outputs of about so many last tokens are kept; None keeps all.
+        max_len: Only the outputs of the last pieces of a text with at most so many tokens are kept; None keeps all.
 
     Raises:
         BadValue: `bptt` is below 1.
@@ -126,7 +126,7 @@ class SentenceEncoder(Module):
             self.module.reset()
 
     def forward(self, inp: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs [batch, time, channel], and where they are padding, bool [batch, time].
+        """Outputs [batch, time, channel], and where they are padding or not kept, bool [batch, time].
 
         Args:
             inp: Tokens, int64 [batch, time]. What is padding is said by `padding_mask`.
@@ -136,20 +136,29 @@ class SentenceEncoder(Module):
             inp, mask = inp.new_full((len(inp), 1), self.pad_idx), mask.new_ones((len(inp), 1))
         # Moved so that each text begins with a piece, and sorted so that the rows of a piece are those that have begun.
         length, leading = inp.shape[1], mask.long().cumprod(1).sum(1)
-        places = (torch.arange(length, device=inp.device) + leading[:, None] % self.bptt) % length
+        time = torch.arange(length, device=inp.device)
+        places = (time + leading[:, None] % self.bptt) % length
         pieces, order = (leading // self.bptt).clamp(max=(length - 1) // self.bptt).sort(stable=True)
         inp, mask = inp.gather(1, places)[order], mask.gather(1, places)[order]
-        begin, outs = pieces.tolist(), list[Tensor]()
+        kept_from = self._kept_from(mask, time)
+        first, begin, outs = int(kept_from.min()), pieces.tolist(), list[Tensor]()
         self.reset()
         for start in range(begin[0] * self.bptt, length, self.bptt):
             rows = bisect_right(begin, start // self.bptt)
             out = self.module(inp[:rows, start : start + self.bptt])
-            if self.max_len is None or length - start <= self.max_len:
+            if start >= first:
                 outs.append(F.pad(out, (0, 0, 0, 0, 0, len(inp) - rows)))
         self.reset()
         out, back = torch.cat(outs, 1), order.argsort()
-        mask = mask[:, -out.shape[1] :]
-        return out.masked_fill(mask[:, :, None], 0)[back], mask[back]
+        hidden = (mask | (time // self.bptt * self.bptt < kept_from[:, None]))[back, -out.shape[1] :]
+        return out[back].masked_fill(hidden[:, :, None], 0), hidden
+
+    def _kept_from(self, mask: Tensor, time: Tensor) -> Tensor:
+        """From where on the outputs of each row are kept: there are at most `max_len` to its last token, or one piece."""
+        ends = (~mask * (time + 1)).amax(1)
+        ends = torch.where(ends == 0, len(time), ends)
+        most = len(time) if self.max_len is None else self.max_len
+        return torch.minimum(ends - most, (ends - 1) // self.bptt * self.bptt)
 
 
 def masked_concat_pool(output: Tensor, mask: Tensor, bptt: int) -> Tensor:
@@ -223,15 +232,31 @@ def find_meta(arch: Any) -> dict[str, Any]:
     """
     if arch not in model_meta:
         known = [kind.__name__ for kind in model_meta]
-        raise unknown_name("architecture for texts", getattr(arch, "__name__", repr(arch)), known)
+        raise unknown_name("architecture for texts", arch if isinstance(arch, str) else function_name(arch), known)
     return model_meta[arch]
 
 
-def _configured(meta: Mapping[str, Any], kind: str, config: Mapping[str, Any] | None, drop_mult: float) -> Any:
+def checked_config(config: object) -> Mapping[str, Any]:
+    """Settings of a model as a mapping; none for None.
+
+    Args:
+        config: The settings by name.
+
+    Raises:
+        BadArgument: It is not a mapping.
+    """
+    if config is not None and not isinstance(config, Mapping):
+        raise BadArgument("config is not a mapping", got=repr(config), fix='config={"emb_sz": 100, "n_hid": 256}')
+    return config or {}
+
+
+def _configured(meta: Mapping[str, Any], kind: str, config: object, drop_mult: object) -> dict[str, Any]:
     """The settings of a model: the usual ones with those given, dropouts multiplied."""
-    usual = meta[kind]
-    refuse_unknown(config or {}, usual, "config")
-    settings = {**usual, **(config or {})}
+    usual, config = meta[kind], checked_config(config)
+    if not isinstance(drop_mult, (int, float)):
+        raise BadArgument("drop_mult is not a number", got=repr(drop_mult), fix="drop_mult=0.5")
+    refuse_unknown(config, usual, "config")
+    settings = {**usual, **config}
     for name in settings:
         if name.endswith("_p"):
             settings[name] *= drop_mult
