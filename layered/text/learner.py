@@ -251,9 +251,7 @@ class LMLearner(TextLearner):
                 ids = ids + new
         return column.write(ids, decoder)
 
-    def get_preds(  # type: ignore[override]  # the arguments of `get_preds`
-        self, ds_idx: int = 1, dl: Iterable[Any] | None = None, *args: Any, **kwargs: Any
-    ) -> tuple[Any, ...]:
+    def get_preds(self, ds_idx: int = 1, dl: Iterable[Any] | None = None, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Probabilities of all words at all time steps, as `Learner.get_preds`; refused if they would fill the memory.
 
         Args:
