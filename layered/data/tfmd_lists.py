@@ -104,15 +104,21 @@ class TfmdLists(DatasetBase):
                     print(f"Setting up {step!r}")
                 on_train = train_setup if step.train_setup is None else step.train_setup
                 source = self.train if on_train and self.splits is not None else self
-                before = copy.copy(self)
-                before.tfms = Pipeline(self.tfms, split_idx=self.split_idx)
                 try:
                     self.tfms.add(step, source)
-                    if step.keep is not None:
-                        self._kept = len(self.tfms), step.keep(before)
+                    self._keep_after(len(self.tfms))
                 except Exception as error:
                     self.tfms = steps
                     raise failed(error, f"setting up the {self.name} on {len(source)} items") from error
+
+    def _keep_after(self, count: int) -> None:
+        """Keep what the first `count` steps make of all items, if the last of them says so: see `Transform.keep`."""
+        step = self.tfms.fs[count - 1]
+        if step.keep is not None:
+            before = copy.copy(self)
+            before.tfms = Pipeline(split_idx=self.split_idx)
+            before.tfms.fs = self.tfms.fs[: count - 1]
+            self._kept = count, step.keep(before)
 
     # -- which items
 
@@ -319,6 +325,10 @@ class TfmdLists(DatasetBase):
         res = self.new(listed, split_idx=1)
         skip = rm_tfms if rm_tfms is not None else self.infer_idx(pick(listed, 0)) if len(listed) else 0
         res.tfms, res.getters = Pipeline(self.tfms.fs[skip:], split_idx=1), max(0, self.getters - skip)
+        if len(listed) > 1:
+            with set_aside_random(res.is_foreign):
+                for count in range(1, len(res.tfms) + 1):
+                    res._keep_after(count)
         return res
 
     # -- what the transforms know
