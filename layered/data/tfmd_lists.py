@@ -65,6 +65,7 @@ class TfmdLists(DatasetBase):
     """In a loaded export: the getters and labellers before the pipeline, in words."""
     whole: Pipeline | None = None
     """In a loaded export: the pipeline with those steps; None if the file does not hold them."""
+    _kept: tuple[int, Sequence[Any]] | None = None  # how many first steps, and what they make of all items
 
     def __init__(
         self,
@@ -83,7 +84,6 @@ class TfmdLists(DatasetBase):
         self._all_items = list(items) if use_list is True else as_items(items)
         self.splits = None if splits is None else as_splits(splits, len(self._all_items), labels_of(self._all_items))
         self._positions: np.ndarray[Any, Any] | None = None
-        self._kept: tuple[int, Sequence[Any]] | None = None  # how many first steps, and what they make of all items
         self.name, self.dl_type, self.getters = name, dl_type, getters
         self.tfms = Pipeline(tfms, split_idx=split_idx)
         if do_setup:
@@ -231,6 +231,8 @@ class TfmdLists(DatasetBase):
         try:
             for step in range(self._kept_steps, len(self.tfms)):
                 made = self.tfms.step(step, made)
+        except SkipItemException:
+            raise
         except Exception as error:
             item = self._named_item(pick(self._all_items, position), position)
             raise failed(error, f"making the {self.name} of {item}") from error

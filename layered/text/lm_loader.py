@@ -23,7 +23,7 @@ class Piece(NamedTuple):
     stop: int
 
 
-def texts_of(dataset: Any) -> Iterator[Any]:
+def read_texts(dataset: Any) -> Iterator[Any]:
     """The first element of each sample of a data set, without making the others."""
     columns = as_dataset(dataset).columns
     if columns:
@@ -88,7 +88,7 @@ class LMDataLoader(TfmdDL):
     @cached_property
     def joined(self) -> JoinedTexts:
         """All texts, read when the first batch or length is asked for."""
-        return JoinedTexts(texts_of(self.dataset))
+        return JoinedTexts(read_texts(self.dataset))
 
     @property
     def stream_length(self) -> int:

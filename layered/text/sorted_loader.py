@@ -10,7 +10,7 @@ import numpy as np
 
 from layered.data import EpochKey, TfmdDL, TicketBatch
 from layered.foundation import Array, BadValue, key_of, permutation
-from layered.text.lm_loader import texts_of
+from layered.text.lm_loader import read_texts
 
 POOL = 50  # batches whose items are sorted among themselves, in training
 
@@ -79,7 +79,7 @@ class SortedDL(TfmdDL):
         if self.res is None:
             measure = self.sort_func
             lengths = (
-                map(len, texts_of(self.dataset))
+                map(len, read_texts(self.dataset))
                 if measure is None
                 else (measure(self.do_item(i)) for i in range(count))
             )
