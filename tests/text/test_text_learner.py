@@ -39,12 +39,14 @@ from layered.text.all import (
     TextLearner,
     accuracy,
     accuracy_multi,
+    awd_lstm_lm_config,
     get_language_model,
     language_model_learner,
     load_learner,
     match_embeds,
     text_classifier_learner,
 )
+from layered.text.models.heads import model_meta
 
 UNUSUAL = "an unusual film"
 
@@ -273,7 +275,36 @@ def test_published_weights_are_loaded_by_word(published, lm_dls, clas_dls, tmp_p
     clas = text_classifier_learner(clas_dls, AWD_LSTM, **args)
     assert_close(clas.encoder.encoder.weight, new)
     assert_close(clas.encoder.rnns[0].module.weight_ih_l0, weights["0.rnns.0.module.weight_ih_l0"])
-    learn.load("wt", strict=False) if len(words) == len(lm_dls.vocab) else None
+
+
+def test_an_unpacked_download_is_found_and_used(published, lm_dls, tmp_path, monkeypatch):
+    folder = tmp_path / "shared" / "wt103-fwd"
+    folder.mkdir(parents=True)
+    (tmp_path / "models" / "wt.pth").rename(folder / "lstm_wt103.pth")
+    (folder / "._lstm_wt103.pth").write_bytes(b"what an archive of macOS has beside it")
+    monkeypatch.setenv("LAYERED_DATA", str(tmp_path / "shared"))
+    with pytest.raises(BadFile, match="lacks the weights"):
+        language_model_learner(lm_dls, AWD_LSTM)
+    (tmp_path / "models" / "itos.pkl").rename(folder / "itos_wt103.pkl")
+    monkeypatch.setitem(model_meta, AWD_LSTM, model_meta[AWD_LSTM] | {"config_lm": awd_lstm_lm_config | SMALL})
+    learn = language_model_learner(lm_dls, AWD_LSTM, path=tmp_path)
+    assert_close(learn.model[0].rnns[1].weight_hh_l0_raw, published[0]["0.rnns.1.weight_hh_l0_raw"])
+
+
+def test_weights_of_older_layouts_are_loaded(lm, tmp_path):
+    (tmp_path / "models").mkdir(exist_ok=True)
+    other = get_language_model(AWD_LSTM, len(lm.dls.vocab), SMALL)
+    dropped = {f"0.rnns.{i}.module.weight_hh_l0": torch.zeros(64, 16) for i in range(2)}
+    torch.save({"model": other.state_dict() | dropped, "opt": {}}, tmp_path / "models" / "old.pth")
+    with pytest.warns(UserWarning, match="optimizer's state"):
+        assert lm.load("old") is lm
+    assert_close(lm.model.state_dict(), other.state_dict())
+    torch.save(
+        other[0].state_dict() | {"rnns.0.module.weight_hh_l0": torch.zeros(64, 16)}, tmp_path / "models" / "enc.pth"
+    )
+    lm.load_encoder("enc")
+    file = lm.save("again")
+    lm.load(file)
 
 
 def test_weights_and_vocabulary_that_do_not_belong_together_are_both_named(published, lm_dls, tmp_path):
