@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 import torch
 from torch import nn
 
-from layered.callback import rnn_cbs
+from layered.callback import ModelResetter, rnn_cbs
 from layered.data import as_loaders, get_c
 from layered.files import joined
 from layered.foundation import (
@@ -22,6 +22,8 @@ from layered.foundation import (
     delegates,
     describe,
     learner_kinds,
+    noop,
+    output_scores,
     whole_number,
 )
 from layered.inference import evaluating, get_preds, model_device
@@ -39,7 +41,6 @@ from layered.nn import CrossEntropyLossFlat
 from layered.text.column import Decoder, TextColumn
 from layered.text.generation import check_sampling, next_word
 from layered.text.lm_loader import LMDataLoader
-from layered.text.models.awd_lstm import AWD_LSTM
 from layered.text.models.heads import (
     SentenceEncoder,
     checked_config,
@@ -244,8 +245,9 @@ class LMLearner(TextLearner):
         with evaluating(self), torch.inference_mode(), _fresh_state(self.model):
             new = ids
             for _ in range(count):
-                scores = self.model(torch.tensor([new], device=device)).logits[0, -1]
-                new = [next_word(scores, temperature, min_p, top_k, top_p, never, generator)]
+                output = self.model(torch.tensor([new], device=device))
+                scores = output[0] if isinstance(output, tuple) else output_scores(output)
+                new = [next_word(scores[0, -1], temperature, min_p, top_k, top_p, never, generator)]
                 if new[0] == column.end:
                     break
                 ids = ids + new
@@ -272,7 +274,7 @@ class LMLearner(TextLearner):
                     "the probabilities of all words at all time steps would fill the memory",
                     got=f"{loader.n} rows of {loader.seq_len} tokens, {words} words: {size / 2**30:.1f} GiB",
                     expected=f"at most {MOST_KEPT / 2**30:g} GiB",
-                    fix="for preds, targets in learn.stream_preds(): …; or learn.get_preds(save_preds=folder)",
+                    fix="for preds, targets in learn.stream_preds(): print(preds.shape)",
                 )
         return get_preds(self, ds_idx, dl, *args, **kwargs)
 
@@ -280,14 +282,15 @@ class LMLearner(TextLearner):
 @contextmanager
 def _fresh_state(model: nn.Module) -> Iterator[None]:
     """Context manager: the model begins without carried state, and has afterwards what it carried before."""
-    carried = [(part, part.hidden) for part in model.modules() if isinstance(part, AWD_LSTM)]
+    carried = [(part, name, getattr(part, name)) for part in model.modules() for name in ModelResetter().carried(part)]
+    reset = model.reset if isinstance(model, Resettable) else noop
     try:
-        if isinstance(model, Resettable):
-            model.reset()
+        reset()
         yield
     finally:
-        for part, hidden in carried:
-            part.hidden = hidden
+        reset()
+        for part, name, state in carried:
+            setattr(part, name, state)
 
 
 def _check_vocab(path: Path, old: object, new: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ from layered.text.all import (
     CrossEntropyLossFlat,
     HuggingFaceTokenizer,
     Interpretation,
+    LMLearner,
     MultiCategoryBlock,
     Perplexity,
     RegressionBlock,
@@ -411,9 +412,12 @@ def test_a_model_of_ones_own_trains_with_the_callbacks_of_recurrent_models(lm_dl
             return self.out(out), raw, out
 
     model = Own(len(lm_dls.vocab))
-    learn = TextLearner(lm_dls, model, loss_func=CrossEntropyLossFlat(), metrics=accuracy, path=tmp_path)
+    learn = LMLearner(lm_dls, model, loss_func=CrossEntropyLossFlat(), metrics=accuracy, path=tmp_path)
     quiet_fit(learn, 2, 1e-2)
     assert learn.validate()[0] < 4
+    model.hidden = torch.ones(1, 8, 8)
+    assert learn.predict("the film", 4, seed=1) == learn.predict("the film", 4, seed=1)
+    assert torch.equal(model.hidden, torch.ones(1, 8, 8))
     plain = TextLearner(
         lm_dls,
         nn.Sequential(nn.Embedding(len(lm_dls.vocab), 8), nn.Linear(8, len(lm_dls.vocab))),
