@@ -34,6 +34,7 @@ from layered.vision.augment import (
     setup_aug_tfms as setup_aug_tfms,
 )
 from layered.vision.channels import MultiChannelImage as MultiChannelImage
+from layered.vision.cleaning import clean_files as clean_files, worst_files as worst_files
 from layered.vision.data import ImageDataLoaders as ImageDataLoaders
 from layered.vision.detection import detection_learner as detection_learner
 from layered.vision.draws import DeterministicDraw as DeterministicDraw, mask_tensor as mask_tensor

@@ -84,7 +84,8 @@ def vision_learner(
         first_bn: Batch norm before the first linear layer.
         bn_final: Batch norm after the last layer.
         lin_first: Linear layers before their batch norms.
-        y_range: Squeeze the outputs into this range.
+        y_range: Squeeze the outputs into this range, by a sigmoid that never reaches its ends: give one a little wider than
+            that of the targets.
         n_in: Channels of the images.
         kwargs: For `Learner`: `loss_func`, `metrics`, `cbs`, …; `splitter=block_groups` has a parameter group for each block of
             the body. What else a timm architecture takes goes to it: `img_size=96` for a vision transformer, whose

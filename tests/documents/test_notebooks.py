@@ -28,6 +28,7 @@ def test_there_is_a_tour_and_a_notebook_for_each_floor():
         "12_masks_points_boxes",
         "13_detection",
         "14_image_jobs",
+        "15_gan",
     ]
     assert [file.stem for file in NOTEBOOKS] == [*floors, *data, *applications]
 
