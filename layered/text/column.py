@@ -25,7 +25,8 @@ class TextColumn:
     """The texts of some loaders.
 
     Args:
-        steps: What makes numbers of a text, up to the step with the vocabulary.
+        dataset: The data set that they are the first column of.
+        step: The transform that has the vocabulary.
         vocab: The words in order.
         pad: The number of the word for padding; None if there is none.
         unk: The number of the word for unknown ones.
@@ -34,7 +35,8 @@ class TextColumn:
         targets: The kinds of the targets that the loaders have beside them.
     """
 
-    steps: Sequence[Any]
+    dataset: Any
+    step: Numericalize | HuggingFaceTokenizer
     vocab: list[str]
     pad: int | None
     unk: int | None
@@ -54,20 +56,21 @@ class TextColumn:
         """
         dataset = as_dataset(as_loader(as_loaders(dls).train).dataset)
         steps: list[Any] = list(dataset.columns[0].tfms) if dataset.columns else []
-        place = next((i for i, o in enumerate(steps) if isinstance(o, (Numericalize, HuggingFaceTokenizer))), None)
-        if place is None or not steps[place].vocab:
+        step = next((o for o in steps if isinstance(o, (Numericalize, HuggingFaceTokenizer))), None)
+        vocab = None if step is None else step.vocab
+        if step is None or not vocab:
             raise BadValue(
                 "the loaders have no vocabulary of words",
                 got=f"a data set of type {type(dataset).__name__}",
                 expected="one whose inputs are texts, with Numericalize in their pipeline",
                 fix="TextDataLoaders.from_folder(path), or a DataBlock that begins with a TextBlock",
             )
-        step, backwards = steps[place], any(plain_function(o) is reverse_text for o in steps)
+        backwards = any(plain_function(o) is reverse_text for o in steps)
         if isinstance(step, HuggingFaceTokenizer):
             pad, unk, end = map(step.id_of_role, ("pad", "unk", "eos"))
         else:
-            pad, unk, end = (step.vocab.index(o) if o in step.vocab else None for o in (PAD, UNK, EOS))
-        return cls(steps[: place + 1], step.vocab, pad, unk, end, backwards, dataset.target_kinds)
+            pad, unk, end = (vocab.index(o) if o in vocab else None for o in (PAD, UNK, EOS))
+        return cls(dataset, step, vocab, pad, unk, end, backwards, dataset.target_kinds)
 
     def read(self, text: str) -> list[int]:
         """The beginning of a text as numbers, in the order in which a language model reads them.
@@ -75,12 +78,15 @@ class TextColumn:
         Args:
             text: The text.
         """
-        step = self.steps[-1]
+        step = self.step
         try:
             if isinstance(step, HuggingFaceTokenizer):
                 ids = [*step.prefix, *step.body(text)]
             else:
-                ids = Pipeline(self.steps, split_idx=1)(text).tolist()
+                steps = list(
+                    self.dataset.test_set([text], None).columns[0].tfms
+                )  # without those that find texts in rows
+                ids = Pipeline(steps[: steps.index(step) + 1], split_idx=1)(text).tolist()
         except Exception as error:
             raise failed(error, f"reading the text {text[:80]!r}") from error
         if not self.backwards:
@@ -95,8 +101,8 @@ class TextColumn:
             decoder: From tokens to words; not asked where a pretrained tokenizer does that itself.
         """
         ids = list(reversed(ids)) if self.backwards else list(ids)
-        if isinstance(self.steps[-1], HuggingFaceTokenizer):
-            return str(self.steps[-1].decode(TensorText(torch.tensor(ids))))
+        if isinstance(self.step, HuggingFaceTokenizer):
+            return str(self.step.decode(TensorText(torch.tensor(ids))))
         words = decoder([self.vocab[i] for i in ids if self.vocab[i] not in (BOS, PAD)])
-        tokenizer = next((step for step in self.steps if isinstance(step, Tokenizer)), None)
+        tokenizer = next((step for step in self.dataset.columns[0].tfms if isinstance(step, Tokenizer)), None)
         return " ".join(words) if tokenizer is None else str(tokenizer.decode(list(words)))

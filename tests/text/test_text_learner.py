@@ -29,15 +29,20 @@ from layered.text.all import (
     BaseTokenizer,
     Callback,
     Checkpoint,
+    ColReader,
     CrossEntropyLossFlat,
+    DataBlock,
     HuggingFaceTokenizer,
     Interpretation,
     LMLearner,
     MultiCategoryBlock,
     Perplexity,
+    RandomSplitter,
     RegressionBlock,
+    TextBlock,
     TextDataLoaders,
     TextLearner,
+    Tokenizer,
     accuracy,
     accuracy_multi,
     awd_lstm_lm_config,
@@ -556,3 +561,18 @@ def test_the_six_lines_of_ulmfit(tmp_path, monkeypatch):
     assert probabilities.sum().item() == pytest.approx(1)
     learn.show_results(max_n=2)
     Interpretation.from_learner(learn).plot_top_losses(2)
+
+
+@pytest.mark.parametrize("read", ["block", "getter"])
+def test_texts_of_rows_go_on_from_a_text(tmp_path, read):
+    df = pd.DataFrame({"text": texts(40)})
+    text = TextBlock.from_df("text", is_lm=True, tok=BaseTokenizer(), seq_len=9) if read == "block" else TextBlock(
+        tok_tfm=Tokenizer(BaseTokenizer()), is_lm=True, seq_len=9, min_freq=1
+    )  # fmt: skip
+    block = DataBlock(text, get_x=ColReader("text") if read == "getter" else None, splitter=RandomSplitter(0.2, seed=0))
+    learn = language_model_learner(
+        block.dataloaders(df, bs=4, device="cpu"), AWD_LSTM, config=SMALL, pretrained=False, path=tmp_path
+    )
+    first = learn.predict("the film is", 5, seed=0)
+    assert first.startswith("the film is ")
+    assert load_learner(learn.export("rows")).predict("the film is", 5, seed=0) == first
