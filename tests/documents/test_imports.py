@@ -168,9 +168,12 @@ def test_importing_leaves_generators_warnings_environment_and_other_peoples_clas
     assert footprint["changed"] == []
 
 
+EXTRAS = ("quickstart", "medical", "widgets", "text", "hf", "sentencepiece")
+
+
 def test_the_declared_dependencies_are_those_that_are_imported():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [line for name in ("quickstart", "medical", "widgets") for line in project["optional-dependencies"][name]]
+    extras = [line for name in EXTRAS for line in project["optional-dependencies"][name]]
     declared = [*project["dependencies"], *extras]
     imported_as = {"pillow": "PIL", "scikit-learn": "sklearn"}
     packages = {re.split("[<>=]", line)[0] for line in declared}

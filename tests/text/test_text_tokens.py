@@ -1,5 +1,6 @@
 """Tokenizers, the transform that uses them, and vocabularies."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from hypothesis import given, strategies as st
 
 import layered.text.all as facade
-from layered.foundation import BadArgument, BadFile, BadValue, EmptySource
+from layered.files import Scope, decode_tree, encode_tree
+from layered.foundation import BadArgument, BadFile, BadValue, EmptySource, NotExportable
 from layered.text.all import (
     BaseTokenizer,
     CharTokenizer,
@@ -170,3 +172,34 @@ def test_a_function_is_a_tokenizer():
     assert list(TokenizeWithRules(halves, rules=[])(["abcd"])) == [L(["ab", "cd"])]
     with pytest.raises(BadArgument, match="a tokenizer is a function of texts"):
         Tokenizer("spacy")
+
+
+def shout(text):
+    return text.upper()
+
+
+def test_rules_and_tokenizers_that_no_file_can_name_are_refused_by_name():
+    for tok, name in [
+        (Tokenizer(BaseTokenizer(), rules=[shout]), "shout"),
+        (Tokenizer(shout), "shout"),
+        (Tokenizer(type("Mine", (BaseTokenizer,), {})), "Mine"),
+    ]:
+        with pytest.raises(NotExportable, match=name):
+            encode_tree(tok, {}, "tok", Scope.DATA)
+
+
+@pytest.mark.parametrize(
+    "tok", [BaseTokenizer("-"), WordTokenizer("de", ["xxunk"]), CharTokenizer()], ids=lambda tok: type(tok).__name__
+)
+def test_tokenizers_and_rules_travel_as_data(tok):
+    given = Tokenizer(tok, rules=[facade.lowercase], mode="df", text_cols="text", counter=Counter("a"))
+    described = json.loads(json.dumps(encode_tree(given, {}, "tok", Scope.DATA)))
+    again = decode_tree(described, {}, Scope.DATA)
+    assert again("Ein-FILM und-so") == given("Ein-FILM und-so")
+    assert (again.mode, again.sep, again.counter) == ("df", given.sep, None)
+
+
+@pytest.mark.parametrize("lang", ["os", "../x", "en.punctuation", 3, None])
+def test_a_file_cannot_have_other_modules_imported(lang):
+    with pytest.raises(BadValue, match="spaCy does not know the language"):
+        WordTokenizer(lang)
