@@ -66,8 +66,9 @@ class MultiChannelImage(PILBase):
         with naming(source):
             if isinstance(source, bytes) or not str(source).endswith(".npy"):
                 image = load_image(source, whole=True)
-                image = image if image.mode in ("L", "RGB", "RGBA", "CMYK", "I;16") else as_seen(image, "RGB")
-                return cls.of_array(_as_stored(np.array(image)))
+                if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+                    image = as_seen(image, "I;16" if image.mode[0] in "IF" else "RGB")
+                return cls.of_array(np.array(image).reshape(image.height, image.width, -1))
             return cls.of_array(_as_stored(np.load(str(source), allow_pickle=False)))
 
     @property

@@ -162,6 +162,14 @@ def test_colours_of_16_bits_are_read_in_8_with_a_warning_and_refused_where_16_ar
         assert np.array_equal(MultiChannelImage.create(torchvision.io.decode_image(str(file))).array, pixels[..., :3])
 
 
+def test_files_that_pil_reads_whole_keep_their_channels_and_bits(tmp_path, pixels):
+    for array in (pixels[..., 0], (pixels[:3, ..., :3] >> 8).astype(np.uint8), (pixels[..., :4] >> 8).astype(np.uint8)):
+        Image.fromarray(array).save(tmp_path / "a.png")
+        kept = MultiChannelImage.create(tmp_path / "a.png").array
+        assert np.array_equal(kept, array if array.ndim == 3 else array[..., None])
+        assert kept.dtype == array.dtype
+
+
 def test_arrays_that_pil_cannot_hold_name_the_class_that_can(tmp_path, pixels):
     np.save(tmp_path / "a.npy", pixels)
     for given in (pixels, pixels[..., :3], tmp_path / "a.npy"):
