@@ -107,7 +107,8 @@ class Corpus:
             }
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        os.utime(folder)
+        with contextlib.suppress(OSError):  # the time of the last use, in a folder of somebody else
+            os.utime(folder)
         return cls(np.array(maps[_KEYS]), maps[_IDS], maps[_ENDS], meta["words"], folder)
 
     def find(self, text: str) -> int | None:

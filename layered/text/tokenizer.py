@@ -149,6 +149,7 @@ class Tokenizer(Transform):
         # As in fastai, spaces inside the tokens of plain texts stay; those of tables and folders are marked.
         self.tokenize = TokenizeWithRules(tok, rules, () if mode is None else None)
         self.counter, self.lengths, self.mode = counter, lengths, mode
+        self.counts, self.measures = counter is None, lengths is None
         self.sep = sep if sep is not None else tok.sep if isinstance(tok, BaseTokenizer) else " "
         self.read = TextReader(text_cols, mark_fields, encoding)
         self.n_workers = n_workers
@@ -227,7 +228,7 @@ class Tokenizer(Transform):
         if len(texts) and isinstance(next(iter(texts)), (list, L)):  # they are tokens already
             return
         done = self._learn(texts)
-        if self.mode == "df" and self.counter is None:
+        if self.mode == "df" and self.counts:
             self.counter = done.count()
 
     def _learn(self, items: Iterable[object]) -> Tokenized:
@@ -237,7 +238,7 @@ class Tokenizer(Transform):
         work = functools.partial(numbered, tokenize=self.tokenize)
         done = tokenized(items, self.read, work, self.tokenize.described, self.n_workers)
         self.corpus = done.corpus
-        if self.lengths is None:
+        if self.measures:
             self.lengths = done.lengths
         return done
 

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from layered.foundation import BadArgument, BadItem
 from layered.text import corpus as corpora, store
-from layered.text.all import BaseTokenizer, Datasets, L, Numericalize, Tokenizer
+from layered.text.all import BaseTokenizer, Datasets, L, Numericalize, TfmdLists, Tokenizer
 from layered.text.corpus import Corpus, numbered, tokenized
 
 texts = st.lists(st.text("ab \n", max_size=8), max_size=12)
@@ -173,3 +173,11 @@ def test_joined_texts_are_mapped_from_a_file_if_they_are_many(texts, in_memory):
     assert joined.ids.tolist() == [i for text in texts for i in text]
     assert [joined[i].tolist() for i in range(len(texts))] == texts
     assert joined.lengths.tolist() == list(map(len, texts))
+
+
+def test_a_second_setup_counts_anew():
+    tok = Tokenizer.from_df("text", BaseTokenizer(), rules=[])
+    for text, length in [("a a a", 3), ("b b", 2)]:
+        TfmdLists(pd.DataFrame({"text": [text]}), tok)
+        assert tok.counter == Counter(text.split())
+        assert tok.lengths.tolist() == [length]
