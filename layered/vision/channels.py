@@ -24,15 +24,15 @@ class MultiChannelImage(PILBase):
     """An image that keeps all its channels and 16 bits where it has them: `ImageBlock(MultiChannelImage)`, `n_in=` their number.
 
     It is made of arrays and tensors of uint8, of uint16, or of floats in [0, 1], which become 16 bits: a tensor
-    [channel, height, width], an array with its channels first or last. Of files it reads `.npy`, and those of PIL in which PIL
+    [channel, height, width], an array with its channels first or last, where there are fewer of them. Of files it reads `.npy`, and those of PIL in which PIL
     leaves nothing out; for others `get_x=` names what reads them, as `tifffile.imread`. Batches are floats in [0, 1].
 
     Attributes:
         array: uint8 or uint16, [height, width, channel].
 
     Examples:
-        >>> MultiChannelImage.create(np.zeros((4, 6, 13), np.uint16))
-        MultiChannelImage mode=13 x uint16 size=6x4
+        >>> MultiChannelImage.create(np.zeros((40, 60, 13), np.uint16))
+        MultiChannelImage mode=13 x uint16 size=60x40
     """
 
     tensor_type = TensorImage
