@@ -24,8 +24,9 @@ class MultiChannelImage(PILBase):
     """An image that keeps all its channels and 16 bits where it has them: `ImageBlock(MultiChannelImage)`, `n_in=` their number.
 
     It is made of arrays and tensors of uint8, of uint16, or of floats in [0, 1], which become 16 bits: a tensor
-    [channel, height, width], an array with its channels first or last, where there are fewer of them. Of files it reads `.npy`, and those of PIL in which PIL
-    leaves nothing out; for others `get_x=` names what reads them, as `tifffile.imread`. Batches are floats in [0, 1].
+    [channel, height, width], or an array whose first or last axis are its channels, whichever is shorter. Of files it reads
+    `.npy`, and those of PIL in which PIL leaves nothing out; for others `get_x=` names what reads them, as `tifffile.imread`.
+    Batches are floats in [0, 1].
 
     Attributes:
         array: uint8 or uint16, [height, width, channel].
