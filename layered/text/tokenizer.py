@@ -116,7 +116,7 @@ class Tokenizer(Transform):
     Examples:
         >>> tok = Tokenizer(BaseTokenizer())
         >>> tok("No NO no")
-        (#5) ['xxbos','xxmaj','no','xxup','no'...]
+        (#6) ['xxbos','xxmaj','no','xxup','no','no']
         >>> tok.decode(_)
         'xxbos xxmaj no xxup no no'
     """
