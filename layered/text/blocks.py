@@ -27,13 +27,13 @@ class TextBlock(TransformBlock):
     """A text: its tokens as their indices in a vocabulary, int64 [batch, token].
 
     For a language model, batches are pieces of long streams (`LMDataLoader`), and the tokens that follow are the targets. Else
-    they are texts of nearly the same length, padded (`SortedDL`). The vocabulary is that of the training texts, or that of
+    they are texts of nearly the same length, padded (`SortedDL`). The vocabulary is that of all texts, or that of
     a pretrained tokenizer.
 
     Args:
         tok_tfm: What makes tokens of a text: a `Tokenizer`; a tokenizer such as `SpacyTokenizer("de")`; "chars"; a Hugging
             Face tokenizer, its folder, or its name on the hub. By default spaCy's English words.
-        vocab: The vocabulary, in order; by default that of the training texts.
+        vocab: The vocabulary, in order; by default that of all texts, those for validation included.
         is_lm: For a language model.
         seq_len: Tokens that a recurrent model reads at a time.
         backwards: Reverse the texts.
@@ -79,7 +79,7 @@ class TextBlock(TransformBlock):
         if isinstance(tok, HuggingFaceTokenizer):
             steps, padding = _pretrained_steps(tok, vocab, is_lm, max_len, cut)
         else:
-            steps = [tok, Numericalize(vocab, min_freq, max_vocab, train_only=True)]
+            steps = [tok, Numericalize(vocab, min_freq, max_vocab)]
             steps += [] if max_len is None else [CutText(max_len, cut)]
             padding = Pad_Chunk(_pad_idx(vocab), seq_len=seq_len)
         steps += [reverse_text] if backwards else []
@@ -110,7 +110,7 @@ class TextBlock(TransformBlock):
 
         Args:
             text_cols: The column or columns.
-            vocab: The vocabulary, in order; by default that of the training texts.
+            vocab: The vocabulary, in order; by default that of all texts, those for validation included.
             is_lm: For a language model.
             seq_len: Tokens that a recurrent model reads at a time.
             backwards: Reverse the texts.
@@ -143,7 +143,7 @@ class TextBlock(TransformBlock):
 
         Args:
             path: Accepted because other libraries take it: the files are the items, such as `get_text_files` lists.
-            vocab: The vocabulary, in order; by default that of the training texts.
+            vocab: The vocabulary, in order; by default that of all texts, those for validation included.
             is_lm: For a language model.
             seq_len: Tokens that a recurrent model reads at a time.
             backwards: Reverse the texts.

@@ -73,7 +73,7 @@ class TextDataLoaders(DataLoaders):
             valid_pct: Share of the texts for validation, drawn at random, in place of the two folders.
             seed: Seed of that draw.
             vocab: The labels, in order; by default all labels of the training texts, sorted.
-            text_vocab: The vocabulary of the texts; by default that of the training texts.
+            text_vocab: The vocabulary of the texts; by default that of all texts, those for validation included.
             is_lm: For a language model, without labels.
             tok_tfm: The tokenizer: see `TextBlock`.
             seq_len: Tokens that a recurrent model reads at a time.
@@ -147,7 +147,7 @@ class TextDataLoaders(DataLoaders):
             label_delim: The text between the labels of one row; implies several labels for each text.
             y_block: The block of the target; by default numbers for columns with many different fractions, else one label, or
                 several.
-            text_vocab: The vocabulary of the texts; by default that of the training texts.
+            text_vocab: The vocabulary of the texts; by default that of all texts, those for validation included.
             is_lm: For a language model, without labels.
             valid_col: The column that is true for validation texts, in place of `valid_pct`.
             tok_tfm: The tokenizer: see `TextBlock`.

@@ -44,14 +44,15 @@ def make_vocab(
 
 @transforms.register("text.Numericalize")
 class Numericalize(Transform):
-    """Tokens to their numbers in a vocabulary, fitted on the training texts; unknown tokens are number 0.
+    """Tokens to their numbers in a vocabulary; unknown tokens are number 0.
+
+    The vocabulary is that of the texts which a `Tokenizer` before it has counted, or else that of the training texts.
 
     Args:
         vocab: The vocabulary, if it is known.
         min_freq: Leave out tokens that occur less often in training.
         max_vocab: The most tokens, special ones included.
         special_toks: What stands first; by default `defaults.text_spec_tok`.
-        train_only: Fit it to the training texts even if a tokenizer before has counted the tokens of all texts.
 
     Attributes:
         vocab: The tokens in order.
@@ -73,11 +74,9 @@ class Numericalize(Transform):
         min_freq: int = 3,
         max_vocab: int = 60000,
         special_toks: Sequence[str] | None = None,
-        train_only: bool = False,
     ) -> None:
         super().__init__()
         self.min_freq, self.max_vocab, self.special_toks = min_freq, max_vocab, special_toks
-        self.train_only = train_only
         self.fits_vocab = vocab is None
         self.vocab = None if vocab is None else list(vocab)
 
@@ -94,7 +93,7 @@ class Numericalize(Transform):
 
     def setup_column(self, items: TfmdLists) -> None:
         """Fit the vocabulary, to the whole table or folder that a tokenizer has counted, or else to these texts."""
-        counted = (step.counter for step in items.tfms if isinstance(step, Tokenizer) and not self.train_only)
+        counted = (step.counter for step in items.tfms if isinstance(step, Tokenizer))
         self._fit(next(counted, None), items)
 
     def setup_texts(self, texts: Iterable) -> None:  # type: ignore[type-arg]  # an overload: chosen by the class

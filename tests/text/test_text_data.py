@@ -60,7 +60,7 @@ CPU = {"bs": 8, "device": "cpu"}
 def df():
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, rng.integers(3, 60))) for _ in range(100)]
-    texts[90] = "onlyhere onlyhere onlyhere " + texts[90]  # in validation, often enough for a vocabulary
+    texts[90] = "onlyhere a onlyhere b onlyhere " + texts[90]  # in validation, often enough for a vocabulary
     return pd.DataFrame(
         {
             "text": texts,
@@ -107,11 +107,11 @@ def test_texts_and_labels_of_a_table(df):
         assert label == df.label[i]
 
 
-def test_the_vocabulary_is_that_of_the_training_texts(df, folder):
-    assert "onlyhere" not in from_df(df).vocab[0]
-    assert "onlyhere" not in from_df(df, is_lm=True).vocab
-    dls = TextDataLoaders.from_folder(folder, valid="test", tok_tfm=BaseTokenizer, **CPU)
-    assert "onlyhere" not in dls.vocab[0]
+def test_the_vocabulary_is_that_of_all_texts(df, folder):
+    for tok_tfm in (None, BaseTokenizer):
+        assert "onlyhere" in from_df(df, tok_tfm=tok_tfm).vocab[0]
+        assert "onlyhere" in from_df(df, tok_tfm=tok_tfm, is_lm=True).vocab
+        assert "onlyhere" in TextDataLoaders.from_folder(folder, valid="test", tok_tfm=tok_tfm, **CPU).vocab[0]
 
 
 def test_spaces_inside_tokens_are_marked(df):
