@@ -14,7 +14,7 @@ The packages from the ground up; each imports only from those above it in this l
     basics                     all of the above in one namespace
     vision                     images: blocks, augmentation, models, `vision_learner`
     tabular                    tables: procs, models, `tabular_learner`
-    text                       texts: tokens, language models, classifiers
+    text                       texts: tokens, AWD-LSTM, `language_model_learner`, `text_classifier_learner`
     collab                     ratings: models, `collab_learner`, recommendations
     testing  compat  cli       contracts for extenders, habits of other libraries, the command line
 
@@ -81,6 +81,12 @@ if TYPE_CHECKING:
     from layered.metrics import Metric as Metric, accuracy as accuracy, error_rate as error_rate
     from layered.optim import SGD as SGD, Adam as Adam, AdamW as AdamW, Optimizer as Optimizer
     from layered.tabular import TabularDataLoaders as TabularDataLoaders, tabular_learner as tabular_learner
+    from layered.text import (
+        TextBlock as TextBlock,
+        TextDataLoaders as TextDataLoaders,
+        language_model_learner as language_model_learner,
+        text_classifier_learner as text_classifier_learner,
+    )
     from layered.training import Learner as Learner, load_learner as load_learner
     from layered.vision import (
         ImageBlock as ImageBlock,
@@ -108,6 +114,7 @@ else:
         "metrics": "Metric accuracy error_rate",
         "optim": "Adam AdamW Optimizer SGD",
         "tabular": "TabularDataLoaders tabular_learner",
+        "text": "TextBlock TextDataLoaders language_model_learner text_classifier_learner",
         "training": "Learner load_learner",
         "vision": "ImageBlock ImageDataLoaders MaskBlock Resize aug_transforms cnn_learner vision_learner",
     }

@@ -15,7 +15,7 @@ from layered.text.padding import reverse_text
 from layered.text.rules import BOS, EOS, PAD, UNK
 from layered.text.tokenizer import Tokenizer
 from layered.text.types import TensorText
-from layered.text.vocab import Numericalize
+from layered.text.vocab import FAKE, Numericalize
 
 Decoder = Callable[[Sequence[str]], Sequence[str]]
 
@@ -71,6 +71,12 @@ class TextColumn:
         else:
             pad, unk, end = (vocab.index(o) if o in vocab else None for o in (PAD, UNK, EOS))
         return cls(dataset, step, vocab, pad, unk, end, backwards, dataset.target_kinds)
+
+    @property
+    def in_no_text(self) -> list[int]:
+        """The numbers of words that no text has: padding, unless it also ends texts, and what fills the vocabulary up."""
+        padding = [] if self.pad in (None, self.end) else [self.pad]
+        return [*padding, *(i for i, word in enumerate(self.vocab) if word == FAKE)]
 
     def read(self, text: str) -> list[int]:
         """The beginning of a text as numbers, in the order in which a language model reads them.

@@ -241,7 +241,7 @@ class LMLearner(TextLearner):
         if not ids:
             raise BadValue("there is nothing to go on with", got=repr(text), fix='learn.predict("I liked", 40)')
         generator = None if seed is None else torch.Generator(device).manual_seed(seed)
-        never = [column.unk] if no_unk and column.unk is not None else []
+        never = column.in_no_text + ([column.unk] if no_unk and column.unk is not None else [])
         with evaluating(self), torch.inference_mode(), _fresh_state(self.model):
             new = ids
             for _ in range(count):

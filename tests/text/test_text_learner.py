@@ -138,6 +138,12 @@ def test_what_is_drawn_depends_on_the_seed_alone(lm):
     assert lm.predict("the film", 0) == "the film"
 
 
+def test_no_word_is_drawn_that_is_in_no_text(lm):
+    assert "xxfake" in lm.dls.vocab
+    drawn = lm.predict("the film", 2000, temperature=50.0, seed=1).split()
+    assert not {"xxfake", "xxpad", "xxunk"} & set(drawn)
+
+
 def test_settings_of_drawing_are_checked(lm):
     for wrong in ({"temperature": -1}, {"min_p": 2}, {"top_p": -0.1}, {"top_k": 0}):
         with pytest.raises(OutOfRange):
