@@ -164,7 +164,10 @@ def _plain(label: object) -> Any:
 
 def is_missing(label: object) -> bool:
     """Whether a label is None, NaN or pandas' NA."""
-    return label is None or (label != label) is not False  # NaN differs from itself, and pandas' NA from everything
+    try:
+        return label is None or bool(label != label)  # NaN differs from itself
+    except TypeError:  # whether pandas' NA does is not known to it
+        return True
 
 
 def _sorted(items: list[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -77,3 +78,13 @@ def test_a_missing_cell_has_no_labels():
 def test_a_column_number_that_is_not_there_is_named():
     with pytest.raises(BadValue, match="there is no column 7"):
         ColReader(7)(pd.Series({"a": 1}))
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.int8(3), np.str_("3"), "3"], ids=lambda o: type(o).__name__)
+def test_a_single_number_is_a_label_of_several(value):
+    assert ColReader("tags", label_delim=" ")({"tags": value}) == ["3"]
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), np.float64("nan"), pd.NA, pd.NaT, ""], ids=repr)
+def test_a_missing_value_is_no_label_of_several(value):
+    assert ColReader("tags", label_delim=" ")({"tags": value}) == []
