@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence, Sized
 from typing import Any, Self
 
+import numpy as np
+
 from layered.data.encodings import is_missing
 from layered.files import value_kinds
 from layered.foundation import (
@@ -111,7 +113,7 @@ class ColReader(Transform):
         pref: Prepended to the value; a path gets a separator after it, and is left out before the absolute path of a file
             that exists.
         suff: Appended to the value, such as the suffix of a file name.
-        label_delim: Split the value at this text into a list of labels.
+        label_delim: Split the value at this text into a list of labels; a list stays as it is.
     """
 
     def __init__(
@@ -130,6 +132,8 @@ class ColReader(Transform):
     def _value(self, row: object, col: str | int) -> Any:
         value = _cell(row, col)
         if self.label_delim is not None:
+            if isinstance(value, (list, tuple, np.ndarray)):
+                return list(value)
             return [] if is_missing(value) or str(value) in ("", "nan") else str(value).split(self.label_delim)
         if not self.pref and not self.suff:
             return value

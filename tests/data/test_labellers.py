@@ -88,3 +88,8 @@ def test_a_single_number_is_a_label_of_several(value):
 @pytest.mark.parametrize("value", [None, float("nan"), np.float64("nan"), pd.NA, pd.NaT, ""], ids=repr)
 def test_a_missing_value_is_no_label_of_several(value):
     assert ColReader("tags", label_delim=" ")({"tags": value}) == []
+
+
+@pytest.mark.parametrize("value", [["a b", "c"], ("a b", "c"), np.array(["a b", "c"])], ids=lambda o: type(o).__name__)
+def test_a_list_of_labels_is_not_split(value):
+    assert ColReader("tags", label_delim=" ")({"tags": value}) == ["a b", "c"]
