@@ -54,7 +54,7 @@ films: env
 		|| $(BIN)/python -m pip install --disable-pip-version-check -q --no-deps $(FILMS)
 
 # Two halves side by side, each with one thread: on two cores it takes half the time.
-APART := tests/documents tests/foundation tests/files
+APART := tests/documents tests/foundation tests/files tests/tabular tests/text
 
 test: lint films
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-apart test-others
