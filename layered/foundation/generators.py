@@ -166,8 +166,15 @@ def quiet_imports() -> Iterator[None]:
     try:
         _inside.finder = finder
         sys.meta_path.insert(0, finder)
-        yield
+        try:
+            yield
+        finally:
+            _leave(finder)
     finally:
-        _inside.finder = None
-        with suppress(ValueError):
-            sys.meta_path.remove(finder)
+        _leave(finder)  # where Ctrl-C has struck the first time
+
+
+def _leave(finder: _Finder) -> None:
+    _inside.finder = None
+    with suppress(ValueError):
+        sys.meta_path.remove(finder)

@@ -154,7 +154,7 @@ def test_texts_and_their_labels(capsys):
     show_at(dsets.train, 1)
     assert capsys.readouterr().out == "good film\ngood\nbad film\nbad\n"
     assert decode_at(dsets, 3)[1] == "bad"
-    assert dsets.vocab == ["bad", "good"]
+    assert dsets.vocab == [["bad", "film", "good"], ["bad", "good"]]
     dls = dsets.dataloaders(bs=2, shuffle=False, **HERE)
     x, y = dls.one_batch()
     assert (x.shape, y.tolist()) == ((2, 2), [1, 0])

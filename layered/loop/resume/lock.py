@@ -14,7 +14,6 @@ from typing import Any
 
 from layered.files import cannot_save, open_bounded, parse_json, temporary
 from layered.foundation import CannotTrain, LayeredError, warn
-from layered.loop.rollback import interrupts_held
 
 LOCK = ".layered-lock"
 WRITTEN_WITHIN = 3  # seconds from the creation of a lock to its content, if its process lives
@@ -52,15 +51,22 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
             raise cannot_save(folder, error) from error
         _held.add(folder)
     try:
-        yield
+        try:
+            yield
+        finally:
+            _release(folder, own)
     finally:
-        with interrupts_held(), _turn:
-            _held.discard(folder)
-            if _owner(folder / LOCK) == own:
-                try:
-                    (folder / LOCK).unlink(missing_ok=True)
-                except OSError as error:
-                    warn(f"the lock {folder / LOCK} could not be removed: {error}")
+        _release(folder, own)  # where Ctrl-C has struck the first time
+
+
+def _release(folder: pathlib.Path, own: dict[str, Any]) -> None:
+    with _turn:
+        _held.discard(folder)
+        if _owner(folder / LOCK) == own:
+            try:
+                (folder / LOCK).unlink(missing_ok=True)
+            except OSError as error:
+                warn(f"the lock {folder / LOCK} could not be removed: {error}")
 
 
 def _take(folder: pathlib.Path, own: dict[str, Any]) -> None:
