@@ -44,7 +44,7 @@ NAMES = {  # a variable is named after what it holds
 }
 
 
-def read_texts(source: str) -> Iterator[tuple[int, str]]:
+def texts_of(source: str) -> Iterator[tuple[int, str]]:
     """The strings and comments of a source, each with its line, on one line."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT or tokenize.tok_name[token.type] in ("STRING", "FSTRING_MIDDLE"):
@@ -55,9 +55,7 @@ def read_texts(source: str) -> Iterator[tuple[int, str]]:
 def all_texts() -> list[tuple[str, str]]:
     """Every string and comment of the library, with its file and line."""
     return [
-        (f"{path.relative_to(ROOT)}:{line}", text)
-        for path in FILES
-        for line, text in read_texts(path.read_text("utf-8"))
+        (f"{path.relative_to(ROOT)}:{line}", text) for path in FILES for line, text in texts_of(path.read_text("utf-8"))
     ]
 
 

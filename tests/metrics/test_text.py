@@ -15,7 +15,7 @@ def test_bleu_of_a_small_corpus_is_that_worked_by_hand():
     assert CorpusBLEUMetric()(F.one_hot(guess), truth) == pytest.approx(math.prod(shares) ** 0.25)
 
 
-def test_read_texts_different_batches_may_have_different_lengths():
+def test_texts_of_different_batches_may_have_different_lengths():
     texts = [torch.randint(0, 4, (3, length)) for length in (5, 9, 7)]
     metric = CorpusBLEUMetric()
     for text in texts:

@@ -90,7 +90,7 @@ def test_targets_that_are_numbers_in_any_dtype_are_a_regression(name):
     np.testing.assert_allclose(to.items.y.to_numpy(), np.asarray(df.y.tolist(), dtype=np.float32))
 
 
-def test_read_texts_numbers_for_a_target_lead_to_a_regression():
+def test_texts_of_numbers_for_a_target_lead_to_a_regression():
     df = pd.DataFrame({"x": np.arange(ROWS) / 7, "y": [f"{i / 4:.2f}" for i in range(ROWS)]})
     splits = (range(40), range(40, ROWS))
     with (

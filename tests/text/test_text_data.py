@@ -226,7 +226,7 @@ def test_texts_for_a_pretrained_model_are_cut_inside_their_special_tokens(df, pr
     assert ids == [whole[0], *whole[1:5], *whole[-15:]]
 
 
-def test_read_texts_a_language_model_end_with_the_end_token(df, pretrained):
+def test_texts_of_a_language_model_end_with_the_end_token(df, pretrained):
     dls = from_df(df, tok_tfm=pretrained, is_lm=True, seq_len=30)
     end = pretrained.id_of_role("eos")
     assert all(text[-1] == end for (text,) in dls.train_ds)

@@ -146,7 +146,7 @@ def test_missing_texts_are_refused():
         HuggingFaceTokenizer(like_bert())(float("nan"))
 
 
-def test_read_texts_a_column_are_kept_as_numbers(monkeypatch):
+def test_texts_of_a_column_are_kept_as_numbers(monkeypatch):
     tok = HuggingFaceTokenizer(like_bert(), max_len=4)
     with pytest.warns(UserWarning, match="2 of 3 texts are longer than max_len=4 tokens, the longest 5"):
         column = TfmdLists(["what a film", "dull", "what a film"], tok)
