@@ -93,6 +93,7 @@ from layered.data.datasets import sample_rules as sample_rules
 from layered.data.deferral import Deferral as Deferral, deferral as deferral, deferring as deferring
 from layered.data.encodings import (
     class_vocab as class_vocab,
+    is_missing as is_missing,
     list_some as list_some,
     unknown_labels as unknown_labels,
 )

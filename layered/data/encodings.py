@@ -162,11 +162,16 @@ def _plain(label: object) -> Any:
     return label
 
 
-def is_missing(label: object) -> bool:
-    """Whether a label is None, NaN or pandas' NA."""
+def is_missing(value: object) -> bool:
+    """Whether a value means "missing": None, NaN, NaT, pandas' NA; an array never does.
+
+    Args:
+        value: A label, or a cell of a table.
+    """
     try:
-        return label is None or bool(label != label)  # NaN differs from itself
-    except TypeError:  # whether pandas' NA does is not known to it
+        differs = value != value
+        return value is None or (differs is not False and not np.ndim(differs) and bool(differs))
+    except TypeError:  # whether pandas' NA differs from itself is not known to it
         return True
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from layered.data import CategoryMap
+from layered.data import CategoryMap, is_missing
 from layered.foundation import Array
 from layered.tabular.columns import Column
-from layered.tabular.values import Level, as_number, is_missing, moment, plain_level
+from layered.tabular.values import Level, as_number, moment, plain_level
 
 if TYPE_CHECKING:
     from pandas import Series

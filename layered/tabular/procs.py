@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from layered.data import CategoryMap, Normalize
+from layered.data import CategoryMap, Normalize, is_missing
 from layered.foundation import BadArgument, BadValue, functions, lazy, transforms, warn
 from layered.tabular.columns import constant_std, median_of, without_gaps
 from layered.tabular.levels import Levels, levels_of
 from layered.tabular.table import Row, Tabular, TabularProc
 from layered.tabular.unread import Unread
-from layered.tabular.values import Name, is_missing, plain_level
+from layered.tabular.values import Name, plain_level
 
 if TYPE_CHECKING:
     from pandas import Series

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from layered.callback import steps_bar
-from layered.data import as_splits, labels_of, own_copies
+from layered.data import as_splits, is_missing, labels_of, own_copies
 from layered.foundation import (
     Array,
     BadArgument,
@@ -49,7 +49,7 @@ from layered.tabular.columns import (
 from layered.tabular.reading import TableLike, as_frame, show_frame
 from layered.tabular.targets import Blocks, Target, make_targets
 from layered.tabular.unread import Unread, check_numeric, report_unread, unread_cells, unread_numbers
-from layered.tabular.values import Name, is_far, is_missing, parse_number, plain_level
+from layered.tabular.values import Name, is_far, parse_number, plain_level
 
 if TYPE_CHECKING:
     from pandas import DataFrame

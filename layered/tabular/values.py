@@ -38,15 +38,6 @@ _WRITINGS = (  # (what is replaced to get a number, the option of pandas' reader
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d|-?\d+ days?)(?:[ T](\S+))?")
 
 
-def is_missing(value: object) -> bool:
-    """Whether a value means "missing": None, NaN, NaT, pandas' NA."""
-    if value is None:
-        return True
-    differs: object = value != value  # True for NaN and NaT; NA for pandas' NA
-    is_truth = isinstance(differs, (bool, np.bool_)) or (isinstance(differs, Tensor) and not differs.ndim)
-    return bool(differs) if is_truth else differs is pd.NA
-
-
 def plain_level(value: object) -> Level:
     """A value as a level: text, a Python number or a truth value; anything else, such as a date, becomes its text.
 
