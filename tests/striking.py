@@ -78,12 +78,17 @@ class Blow:
         self.places: dict[tuple[str, int], list[int]] = {}  # the numbers of the lines that ran, by file and line
 
 
-def _leaves_with(frame: Any) -> bool:
-    """Whether a frame is about to call the `__exit__` of a `with` whose body has ended well: three times None is passed."""
-    due = [
-        i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti and i.opname not in ("CACHE", "SWAP")
-    ]
-    return all(i.opname == "LOAD_CONST" and i.argval is None for i in due[:3])
+def _lets_through(frame: Any) -> bool:
+    """Whether Python could let a signal arrive where a frame is: not between a `with`, or a `try:`, and its body or its exit.
+
+    Signals arrive at calls and at jumps back, so none comes at a `NOP`, which is all that `try:` compiles to and which no
+    `finally` covers, nor where the `__exit__` of a `with` is about to be called, with an error or with three times None.
+    """
+    codes = [i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti]
+    due = [i for i in codes if i.opname not in ("CACHE", "SWAP")][:3]
+    names = [i.opname for i in due]
+    leaves_well = all(i.opname == "LOAD_CONST" and i.argval is None for i in due)
+    return names[0] != "NOP" and names[:2] != ["PUSH_EXC_INFO", "WITH_EXCEPT_START"] and not leaves_well
 
 
 def struck(verb: Callable[[], object], at: int, where: str = "/layered/", how: Callable[[], None] = interrupt) -> Blow:
@@ -91,8 +96,8 @@ def struck(verb: Callable[[], object], at: int, where: str = "/layered/", how: C
 
     Args:
         verb: What is run.
-        at: The number of the line, from 1; 0 for none, -1 for none and to note the places of all. Where a `with` ends it is
-            the next one: Python lets nothing come between the end of its body and the call of `__exit__`.
+        at: The number of the line, from 1; 0 for none, -1 for none and to note the places of all. Where Python lets nothing
+            arrive, it is the next one.
         where: A part of the names of the files whose lines count.
         how: What happens at that line.
     """
@@ -103,7 +108,7 @@ def struck(verb: Callable[[], object], at: int, where: str = "/layered/", how: C
             blow.lines += 1
             if at < 0:
                 blow.places.setdefault((frame.f_code.co_filename, frame.f_lineno), []).append(blow.lines)
-            if 0 < at <= blow.lines and not _leaves_with(frame):
+            if 0 < at <= blow.lines and _lets_through(frame):
                 blow.place = f"{frame.f_code.co_filename.rpartition('/layered/')[2]}:{frame.f_lineno}"
                 sys.settrace(None)
                 stack = traceback.extract_stack(frame)

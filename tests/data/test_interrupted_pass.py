@@ -1,4 +1,6 @@
-"""Ctrl-C at any line of a pass over a loader: what is drawn and read afterwards does not know of it."""
+"""Ctrl-C at any line of a pass over a loader: what is drawn, read and imported afterwards does not know of it."""
+
+import sys
 
 import pytest
 from striking import struck
@@ -31,7 +33,9 @@ def test_nothing_of_a_batch_is_left(name):
     dl = LOADERS[name]()
     whole = struck(lambda: list(dl), 0)
     assert not whole.ended
+    finders = list(sys.meta_path)
     for at in range(1, whole.lines + 1):
         struck(lambda: list(dl), at)
         assert current_tickets().place is None, f"Ctrl-C at line {at} of {whole.lines}"
         assert deferral() is Deferral.NOTHING, f"Ctrl-C at line {at} of {whole.lines}"
+        assert sys.meta_path == finders, f"Ctrl-C at line {at} of {whole.lines}"
