@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from layered.data import EpochKey, TfmdDL, TicketBatch
-from layered.foundation import Array, BadValue, key_of, permutation
+from layered.foundation import Array, BadValue, key_of, permutation, warn
 from layered.text.lm_loader import read_texts
 
 POOL = 50  # batches whose items are sorted among themselves, in training
@@ -29,6 +29,7 @@ class SortedDL(TfmdDL):
         max_tokens: As many items to a batch as this number of tokens holds, padding included, in place of `bs`; at least
             one.
         by_length: False leaves items that are not shuffled in their order.
+        seq_len: For `LMDataLoader`; batches of whole texts ignore it, with a warning.
         kwargs: As for `TfmdDL`: `bs`, `shuffle`, `before_batch`, ….
 
     Raises:
@@ -52,8 +53,11 @@ class SortedDL(TfmdDL):
         *,
         max_tokens: int | None = None,
         by_length: bool = True,
+        seq_len: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if seq_len is not None:
+            warn("seq_len is ignored: batches hold whole texts; TextBlock(max_len=…) cuts them, TextBlock(seq_len=…) chunks them")
         if max_tokens is not None and max_tokens < 1:
             raise BadValue("invalid size of a batch in tokens", got=f"max_tokens={max_tokens}", fix="max_tokens=8192")
         self.sort_func, self.res, self.max_tokens, self.by_length = sort_func, res, max_tokens, by_length

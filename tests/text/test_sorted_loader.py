@@ -130,3 +130,9 @@ def test_lengths_must_be_those_of_the_items():
         list(loader([3, 4, 5], res=[3, 4]))
     with pytest.raises(BadValue, match="max_tokens=0"):
         loader([3, 4, 5], max_tokens=0)
+
+
+def test_seq_len_of_a_language_model_is_ignored_with_a_warning():
+    with pytest.warns(UserWarning, match="seq_len is ignored.*max_len"):
+        dl = loader([2, 5, 1], bs=2, seq_len=80)
+    assert [x.shape[1] for x, _ in dl] == [5, 1]
