@@ -132,7 +132,7 @@ class RNNRegularizer(Callback):
 
     Raises:
         OutOfRange: A weight is negative.
-        CannotTrain: During the fit: there is no RNNCallback.
+        CannotTrain: As the fit begins: there is no RNNCallback.
 
     Source: Merity et al. 2017, arXiv:1708.02182
     """
@@ -147,11 +147,17 @@ class RNNRegularizer(Callback):
                 raise OutOfRange(f"{name}, a weight in the loss, cannot be negative", got=value, expected="0 or more")
         self.alpha, self.beta = alpha, beta
 
+    def before_fit(self) -> None:
+        if not any(isinstance(cb, RNNCallback) for cb in self.learn.cbs):
+            weights = f"alpha={self.alpha:g}, beta={self.beta:g}"
+            raise CannotTrain(
+                "RNNRegularizer needs an RNNCallback, which keeps the outputs of the model",
+                fix=f"cbs=rnn_cbs({weights}), or a TextLearner, which has both",
+            )
+
     def after_loss(self) -> None:
         learn = self.learn
-        kept = next((cb for cb in learn.cbs if isinstance(cb, RNNCallback)), None)
-        if kept is None:
-            raise CannotTrain("RNNRegularizer needs an RNNCallback", fix="cbs=rnn_cbs(alpha, beta)")
+        kept = next(cb for cb in learn.cbs if isinstance(cb, RNNCallback))
         if self.alpha:
             learn.loss_grad = learn.loss_grad + self.alpha * kept.out.float().pow(2).mean()
         if self.beta and kept.raw_out.shape[1] > 1:

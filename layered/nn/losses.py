@@ -100,6 +100,12 @@ class BaseLoss(Recorded):
             target: The target.
         """
         pred, target = plain(pred), plain(target)
+        if not isinstance(pred, Tensor):
+            raise BadValue(
+                f"{type(self).__name__} compares one tensor of predictions with the target",
+                got=f"the model returned a {type(pred).__name__}",
+                fix="cbs=RNNCallback() if it returns (output, raw outputs, outputs after dropout), or a loss_func= that picks",
+            )
         if self._device is not None and self._device != pred.device:
             self.to(pred.device)
         if self.floatify:

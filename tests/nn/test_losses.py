@@ -199,6 +199,11 @@ def test_weights_follow_the_predictions():
     assert loss(torch.zeros(3, 2, device="meta"), torch.zeros(3, dtype=torch.long, device="meta")).device.type == "meta"
 
 
+def test_a_model_that_returns_several_outputs_is_named():
+    with pytest.raises(BadValue, match=r"one tensor of predictions[\s\S]*a tuple[\s\S]*RNNCallback"):
+        CrossEntropyLossFlat()((torch.zeros(2, 3), None), torch.zeros(2, dtype=torch.long))
+
+
 def test_an_unknown_argument_is_refused():
     with pytest.raises(TypeError, match="weights"):
         CrossEntropyLossFlat(weights=[1.0])
