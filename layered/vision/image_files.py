@@ -213,6 +213,8 @@ def download_images(
 ) -> L:
     """Download images into a folder, as 00000000.jpg, 00000001.png, …; only images are kept, with suffixes of images.
 
+    The URLs may come from any search engine's API; the library asks none itself (`search_images_*`), since each needs a key.
+
     Args:
         dest: The folder; created if missing. Files in it are not overwritten.
         url_file: A text file in UTF-8 with a URL in each line, in place of `urls`.

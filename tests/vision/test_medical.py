@@ -9,13 +9,14 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from torch.testing import assert_close
 
-from layered.foundation import BadImage, BadValue, MissingDependency
-from layered.vision import medical
+from layered.foundation import BadImage, BadValue, MissingDependency, OutOfRange
+from layered.vision import dicom_files, medical
 from layered.vision.all import (
     CategoryBlock,
     DataBlock,
     ImageBlock,
     IndexSplitter,
+    Learner,
     PILImage,
     Resize,
     aug_transforms,
@@ -25,9 +26,12 @@ from layered.vision.all import (
 from layered.vision.medical import (
     DicomSegmentationDataLoaders,
     DicomWindow,
+    PILCTScan,
     PILDicom,
+    TensorCTScan,
     TensorDicom,
     as_displayed,
+    crop_resize,
     dcmread,
     dicom_frame,
     dicom_windows,
@@ -39,10 +43,18 @@ from layered.vision.medical import (
     mask_from_blur,
     pct_in_window,
     pixels,
+    png16read,
+    save_jpg,
+    save_tif16,
     scaled_px,
+    set_pixels,
+    to_3chan,
     to_nchan,
+    to_uint16,
     uniform_blur2d,
     windowed,
+    zoom,
+    zoom_to,
 )
 
 
@@ -247,8 +259,8 @@ def test_a_deflated_file_is_bounded_and_hostile_attributes_are_named(folder, tmp
 
     deflated = folder / "image_dfl.dcm"
     assert PILDicom.create(deflated).size == PILDicom.create(deflated.read_bytes()).size == (512, 512)
-    monkeypatch.setattr(medical, "_UNPACKED", 10_000)
-    monkeypatch.setattr(medical, "_RATIO", 1)
+    monkeypatch.setattr(dicom_files, "_UNPACKED", 10_000)
+    monkeypatch.setattr(dicom_files, "_RATIO", 1)
     for source in (deflated, deflated.read_bytes()):
         with pytest.raises(BadImage, match="unfolds to very much"):
             dcmread(source)
@@ -282,3 +294,119 @@ def test_a_dicom_file_starts_no_program(folder, tmp_path):
     dcm.save_as(tmp_path / "hostile.dcm")
     with pytest.raises(BadImage, match="no pixels that can be decoded"):
         pixels(dcmread(tmp_path / "hostile.dcm"))
+
+
+def resized_by_pillow(array, height, width):
+    return np.asarray(Image.fromarray(array.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_RLE.dcm", "693_J2KI.dcm"])
+def test_resized_scans_are_read_by_pydicom_alone(folder, tmp_path, name):
+    import pydicom
+
+    dcm = dcmread(folder / name)
+    raw, spacing = pixels(dcm).numpy(), list(dcm.get("PixelSpacing") or [])
+    zoom(dcm, (0.5, 0.25))
+    dcm.save_as(tmp_path / "small.dcm")
+    again = pydicom.dcmread(tmp_path / "small.dcm")
+    size = round(raw.shape[0] / 2), round(raw.shape[1] / 4)
+    assert (again.Rows, again.Columns) == again.pixel_array.shape == size
+    assert_allclose(again.pixel_array, resized_by_pillow(raw, *size), atol=1)
+    if spacing:  # the scan is as large as it was
+        assert_allclose(again.PixelSpacing, [spacing[0] * 2, spacing[1] * 4], rtol=1e-3)
+    assert again.SOPInstanceUID != dcmread(folder / name).SOPInstanceUID
+
+
+def test_colours_and_frames_are_resized_and_palettes_refused(folder):
+    colours = dcmread(folder / "SC_rgb_dcmtk_+eb+cy+np.dcm")
+    rgb = pixels(colours).numpy()
+    zoom_to(colours, (20, 30))
+    expected = np.stack([resized_by_pillow(rgb[..., i], 20, 30) for i in range(3)], -1)
+    assert_allclose(pixels(colours), expected, atol=1)
+    frames = dcmread(folder / "SC_rgb_rle_2frame.dcm")
+    stack = pixels(frames).numpy()
+    zoom_to(frames, 16)
+    assert_allclose(pixels(frames)[1, ..., 2], resized_by_pillow(stack[1, ..., 2], 16, 16), atol=1)
+    with pytest.raises(BadImage, match=r"rtdose\.dcm.*cannot store these pixels"):  # of 32 bits
+        zoom_to(dcmread(folder / "rtdose.dcm"), 16)
+    with pytest.raises(BadValue, match="numbers of colours"):
+        zoom(dcmread(folder / "examples_palette.dcm"), 0.5)
+    with pytest.raises(OutOfRange, match="invalid size"):
+        zoom_to(dcmread(folder / "CT_small.dcm"), 0)
+
+
+def test_other_values_are_put_into_a_data_set(folder, tmp_path):
+    import pydicom
+
+    dcm = dcmread(folder / "693_J2KI.dcm")
+    values = torch.arange(-6, 6, dtype=torch.int16).reshape(3, 4)
+    set_pixels(dcm, values)
+    dcm.save_as(tmp_path / "new.dcm")
+    assert pydicom.dcmread(tmp_path / "new.dcm").pixel_array.tolist() == values.tolist()
+    assert PILDicom.create(tmp_path / "new.dcm").size == (4, 3)
+    with pytest.raises(BadImage, match=r"693_J2KI.*cannot store these pixels"):
+        set_pixels(dcm, values.float())
+
+
+def test_scans_as_files_of_usual_formats(folder, tmp_path):
+    dcm = dcmread(folder / "CT_small.dcm")
+    shades = hist_scaled(scaled_px(dcm)).numpy()
+    for compress in (True, False):
+        file = save_tif16(dcm, tmp_path / f"new/{compress}.dcm", compress=compress)
+        assert file == tmp_path / f"new/{compress}.tif"
+        assert_allclose(np.asarray(Image.open(file)), shades * 65535, atol=0.51)
+        assert png16read(file).tolist() == to_uint16(scaled_px(dcm)).tolist() == np.asarray(Image.open(file)).tolist()
+    windows = [dicom_windows.mediastinum, dicom_windows.lungs]
+    assert_close(to_3chan(dcm, *windows), to_nchan(scaled_px(dcm), windows))
+    seen = np.asarray(Image.open(save_jpg(dcm, tmp_path / "scan", windows, quality=95)))
+    assert seen.shape == (128, 128, 3)
+    assert np.abs(seen - to_3chan(dcm, *windows).movedim(0, -1).numpy() * 255).mean() < 5
+    assert np.asarray(Image.open(save_jpg(dcm, tmp_path / "grey", windows[:1], bins=False))).shape == (128, 128)
+    with pytest.raises(BadValue, match="one channel or three"):
+        save_jpg(dcm, tmp_path / "x", windows, bins=False)
+
+
+def test_saved_scans_keep_sixteen_bits_in_batches_and_exports(folder, tmp_path):
+    files = [save_tif16(dcmread(folder / name), tmp_path / name) for name in ("CT_small.dcm", "693_J2KI.dcm")]
+    block = DataBlock(
+        (ImageBlock(PILCTScan), CategoryBlock(["a", "b"])), get_y=lambda _: "a", splitter=IndexSplitter([1])
+    )
+    dls = block.dataloaders([files[0], files[0]], bs=1, num_workers=0, device="cpu")
+    x, _ = dls.valid.one_batch()
+    assert type(x) is TensorCTScan
+    assert_allclose(x[0, 0].as_subclass(torch.Tensor) * 65535, png16read(files[0]), atol=1e-2)
+    assert PILCTScan.create(files[0]).show().images[0].get_cmap().name == "bone"
+    assert x[0].show().images[0].get_cmap().name == "bone"
+    learn = Learner(
+        dls, torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    )
+    expected = learn.predict(files[1])
+    assert_close(load_learner(learn.export(tmp_path / "scans")).predict(files[1])[2], expected[2])
+
+
+def test_what_lies_in_the_square_around_a_box():
+    px = torch.rand(2, 40, 60, generator=torch.Generator().manual_seed(0)) - 5
+    mask = torch.zeros(40, 60)
+    mask[10:20, 30:36] = 1  # 10 high, 6 wide: the square is that of columns 28 to 38
+    corner = torch.zeros(40, 60)
+    corner[0:2, 0:8] = 1  # rows -3 to 5
+    made = crop_resize(px, [mask2bbox(mask), mask2bbox(corner)], 10)
+    assert_close(made[0], px[0, 10:20, 28:38])
+    beyond = torch.cat([px.new_full((3, 8), float(px[1].min())), px[1, :5, :8]])
+    assert_allclose(made[1], resized_by_pillow(beyond.numpy(), 10, 10), atol=1e-4)
+    assert crop_resize(px[:1], [mask2bbox(mask)], (7, 9)).shape == (1, 7, 9)
+    with pytest.raises(BadValue, match="each image needs a box"):
+        crop_resize(px, [mask2bbox(mask)], 10)
+
+
+def test_classes_of_pydicom_are_found_here(folder, monkeypatch):
+    import pydicom
+
+    assert isinstance(dcmread(folder / "CT_small.dcm"), medical.DcmDataset)
+    assert isinstance(pydicom.tag.Tag("PatientID"), medical.DcmTag)
+    assert isinstance(dcmread(folder / "CT_small.dcm").PixelSpacing, medical.DcmMultiValue)
+    with pytest.raises(AttributeError, match="DcmNothing"):
+        medical.DcmNothing
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    with pytest.raises(MissingDependency, match=r"layered-learn\[medical\]"):
+        medical.DcmDataset
