@@ -57,7 +57,9 @@ class SortedDL(TfmdDL):
         **kwargs: Any,
     ) -> None:
         if seq_len is not None:
-            warn("seq_len is ignored: batches hold whole texts; TextBlock(max_len=…) cuts them, TextBlock(seq_len=…) chunks them")
+            warn(
+                "seq_len is ignored: batches hold whole texts; TextBlock(max_len=…) cuts them, TextBlock(seq_len=…) chunks them"
+            )
         if max_tokens is not None and max_tokens < 1:
             raise BadValue("invalid size of a batch in tokens", got=f"max_tokens={max_tokens}", fix="max_tokens=8192")
         self.sort_func, self.res, self.max_tokens, self.by_length = sort_func, res, max_tokens, by_length

@@ -135,7 +135,7 @@ def save_jpg(dcm: Any, path: StrPath, wins: list[Window], bins: Tensor | bool | 
 
 
 def _save(image: Image.Image, path: StrPath, suffix: str, kind: str, **kwargs: Any) -> Path:
-    target = Path(path).with_suffix(suffix)
+    target = Path(Path(path).with_suffix(suffix))
     target.parent.mkdir(parents=True, exist_ok=True)
     commit(target, lambda file: image.save(file, format=kind, **kwargs))
     return target
