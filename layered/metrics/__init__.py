@@ -85,6 +85,7 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.metrics.adapted import Adapted as Adapted
 from layered.metrics.averages import LossPart as LossPart
+from layered.metrics.class_scores import CountScore as CountScore, ratio as ratio
 from layered.metrics.counts import known_targets as known_targets, refuse_invalid_targets as refuse_invalid_targets
 from layered.metrics.described import (
     described_metrics as described_metrics,

@@ -11,7 +11,7 @@ from layered.metrics.inputs import best_and_target, flatten_check, floats, misma
 
 @of_classes
 @mean_of(higher_is_better=True)
-def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
+def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = -100) -> Sums:
     """The share of samples whose highest score is that of the target.
 
     Args:
@@ -19,7 +19,7 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | N
             sample is that of the second of two classes: a probability if all are in [0, 1], else a logit.
         targ: Class indices [...].
         axis: The class axis of the predictions.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default that which losses of torch leave out. None: all count.
 
     Returns:
         A number in [0, 1].
@@ -39,7 +39,7 @@ def accuracy(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | N
 
 @of_classes
 @mean_of(higher_is_better=False)
-def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
+def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int | None = -100) -> Sums:
     """The share of samples whose highest score is not that of the target: `1 - accuracy`.
 
     Args:
@@ -47,7 +47,7 @@ def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int |
             sample is that of the second of two classes: a probability if all are in [0, 1], else a logit.
         targ: Class indices [...].
         axis: The class axis of the predictions.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default that which losses of torch leave out. None: all count.
 
     Examples:
         >>> import torch
@@ -61,7 +61,7 @@ def error_rate(inp: Tensor, targ: Tensor, axis: int = -1, *, ignore_index: int |
 
 @of_classes
 @mean_of(higher_is_better=True)
-def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ignore_index: int | None = None) -> Sums:
+def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ignore_index: int | None = -100) -> Sums:
     """The share of samples whose target is among the `k` highest scores.
 
     Args:
@@ -69,7 +69,7 @@ def top_k_accuracy(inp: Tensor, targ: Tensor, k: int = 5, axis: int = -1, *, ign
         targ: Class indices [...].
         k: How many of the scores count.
         axis: The class axis of the predictions.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default that which losses of torch leave out. None: all count.
 
     Raises:
         BadValue: There are fewer than `k` classes.

@@ -6,6 +6,11 @@ import layered.text.show as _show  # registers how texts are shown
 from layered.foundation.faces import star as _star
 from layered.text.blocks import TextBlock as TextBlock
 from layered.text.data import TextDataLoaders as TextDataLoaders
+from layered.text.entities import (
+    EntityF1 as EntityF1,
+    EntityPrecision as EntityPrecision,
+    EntityRecall as EntityRecall,
+)
 from layered.text.hf_tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
 from layered.text.learner import (
     LMLearner as LMLearner,
@@ -96,6 +101,7 @@ from layered.text.tokenizers import (
 )
 from layered.text.types import LMTensorText as LMTensorText, TensorText as TensorText
 from layered.text.vocab import Numericalize as Numericalize, make_vocab as make_vocab
+from layered.text.word_labels import TokenCategorize as TokenCategorize, TokenCategoryBlock as TokenCategoryBlock
 
 if not TYPE_CHECKING:
     __all__ = _star(globals())
@@ -103,4 +109,4 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.text.rules import mark_start as mark_start
 from layered.text.store import JoinedTexts as JoinedTexts
-from layered.text.types import padding_mask as padding_mask
+from layered.text.types import TensorTokenCategory as TensorTokenCategory, padding_mask as padding_mask

@@ -43,6 +43,8 @@ class TextBlock(TransformBlock):
         cut: What is kept of a longer text: "head"; "head+tail", a quarter of the tokens from the start and the others from the
             end; or "chunks", all of it, for models that read it piece by piece.
         max_tokens: Texts of a batch by their number of tokens, padding included, in place of the batch size.
+        is_split: Items are lists of words, or texts with spaces between words, for targets with a label for each word:
+            see `TokenCategoryBlock`.
 
     Raises:
         BadArgument: Arguments do not go together.
@@ -66,15 +68,22 @@ class TextBlock(TransformBlock):
         max_len: int | None = None,
         cut: str = "head",
         max_tokens: int | None = None,
+        is_split: bool = False,
     ) -> None:
         check_cut(cut)
+        if is_split and (is_lm or backwards):
+            raise BadArgument(
+                "words with labels are read in their order, by a model that is not a language model",
+                got=f"is_split=True, is_lm={is_lm}, backwards={backwards}",
+                fix="leave out is_lm= and backwards=",
+            )
         if is_lm and max_len is not None:
             raise BadArgument(
                 "a language model reads whole texts, seq_len tokens at a time",
                 got=f"is_lm=True, max_len={max_len}",
                 fix=f"seq_len={max_len}, without max_len",
             )
-        tok = as_tokenizer(tok_tfm)
+        tok = as_tokenizer(tok_tfm, is_split=is_split)
         padding: Pad_Input | Pad_Chunk
         if isinstance(tok, HuggingFaceTokenizer):
             steps, padding = _pretrained_steps(tok, vocab, is_lm, max_len, cut)
@@ -164,16 +173,17 @@ def as_tokenizer(tok: Any, rules: Iterable[Any] | None = None, **reading: Any) -
     Args:
         tok: It, or what it is made from: see `TextBlock`.
         rules: What is done to each text before.
-        reading: How texts are read: `text_cols`, `encoding`.
+        reading: How texts are read: `text_cols`, `encoding`, `is_split`.
 
     Raises:
         BadArgument: There are rules for a pretrained tokenizer, which has its own.
     """
     if isinstance(tok, Transform):
-        return tok
+        is_new = reading.get("is_split") and isinstance(tok, (Tokenizer, HuggingFaceTokenizer)) and not tok.is_split
+        return type(tok).from_init_args({**tok.init_args, "is_split": True}) if is_new else tok
     if tok == "chars":
         tok = CharTokenizer()
-    is_pretrained = isinstance(tok, (str, os.PathLike)) or _library(tok) in ("tokenizers", "transformers")
+    is_pretrained = isinstance(tok, (str, os.PathLike)) or bool(_libraries(tok) & {"tokenizers", "transformers"})
     if not is_pretrained:
         return Tokenizer(tok, rules, mode="df", **reading)
     if rules is not None:
@@ -181,8 +191,8 @@ def as_tokenizer(tok: Any, rules: Iterable[Any] | None = None, **reading: Any) -
     return HuggingFaceTokenizer(tok, **reading)
 
 
-def _library(o: object) -> str:
-    return type(o).__module__.partition(".")[0]
+def _libraries(o: object) -> set[str]:
+    return {kind.__module__.partition(".")[0] for kind in type(o).__mro__}
 
 
 def _pad_idx(vocab: Sequence[str] | None) -> int:

@@ -101,5 +101,5 @@ class CutText(Transform):
         warn_of_cuts(lengths, self.max_len, self.cut)
         return kept
 
-    def encode_text(self, ids: TensorText) -> Tensor:
-        return torch.cat(kept_part(ids, self.max_len, self.cut))
+    def encodes(self, ids: TensorText) -> Tensor:
+        return ids[torch.cat(kept_part(torch.arange(len(ids)), self.max_len, self.cut))]

@@ -30,6 +30,7 @@ from layered.data import (
 from layered.foundation import Frame, Path, StrPath, Transform, listify, names_of, refuse_unknown
 from layered.text.blocks import TextBlock
 from layered.text.reading import text_files
+from layered.text.word_labels import labels_words
 
 Block = TransformBlock | Callable[[], TransformBlock]
 
@@ -146,7 +147,8 @@ class TextDataLoaders(DataLoaders):
             label_col: The column of labels, or several.
             label_delim: The text between the labels of one row; implies several labels for each text.
             y_block: The block of the target; by default numbers for columns with many different fractions, else one label, or
-                several.
+                several. With `TokenCategoryBlock`, texts and labels are lists, or texts with spaces between words, and between
+                labels.
             text_vocab: The vocabulary of the texts; by default that of all texts, those for validation included.
             is_lm: For a language model, without labels.
             valid_col: The column that is true for validation texts, in place of `valid_pct`.
@@ -159,17 +161,12 @@ class TextDataLoaders(DataLoaders):
             max_tokens: Texts of a batch by their number of tokens, in place of `bs`.
             kwargs: For `DataLoaders.from_dsets`.
         """
+        is_split = not is_lm and y_block is not None and labels_words(y_block)
         text = TextBlock.from_df(
-            text_col,
-            text_vocab,
-            is_lm,
-            seq_len,
-            backwards,
-            tok=tok_tfm,
-            max_len=max_len,
-            cut=cut,
-            max_tokens=max_tokens,
-        )
+            text_col, text_vocab, is_lm, seq_len, backwards,
+            tok=tok_tfm, max_len=max_len, cut=cut, max_tokens=max_tokens, is_split=is_split,
+        )  # fmt: skip
+        label_delim = " " if is_split and label_delim is None else label_delim
         several = label_delim is not None or not isinstance(label_col, (int, str))
         by_kind: Block = MultiCategoryBlock if several else CategoryBlock
         if not is_lm and are_fractions(df, listify(label_col)):
@@ -210,7 +207,7 @@ class TextDataLoaders(DataLoaders):
             Path(path) / csv_fname,
             text,
             [*more, *([] if kwargs.get("is_lm") else listify(kwargs.get("label_col", 1)))],
-            is_text=kwargs.get("label_delim") is not None,
+            is_text=kwargs.get("label_delim") is not None or labels_words(kwargs.get("y_block") or TransformBlock),
             is_number=kwargs.get("y_block") is not None,
             **options,
         )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +29,7 @@ from layered.foundation import (
     TitledStr,
     Transform,
     describe,
+    failed,
     one_line,
     require,
     transforms,
@@ -38,6 +40,7 @@ from layered.text.reading import TextReader, as_text, read_text
 from layered.text.rules import BOS, EOS, PAD, UNK
 from layered.text.store import JoinedTexts
 from layered.text.types import TensorText
+from layered.text.words import SplitStr, words_in
 
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _FILE, _SETTINGS = "tokenizer.json", ("tokenizer_config.json", "special_tokens_map.json")
@@ -61,6 +64,7 @@ class HuggingFaceTokenizer(Transform):
             the end; or "chunks", all of it, for models that read it piece by piece.
         text_cols: The column or columns that hold the text of a row.
         encoding: How the bytes of files are read.
+        is_split: Items are lists of words, or texts with spaces between words; each text knows which token begins a word.
 
     Raises:
         MissingDependency: The package `tokenizers` is not installed.
@@ -86,9 +90,11 @@ class HuggingFaceTokenizer(Transform):
         cut: str = "head",
         text_cols: Any = None,
         encoding: str = "utf8",
+        is_split: bool = False,
     ) -> None:
         super().__init__()
         check_cut(cut)
+        self.is_split = is_split
         self.backend, said = _opened(source)
         self.special: dict[str, str] = dict(said if special is None else special)
         self.backend.no_truncation()
@@ -145,6 +151,9 @@ class HuggingFaceTokenizer(Transform):
         return next((i for i in candidates if i is not None), 0)
 
     def encodes(self, o: object) -> TensorText:
+        if self.is_split:
+            words = self.read.words(o)
+            return self._of_words(words, *self._pieces(words))
         return self.numbers(self.body(self.read(o)))
 
     def keep(self, items: Iterable[object]) -> JoinedTexts:
@@ -153,12 +162,28 @@ class HuggingFaceTokenizer(Transform):
         Args:
             items: The items.
         """
-        done = tokenized(items, self.read, self._numbered, self._described, n_workers=0)
-        kept = JoinedTexts(self.numbers(done.corpus.text(int(i)).tolist()) for i in done.which)
+        if self.is_split:
+            lengths = list[int]()
+            kept = JoinedTexts(self._noting_lengths(items, lengths))
+        else:
+            done = tokenized(items, self.read, self._numbered, self._described, n_workers=0)
+            kept = JoinedTexts(self.numbers(done.corpus.text(int(i)).tolist()) for i in done.which)
+            lengths = done.lengths.tolist()
         if self.max_len is not None:
             around = len(self.prefix) + len(self.suffix)
-            warn_of_cuts((done.lengths + around).tolist(), self.max_len, self.cut)
+            warn_of_cuts([length + around for length in lengths], self.max_len, self.cut)
         return kept
+
+    def _noting_lengths(self, items: Iterable[object], lengths: list[int]) -> Iterator[TensorText]:
+        """Items as numbers, and how long they are before they are cut."""
+        for i, item in enumerate(items):
+            try:
+                words = self.read.words(item)
+                ids, owners = self._pieces(words)
+            except Exception as error:
+                raise failed(error, f"reading the words of item {i}") from error
+            lengths.append(len(ids))
+            yield self._of_words(words, ids, owners)
 
     def _numbered(self, texts: Sequence[str]) -> Numbered:
         """The numbers of several texts, without the special tokens, in as many threads as `tokenizers` uses."""
@@ -177,8 +202,16 @@ class HuggingFaceTokenizer(Transform):
         """Numbers stay as they are."""
         return o
 
-    def decode_text(self, ids: TensorText) -> TitledStr:
-        return TitledStr(self.backend.decode(ids.tolist(), skip_special_tokens=True))
+    def decodes(self, ids: TensorText) -> TitledStr:
+        text = self._written(ids.tolist())
+        if "words" not in vars(ids):
+            return TitledStr(text)
+        return SplitStr.of_words(
+            text, [self._written(own).strip() for own in words_in(ids.tolist(), ids.words.tolist())]
+        )
+
+    def _written(self, ids: Sequence[int]) -> str:
+        return str(self.backend.decode(ids, skip_special_tokens=True))
 
     def body(self, text: str) -> list[int]:
         """The numbers of a text's own tokens, all of them, without the special tokens around it.
@@ -206,31 +239,38 @@ class HuggingFaceTokenizer(Transform):
         ids = itertools.chain(self.prefix, *parts, self.suffix)
         return TensorText(torch.tensor([*ids], dtype=torch.int64))
 
-    def words(self, words: Sequence[str]) -> tuple[TensorText, list[int]]:
-        """The numbers of a text whose words are given, and the word that each token belongs to; -1 for special tokens.
-
-        Args:
-            words: The words, which are read with a space between them.
-
-        Examples:
-            >>> from tokenizers import Tokenizer, models, pre_tokenizers
-            >>> letters = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2, "c": 3}, [("a", "b")]))
-            >>> letters.pre_tokenizer = pre_tokenizers.Whitespace()
-            >>> HuggingFaceTokenizer(letters).words(["abc", "b"])
-            (TensorText([2, 3, 1]), [0, 0, 1])
-        """
+    def _pieces(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+        """The numbers of the tokens of words with a space between them, and the word that each belongs to. A word that the
+        tokenizer leaves out, such as one of invisible characters, is an unknown one."""
         text = " ".join(words)
         word_at = np.repeat(
             np.arange(len(words)), [len(word) + 1 for word in words]
         )  # of each character, its space too
         encoded = self.backend.encode(text, add_special_tokens=False)
         places = [min(start + text[start:end].startswith(" "), len(text) - 1) for start, end in encoded.offsets]
-        owners = word_at[np.array(places, dtype=np.int64)].tolist()
-        kept = self.numbers(range(len(owners)))
-        first = len(self.prefix)
-        own = kept[first : len(kept) - len(self.suffix)].tolist()
-        ids = [*self.prefix, *(encoded.ids[i] for i in own), *self.suffix]
-        return TensorText(torch.tensor(ids)), [*[-1] * first, *(owners[i] for i in own), *[-1] * len(self.suffix)]
+        ids, owners = list(encoded.ids), word_at[np.array(places, dtype=np.int64)].tolist()
+        missing = set(range(len(words))).difference(owners)
+        if missing:
+            unknown = self.id_of_role("unk")
+            pairs = [
+                *zip(owners, ids, strict=True),
+                *((i, self.pad_idx if unknown is None else unknown) for i in missing),
+            ]
+            pairs.sort(key=operator.itemgetter(0))
+            ids, owners = [i for _, i in pairs], [owner for owner, _ in pairs]
+        return ids, owners
+
+    def _of_words(self, words: Sequence[str], ids: Sequence[int], owners: Sequence[int]) -> TensorText:
+        """A text as its model expects it, which knows the first token of each word."""
+        begins = [owner if owner != before else -1 for before, owner in zip([-1, *owners], owners, strict=False)]
+        kept = self.numbers(range(len(ids)))
+        first, last = len(self.prefix), len(kept) - len(self.suffix)
+        text, starts = TensorText(kept.clone()), torch.full(kept.shape, -1)
+        own = kept[first:last].as_subclass(Tensor)
+        text[first:last] = torch.tensor(ids, dtype=torch.int64)[own]
+        starts[first:last] = torch.tensor(begins, dtype=torch.int64)[own]
+        text.words, text.word_count = starts, len(words)
+        return text
 
     @classmethod
     def train(

@@ -441,7 +441,7 @@ def text_classifier_learner(
     beta: float = 1.0,
     **learner_args: Unpack[LearnerArgs],
 ) -> TextLearner:
-    """A `TextLearner` that predicts from a text what the loaders have as targets: a label, several labels, or numbers.
+    """A `TextLearner` that predicts from a text what the loaders have as targets: a label, several, numbers, or a label a word.
 
     Args:
         dls: The loaders: `TextDataLoaders.from_folder(path, text_vocab=lm_dls.vocab)`.
@@ -477,7 +477,7 @@ def text_classifier_learner(
     args: dict[str, Any] = {
         "vocab_sz": len(column.vocab), "n_class": n_out, "seq_len": seq_len, "config": settings,
         "drop_mult": drop_mult, "lin_ftrs": lin_ftrs, "ps": ps, "max_len": max_len, "y_range": y_range,
-        "pad_idx": 1 if column.pad is None else column.pad,
+        "pad_idx": 1 if column.pad is None else column.pad, "per_token": column.targets == ["token_category"],
     }  # fmt: skip
     learner_args.setdefault("splitter", find_meta(arch)["split_clas"])
     learn = TextLearner(dls, get_text_classifier(arch, **args), alpha, beta, **learner_args)

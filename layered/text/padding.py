@@ -6,13 +6,13 @@ A padded text says where it is padding, in its attribute `padding`: models ask `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from layered.foundation import ItemTransform, L, functions, listify, transforms
-from layered.text.types import TensorText
+from layered.text.types import IGNORED, TensorText, TensorTokenCategory
 
 
 def pad_chunk(x: Tensor, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72, pad_len: int = 10) -> Tensor:
@@ -59,9 +59,12 @@ class _Padding(ItemTransform):
 
     def encode_samples(self, samples: Sequence[Any]) -> list[Any]:
         rows = [list(sample) if isinstance(sample, (tuple, list)) else [sample] for sample in samples]
-        for i in self.text_fields(rows[0]):
+        fields = self.text_fields(rows[0])
+        for i in fields:
             for row, text in zip(rows, self.padded([row[i] for row in rows]), strict=True):
                 row[i] = text
+        for row in rows if fields else ():
+            row[:] = [beside_text(o, row[fields[0]]) if isinstance(o, TensorTokenCategory) else o for o in row]
         return [
             tuple(row) if isinstance(sample, (tuple, list)) else row[0]
             for sample, row in zip(samples, rows, strict=True)
@@ -81,27 +84,49 @@ class _Padding(ItemTransform):
         if not issubclass(kind, TensorText):
             return list(ids)
         made: list[Tensor] = [row.as_subclass(kind) for row in ids]
-        for text, hidden in zip(made, padding, strict=True):
-            text.padding = hidden  # type: ignore[attr-defined]  # a TensorText
+        for padded, text, hidden in zip(made, texts, padding, strict=True):
+            padded.padding = hidden  # type: ignore[attr-defined]  # a TensorText
+            if isinstance(text, TensorText) and "words" in vars(text):
+                padded.words = torch.full(hidden.shape, -1).masked_scatter(~hidden, text.words)  # type: ignore[attr-defined]
         return made
 
     def decode_batch(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(map(unpadded, batch))
+        text = next((o for o in batch if _is_padded(o)), None)
+        return tuple(unpadded(o, text) for o in batch)
 
     def decode_texts(self, texts: TensorText) -> Any:
         return unpadded(texts)
 
 
-def unpadded(texts: object) -> Any:
-    """The texts of a padded batch in a list, each without its padding; anything else as it is.
+def beside_text(classes: TensorTokenCategory, text: Any) -> Tensor:
+    """The classes of a text's tokens beside the padded text: those of padding do not count.
 
     Args:
-        texts: An element of a batch.
+        classes: int64 [token].
+        text: The padded text.
     """
-    if not isinstance(texts, TensorText) or texts.ndim != 2 or "padding" not in vars(texts):
-        return texts
-    keep = ~texts.padding.to(texts.device)
-    return L([type(texts)(ids[kept]) for ids, kept in zip(texts.as_plain(), keep, strict=True)], use_list=True)
+    return classes.new_full(text.shape, IGNORED).masked_scatter(~text.padding, classes)
+
+
+def _is_padded(o: object) -> TypeGuard[TensorText]:
+    return isinstance(o, TensorText) and o.ndim == 2 and "padding" in vars(o)
+
+
+def unpadded(batch: object, text: TensorText | None = None) -> Any:
+    """The texts of a padded batch in a list, each without its padding, and the classes of tokens; anything else as it is.
+
+    Args:
+        batch: An element of a batch.
+        text: The texts that classes of tokens stand beside.
+    """
+    if _is_padded(batch):
+        text = batch
+    elif text is None or not isinstance(batch, TensorTokenCategory):
+        return batch
+    kept = [row[~padding.to(row.device)] for row, padding in zip(batch, text.padding, strict=True)]
+    for row in kept:
+        vars(row).pop("padding", None)
+    return L(kept, use_list=True)
 
 
 @transforms.register("text.Pad_Input")

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from layered.data import ColReader, get_files
 from layered.files import reading
 from layered.foundation import BadArgument, BadFile, EmptySource, L, Path, StrPath, describe, lazy, listify
@@ -38,6 +40,23 @@ class TextReader:
             cells = self._columns(o)
             return joined_fields(cells if isinstance(cells, L) else [cells], self.mark_fields)
         return as_text(o)
+
+    def words(self, o: object) -> list[str]:
+        """The words of an item: of a list these, of a text what stands between its spaces.
+
+        Args:
+            o: A list of words, a text, a file, or a row.
+        """
+        if isinstance(o, (list, L, np.ndarray)) or type(o) is tuple:
+            return [*map(as_text, o)]
+        if self._columns is None or isinstance(o, (str, os.PathLike)):
+            return self(o).split()
+        cells = self._columns(o)
+        if len(self.text_cols) > 1:
+            raise BadArgument(
+                "words are in one column", got=f"text_cols={self.text_cols}", fix=f"text_cols={self.text_cols[0]!r}"
+            )
+        return self.words(cells)
 
 
 def read_text(path: StrPath, encoding: str = "utf8") -> str:
@@ -98,6 +117,8 @@ def as_text(o: object) -> str:
         if is_gap
         else "decode it (o.decode())"
         if isinstance(o, bytes)
+        else "is_split=True, if these are the words of a text"
+        if isinstance(o, (list, tuple, L, np.ndarray))
         else "make it one (df[column].astype(str))",
     )
 

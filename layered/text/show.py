@@ -9,12 +9,15 @@ from typing import Any
 from layered.data import Category, MultiCategory, words
 from layered.foundation import TitledStr, html_table, in_notebook, lazy, verb, visible
 from layered.text.types import TensorText
+from layered.text.word_labels import WordLabels
+from layered.text.words import SplitStr
 
 display = lazy("IPython.display")
 
 show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_results"), verb("plot_top_losses")
 
 WIDTH = 100  # characters of a line outside notebooks
+_NAMES = {TitledStr: "text_", Category: "category", MultiCategory: "category", WordLabels: "labels"}
 Sample = Sequence[Any]  # the decoded elements of a sample, or the decoded predictions for it
 
 
@@ -92,15 +95,18 @@ def show_top_losses(
 
 
 def _cells(parts: Sample, trunc_at: int) -> list[str]:
-    return [str(o.truncate(trunc_at)) if isinstance(o, TitledStr) else words(o) for o in parts]
+    text = parts[0]
+    return [
+        " ".join(f"{word}/{label}" for word, label in zip(text.words[:trunc_at], o, strict=False))
+        if isinstance(o, WordLabels) and isinstance(text, SplitStr)
+        else str(o.truncate(trunc_at)) if isinstance(o, TitledStr) else words(o)
+        for o in parts
+    ]  # fmt: skip
 
 
 def _target_names(targets: Sample) -> list[str]:
-    """What the targets are: "text_", "category" or "target", numbered if there are several."""
-    kinds = [
-        "text_" if isinstance(o, TitledStr) else "category" if isinstance(o, (Category, MultiCategory)) else "target"
-        for o in targets
-    ]
+    """What the targets are: "text_", "category", "labels" or "target", numbered if there are several."""
+    kinds = [next((name for kind, name in _NAMES.items() if isinstance(o, kind)), "target") for o in targets]
     return kinds if len(kinds) == 1 else [f"{kind} {i}" for i, kind in enumerate(kinds, 1)]
 
 

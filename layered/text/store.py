@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -19,11 +19,13 @@ class JoinedTexts(Sequence[Any]):
     """Texts by position, kept as one array: in memory or, if there are many tokens, in a file that is mapped.
 
     Args:
-        texts: The indices of each text's tokens.
+        texts: The indices of each text's tokens. Of texts whose words were given, it keeps which these are.
 
     Attributes:
         ids: All tokens: int32 [token].
         ends: Where each text ends in them: int64 [text].
+        words: The `TensorText.words` of all tokens: int32 [token]; None if the words were not given.
+        word_counts: How many words each text has: [text].
 
     Examples:
         >>> JoinedTexts([[5, 6], [], [7]])[0]
@@ -31,21 +33,17 @@ class JoinedTexts(Sequence[Any]):
     """
 
     def __init__(self, texts: Iterable[Any]) -> None:
-        with tempfile.TemporaryFile() as file:
-            parts, lengths, size = [np.zeros(0, np.int32)], list[int](), 0
-            for text in texts:
-                parts.append(np.asarray(text, dtype=np.int32))
-                lengths.append(len(parts[-1]))
-                size += lengths[-1]
-                if size > IN_MEMORY:
-                    file.write(np.concatenate(parts).tobytes())
-                    parts, size = parts[:1], 0
-            self.ids: Array = np.concatenate(parts)
-            if file.tell():
-                file.write(self.ids.tobytes())
-                file.flush()
-                self.ids = np.asarray(np.memmap(file, np.int32, "r"))
+        ids, words, lengths, word_counts = _Growing(), _Growing(), list[int](), list[int]()
+        for text in texts:
+            lengths.append(len(text))
+            ids.add(text)
+            if isinstance(text, TensorText) and "words" in vars(text):
+                words.add(text.words)
+                word_counts.append(text.word_count)
+        self.ids: Array = ids.all()
         self.ends: Array = np.cumsum(lengths, dtype=np.int64)
+        self.words: Array | None = words.all() if word_counts else None
+        self.word_counts = word_counts
 
     @property
     def lengths(self) -> Array:
@@ -60,11 +58,45 @@ class JoinedTexts(Sequence[Any]):
             start: The first of them.
             stop: The one after the last; None for all that follow.
         """
-        first = int(self.ends[text - 1]) if text else 0
+        first = self._first(text)
         return self.ids[first + start : int(self.ends[text]) if stop is None else first + stop]
+
+    def _first(self, text: int) -> int:
+        return int(self.ends[text - 1]) if text else 0
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def __getitem__(self, i: int) -> TensorText:  # type: ignore[override]  # single texts only
-        return TensorText(torch.from_numpy(self.tokens(i).astype(np.int64)))
+        ids = TensorText(torch.from_numpy(self.tokens(i).astype(np.int64)))
+        if self.words is not None:
+            ids.words = torch.from_numpy(self.words[self._first(i) : int(self.ends[i])].astype(np.int64))
+            ids.word_count = self.word_counts[i]
+        return ids
+
+
+class _Growing:
+    """A growing array of int32, which goes to a file when it is large."""
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] | None = None
+        self.parts, self.size = [np.zeros(0, np.int32)], 0
+
+    def add(self, numbers: Any) -> None:
+        self.parts.append(np.asarray(numbers, dtype=np.int32))
+        self.size += len(self.parts[-1])
+        if self.size > IN_MEMORY:
+            self.file = tempfile.TemporaryFile() if self.file is None else self.file  # noqa: SIM115  # kept while it is mapped
+            self._write(self.file)
+
+    def _write(self, file: IO[bytes]) -> None:
+        file.write(np.concatenate(self.parts).tobytes())
+        self.parts, self.size = self.parts[:1], 0
+
+    def all(self) -> Array:
+        if self.file is None:
+            return np.concatenate(self.parts)
+        with self.file as file:
+            self._write(file)
+            file.flush()
+            return np.asarray(np.memmap(file, np.int32, "r"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from importlib.metadata import version
 from typing import Any
@@ -18,15 +19,20 @@ from layered.foundation import (
     Transform,
     defaults,
     describe,
+    failed,
     function_name,
     transforms,
 )
 from layered.text.corpus import Corpus, Tokenized, numbered, tokenized
 from layered.text.reading import TextReader, text_files
+from layered.text.rules import BOS, EOS, TK_MAJ, TK_REP, TK_UP, TK_WREP, UNK, decode_spec_tokens
 from layered.text.tokenizers import BaseTokenizer, Rule, SpacyTokenizer
+from layered.text.words import SplitStr, WordTokens, words_in
 from layered.version import __version__
 
 Tok = Callable[[Iterable[str]], Iterable[Sequence[str]]]
+MOST_WORDS = 2**17  # whose tokens are kept
+_BEFORE = (TK_MAJ, TK_UP, TK_REP, TK_WREP)
 
 
 class TokenizeWithRules:
@@ -109,6 +115,8 @@ class Tokenizer(Transform):
         mark_fields: Put `xxfld` and a number before the text of each column; by default if there are several.
         encoding: How the bytes of files are read.
         n_workers: Processes that tokenize a corpus that is not small; by default one a core. 0: this process alone.
+        is_split: Items are lists of words, or texts with spaces between words, to whose words the rules are applied one by one;
+            each text knows which token begins a word.
 
     Attributes:
         corpus: The texts of the last `setup` and their tokens, which are not made again; None before.
@@ -135,6 +143,7 @@ class Tokenizer(Transform):
         mark_fields: bool | None = None,
         encoding: str = "utf8",
         n_workers: int | None = None,
+        is_split: bool = False,
     ) -> None:
         super().__init__()
         if mode not in (None, "df", "folder"):
@@ -154,6 +163,8 @@ class Tokenizer(Transform):
         self.read = TextReader(text_cols, mark_fields, encoding)
         self.n_workers = n_workers
         self.corpus: Corpus | None = None
+        self.is_split = is_split
+        self._known_words: dict[str, tuple[list[str], int]] = {}
 
     @property
     def tok(self) -> Any:
@@ -225,6 +236,9 @@ class Tokenizer(Transform):
         if items is None or self.mode == "folder":
             return
         texts: Any = items if isinstance(items, Sized) else L(items)
+        if self.is_split:
+            self._learn_words(texts)
+            return
         if len(texts) and isinstance(next(iter(texts)), (list, L)):  # they are tokens already
             return
         done = self._learn(texts)
@@ -242,6 +256,47 @@ class Tokenizer(Transform):
             self.lengths = done.lengths
         return done
 
+    def _learn_words(self, items: Iterable[object]) -> None:
+        if isinstance(self.tok, BaseTokenizer):
+            self.tok.setup(self.tokenize.prepared(" ".join(self.read.words(o))) for o in items)
+        counter, lengths = Counter[str](), list[int]()
+        for i, item in enumerate(items):
+            try:
+                tokens = self._of_words(self.read.words(item))
+            except Exception as error:
+                raise failed(error, f"reading the words of item {i}") from error
+            counter.update(tokens)
+            lengths.append(len(tokens))
+        if self.mode == "df" and self.counts:
+            self.counter = counter
+        if self.measures:
+            self.lengths = lengths
+
+    def _of_words(self, words: Sequence[str]) -> WordTokens:
+        """The tokens of words, each of which has at least one. What marks the start of a text stands before all of them."""
+        tokens, begins = list[str](), list[int]()
+        if self._marks_start:
+            tokens, begins = [BOS], [-1]
+        for number, word in enumerate(words):
+            if word not in self._known_words:
+                self._known_words[word] = self._of_word(word)
+            own, first = self._known_words[word]
+            tokens += own
+            begins += [number if i == first else -1 for i in range(len(own))]
+        if len(self._known_words) > MOST_WORDS:
+            self._known_words.clear()
+        return WordTokens(tokens, begins, len(words))
+
+    @functools.cached_property
+    def _marks_start(self) -> bool:
+        return BOS in next(self.tokenize(["a"]))
+
+    def _of_word(self, word: str) -> tuple[list[str], int]:
+        """The tokens of a word, and which of them is the first that is not special."""
+        tokens = [token for token in next(self.tokenize([word])) if token not in (BOS, EOS) and token.strip()] or [UNK]
+        special = defaults.text_spec_tok
+        return tokens, next((i for i, token in enumerate(tokens) if token not in special), 0)
+
     def get_lengths(self, items: Iterable[object]) -> list[int]:
         """The number of tokens of each item.
 
@@ -251,6 +306,8 @@ class Tokenizer(Transform):
         return [len(self.encodes(o)) for o in items]
 
     def encodes(self, o: object) -> Any:
+        if self.is_split:
+            return self._of_words(self.read.words(o))
         if isinstance(o, (list, L)):
             return o
         text = self.read(o)
@@ -258,4 +315,7 @@ class Tokenizer(Transform):
         return next(self.tokenize([text])) if known is None else L(known, use_list=True)
 
     def decode_tokens(self, o: list[str] | L[str]) -> TitledStr:
-        return TitledStr(self.sep.join(o))
+        text = self.sep.join(o)
+        if not isinstance(o, WordTokens):
+            return TitledStr(text)
+        return SplitStr.of_words(text, ["".join(decode_spec_tokens(own)) for own in words_in(o, o.words, _BEFORE)])

@@ -19,11 +19,17 @@ _TAKING = {Tensor.__getitem__, Tensor.unbind, Tensor.flip}  # which tokens they 
 class TensorText(TensorBase):
     """The indices of a text's tokens in a vocabulary: int64 [token] or [batch, token].
 
-    A padded text has an attribute `padding`, bool of the same shape: where it is padding, whatever the index there. Copies and
-    parts of it have it too; the result of a calculation has none.
+    A padded text has an attribute `padding`, bool of the same shape: where it is padding, whatever the index there. One whose
+    words were given has an attribute `words`, int64 of the same shape: at the first token of each word the number of the word,
+    and -1 elsewhere. Copies and parts of it have them too; the result of a calculation has none.
+
+    Attributes:
+        word_count: How many words were given, those included that were cut off.
     """
 
     padding: Tensor
+    words: Tensor
+    word_count: int
 
     @classmethod
     def __torch_function__(
@@ -37,12 +43,13 @@ class TensorText(TensorBase):
         if func in _KEEPING or not isinstance(out, (Tensor, tuple, list)):
             return out
         made = [o for o in leaves(out) if isinstance(o, TensorText) and not any(o is arg for arg in args)]
-        for o in made:
-            o.__dict__.pop("padding", None)
-        if func in _TAKING and isinstance(args[0], TensorText) and "padding" in vars(args[0]):
-            taken = func(args[0].padding, *args[1:], **(kwargs or {}))
-            for o, padding in zip(made, leaves(taken), strict=True):
-                o.padding = padding
+        for name in ("padding", "words"):
+            for o in made:
+                o.__dict__.pop(name, None)
+            if func in _TAKING and isinstance(args[0], TensorText) and name in vars(args[0]):
+                taken = func(vars(args[0])[name], *args[1:], **(kwargs or {}))
+                for o, part in zip(made, leaves(taken), strict=True):
+                    setattr(o, name, part)
         return out
 
     def as_plain(self) -> Tensor:
@@ -51,6 +58,16 @@ class TensorText(TensorBase):
         if "padding" in self.__dict__:
             ids.padding = self.padding  # type: ignore[attr-defined]  # a tensor takes attributes
         return ids
+
+
+IGNORED = -100  # the target that losses of torch leave out by default
+
+
+class TensorTokenCategory(TensorBase):
+    """The class of each token's word: int64 [token] or [batch, token], and -100 for tokens that do not count.
+
+    Before they are spread over tokens, the classes of the words: int64 [word].
+    """
 
 
 class LMTensorText(TensorText):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from layered.foundation import BadArgument, L, Transform, defaults, transforms
 from layered.text.store import JoinedTexts
 from layered.text.tokenizer import Tokenizer
 from layered.text.types import TensorText
+from layered.text.words import WordTokens
 
 FAKE = "xxfake"
 
@@ -121,9 +123,15 @@ class Numericalize(Transform):
                 fix="num.setup(tokenized_texts), or Numericalize(vocab=[…])",
             )
         number = self.o2i.get
-        return TensorText(torch.tensor([number(token, 0) for token in tokens], dtype=torch.int64))
+        ids = TensorText(torch.tensor([number(token, 0) for token in tokens], dtype=torch.int64))
+        if isinstance(tokens, WordTokens):
+            ids.words, ids.word_count = torch.tensor(tokens.words, dtype=torch.int64), tokens.word_count
+        return ids
 
-    def decode_text(self, ids: TensorText) -> L:
+    def decodes(self, ids: TensorText) -> Any:
         assert self._vocab is not None
         vocab = self._vocab
-        return L([vocab[i] for i in ids.tolist()], use_list=True)
+        tokens = [vocab[i] for i in ids.tolist()]
+        if "words" in vars(ids):
+            return WordTokens(tokens, ids.words.tolist(), len(tokens))
+        return L(tokens, use_list=True)

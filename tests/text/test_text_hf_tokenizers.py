@@ -68,25 +68,24 @@ def test_trained_tokenizers_mark_the_start_and_give_the_text_back(kind):
 
 @functools.cache
 def of_bytes():
-    return HuggingFaceTokenizer.train(TEXTS, 300)
+    return HuggingFaceTokenizer.train(TEXTS, 300, is_split=True)
 
 
 @given(st.lists(st.text("abc é'-", min_size=1, max_size=5).map(str.strip).filter(bool), max_size=6))
 def test_each_word_owns_the_tokens_that_spell_it(words):
     tok = of_bytes()
-    ids, owners = tok.words(words)
-    assert ids.tolist() == tok(" ".join(words)).tolist()
-    assert len(owners) == len(ids)
-    for i, word in enumerate(words):
-        spelled = tok.backend.decode([n for n, owner in zip(ids.tolist(), owners, strict=True) if owner == i])
-        assert spelled.strip() == word
+    text = tok(words)
+    assert text.tolist() == tok.backend.encode(" ".join(words)).ids
+    assert text.word_count == len(words)
+    assert [n for n in text.words.tolist() if n >= 0] == list(range(len(words)))
+    assert tok.decode(text).words == words
 
 
 def test_words_beyond_the_limit_own_nothing():
-    tok = HuggingFaceTokenizer(like_bert(), max_len=4)
-    ids, owners = tok.words(["what", "a", "dull", "film"])
-    assert ids.tolist() == [2, 4, 5, 3]
-    assert owners == [-1, 0, 1, -1]
+    text = HuggingFaceTokenizer(like_bert(), max_len=4, is_split=True)(["what", "a", "dull", "film"])
+    assert text.tolist() == [2, 4, 5, 3]
+    assert text.words.tolist() == [-1, 0, 1, -1]
+    assert text.word_count == 4
 
 
 def test_a_folder_says_which_tokens_have_a_role(tmp_path):

@@ -161,6 +161,33 @@ class SentenceEncoder(Module):
         return torch.minimum(ends - most, (ends - 1) // self.bptt * self.bptt)
 
 
+@modules.register("text.TokenEncoder")
+class TokenEncoder(SentenceEncoder):
+    """A `SentenceEncoder` that keeps all outputs, each at the place of its token, for a head that reads every one of them.
+
+    Args:
+        bptt: Tokens of a piece.
+        module: An encoder, from tokens [batch, time] to outputs [batch, time, channel].
+        pad_idx: The token that is padding where `forward` is not given a mask.
+    """
+
+    def __init__(self, bptt: int, module: nn.Module, pad_idx: int = 1) -> None:
+        super().__init__(bptt, module, pad_idx)
+
+    def forward(self, inp: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [batch, time, channel], and where they are padding, bool [batch, time].
+
+        Args:
+            inp: Tokens, int64 [batch, time]. What is padding is said by `padding_mask`.
+        """
+        out, _ = super().forward(inp)
+        mask, length = padding_mask(inp, self.pad_idx), max(1, inp.shape[1])
+        moved = mask.long().cumprod(1).sum(1) % self.bptt
+        places = (torch.arange(length, device=inp.device) - moved[:, None]) % length
+        out = F.pad(out, (0, 0, length - out.shape[1], 0))
+        return out.gather(1, places[:, :, None].expand_as(out)), mask
+
+
 def masked_concat_pool(output: Tensor, mask: Tensor, bptt: int) -> Tensor:
     """The last output of each text, their maximum and their mean, without those of padding: [batch, 3 * channel].
 
@@ -219,6 +246,15 @@ class PoolingLinearClassifier(Module):
     def forward(self, encoded: tuple[Tensor, Tensor]) -> RNNOutput:
         out, mask = encoded
         return RNNOutput(self.layers(masked_concat_pool(out, mask, self.bptt)), out, out)
+
+
+@modules.register("text.TokenClassifier")
+class TokenClassifier(LinearDecoder):
+    """The head of a classifier of words: dropout and a linear layer for the output of each token. Its arguments are those of
+    `LinearDecoder`."""
+
+    def forward(self, encoded: tuple[Tensor, Tensor]) -> RNNOutput:  # type: ignore[override]  # with the mask
+        return super().forward(encoded[0])
 
 
 def find_meta(arch: Any) -> dict[str, Any]:
@@ -311,6 +347,8 @@ def get_text_classifier(
     pad_idx: int = 1,
     max_len: int | None = 72 * 20,
     y_range: tuple[float, float] | None = None,
+    *,
+    per_token: bool = False,
 ) -> SequentialRNN:
     """An untrained classifier of texts: an encoder that reads pieces of `seq_len` tokens, and a pooling head.
 
@@ -326,6 +364,8 @@ def get_text_classifier(
         pad_idx: The token that is padding where a batch does not say so.
         max_len: The head sees about so many last tokens of a text; None for all.
         y_range: (low, high) that a scaled sigmoid maps the outputs into.
+        per_token: A linear layer for each token in place of the pooling head, for labels of words; `lin_ftrs`, `ps`, `max_len`
+            and `y_range` are not for it.
 
     Raises:
         UnknownName: The architecture is not known.
@@ -339,6 +379,17 @@ def get_text_classifier(
     """
     meta = find_meta(arch)
     settings = _configured(meta, "config_clas", config, drop_mult)
+    if per_token:
+        given = {"lin_ftrs": lin_ftrs, "ps": ps, "y_range": y_range}
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise BadArgument(
+                "labels of words are predicted by a single linear layer",
+                got=f"{unused[0]}={given[unused[0]]}",
+                fix=f"leave out {unused[0]}=",
+            )
+        output_p = settings.pop("output_p")
+        each = TokenEncoder(seq_len, arch(vocab_sz, **settings), pad_idx)
+        return SequentialRNN(each, TokenClassifier(n_class, settings[meta["hid_name"]], output_p))
     hidden = [50] if lin_ftrs is None else list(lin_ftrs)
     dropouts = [settings.pop("output_p"), *([0.1] * len(hidden) if ps is None else ps)]
     encoder = SentenceEncoder(seq_len, arch(vocab_sz, **settings), pad_idx, max_len)
