@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import gc
 import io
 import itertools
@@ -10,13 +11,13 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
-import re
 import signal
 import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import PurePath
 from types import MethodType
@@ -44,6 +45,7 @@ from layered.foundation import (
     noop,
     num_cpus,
     own_vars,
+    process_context,
     warn,
 )
 
@@ -232,7 +234,7 @@ class Workers:
         if has_changed:
             self._work, self._torch_loader = work, None
             self._dataset = packed(loader.dataset) if loader.indexed else None  # plans contain the items of a stream
-            forks = start_method(loader) == "fork"
+            forks = process_context(loader.multiprocessing_context).get_start_method() == "fork"
             self._cannot = None if forks else unsendable(loader.for_workers(self._dataset))
             if self._cannot is not None and loader.workers_by_default:
                 warn(f"batches are made without workers, because {self._cannot}")
@@ -245,14 +247,12 @@ class Workers:
                 fix="define functions at the top of a module, not as lambdas, or use num_workers=0",
             )
         if self._torch_loader is None or not loader.persistent_workers:
-            self._torch_loader = _torch_loader(loader, self._dataset)
             self._processes = []
+            self._torch_loader = _torch_loader(loader, self._dataset, self._processes)
             kill(self._resting)
         self._resting = []
         self._torch_loader.sampler.start(plan)  # type: ignore[attr-defined]  # the sampler is a Plan
-        made, started = _started(self._torch_loader)
-        self._processes = self._processes or started
-        return self._received(loader, self._torch_loader, made)
+        return self._received(loader, self._torch_loader, _started(self._torch_loader, self._processes))
 
     def _received(
         self, loader: WorkSource, torch_loader: TorchDataLoader[Any], made: Iterator[Any]
@@ -337,31 +337,46 @@ class _Deadline:
             self.timer.cancel()
 
 
-def _started(torch_loader: TorchDataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess]]:
-    """Start the workers of a loader, and register them to be ended with this process.
+def _started(torch_loader: TorchDataLoader[Any], processes: list[BaseProcess]) -> Iterator[Any]:
+    """The batches of a pass, by workers that end with this iterator, and at the latest with this process.
 
-    Returns:
-        The batches, and the processes that were started, in the order of the workers.
+    Args:
+        torch_loader: The loader.
+        processes: Its workers; those that are started here are added.
     """
-    before = multiprocessing.active_children()
+    are_new = not processes
     handler = signal.getsignal(signal.SIGCHLD) if sys.platform != "win32" else None
-    made = iter(torch_loader)
+    try:
+        made = iter(torch_loader)
+    except BaseException:  # a worker could not be started, or Ctrl-C
+        kill(processes)
+        raise
     if handler is not None and threading.current_thread() is threading.main_thread():
         # torch's handler raises wherever this process happens to be, as in the middle of a step, when a worker ends.
         # Without it the loader notices while it waits for that worker's batch.
         signal.signal(signal.SIGCHLD, handler)
-    started = [process for process in multiprocessing.active_children() if process not in before]
-    started.sort(key=_number)
-    _parents.update((process, os.getpid()) for process in started)
+    if are_new:
+        # torch asks its workers to end when the iterator is deleted. A garbage collection deletes the queues by which it
+        # asks first, but not before it has called this.
+        weakref.finalize(made, kill, processes).atexit = False
     # Exit handlers run in reverse order: registered anew, it runs before that of multiprocessing.
     atexit.unregister(end_workers)
     atexit.register(end_workers)
-    return made, started
+    return made
 
 
-def _number(process: BaseProcess) -> int:
-    """The number at the end of a process's name: "Process-1:12" is the 12th that process 1 started."""
-    return int(re.split(r"\D", process.name)[-1])
+def _noting(context: BaseContext, processes: list[BaseProcess]) -> BaseContext:
+    """A copy of `context` that adds the processes it makes to `processes`, before they start."""
+    noting: Any = copy.copy(context)
+
+    def make(*args: Any, **kwargs: Any) -> BaseProcess:
+        process: BaseProcess = context.Process(*args, **kwargs)  # type: ignore[attr-defined]  # of every subclass
+        _parents[process] = os.getpid()
+        processes.append(process)
+        return process
+
+    noting.Process = make
+    return noting  # type: ignore[no-any-return]
 
 
 def _wait_for_an_end(processes: Sequence[BaseProcess]) -> None:
@@ -376,15 +391,15 @@ def kill(processes: Iterable[BaseProcess]) -> None:
     """End the workers that still run, such as one that hangs: torch asks by SIGTERM, which they ignore.
 
     Args:
-        processes: The workers of one loader.
+        processes: The workers of one loader. In a fork of the process that started them nothing happens.
     """
     for process in processes:
-        if process.is_alive():
+        if _parents.get(process) == os.getpid() and process.is_alive():
             process.kill()
             process.join()
 
 
-def _torch_loader(loader: WorkSource, dataset: object) -> TorchDataLoader[Any]:
+def _torch_loader(loader: WorkSource, dataset: object, processes: list[BaseProcess]) -> TorchDataLoader[Any]:
     return TorchDataLoader(
         WorkerSide(loader.for_workers(dataset), loader.num_workers),  # type: ignore[arg-type]  # torch only needs __getitem__
         batch_size=None,
@@ -394,7 +409,7 @@ def _torch_loader(loader: WorkSource, dataset: object) -> TorchDataLoader[Any]:
         pin_memory=loader.pins,
         timeout=loader.timeout,
         worker_init_fn=start_worker,
-        multiprocessing_context=loader.multiprocessing_context,
+        multiprocessing_context=_noting(process_context(loader.multiprocessing_context), processes),
         generator=torch.Generator().manual_seed(0),
         persistent_workers=loader.persistent_workers,
     )
@@ -411,12 +426,6 @@ def _work_of(loader: WorkSource) -> list[Any]:
         ):
             work += [step, *(own_vars(step) or {}).values()]
     return work
-
-
-def start_method(loader: WorkSource) -> str:
-    """How workers are started: "fork", "spawn" or "forkserver"."""
-    context = loader.multiprocessing_context or torch.multiprocessing
-    return context if isinstance(context, str) else str(context.get_start_method())
 
 
 def unsendable(maker: BatchMaker) -> str | None:

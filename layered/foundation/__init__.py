@@ -158,7 +158,11 @@ from layered.foundation.masking import (
 )
 from layered.foundation.names import function_name as function_name, innermost as innermost, snake_case as snake_case
 from layered.foundation.optional import lazy as lazy, require as require
-from layered.foundation.parallel import Failure as Failure, rank_and_world as rank_and_world
+from layered.foundation.parallel import (
+    Failure as Failure,
+    process_context as process_context,
+    rank_and_world as rank_and_world,
+)
 from layered.foundation.paths import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from layered.foundation.registry import (
     Recorded as Recorded,

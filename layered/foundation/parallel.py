@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 import torch
@@ -90,10 +91,8 @@ def parallel(
     """
     listed = _items(f, items)
     workers = min(_count(n_workers), len(listed))
-    if method is not None and method not in multiprocessing.get_all_start_methods():
-        raise BadValue(
-            "unknown start method", got=repr(method), expected=", ".join(multiprocessing.get_all_start_methods())
-        )
+    if method is not None:
+        process_context(method)
     call, done = _Call(f, args, kwargs), list[R]()
     pool: Executor | None = None
     if workers:
@@ -113,6 +112,27 @@ def parallel(
         if pool is not None:
             pool.shutdown(cancel_futures=True)
     return L(done)
+
+
+def process_context(method: object) -> BaseContext:
+    """How processes are started.
+
+    Args:
+        method: "fork", "spawn" or "forkserver"; a context of `multiprocessing`; None for Python's choice.
+
+    Raises:
+        BadValue: `method` is none of them.
+
+    Examples:
+        >>> process_context("spawn").get_start_method()
+        'spawn'
+    """
+    if isinstance(method, BaseContext):
+        return method
+    methods = multiprocessing.get_all_start_methods()
+    if method is not None and method not in methods:
+        raise BadValue("unknown start method", got=repr(method), expected=", ".join(methods))
+    return multiprocessing.get_context(method)
 
 
 class _Call:
@@ -149,7 +169,7 @@ def _opened(result: object) -> Any:
 
 def _processes(workers: int, call: _Call, method: str | None) -> Executor:
     """A pool whose forked processes find `call` in their memory; to others it is sent."""
-    context = multiprocessing.get_context(method)
+    context = process_context(method)
     if context.get_start_method() != "fork":
         try:
             pickle.dumps(call)
