@@ -72,7 +72,7 @@ def constructor_args(o: Recorded | nn.Module, where: str) -> dict[str, Any]:
         NotExportable: A module that neither records its arguments nor keeps them.
     """
     if isinstance(o, Recorded):
-        return o.init_args
+        return o.export_args()
     is_from_torch = type(o).__init__.__module__.startswith("torch.")
     return _torch_args(o, where) if is_from_torch else _kept_args(o, where)
 

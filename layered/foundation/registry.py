@@ -139,6 +139,10 @@ class Recorded:
         bound.apply_defaults()
         return dict(bound.arguments)
 
+    def export_args(self) -> dict[str, Any]:
+        """`init_args` as an export writes them, for `from_init_args`."""
+        return self.init_args
+
     @classmethod
     def from_init_args(cls, init_args: Mapping[str, Any]) -> Self:
         """Create an instance from `init_args`, or from those of them that differ from the defaults.

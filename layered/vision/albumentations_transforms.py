@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from layered.data import foreign_transforms
 from layered.foundation import BadValue, Transform, draw_generator, lazy, transforms
+from layered.vision.foreign_data import Describable, NotPlain
 from layered.vision.foreign_transforms import ForeignTransform, Part, check_slot, refused_normalize, rescaled
 
 A = lazy("albumentations")
@@ -21,6 +23,10 @@ _SETS_THE_SIZE = {
     "AtLeastOneBBoxRandomCrop", "CenterCrop", "Crop", "CropNonEmptyMaskIfExists", "LongestMaxSize", "Pad", "PadIfNeeded",
     "RandomCrop", "RandomResizedCrop", "RandomSizedBBoxSafeCrop", "RandomSizedCrop", "Resize", "SmallestMaxSize",
 }  # fmt: skip
+_IN_FILES = (
+    "BboxParams", "CenterCrop", "Crop", "FromFloat", "InvertImg", "LongestMaxSize", "NoOp", "Pad", "PadIfNeeded", "Resize",
+    "SmallestMaxSize", "ToFloat", "ToGray", "ToRGB", "ToSepia",
+)  # fmt: skip
 _FLIPS = {"HorizontalFlip", "VerticalFlip", "Transpose"}  # for training, whatever p is
 
 
@@ -63,6 +69,27 @@ class AlbumentationsTransform(ForeignTransform):
             for name in ("get_params", "get_params_dependent_on_data")
         )
         return None if draws or kind.__name__ in _FLIPS else tfm
+
+    @classmethod
+    @functools.cache
+    def describable(cls) -> Describable:
+        """The transforms that draw nothing, with arguments by which they do not, and `BboxParams`."""
+        return Describable({name: getattr(A, name) for name in _IN_FILES if hasattr(A, name)}, kept=_kept)
+
+    def steps(self) -> list[Any]:
+        """What applies to predictions: those in compositions, and what the user's says of boxes."""
+        boxes = self.tfm.processors.get("bboxes")
+        return [*_steps(self.valid_tfm, (A.Compose, A.Sequential)), *([] if boxes is None else [boxes.params])]
+
+    @classmethod
+    def composed(cls, steps: list[Any]) -> Any:
+        """`A.Compose` of transforms and of `BboxParams`.
+
+        Args:
+            steps: As from `steps`.
+        """
+        boxes = next((step for step in steps if isinstance(step, A.BboxParams)), None)
+        return A.Compose([step for step in steps if step is not boxes], bbox_params=boxes)
 
     def apply(self, tfm: Any, parts: Sequence[Part]) -> Sequence[Any]:
         """One call for all parts, as arrays by name.
@@ -131,11 +158,19 @@ def _as_tensor(made: Any, part: Part) -> Tensor:
     return tensor.movedim(-1, 0) if tensor.ndim == 3 else tensor
 
 
-def _steps(tfm: Any) -> Iterator[Any]:
-    """The transforms that change something: those in compositions, not the compositions."""
-    for step in tfm.transforms if isinstance(tfm, A.BaseCompose) else ():
-        yield from _steps(step)
-    if not isinstance(tfm, A.BaseCompose):
+def _kept(step: Any, name: str) -> Any:
+    value = getattr(step, name)
+    if (name in ("position", "pad_position") and value == "random") or (name == "max_size" and isinstance(value, list)):
+        raise NotPlain(f"it draws its {name} at random")
+    return value
+
+
+def _steps(tfm: Any, entered: Any) -> Iterator[Any]:
+    """The transforms in compositions of these classes, a tuple; not the compositions."""
+    if isinstance(tfm, entered):
+        for step in tfm.transforms:
+            yield from _steps(step, entered)
+    else:
         yield tfm
 
 
@@ -147,7 +182,7 @@ def adapt_albumentations(tfm: Any, slot: str) -> Transform:
         slot: Where it is given: "after_item", "before_batch" or "after_batch".
     """
     check_slot("albumentations'", tfm, slot, ("after_item",))
-    for step in _steps(tfm):
+    for step in _steps(tfm, (A.BaseCompose,)):
         if isinstance(step, A.Normalize):
             raise refused_normalize("albumentations'", step.mean, step.std)
     return AlbumentationsTransform(tfm)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from layered.files import exactly
 from layered.foundation import (
     BadArgument,
     BadValue,
@@ -25,6 +26,7 @@ from layered.foundation import (
 )
 from layered.vision.alignment import with_aligned_masks
 from layered.vision.channels import MultiChannelImage
+from layered.vision.foreign_data import Describable, NotPlain
 from layered.vision.points import TensorBBox, TensorPoint, from_pixels, in_pixels
 from layered.vision.reading import as_seen, image2tensor
 from layered.vision.targets import (
@@ -145,6 +147,9 @@ class ForeignTransform(Transform):
     apply to validation too. In `item_tfms` they stand among `Resize` and the like in the order given; in `batch_tfms` they
     come after `aug_transforms` and before `Normalize`. Results get the type, the dtype and the range of what was given.
 
+    An export holds what applies to predictions, where it draws nothing and `describable` lists it: resizing, crops in the
+    middle, padding, greys and dtypes.
+
     Args:
         tfm: The transform; None changes nothing.
         order: Where it stands in a `Pipeline`: smaller first.
@@ -188,15 +193,56 @@ class ForeignTransform(Transform):
         """It may draw from global generators, which are then seeded by the ticket."""
         return True
 
-    @property
-    def init_args(self) -> dict[str, Any]:
+    @classmethod
+    def describable(cls) -> Describable:
+        """The transforms of the library that an export can hold."""
+        raise NotImplementedError
+
+    def steps(self) -> list[Any]:
+        """What applies to predictions, one after the other: all that `composed` needs."""
+        raise NotImplementedError
+
+    @classmethod
+    def composed(cls, steps: list[Any]) -> Any:
+        """One transform of several.
+
+        Args:
+            steps: As from `steps`.
+        """
+        raise NotImplementedError
+
+    def export_args(self) -> dict[str, Any]:
         """Of an export, which is for prediction: what applies in training only is left out."""
-        if self.valid_tfm is not None:
-            raise NotExportable(
-                f"an export cannot store {self.whose} {type(self.valid_tfm).__name__}, which applies to predictions too",
-                fix="use the library's own in its place: Resize(224), RandomCrop(224), …",
-            )
-        return {"tfm": None, "order": self.order}
+        if self.valid_tfm is None:
+            return {"tfm": None, "order": self.order}
+        known, described = self.describable(), []
+        for step in self.steps():
+            try:
+                described.append(known.as_data(step))
+            except NotPlain as error:
+                raise NotExportable(
+                    f"an export cannot store {self.whose} {type(step).__name__}, which applies to predictions too: {error}",
+                    got=repr(step)[:200],
+                    expected=", ".join(known.kinds),
+                    fix="use the library's own in its place: Resize(224), RandomCrop(224), …",
+                ) from None
+        return {"tfm": described, "order": self.order}
+
+    @classmethod
+    def from_init_args(cls, init_args: Mapping[str, Any]) -> Self:
+        """Create an instance from what an export says.
+
+        Args:
+            init_args: As from `export_args()`.
+
+        Raises:
+            BadFile: It names a transform that no export does.
+        """
+        described = init_args["tfm"]
+        if described is None:
+            return super().from_init_args(init_args)
+        tfm = cls.composed([cls.describable().of_data(step) for step in exactly(list, described)])
+        return super().from_init_args({**init_args, "tfm": tfm})
 
     def __call__(self, x: object, split_idx: int | None = None) -> Any:
         tfm = self.valid_tfm if split_idx == 1 else self.tfm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,14 +11,16 @@ from torch import Tensor, nn
 
 from layered.data import foreign_transforms
 from layered.foundation import BadArgument, BadValue, Transform, lazy, leaves, transforms
+from layered.vision.foreign_data import Describable
 from layered.vision.foreign_transforms import ForeignTransform, Part, check_slot, is_part, refused_normalize, rescaled
 from layered.vision.targets import boxes_in, labels_of_boxes
 
-K, enhance = lazy("kornia.augmentation"), lazy("kornia.enhance")
+K, enhance, constants = map(lazy, ("kornia.augmentation", "kornia.enhance", "kornia.constants"))
 
 _SETS_THE_SIZE = {
     "CenterCrop", "LongestMaxSize", "PadTo", "RandomCrop", "RandomResizedCrop", "Resize", "SmallestMaxSize",
 }  # fmt: skip
+_IN_FILES = ("CenterCrop", "PadTo", "Resize")
 
 
 @transforms.register()
@@ -58,6 +61,29 @@ class KorniaTransform(ForeignTransform):
         augments = isinstance(tfm, (K.container.ImageSequentialBase, K.base._BasicAugmentationBase))
         return None if augments and type(tfm).__name__ not in _SETS_THE_SIZE else tfm
 
+    @classmethod
+    @functools.cache
+    def describable(cls) -> Describable:
+        """The augmentations that set the size and draw nothing."""
+        return Describable({name: getattr(K, name) for name in _IN_FILES}, [constants.Resample], _kept)
+
+    def steps(self) -> list[Any]:
+        """What applies to predictions: those in sequences, not the sequences."""
+        tfm: Any = self.valid_tfm
+        usual = _sequential().extra_args
+        if any(o.extra_args != usual for o in tfm.modules() if isinstance(o, K.AugmentationSequential)):
+            return [tfm]  # which cannot be described
+        return list(_steps(tfm))
+
+    @classmethod
+    def composed(cls, steps: list[Any]) -> Any:
+        """`AugmentationSequential` of several.
+
+        Args:
+            steps: As from `steps`.
+        """
+        return _sequential(*steps)
+
     def apply(self, tfm: Any, parts: Sequence[Part]) -> Sequence[Any]:
         """One call for all parts, as batches of floats.
 
@@ -83,6 +109,8 @@ class KorniaTransform(ForeignTransform):
             sequential = tfm if isinstance(tfm, K.AugmentationSequential) else _sequential(tfm)
             made = sequential(*given, data_keys=[_KEYS[part.kind] for part in parts])
             made = [made] if len(given) == 1 else made
+        for step in tfm.modules():  # the batch, for a matrix that nobody reads; checkpoints could not hold it
+            vars(step).pop("_lazy_matrix_args", None)
         return [_from_batch(new, part, image.ndim == 3) for new, part in zip(made, parts, strict=True)]
 
     def labels_of_moved(self, tfm: Any, labels: Tensor) -> Tensor:
@@ -148,6 +176,10 @@ def _check_moves_together(tfm: Any, parts: Sequence[Part]) -> None:
 def _moves_rigidly(step: object) -> bool:
     """Whether points follow, or nothing moves; of other warps kornia returns them as they were."""
     return isinstance(step, (K.RigidAffineAugmentationBase2D, K.IntensityAugmentationBase2D))
+
+
+def _kept(step: Any, name: str) -> Any:
+    return step.flags[name] if name in step.flags else getattr(step, name)
 
 
 def _steps(tfm: Any) -> Iterator[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from layered.data import foreign_transforms
 from layered.foundation import BadArgument, BadValue, Transform, lazy, transforms
+from layered.vision.foreign_data import Describable
 from layered.vision.foreign_transforms import ForeignTransform, Part, check_slot, refused_normalize
 from layered.vision.points import TensorPoint
 
@@ -18,6 +20,13 @@ v1, v2, tv_tensors = map(lazy, ("torchvision.transforms", "torchvision.transform
 # random, and needed for validation too
 _SETS_THE_SIZE = {"RandomCrop", "RandomResizedCrop", "RandomResize", "RandomShortestSize", "ScaleJitter"}
 _DRAWS_WITHOUT_PARAMETERS = {"AugMix", "GaussianNoise", "RandAugment", "TrivialAugmentWide", "AutoAugment"}
+_IN_FILES = {
+    "v1": ("CenterCrop", "ConvertImageDtype", "Grayscale", "Pad", "PILToTensor", "Resize", "ToTensor"),
+    "v2": (
+        "CenterCrop", "ClampBoundingBoxes", "ConvertImageDtype", "Grayscale", "Identity", "Pad", "PILToTensor", "Resize", "RGB",
+        "SanitizeBoundingBoxes", "ToDtype", "ToImage", "ToPureTensor",
+    ),
+}  # fmt: skip
 
 
 @transforms.register()
@@ -48,6 +57,31 @@ class TorchvisionTransform(ForeignTransform):
         # a class of v2 that draws its parameters overrides this method; those of the first version have the same names
         twin = kind if _is_v2(tfm) else getattr(v2, kind.__name__, v2.Identity)
         return None if draws or twin.make_params is not v2.Transform.make_params else tfm
+
+    @classmethod
+    @functools.cache
+    def describable(cls) -> Describable:
+        """The transforms of both versions that draw nothing: "v2.Resize", …."""
+        kinds = {
+            f"{name}.{kind}": getattr(module, kind)
+            for name, module in (("v2", v2), ("v1", v1))
+            for kind in _IN_FILES[name]
+            if hasattr(module, kind)
+        }
+        return Describable(kinds, [v2.InterpolationMode])
+
+    def steps(self) -> list[Any]:
+        """What applies to predictions: those in `Compose`, not the `Compose`."""
+        return list(_steps(self.valid_tfm))
+
+    @classmethod
+    def composed(cls, steps: list[Any]) -> Any:
+        """`Compose` of the version that they are of.
+
+        Args:
+            steps: As from `steps`.
+        """
+        return (v2 if all(map(_is_v2, steps)) else v1).Compose(steps)
 
     def apply(self, tfm: Any, parts: Sequence[Part]) -> Sequence[Any]:
         """One call for all parts.
@@ -104,6 +138,15 @@ def _is_v2(tfm: object) -> bool:
     return isinstance(tfm, v2.Transform)
 
 
+def _steps(tfm: Any) -> Iterator[Any]:
+    """The transforms that change something: those in compositions, not the compositions."""
+    if type(tfm).__name__ == "Compose":
+        for step in tfm.transforms:
+            yield from _steps(step)
+    else:
+        yield tfm
+
+
 def adapt_torchvision(tfm: Any, slot: str) -> Transform:
     """The transform of this library that applies one of torchvision.
 
@@ -114,7 +157,7 @@ def adapt_torchvision(tfm: Any, slot: str) -> Transform:
     in_any = "after_item", "after_batch"
     check_slot("torchvision's", tfm, slot, in_any)
     if isinstance(tfm, nn.Sequential):
-        tfm = (v2 if all(map(_is_v2, tfm)) else v1).Compose(list(tfm))
+        tfm = TorchvisionTransform.composed(list(tfm))
     steps = list(tfm.modules()) if isinstance(tfm, nn.Module) else getattr(tfm, "transforms", [tfm])
     for step in steps:
         if isinstance(step, (v1.Normalize, v2.Normalize)):

@@ -15,13 +15,16 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.testing import assert_close
-from torchvision import tv_tensors
+from torchvision import transforms as v1, tv_tensors
 from torchvision.transforms import v2
 
 from layered.data import CategoryBlock, DataBlock, EndSplitter
+from layered.files import Scope, decode_tree, encode_tree
 from layered.foundation import (
     BadArgument,
+    BadFile,
     BadValue,
+    CannotRestore,
     LayeredError,
     NotExportable,
     TensorCategory,
@@ -29,10 +32,12 @@ from layered.foundation import (
     TensorMask,
     TensorMultiCategory,
     Tickets,
+    UnknownName,
     draw_generator,
     drawing,
     plain,
 )
+from layered.loop import Callback
 from layered.training import Learner, load_learner
 from layered.vision import (
     BBoxBlock,
@@ -379,14 +384,139 @@ def test_an_export_leaves_out_what_applies_in_training_only(tfm, tmp_path):
     assert_close(again.predict(picture(3))[2], learn.predict(picture(3))[2])
 
 
-@pytest.mark.parametrize("tfm", [K.Resize((16, 16)), A.Resize(16, 16)], ids=repr)
-def test_what_applies_to_predictions_cannot_be_exported(tfm, tmp_path):
+FIXED = [
+    v2.Resize((16, 16)),
+    v2.Compose(
+        [v2.RandomHorizontalFlip(), v2.Resize(20, v2.InterpolationMode.NEAREST), v2.CenterCrop(16), v2.Pad(2, fill=3)]
+    ),
+    v2.Compose(
+        [v2.ToImage(), v2.Compose([v2.Grayscale(3), v2.ToDtype(torch.float32, scale=True)]), v2.Resize((18, 9))]
+    ),
+    v1.Compose([v1.Resize((9, 12), v1.InterpolationMode.BICUBIC), v1.Grayscale(3), v1.ToTensor()]),
+    A.Resize(16, 12),
+    A.Compose([A.D4(), A.LongestMaxSize(20), A.PadIfNeeded(24, 24, fill=7), A.ToGray(p=1)]),
+    A.Sequential([A.SmallestMaxSize(max_size_hw=(None, 16)), A.Compose([A.CenterCrop(12, 12)])], p=1),
+    K.Resize((16, 16), resample="nearest"),
+    K.AugmentationSequential(K.ColorJiggle(0.1), K.PadTo((30, 30)), K.CenterCrop(8, resample="bicubic")),
+]
+
+
+@pytest.mark.parametrize("tfm", FIXED, ids=lambda tfm: re.sub(r"\s+", " ", repr(tfm))[:60])
+def test_an_export_holds_what_applies_to_predictions_and_draws_nothing(tfm, tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    learn = Learner(load(item_tfms=tfm), model, path=tmp_path)
-    assert learn.predict(picture(3))[2].shape == (3,)
-    with pytest.raises(NotExportable, match="Resize") as caught:
+    learn = Learner(load(item_tfms=[tfm, Resize(16)]), model, path=tmp_path)
+    again = load_learner(learn.export("a.layered"))
+    for n in (3, 7):
+        assert torch.equal(again.predict(picture(n))[2], learn.predict(picture(n))[2])
+    given, made = (o.dls.test_dl([picture(5)]).one_batch()[0] for o in (learn, again))
+    assert torch.equal(made, given)
+    assert_close(
+        load_learner(again.export(tmp_path / "b.layered")).predict(picture(3))[2], learn.predict(picture(3))[2]
+    )
+
+
+def test_an_export_holds_what_albumentations_does_with_boxes():
+    tfm = A.Compose([A.RandomCrop(4, 4), A.Crop(0, 0, 12, 24)], bbox_params=A.BboxParams("coco", min_visibility=0.5))
+    tfm = AlbumentationsTransform(A.Compose(tfm.transforms[1:], bbox_params=tfm.processors["bboxes"].params))
+    again = decode_tree(encode_tree(tfm, {}, "", Scope.DATA), {}, Scope.DATA)
+    boxes = TensorBBox(torch.tensor([[-1.0, -1, -0.5, 0], [-0.2, -1, 1, 1]]))  # of the second, little is left
+    sample = PILImage.create(picture(3)), boxes, TensorMultiCategory([1, 2])
+    expected, made = tfm(sample, split_idx=1), again(sample, split_idx=1)
+    assert made[1].tolist() == expected[1].tolist()
+    assert made[2].tolist() == expected[2].tolist() == [1]
+
+
+def changed(tfm, name, value):
+    vars(tfm)[name] = value
+    return tfm
+
+
+@pytest.mark.parametrize(
+    ("tfm", "why"),
+    [
+        (v2.RandomCrop(16), "draws at random"),
+        (v2.Compose([v2.Resize(20), v2.RandomResizedCrop(16)]), "draws at random"),
+        (v2.Lambda(torch.neg), "not among those"),
+        (v2.ToDtype({tv_tensors.Image: torch.float32}, scale=True), "argument 'dtype' is not plain"),
+        (changed(v2.Resize(16), "transform", lambda o, params: o), "another one"),
+        (A.RandomCrop(16, 16), "draws at random"),
+        (A.OneOf([A.Resize(16, 16), A.Resize(16, 12)], p=1), "draws at random"),
+        (A.LongestMaxSize([16, 20]), "max_size at random"),
+        (A.PadIfNeeded(40, 40, position="random"), "position at random"),
+        (K.RandomCrop((16, 16)), "draws at random"),
+        (K.Resize((16, 16), p=0.5), "another one"),
+        (kornia.filters.MedianBlur((3, 3)), "not among those"),
+    ],
+    ids=lambda o: re.sub(r"\s+", " ", repr(o))[:40],
+)
+def test_what_applies_to_predictions_and_cannot_be_described_is_refused(tfm, why, tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    learn = Learner(load(item_tfms=[tfm, Resize(16)]), model, path=tmp_path)
+    with pytest.raises(NotExportable, match=why) as caught:
         learn.export("b.layered")
     assert "Resize(224)" in caught.value.fix
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["TorchvisionTransform", "AlbumentationsTransform", "KorniaTransform"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"name": "os.system", "args": {"command": "true"}}],
+        [{"name": "v2.Lambda", "args": {"lambd": {"$function": "parent_label"}}}],
+        [{"name": "v2.functional", "args": {}}],
+        [{"name": "Lambda", "args": {"image": "x"}}],
+        [{"name": "__class__", "args": {}}],
+        [{"name": ["Resize"], "args": {}}],
+        [{"name": "Resize", "args": ["size", 3]}],
+        [{"name": "Resize"}],
+        [{"name": "Resize", "args": {"nothing": 3}}],
+        [{"name": "v2.Resize", "args": {"size": {"a": 3}}}],
+        [{"name": "v2.SanitizeBoundingBoxes", "args": {"labels_getter": {"$function": "parent_label"}}}],
+        [{"name": "BboxParams", "args": {"format": {"$tensor": "x"}}}],
+        ["Resize"],
+        [None],
+        "Resize",
+        {"name": "Resize", "args": {}},
+        3,
+    ],
+    ids=repr,
+)
+def test_a_file_can_name_nothing_else(name, steps):
+    node = {"$transform": name, "args": {"tfm": steps, "order": 1}}
+    with pytest.raises((BadFile, UnknownName)):
+        decode_tree(node, {"x": torch.zeros(1)}, Scope.DATA)
+
+
+@pytest.mark.parametrize(
+    ("tfm", "other"),
+    [
+        (v2.Resize((16, 16)), v2.Resize((16, 20))),
+        (A.Resize(16, 16), A.Resize(16, 20)),
+        (K.Resize((16, 16)), v2.Resize((16, 16))),
+        (v2.ColorJitter(0.1), v2.ColorJitter(0.2)),
+        (A.ColorJitter((0.9, 1.1)), A.ColorJitter((0.8, 1.2))),
+        (K.ColorJiggle(0.1), K.ColorJiggle(0.2)),
+    ],
+)
+def test_a_fit_with_them_is_saved_and_goes_on_with_the_same_alone(tfm, other, tmp_path):
+    def learner(tfm=tfm):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return Learner(load(item_tfms=[tfm, Resize(16)]), model)
+
+    def stop(cb):
+        if cb.learn.epoch == 1:
+            raise KeyboardInterrupt
+
+    whole, first, second = learner(), learner(), learner()
+    whole.fit(2, 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(2, 0.1, checkpoint=tmp_path, resume="auto", cbs=Callback(before_train=stop))
+    with pytest.raises(CannotRestore, match=r"train\.after_item"):
+        learner(other).fit(2, 0.1, checkpoint=tmp_path, resume="auto", cbs=Callback())
+    second.fit(2, 0.1, checkpoint=tmp_path, resume="auto", cbs=Callback())
+    assert_close(second.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
 
 
 def test_floats_that_left_the_range_of_pixels_are_refused():
