@@ -19,3 +19,15 @@ from layered.integrations.timm_models import (
     timm_names as timm_names,
     timm_stats as timm_stats,
 )
+from layered.integrations.transformers_models import (
+    Transformer as Transformer,
+    build_transformer as build_transformer,
+    described_config as described_config,
+    embedding_rows as embedding_rows,
+    hidden_size as hidden_size,
+    hub_folder as hub_folder,
+    open_transformer as open_transformer,
+    position_limit as position_limit,
+    transformer_config as transformer_config,
+    transformer_groups as transformer_groups,
+)

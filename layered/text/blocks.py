@@ -39,7 +39,8 @@ class TextBlock(TransformBlock):
         backwards: Reverse the texts.
         min_freq: Leave out of the vocabulary tokens that occur less often.
         max_vocab: The most tokens of the vocabulary.
-        max_len: The most tokens of a text; None for all.
+        max_len: The most tokens of a text; by default as many as the model beside a pretrained tokenizer reads, and never more;
+            else all.
         cut: What is kept of a longer text: "head"; "head+tail", a quarter of the tokens from the start and the others from the
             end; or "chunks", all of it, for models that read it piece by piece.
         max_tokens: Texts of a batch by their number of tokens, padding included, in place of the batch size.
@@ -211,7 +212,11 @@ def _pretrained_steps(
             expected=f"its {len(tok.vocab)} tokens",
             fix="leave out vocab= (text_vocab=)",
         )
-    if max_len is not None:
+    max_len = tok.max_len if max_len is None else max_len
+    cut = tok.cut if cut == "head" else cut
+    if not is_lm:
+        max_len = min(filter(None, (max_len, tok.model_limit)), default=None)
+    if (max_len, cut) != (tok.max_len, tok.cut):
         tok = HuggingFaceTokenizer.from_init_args({**tok.init_args, "max_len": max_len, "cut": cut})
     end = tok.id_of_role("eos")
     steps: list[Any] = [tok]

@@ -9,7 +9,6 @@ import functools
 import itertools
 import operator
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.catalog import is_offline
 from layered.files import parse_json, read_whole
 from layered.foundation import (
     BadArgument,
@@ -30,10 +28,10 @@ from layered.foundation import (
     Transform,
     describe,
     failed,
-    one_line,
     require,
     transforms,
 )
+from layered.integrations import hub_folder, position_limit
 from layered.text.corpus import Numbered, tokenized
 from layered.text.cutting import check_cut, kept_part, warn_of_cuts
 from layered.text.reading import TextReader, as_text, read_text
@@ -80,6 +78,9 @@ class HuggingFaceTokenizer(Transform):
         TensorText([1, 0, 2])
         >>> tok.decode(_)
         'a [UNK] film'
+
+    Attributes:
+        model_limit: The most tokens that the model in the same folder reads; None if that is not known.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class HuggingFaceTokenizer(Transform):
         super().__init__()
         check_cut(cut)
         self.is_split = is_split
-        self.backend, said = _opened(source)
+        self.backend, said, self.model_limit = _opened(source)
         self.special: dict[str, str] = dict(said if special is None else special)
         self.backend.no_truncation()
         self.backend.no_padding()
@@ -305,21 +306,21 @@ class HuggingFaceTokenizer(Transform):
         return cls(backend, {"unk": UNK, "pad": PAD, "bos": BOS, "eos": EOS}, **kwargs)
 
 
-def _opened(source: Any) -> tuple[Any, dict[str, str]]:
-    """A tokenizer of `tokenizers`, which is a copy, and the tokens with a role."""
+def _opened(source: Any) -> tuple[Any, dict[str, str], int | None]:
+    """A tokenizer of `tokenizers`, which is a copy, the tokens with a role, and how many tokens the model beside it reads."""
     tokenizers = require("tokenizers", extra="hf", why=_WHY)
     if isinstance(source, (str, os.PathLike)):
-        text, special = _found(source)
+        text, special, limit = _found(source)
     elif isinstance(source, tokenizers.Tokenizer):
-        text, special = source.to_str(), {}
+        text, special, limit = source.to_str(), {}, None
     else:
-        text, special = _of_transformers(source)
+        text, special, limit = *_of_transformers(source), None
     try:
         backend = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # whatever the package raises about a text from anywhere
         raise BadFile("this does not describe a tokenizer", got=f"{error!s:.200}", expected=f"a {_FILE}") from error
     padding = parse_json(text, "the tokenizer").get("padding")
-    return backend, {**({"pad": padding["pad_token"]} if padding else {}), **special}
+    return backend, {**({"pad": padding["pad_token"]} if padding else {}), **special}, limit
 
 
 def _of_transformers(source: Any) -> tuple[str, dict[str, str]]:
@@ -335,17 +336,17 @@ def _of_transformers(source: Any) -> tuple[str, dict[str, str]]:
     return backend.to_str(), {role: str(token) for role, token in tokens.items() if token is not None}
 
 
-def _found(source: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
-    """The text of a tokenizer that is given as such, lies in a folder or has a name on the hub."""
+def _found(source: str | os.PathLike[str]) -> tuple[str, dict[str, str], int | None]:
+    """A tokenizer that is given as text, lies in a folder or has a name on the hub: see `_opened`."""
     if isinstance(source, str) and source.lstrip().startswith("{"):
-        return source, {}
+        return source, {}, None
     place = Path(source).expanduser()
     if place.is_file():
-        return read_text(place), _settings(place.parent)
+        return read_text(place), _settings(place.parent), _limit(place.parent)
     if not place.is_dir():
-        place = _from_hub(os.fspath(source))
+        place = hub_folder(os.fspath(source), _ON_HUB, "tokenizer")
     if (place / _FILE).is_file():
-        return read_text(place / _FILE), _settings(place)
+        return read_text(place / _FILE), _settings(place), _limit(place)
     transformers = require("transformers", extra="hf", why=f"a tokenizer without a {_FILE}")
     try:
         found = transformers.AutoTokenizer.from_pretrained(os.fspath(place), trust_remote_code=False)
@@ -353,23 +354,12 @@ def _found(source: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
         raise NotFoundPath(
             f"there is no tokenizer in '{place}'", got=f"{error!s:.200}", expected=f"a folder with a {_FILE}"
         ) from error
-    return _of_transformers(found)
+    return *_of_transformers(found), _limit(place)
 
 
-def _from_hub(name: str) -> Path:
-    """The folder in which the hub's files of that name are kept."""
-    hub = require("huggingface_hub", extra="hf", why=_WHY)
-    try:
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-            raise ValueError("not a name on the hub")
-        return Path(hub.snapshot_download(name, allow_patterns=_ON_HUB, local_files_only=is_offline()))
-    except (OSError, ValueError) as error:
-        raise NotFoundPath(
-            f"there is no tokenizer '{name}'",
-            got=f"no such folder, and the hub says: {one_line(str(error)):.200}",
-            expected="a folder, a file or a name on the hub",
-            fix=f"check the name; the working directory is {Path.cwd()}",
-        ) from error
+def _limit(folder: Path) -> int | None:
+    said = parse_json(read_whole(folder / "config.json", missing_ok=True) or b"{}", f"'{folder / 'config.json'}'")
+    return position_limit(said) if isinstance(said, dict) else None
 
 
 def _settings(folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import torch
 from torch import nn
@@ -40,6 +40,7 @@ from layered.loop import (
 from layered.nn import CrossEntropyLossFlat
 from layered.text.column import Decoder, TextColumn
 from layered.text.generation import check_sampling, next_word
+from layered.text.hf_models import Built, hf_classifier, hf_language_model, is_source, refuse_recurrent
 from layered.text.lm_loader import LMDataLoader
 from layered.text.models.heads import (
     SentenceEncoder,
@@ -48,10 +49,18 @@ from layered.text.models.heads import (
     get_language_model,
     get_text_classifier,
 )
+from layered.text.models.transformers import (
+    TransformerEncoder,
+    TransformerLM,
+    transformer_clas_split,
+    transformer_lm_split,
+)
 from layered.text.pretrained import PRETRAINED_FNAMES, clean_raw_keys, given_files, pretrained_files, read_pretrained
 from layered.text.recipes import text_recipe
 from layered.text.rules import decode_spec_tokens
 from layered.training import Learner, LearnerArgs
+
+T = TypeVar("T", bound="TextLearner")
 
 MOST_KEPT = 2**30  # bytes of scores of a language model that `get_preds` keeps
 
@@ -91,7 +100,9 @@ class TextLearner(Learner):
     def encoder(self) -> nn.Module:
         """The part of the model that a classifier takes over from a language model."""
         model: Any = unwrapped(self.model)
-        return model[0].module if isinstance(model[0], SentenceEncoder) else model[0]
+        if isinstance(model, TransformerLM):
+            return model.module.base_model  # type: ignore[return-value]  # transformers' own attribute
+        return model[0].module if isinstance(model[0], (SentenceEncoder, TransformerEncoder)) else model[0]
 
     def save_encoder(self, file: StrPath) -> Path:
         """Write the encoder and the vocabulary that it is for to `path/model_dir/file.layered`.
@@ -243,14 +254,16 @@ class LMLearner(TextLearner):
         generator = None if seed is None else torch.Generator(device).manual_seed(seed)
         never = column.in_no_text + ([column.unk] if no_unk and column.unk is not None else [])
         with evaluating(self), torch.inference_mode(), _fresh_state(self.model):
-            new = ids
+            model, new = unwrapped(self.model), ids
+            limit = model.limit if isinstance(model, TransformerLM) else None
             for _ in range(count):
-                output = self.model(torch.tensor([new], device=device))
+                output = self.model(torch.tensor([new[-(limit or 0) :]], device=device))
                 scores = output[0] if isinstance(output, tuple) else output_scores(output)
                 new = [next_word(scores[0, -1], temperature, min_p, top_k, top_p, never, generator)]
                 if new[0] == column.end:
                     break
                 ids = ids + new
+                new = new if isinstance(model, Resettable) else ids
         return column.write(ids, decoder)
 
     def get_preds(self, ds_idx: int = 1, dl: Iterable[Any] | None = None, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -361,6 +374,16 @@ def _with_padding(config: Mapping[str, Any] | None, column: TextColumn) -> dict[
     return {"pad_token": column.pad, **checked_config(config)}
 
 
+def _on_transformer(kind: type[T], dls: Any, built: Built, splitter: Any, learner_args: LearnerArgs) -> T:
+    """A learner of a model of Hugging Face: norm layers of frozen blocks stay as they are, so that a frozen body costs little."""
+    learner_args.setdefault("splitter", splitter)
+    learner_args.setdefault("train_bn", False)
+    learner_args.setdefault("moms", (0.95, 0.85, 0.95))
+    learn = kind(dls, built.model, **learner_args)
+    learn.recipe = built.recipe
+    return learn
+
+
 @checked
 @delegates(Learner)
 def language_model_learner(
@@ -380,11 +403,12 @@ def language_model_learner(
 
     Args:
         dls: Loaders of a language model: `TextDataLoaders.from_folder(path, is_lm=True)`.
-        arch: `AWD_LSTM`.
-        config: Settings that differ from `awd_lstm_lm_config`.
-        drop_mult: Multiplies all dropouts.
+        arch: `AWD_LSTM`; or a decoder of Hugging Face: its folder, its name on the hub, or the model itself.
+        config: Settings that differ from `awd_lstm_lm_config`, or from the config.json of a decoder.
+        drop_mult: Multiplies all dropouts of an AWD-LSTM.
         backwards: Take weights that were trained on texts from their end to their start.
-        pretrained: Start from weights that were trained on Wikitext-103, with all but the last group frozen.
+        pretrained: Start from trained weights: those of a decoder, all of them trained; or those of Wikitext-103, with all but
+            the last group frozen.
         pretrained_fnames: Start from these files: weights and their vocabulary, in `path/model_dir` or anywhere.
         alpha: Weight in the loss of the mean square of the encoder's outputs.
         beta: Weight of the mean square of their change.
@@ -403,6 +427,17 @@ def language_model_learner(
             got=f"targets of kind {', '.join(map(str, column.targets))}",
             fix="TextDataLoaders.from_folder(path, is_lm=True), or TextBlock(is_lm=True) alone in a DataBlock",
         )
+    learner_args.setdefault("loss_func", CrossEntropyLossFlat())
+    if is_source(arch):
+        refuse_recurrent(
+            {
+                "drop_mult": (drop_mult, 1.0), "backwards": (backwards, False), "alpha": (alpha, 2.0), "beta": (beta, 1.0),
+                "pretrained_fnames": (pretrained_fnames, None),
+            }
+        )  # fmt: skip
+        return _on_transformer(
+            LMLearner, dls, hf_language_model(dls, arch, pretrained, config), transformer_lm_split, learner_args
+        )
     settings, files = _with_padding(config, column), None
     if pretrained_fnames is not None:
         files = given_files(_weights_folder(dls, learner_args), pretrained_fnames)
@@ -413,7 +448,6 @@ def language_model_learner(
         "config": settings,
         "drop_mult": drop_mult,
     }
-    learner_args.setdefault("loss_func", CrossEntropyLossFlat())
     learner_args.setdefault("splitter", find_meta(arch)["split_lm"])
     learn = LMLearner(dls, get_language_model(arch, **args), alpha, beta, **learner_args)
     learn.recipe = text_recipe("text.language_model", arch, args)
@@ -436,6 +470,7 @@ def text_classifier_learner(
     max_len: int | None = 72 * 20,
     y_range: tuple[float, float] | None = None,
     *,
+    pool: str | None = None,
     pretrained_fnames: Sequence[StrPath] | None = None,
     alpha: float = 2.0,
     beta: float = 1.0,
@@ -445,17 +480,20 @@ def text_classifier_learner(
 
     Args:
         dls: The loaders: `TextDataLoaders.from_folder(path, text_vocab=lm_dls.vocab)`.
-        arch: `AWD_LSTM`.
-        seq_len: Tokens that the encoder reads at once; gradients flow no further.
-        config: Settings that differ from `awd_lstm_clas_config`.
+        arch: `AWD_LSTM`; or an encoder or decoder of Hugging Face: its folder, its name on the hub, or the model itself, of
+            which a head is left out.
+        seq_len: Tokens that a recurrent encoder reads at once; gradients flow no further.
+        config: Settings that differ from `awd_lstm_clas_config`, or from the config.json of a model of Hugging Face.
         backwards: Take weights that were trained on texts from their end to their start.
-        pretrained: Start from an encoder that was trained on Wikitext-103, with all but the head frozen.
-        drop_mult: Multiplies the dropouts in `config`.
+        pretrained: Start from a trained encoder, with all but the head frozen: that of Hugging Face, or one of Wikitext-103.
+        drop_mult: Multiplies the dropouts of an AWD-LSTM.
         n_out: Number of outputs; by default as many as the targets need.
-        lin_ftrs: Widths of the hidden layers of the head; [50] by default.
-        ps: Dropout of the head's layers but the first; 0.1 each by default.
-        max_len: The head sees about so many last tokens of a text; None for all.
+        lin_ftrs: Widths of the hidden layers of the head; by default [50] on an AWD-LSTM, and none on a model of Hugging Face.
+        ps: Dropout of the head's layers, without the first on an AWD-LSTM; 0.1 each by default.
+        max_len: The head on an AWD-LSTM sees about so many last tokens of a text; None for all.
         y_range: (low, high) that a scaled sigmoid maps the outputs into.
+        pool: How the tokens make the vector of a text on a model of Hugging Face: "mean", "first" or "last"; by default as its
+            folder says, or else the last token of a decoder and the mean of an encoder.
         pretrained_fnames: Start from these files: weights and their vocabulary, in `path/model_dir` or anywhere.
         alpha: Weight in the loss of the mean square of the encoder's outputs.
         beta: Weight of the mean square of their change.
@@ -469,6 +507,21 @@ def text_classifier_learner(
     """
     column = TextColumn.of_loaders(dls)
     n_out = n_out if n_out is not None else _outputs_for(dls, column)
+    if is_source(arch):
+        refuse_recurrent(
+            {
+                "seq_len": (seq_len, 72), "backwards": (backwards, False), "drop_mult": (drop_mult, 0.5),
+                "max_len": (max_len, 72 * 20), "alpha": (alpha, 2.0), "beta": (beta, 1.0),
+                "pretrained_fnames": (pretrained_fnames, None),
+            }
+        )  # fmt: skip
+        built = hf_classifier(dls, arch, n_out, pretrained, config, pool, lin_ftrs=lin_ftrs, ps=ps, y_range=y_range)
+        learn = _on_transformer(TextLearner, dls, built, transformer_clas_split, learner_args)
+        if pretrained:
+            learn.freeze()
+        return learn
+    if pool is not None:
+        raise BadArgument("pool is for models of Hugging Face", got=f"pool={pool!r}", fix="leave out pool=")
     settings, files = _with_padding(config, column), None
     if pretrained_fnames is not None:
         files = given_files(_weights_folder(dls, learner_args), pretrained_fnames)

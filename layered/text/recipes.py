@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from layered.foundation import builders, modules, names_of, refuse_unknown
+from layered.integrations import build_transformer, transformer_config
 from layered.text.models.heads import SequentialRNN, find_meta, get_language_model, get_text_classifier
+from layered.text.models.transformers import TransformerLM, transformer_classifier
 
 CLASSIFIER_ARGS = names_of(get_text_classifier)
+TRANSFORMER_ARGS = names_of(transformer_classifier) - {"module"}
 
 
 def text_recipe(builder: str, arch: Any, args: dict[str, Any]) -> dict[str, Any] | None:
@@ -55,3 +60,25 @@ def build_text_classifier(arch: str, **args: Any) -> SequentialRNN:
     """
     refuse_unknown(args, CLASSIFIER_ARGS, "the recipe of a classifier of texts")
     return get_text_classifier(_find(arch), **args)
+
+
+@builders.register("text.transformer_classifier")
+def build_transformer_classifier(config: dict[str, Any], **args: Any) -> nn.Sequential:
+    """The untrained classifier of a recipe, on a model of transformers.
+
+    Args:
+        config: The model's configuration, as in a config.json.
+        args: The other arguments of `transformer_classifier`.
+    """
+    refuse_unknown(args, TRANSFORMER_ARGS, "the recipe of a classifier of texts")
+    return transformer_classifier(build_transformer(transformer_config(config), for_lm=False), **args)
+
+
+@builders.register("text.transformer_lm")
+def build_transformer_lm(config: dict[str, Any]) -> TransformerLM:
+    """The untrained language model of a recipe, of transformers.
+
+    Args:
+        config: The model's configuration, as in a config.json.
+    """
+    return TransformerLM(build_transformer(transformer_config(config), for_lm=True))
