@@ -42,6 +42,7 @@ from layered.text.column import Decoder, TextColumn
 from layered.text.generation import check_sampling, next_word
 from layered.text.hf_models import Built, hf_classifier, hf_language_model, is_source, refuse_recurrent
 from layered.text.lm_loader import LMDataLoader
+from layered.text.lora import load_adapters, merge_lora, save_adapters, to_lora
 from layered.text.models.heads import (
     SentenceEncoder,
     checked_config,
@@ -90,6 +91,11 @@ class TextLearner(Learner):
         own = rnn_cbs(alpha, beta) if isinstance(model, Resettable) else []
         cbs = [*own, *callbacks_of(learner_args.pop("cbs", None))]
         super().__init__(dls, model, moms=moms, cbs=cbs, **learner_args)
+
+    to_lora = to_lora
+    merge_lora = merge_lora
+    save_adapters = save_adapters
+    load_adapters = load_adapters
 
     @property
     def column(self) -> TextColumn:

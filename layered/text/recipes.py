@@ -7,12 +7,13 @@ from typing import Any
 from torch import nn
 
 from layered.foundation import builders, modules, names_of, refuse_unknown
-from layered.integrations import build_transformer, transformer_config
+from layered.integrations import add_lora, build_transformer, transformer_config
 from layered.text.models.heads import SequentialRNN, find_meta, get_language_model, get_text_classifier
 from layered.text.models.transformers import TransformerLM, transformer_classifier
 
 CLASSIFIER_ARGS = names_of(get_text_classifier)
 TRANSFORMER_ARGS = names_of(transformer_classifier) - {"module"}
+LORA_ARGS = names_of(add_lora) - {"module"}
 
 
 def text_recipe(builder: str, arch: Any, args: dict[str, Any]) -> dict[str, Any] | None:
@@ -63,22 +64,34 @@ def build_text_classifier(arch: str, **args: Any) -> SequentialRNN:
 
 
 @builders.register("text.transformer_classifier")
-def build_transformer_classifier(config: dict[str, Any], **args: Any) -> nn.Sequential:
+def build_transformer_classifier(
+    config: dict[str, Any], lora: dict[str, Any] | None = None, **args: Any
+) -> nn.Sequential:
     """The untrained classifier of a recipe, on a model of transformers.
 
     Args:
         config: The model's configuration, as in a config.json.
+        lora: The settings of its adapters: see `add_lora`; None for none.
         args: The other arguments of `transformer_classifier`.
     """
     refuse_unknown(args, TRANSFORMER_ARGS, "the recipe of a classifier of texts")
-    return transformer_classifier(build_transformer(transformer_config(config), for_lm=False), **args)
+    return transformer_classifier(_transformer(config, lora, for_lm=False), **args)
 
 
 @builders.register("text.transformer_lm")
-def build_transformer_lm(config: dict[str, Any]) -> TransformerLM:
+def build_transformer_lm(config: dict[str, Any], lora: dict[str, Any] | None = None) -> TransformerLM:
     """The untrained language model of a recipe, of transformers.
 
     Args:
         config: The model's configuration, as in a config.json.
+        lora: The settings of its adapters: see `add_lora`; None for none.
     """
-    return TransformerLM(build_transformer(transformer_config(config), for_lm=True))
+    return TransformerLM(_transformer(config, lora, for_lm=True))
+
+
+def _transformer(config: dict[str, Any], lora: dict[str, Any] | None, for_lm: bool) -> nn.Module:
+    module = build_transformer(transformer_config(config), for_lm)
+    if lora is not None:
+        refuse_unknown(lora, LORA_ARGS, "the recipe of adapters")
+        add_lora(module, **lora)
+    return module

@@ -221,3 +221,13 @@ def transformer_classifier(
     dims = [hidden_size(module), *(lin_ftrs or []), n_out]
     head = PooledHead(dims, [0.1] * (len(dims) - 1) if ps is None else ps, pool, y_range)
     return nn.Sequential(TransformerEncoder(module, is_decoder, pad_idx, window), head)
+
+
+def find_transformer(model: nn.Module) -> nn.Module | None:
+    """The model of transformers within a classifier or a language model; None if there is none.
+
+    Args:
+        model: The model of a learner.
+    """
+    encoder = model[0] if isinstance(model, nn.Sequential) and len(model) else model
+    return encoder.module if isinstance(encoder, (TransformerEncoder, TransformerLM)) else None
