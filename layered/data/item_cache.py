@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from layered.data.conversions import ToTensor
-from layered.foundation import BadValue, Path, Pipeline, Transform, warn, with_elements
+from layered.foundation import BadValue, Path, Pipeline, Transform, has_drawn, warn, with_elements
 
 Json = Any  # what JSON can say
 _UNIT = 1 << 16  # bytes for which a kept sample adds one to the ledger
@@ -108,7 +108,8 @@ class ItemCache:
     Kept are the decoded images of a sample and whatever transforms made of its other parts; results are the same bit for
     bit. A sample is made anew where one of its files has changed (by time or size), or a transform, its labels or the
     libraries that decode. Transforms that draw random numbers, and those of users and of other libraries, end what is kept,
-    since they may make something else each time. A JPEG that none has resized before is not kept, for decoding a file costs
+    since they may make something else each time; items that draw as they are made, such as noise or random pairs, are not kept.
+    A JPEG that none has resized before is not kept, for decoding a file costs
     no more than reading all of its pixels: in training `[RatioResize(288), RandomResizedCrop(224)]` keeps images of 288 pixels,
     `Resize(224)` alone, which crops at random, keeps none, and `Resize(224, method="squish")` those of 224.
 
@@ -146,7 +147,7 @@ class ItemCache:
                     f"'{ledger}' is not a cache's ledger", got="a link or not a file", fix="delete the folder"
                 )
         self.max_bytes = shutil.disk_usage(self.folder).free // 2 if max_bytes is None else max_bytes
-        self._is_full = False
+        self._is_full = self._has_warned = False
         self._fixed: _Fixed | None = None
 
     @property
@@ -188,6 +189,13 @@ class ItemCache:
 
     def _keep(self, file: Path, given: Sequence[Any], made: Sequence[Any]) -> None:
         if self._is_full:
+            return
+        if has_drawn():
+            if not self._has_warned:
+                self._has_warned = True
+                warn(
+                    f"items that draw at random as they are made are others in each epoch, and not kept in '{self.folder}'"
+                )
             return
         data = _written(given, made)
         if data is None:

@@ -133,6 +133,7 @@ from layered.foundation.errors import (
 from layered.foundation.faces import star as star
 from layered.foundation.generators import (
     get_random_states as get_random_states,
+    has_drawn as has_drawn,
     quiet_imports as quiet_imports,
     reseed as reseed,
     seeded as seeded,

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from layered.foundation.seeds import tickets_in_use
+
 
 def set_seed(seed: int, reproducible: bool = False) -> None:
     """Seed the global generators of Python, NumPy and torch; run seeds of the library derive from torch's.
@@ -55,12 +57,17 @@ def set_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
+_seed: int | None = None  # what `reseed` was given last, inside `seeded`
+
+
 def reseed(key: int) -> None:
     """Seed the global generators; for use inside `seeded`, which restores them.
 
     Args:
         key: The seed, of 64 bits.
     """
+    global _seed
+    _seed = key
     random.seed(key)
     np.random.seed([key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF])
     torch.default_generator.manual_seed(key)
@@ -85,14 +92,35 @@ def seeded(key: int) -> Iterator[None]:
     Args:
         key: The seed, of 64 bits.
     """
+    global _seed
     with _turn():
-        states = get_random_states()
+        states, outer = get_random_states(), _seed
         try:
             reseed(key)
             with quiet_imports():
                 yield
         finally:
+            _seed = outer
             set_random_states(states)
+
+
+def has_drawn() -> bool:
+    """Whether the sample that is being made has drawn a number: by its ticket, or from a global generator seeded with that."""
+    tickets = tickets_in_use()
+    if tickets is None or tickets.drawn:
+        return tickets is not None
+    if _seed is None or _seed != tickets.keys:
+        return False
+    now = get_random_states()
+    reseed(_seed)
+    fresh = get_random_states()
+    set_random_states(now)
+    return _as_bytes(now) != _as_bytes(fresh)
+
+
+def _as_bytes(states: dict[str, Any]) -> tuple[object, ...]:
+    _, words, position, *_ = states["numpy"]
+    return states["random"], words.tobytes(), position, states["torch"].numpy().tobytes()
 
 
 @contextmanager

@@ -116,6 +116,11 @@ def current_tickets() -> Tickets:
     return _current.get() or Tickets(key_of(torch.initial_seed(), "by hand", next(_by_hand)), place=None)
 
 
+def tickets_in_use() -> Tickets | None:
+    """The tickets of what a loader is making; None outside of any loader."""
+    return _current.get()
+
+
 @contextmanager
 def drawing(tickets: Tickets) -> Iterator[Tickets]:
     """Context manager: draws inside use `tickets`.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import random
 import struct
 import warnings
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from layered.data import CategoryBlock, DataBlock, IndexSplitter, ItemCache, TransformBlock
-from layered.foundation import BadImage, BadValue, NotFoundPath, leaves
+from layered.foundation import BadImage, BadValue, NotFoundPath, draw, leaves, noop
 from layered.vision import (
     BBoxBlock,
     BBoxLblBlock,
@@ -32,6 +34,7 @@ from layered.vision import (
     Resize,
     aug_transforms,
 )
+from layered.vision.gan import generate_noise
 
 
 @pytest.fixture
@@ -194,6 +197,49 @@ def test_code_of_users_ends_what_is_kept(files, tmp_path, where):
     for _ in range(2):
         list(dls.valid)
     assert len(calls) == 6
+
+
+def noise_of_numpy(file: Path) -> torch.Tensor:
+    return torch.from_numpy(np.random.randn(4))
+
+
+def noise_by_ticket(file: Path) -> torch.Tensor:
+    return torch.tensor([draw(), draw()])
+
+
+def one_of_eight(file: Path) -> Path:
+    return random.choice(sorted(file.parent.iterdir()))
+
+
+def the_next(file: Path) -> Path:
+    files = sorted(file.parent.iterdir())
+    return files[(files.index(file) + 1) % len(files)]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "get_x", "is_random"),
+    [
+        ((TransformBlock, ImageBlock), generate_noise, True),
+        ((TransformBlock, ImageBlock), noise_of_numpy, True),
+        ((TransformBlock, ImageBlock), noise_by_ticket, True),
+        ((ImageBlock, CategoryBlock), one_of_eight, True),
+        ((ImageBlock, CategoryBlock), the_next, False),
+    ],
+)
+def test_items_that_draw_as_they_are_made_are_not_kept(files, tmp_path, blocks, get_x, is_random):
+    def load(**kwargs):
+        described = DataBlock(
+            blocks, get_x=get_x, get_y=noop if ImageBlock is blocks[1] else label, splitter=IndexSplitter([0, 1, 2]),
+            item_tfms=Resize(32, method="squish"),
+        )  # fmt: skip
+        return described.dataloaders(files, bs=2, device="cpu", seed=3, **{"num_workers": 0, **kwargs})
+
+    expected, dls = passes(load()), load(cache=tmp_path / "cache")
+    with pytest.warns(UserWarning, match="draw at random as they are made") if is_random else contextlib.nullcontext():
+        made = passes(dls)
+    assert all(map(torch.equal, made, expected))
+    assert all(map(torch.equal, passes(load(num_workers=1)), expected))
+    assert any(file.is_file() for file in (tmp_path / "cache").rglob("*")) == (not is_random)
 
 
 class Darker(PILImage):

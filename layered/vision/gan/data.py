@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from layered.data import Panel, draw_panels
-from layered.foundation import TensorBase, TensorImageBase, functions, verb
+from layered.foundation import TensorBase, TensorImageBase, draw_generator, functions, verb
 
 
 class InvisibleTensor(TensorBase):
@@ -32,7 +32,7 @@ def generate_noise(fn: object, size: int = 100) -> InvisibleTensor:
         fn: The item, left unread.
         size: How many numbers.
     """
-    return InvisibleTensor(torch.randn(size))
+    return InvisibleTensor(torch.randn(size, generator=draw_generator()))
 
 
 @verb("show_batch").register
