@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, OutOfRange, rank_and_world, whole_number
+from layered.foundation import BadArgument, OutOfRange, whole_number
 from layered.loop import (
     STEP,
     Amount,
@@ -35,8 +35,8 @@ class GradientAccumulation(Callback):
 
     The gradient of a step is that of the loss over all samples accumulated for it, even if batches differ in size, in the
     weights of their classes or in how many targets are ignored, or an epoch ends early: the last step of an epoch takes the
-    samples that are left. A loss that does not say what it averages over is taken as a mean over samples; so is every mean in
-    several processes. Under `DistributedDataParallel` gradients are synchronised once for each step.
+    samples that are left. A loss that does not say what it averages over is taken as a mean over samples. Of several processes,
+    each accumulates `n_acc` samples, and gradients are averaged once for each step.
 
     Args:
         n_acc: Number of samples.
@@ -80,7 +80,7 @@ class GradientAccumulation(Callback):
         if learn.loss_grad is None:
             return
         self.weight = self.rows
-        if len(shares) == 1 and shares[0][1] is not None and rank_and_world()[1] == 1:
+        if len(shares) == 1 and shares[0][1] is not None:
             self.weight = shares[0][1]
         if self._is_sum:
             self.weight = 0.0

@@ -153,6 +153,8 @@ def _rows(x: Tensor, order: Tensor) -> Tensor:
 class MixUp(MixHandler):
     """Trains on lam * x + (1 - lam) * (x of another sample of the batch), with lam >= 1/2 drawn for each sample.
 
+    Of several processes, each mixes the samples that it has of a batch.
+
     Args:
         alpha: The larger of lam and 1 - lam is used, with lam drawn from Beta(alpha, alpha).
 

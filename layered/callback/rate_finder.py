@@ -37,6 +37,7 @@ from layered.loop import (
     generators_of,
     iter_once,
     length_of,
+    mean_of_processes,
     modes_of,
     set_modes,
 )
@@ -84,7 +85,7 @@ class LRFinder(Callback):
 
     def after_batch(self) -> None:
         learn = self.learn
-        self.average = 0.98 * self.average + 0.02 * float(learn.loss.mean())
+        self.average = 0.98 * self.average + 0.02 * mean_of_processes(float(learn.loss.mean()))
         smooth = self.average / (1 - 0.98 ** (len(self.losses) + 1))
         self.lrs.append(learn.opt.hypers[-1]["lr"])
         self.losses.append(smooth)

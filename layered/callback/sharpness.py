@@ -18,7 +18,8 @@ class SAM(Callback):
     """Sharpness-aware minimisation: a second forward and backward pass at `weights + rho * gradient / |gradient|`.
 
     The optimizer then steps from the original weights with the gradient found there. Each batch costs two passes; the reported
-    loss and prediction are those of the first. With gradient accumulation, each batch climbs by itself. Other callbacks get
+    loss and prediction are those of the first. With gradient accumulation, each batch climbs by itself, and of
+    several processes each climbs by the gradient of its own rows, as in the paper. Other callbacks get
     `after_pred` and `after_loss` of both passes. Batch norm counts only the first pass.
 
     Args:

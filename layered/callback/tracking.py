@@ -14,21 +14,25 @@ from layered.callback.logging import check_column, columns_of
 from layered.callback.progress import say
 from layered.files import saving
 from layered.foundation import BadArgument, BadValue, OutOfRange, Path, describe, warn, whole_number
-from layered.loop import SUFFIX, Callback, CancelFitException, Count, Kinds, Numbers, bad_state
+from layered.loop import SUFFIX, Callback, CancelFitException, Count, Kinds, Numbers, any_process, bad_state
 
 Comparison: TypeAlias = Callable[[Any, Any], Any]
 SavedFile: TypeAlias = Annotated[str, re.compile(rf".*_\d+(-\d+)?{re.escape(SUFFIX)}", re.ASCII | re.DOTALL).fullmatch]
 
 
 class TerminateOnNaNCallback(Callback):
-    """Ends the fit at the first loss that is not finite, with a warning that says where. Waits for the device at each batch."""
+    """Ends the fit at the first loss that is not finite, with a warning that says where. Waits for the device at each batch.
+
+    Several processes end together.
+    """
 
     order = -9
     state_kinds = ()
 
     def after_batch(self) -> None:
         learn = self.learn
-        if learn.loss is not None and not math.isfinite(loss := float(learn.loss.mean())):
+        loss = 0.0 if learn.loss is None else float(learn.loss.mean())
+        if any_process(not math.isfinite(loss)):
             warn(f"the loss is {loss} in epoch {learn.epoch}, batch {learn.iter}: ending the fit")
             raise CancelFitException
 

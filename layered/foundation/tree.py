@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -177,13 +178,17 @@ def available_device(device: Device) -> torch.device:
 def default_device(use: bool | None = None) -> torch.device:
     """Where batches and models go by default: CUDA where there is one, else MPS, else the CPU.
 
+    Of several GPUs it is the current one or, in a process that `torchrun` or its like has started, that of its local rank.
+
     Args:
         use: False asks for the CPU.
     """
     if use is False:
         return torch.device("cpu")
     if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
+        rank = os.environ.get("LOCAL_RANK")
+        current = torch.cuda.current_device() if rank is None else int(rank) % torch.cuda.device_count()
+        return torch.device("cuda", current)
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")

@@ -290,6 +290,29 @@ def concat(batches: list[Any], dim: int = 0) -> Any:
     return torch.cat(batches, dim)
 
 
+def merged(trees: list[Any]) -> Any:
+    """Join the rows of trees of the same structure: of every tensor, and of every list with an element per item.
+
+    Args:
+        trees: At least one tree.
+
+    Examples:
+        >>> merged([(torch.tensor([1]), ["a"], None), (torch.tensor([2]), ["b"], None)])
+        (tensor([1, 2]), ['a', 'b'], None)
+    """
+    example = trees[0]
+    if isinstance(example, list):
+        return [row for tree in trees for row in tree]
+    if isinstance(example, tuple):
+        parts = [merged(list(column)) for column in zip(*trees, strict=True)]
+        return type(example)(*parts) if is_named_tuple(example) else tuple(parts)
+    if isinstance(example, Mapping):
+        return {k: merged([tree[k] for tree in trees]) for k in example}
+    if isinstance(example, Tensor) and any(isinstance(tree, list) for tree in trees):
+        return [row for tree in trees for row in tree]
+    return torch.cat(trees) if isinstance(example, Tensor) else example
+
+
 def reordered(tree: object, order: Tensor) -> Any:
     """Permute the rows of every tensor (or list of rows) of `tree`."""
     if isinstance(tree, list):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader as TorchDataLoader, DistributedSampler, RandomSampler
 
 from layered.data import DataLoader, TfmdDL, Together, as_dataset, as_loader, as_loaders, get_c
 from layered.foundation import (
@@ -31,10 +31,11 @@ from layered.foundation import (
     noop,
     output_scores,
     plain_tree,
+    rank_and_world,
     to_detach,
     to_device,
 )
-from layered.inference.gathering import GatherPredsCallback, reordered, single
+from layered.inference.gathering import GatherPredsCallback, merged, reordered, single
 from layered.loop import (
     VALIDATE,
     Callback,
@@ -43,6 +44,7 @@ from layered.loop import (
     call_model,
     callbacks_of,
     check_has_items,
+    gathered,
     modes_of,
     set_epoch,
     set_modes,
@@ -128,6 +130,9 @@ def get_preds(
         with_targs: False returns None in their place.
         concat_dim: The axis along which batches of predictions are joined.
 
+    Of several processes, all of which must call it, each predicts its share; all return the whole. A loader of another library
+    is predicted whole by each.
+
     Returns:
         Plain tensors on the CPU: preds float [item, ...], targets [item, ...]. Outputs with several parts keep their
             structure (tuple, dict); rows that differ in shape become a list with one tensor per item.
@@ -136,7 +141,14 @@ def get_preds(
         EmptySource: The loader has no batches.
         CannotSave: A file cannot be written; incomplete files are removed.
     """
-    dl, order = in_order(loop, ds_idx, dl, reorder, natural=save_preds is not None or save_targs is not None)
+    is_written = save_preds is not None or save_targs is not None
+    dl, order = in_order(loop, ds_idx, dl, reorder, natural=is_written)
+    rank, world = rank_and_world()
+    is_divided = world > 1 and reorder and not is_written and concat_dim == 0 and (loader_size(dl) or 0) >= world
+    if is_divided:
+        dl, order = share_of(dl, rank, world)
+    if rank > 0:
+        save_preds = save_targs = None
     gather = GatherPredsCallback(
         with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim,
         act=activation_of(loop, output_scores) if act is None else act, decode=decoder_of(loop) if with_decoded else None,
@@ -149,6 +161,9 @@ def get_preds(
             parts = gather.all_tensors()
     finally:
         gather.discard()
+    if is_divided:
+        every = gathered((parts, order))
+        parts, order = merged([part for part, _ in every]), merged([positions for _, positions in every])
     return reordered(parts, torch.as_tensor(np.asarray(order)).argsort(stable=True)) if order else parts
 
 
@@ -269,7 +284,10 @@ def in_order(loop: Loop, ds_idx: int, dl: Iterable[Any] | None, reorder: bool, n
     """
     found = loader_of(loop, ds_idx) if dl is None else dl
     order: list[Any] = []
-    is_shuffled = isinstance(found, TorchDataLoader) and type(found.sampler) is RandomSampler
+    if isinstance(found, DataLoader) and found.world > 1:
+        found = found.new(share=(0, 1))
+    samplers = RandomSampler, DistributedSampler
+    is_shuffled = isinstance(found, TorchDataLoader) and type(found.sampler) in samplers
     if is_shuffled and type(found) is TorchDataLoader and type(found.batch_sampler) is BatchSampler:
         return (_unshuffled(found), order) if reorder else (found, order)
     if not isinstance(found, DataLoader):
@@ -289,6 +307,29 @@ def in_order(loop: Loop, ds_idx: int, dl: Iterable[Any] | None, reorder: bool, n
         return order
 
     return ordered.new(get_idxs=recorded), order
+
+
+def loader_size(dl: object) -> int | None:
+    """The items of a loader of this library that gives access to each; None for any other."""
+    return dl.n if isinstance(dl, DataLoader) and dl.indexed else None
+
+
+def share_of(dl: Any, rank: int, world: int) -> tuple[Any, list[Any]]:
+    """A loader over the items that one of several processes predicts, and a list that receives their positions.
+
+    Args:
+        dl: A loader over all items, in a fixed order.
+        rank: The process.
+        world: The number of processes.
+    """
+    positions: list[Any] = []
+    get_idxs = dl.get_idxs
+
+    def own() -> Any:
+        positions[:] = list(get_idxs())[rank::world]
+        return positions
+
+    return dl.new(get_idxs=own, n=len(range(rank, dl.n, world))), positions
 
 
 def _unshuffled(dl: TorchDataLoader[Any]) -> TorchDataLoader[Any]:

@@ -16,7 +16,7 @@ from layered.callback import batch_bar, losses_on_one_batch
 from layered.data import DataLoader
 from layered.foundation import Finding, Report, Table, checked, function_name, unknown_name
 from layered.insight.profile import mock_fit, profile
-from layered.loop import Callback, CancelFitException, CancelValidException, Loop, loss_of
+from layered.loop import Callback, CancelFitException, CancelValidException, Loop, any_process, loss_of
 from layered.nn import BaseLoss, Hooks
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold)  # layers whose units can stay at zero for good
@@ -82,7 +82,7 @@ class _Clock:
         return found
 
     def after_batch(self, cb: Callback) -> None:
-        if time.perf_counter() > self.end:
+        if any_process(time.perf_counter() > self.end):
             self.has_cut = True
             raise CancelFitException
 

@@ -59,7 +59,14 @@ from layered.loop.kept import (
 from layered.loop.listeners import Cbs as Cbs, Listener as Listener
 from layered.loop.loop import ESSENTIAL_CALLBACKS as ESSENTIAL_CALLBACKS, Loop as Loop
 from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optimizers, Rate as Rate, spread as spread
-from layered.loop.processes import any_process as any_process, mean_rows as mean_rows, unwrapped as unwrapped
+from layered.loop.processes import (
+    any_process as any_process,
+    by_first as by_first,
+    gathered as gathered,
+    mean_of_processes as mean_of_processes,
+    mean_rows as mean_rows,
+    unwrapped as unwrapped,
+)
 from layered.loop.recorder import format_time as format_time
 from layered.loop.resume.checkpoint import TERMINATED as TERMINATED
 from layered.loop.resume.description import fingerprint as fingerprint, plain_text as plain_text

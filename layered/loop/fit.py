@@ -7,6 +7,7 @@ import os
 from layered.data import length_of
 from layered.files import real_path
 from layered.foundation import checked, quiet_imports
+from layered.loop.alike import check_alike
 from layered.loop.batches import check_fit, check_has_items, checked_count
 from layered.loop.callback import callbacks_of
 from layered.loop.contexts import ShortTraceback, added_cbs, guarded, replaced
@@ -61,7 +62,8 @@ def fit(
     Raises:
         BadValue: For arguments out of range, before anything changes.
         EmptySource: If the training loader has no batches.
-        CannotTrain: If there is no loss, or a generator is to last for several epochs.
+        CannotTrain: If there is no loss, or a generator is to last for several epochs; or if several processes would train
+            different things, or do not divide their batches.
         CannotRestore: If the checkpoint does not fit, before anything changes.
     """
     n_epoch, start_epoch = checked_count("n_epoch", n_epoch), checked_count("start_epoch", start_epoch)
@@ -71,6 +73,7 @@ def fit(
     added = [*callbacks_of(cbs), *skipping(start_epoch), *validating(valid_every)]
     batches = length_of(loop.dls.train) if n_iter is None else n_iter
     arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": impersonal(repr(added)), "batches": batches}
+    check_alike(loop, arguments)
     added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
     with lock_folders(loop, added):
         resumed = resuming(loop, resume, added, arguments)

@@ -35,7 +35,7 @@ from layered.loop.events import BACKWARD, BATCH, EPOCH, STEP, TRAIN, VALIDATE, P
 from layered.loop.fit import fit
 from layered.loop.listeners import Cbs, Listeners
 from layered.loop.optimizer_parts import OptFunc, checked_opt_func, create_opt, lr_of
-from layered.loop.processes import unwrapped
+from layered.loop.processes import distrib_ctx, join_processes, to_distributed, unwrapped
 from layered.loop.recorder import Recorder
 from layered.loop.resume.weights import load_weights, save_weights
 from layered.loop.state import FIT_FIELDS, AbstractLoop
@@ -76,6 +76,7 @@ class Loop(AbstractLoop):
         step: Callable[..., Any] | None = None,
         seed: int | None = None,
     ) -> None:
+        join_processes()
         check_model(model)
         check_loss_func(loss_func)
         opt_func = checked_opt_func(opt_func)
@@ -233,6 +234,8 @@ class Loop(AbstractLoop):
     no_mbar = contexts.no_mbar
     no_bar = contexts.no_bar
     loss_not_reduced = contexts.loss_not_reduced
+    to_distributed = to_distributed
+    distrib_ctx = distrib_ctx
     validation_context = contexts.validation_context
     __enter__ = contexts.enter
     __exit__ = contexts.leave

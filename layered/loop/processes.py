@@ -2,20 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import atexit
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from layered.data import DataLoader
-from layered.foundation import BadValue, find_bs, noop, rank_and_world, to_cpu
+from layered.foundation import BadValue, CannotSave, default_device, find_bs, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
 from layered.loop.state import AbstractLoop
 from layered.metrics import Metric, unique_parts
+from layered.nn import counted, reduction_of
 
 T = TypeVar("T")
+L = TypeVar("L", bound=AbstractLoop)
+_LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what `torchrun` and its like set
+
+
+def join_processes() -> None:
+    """Join the other processes of a launcher such as `torchrun`; without one, or once joined, nothing happens.
+
+    A process uses the GPU of its local rank. Processes that were not seeded draw as the first one does, so that loaders without
+    a seed agree on their order.
+    """
+    is_launched = all(name in os.environ for name in _LAUNCHED) and int(os.environ["WORLD_SIZE"]) > 1
+    if not is_launched or not distributed.is_available() or distributed.is_initialized():
+        return
+    has_cuda = torch.cuda.is_available()
+    if has_cuda:
+        torch.cuda.set_device(default_device())
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo")
+    atexit.register(_leave_processes)
+    rank, world = rank_and_world()
+    seed = gathered(torch.initial_seed())[0]
+    if seed != torch.initial_seed():
+        torch.manual_seed(seed)
+    if rank == 0:
+        print(f"{world} processes share each batch: bs counts the rows of each; the first one prints and writes")
+
+
+def to_distributed(loop: L) -> L:
+    """Join the other processes of a launcher such as `torchrun`; without one nothing happens.
+
+    Every learner does so when it is made; this says it in a script, as `distrib_ctx` does.
+    """
+    join_processes()
+    return loop
+
+
+@contextmanager
+def distrib_ctx(loop: L) -> Iterator[L]:
+    """Inside the `with`, fits share each batch with the other processes of a launcher such as `torchrun`.
+
+    They do so without it too, and go on to do so after it.
+    """
+    yield to_distributed(loop)
+
+
+def _leave_processes() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def by_first(job: Callable[[], object]) -> None:
+    """Let the first process do a job; all return once it is done. A collective call: all of them must make it.
+
+    Args:
+        job: What it does, such as writing a file.
+
+    Raises:
+        CannotSave: In the other processes, if it failed; in the first, its own error.
+    """
+    rank, world = rank_and_world()
+    error: Exception | None = None
+    if rank == 0:
+        try:
+            job()
+        except Exception as failure:
+            error = failure
+    outcome = gathered(None if error is None else str(error))[0] if world > 1 else None
+    if error is not None:
+        raise error
+    if outcome is not None:
+        raise CannotSave("the first process could not write", got=outcome)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -43,6 +118,16 @@ def any_process(flag: bool) -> bool:
     votes = torch.tensor(int(flag), device=device)
     distributed.all_reduce(votes, distributed.ReduceOp.MAX)
     return bool(votes)
+
+
+def mean_of_processes(value: float) -> float:
+    """The mean of a number over all processes. A collective call: all of them must make it.
+
+    Args:
+        value: The number in this process.
+    """
+    values = gathered(value)
+    return sum(values) / len(values)
 
 
 def merge_metrics(metrics: Iterable[Metric]) -> None:
@@ -75,8 +160,9 @@ def merge_metrics(metrics: Iterable[Metric]) -> None:
 class SharedFit(Callback):
     """What a fit in several processes needs; `fit` adds it.
 
-    The loss of each process is weighted by its share of the rows, so that the averaged gradient is that of the whole batch
-    even if the last one is ragged. Only rank 0 logs.
+    All begin with the weights of the first one. The loss of each process is weighted by its share of the rows, or of what its
+    mean divides by, so that the averaged gradient is that of the whole batch even if it is ragged or weighted. Only the first
+    process logs.
     """
 
     order = -20
@@ -87,17 +173,104 @@ class SharedFit(Callback):
 
     def before_fit(self) -> None:
         learn = self.learn
+        learn.shares_loss = True
+        send_from_first([*unwrapped(learn.model).parameters(), *unwrapped(learn.model).buffers()])
         if rank_and_world()[0] > 0:
             self.old_logger, learn.logger = learn.logger, noop
 
     def after_loss(self) -> None:
         learn = self.learn
-        if learn.training and learn.loss_grad is not None:
-            learn.loss_grad = learn.loss_grad * (find_bs(learn.yb or learn.xb) / mean_rows(learn))
+        if not learn.training or learn.loss_grad is None:
+            return
+        world, parts = rank_and_world()[1], learn.loss_shares
+        if learn.step is None and reduction_of(learn.loss_func) == "sum":
+            learn.loss_grad = learn.loss_grad * world
+            return
+        parts = counted(parts or [(learn.loss_grad, None)], find_bs(learn.yb or learn.xb))
+        own = torch.stack([torch.as_tensor(count, device=learn.loss_grad.device) for _, count in parts]).double()
+        mean = own.clone()
+        distributed.all_reduce(mean)
+        mean /= world
+        weights = torch.where(own > 0, own / mean, 0.0).to(learn.loss_grad.dtype)
+        weighted = zip(parts, weights, strict=True)
+        learn.loss_grad = torch.stack(
+            [torch.where(weight > 0, loss * weight, 0.0) for (loss, _), weight in weighted]
+        ).sum()
+        if learn.loss_shares:
+            counts = mean.to(learn.loss_grad.dtype)
+            learn.loss_shares = [(loss, count) for (loss, _), count in zip(parts, counts, strict=True)]
+
+    def after_train(self) -> None:
+        """The running statistics of norm layers are those of the first process, as its weights are."""
+        send_from_first(unwrapped(self.learn.model).buffers())
 
     def on_end(self) -> None:
         if self.old_logger is not None:
             self.learn.logger, self.old_logger = self.old_logger, None
+
+
+class AverageGradients(Callback):
+    """The gradients of a step are the means over all processes; `fit` adds it.
+
+    It acts between accumulation and clipping, so that whatever made the gradients, they are those of the whole batch. A model
+    in `DistributedDataParallel` averages them itself, during the backward pass.
+    """
+
+    order = 7
+    observes = True
+    state_kinds = ()
+
+    def before_step(self) -> None:
+        learn = self.learn
+        if not isinstance(learn.model, DistributedDataParallel):
+            average_gradients([p for plist in learn.opt.param_lists for p in plist if p.requires_grad])
+
+
+def average_gradients(parameters: Sequence[Tensor]) -> None:
+    """Replace gradients by their means over all processes; a parameter that has one in any process has one in all.
+
+    Args:
+        parameters: The same ones in each process.
+    """
+    if not parameters:
+        return
+    has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int, device=parameters[0].device)
+    distributed.all_reduce(has_gradient, distributed.ReduceOp.MAX)
+    world = rank_and_world()[1]
+    due = [p for p, has in zip(parameters, has_gradient.tolist(), strict=True) if has]
+    for _, group in groupby(due, lambda p: (p.device, p.dtype)):
+        for some in _of_size(list(group), BUCKET):
+            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in some]
+            together = torch.cat([grad.flatten() for grad in grads]).div_(world)
+            distributed.all_reduce(together)
+            for p, mean in zip(some, torch.split(together, [grad.numel() for grad in grads]), strict=True):
+                p.grad = mean.view_as(p) if p.grad is None else p.grad.copy_(mean.view_as(p))
+
+
+BUCKET = 1 << 24  # numbers that are sent at once: the memory that averaging takes
+
+
+def _of_size(parameters: list[Tensor], size: int) -> Iterable[list[Tensor]]:
+    """The parameters in groups of about so many numbers."""
+    some: list[Tensor] = []
+    for p in parameters:
+        some.append(p)
+        if sum(each.numel() for each in some) >= size:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def send_from_first(tensors: Iterable[Tensor]) -> None:
+    """Give all processes the values that the first one has.
+
+    Args:
+        tensors: The same ones in each process; they are changed in place.
+    """
+    with torch.no_grad():
+        for tensor in tensors:
+            distributed.broadcast(tensor.detach(), 0)
 
 
 def mean_rows(loop: AbstractLoop) -> float:
@@ -111,4 +284,4 @@ def mean_rows(loop: AbstractLoop) -> float:
 
 def callbacks_of_processes() -> list[Callback]:
     """What `fit` adds if there are several processes."""
-    return [SharedFit()] if rank_and_world()[1] > 1 else []
+    return [SharedFit(), AverageGradients()] if rank_and_world()[1] > 1 else []

@@ -43,7 +43,7 @@ from layered.foundation import (
     without_folders,
 )
 from layered.inference import meaning_for
-from layered.loop import Loop
+from layered.loop import Loop, by_first, unwrapped
 from layered.metrics import described_metrics
 from layered.nn import describe_module
 from layered.version import __version__
@@ -77,7 +77,7 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
 
 
 def _write(loop: Loop, path: Path) -> Path:
-    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in loop.model.state_dict().items()}
+    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in unwrapped(loop.model).state_dict().items()}
     manifest = {
         "about": {"layered": __version__, "torch": torch.__version__, "columns": _columns(loop.dls)},
         "model": _encode_model(loop, tensors),
@@ -86,7 +86,8 @@ def _write(loop: Loop, path: Path) -> Path:
         "learner": _kind_in(learner_kinds, loop),
         "metrics": described_metrics(loop.metric_set),
     }
-    return Path(write_archive(path, manifest, tensors, kind="export"))
+    by_first(lambda: write_archive(path, manifest, tensors, kind="export"))
+    return Path(path)
 
 
 def layered_name(path: Path) -> Path:

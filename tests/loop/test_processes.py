@@ -4,17 +4,18 @@ import contextlib
 import io
 import json
 import sys
+import warnings
 
 import pytest
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader as TorchLoader, DistributedSampler, TensorDataset
 
-from layered.callback import GradientAccumulation, ProgressCallback, TimeLimit
+from layered.callback import GradientAccumulation, ProgressCallback, TerminateOnNaNCallback, TimeLimit
 from layered.data import DataLoader
-from layered.foundation import BadValue, CannotRestore
+from layered.foundation import BadValue, CannotRestore, LayeredError, noop
 from layered.loop import ESSENTIAL_CALLBACKS, Callback, Loop, Resume, unwrapped
 from layered.loop.processes import merge_metrics
 from layered.metrics import AccumMetric, Metric
@@ -79,10 +80,52 @@ def run(folder, bs, shared=False):
     return left
 
 
+def refusals(folder, rank):
+    """What is said where the processes do not train the same, or the first one cannot write; by what is wrong."""
+    halves = TensorDataset(X[rank::2], X[rank::2].sum(1, keepdim=True))
+    torch_loader, divided = TorchLoader(DATA, 4, shuffle=True), DistributedSampler(DATA, shuffle=False)
+    wrong = {
+        "other rows": lambda: bare(DataLoader(halves, bs=4, seed=3)).fit(1),
+        "other order": lambda: bare(DataLoader(DATA, bs=4, shuffle=True, seed=rank)).fit(1),
+        "other layers": lambda: bare(DataLoader(DATA, bs=4), *[nn.Tanh()] * rank).fit(1),
+        "other epochs": lambda: bare(DataLoader(DATA, bs=4)).fit(1 + rank),
+        "undivided": lambda: bare(torch_loader).fit(1),
+        "divided": lambda: bare(TorchLoader(DATA, 4, sampler=divided)).fit(1),
+        "no place": lambda: bare(DataLoader(DATA, bs=4)).save(folder / "meet" / "weights"),
+    }
+    said = {}
+    for name, verb in wrong.items():
+        try:
+            verb()
+        except LayeredError as error:
+            said[name] = f"{type(error).__name__}: {error}"
+    return said
+
+
+def bare(train, *layers):
+    """A learner that was told nothing about processes, whose weights differ in each."""
+    torch.manual_seed(distributed.get_rank() if distributed.is_initialized() else 0)
+    learn = Loop((train, None), nn.Sequential(nn.Linear(3, 1), *layers), nn.MSELoss(), SGD, lr=0.1)
+    learn.logger = noop
+    return learn
+
+
+def ended_by_nan(rank):
+    """The batches that each process does when one of them meets a loss that is not finite."""
+    learn = bare(DataLoader(DATA, bs=4))
+    learn.add_cbs(TerminateOnNaNCallback())
+    learn.on("after_loss", lambda learn: setattr(learn, "loss", learn.loss * (float("nan") if rank else 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learn.fit(1)
+    return learn.train_iter
+
+
 def one_of_two(rank, folder):
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.set_num_threads(1)
     left = run(folder, bs=4, shared=True) | {"limited": limited(4, rank)}
+    left |= {"refused": refusals(folder, rank), "ended": ended_by_nan(rank)}
     (folder / f"{rank}.json").write_text(json.dumps(left))
     distributed.barrier()  # neither leaves while the other still talks to it
     distributed.destroy_process_group()
@@ -123,6 +166,27 @@ def test_losses_and_metrics_are_those_of_all_rows_in_every_process(left):
 
 def test_processes_end_together_when_the_time_of_one_is_over(left):
     assert [one["limited"] for one in left[0]] == [1, 1]
+
+
+def test_processes_end_together_when_the_loss_of_one_is_not_finite(left):
+    assert [one["ended"] for one in left[0]] == [1, 1]
+
+
+def test_processes_that_would_not_train_the_same_are_refused(left):
+    for one in left[0]:
+        said = one["refused"]
+        assert "process 1 would train something else" in said["other rows"]
+        assert "different in data.train" in said["other rows"]
+        assert "RandomSplitter(seed=42)" in said["other rows"]
+        assert "different in seed.train" in said["other order"]
+        assert "different in model.layers" in said["other layers"]
+        assert "different in arguments.n_epoch" in said["other epochs"]
+        assert "each of the 2 processes would read all rows" in said["undivided"]
+        assert "divided" not in said
+
+
+def test_what_the_first_process_cannot_write_is_an_error_in_all(left):
+    assert all(one["refused"]["no place"].startswith("CannotSave") for one in left[0])
 
 
 def test_another_number_of_processes_is_told_of_and_may_go_on(left):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from layered.files import decode_tree, encode_tree, joined, read_archive, read_weights, reading, write_archive
-from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, rank_and_world, warn
+from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, warn
 from layered.loop.current_opt import use_current_opt
-from layered.loop.processes import unwrapped
+from layered.loop.processes import by_first, unwrapped
 from layered.loop.state import AbstractLoop
 
 L = TypeVar("L", bound=AbstractLoop)
@@ -22,7 +22,9 @@ _SUFFIXES = (SUFFIX, ".pth", ".safetensors")
 
 
 def save_weights(loop: AbstractLoop, file: str | os.PathLike[str], with_opt: bool = True) -> Path:
-    """Write the weights (and the optimizer's state) to `path/model_dir/file.layered`; of several processes the first does.
+    """Write the weights (and the optimizer's state) to `path/model_dir/file.layered`.
+
+    Of several processes, all of which must call it, the first writes; all return once the file stands.
 
     Args:
         file: A name, with or without its suffix, or a path.
@@ -65,8 +67,7 @@ def write_weights(loop: AbstractLoop, file: str | os.PathLike[str], parts: Mappi
         path = path.with_name(path.name + SUFFIX)
     tensors: dict[str, Tensor] = {}
     manifest = {name: encode_tree(part, tensors, name) for name, part in parts.items()}
-    if rank_and_world()[0] == 0:
-        write_archive(path, manifest, tensors, kind="weights")
+    by_first(lambda: write_archive(path, manifest, tensors, kind="weights"))
     return path
 
 

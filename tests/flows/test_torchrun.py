@@ -1,0 +1,50 @@
+"""A script under `torchrun` leaves in each process what it leaves when it runs alone with batches twice as large."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+from torch.testing import assert_close
+
+SCRIPT = Path(__file__).with_name("shared_script.py")
+RECIPES = [
+    "plain", "weighted", "ignored", "sum", "clip", "accumulation", "bf16", "average", "step", "unfrozen", "partly used",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32" or not distributed.is_available(), reason="needs gloo")
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("torchrun")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run([*launcher, str(SCRIPT), str(folder), "2"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    subprocess.run([sys.executable, str(SCRIPT), str(folder), "1"], check=True, timeout=300)
+    read = [json.loads((folder / name).read_text()) for name in ("0-of-2.json", "1-of-2.json", "0-of-1.json")]
+    return *read, done.stdout
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_fit_is_that_of_one_process(left, name):
+    first, second, alone, _ = left
+    assert first[name] == second[name]
+    bound = 2e-3 if name == "bf16" else 2e-6  # rounded to 8 bits before the mean is taken
+    for part in ("weights", "losses", "preds", "all"):
+        for got, wanted in zip(first[name][part], alone[name][part], strict=True):
+            assert_close(torch.tensor(got), torch.tensor(wanted), rtol=0, atol=bound, msg=lambda m: f"{part}: {m}")
+    assert first[name]["targets"] == alone[name]["targets"]
+
+
+def test_every_recipe_was_run(left):
+    assert sorted(left[2]) == sorted(RECIPES)
+
+
+def test_one_line_says_that_processes_share_the_work(left):
+    assert left[3].splitlines() == [
+        "2 processes share each batch: bs counts the rows of each; the first one prints and writes"
+    ]
