@@ -95,6 +95,7 @@ from layered.data.encodings import (
     class_vocab as class_vocab,
     is_missing as is_missing,
     list_some as list_some,
+    outputs_for as outputs_for,
     unknown_labels as unknown_labels,
 )
 from layered.data.item_cache import ItemCache as ItemCache, Keepable as Keepable

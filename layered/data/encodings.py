@@ -500,3 +500,31 @@ def get_c(dls: object) -> int:
         return int(c)
     vocab = getattr(dls, "vocab", None)
     return len(vocab) if vocab is not None else 0
+
+
+def outputs_for(dls: object, targets: Sequence[str | None], fix: str) -> int:
+    """How many outputs a model for `dls` needs: see `get_c`.
+
+    Args:
+        dls: `DataLoaders`, or any object with an attribute `c` or `vocab`.
+        targets: The kinds of its targets: "category", …
+        fix: What makes the loaders say it, for the error.
+
+    Raises:
+        BadValue: The targets do not say, or have only one class.
+    """
+    count = get_c(dls)
+    if not count:
+        raise BadValue(
+            "the data does not say how many outputs the model needs",
+            got=f"targets of kind {', '.join(map(str, targets))}" if targets else "loaders without targets",
+            fix=fix,
+        )
+    if count == 1 and list(targets) == ["category"]:
+        raise BadValue(
+            "the target has only one class, so there is nothing to classify",
+            got=f"the class {(class_vocab(dls) or ['?'])[0]!r} for all items",
+            expected="at least two different labels",
+            fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
+        )
+    return count

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from layered.callback import ModelResetter, rnn_cbs
-from layered.data import as_loaders, get_c
+from layered.data import as_loaders, outputs_for
 from layered.files import joined
 from layered.foundation import (
     BadArgument,
@@ -355,26 +355,6 @@ def _published(
     return pretrained_files(meta["url_bwd" if backwards else "url"], caller)
 
 
-def _outputs_for(dls: Any, column: TextColumn) -> int:
-    """How many outputs a classifier of this data needs."""
-    count = get_c(dls)
-    if not count:
-        raise BadValue(
-            "the data does not say how many outputs the model needs",
-            got=f"targets of kind {', '.join(map(str, column.targets))}"
-            if column.targets
-            else "loaders without targets",
-            fix="loaders with labels: TextDataLoaders.from_folder(path), without is_lm=True; or n_out=",
-        )
-    if count == 1 and column.targets == ["category"]:
-        raise BadValue(
-            "the target has only one class, so there is nothing to classify",
-            expected="at least two different labels",
-            fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
-        )
-    return count
-
-
 def _with_padding(config: Mapping[str, Any] | None, column: TextColumn) -> dict[str, Any]:
     """The settings, in which the token whose vector is not trained is that of padding, where the vocabulary has one."""
     return {"pad_token": column.pad, **checked_config(config)}
@@ -512,7 +492,9 @@ def text_classifier_learner(
         BadValue: The number of outputs is unknown, or weights and vocabulary do not belong together.
     """
     column = TextColumn.of_loaders(dls)
-    n_out = n_out if n_out is not None else _outputs_for(dls, column)
+    if n_out is None:
+        fix = "loaders with labels: TextDataLoaders.from_folder(path), without is_lm=True; or n_out="
+        n_out = outputs_for(dls, column.targets, fix)
     if is_source(arch):
         refuse_recurrent(
             {

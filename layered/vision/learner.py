@@ -8,7 +8,7 @@ from typing import Any, Unpack, cast
 from PIL import Image
 from torch import Tensor, nn
 
-from layered.data import DataLoaders, Datasets, Normalize, TfmdDL, get_c
+from layered.data import DataLoaders, Datasets, Normalize, TfmdDL, outputs_for
 from layered.foundation import BadValue, delegates, describe, first, is_foreign, names_of
 from layered.integrations import timm_stats
 from layered.training import Learner, LearnerArgs
@@ -104,7 +104,7 @@ def vision_learner(
     check_channels(dls, n_in)
     if custom_head is None:
         check_targets(dls)
-    n_out = n_out if n_out is not None else outputs_for(dls)
+    n_out = n_out if n_out is not None else _outputs_for(dls)
     pretrained = pretrained or weights is not None
     model_args: dict[str, Any] = dict(  # noqa: C408  # reads like the call it is for
         n_out=n_out, cut=cut, n_in=n_in, custom_head=custom_head, concat_pool=concat_pool, pool=pool, lin_ftrs=lin_ftrs,
@@ -161,7 +161,7 @@ def unet_learner(
     check_arch_args(arch, arch_args, unet_learner)
     check_channels(dls, n_in)
     check_map_targets(dls)
-    n_out = n_out if n_out is not None else outputs_for(dls)
+    n_out = n_out if n_out is not None else _outputs_for(dls)
     img_size = model_args.pop("img_size", None) or image_size(dls)
     pretrained = pretrained or weights is not None
     model = create_unet_model(arch, n_out, img_size, pretrained, weights, cut, n_in, **model_args)
@@ -234,29 +234,11 @@ def split_arguments(kwargs: Mapping[str, Any]) -> tuple[LearnerArgs, dict[str, A
 cnn_learner = vision_learner
 
 
-def outputs_for(dls: DataLoaders) -> int:
-    """How many outputs a model for this data needs.
-
-    Args:
-        dls: The loaders.
-
-    Raises:
-        BadValue: If the targets do not say, or have only one class.
-    """
-    count = get_c(dls)
-    if not count:
-        raise BadValue(
-            "the data does not say how many outputs the model needs",
-            fix="pass n_out=" + (", or name the classes: MaskBlock(codes)" if "mask" in _target_kinds(dls) else ""),
-        )
-    if count == 1 and _target_kinds(dls) == ["category"]:
-        raise BadValue(
-            "the target has only one class, so there is nothing to classify",
-            got=f"the class {dls.vocab[0]!r} for all items",
-            expected="at least two different labels",
-            fix="check get_y (or the folders), or give the whole vocabulary: CategoryBlock(vocab=[...])",
-        )
-    return count
+def _outputs_for(dls: DataLoaders) -> int:
+    kinds = _target_kinds(dls)
+    return outputs_for(
+        dls, kinds, "pass n_out=" + (", or name the classes: MaskBlock(codes)" if "mask" in kinds else "")
+    )
 
 
 def declared_dataset(dls: DataLoaders) -> Datasets | None:
