@@ -179,9 +179,13 @@ def as_tokenizer(tok: Any, rules: Iterable[Any] | None = None, **reading: Any) -
     Raises:
         BadArgument: There are rules for a pretrained tokenizer, which has its own.
     """
+    if isinstance(tok, (Tokenizer, HuggingFaceTokenizer)):
+        given = tok.init_args
+        said = {name: value for name, value in reading.items() if value and not given[name]}
+        known = {"counter": tok.counter, "lengths": tok.lengths} if isinstance(tok, Tokenizer) else {}
+        return type(tok).from_init_args({**given, **known, **said}) if said else tok
     if isinstance(tok, Transform):
-        is_new = reading.get("is_split") and isinstance(tok, (Tokenizer, HuggingFaceTokenizer)) and not tok.is_split
-        return type(tok).from_init_args({**tok.init_args, "is_split": True}) if is_new else tok
+        return tok
     if tok == "chars":
         tok = CharTokenizer()
     is_pretrained = isinstance(tok, (str, os.PathLike)) or bool(_libraries(tok) & {"tokenizers", "transformers"})

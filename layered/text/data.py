@@ -29,7 +29,9 @@ from layered.data import (
 )
 from layered.foundation import Frame, Path, StrPath, Transform, listify, names_of, refuse_unknown
 from layered.text.blocks import TextBlock
+from layered.text.hf_tokenizers import HuggingFaceTokenizer
 from layered.text.reading import text_files
+from layered.text.tokenizer import Tokenizer
 from layered.text.word_labels import labels_words
 
 Block = TransformBlock | Callable[[], TransformBlock]
@@ -173,7 +175,7 @@ class TextDataLoaders(DataLoaders):
             by_kind = RegressionBlock
         block = DataBlock(
             blocks=text if is_lm else (text, y_block or by_kind),
-            get_x=ColReader(text_col) if isinstance(tok_tfm, Transform) else None,
+            get_x=ColReader(text_col) if _reads_no_rows(tok_tfm) else None,
             get_y=None if is_lm else ColReader(label_col, label_delim=label_delim),
             splitter=RandomSplitter(valid_pct, seed=seed) if valid_col is None else ColSplitter(valid_col),
         )
@@ -212,3 +214,8 @@ class TextDataLoaders(DataLoaders):
             **options,
         )
         return cls.from_df(df, path=path, **kwargs)
+
+
+def _reads_no_rows(tok: object) -> bool:
+    """Whether a transform gets texts, as that of a user does, and not rows."""
+    return isinstance(tok, Transform) and not isinstance(tok, (Tokenizer, HuggingFaceTokenizer))

@@ -60,7 +60,7 @@ class HuggingFaceTokenizer(Transform):
         max_len: The most tokens of a text, special ones included; None for all.
         cut: What is kept of a longer text: "head"; "head+tail", a quarter of the tokens from the start and the others from
             the end; or "chunks", all of it, for models that read it piece by piece.
-        text_cols: The column or columns that hold the text of a row.
+        text_cols: The column that holds the text of a row; or two, whose texts become a pair as the tokenizer makes it.
         encoding: How the bytes of files are read.
         is_split: Items are lists of words, or texts with spaces between words; each text knows which token begins a word.
 
@@ -103,11 +103,17 @@ class HuggingFaceTokenizer(Transform):
         self.read = TextReader(text_cols, encoding=encoding)
         self.max_len, self.cut = max_len, cut
         self.prefix, self.suffix = self._around()
-        if max_len is not None and max_len <= len(self.prefix) + len(self.suffix):
+        if len(self.read.text_cols) > 2:
+            raise BadArgument(
+                "a pretrained tokenizer takes one text, or a pair",
+                got=f"text_cols={self.read.text_cols}",
+                fix="join further columns: df['text'] = df['title'] + ' ' + df['body']",
+            )
+        if max_len is not None and max_len <= self._around_count:
             raise BadValue(
                 "no token of a text would be left",
                 got=f"max_len={max_len}",
-                expected=f"more than the {len(self.prefix) + len(self.suffix)} special tokens around each text",
+                expected=f"more than the {self._around_count} special tokens around each text",
             )
 
     @property
@@ -155,6 +161,9 @@ class HuggingFaceTokenizer(Transform):
         if self.is_split:
             words = self.read.words(o)
             return self._of_words(words, *self._pieces(words))
+        if self.read.is_several:
+            first, second = map(self.body, self.read.fields(o))
+            return self._pair(first, second)
         return self.numbers(self.body(self.read(o)))
 
     def keep(self, items: Iterable[object]) -> JoinedTexts:
@@ -163,7 +172,7 @@ class HuggingFaceTokenizer(Transform):
         Args:
             items: The items.
         """
-        if self.is_split:
+        if self.is_split or self.read.is_several:
             lengths = list[int]()
             kept = JoinedTexts(self._noting_lengths(items, lengths))
         else:
@@ -171,20 +180,31 @@ class HuggingFaceTokenizer(Transform):
             kept = JoinedTexts(self.numbers(done.corpus.text(int(i)).tolist()) for i in done.which)
             lengths = done.lengths.tolist()
         if self.max_len is not None:
-            around = len(self.prefix) + len(self.suffix)
-            warn_of_cuts([length + around for length in lengths], self.max_len, self.cut)
+            warn_of_cuts([length + self._around_count for length in lengths], self.max_len, self.cut)
         return kept
+
+    @property
+    def _around_count(self) -> int:
+        """How many special tokens a text has, or a pair of texts."""
+        return len(self._marks) if self.read.is_several else len(self.prefix) + len(self.suffix)
 
     def _noting_lengths(self, items: Iterable[object], lengths: list[int]) -> Iterator[TensorText]:
         """Items as numbers, and how long they are before they are cut."""
         for i, item in enumerate(items):
             try:
-                words = self.read.words(item)
-                ids, owners = self._pieces(words)
+                if self.is_split:
+                    words = self.read.words(item)
+                    ids, owners = self._pieces(words)
+                else:
+                    first, second = map(self.body, self.read.fields(item))
             except Exception as error:
-                raise failed(error, f"reading the words of item {i}") from error
-            lengths.append(len(ids))
-            yield self._of_words(words, ids, owners)
+                raise failed(error, f"reading the text of item {i}") from error
+            if self.is_split:
+                lengths.append(len(ids))
+                yield self._of_words(words, ids, owners)
+            else:
+                lengths.append(len(first) + len(second))
+                yield self._pair(first, second)
 
     def _numbered(self, texts: Sequence[str]) -> Numbered:
         """The numbers of several texts, without the special tokens, in as many threads as `tokenizers` uses."""
@@ -223,12 +243,45 @@ class HuggingFaceTokenizer(Transform):
         ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         return ids
 
+    @functools.cached_property
+    def _marks(self) -> list[tuple[int, int, int]]:
+        """The special tokens around the texts of a pair: how many of the texts stand before each, its number and its segment."""
+        pair = self.backend.encode("a", "a")
+        numbers = zip(pair.ids, pair.type_ids, strict=True)
+        places = [-1 if number is None else number for number in pair.sequence_ids]
+        return [
+            (len({place for place in places[:i] if place >= 0}), token, segment)
+            for i, (token, segment) in enumerate(numbers)
+            if places[i] < 0
+        ]
+
+    @functools.cached_property
+    def _segments(self) -> tuple[int, int]:
+        """The segments of the two texts of a pair."""
+        pair = self.backend.encode("a", "a")
+        return pair.type_ids[pair.sequence_ids.index(0)], pair.type_ids[pair.sequence_ids.index(1)]
+
+    def _pair(self, first: Sequence[int], second: Sequence[int]) -> TensorText:
+        """Two texts as the tokenizer puts them together; the longer one is cut first."""
+        bodies: list[Sequence[int]] = [first, second]
+        if self.max_len is not None and self.cut != "chunks":
+            room = self.max_len - len(self._marks)
+            half = min(len(first), max(room - len(second), room // 2))
+            for i, most in enumerate((half, room - half)):
+                bodies[i] = [*itertools.chain(*kept_part(bodies[i], most, self.cut))]
+        parts = [[(token, segment) for before, token, segment in self._marks if before == place] for place in range(3)]
+        texts = [[(token, segment) for token in body] for body, segment in zip(bodies, self._segments, strict=True)]
+        pairs = [*parts[0], *texts[0], *parts[1], *texts[1], *parts[2]]
+        text = TensorText(torch.tensor([token for token, _ in pairs], dtype=torch.int64))
+        text.segments = torch.tensor([segment for _, segment in pairs], dtype=torch.int64)
+        return text
+
     @property
     def _room(self) -> int | None:
         """How many tokens of its own a text may have."""
         if self.max_len is None or self.cut == "chunks":
             return None
-        return self.max_len - len(self.prefix) - len(self.suffix)
+        return self.max_len - self._around_count
 
     def numbers(self, body: Sequence[int]) -> TensorText:
         """A text as its model expects it: cut to `max_len`, with the special tokens around it.

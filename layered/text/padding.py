@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation import ItemTransform, L, functions, listify, transforms
-from layered.text.types import IGNORED, TensorText, TensorTokenCategory
+from layered.text.types import BESIDE, IGNORED, TensorText, TensorTokenCategory
 
 
 def pad_chunk(x: Tensor, pad_idx: int = 1, pad_first: bool = True, seq_len: int = 72, pad_len: int = 10) -> Tensor:
@@ -86,8 +86,9 @@ class _Padding(ItemTransform):
         made: list[Tensor] = [row.as_subclass(kind) for row in ids]
         for padded, text, hidden in zip(made, texts, padding, strict=True):
             padded.padding = hidden  # type: ignore[attr-defined]  # a TensorText
-            if isinstance(text, TensorText) and "words" in vars(text):
-                padded.words = torch.full(hidden.shape, -1).masked_scatter(~hidden, text.words)  # type: ignore[attr-defined]
+            for name in BESIDE.keys() & vars(text):
+                beside = torch.full(hidden.shape, BESIDE[name]).masked_scatter(~hidden, vars(text)[name])
+                setattr(padded, name, beside)
         return made
 
     def decode_batch(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -32,14 +32,37 @@ class TextReader:
         self._columns = ColReader(self.text_cols) if self.text_cols else None
 
     def __call__(self, o: object) -> str:
-        if isinstance(o, str):
+        if isinstance(o, str) and not self.is_several:
             return o
-        if isinstance(o, os.PathLike):
+        if isinstance(o, os.PathLike) and not self.is_several:
             return read_text(o, self.encoding)
-        if self._columns is not None:
-            cells = self._columns(o)
-            return joined_fields(cells if isinstance(cells, L) else [cells], self.mark_fields)
-        return as_text(o)
+        if self._columns is None:
+            return as_text(o)
+        return joined_fields(self.fields(o), self.mark_fields)
+
+    def fields(self, o: object) -> list[str]:
+        """The text of each column of a row, or of a list that has them in this order.
+
+        Args:
+            o: The row, or the list; a text alone is that of the only column.
+        """
+        columns = self._columns
+        if columns is None or (isinstance(o, (str, os.PathLike)) and len(self.text_cols) == 1):
+            return [self(o)]
+        if isinstance(o, (str, os.PathLike)) or (isinstance(o, (list, L)) and len(o) != len(self.text_cols)):
+            raise BadArgument(
+                "the texts of several columns are needed",
+                got=describe(o),
+                expected=f"those of {', '.join(map(repr, self.text_cols))}: a row of the table, or a list of texts",
+                fix="TextBlock.from_df(columns) without get_x=, which would read before it",
+            )
+        cells = o if isinstance(o, (list, L)) else columns(o)
+        return [*map(as_text, cells if isinstance(cells, (list, L)) and self.is_several else [cells])]
+
+    @property
+    def is_several(self) -> bool:
+        """Whether each item has several texts."""
+        return len(self.text_cols) > 1
 
     def words(self, o: object) -> list[str]:
         """The words of an item: of a list these, of a text what stands between its spaces.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from layered.foundation import Array
-from layered.text.types import TensorText
+from layered.text.types import BESIDE, TensorText
 
 IN_MEMORY = 2**24  # tokens
 
@@ -19,12 +19,12 @@ class JoinedTexts(Sequence[Any]):
     """Texts by position, kept as one array: in memory or, if there are many tokens, in a file that is mapped.
 
     Args:
-        texts: The indices of each text's tokens. Of texts whose words were given, it keeps which these are.
+        texts: The indices of each text's tokens. What they say of each token is kept too.
 
     Attributes:
         ids: All tokens: int32 [token].
         ends: Where each text ends in them: int64 [text].
-        words: The `TensorText.words` of all tokens: int32 [token]; None if the words were not given.
+        beside: What texts say of each token, such as `TensorText.words`, by name: int32 [token].
         word_counts: How many words each text has: [text].
 
     Examples:
@@ -33,16 +33,18 @@ class JoinedTexts(Sequence[Any]):
     """
 
     def __init__(self, texts: Iterable[Any]) -> None:
-        ids, words, lengths, word_counts = _Growing(), _Growing(), list[int](), list[int]()
+        ids, beside, lengths, word_counts = _Growing(), dict[str, _Growing](), list[int](), list[int]()
         for text in texts:
             lengths.append(len(text))
             ids.add(text)
-            if isinstance(text, TensorText) and "words" in vars(text):
-                words.add(text.words)
+            said = vars(text) if isinstance(text, TensorText) else {}
+            for name in BESIDE.keys() & said:
+                beside.setdefault(name, _Growing()).add(said[name])
+            if "words" in said:
                 word_counts.append(text.word_count)
         self.ids: Array = ids.all()
         self.ends: Array = np.cumsum(lengths, dtype=np.int64)
-        self.words: Array | None = words.all() if word_counts else None
+        self.beside: dict[str, Array] = {name: numbers.all() for name, numbers in beside.items()}
         self.word_counts = word_counts
 
     @property
@@ -69,8 +71,9 @@ class JoinedTexts(Sequence[Any]):
 
     def __getitem__(self, i: int) -> TensorText:  # type: ignore[override]  # single texts only
         ids = TensorText(torch.from_numpy(self.tokens(i).astype(np.int64)))
-        if self.words is not None:
-            ids.words = torch.from_numpy(self.words[self._first(i) : int(self.ends[i])].astype(np.int64))
+        for name, numbers in self.beside.items():
+            setattr(ids, name, torch.from_numpy(numbers[self._first(i) : int(self.ends[i])].astype(np.int64)))
+        if self.word_counts:
             ids.word_count = self.word_counts[i]
         return ids
 

@@ -239,7 +239,9 @@ class Tokenizer(Transform):
         if self.is_split:
             self._learn_words(texts)
             return
-        if len(texts) and isinstance(next(iter(texts)), (list, L)):  # they are tokens already
+        if (
+            not self.read.is_several and len(texts) and isinstance(next(iter(texts)), (list, L))
+        ):  # they are tokens already
             return
         done = self._learn(texts)
         if self.mode == "df" and self.counts:
@@ -308,7 +310,7 @@ class Tokenizer(Transform):
     def encodes(self, o: object) -> Any:
         if self.is_split:
             return self._of_words(self.read.words(o))
-        if isinstance(o, (list, L)):
+        if isinstance(o, (list, L)) and not self.read.is_several:
             return o
         text = self.read(o)
         known = None if self.corpus is None else self.corpus.tokens(text)

@@ -16,12 +16,16 @@ _KEEPING = {
 _TAKING = {Tensor.__getitem__, Tensor.unbind, Tensor.flip}  # which tokens they take depends on their arguments alone
 
 
+BESIDE = {"words": -1, "segments": 0}  # what a text may say of each of its tokens, and what it says of padding
+
+
 class TensorText(TensorBase):
     """The indices of a text's tokens in a vocabulary: int64 [token] or [batch, token].
 
     A padded text has an attribute `padding`, bool of the same shape: where it is padding, whatever the index there. One whose
     words were given has an attribute `words`, int64 of the same shape: at the first token of each word the number of the word,
-    and -1 elsewhere. Copies and parts of it have them too; the result of a calculation has none.
+    and -1 elsewhere. One of a pair of texts has an attribute `segments`, int64 of the same shape: 0 or 1 as the tokenizer says.
+    Copies and parts of it have them too; the result of a calculation has none.
 
     Attributes:
         word_count: How many words were given, those included that were cut off.
@@ -29,6 +33,7 @@ class TensorText(TensorBase):
 
     padding: Tensor
     words: Tensor
+    segments: Tensor
     word_count: int
 
     @classmethod
@@ -43,7 +48,7 @@ class TensorText(TensorBase):
         if func in _KEEPING or not isinstance(out, (Tensor, tuple, list)):
             return out
         made = [o for o in leaves(out) if isinstance(o, TensorText) and not any(o is arg for arg in args)]
-        for name in ("padding", "words"):
+        for name in ("padding", *BESIDE):
             for o in made:
                 o.__dict__.pop(name, None)
             if func in _TAKING and isinstance(args[0], TensorText) and name in vars(args[0]):
@@ -53,10 +58,11 @@ class TensorText(TensorBase):
         return out
 
     def as_plain(self) -> Tensor:
-        """The same data as a plain tensor, with the attribute `padding` if this has it: see `padding_mask`."""
+        """The same data as a plain tensor, with the attributes that models read, `padding` and `segments`, if this has them."""
         ids = super().as_plain()
-        if "padding" in self.__dict__:
-            ids.padding = self.padding  # type: ignore[attr-defined]  # a tensor takes attributes
+        for name in ("padding", "segments"):
+            if name in self.__dict__:
+                setattr(ids, name, self.__dict__[name])
         return ids
 
 

@@ -392,3 +392,43 @@ def test_training_texts_are_weighed(df):
     dls = from_df(df.assign(label=["odd" if i < 8 else "even" for i in range(100)]), weights="balanced", seed=1)
     drawn = torch.cat([y.as_subclass(torch.Tensor) for _ in range(5) for _, y in dls.train])
     assert 0.35 < drawn.float().mean() < 0.65
+
+
+# -- several columns
+
+
+@pytest.fixture(scope="module")
+def columns():
+    return pd.DataFrame({"title": ["a film", "dull"] * 10, "body": ["good", "it was bad"] * 10, "y": ["p", "n"] * 10})
+
+
+JOINED = "xxbos xxfld 1 a film xxfld 2 good"
+
+
+@pytest.mark.parametrize("tok", [None, BaseTokenizer(), Tokenizer(BaseTokenizer())])
+def test_several_columns_are_joined_by_field_marks(columns, tok):
+    dls = TextDataLoaders.from_df(columns, text_col=["title", "body"], label_col="y", tok_tfm=tok, bs=4, device="cpu")
+    assert dls.train_ds.tls[0].decode(dls.train_ds.tls[0].new(columns)[0]) == JOINED.replace("xxunk", "")
+
+
+def test_a_getter_of_the_same_columns_gives_the_same(columns):
+    for get_x in (None, ColReader(["title", "body"])):
+        block = DataBlock(
+            (TextBlock.from_df(["title", "body"], tok=BaseTokenizer(), min_freq=1), CategoryBlock),
+            get_x=get_x,
+            get_y=ColReader("y"),
+            splitter=RandomSplitter(seed=0),
+        )
+        dsets = block.datasets(columns)
+        assert JOINED in [dsets.decode(sample)[0] for sample in dsets]
+
+
+def test_a_getter_of_one_of_several_columns_is_refused(columns):
+    block = DataBlock(
+        (TextBlock.from_df(["title", "body"], tok=BaseTokenizer()), CategoryBlock),
+        get_x=ColReader("title"),
+        get_y=ColReader("y"),
+    )
+    with pytest.raises(BadArgument, match="the texts of several columns are needed") as error:
+        block.datasets(columns)
+    assert "without get_x=" in str(error.value)

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from layered.files import Scope, decode_tree, encode_tree
 from layered.foundation import BadArgument, BadFile, BadValue, NotFoundPath
-from layered.text.all import HuggingFaceTokenizer, TensorText, TfmdLists
+from layered.text.all import HuggingFaceTokenizer, TensorText, TextDataLoaders, TfmdLists
 
 TEXTS = ["What a film!", "The plot is dull, the plot is thin.", "Bär und Café", "a\n\nb"] * 3
 
@@ -151,3 +151,62 @@ def test_texts_of_a_column_are_kept_as_numbers(monkeypatch):
         column = TfmdLists(["what a film", "dull", "what a film"], tok)
     monkeypatch.setattr(HuggingFaceTokenizer, "body", None)
     assert [ids.tolist() for ids in column] == [[2, 4, 5, 3], [2, 7, 3], [2, 4, 5, 3]]
+
+
+# -- pairs of texts
+
+
+def of_pairs(**kwargs):
+    tokenizers = pytest.importorskip("tokenizers")
+    numbers = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3} | {word: i for i, word in enumerate("abcde", 4)}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(numbers, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    special = [("[CLS]", 1), ("[SEP]", 2)]
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", special
+    )
+    return HuggingFaceTokenizer(backend, {"pad": "[PAD]"}, text_cols=["x", "y"], **kwargs)
+
+
+@pytest.mark.parametrize("limit", [None, 5, 7, 9])
+@pytest.mark.parametrize("pair", [["a b c d e", "a"], ["a", "a b c d e"], ["a b c d", "c d e a b"], ["", "b"]])
+def test_a_pair_is_put_together_and_cut_as_the_tokenizer_does(pair, limit):
+    tok = of_pairs(max_len=limit)
+    backend = type(tok.backend).from_str(tok.backend.to_str())
+    if limit is not None:
+        backend.enable_truncation(limit)
+    wanted = backend.encode(*pair)
+    for made in (tok(pair), tok({"x": pair[0], "y": pair[1], "z": "c"})):
+        assert made.tolist() == wanted.ids
+        assert made.segments.tolist() == wanted.type_ids
+
+
+def test_batches_of_pairs_know_their_segments():
+    df = pd.DataFrame({"x": ["a b c", "d"] * 10, "y": ["e", "a b"] * 10, "label": [0, 1] * 10})
+    dls = TextDataLoaders.from_df(
+        df, text_col=["x", "y"], label_col="label", tok_tfm=of_pairs().backend, bs=16, device="cpu", seed=1
+    )
+    x, _ = dls.one_batch()
+    rows = {(1, 4, 5, 6, 2, 8, 2): (0, 0, 0, 0, 0, 1, 1), (1, 7, 2, 4, 5, 2): (0, 0, 0, 1, 1, 1)}
+    segments = x.as_plain().segments
+    for ids, segment, padding in zip(x.tolist(), segments.tolist(), x.padding.tolist(), strict=True):
+        kept = tuple(i for i, is_padding in zip(ids, padding, strict=True) if not is_padding)
+        assert tuple(segment[: len(kept)]) == rows[kept]
+    assert not segments[x.padding].any()
+
+
+def test_a_pair_that_is_cut_is_counted():
+    df = pd.DataFrame({"x": ["a b c", "d"] * 10, "y": ["e", "a b"] * 10, "label": [0, 1] * 10})
+    with pytest.warns(UserWarning, match="10 of 20 texts are longer than max_len=6 tokens, the longest 7"):
+        TextDataLoaders.from_df(df, text_col=["x", "y"], label_col="label", tok_tfm=of_pairs(), max_len=6, bs=4)
+
+
+@pytest.mark.parametrize("item", ["a", ["a"], ["a", "b", "c"], None])
+def test_one_text_in_place_of_a_pair_is_refused(item):
+    with pytest.raises((BadArgument, BadValue)):
+        of_pairs()(item)
+
+
+def test_three_texts_are_refused():
+    with pytest.raises(BadArgument, match="takes one text, or a pair"):
+        HuggingFaceTokenizer(of_pairs().backend, text_cols=["x", "y", "z"])
