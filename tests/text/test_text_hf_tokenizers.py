@@ -5,12 +5,16 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.testing import assert_close
 
+from layered.data import fa_collate
 from layered.files import Scope, decode_tree, encode_tree
 from layered.foundation import BadArgument, BadFile, BadValue, NotFoundPath
-from layered.text.all import HuggingFaceTokenizer, TensorText, TextDataLoaders, TfmdLists
+from layered.text.all import HuggingFaceTokenizer, Pad_Input, TensorText, TextDataLoaders, TfmdLists
+from layered.text.models.transformers import TransformerEncoder
 
 TEXTS = ["What a film!", "The plot is dull, the plot is thin.", "Bär und Café", "a\n\nb"] * 3
 
@@ -210,3 +214,23 @@ def test_one_text_in_place_of_a_pair_is_refused(item):
 def test_three_texts_are_refused():
     with pytest.raises(BadArgument, match="takes one text, or a pair"):
         HuggingFaceTokenizer(of_pairs().backend, text_cols=["x", "y", "z"])
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_a_model_reads_the_segments_of_pairs(window):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    bert = transformers.BertModel(transformers.BertConfig(vocab_size=9, **sizes)).eval()
+    encoder = TransformerEncoder(bert, False, pad_idx=3, window=window).eval()
+    texts = [of_pairs()(pair) for pair in (["a b c", "e d"], ["a", "b"])]
+    batch = fa_collate([text for (text,) in Pad_Input(3)([(text,) for text in texts])])
+    out, _ = encoder(batch.as_plain())
+    for row, text in zip(out, texts, strict=True):
+        ids, segments = text.as_plain()[None], text.segments[None]
+        size = window or len(text)
+        alone = [
+            bert(input_ids=ids[:, i : i + size], token_type_ids=segments[:, i : i + size]).last_hidden_state
+            for i in range(0, len(text), size)
+        ]
+        assert_close(row[: len(text)], torch.cat(alone, 1)[0])

@@ -32,30 +32,36 @@ class TransformerEncoder(nn.Module):
     def __init__(self, module: nn.Module, is_decoder: bool, pad_idx: int, window: int | None = None) -> None:
         super().__init__()
         self.module, self.pad_idx, self.window = module, pad_idx, window
-        self.limit = position_limit(described_config(module))
+        config = described_config(module)
+        self.limit, self.has_segments = position_limit(config), (config.get("type_vocab_size") or 0) > 1
         self.options = {"use_cache": False} if is_decoder else {}
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of tokens, [batch, token, channel], and where they are padding, bool [batch, token]; each text begins at 0.
 
         Args:
-            ids: Tokens, int64 [batch, token]. What is padding is said by `padding_mask`.
+            ids: Tokens, int64 [batch, token]. What is padding is said by `padding_mask`; which token is of which text of
+                a pair, by the attribute `segments`.
         """
-        ids, mask = _from_the_left(ids, padding_mask(ids, self.pad_idx), self.pad_idx)
+        segments = vars(ids).get("segments") if self.has_segments else None
+        ids, mask, segments = _from_the_left(ids, padding_mask(ids, self.pad_idx), self.pad_idx, segments)
         if self.window is None or ids.shape[1] <= self.window:
-            return self._read(ids, mask), mask
+            return self._read(ids, mask, segments), mask
         count, missing = len(ids), -ids.shape[1] % self.window
         ids = F.pad(ids, (0, missing), value=self.pad_idx).view(-1, self.window)
         mask = F.pad(mask, (0, missing), value=True).view(-1, self.window)
+        if segments is not None:
+            segments = F.pad(segments, (0, missing)).view(-1, self.window)
         used = ~mask.all(1)
-        read = self._read(ids[used], mask[used])
+        read = self._read(ids[used], mask[used], None if segments is None else segments[used])
         out = read.new_zeros(len(ids), self.window, read.shape[2])
         out[used] = read
         return out.view(count, -1, out.shape[2]), mask.view(count, -1)
 
-    def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def _read(self, ids: Tensor, mask: Tensor, segments: Tensor | None) -> Tensor:
         check_length(ids, self.limit)
-        output: Any = self.module(input_ids=ids, attention_mask=(~mask).long(), **self.options)
+        options = self.options if segments is None else {**self.options, "token_type_ids": segments}
+        output: Any = self.module(input_ids=ids, attention_mask=(~mask).long(), **options)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
@@ -79,7 +85,9 @@ def check_length(ids: Tensor, limit: int | None) -> None:
         )
 
 
-def _from_the_left(ids: Tensor, mask: Tensor, pad_idx: int) -> tuple[Tensor, Tensor]:
+def _from_the_left(
+    ids: Tensor, mask: Tensor, pad_idx: int, segments: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Each text moved to the start of its row, for a position is what a model knows; an empty one is a token of padding."""
     if not ids.shape[1]:
         ids, mask = ids.new_full((len(ids), 1), pad_idx), mask.new_ones((len(ids), 1))
@@ -87,7 +95,7 @@ def _from_the_left(ids: Tensor, mask: Tensor, pad_idx: int) -> tuple[Tensor, Ten
     places = (time + mask.long().cumprod(1).sum(1, keepdim=True)) % ids.shape[1]
     ids, mask = ids.gather(1, places), mask.gather(1, places)
     mask[:, 0] = False
-    return ids, mask
+    return ids, mask, None if segments is None else segments.to(ids.device).gather(1, places)
 
 
 @modules.register("text.PooledHead")
