@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layered.data import DataLoader
-from layered.foundation import BadArgument, BadValue, CannotTrain, checked, describe, find_bs, leaves
+from layered.foundation import BadArgument, BadValue, CannotTrain, checked, describe, find_bs, leaves, map_tree
 from layered.inference.items import steady_loader
 from layered.inference.predict import get_preds
 from layered.loop import Cbs, Loop, unwrapped
 from layered.nn import channels_first, named_module, not_compiled
 
-Pool = Callable[[Tensor], Tensor]
+Pool = Callable[[Any], Tensor]  # of what a layer gives
 
 
 @checked
@@ -28,6 +29,7 @@ def embed(
     ds_idx: int = 1,
     dl: Iterable[Any] | None = None,
     pool: Pool | None = None,
+    normalize: bool = False,
     cbs: Cbs = None,
 ) -> Tensor:
     """The features by which a model decides, a row for each item in the order of the items.
@@ -46,6 +48,7 @@ def embed(
         dl: A loader of any library, in place of `items`.
         pool: Makes [item, feature] of the layer's output. By default maps are averaged over their places, and what a linear
             layer gets over all axes between.
+        normalize: Scale each row to length 1, so that products of rows are cosines.
         cbs: Callbacks for this pass only.
 
     Returns:
@@ -76,7 +79,7 @@ def embed(
             got=f"{len(features)} rows for {count} items",
             fix="leave them out of the items: on_bad='raise' names them",
         )
-    return features
+    return F.normalize(features) if normalize else features
 
 
 @contextmanager
@@ -87,7 +90,7 @@ def _watched(model: nn.Module, layer: nn.Module | str | None) -> Iterator[list[A
 
     def keep(value: object) -> None:
         if threading.get_ident() == own:  # a copy, because later layers may change it in place
-            seen[:] = [value.detach().clone() if isinstance(value, Tensor) else value]
+            seen[:] = [map_tree(_copied, value)]
 
     if layer is not None:
         hooks = [named_module(model, layer).register_forward_hook(lambda module, inputs, output: keep(output))]
@@ -102,9 +105,13 @@ def _watched(model: nn.Module, layer: nn.Module | str | None) -> Iterator[list[A
             hook.remove()
 
 
-def _as_rows(output: object, xb: object, pool: Pool | None, layer: nn.Module | str | None) -> Tensor:
+def _copied(o: object) -> object:
+    return o.detach().clone() if isinstance(o, Tensor) else o
+
+
+def _as_rows(output: Any, xb: object, pool: Pool | None, layer: nn.Module | str | None) -> Tensor:
     """float32 [item, feature] of what was seen of a batch."""
-    if not isinstance(output, Tensor):
+    if not isinstance(output, Tensor) and pool is None:
         raise BadValue("the output of the layer is not a tensor", got=describe(output), fix="layer=… one of its parts")
     rows = pool(output) if pool is not None else _pooled(output, xb, is_input=layer is None)
     if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != find_bs(xb):

@@ -73,7 +73,6 @@ def hf_classifier(
     n_out: int,
     pretrained: bool = True,
     changes: Mapping[str, Any] | None = None,
-    pool: str | None = None,
     **head: Any,
 ) -> Built:
     """A classifier on a model of Hugging Face, for the texts of some loaders.
@@ -84,9 +83,7 @@ def hf_classifier(
         n_out: Number of outputs.
         pretrained: Read the weights; by False they are drawn at random.
         changes: Settings that differ from those of its config.json.
-        pool: How the tokens of a text make its vector: "mean", "first", "last"; by default as the model's folder says, or else
-            the last one of a decoder, which alone has seen all others, and the mean of an encoder's.
-        head: Of `transformer_classifier`: `lin_ftrs`, `ps`, `y_range`.
+        head: Of `transformer_classifier`: `pool` (by default as the model's folder says), `lin_ftrs`, `ps`, `y_range`.
 
     Raises:
         BadValue: Model and texts do not belong together.
@@ -100,10 +97,17 @@ def hf_classifier(
     else:
         _check_lengths(dls, limit)
     pad = step.pad_idx if isinstance(step, HuggingFaceTokenizer) else column.pad or 0
+    per_token = column.targets == ["token_category"]
     args = {
-        "n_out": n_out, "is_decoder": opened.is_decoder, "pad_idx": pad, "window": window,
-        "pool": pool or opened.pool or ("last" if opened.is_decoder else "mean"), **head,
-    }  # fmt: skip
+        "n_out": n_out,
+        "is_decoder": opened.is_decoder,
+        "pad_idx": pad,
+        "window": window,
+        "per_token": per_token,
+        **head,
+    }
+    if head.get("pool") is None and not per_token:
+        args["pool"] = opened.pool
     return _built("text.transformer_classifier", transformer_classifier(opened.model, **args), opened.model, args)
 
 

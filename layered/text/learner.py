@@ -39,6 +39,7 @@ from layered.loop import (
 )
 from layered.nn import CrossEntropyLossFlat
 from layered.text.column import Decoder, TextColumn
+from layered.text.embedding import embed
 from layered.text.generation import check_sampling, next_word
 from layered.text.hf_models import Built, hf_classifier, hf_language_model, is_source, refuse_recurrent
 from layered.text.lm_loader import LMDataLoader
@@ -92,6 +93,7 @@ class TextLearner(Learner):
         cbs = [*own, *callbacks_of(learner_args.pop("cbs", None))]
         super().__init__(dls, model, moms=moms, cbs=cbs, **learner_args)
 
+    embed = embed
     to_lora = to_lora
     merge_lora = merge_lora
     save_adapters = save_adapters
@@ -503,7 +505,8 @@ def text_classifier_learner(
                 "pretrained_fnames": (pretrained_fnames, None),
             }
         )  # fmt: skip
-        built = hf_classifier(dls, arch, n_out, pretrained, config, pool, lin_ftrs=lin_ftrs, ps=ps, y_range=y_range)
+        head = {"lin_ftrs": lin_ftrs, "ps": ps, "y_range": y_range, "pool": pool}
+        built = hf_classifier(dls, arch, n_out, pretrained, config, **head)
         learn = _on_transformer(TextLearner, dls, built, transformer_clas_split, learner_args)
         if pretrained:
             learn.freeze()

@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 
+import pandas as pd
 import pytest
 import torch
 import transformers
@@ -17,15 +18,19 @@ from layered.text.all import (
     AWD_LSTM,
     Callback,
     Checkpoint,
+    EntityF1,
     HuggingFaceTokenizer,
     Interpretation,
     MultiCategoryBlock,
     Pad_Input,
     RegressionBlock,
     TensorText,
+    TextDataLoaders,
+    TokenCategoryBlock,
     accuracy,
     accuracy_multi,
     load_learner,
+    most_similar,
     text_classifier_learner,
 )
 
@@ -340,3 +345,90 @@ def test_weights_are_saved_and_loaded(learn, bert, tmp_path):
     other = text_classifier_learner(loaders(bert), bert, path=tmp_path).load_encoder("enc")
     assert_close(other.model[0].state_dict(), learn.model[0].state_dict())
     assert isinstance(other.dls.one_batch()[0], TensorText)
+
+
+# -- labels of words
+
+
+def tagged(count):
+    words = [text.split() for text in texts(count)]
+    return pd.DataFrame(
+        {"words": words, "tags": [["B-OP" if opinion(word) == "good" else "O" for word in w] for w in words]}
+    )
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_labels_of_words_have_an_output_for_each_token(kind, tmp_path):
+    folder = write_folder(tmp_path / kind, kind)
+    dls = TextDataLoaders.from_df(
+        tagged(60),
+        text_col="words",
+        label_col="tags",
+        y_block=TokenCategoryBlock,
+        tok_tfm=folder,
+        bs=8,
+        seed=0,
+        device="cpu",
+    )
+    learn = text_classifier_learner(dls, folder, metrics=[accuracy, EntityF1()], path=tmp_path, seed=1)
+    learn.unfreeze()
+    quiet(learn, "fit_one_cycle", 4, 1e-2)
+    assert learn.validate()[1] > 0.95
+    labels, _, _ = learn.predict("the film is great")
+    assert list(labels) == ["O", "O", "O", "B-OP"]
+    exported = load_learner(learn.export("words.layered"))
+    assert list(exported.predict("the film is great")[0]) == list(labels)
+    model, (ids, _) = learn.model.eval(), learn.dls.valid.one_batch()
+    with torch.inference_mode():
+        scores = model(ids.as_plain()).logits
+        alone = torch.stack(
+            [model(row[~hidden][None]).logits[0, -1] for row, hidden in zip(ids.as_plain(), ids.padding, strict=True)]
+        )
+    ends = (~ids.padding).sum(1) - 1
+    assert_close(scores[torch.arange(len(ids)), ends], alone)
+    early = Pad_Input(1, pad_first=True).padded([row[~hidden] for row, hidden in zip(ids, ids.padding, strict=True)])
+    rows = torch.stack([row.as_plain() for row in early])
+    rows.padding = torch.stack([row.padding for row in early])
+    with torch.inference_mode():
+        assert_close(model(rows).logits[:, -1], alone)
+    with pytest.raises(BadArgument, match="single linear layer"):
+        text_classifier_learner(dls, folder, lin_ftrs=[8])
+
+
+# -- vectors of texts
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_texts_have_the_mean_of_their_tokens_in_the_order_of_the_texts(kind, tmp_path):
+    tok = tokenizer(kind in DECODERS)
+    learn = text_classifier_learner(loaders(tok), tiny(kind), lin_ftrs=[8], path=tmp_path)
+    items, model = texts(20), learn.model[0].module.eval()
+    with torch.inference_mode():
+        ids = [torch.tensor([HuggingFaceTokenizer(tok)(text).tolist()]) for text in items]
+        wanted = torch.cat([model(row).last_hidden_state.mean(1) for row in ids])
+    found = learn.embed(items)
+    assert_close(found, wanted)
+    assert_close(learn.embed(items, normalize=True), nn.functional.normalize(wanted))
+    assert_close(learn.embed(items[3]), wanted[3:4])
+    assert_close(
+        learn.embed(items, pool=lambda encoded: encoded[0][:, 0]),
+        torch.cat([model(row).last_hidden_state[:, 0] for row in ids]),
+    )
+    similarities, positions = most_similar(found, learn.embed([items[7]]), k=1)
+    assert_close(similarities, torch.ones(1, 1))
+    assert items[positions.item()] == items[7]
+    assert len(learn.embed()) == len(learn.dls.valid_ds)
+    exported = load_learner(learn.export("e.layered"))
+    assert_close(exported.embed(items), wanted)
+
+
+def test_texts_of_a_recurrent_classifier_have_the_mean_of_its_outputs(clas):
+    items = texts(12)
+    encoder, vocab = clas.model[0].module.eval(), clas.dls.vocab[0]
+    rows = []
+    for text in items:
+        encoder.reset()
+        with torch.inference_mode():
+            rows.append(encoder(torch.tensor([[vocab.index(word) for word in f"xxbos {text}".split()]]))[0].mean(0))
+    encoder.reset()
+    assert_close(clas.embed(items), torch.stack(rows))

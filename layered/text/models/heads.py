@@ -257,6 +257,24 @@ class TokenClassifier(LinearDecoder):
         return super().forward(encoded[0])
 
 
+def refuse_of_pooling(given: Mapping[str, object]) -> None:
+    """Refuse settings of a pooling head where each token has its own output.
+
+    Args:
+        given: The settings by name; None for those that were not given.
+
+    Raises:
+        BadArgument: One was given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise BadArgument(
+                "labels of words are predicted by a single linear layer",
+                got=f"{name}={value}",
+                fix=f"leave out {name}=",
+            )
+
+
 def find_meta(arch: Any) -> dict[str, Any]:
     """What is known of an architecture: its configurations and its parameter groups.
 
@@ -380,13 +398,7 @@ def get_text_classifier(
     meta = find_meta(arch)
     settings = _configured(meta, "config_clas", config, drop_mult)
     if per_token:
-        given = {"lin_ftrs": lin_ftrs, "ps": ps, "y_range": y_range}
-        if unused := [name for name, value in given.items() if value is not None]:
-            raise BadArgument(
-                "labels of words are predicted by a single linear layer",
-                got=f"{unused[0]}={given[unused[0]]}",
-                fix=f"leave out {unused[0]}=",
-            )
+        refuse_of_pooling({"lin_ftrs": lin_ftrs, "ps": ps, "y_range": y_range})
         output_p = settings.pop("output_p")
         each = TokenEncoder(seq_len, arch(vocab_sz, **settings), pad_idx)
         return SequentialRNN(each, TokenClassifier(n_class, settings[meta["hid_name"]], output_p))

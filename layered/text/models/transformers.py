@@ -14,6 +14,7 @@ from layered.foundation import BadValue, modules
 from layered.integrations import described_config, hidden_size, position_limit, transformer_groups
 from layered.nn import LinBnDrop, Module, SigmoidRange
 from layered.optim import params
+from layered.text.models.heads import TokenClassifier, refuse_of_pooling
 from layered.text.types import padding_mask
 
 POOLS = ("mean", "first", "last")
@@ -64,6 +65,21 @@ class TransformerEncoder(nn.Module):
         output: Any = self.module(input_ids=ids, attention_mask=(~mask).long(), **options)
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+
+class TransformerTokens(TransformerEncoder):
+    """A `TransformerEncoder` whose vectors stand at the places of their tokens, for a head that reads every one of them."""
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of tokens, [batch, token, channel], and where they are padding, bool [batch, token].
+
+        Args:
+            ids: Tokens, int64 [batch, token]. What is padding is said by `padding_mask`.
+        """
+        mask, length = padding_mask(ids, self.pad_idx), max(1, ids.shape[1])
+        out, _ = super().forward(ids)
+        places = (torch.arange(length, device=ids.device) - mask.long().cumprod(1).sum(1, keepdim=True)) % length
+        return out[:, :length].gather(1, places[:, :, None].expand(-1, -1, out.shape[2])), mask
 
 
 def check_length(ids: Tensor, limit: int | None) -> None:
@@ -206,12 +222,13 @@ def transformer_classifier(
     module: nn.Module,
     n_out: int,
     is_decoder: bool,
-    pool: str,
     pad_idx: int,
     window: int | None = None,
+    pool: str | None = None,
     lin_ftrs: Sequence[int] | None = None,
     ps: Sequence[float] | None = None,
     y_range: tuple[float, float] | None = None,
+    per_token: bool = False,
 ) -> nn.Sequential:
     """A classifier of texts on a model of transformers.
 
@@ -219,15 +236,27 @@ def transformer_classifier(
         module: The model, without a head.
         n_out: Number of outputs.
         is_decoder: Each token sees only those before it.
-        pool: See `PooledHead`.
         pad_idx: See `TransformerEncoder`.
         window: See `TransformerEncoder`.
+        pool: See `PooledHead`; by default the last token of a decoder, which alone has seen all others, and the mean of an
+            encoder's.
         lin_ftrs: Widths of hidden layers of the head; by default none.
         ps: Dropout before each of its layers; 0.1 each by default.
         y_range: (low, high) that a scaled sigmoid maps the outputs into.
+        per_token: A linear layer for each token in place of the pooling head, for labels of words; `pool`, `lin_ftrs`, `ps` and
+            `y_range` are not for it.
+
+    Raises:
+        BadArgument: There is such an argument for labels of words.
     """
+    if per_token:
+        refuse_of_pooling({"pool": pool, "lin_ftrs": lin_ftrs, "ps": ps, "y_range": y_range})
+        tokens = TransformerTokens(module, is_decoder, pad_idx, window)
+        return nn.Sequential(tokens, TokenClassifier(n_out, hidden_size(module), 0.1))
     dims = [hidden_size(module), *(lin_ftrs or []), n_out]
-    head = PooledHead(dims, [0.1] * (len(dims) - 1) if ps is None else ps, pool, y_range)
+    head = PooledHead(
+        dims, [0.1] * (len(dims) - 1) if ps is None else ps, pool or ("last" if is_decoder else "mean"), y_range
+    )
     return nn.Sequential(TransformerEncoder(module, is_decoder, pad_idx, window), head)
 
 
