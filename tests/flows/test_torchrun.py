@@ -1,6 +1,7 @@
 """A script under `torchrun` leaves in each process what it leaves when it runs alone with batches twice as large."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32" or not distributed.is_av
 @pytest.fixture(scope="module")
 def left(tmp_path_factory):
     folder = tmp_path_factory.mktemp("torchrun")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    at = f"--master-addr=127.0.0.1 --master-port={port}".split()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *at]
     done = subprocess.run([*launcher, str(SCRIPT), str(folder), "2"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     subprocess.run([sys.executable, str(SCRIPT), str(folder), "1"], check=True, timeout=300)
