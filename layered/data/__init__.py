@@ -101,7 +101,7 @@ from layered.data.encodings import (
 from layered.data.item_cache import ItemCache as ItemCache, Keepable as Keepable
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
 from layered.data.recipes import (
-    are_fractions as are_fractions,
+    block_of_labels as block_of_labels,
     check_folders as check_folders,
     loader_arguments as loader_arguments,
     recipe as recipe,

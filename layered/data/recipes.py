@@ -8,11 +8,12 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from layered.data.block import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from layered.data.csv_files import column_position
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import DataLoader
 from layered.data.tfmd_loader import TfmdDL
-from layered.foundation import Frame, NotFoundPath, Path, is_frame, names_of, refuse_unknown
+from layered.foundation import Frame, NotFoundPath, Path, is_frame, listify, names_of, refuse_unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,6 +63,21 @@ def check_folders(path: Path, train: str, valid: str) -> None:
             expected=f"'{train}' and '{valid}', each with a folder for each label",
             fix="pass valid_pct=0.2 to split at random, or the folders' names as train= and valid=",
         )
+
+
+def block_of_labels(
+    df: Frame, label_col: int | str | Sequence[int | str], label_delim: str | None
+) -> Callable[[], TransformBlock]:
+    """The block for labels in a table: numbers for columns with many different fractions, else one label, or several.
+
+    Args:
+        df: The table.
+        label_col: The column of labels, or several.
+        label_delim: The text between the labels of one row; implies several labels.
+    """
+    if are_fractions(df, listify(label_col)):
+        return RegressionBlock
+    return CategoryBlock if label_delim is None and isinstance(label_col, (int, str)) else MultiCategoryBlock
 
 
 def are_fractions(df: Frame, names: Sequence[int | str]) -> bool:

@@ -14,11 +14,9 @@ from layered.data import (
     DataBlock,
     DataLoaders,
     GrandparentSplitter,
-    MultiCategoryBlock,
     RandomSplitter,
-    RegressionBlock,
     TransformBlock,
-    are_fractions,
+    block_of_labels,
     check_folders,
     csv_option_names,
     csv_options,
@@ -169,12 +167,8 @@ class TextDataLoaders(DataLoaders):
             tok=tok_tfm, max_len=max_len, cut=cut, max_tokens=max_tokens, is_split=is_split,
         )  # fmt: skip
         label_delim = " " if is_split and label_delim is None else label_delim
-        several = label_delim is not None or not isinstance(label_col, (int, str))
-        by_kind: Block = MultiCategoryBlock if several else CategoryBlock
-        if not is_lm and are_fractions(df, listify(label_col)):
-            by_kind = RegressionBlock
         block = DataBlock(
-            blocks=text if is_lm else (text, y_block or by_kind),
+            blocks=text if is_lm else (text, y_block or block_of_labels(df, label_col, label_delim)),
             get_x=ColReader(text_col) if _reads_no_rows(tok_tfm) else None,
             get_y=None if is_lm else ColReader(label_col, label_delim=label_delim),
             splitter=RandomSplitter(valid_pct, seed=seed) if valid_col is None else ColSplitter(valid_col),

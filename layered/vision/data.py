@@ -22,7 +22,7 @@ from layered.data import (
     RegressionBlock,
     Tfms,
     TransformBlock,
-    are_fractions,
+    block_of_labels,
     check_folders,
     csv_option_names,
     csv_options,
@@ -220,12 +220,8 @@ class ImageDataLoaders(DataLoaders):
             img_cls: `PILImage`, or `PILImageBW` for grey.
             kwargs: For `DataLoaders.from_dsets`.
         """
-        several = label_delim is not None or not isinstance(label_col, (int, str))
-        by_kind: Block = MultiCategoryBlock if several else CategoryBlock
-        if are_fractions(df, listify(label_col)):
-            by_kind = RegressionBlock
         block = DataBlock(
-            blocks=(ImageBlock(img_cls), y_block or by_kind),
+            blocks=(ImageBlock(img_cls), y_block or block_of_labels(df, label_col, label_delim)),
             get_x=ColReader(fn_col, pref=Path(path) / (folder or "."), suff=suff),
             get_y=ColReader(label_col, label_delim=label_delim),
             splitter=RandomSplitter(valid_pct, seed=seed) if valid_col is None else ColSplitter(valid_col),
