@@ -1,4 +1,4 @@
-"""The command line: `layered demo`; `layered train vision FOLDER`, `… tabular TABLE`, `… collab RATINGS`;
+"""The command line: `layered demo`; `layered train vision FOLDER`, `… tabular TABLE`, `… text TABLE`, `… collab RATINGS`;
 `layered predict MODEL INPUT...`; `layered runs FOLDER`; `layered datasets`.
 
 Exit codes: 0 success; 1 an error in the data, a file or the network, with a message that says how to fix it; 2 an invalid
@@ -18,7 +18,7 @@ from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
 from layered.cli.runs import run_runs
 from layered.cli.shell import in_shell, shell_words
-from layered.cli.train import run_train_collab, run_train_tabular, run_train_vision
+from layered.cli.train import run_train_collab, run_train_tabular, run_train_text, run_train_vision
 from layered.foundation import LayeredError
 from layered.version import __version__
 
@@ -59,6 +59,23 @@ def make_parser() -> argparse.ArgumentParser:
     tabular.add_argument("--ignore", metavar="COLUMN", nargs="+", default=[], help="columns to leave out")
     _add_training(tabular, run_train_tabular, "rows", lr=1e-2, epochs=5)
 
+    text = kinds.add_parser(
+        "text",
+        help="rows of a table with texts: classes, labels or numbers",
+        description="Train on the texts of a table (.csv, .tsv, .parquet, .feather) to predict their labels.",
+    )
+    text.add_argument("table", metavar="TABLE", help="the file of the table")
+    text.add_argument("--text-col", metavar="COLUMN", help="the column of texts (default: the first)")
+    text.add_argument("--label-col", metavar="COLUMN", help="the column of labels or numbers (default: the last)")
+    text.add_argument("--label-delim", metavar="TEXT", help="what stands between the labels of a text that has several")
+    text.add_argument("--lang", default="en", help="spaCy's code of the language (default: %(default)s)")
+    text.add_argument("--max-len", type=_count, help="the most tokens of a text (default: all)")
+    text.add_argument(
+        "--model", metavar="FOLDER", help="fine-tune a model of Hugging Face: its folder or its name on the hub"
+    )
+    _add_training(text, run_train_text, "texts", lr=2e-3, epochs=3)
+    text.add_argument("--from-scratch", action="store_true", help="start from random weights")
+
     collab = kinds.add_parser(
         "collab",
         help="ratings that users gave to items",
@@ -73,7 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict",
         help="predict images or rows with an exported model",
-        description="Predict image files, all images of a folder, or all rows of a table, as the model requires.",
+        description="Predict image files, all images of a folder, or all rows of a table (with the column of texts that the "
+        "model was trained on), as the model requires.",
     )
     predict.add_argument("model", metavar="MODEL", help="a file written by train or by learn.export()")
     predict.add_argument("inputs", metavar="INPUT", nargs="+", help="image files and folders, or tables")

@@ -11,8 +11,9 @@ from typing import Any
 
 import layered.vision.all  # noqa: F401  # registers what exported image models are made of
 from layered.collab import TabularDataLoaders, read_table
-from layered.data import class_vocab, get_image_files
+from layered.data import as_dataset, as_loader, class_vocab, get_image_files
 from layered.foundation import BadItem, LayeredError, Path, one_line
+from layered.text import TextLearner
 from layered.training import Learner, load_learner
 
 
@@ -24,7 +25,7 @@ def run_predict(args: argparse.Namespace) -> None:
     """
     learn = load_learner(args.model)
     form = "json" if args.json else "csv" if args.csv else "text"
-    if isinstance(learn.dls, TabularDataLoaders):
+    if isinstance(learn.dls, TabularDataLoaders) or isinstance(learn, TextLearner):
         for table in args.inputs:
             predict_table(learn, table, printer(form))
     else:
@@ -72,18 +73,20 @@ def predict_table(learn: Learner, table: str, put: Callable[[Mapping[str, Any]],
     """Predict the rows of a table.
 
     Args:
-        learn: A learner for tables or ratings.
+        learn: A learner for tables, texts or ratings.
         table: The file.
         put: Prints a prediction.
     """
     dl = learn.dls.test_dl(read_table(table), with_labels=False)
-    predictions, _ = learn.get_preds(dl=dl)[:2]
-    is_class = dl.dataset.target_kinds == ["category"]
-    vocab = [str(name) for name in class_vocab(learn.dls) or ()] if is_class else []
+    predictions, _, decisions = learn.get_preds(dl=dl, with_decoded=True)
+    kinds = as_dataset(as_loader(learn.dls.valid).dataset).target_kinds
+    is_class = kinds == ["category"]
+    vocab = [str(name) for name in class_vocab(learn.dls) or ()] if kinds[0] in ("category", "multicategory") else []
     for row, numbers in enumerate(predictions.reshape(len(predictions), -1).tolist()):
-        if is_class:
+        if vocab:
             named = dict(zip(vocab, numbers, strict=True))
-            put({"row": row, "prediction": max(named, key=named.__getitem__), "probabilities": named})
+            chosen = [max(named, key=named.__getitem__)] if is_class else [vocab[i] for i in decisions[row].nonzero()]
+            put({"row": row, "prediction": ";".join(chosen), "probabilities": named})
         else:
             put({"row": row, "prediction": numbers[0] if len(numbers) == 1 else numbers})
 

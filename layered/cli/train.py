@@ -1,4 +1,4 @@
-"""`layered train vision FOLDER`, `layered train tabular TABLE`, `layered train collab RATINGS`: from data to a model file."""
+"""`layered train vision FOLDER`, `… tabular TABLE`, `… text TABLE`, `… collab RATINGS`: from data to a model file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from layered.foundation import (
     unknown_name,
 )
 from layered.loop import Callback
+from layered.text import AWD_LSTM, SpacyTokenizer, TextDataLoaders, text_classifier_learner
 from layered.training import Learner, layered_name
 from layered.vision.all import (
     ImageDataLoaders,
     RandomResizedCrop,
     accuracy,
+    accuracy_multi,
     aug_transforms,
     error_rate,
     find_arch,
@@ -34,6 +36,8 @@ from layered.vision.all import (
     torchvision_models,
     vision_learner,
 )
+
+_SMALL = {"emb_sz": 100, "n_hid": 256, "n_layers": 2}  # of a model that starts from random weights
 
 
 class _NamedPhases(Callback):
@@ -141,6 +145,64 @@ def run_train_tabular(args: argparse.Namespace) -> None:
           f"the target is {target!r}: {counted(dls.c, 'class') if is_class else 'numbers'}")  # fmt: skip
     learn = tabular_learner(dls, metrics=accuracy if is_class else [rmse, mae], path=".")
     fit_and_export(learn, args, args.table)
+
+
+def run_train_text(args: argparse.Namespace) -> None:
+    """Train on the texts of the table, write the model, and print how to use it.
+
+    Args:
+        args: As declared in `layered.cli.main`.
+    """
+    try:
+        train_text(args)
+    except Offline as error:  # the fix as an option of this command
+        error.fix = "--model FOLDER, or --from-scratch"
+        raise
+
+
+def train_text(args: argparse.Namespace) -> None:
+    """Train and export; the fixes of errors are those for Python.
+
+    Args:
+        args: As declared in `layered.cli.main`.
+    """
+    set_seed(args.seed)
+    df = read_table(args.table)
+    columns = [args.text_col or df.columns[0], args.label_col or df.columns[-1]]
+    for column in columns:
+        if column not in df.columns:
+            raise unknown_name("column", column, map(str, df.columns))
+    text, label = columns
+    complete = df.dropna(subset=columns)
+    if len(complete) < len(df):
+        print(f"{counted(len(df) - len(complete), 'row')} without a text or a label: left out")
+    dls = TextDataLoaders.from_df(
+        complete.assign(**{text: complete[text].astype(str)}),
+        text_col=text,
+        label_col=label,
+        label_delim=args.label_delim,
+        valid_pct=fitting_share(args.valid_pct, len(complete), "texts"),
+        seed=args.seed,
+        tok_tfm=args.model or SpacyTokenizer(args.lang),
+        max_len=args.max_len,
+        bs=1,
+    )
+    dls.bs = fitting_bs(args.bs, len(dls.train_ds), "texts")
+    kind = dls.train_ds.target_kinds[0]
+    print(f"{counted(len(dls.train_ds), 'training text')}, {counted(len(dls.valid_ds), 'validation text')}; "
+          f"the target is {label!r}: {'numbers' if kind == 'regression' else counted(dls.c, 'class')}")  # fmt: skip
+    metrics = {"category": accuracy, "multicategory": accuracy_multi, "regression": [rmse, mae]}[kind]
+    config = None if args.model or not args.from_scratch else _SMALL
+    learn = text_classifier_learner(
+        dls, args.model or AWD_LSTM, config=config, pretrained=not args.from_scratch, metrics=metrics, path="."
+    )
+    out = layered_name(Path(args.out).absolute())
+    check_writable(out)
+    if args.from_scratch:
+        learn.fit_one_cycle(args.epochs, args.lr)
+    else:
+        learn.fine_tune(args.epochs, args.lr, cbs=_NamedPhases())
+    export(learn, out, args.table)
 
 
 def run_train_collab(args: argparse.Namespace) -> None:

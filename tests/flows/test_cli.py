@@ -84,7 +84,16 @@ def test_predictions_as_json(trained, folder, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["train"], ["train", "vision"], ["train", "tabular"], ["train", "collab"], ["predict"]],
+    [
+        [],
+        ["demo"],
+        ["train"],
+        ["train", "vision"],
+        ["train", "tabular"],
+        ["train", "text"],
+        ["train", "collab"],
+        ["predict"],
+    ],
     ids=" ".join,
 )
 def test_every_command_helps(command, capsys):
@@ -256,6 +265,57 @@ def test_ratings_have_their_commands(tmp_path, capsys, monkeypatch):
     found = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert len(found) == 60
     assert all(0.6 < float(stars) < 5.4 for _, stars in found)
+
+
+@pytest.fixture
+def reviews(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = [f"the film was {word} and {word}" for word in ("good", "bad", "great", "dull") * 12]
+    table = pd.DataFrame({
+        "number": range(48), "text": texts, "label": ["pos", "neg"] * 24, "tags": ["a", "a b", "b", "b"] * 12,
+        "stars": np.linspace(0.1, 5, 48),
+    })  # fmt: skip
+    table.to_csv("reviews.csv", index=False)
+    return table
+
+
+SMALL_TEXT = ["--text-col", "text", "--from-scratch", "--epochs", "4", "--bs", "8", "--lr", "0.02"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "predicted"),
+    [
+        (["--label-col", "label"], "the target is 'label': 2 classes", {"pos", "neg"}),
+        (["--label-col", "tags", "--label-delim", " "], "the target is 'tags': 2 classes", {"a", "b", "a;b", ""}),
+        ([], "the target is 'stars': numbers", None),
+    ],
+)
+def test_texts_have_their_commands(reviews, capsys, options, said, predicted):
+    assert main(["train", "text", "reviews.csv", *SMALL_TEXT, *options]) == 0
+    assert said in capsys.readouterr().out
+    assert main(["predict", "model.layered", "reviews.csv", "--csv"]) == 0
+    names, *found = (line.split(",") for line in capsys.readouterr().out.splitlines())
+    assert len(found) == 48
+    if predicted is None:
+        assert all(float(stars) for _, stars in found)
+        return
+    assert names[:2] == ["row", "prediction"]
+    assert {row[1] for row in found} <= predicted
+    preds, _ = load_learner("model.layered").get_preds(dl=load_learner("model.layered").dls.test_dl(reviews))
+    assert [float(row[2]) for row in found] == pytest.approx(preds[:, 0].tolist(), abs=1e-5)
+
+
+def test_what_is_wrong_with_texts_ends_with_1_and_a_fix(reviews, capsys, monkeypatch):
+    assert "did you mean 'text'" in failure(capsys, "train", "text", "reviews.csv", "--text-col", "texts")
+    assert '--lang "sq"' in failure(capsys, "train", "text", "reviews.csv", "--text-col", "text", "--lang", "qq")
+    assert "there is no tokenizer" in failure(capsys, "train", "text", "reviews.csv", "--model", "no/such")
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    assert "--from-scratch" in failure(capsys, "train", "text", "reviews.csv", "--text-col", "text", "--bs", "8")
+    reviews.loc[3, "text"] = None
+    reviews.loc[5, "label"] = None
+    reviews.to_csv("reviews.csv", index=False)
+    assert main(["train", "text", "reviews.csv", *SMALL_TEXT, "--label-col", "label", "--epochs", "1"]) == 0
+    assert "2 rows without a text or a label: left out" in capsys.readouterr().out
 
 
 def test_errors_name_options_as_the_shell_spells_them():
