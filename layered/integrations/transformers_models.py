@@ -26,6 +26,7 @@ from layered.foundation import (
     Path,
     UnsafeFile,
     describe,
+    names_of,
     one_line,
     require,
     unknown_name,
@@ -121,7 +122,7 @@ def open_transformer(
     if for_lm and not is_decoder:
         raise _no_language_model(config.model_type)
     model = _loaded(transformers, folder, config, for_lm) if pretrained else build_transformer(config, for_lm)
-    return Transformer(without_pooler(model), is_decoder, _pooling_of(folder), os.fspath(source), Path(folder))
+    return Transformer(_prepared(model), is_decoder, _pooling_of(folder), os.fspath(source), Path(folder))
 
 
 def _given(transformers: Any, model: nn.Module, for_lm: bool) -> Transformer:
@@ -140,7 +141,7 @@ def _given(transformers: Any, model: nn.Module, for_lm: bool) -> Transformer:
     whole: nn.Module = model if for_lm else model.base_model
     if whole is not model and not for_lm:
         warn(f"the head of {type(model).__name__} is left out: the learner has a new one")
-    return Transformer(without_pooler(whole), is_decoder, None, type(model).__name__, None)
+    return Transformer(_prepared(whole), is_decoder, None, type(model).__name__, None)
 
 
 def _no_language_model(name: str) -> BadValue:
@@ -242,7 +243,7 @@ def build_transformer(config: Any, for_lm: bool) -> nn.Module:
         raise
     except Exception as error:
         raise BadFile("the configuration does not make a model", got=f"{error!s:.200}") from error
-    return without_pooler(model)
+    return _prepared(model)
 
 
 def _loaded(transformers: Any, folder: Path, config: Any, for_lm: bool) -> nn.Module:
@@ -292,12 +293,23 @@ def _quiet(transformers: Any) -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def without_pooler(model: nn.Module) -> nn.Module:
-    """The model without the layer behind its first token that some have, which a head of our own would leave untrained.
+def _prepared(model: nn.Module) -> nn.Module:
+    """The model as it is called here: without the layer behind its first token that some have, which a new head would leave
+    untrained.
 
     Args:
-        model: A model without a head.
+        model: A model of transformers.
+
+    Raises:
+        BadValue: It does not read tokens beside a mask of padding.
     """
+    if not {"input_ids", "attention_mask"} <= names_of(type(model).forward):
+        raise BadValue(
+            "this model does not take tokens and a mask of padding",
+            got=f"{type(model).__name__}.forward({', '.join(sorted(names_of(type(model).forward)))})",
+            expected="input_ids and attention_mask",
+            fix="another architecture, such as BERT or GPT-2",
+        )
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None  # type: ignore[assignment]  # which these models ask for
     return model

@@ -13,8 +13,6 @@ from layered.text.entities import (
 )
 from layered.text.hf_tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
 from layered.text.learner import (
-    LMLearner as LMLearner,
-    TextLearner as TextLearner,
     language_model_learner as language_model_learner,
     text_classifier_learner as text_classifier_learner,
 )
@@ -79,6 +77,7 @@ from layered.text.sentencepiece import (
     eu_langs as eu_langs,
 )
 from layered.text.sorted_loader import SortedDL as SortedDL
+from layered.text.text_learner import LMLearner as LMLearner, TextLearner as TextLearner
 from layered.text.tokenize_all import (
     load_tokenized_csv as load_tokenized_csv,
     parallel_tokenize as parallel_tokenize,
@@ -107,6 +106,14 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.text.models.transformers import (
+    PooledHead as PooledHead,
+    TransformerEncoder as TransformerEncoder,
+    TransformerLM as TransformerLM,
+    TransformerTokens as TransformerTokens,
+    transformer_clas_split as transformer_clas_split,
+    transformer_lm_split as transformer_lm_split,
+)
 from layered.text.rules import mark_start as mark_start
 from layered.text.store import JoinedTexts as JoinedTexts
 from layered.text.types import TensorTokenCategory as TensorTokenCategory, padding_mask as padding_mask

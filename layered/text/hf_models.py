@@ -179,7 +179,8 @@ def check_tokens(column: TextColumn, opened: Transformer) -> None:
 
 def _check_lengths(dls: Any, limit: int | None) -> None:
     """Refuse texts that are longer than the model reads; they are cut only where it was asked for."""
-    lengths = [length for loader in as_loaders(dls) if isinstance(loader, SortedDL) for length in loader.lengths]
+    by_length = [loader for loader in as_loaders(dls) if isinstance(loader, SortedDL) and loader.sort_func is None]
+    lengths = [length for loader in by_length for length in loader.lengths]
     count = 0 if limit is None else sum(length > limit for length in lengths)
     if count:
         raise BadValue(

@@ -378,7 +378,7 @@ def test_without_a_network_trained_weights_are_refused_before_anything_is_built(
 def test_all_scores_of_a_language_model_are_not_kept(lm, monkeypatch):
     preds, targets = lm.get_preds()
     assert isinstance(preds, (list, torch.Tensor))
-    monkeypatch.setattr("layered.text.learner.MOST_KEPT", 1000)
+    monkeypatch.setattr("layered.text.text_learner.MOST_KEPT", 1000)
     with pytest.raises(BadValue, match="fill the memory") as error:
         lm.get_preds()
     assert "stream_preds" in error.value.fix

@@ -142,6 +142,13 @@ def test_a_trained_body_is_frozen_as_a_whole_until_it_is_thawed(learn):
     assert all(name.startswith("module.encoder.layer.1.") for name in moved)
 
 
+def test_numbers_of_16_bits_give_nearly_the_same(learn):
+    before = learn.get_preds()[0]
+    assert_close(learn.to_bf16().get_preds()[0], before, atol=2e-2, rtol=0)
+    quiet(learn, "fit_one_cycle", 1, 1e-3)
+    assert next(learn.model.parameters()).dtype == torch.float32
+
+
 def test_results_and_top_losses_are_shown(learn, capsys):
     learn.show_results(max_n=3)
     assert "category predicted" in capsys.readouterr().out
@@ -164,7 +171,8 @@ def test_labels_numbers_and_several_labels_have_their_own_head_and_loss(bert, tm
     assert -1 < float(learn.predict(items[0])[1]) < 5
 
 
-def test_a_killed_fit_goes_on_bit_for_bit(bert, tmp_path):
+@pytest.mark.parametrize("has_adapters", [False, True])
+def test_a_killed_fit_goes_on_bit_for_bit(bert, tmp_path, has_adapters):
     class Killed(Callback):
         def after_batch(self):
             if self.training and self.train_iter == 9:
@@ -173,6 +181,8 @@ def test_a_killed_fit_goes_on_bit_for_bit(bert, tmp_path):
     def trained(folder, cbs=(), resume=None):
         torch.manual_seed(0)
         learn = text_classifier_learner(loaders(bert), bert, path=tmp_path, seed=1, cbs=list(cbs))
+        if has_adapters:
+            learn.to_lora(2, dropout=0.1)
         learn.unfreeze()
         with suppress(KeyboardInterrupt):
             quiet(learn, "fit_one_cycle", 2, 1e-3, checkpoint=Checkpoint(tmp_path / folder, "4 batches"), resume=resume)
@@ -252,6 +262,8 @@ def test_folders_that_do_not_hold_a_model_are_refused(bert, tmp_path):
         text_classifier_learner(dls, AWD_LSTM, pool="mean", pretrained=False)
     with pytest.raises(BadValue, match="unknown way to pool"):
         text_classifier_learner(dls, bert, pool="max")
+    with pytest.raises(BadValue, match="does not take tokens and a mask"):
+        text_classifier_learner(dls, transformers.FNetModel(transformers.FNetConfig(vocab_size=30, hidden_size=8)))
 
     def folder(name, weights=True, **changes):
         config = json.loads((bert / "config.json").read_text()) | changes
