@@ -9,6 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from sklearn.metrics import f1_score, jaccard_score
 from torch import nn
 from torch.testing import assert_close
 
@@ -20,8 +21,10 @@ from layered.vision.all import (
     Adam,
     CategoryBlock,
     DataBlock,
+    DiceMulti,
     DynamicUnet,
     ImageBlock,
+    JaccardCoeff,
     MaskBlock,
     MSELossFlat,
     Path,
@@ -308,10 +311,12 @@ def masked(codes=("wall", "flower"), **args):
 def test_a_unet_learns_where_the_flowers_are(pictures, tmp_path):
     set_seed(0)
     dls = masked()(pictures, bs=4)
-    learn = unet_learner(dls, tiny_net, pretrained=False, path=tmp_path)
+    learn = unet_learner(dls, tiny_net, pretrained=False, path=tmp_path, metrics=[JaccardCoeff(), DiceMulti()])
     assert learn.model.layers[-1][0].out_channels == 2
     learn.fine_tune(10, 5e-3)
     preds, targets = learn.get_preds()
+    pixels = targets.flatten().numpy(), preds.argmax(1).flatten().numpy()  # of images that were held out, all at once
+    assert list(learn.validate())[1:] == pytest.approx([jaccard_score(*pixels), f1_score(*pixels, average="macro")])
     found, wanted = preds.argmax(1) == 1, targets == 1
     overlap = (found & wanted).sum() / (found | wanted).sum()
     assert overlap > 0.6  # of the pixels of either; where nothing is learnt it is about 0.1
