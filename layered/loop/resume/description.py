@@ -192,9 +192,15 @@ def _modules(model: nn.Module) -> dict[str, Any]:
             k: v for k, v in vars(m).items() if isinstance(v, (bool, int, float)) and k not in state and k != "training"
         }
         is_leaf = next(m.children(), None) is None
-        shown = _PLACES.sub("…", m.extra_repr()) if is_leaf else ""
+        shown = _PLACES.sub("…", m.extra_repr() or _own_repr(m)) if is_leaf else ""
         res[name or "itself"] = f"{type(m).__name__}({shown}) {numbers or ''}".strip()
     return res
+
+
+def _own_repr(m: nn.Module) -> str:
+    """What a module of another library shows of its settings by a `__repr__` of its own, as those of kornia do."""
+    is_known = type(m).__repr__ is nn.Module.__repr__ or type(m).__module__.partition(".")[0] in ("layered", "torch")
+    return "" if is_known else plain_text(m)
 
 
 def plain_text(value: object) -> str:
