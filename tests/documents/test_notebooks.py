@@ -30,6 +30,7 @@ def test_there_is_a_tour_and_a_notebook_for_each_floor():
         "14_image_jobs",
         "15_gan",
         "16_text",
+        "17_encoders",
     ]
     assert [file.stem for file in NOTEBOOKS] == [*floors, *data, *applications]
 
