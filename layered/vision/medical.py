@@ -5,8 +5,9 @@
     DataBlock((ImageBlock(PILDicom), CategoryBlock), get_items=get_dicom_files, item_tfms=Resize(224),
               batch_tfms=DicomWindow(dicom_windows.lungs, dicom_windows.mediastinum))
 
-The extra `medical` installs pydicom, which reads the files. Nothing of it is changed: what users know as methods are functions
-here, `scaled_px(dcmread(file))`.
+The extra `medical` installs pydicom, which reads the files. Nothing of it, of paths or of pandas is changed: what users know as
+methods are functions here, `scaled_px(dcmread(file))`, and `DataFrame.from_dicoms(files)` is `dicom_frame(files)`. The classes
+`DcmDataset`, `DcmTag` and `DcmMultiValue` of pydicom are found here by their names.
 """
 
 from __future__ import annotations
