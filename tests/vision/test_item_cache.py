@@ -238,7 +238,8 @@ def test_items_that_draw_as_they_are_made_are_not_kept(files, tmp_path, blocks, 
     with pytest.warns(UserWarning, match="draw at random as they are made") if is_random else contextlib.nullcontext():
         made = passes(dls)
     assert all(map(torch.equal, made, expected))
-    assert all(map(torch.equal, passes(load(num_workers=1)), expected))
+    if get_x is generate_noise:
+        assert all(map(torch.equal, passes(load(num_workers=2)), expected))
     assert any(file.is_file() for file in (tmp_path / "cache").rglob("*")) == (not is_random)
 
 
