@@ -8,7 +8,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,6 +46,34 @@ def state_of(learn: Any) -> dict[str, Any]:
         "open files": sorted(file for file in map(_target, os.listdir("/proc/self/fd")) if str(learn.path) in file),
         "unfinished files": sorted(p.name for p in learn.path.rglob("*") if p.name.endswith(".tmp") or "lock" in p.name),
     }  # fmt: skip
+
+
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """What a verb changes in the process and not in its learner is put back, also where what should do so was struck.
+
+    Context variables are not: run the verb in a context of its own.
+    """
+    gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    anomaly, autocast = torch.is_anomaly_enabled(), torch.is_autocast_enabled("cpu")
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    imports, finders, streams = builtins.__import__, list(sys.meta_path), (sys.stdout, sys.stderr)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        builtins.__import__, sys.meta_path[:] = imports, finders
+        sys.stdout, sys.stderr = streams
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if torch.is_inference_mode_enabled() != inference:
+            torch.inference_mode(inference).__enter__()
+        torch.set_grad_enabled(gradients)
+        torch.set_anomaly_enabled(anomaly)
+        torch.set_autocast_enabled("cpu", autocast)
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
 
 
 def _target(handle: str) -> str:

@@ -3,17 +3,24 @@
 `LAYERED_SEED=… LAYERED_SOAK=1 pytest 'tests/flows/test_interrupts.py::…[fit]'` repeats what was tried with a seed.
 """
 
+import builtins
 import shutil
+import signal
+import sys
+import warnings
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from counts import SEED, chance, soak
 from recipes import small_net
-from striking import fail, interrupt, state_of, struck
+from striking import fail, interrupt, process_kept, state_of, struck
 
 from layered.callback import GradientStats
+from layered.foundation import seeds
 from layered.vision.all import (
     SAM,
     ActivationStats,
@@ -128,6 +135,26 @@ def left(learn: Learner) -> list[Any]:
     return [learn.recorder.losses, learn.recorder.values, *(x.tolist() for x in learn.model.state_dict().values())]
 
 
+def test_what_a_verb_leaves_in_the_process_is_gone_for_the_next(learn):
+    def leave_all() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        torch.set_anomaly_enabled(True)
+        torch.autocast("cpu", torch.bfloat16).__enter__()
+        torch.inference_mode().__enter__()
+        torch.set_default_dtype(torch.float64)
+        builtins.__import__ = noop
+        sys.meta_path.insert(0, noop)
+        warnings.simplefilter("error")
+        warnings.showwarning = noop
+        sys.stdout = sys.stderr = None
+        seeds._current.set(seeds.Tickets(1))
+
+    before = state_of(learn)
+    with process_kept():
+        copy_context().run(leave_all)
+    assert state_of(learn) == before
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("name", VERBS)
 def test_a_verb_that_is_struck_leaves_the_learner_as_it_was(pictures, tmp_path, name, capsys):
@@ -148,7 +175,8 @@ def test_a_verb_that_is_struck_leaves_the_learner_as_it_was(pictures, tmp_path, 
     assert not whole.ended
     done, at_end = left(twin), state_of(twin)
     wanted = further_fit(*fresh(-3))
-    for number in range(TRIES):
+
+    def strike(number: int) -> None:
         place = dice.choice(sorted(whole.places))  # lines that run once are struck as often as those of a loop
         at, kind = dice.choice(whole.places[place]), dice.choice(sorted(STRIKES))
         learn, epochs_started = fresh(number)
@@ -156,7 +184,7 @@ def test_a_verb_that_is_struck_leaves_the_learner_as_it_was(pictures, tmp_path, 
         set_seed(4)
         blow = struck(lambda: verb(learn), at, how=STRIKES[kind])
         if blow.is_cleanup and kind == "an exception":
-            continue  # nothing can be put back where any line may fail
+            return  # nothing can be put back where any line may fail
         after = state_of(learn)
         told = f"seed {SEED}: {kind} at line {at} of {whole.lines}, {blow.place}; it ended with {blow.ended}"
         if name in TWICE and blow.ended and len(list((learn.path / "run").glob("checkpoint-*"))):
@@ -170,3 +198,7 @@ def test_a_verb_that_is_struck_leaves_the_learner_as_it_was(pictures, tmp_path, 
         assert further_fit(learn, epochs_started) == wanted, told
         assert not blow.ended.startswith("AttributeError"), told
         shutil.rmtree(learn.path)
+
+    for number in range(TRIES):
+        with process_kept():
+            copy_context().run(strike, number)
