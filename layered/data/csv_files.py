@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from layered.foundation import BadFile, EmptySource, NotFoundPath, Path, StrPath, lazy, names_of
+from layered.foundation import BadArgument, BadFile, EmptySource, NotFoundPath, Path, StrPath, lazy, names_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +44,16 @@ def read_csv(
         NotFoundPath: There is no such file.
         EmptySource: The file is empty.
         BadFile: It is not text of that encoding, its lines differ in their number of columns, or there are too many.
+        BadArgument: `options` ask for a reader of pieces instead of a table.
     """
     file = Path(path)
+    in_pieces = next((name for name in ("chunksize", "iterator") if options.get(name)), None)
+    if in_pieces is not None:
+        raise BadArgument(
+            "a table is read whole",
+            got=f"{in_pieces}={options[in_pieces]!r}",
+            fix=f"nrows=… for its first rows, or pandas.read_csv(…, {in_pieces}={options[in_pieces]!r})",
+        )
     if "://" not in str(path) and not file.is_file():
         raise NotFoundPath(
             f"table '{file}' does not exist",

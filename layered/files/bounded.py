@@ -99,9 +99,13 @@ def open_bounded(path: str | os.PathLike[str]) -> BoundedFile:
         BadFile: It is a folder, a pipe or a device, or may not be read.
     """
     with reading(path):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadFile(f"'{path}' is not a file", got="a folder" if os.path.isdir(path) else "a pipe or a device")
+        _check_regular(path)
         return BoundedFile(path)
+
+
+def _check_regular(path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever, and a device may have no end
+        raise BadFile(f"'{path}' is not a file", got="a folder" if os.path.isdir(path) else "a pipe or a device")
 
 
 @contextmanager
@@ -150,10 +154,11 @@ def read_whole(path: str | os.PathLike[str], missing_ok: bool = False) -> bytes:
 
     Raises:
         NotFoundPath: The file does not exist.
-        BadFile: It may not be read, or the disk fails.
+        BadFile: It is a folder, a pipe or a device, may not be read, or the disk fails.
     """
     with reading(path):
         try:
+            _check_regular(path)
             with open(path, "rb") as file:
                 return file.read()
         except FileNotFoundError:

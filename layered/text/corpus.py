@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from layered.catalog import layered_home
-from layered.files import parse_json, read_whole, saving
+from layered.files import commit, disk, parse_json, read_whole, saving
 from layered.foundation import Array, BadFile, failed, num_cpus, parallel
 
 SMALL = 4 * 2**20  # characters up to which a corpus stays in memory
@@ -97,6 +97,7 @@ class Corpus:
         try:
             meta = parse_json(read_whole(folder / _META), f"'{folder / _META}'")
             count, tokens = int(meta["texts"]), int(meta["tokens"])
+            words = meta["words"]
             maps = {
                 name: _mapped(folder / name, np.dtype(kind), size)
                 for name, kind, size in (
@@ -105,11 +106,15 @@ class Corpus:
                     (_KEYS, _KEY, count),
                 )
             }
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return None
+        lengths = np.diff(maps[_ENDS], prepend=0)
+        is_words = words is None or (isinstance(words, list) and all(isinstance(word, str) for word in words))
+        if not is_words or lengths.min(initial=0) < 0 or lengths.sum() != tokens:
             return None
         with contextlib.suppress(OSError):  # the time of the last use, in a folder of somebody else
             os.utime(folder)
-        return cls(np.array(maps[_KEYS]), maps[_IDS], maps[_ENDS], meta["words"], folder)
+        return cls(np.array(maps[_KEYS]), maps[_IDS], maps[_ENDS], words, folder)
 
     def find(self, text: str) -> int | None:
         """The number of a text; None if the corpus does not have it.
@@ -274,6 +279,8 @@ def _written(
     with saving(folder):
         _write(folder, texts, keys, work, num_cpus() if n_workers is None else n_workers)
         if place is not None:
+            if Corpus.opened(place) is None:  # it is damaged, or not there
+                shutil.rmtree(place, ignore_errors=True)
             with contextlib.suppress(OSError):  # another process has been faster
                 os.rename(folder, place)
                 folder = place
@@ -318,8 +325,11 @@ def _write(
         _halve(folder / _IDS, tokens)
     (folder / _ENDS).write_bytes(ends.tobytes())
     (folder / _KEYS).write_bytes(keys.tobytes())
+    for name in (_IDS, _ENDS, _KEYS):  # before what says that they are whole
+        with open(folder / name, "rb") as written:
+            disk.sync(written)
     meta = {"texts": len(keys), "tokens": tokens, "bytes": 2 if most < 2**16 else 4, "words": words and list(words)}
-    (folder / _META).write_text(json.dumps(meta))
+    commit(folder / _META, lambda file: file.write(json.dumps(meta).encode()))
 
 
 def _halve(file: Path, tokens: int) -> None:

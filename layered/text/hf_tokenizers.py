@@ -5,6 +5,7 @@ They are used through the package `tokenizers`; `transformers` is asked only whe
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import operator
@@ -43,6 +44,7 @@ from layered.text.words import SplitStr, words_in
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _FILE, _SETTINGS = "tokenizer.json", ("tokenizer_config.json", "special_tokens_map.json")
 _ON_HUB = ["tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "config.json"]
+GAPS = 2**16  # numbers without a token that a vocabulary may have beside as many as it has tokens
 _WHY = "a tokenizer of Hugging Face"
 
 
@@ -127,7 +129,8 @@ class HuggingFaceTokenizer(Transform):
 
     def _around(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after each text."""
-        encoded = self.backend.encode("a")
+        with _asking():
+            encoded = self.backend.encode("a")
         inner = [i for i, is_special in enumerate(encoded.special_tokens_mask) if not is_special]
         first, last = (inner[0], inner[-1] + 1) if inner else (len(encoded.ids),) * 2
         return encoded.ids[:first], encoded.ids[last:]
@@ -136,7 +139,14 @@ class HuggingFaceTokenizer(Transform):
     def vocab(self) -> list[str]:
         """The tokens in order; a number without a token has an empty one."""
         numbers = self.backend.get_vocab(with_added_tokens=True)
-        tokens = [""] * (1 + max(numbers.values(), default=-1))
+        size = 1 + max(numbers.values(), default=-1)
+        if size > 2 * len(numbers) + GAPS:
+            raise BadFile(
+                "the numbers of the tokens do not follow one another",
+                got=f"{len(numbers)} tokens, of which one has the number {size - 1}",
+                expected=f"no more than {GAPS} numbers without a token",
+            )
+        tokens = [""] * size
         for token, i in numbers.items():
             tokens[i] = token
         return tokens
@@ -208,7 +218,8 @@ class HuggingFaceTokenizer(Transform):
 
     def _numbered(self, texts: Sequence[str]) -> Numbered:
         """The numbers of several texts, without the special tokens, in as many threads as `tokenizers` uses."""
-        bodies = [encoded.ids for encoded in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+        with _asking():
+            bodies = [encoded.ids for encoded in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
         lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
         return Numbered(
             None, np.fromiter(itertools.chain.from_iterable(bodies), np.uint32, int(lengths.sum())), lengths
@@ -232,7 +243,8 @@ class HuggingFaceTokenizer(Transform):
         )
 
     def _written(self, ids: Sequence[int]) -> str:
-        return str(self.backend.decode(ids, skip_special_tokens=True))
+        with _asking():
+            return str(self.backend.decode(ids, skip_special_tokens=True))
 
     def body(self, text: str) -> list[int]:
         """The numbers of a text's own tokens, all of them, without the special tokens around it.
@@ -240,13 +252,15 @@ class HuggingFaceTokenizer(Transform):
         Args:
             text: The text.
         """
-        ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        with _asking():
+            ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         return ids
 
     @functools.cached_property
     def _marks(self) -> list[tuple[int, int, int]]:
         """The special tokens around the texts of a pair: how many of the texts stand before each, its number and its segment."""
-        pair = self.backend.encode("a", "a")
+        with _asking():
+            pair = self.backend.encode("a", "a")
         numbers = zip(pair.ids, pair.type_ids, strict=True)
         places = [-1 if number is None else number for number in pair.sequence_ids]
         return [
@@ -258,7 +272,8 @@ class HuggingFaceTokenizer(Transform):
     @functools.cached_property
     def _segments(self) -> tuple[int, int]:
         """The segments of the two texts of a pair."""
-        pair = self.backend.encode("a", "a")
+        with _asking():
+            pair = self.backend.encode("a", "a")
         return pair.type_ids[pair.sequence_ids.index(0)], pair.type_ids[pair.sequence_ids.index(1)]
 
     def _pair(self, first: Sequence[int], second: Sequence[int]) -> TensorText:
@@ -300,7 +315,8 @@ class HuggingFaceTokenizer(Transform):
         word_at = np.repeat(
             np.arange(len(words)), [len(word) + 1 for word in words]
         )  # of each character, its space too
-        encoded = self.backend.encode(text, add_special_tokens=False)
+        with _asking():
+            encoded = self.backend.encode(text, add_special_tokens=False)
         places = [min(start + text[start:end].startswith(" "), len(text) - 1) for start, end in encoded.offsets]
         ids, owners = list(encoded.ids), word_at[np.array(places, dtype=np.int64)].tolist()
         missing = set(range(len(words))).difference(owners)
@@ -368,12 +384,21 @@ def _opened(source: Any) -> tuple[Any, dict[str, str], int | None]:
         text, special, limit = source.to_str(), {}, None
     else:
         text, special, limit = *_of_transformers(source), None
-    try:
+    with _asking():
         backend = tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # whatever the package raises about a text from anywhere
-        raise BadFile("this does not describe a tokenizer", got=f"{error!s:.200}", expected=f"a {_FILE}") from error
     padding = parse_json(text, "the tokenizer").get("padding")
     return backend, {**({"pad": padding["pad_token"]} if padding else {}), **special}, limit
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    """Context in which the package `tokenizers` is asked: whatever it raises says that the file makes no sense."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # of Rust, which is no Exception
+            raise BadFile("this does not describe a tokenizer", got=f"{error!s:.200}", expected=f"a {_FILE}") from error
+        raise
 
 
 def _of_transformers(source: Any) -> tuple[str, dict[str, str]]:
@@ -420,6 +445,8 @@ def _settings(folder: Path) -> dict[str, str]:
     special: dict[str, str] = {}
     for name in _SETTINGS:
         said = parse_json(read_whole(folder / name, missing_ok=True) or b"{}", f"'{folder / name}'")
+        if not isinstance(said, dict):
+            raise BadFile(f"'{folder / name}' does not hold settings", got=describe(said), expected="a JSON object")
         for role in ROLES:
             token = said.get(f"{role}_token")
             token = token.get("content") if isinstance(token, dict) else token

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from layered.catalog import URLs, untar_data
 from layered.files import joined, read_vocab, read_weights, state_dict_of
-from layered.foundation import BadArgument, BadFile, BadValue, CannotRestore, NotFoundPath, Offline, Path, StrPath
+from layered.foundation import (
+    BadArgument,
+    BadFile,
+    BadValue,
+    CannotRestore,
+    NotFoundPath,
+    Offline,
+    Path,
+    StrPath,
+    describe,
+)
 
 _ROWS_OF_WORDS = ("0.encoder.weight", "0.encoder_dp.emb.weight", "1.decoder.weight", "1.decoder.bias")
 PRETRAINED_FNAMES = "pretrained_fnames=['weights', 'vocab'] takes files of your own"
@@ -28,7 +38,7 @@ def match_embeds(
         new_vocab: The words that they are to be for.
 
     Raises:
-        BadValue: The weights have fewer rows than `old_vocab`, or the vocabularies have no word in common.
+        BadValue: The weights do not have a row for each word, or the vocabularies have no word in common.
 
     Examples:
         >>> matched = match_embeds({"0.encoder.weight": torch.tensor([[1.0], [3.0]])}, ["a", "b"], ["b", "c"])
@@ -47,6 +57,8 @@ def match_embeds(
     for name in _ROWS_OF_WORDS:
         if name in weights:
             rows = weights[name]
+            if not rows.ndim or not rows.is_floating_point():
+                raise BadValue(f"{name} does not hold a row of numbers for each word", got=describe(rows))
             if len(rows) < len(old_vocab):
                 raise BadValue(
                     "the vocabulary does not belong to the weights",
@@ -177,7 +189,7 @@ def read_pretrained(weights: StrPath, vocab: StrPath, new_vocab: Sequence[str]) 
     """
     old, words = clean_raw_keys(state_dict_of(read_weights(weights))), read_vocab(vocab)
     rows = old.get(_ROWS_OF_WORDS[0])
-    if rows is None:
+    if rows is None or rows.ndim != 2:
         raise BadFile(
             f"'{weights}' is not a language model of this layout",
             got=", ".join(list(old)[:5]),

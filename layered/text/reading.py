@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from layered.data import ColReader, get_files
-from layered.files import reading
-from layered.foundation import BadArgument, BadFile, EmptySource, L, Path, StrPath, describe, lazy, listify
+from layered.files import read_whole
+from layered.foundation import BadArgument, BadFile, EmptySource, L, StrPath, describe, lazy, listify
 from layered.text.rules import FLD
 
 pd = lazy("pandas")
@@ -91,12 +92,10 @@ def read_text(path: StrPath, encoding: str = "utf8") -> str:
 
     Raises:
         NotFoundPath: There is no such file.
-        BadFile: It is not text of that encoding.
+        BadFile: It is not text of that encoding, or a pipe or a device.
     """
     try:
-        with reading(path):
-            text: str = Path(path).read_text(encoding)
-            return text
+        return io.TextIOWrapper(io.BytesIO(read_whole(path)), encoding).read()
     except UnicodeDecodeError as error:
         raise BadFile(
             f"'{path}' is not text in the encoding {error.encoding}",

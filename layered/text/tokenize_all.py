@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from layered.data import read_csv
-from layered.files import parse_json, read_whole, reading, saving
-from layered.foundation import L, Path, StrPath, lazy, listify
+from layered.files import commit, parse_json, read_whole, reading, saving, temporary
+from layered.foundation import BadFile, L, Path, StrPath, describe, lazy, listify
 from layered.text.corpus import Tokenized, numbered, tokenized
 from layered.text.reading import TextReader, text_files
 from layered.text.tokenizer import TokenizeWithRules
@@ -123,13 +124,16 @@ def tokenize_csv(
     tok, count = SpacyTokenizer() if tok is None else tok, Counter[str]()
     with reading(file):
         parts = pd.read_csv(file, header=header, chunksize=chunksize)
-    with saving(out), open(out, "w", encoding="utf8", newline="") as written:
+
+    def write(written: BinaryIO) -> None:
         for i, part in enumerate(parts):
             done, counted = tokenize_df(part, text_cols, n_workers, rules, mark_fields, tok)
             done["text"] = done["text"].str.join(" ")
-            done.to_csv(written, index=False, header=header is not None and i == 0)
+            written.write(done.to_csv(index=False, header=header is not None and i == 0).encode())
             count.update(counted)
-        _count_file(out).write_text(json.dumps(count), "utf8")
+
+    commit(out, write)
+    commit(_count_file(out), lambda file: file.write(json.dumps(count).encode()))
 
 
 def load_tokenized_csv(fname: StrPath) -> tuple[DataFrame, Counter[str]]:
@@ -140,7 +144,11 @@ def load_tokenized_csv(fname: StrPath) -> tuple[DataFrame, Counter[str]]:
     """
     df = read_csv(fname, keep_default_na=False)
     df["text"] = [L(text.split(" "), use_list=True) for text in df["text"]]
-    return df, Counter(parse_json(read_whole(_count_file(Path(fname))), "the counts of tokens"))
+    kept = _count_file(Path(fname))
+    count = parse_json(read_whole(kept), f"'{kept}'")
+    if not isinstance(count, dict) or not all(isinstance(times, int) for times in count.values()):
+        raise BadFile(f"'{kept}' does not hold the counts of tokens", got=describe(count), fix="tokenize_csv makes it")
+    return df, Counter(count)
 
 
 def tokenize_folder(
@@ -178,7 +186,15 @@ def tokenize_folder(
     out = root.with_name(f"{root.name}_tok") if output_dir is None else Path(output_dir)
     if not (skip_if_exists and out.exists()):
         files = text_files(root, extensions, folders)
-        tokenize_files(files, root, out, n_workers=n_workers, rules=rules, tok=tok, encoding=encoding)
+        unfinished = out if out.exists() else temporary(out)
+        try:
+            tokenize_files(files, root, unfinished, n_workers=n_workers, rules=rules, tok=tok, encoding=encoding)
+            with saving(out):
+                unfinished.rename(out)
+        except BaseException:
+            if unfinished != out:  # a folder that is there counts as whole
+                shutil.rmtree(unfinished, ignore_errors=True)
+            raise
     return out
 
 

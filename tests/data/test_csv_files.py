@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from layered.data import read_csv, read_labels
-from layered.foundation import BadFile, EmptySource, NotFoundPath
+from layered.foundation import BadArgument, BadFile, EmptySource, NotFoundPath
 
 ROWS = [("a.png", "x"), ("b.png", "y, or z"), ("c.png", "x")]
 
@@ -35,6 +35,14 @@ def test_another_encoding_names_the_option_that_reads_it(tmp_path, encoding):
         read_csv(tmp_path / "t.csv")
     assert f'encoding="{encoding}"' in caught.value.fix
     assert read_csv(tmp_path / "t.csv", encoding=encoding).stadt.tolist() == ["Köln"]
+
+
+@pytest.mark.parametrize("options", [{"chunksize": 2}, {"iterator": True}], ids=str)
+def test_a_reader_of_pieces_is_refused(tmp_path, options):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BadArgument, match=r"(?s)read whole.*nrows"):
+        read_csv(tmp_path / "a.csv", **options)
+    assert len(read_csv(tmp_path / "a.csv", chunksize=None)) == 1
 
 
 def test_files_that_hold_no_table_are_refused(tmp_path):

@@ -28,6 +28,7 @@ import torch
 from data_readers import DATA_READERS, WRITE_THERE, good_data
 from mutants import CHANGES, mutant
 from PIL import Image
+from text_readers import TEXT_CHANGES, good_texts, text_readers
 from torch import nn
 
 from layered.catalog.unpack import unpack
@@ -77,7 +78,7 @@ def tabular_learner_of_people():
 
 
 def good_files(folder):
-    """The bytes of a sound file of every kind, and a learner of the kind that they came from."""
+    """The bytes of a sound file of every kind, and learners of the kinds that they came from."""
     torch.manual_seed(0)
     learn = Learner(pictures(folder / "pictures"), net(), path=folder)
     tables = tabular_learner_of_people()
@@ -110,7 +111,8 @@ def good_files(folder):
         "tar of data": tar.getvalue(),
         "tgz of data": tgz.getvalue(),
     }
-    return learn, res | good_data(folder)
+    reader_of_texts, texts = good_texts(folder)
+    return learn, reader_of_texts, res | good_data(folder) | texts
 
 
 def unpack_bounded(file):
@@ -130,7 +132,7 @@ def read_state(file):
     return state_dict_of(read_weights(file))
 
 
-def readers_of(learn):
+def readers_of(learn, reader_of_texts):
     return {
         "vision export": (load_learner, ".layered"),
         "tabular export": (load_learner, ".layered"),
@@ -146,6 +148,7 @@ def readers_of(learn):
         "tar of data": (unpack_bounded, ""),
         "tgz of data": (unpack_bounded, ""),
         **DATA_READERS,
+        **text_readers(reader_of_texts),
     }
 
 
@@ -187,8 +190,8 @@ def alarm(*_):
 
 
 def main(folder, first, count, kinds=""):
-    learn, good = good_files(folder)
-    readers = readers_of(learn)
+    learn, reader_of_texts, good = good_files(folder)
+    readers = readers_of(learn, reader_of_texts)
     create_vision_model("resnet18", 2, pretrained=False)  # timm is there from now on
     repr(torch.ones(1))  # and what torch imports to print tensors
     Image.init()
@@ -240,7 +243,9 @@ def main(folder, first, count, kinds=""):
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     weights = {name: x.clone() for name, x in learn.model.state_dict().items()}
     counts = {"read": 0, "refused": 0, "locks": 0}
-    changes = {kind: made for kind, made in (CHANGES | data_mutants.CHANGES).items() if kinds in ("", kind)}
+    changes = {
+        kind: made for kind, made in (CHANGES | data_mutants.CHANGES | TEXT_CHANGES).items() if kinds in ("", kind)
+    }
     for n in range(first, first + count):
         kind, change, raw = mutant(good, changes, n)
         print(f"{n} {kind}: {change}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import pytest
 
 from layered.files import plain_key, read_whole
 from layered.foundation import BadFile, NotFoundPath
+from layered.text.reading import read_text
 
 HONEST = ["", "a", b"a", True, None, 0, -1, 2**63 - 1, -(2**63), 2**64 - 1, 0.5, 1e300, float("inf")]
 TUPLES = [(), ("lr", 3), (2**31, -(2**30)), (None, True, b"a", "a"), (1,) * 8]
@@ -49,3 +50,12 @@ def test_a_file_that_is_missing_is_named_or_empty(tmp_path):
     assert read_whole(tmp_path / "a.txt", missing_ok=True) == b""
     with pytest.raises(NotFoundPath, match=r"there is no file '.*a\.txt'"):
         read_whole(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("read", [read_whole, read_text], ids=["bytes", "text"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "a.txt")
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    for file in (tmp_path / "a.txt", tmp_path / "link.txt", "/dev/zero"):
+        with pytest.raises(BadFile, match=r"is not a file\n.*a pipe or a device"):
+            read(file)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from counts import soak
+from counts import SEED, soak
 from torch import nn
 
 from layered.catalog.unpack import unpack as unpack_archive
@@ -42,7 +42,7 @@ def read_mutants(folder, first, count):
 
 @pytest.mark.soak
 def test_mutants_of_all_kinds_end_in_our_errors_in_bounds_and_touch_nothing(tmp_path):
-    counts = read_mutants(tmp_path, 0, COUNT)
+    counts = read_mutants(tmp_path, SEED * COUNT, COUNT)
     assert sum(counts.values()) == COUNT
     assert counts["refused"] > 0.7 * (COUNT - counts["locks"])
     assert counts["read"] > 0

@@ -1,6 +1,7 @@
 """Corpora: each text is tokenized once, and what is kept is what tokenizing gives."""
 
 import gc
+import json
 import os
 import pickle
 from collections import Counter
@@ -86,10 +87,15 @@ def test_files_are_used_again_until_a_text_or_the_tokenizer_changes(on_disk):
 def test_damaged_files_are_written_anew(on_disk):
     texts = ["a b", "c"]
     folder = tokenized(texts, str, work, "x", 0).corpus.folder
-    for name in ("ids.bin", "corpus.json"):
-        (folder / name).write_bytes(b"[")
+    said = json.loads((folder / "corpus.json").read_text())
+    damaged = [("ids.bin", b"["), ("corpus.json", b"["), ("ends.bin", np.array([3, 2]).tobytes())]
+    for change in ({"words": 3}, {"words": [1, 2, 3]}, {"tokens": float("inf")}, {"texts": -1}, {"bytes": "x"}):
+        damaged.append(("corpus.json", json.dumps(said | change).encode()))
+    for name, content in damaged:
+        (folder / name).write_bytes(content)
         assert Corpus.opened(folder) is None
         check(tokenized(texts, str, work, "x", 0), texts)
+        assert Corpus.opened(folder) is not None
 
 
 def test_files_that_no_name_describes_go_with_their_corpus(on_disk):

@@ -138,6 +138,29 @@ def test_what_is_not_a_tokenizer_is_refused(source, error, said):
         HuggingFaceTokenizer(source)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},  # the package panics
+        {"model": {"type": "WordPiece", "vocab": {}, "unk_token": "x", "continuing_subword_prefix": "",
+                   "max_input_chars_per_word": 9}},
+        {"model": {"type": "WordLevel", "vocab": {"a": 2**32 - 1, "[UNK]": 1}, "unk_token": "[UNK]"}},  # takes 32 GiB as a list
+    ],
+    ids=["a table of characters", "without the unknown word", "a number out of proportion"],
+)  # fmt: skip
+def test_a_tokenizer_that_makes_no_sense_is_our_error(change):
+    with pytest.raises(BadFile, match=r"does not describe a tokenizer|do not follow one another"):
+        assert HuggingFaceTokenizer(json.dumps(json.loads(like_bert().to_str()) | change)).vocab
+
+
+@pytest.mark.parametrize("said", ["[]", "3", '"[PAD]"'])
+def test_settings_beside_a_tokenizer_are_an_object(tmp_path, said):
+    like_bert().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(said)
+    with pytest.raises(BadFile, match=r"tokenizer_config.json' does not hold settings"):
+        HuggingFaceTokenizer(tmp_path)
+
+
 def test_a_folder_without_a_tokenizer_is_named(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(NotFoundPath, match=r"there is no tokenizer in '.*nothing'"):

@@ -254,6 +254,9 @@ def test_rows_of_words_are_matched_and_new_words_get_the_mean():
     assert new["other"] is wgts["other"]
     with pytest.raises(BadValue, match="no word in common"):
         match_embeds(wgts, ["a"], ["b"])
+    for rows in (torch.tensor(1.0), torch.ones(3, 2, dtype=torch.int64)):
+        with pytest.raises(BadValue, match=r"0.encoder.weight does not hold a row of numbers for each word"):
+            match_embeds({"0.encoder.weight": rows}, ["a", "b", "c"], ["a"])
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Whole lists, tables, files and folders as tokens; sub-words of SentencePiece."""
 
+import errno
 import json
+import pathlib
 import pickle
 from collections import Counter
 
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 
 from layered.files import Scope, decode_tree, encode_tree
-from layered.foundation import BadArgument, BadFile, BadValue, NotFoundPath
+from layered.foundation import BadArgument, BadFile, BadValue, CannotSave, NotFoundPath
 from layered.text.all import (
     BaseTokenizer,
     L,
@@ -133,3 +135,45 @@ def test_faults_of_sub_words_are_named(tmp_path):
         SubwordTokenizer(sp_model=b"no model")
     with pytest.raises(BadValue, match="model_type='words'"):
         SubwordTokenizer(model_type="words")
+
+
+class Fails(BaseTokenizer):
+    def tokenize(self, text):
+        if "good" in text:
+            raise ArithmeticError
+        return super().tokenize(text)
+
+
+def test_what_is_broken_off_leaves_nothing_that_counts_as_whole(tmp_path, monkeypatch):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for i, text in enumerate(TEXTS):
+        (folder / f"{i}.txt").write_text(text)
+    pd.DataFrame({"text": TEXTS[:2]}).to_csv(tmp_path / "t.csv")
+    before = sorted(tmp_path.rglob("*"))
+    write = pathlib.Path.write_text
+
+    def until_the_disk_is_full(path, *args):
+        if path.name == "2.txt":
+            raise OSError(errno.ENOSPC, "full")
+        return write(path, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "write_text", until_the_disk_is_full)
+        with pytest.raises(CannotSave):
+            tokenize_folder(folder, tok=BaseTokenizer())
+    with pytest.raises(ArithmeticError):
+        tokenize_csv(tmp_path / "t.csv", "text", tok=Fails())
+    assert sorted(tmp_path.rglob("*")) == before
+    out = tokenize_folder(folder, tok=BaseTokenizer())
+    assert (out / "1.txt").read_text() == " ".join(TOKENS[1])
+
+
+@pytest.mark.parametrize("said", ["[[1]]", '{"a": "b"}', "3"])
+def test_counts_that_make_no_sense_are_refused(tmp_path, said):
+    pd.DataFrame({"text": TEXTS[:2]}).to_csv(tmp_path / "t.csv")
+    out = tmp_path / "t_tok.csv"
+    tokenize_csv(tmp_path / "t.csv", "text", tok=BaseTokenizer())
+    (tmp_path / "t_tok.csv.counter.json").write_text(said)
+    with pytest.raises(BadFile, match="does not hold the counts of tokens"):
+        load_tokenized_csv(out)
