@@ -115,6 +115,7 @@ from layered.data.show import (
     words as words,
 )
 from layered.data.subset import (
+    Subset as Subset,
     as_splits as as_splits,
     labels_of as labels_of,
     pick as pick,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import layered.tabular.show as _show  # registers how rows are shown
 from layered.foundation.faces import star as _star
+from layered.tabular.blocks import RowBlock as RowBlock
 from layered.tabular.data import (
     TabDataLoader as TabDataLoader,
     TabularDataLoaders as TabularDataLoaders,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -128,25 +128,12 @@ class TabDataLoader(TfmdDL):
 
     def described(self) -> dict[str, Any]:
         """What an export keeps of the table: column names, fitted procs and targets, but no rows."""
-        to: Tabular = self.dataset
-        return {
-            "procs": to.procs, "reduce_memory": to.reduce_memory, "fills": to.fills,
-            "x_given": to.x_given, "cat_names": list(to.cat_names), "cont_names": list(to.cont_names),
-            "y_names": list(to.y_names), "bs": self.bs, "after_batch": self.after_batch,
-            "targets": [{"names": target.names, "steps": target.steps} for target in to.target_columns],
-        }  # fmt: skip
+        return {**described_table(self.dataset), "bs": self.bs, "after_batch": self.after_batch}
 
     @classmethod
     def from_described(cls, state: dict[str, Any]) -> DataLoaders:
         """Loaders without rows, rebuilt from what `described` returned."""
-        to = cls.table_type()(pd.DataFrame(), do_setup=False)
-        to.procs, to.reduce_memory, to.fills, to.x_given = (
-            state[k] for k in ("procs", "reduce_memory", "fills", "x_given")
-        )
-        to.cat_names, to.cont_names, to.y_names = (L(state[k]) for k in ("cat_names", "cont_names", "y_names"))
-        to.target_columns = [Target(target["names"], target["steps"]) for target in state["targets"]]
-        to.items = _no_rows(to)  # the columns must exist, with the dtypes of a processed table
-        to.is_processed = True
+        to = table_from_described(cls.table_type(), state)
         train = cls(to, bs=state["bs"], shuffle=True, drop_last=True, do_setup=False, after_batch=state["after_batch"])
         return cls.loaders_type()(train, train.new(to, shuffle=False, drop_last=False), device="cpu")
 
@@ -435,6 +422,38 @@ def class_weights(to: Tabular | DataLoaders) -> Tensor:
         )
     counts = np.bincount(table.targets, minlength=table.c)
     return torch.from_numpy((len(table) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
+
+
+def described_table(to: Tabular) -> dict[str, Any]:
+    """A table without its rows as data.
+
+    Args:
+        to: The table.
+    """
+    return {
+        "procs": to.procs, "reduce_memory": to.reduce_memory, "fills": to.fills,
+        "x_given": to.x_given, "cat_names": list(to.cat_names), "cont_names": list(to.cont_names),
+        "y_names": list(to.y_names),
+        "targets": [{"names": target.names, "steps": target.steps} for target in to.target_columns],
+    }  # fmt: skip
+
+
+def table_from_described(kind: type[Tabular], state: Mapping[str, Any]) -> Tabular:
+    """A processed table without rows, rebuilt from what `described_table` returned.
+
+    Args:
+        kind: The class of the table.
+        state: What it returned.
+    """
+    to = kind(pd.DataFrame(), do_setup=False)
+    to.procs, to.reduce_memory, to.fills, to.x_given = (
+        state[k] for k in ("procs", "reduce_memory", "fills", "x_given")
+    )
+    to.cat_names, to.cont_names, to.y_names = (L(state[k]) for k in ("cat_names", "cont_names", "y_names"))
+    to.target_columns = [Target(target["names"], target["steps"]) for target in state["targets"]]
+    to.items = _no_rows(to)  # the columns must exist, with the dtypes of a processed table
+    to.is_processed = True
+    return to
 
 
 def _no_rows(to: Tabular) -> DataFrame:
