@@ -10,13 +10,7 @@ from torch import nn
 
 from layered.data import as_loaders
 from layered.foundation import BadArgument, BadValue, StrPath
-from layered.integrations import (
-    Transformer,
-    described_config,
-    embedding_rows,
-    open_transformer,
-    position_limit,
-)
+from layered.integrations import Transformer, described_config, embedding_rows, open_transformer, position_limit
 from layered.text.column import TextColumn
 from layered.text.hf_tokenizers import HuggingFaceTokenizer
 from layered.text.lm_loader import LMDataLoader

@@ -24,10 +24,7 @@ from layered.text.models.heads import (
     get_language_model,
     get_text_classifier,
 )
-from layered.text.models.transformers import (
-    transformer_clas_split,
-    transformer_lm_split,
-)
+from layered.text.models.transformers import transformer_clas_split, transformer_lm_split
 from layered.text.pretrained import PRETRAINED_FNAMES, given_files, pretrained_files
 from layered.text.recipes import text_recipe
 from layered.text.text_learner import LMLearner, TextLearner
