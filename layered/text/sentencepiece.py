@@ -102,10 +102,11 @@ class SentencePieceTokenizer(BaseTokenizer):
 
     def _use(self, model: bytes) -> None:
         try:
-            self._processor = _sentencepiece().SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
+            processor = _sentencepiece().SentencePieceProcessor(model_proto=model)
+            processor.id_to_piece([*range(len(processor))])
+        except (RuntimeError, UnicodeDecodeError) as error:  # of the model, or of a piece that is not text
             raise BadFile("this is not a model of SentencePiece", got=f"{error!s:.100}") from error
-        self.model = model
+        self.model, self._processor = model, processor
 
     def tokenize(self, text: str) -> list[str]:
         """The sub-words of one text.

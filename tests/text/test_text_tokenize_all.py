@@ -133,6 +133,10 @@ def test_faults_of_sub_words_are_named(tmp_path):
         SubwordTokenizer(vocab_sz=5000, model_type="bpe").setup([""])
     with pytest.raises(BadFile, match="not a model of SentencePiece"):
         SubwordTokenizer(sp_model=b"no model")
+    trained = SubwordTokenizer(special_toks=["xxbos"], vocab_sz=29)
+    trained.setup(["good films and bad films"] * 9)
+    with pytest.raises(BadFile, match=r"not a model of SentencePiece\n.*can't decode"):
+        SubwordTokenizer(sp_model=trained.model.replace("▁xxbos".encode(), b"\xff\xff\xffxxbos"))
     with pytest.raises(BadValue, match="model_type='words'"):
         SubwordTokenizer(model_type="words")
 
