@@ -42,6 +42,8 @@ _MODEL_FILES = (
     "tokenizer.json",
 )
 _RUNS_CODE = ("auto_map", "quantization_config")  # and any name that chooses an implementation, which may be on the hub
+_COUNTS = re.compile(r"n(um)?_.*(layer|label|block|expert)")  # of which a configuration makes a list
+_MOST = 10_000
 _OF_OTHER_MACHINES = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", *_RUNS_CODE)
 _COUNT_BEHIND_PADDING = {  # whose positions begin behind the index of the padding
     "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
@@ -178,10 +180,12 @@ def transformer_config(data: Mapping[str, Any], where: str = "the file") -> Any:
         UnknownName: The installed transformers have no text model of this type.
         UnsafeFile: It asks for code.
         BadFile: Its values are not those of a configuration.
+        BadValue: It would have too many parts.
     """
     transformers = require("transformers", extra="hf", why=_WHY)
     _check_kind(data, where)
     _refuse_code(data, where)
+    _refuse_many(data, where)
     settings = {name: value for name, value in data.items() if name not in _OF_OTHER_MACHINES and name != "model_type"}
     try:
         with _quiet(transformers):
@@ -218,6 +222,15 @@ def _refuse_code(data: object, where: str) -> None:
                 expected="the settings of a model that transformers has itself",
             )
         _refuse_code(value, where)
+
+
+def _refuse_many(data: object, where: str) -> None:
+    for name, value in data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ():
+        if isinstance(value, (int, float)) and value > _MOST and _COUNTS.match(str(name)):
+            raise BadValue(
+                f"{where} describes a model of too many parts", got=f"{name}: {value}", expected=f"at most {_MOST}"
+            )
+        _refuse_many(value, where)
 
 
 def _is_decoder(transformers: Any, config: Any) -> bool:

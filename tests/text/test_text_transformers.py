@@ -280,6 +280,7 @@ def test_folders_that_do_not_hold_a_model_are_refused(bert, tmp_path):
         (folder("unknown", model_type="mine", auto_map={"AutoModel": "mine.Model"}), UnknownName, "named 'mine'"),
         (folder("t5", model_type="bart", is_encoder_decoder=True), BadValue, "two parts"),
         (folder("code", attn_implementation="some/kernel"), UnsafeFile, "asks for code"),
+        (folder("many", num_hidden_layers=10**7), BadValue, "too many parts"),
         (folder("deeper", num_hidden_layers=3), CannotRestore, "lacks weights"),
         (folder("wider", hidden_size=64), CannotRestore, "do not fit"),
         (folder("wrong", hidden_size="wide"), BadFile, "does not describe"),
@@ -338,6 +339,9 @@ def test_an_export_that_asks_for_code_or_an_unknown_model_is_refused(learn, tmp_
         ({"auto_map": {"AutoModel": "mine.Model"}}, UnsafeFile, "asks for code"),
         ({"_attn_implementation": "some/kernel"}, UnsafeFile, "asks for code"),
         ({"quantization_config": {"quant_method": "x"}}, UnsafeFile, "asks for code"),
+        ({"num_labels": 10**9}, BadValue, "too many parts"),  # each would have a name
+        ({"num_hidden_layers": 10**7}, BadValue, "too many parts"),
+        ({"sub": [{"n_layer": float("inf")}]}, BadValue, "too many parts"),
         ({"model_type": "mine"}, UnknownName, "named 'mine'"),
         ({"model_type": "t5"}, UnknownName, "named 't5'"),
         ({"num_hidden_layers": 10**9}, BadValue, "too many parts"),
