@@ -396,7 +396,7 @@ def _asking() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # of Rust, which is no Exception
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":  # of Rust: not an Exception
             raise BadFile("this does not describe a tokenizer", got=f"{error!s:.200}", expected=f"a {_FILE}") from error
         raise
 
