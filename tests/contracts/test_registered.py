@@ -17,6 +17,8 @@ from layered.foundation import (
 )
 from layered.testing import check_transform
 from layered.text.all import TensorText
+from layered.text.types import TensorTokenCategory
+from layered.text.word_labels import WordLabels
 from layered.vision.all import PILImage, PILMask
 from layered.vision.medical import TensorDicom
 
@@ -32,6 +34,11 @@ def pictures():
 
 def samples_of_texts():
     return [(TensorText([2, 3]),), (TensorText([2, 3, 4, 5, 6]),)]
+
+
+def labelled_words():
+    """Two words of three tokens, and the classes of the words."""
+    return TensorText([7, 8, 9], words=torch.tensor([-1, 0, 1]), word_count=2), TensorTokenCategory([3, 4])
 
 
 def fitted(transform, items):
@@ -93,10 +100,16 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "Zoom": lambda t: (t(p=1.0), pictures(), False),
     "text.CutText": lambda t: (t(2), TensorText([4, 5, 6]), False),
     "text.HuggingFaceTokenizer": lambda t: (t.train(["a film", "a plot"], 300), "a film", False),
+    "text.LabelTokens": lambda t: (t(), labelled_words(), True),
     "text.MarkEnd": lambda t: (t(3), TensorText([4, 5]), False),
     "text.Numericalize": lambda t: (fitted(t(min_freq=1), [["a", "film"]]), facade.L(["a", "film"]), True),
     "text.Pad_Chunk": lambda t: (t(seq_len=4), samples_of_texts(), False),
     "text.Pad_Input": lambda t: (t(), samples_of_texts(), False),
+    "text.TokenCategorize": lambda t: (
+        fitted(t(), [["O"], ["B-LOC"]]),
+        WordLabels(["O", "B-LOC"], use_list=True),
+        True,
+    ),
     "text.Tokenizer": lambda t: (t(), "What a FILM!", False),
 }
 
