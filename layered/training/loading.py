@@ -196,6 +196,7 @@ def _load_model(
 
     with weightless(most=1000 + 4 * len(weights)):  # the file brings the weights
         net = model if model is not None else build()
+    frozen = [name for name, p in net.named_parameters() if model is None and not p.requires_grad]  # beside adapters
     check_fits(
         path,
         net.state_dict(),
@@ -215,7 +216,10 @@ def _load_model(
         # that the shapes are known to be those of the file.
         net = build()
         net.load_state_dict(weights)
-    return net.requires_grad_().eval()
+    net.requires_grad_().eval()
+    for name in frozen:
+        net.get_parameter(name).requires_grad_(False)
+    return net
 
 
 def _with_import_hint(error: UnknownName, path: Path) -> UnknownName:

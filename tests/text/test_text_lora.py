@@ -89,6 +89,17 @@ def test_a_merged_model_gives_the_same_and_is_plain(learn, tmp_path):
     quiet_fit(learn.to_lora(2), 1)
 
 
+def test_an_export_with_adapters_goes_on_to_train_these_alone(learn, folder):
+    learn.to_lora(4)
+    quiet_fit(learn, 1)
+    again = load_learner(learn.export("adapters.layered"))
+    wanted = {name for name, p in learn.model.named_parameters() if p.requires_grad}
+    assert {name for name, p in again.model.named_parameters() if p.requires_grad} == wanted
+    before, again.dls = frozen(again), loaders(folder)
+    quiet_fit(again, 1)
+    assert_close(frozen(again), before, rtol=0, atol=0)
+
+
 def test_adapters_are_kept_alone_and_loaded_beside_the_same_weights_only(learn, folder, tmp_path):
     learn.to_lora(4)
     quiet_fit(learn)
