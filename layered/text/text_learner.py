@@ -38,13 +38,8 @@ from layered.text.embedding import embed
 from layered.text.generation import check_sampling, next_word
 from layered.text.lm_loader import LMDataLoader
 from layered.text.lora import load_adapters, merge_lora, save_adapters, to_lora
-from layered.text.models.heads import (
-    SentenceEncoder,
-)
-from layered.text.models.transformers import (
-    TransformerEncoder,
-    TransformerLM,
-)
+from layered.text.models.heads import SentenceEncoder
+from layered.text.models.transformers import TransformerEncoder, TransformerLM, find_transformer
 from layered.text.pretrained import PRETRAINED_FNAMES, clean_raw_keys, read_pretrained
 from layered.text.rules import decode_spec_tokens
 from layered.training import Learner
@@ -79,6 +74,37 @@ class TextLearner(Learner):
         super().__init__(dls, model, moms=moms, cbs=cbs, **learner_args)
 
     embed = embed
+
+    def fine_tune(
+        self,
+        epochs: int,
+        base_lr: float = 2e-3,
+        freeze_epochs: int = 1,
+        lr_mult: float | None = None,
+        pct_start: float = 0.3,
+        div: float = 5.0,
+        **fit_args: Any,
+    ) -> None:
+        """Train the head alone with the body frozen, then all groups, the early ones at smaller rates.
+
+        Args:
+            epochs: Epochs of the second fit.
+            base_lr: Largest rate, per step, of the first fit; the second takes half of it.
+            freeze_epochs: Epochs of the first fit; 0 leaves it out.
+            lr_mult: The first group learns at `base_lr / lr_mult`. By default 100; 4 for a model of Hugging Face, of which
+                each block is a group, and whose early blocks hardly learn at smaller rates.
+            pct_start: Fraction of the second fit before its peak, in [0, 1].
+            div: The second fit starts at its peak divided by `div`.
+            fit_args: For both fits: see `fit_one_cycle`.
+
+        Raises:
+            BadValue: A number of epochs is not a whole number from 0.
+            OutOfRange: A rate or divisor is not positive, or `pct_start` is outside [0, 1].
+        """
+        if lr_mult is None:
+            lr_mult = 100 if find_transformer(unwrapped(self.model)) is None else 4
+        super().fine_tune(epochs, base_lr, freeze_epochs, lr_mult, pct_start, div, **fit_args)
+
     to_lora = to_lora
     merge_lora = merge_lora
     save_adapters = save_adapters

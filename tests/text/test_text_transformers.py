@@ -85,6 +85,14 @@ def test_scores_are_those_of_each_text_alone(kind, tmp_path):
     assert learn.predict("")[2].isfinite().all()
 
 
+@pytest.mark.parametrize(("given", "ratio"), [({}, 4), ({"lr_mult": 10}, 10)])
+def test_fine_tune_lets_the_first_block_learn_at_a_quarter_of_the_rate(learn, given, ratio):
+    quiet(learn, "fine_tune", 1, 1e-3, **given)
+    rates = [group["lr"] for group in learn.opt.hypers]
+    assert rates[-1] / rates[0] == pytest.approx(ratio)
+    assert learn.opt.frozen_idx == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_groups_are_embeddings_blocks_and_head(kind, tmp_path):
     learn = text_classifier_learner(loaders(tokenizer(kind in DECODERS)), tiny(kind), path=tmp_path)
