@@ -171,6 +171,11 @@ class ItemCache:
         count = self._fixed.count
         key = _key(self._fixed.text, elements)
         file = None if key is None else self.folder / key[:2] / key
+        if file is None:
+            self._say_once(
+                f"cache= keeps nothing of samples such as ({', '.join(type(o).__name__ for o in elements)}): it keeps images that are "
+                "opened from files and not read before their first transform"
+            )
         kept = None if file is None else _read(file, elements)
         if kept is not None:
             if count < len(steps) and isinstance(steps.fs[count], ToTensor):
@@ -191,11 +196,9 @@ class ItemCache:
         if self._is_full:
             return
         if has_drawn():
-            if not self._has_warned:
-                self._has_warned = True
-                warn(
-                    f"items that draw at random as they are made are others in each epoch, and not kept in '{self.folder}'"
-                )
+            self._say_once(
+                f"items that draw at random as they are made are others in each epoch, and not kept in '{self.folder}'"
+            )
             return
         data = _written(given, made)
         if data is None:
@@ -214,6 +217,11 @@ class ItemCache:
         except OSError as error:
             temp.unlink(missing_ok=True)
             self._stop(f"items are no longer kept in '{self.folder}': {error}")
+
+    def _say_once(self, why: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warn(why)
 
     def _stop(self, why: str) -> None:
         self._is_full = True
