@@ -172,9 +172,10 @@ class ItemCache:
         key = _key(self._fixed.text, elements)
         file = None if key is None else self.folder / key[:2] / key
         if file is None:
+            kinds = ", ".join(type(o).__name__ for o in elements)
             self._say_once(
-                f"cache= keeps nothing of samples such as ({', '.join(type(o).__name__ for o in elements)}): it keeps images that are "
-                "opened from files and not read before their first transform"
+                f"cache= keeps nothing of samples such as ({kinds}): it keeps images that are opened from files and not read "
+                "before their first transform"
             )
         kept = None if file is None else _read(file, elements)
         if kept is not None:
