@@ -158,7 +158,7 @@ def merge_metrics(metrics: Iterable[Metric]) -> None:
 
 
 class SharedFit(Callback):
-    """What a fit in several processes needs; `fit` adds it.
+    """What a fit in several processes needs; `fit` adds it. In a single one it changes nothing.
 
     All begin with the weights of the first one. The loss of each process is weighted by its share of the rows, or of what its
     mean divides by, so that the averaged gradient is that of the whole batch even if it is ragged or weighted. Only the first
@@ -173,16 +173,16 @@ class SharedFit(Callback):
 
     def before_fit(self) -> None:
         learn = self.learn
-        learn.shares_loss = True
+        learn.shares_loss |= rank_and_world()[1] > 1
         send_from_first([*unwrapped(learn.model).parameters(), *unwrapped(learn.model).buffers()])
         if rank_and_world()[0] > 0:
             self.old_logger, learn.logger = learn.logger, noop
 
     def after_loss(self) -> None:
         learn = self.learn
-        if not learn.training or learn.loss_grad is None:
-            return
         world, parts = rank_and_world()[1], learn.loss_shares
+        if world == 1 or not learn.training or learn.loss_grad is None:
+            return
         if learn.step is None and reduction_of(learn.loss_func) == "sum":
             learn.loss_grad = learn.loss_grad * world
             return
@@ -232,11 +232,11 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     Args:
         parameters: The same ones in each process.
     """
-    if not parameters:
+    world = rank_and_world()[1]
+    if world == 1 or not parameters:
         return
     has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int, device=parameters[0].device)
     distributed.all_reduce(has_gradient, distributed.ReduceOp.MAX)
-    world = rank_and_world()[1]
     due = [p for p, has in zip(parameters, has_gradient.tolist(), strict=True) if has]
     for _, group in groupby(due, lambda p: (p.device, p.dtype)):
         for some in _of_size(list(group), BUCKET):
@@ -268,7 +268,7 @@ def send_from_first(tensors: Iterable[Tensor]) -> None:
     Args:
         tensors: The same ones in each process; they are changed in place.
     """
-    with torch.no_grad():
+    if rank_and_world()[1] > 1:
         for tensor in tensors:
             distributed.broadcast(tensor.detach(), 0)
 

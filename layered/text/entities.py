@@ -152,5 +152,6 @@ class EntityF1(EntityScore):
         return ratio(2 * hits, predicted + actual)
 
 
-for _score in (EntityF1, EntityPrecision, EntityRecall):
-    register_metric(_score.__name__, _score)
+register_metric("entity_f1", EntityF1)
+register_metric("entity_precision", EntityPrecision)
+register_metric("entity_recall", EntityRecall)

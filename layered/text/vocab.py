@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from layered.data import TfmdLists
-from layered.foundation import BadArgument, L, Transform, defaults, transforms
+from layered.foundation import BadArgument, L, Transform, defaults, describe, transforms
 from layered.text.store import JoinedTexts
 from layered.text.tokenizer import Tokenizer
 from layered.text.types import TensorText
@@ -89,6 +89,10 @@ class Numericalize(Transform):
 
     @vocab.setter
     def vocab(self, vocab: list[str] | None) -> None:
+        if vocab is not None and not (isinstance(vocab, list) and all(isinstance(token, str) for token in vocab)):
+            raise BadArgument(
+                "a vocabulary is a list of tokens", got=describe(vocab), expected='a list: ["xxunk", "the"]'
+            )
         self._vocab = vocab
         self.o2i: dict[str, int] = defaultdict(int)
         self.o2i.update({token: i for i, token in enumerate(vocab or ()) if token != FAKE})

@@ -284,6 +284,11 @@ CELLS = [
 ]
 
 
+def _many(cell: str, count: int) -> list[str]:
+    """So many equal cells, or as many as 4 MiB hold."""
+    return [cell] * min(count, max(1, 2**22 // (len(cell) + 1)))
+
+
 def retabled(raw: bytes, draw: random.Random) -> bytes:
     """A table with cells, lines or columns that nobody expects."""
     rows = [line.split(",") for line in raw.decode().splitlines()]
@@ -293,7 +298,7 @@ def retabled(raw: bytes, draw: random.Random) -> bytes:
             case 0 | 1 | 2:
                 row[draw.randrange(len(row))] = draw.choice(CELLS)
             case 3:
-                row += [draw.choice(CELLS)] * draw.choice((1, 3, 1000, 30_000))
+                row += _many(draw.choice(CELLS), draw.choice((1, 3, 1000, 30_000)))
             case 4:
                 del row[draw.randrange(len(row)) + 1 :]
             case 5:
@@ -301,7 +306,7 @@ def retabled(raw: bytes, draw: random.Random) -> bytes:
             case 6:
                 rows[draw.randrange(len(rows))] = [""]
             case 7:
-                rows = [[cell] * draw.choice((1, 100)) for cell in row]
+                rows = [_many(cell, draw.choice((1, 100))) for cell in row]
             case 8:
                 rows = rows[: draw.randrange(1, 3)]
     text = draw.choice(",,,,;\t| ").join
