@@ -24,7 +24,7 @@ def state_of(learn: Any) -> dict[str, Any]:
     modules = list(learn.model.modules())
     return {
         "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_anomaly_enabled()),
-        "precision": (torch.is_autocast_enabled("cpu"), torch.get_default_dtype(), torch.get_num_threads()),
+        "precision": (torch.is_autocast_enabled("cpu"), _autocast_depth(), torch.get_default_dtype(), torch.get_num_threads()),
         "callbacks": [(id(cb), cb.run) for cb in learn.cbs],
         "attributes": sorted(name for name, value in vars(learn).items() if isinstance(value, Callback)),
         "loss": (id(learn.loss_func), getattr(learn.loss_func, "reduction", None)),
@@ -55,7 +55,7 @@ def process_kept() -> Iterator[None]:
     Context variables are not: run the verb in a context of its own.
     """
     gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    anomaly, autocast = torch.is_anomaly_enabled(), torch.is_autocast_enabled("cpu")
+    anomaly, autocast, depth = torch.is_anomaly_enabled(), torch.is_autocast_enabled("cpu"), _autocast_depth()
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     imports, finders, streams = builtins.__import__, list(sys.meta_path), (sys.stdout, sys.stderr)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -72,8 +72,17 @@ def process_kept() -> Iterator[None]:
         torch.set_grad_enabled(gradients)
         torch.set_anomaly_enabled(anomaly)
         torch.set_autocast_enabled("cpu", autocast)
+        while _autocast_depth() > depth:
+            torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
+
+
+def _autocast_depth() -> int:
+    """How many contexts of autocast are open: as long as one is, its copies of the weights are kept."""
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
 
 
 def _target(handle: str) -> str:
