@@ -10,6 +10,12 @@ SMALL = {"emb_sz": 12, "n_hid": 16, "n_layers": 2}
 
 
 @pytest.fixture
+def offline(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    monkeypatch.setenv("LAYERED_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
 def lm_dls():
     return as_lm(texts(60))
 

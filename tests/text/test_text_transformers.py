@@ -34,11 +34,7 @@ from layered.text.all import (
     text_classifier_learner,
 )
 
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path):
-    monkeypatch.setenv("LAYERED_OFFLINE", "1")
-    monkeypatch.setenv("LAYERED_HOME", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 @pytest.fixture(scope="module")
