@@ -75,7 +75,7 @@ def hub_folder(name: str, files: Sequence[str], what: str) -> Path:
     Args:
         name: The name on the hub.
         files: Patterns of the files.
-        what: What they are for, for the message: "a tokenizer".
+        what: What they are for, for the message: "tokenizer".
 
     Raises:
         NotFoundPath: The hub has no such repository, or it cannot be reached.

@@ -253,11 +253,13 @@ BUCKET = 1 << 24  # numbers that are sent at once: the memory that averaging tak
 def _of_size(parameters: list[Tensor], size: int) -> Iterable[list[Tensor]]:
     """The parameters in groups of about so many numbers."""
     some: list[Tensor] = []
+    count = 0
     for p in parameters:
         some.append(p)
-        if sum(each.numel() for each in some) >= size:
+        count += p.numel()
+        if count >= size:
             yield some
-            some = []
+            some, count = [], 0
     if some:
         yield some
 

@@ -77,17 +77,18 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
 
 
 def _write(loop: Loop, path: Path) -> Path:
-    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in unwrapped(loop.model).state_dict().items()}
+    model = unwrapped(loop.model)
+    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
     manifest = {
         "about": {"layered": __version__, "torch": torch.__version__, "columns": _columns(loop.dls)},
-        "model": _encode_model(loop, tensors),
+        "model": _encode_model(loop, model, tensors),
         "data": _encode_loaders(loop.dls, tensors),
         "loss": _encode_loss(loop, tensors),
         "learner": _kind_in(learner_kinds, loop),
         "metrics": described_metrics(loop.metric_set),
     }
     by_first(lambda: write_archive(path, manifest, tensors, kind="export"))
-    return Path(path)
+    return path
 
 
 def layered_name(path: Path) -> Path:
@@ -96,13 +97,13 @@ def layered_name(path: Path) -> Path:
     return Path(path.with_name(f"{stem}.layered"))
 
 
-def _encode_model(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _encode_model(loop: Loop, model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Any]:
     recipe: dict[str, Any] | None = getattr(loop, "recipe", None)  # a learner has one
-    if recipe is not None and _describes(recipe, loop.model):
+    if recipe is not None and _describes(recipe, model):
         name, args = recipe["builder"], encode_tree(recipe["args"], tensors, "recipe", Scope.DATA)
         return {"$builder": name, "version": version_of(builders.get(name)), "args": args}
     try:
-        return describe_module(loop.model)
+        return describe_module(model)
     except NotExportable as error:
         changed = "it was changed after its learner had built it, and " if recipe is not None else ""
         warn(
