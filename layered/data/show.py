@@ -39,7 +39,7 @@ Figsize = tuple[float, float] | None
 Sample = Sequence[Any]  # the decoded elements of a sample, or the decoded predictions for it
 TITLES = (Category, MultiCategory, TitledInt, TitledFloat, TitledStr, TitledTensorScalar)  # their `show` sets the title
 
-show_batch, show_results = verb("show_batch"), verb("show_results")
+show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_results"), verb("plot_top_losses")
 
 
 @dataclass
@@ -122,13 +122,55 @@ def show_sample_results(
     Returns:
         The axes; None if the samples were printed.
     """
-    shown = [(*parts, tuple(out)) for parts, out in zip(_parts(x, samples), outs, strict=False)][:max_n]
+    return _show_results(x, samples, list(outs)[:max_n], None, drawing)
+
+
+@plot_top_losses.register
+def show_top_losses(
+    x: object,
+    y: object,
+    samples: Sequence[Any] | None,
+    outs: Sequence[Sample],
+    raws: Sequence[Any],
+    losses: Sequence[float],
+    **drawing: Any,
+) -> list[Axes] | None:
+    """The samples with the highest losses, as `show_results` shows them, each with its loss.
+
+    Args:
+        x: The inputs of the batch.
+        y: The targets of the batch.
+        samples: The decoded samples; None for a batch of a type that shows itself.
+        outs: The decoded predictions.
+        raws: The predictions of the model.
+        losses: The losses of the samples.
+        drawing: As for `draw_panels`.
+
+    Returns:
+        The axes; None if the samples were printed.
+    """
+    return _show_results(x, samples, outs, losses, drawing)
+
+
+def _show_results(
+    x: object,
+    samples: Sequence[Any] | None,
+    outs: Sequence[Sample],
+    losses: Sequence[float] | None,
+    drawing: dict[str, Any],
+) -> list[Axes] | None:
+    shown = [(*parts, tuple(out)) for parts, out in zip(_parts(x, samples), outs, strict=False)]
+    notes = [""] * len(shown) if losses is None else [f"loss {loss:.2f}" for loss in losses]
     if not any(draws(o) for inputs, targets, out in shown for o in (*inputs, *targets)):
-        _print_lines([(*inputs, *targets, "→", *out) for inputs, targets, out in shown])
+        lines = [(*inputs, *targets, "→", *out) for inputs, targets, out in shown]
+        _print_lines(lines if losses is None else [(*line, note) for line, note in zip(lines, notes, strict=True)])
         return None
     if not any(map(draws, shown[0][1])):
         drawing = {"title": "Target / Prediction", **drawing}
-    return draw_panels([_result_panels(*parts) for parts in shown], **drawing)
+    panels = [_result_panels(*parts) for parts in shown]
+    for row, note in zip(panels, notes, strict=True):
+        row[0].title = _joined(row[0].title, note)
+    return draw_panels(panels, **drawing)
 
 
 def draws(o: object) -> bool:

@@ -6,6 +6,8 @@ The meaning matters at the edges, where transforms and display choose their code
 from __future__ import annotations
 
 import copy
+import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
@@ -335,12 +337,20 @@ class TitledFloat(_Titled, float):
     """A number that is shown as a title."""
 
 
+# Thai to Khmer, Chinese and Japanese.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+)
+_WORD = re.compile(f"[{_UNSPACED}]|[^ {_UNSPACED}]+")
+
+
 class TitledStr(_Titled, str):
     """A string that is shown as a title."""
 
     def truncate(self, words: int) -> TitledStr:
-        """The first `words` words."""
-        return TitledStr(" ".join(self.split(" ")[:words]))
+        """The first `words` words; where a script has no spaces between words, each character counts as one."""
+        found = list(itertools.islice(_WORD.finditer(self), words))
+        return TitledStr(self[: found[-1].end()] if found else "")
 
 
 class TitledTensorScalar(TensorBase):

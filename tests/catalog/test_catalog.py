@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -312,6 +313,20 @@ def test_diamonds_tiny_is_a_table_of_two_thousand_rows_and_its_licence(monkeypat
     assert header.replace('"', "") == "carat,cut,color,clarity,depth,table,price,x,y,z"
     assert len(rows) == 2000
     assert {row.count(",") for row in rows} == {9}
+
+
+def test_the_tables_of_texts_are_there_with_their_licences(monkeypatch):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    ratings = pd.read_csv(untar_data(URLs.FILM_RATINGS) / "ratings.csv")
+    assert ratings.shape == (2652, 2)
+    assert ratings.rating.between(-4, 4).all()
+    assert ratings.text.str.len().min() > 0
+    poems = pd.read_csv(untar_data(URLs.TANG_POEMS) / "poems.csv")
+    assert poems.shape == (336, 4)
+    assert not poems.text.duplicated().any()
+    assert set(poems.form.str[:2]) == {"五言", "七言", "乐府"}
+    for name in ("FILM_RATINGS", "TANG_POEMS"):
+        assert "Permission is hereby granted" in (untar_data(getattr(URLs, name)) / "LICENSE").read_text()
 
 
 def test_a_second_call_looks_at_nothing_but_the_folder(monkeypatch):

@@ -13,7 +13,8 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader as TorchDataLoader, Dataset, TensorDataset
 
-from layered.foundation import BadArgument, BadValue, CannotTrain, EmptySource, OutOfRange
+from layered.data import Category
+from layered.foundation import BadArgument, BadValue, CannotTrain, EmptySource, OutOfRange, TensorImage, verb
 from layered.loop import Callback
 from layered.vision.all import (
     BCEWithLogitsLossFlat,
@@ -320,3 +321,13 @@ def test_items_that_were_left_out_are_not_taken_for_others(learn, pictures, tmp_
         interp.plot_top_losses(1)
     with pytest.raises(CannotTrain, match="3 predictions for 4 items"):
         interp.top_losses(1, items=True)
+
+
+def test_items_without_a_body_of_their_own_are_shown_with_their_losses(capsys):
+    image, titles = TensorImage(torch.rand(3, 4, 4)), (Category("a"), Category("b"))
+    show = verb("plot_top_losses")
+    samples, outs = [(image, image, titles[0])], [(titles[1],)]
+    axes = show((image, image), titles[0], samples, outs, [None], [1.5])
+    assert [ax.get_title() for ax in axes] == ["a\nb\nloss 1.50", ""]
+    show((1, 2), titles[0], [("x", "y", titles[0])], outs, [None], [0.25])
+    assert capsys.readouterr().out.split() == ["x", "y", "a", "→", "b", "loss", "0.25"]
