@@ -169,7 +169,9 @@ class TensorBase(Tensor):
         out = torch._C._disabled_torch_function_impl(func, types, args, kwargs or {})
         if func in torch.overrides.get_default_nowrap_functions():
             return out
-        like = next((a for a in leaves((args, kwargs or {})) if isinstance(a, TensorBase)), None)
+        like = args[0] if args and isinstance(args[0], TensorBase) else None  # as of methods: no need to search
+        if like is None:
+            like = next((a for a in leaves((args, kwargs or {})) if isinstance(a, TensorBase)), None)
         return out if like is None else _mark_all(out, like)
 
     def as_plain(self) -> Tensor:

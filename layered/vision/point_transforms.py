@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -293,9 +293,9 @@ def _padded(sample: Any, longest: int, pad_idx: int) -> Any:
     made = list(sample)
     for i in places:
         j, missing = labels_of_boxes(sample, i), longest - len(sample[i])
-        made[i] = torch.cat((sample[i], sample[i].new_zeros(missing, 4)))
+        made[i] = F.pad(sample[i], (0, 0, 0, missing))
         if j is not None:
-            made[j] = torch.cat((sample[j], sample[j].new_full((missing,), pad_idx)))
+            made[j] = F.pad(sample[j], (0, missing), value=pad_idx)
             made[j].pad_idx = pad_idx
     return with_elements(sample, made)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -28,7 +29,7 @@ def moved_points(points: Tensor, mat: Tensor) -> Tensor:
         points: (x, y), [..., point, 2].
         mat: The map from the result to the source: [..., 3, 3].
     """
-    forth = torch.linalg.inv(mat).to(points.device, non_blocking=True)
+    forth = torch.from_numpy(np.linalg.inv(mat.cpu().numpy())).to(points.device, non_blocking=True)
     x, y, scale = (points @ forth[..., :2].mT + forth[..., 2:].mT).unbind(-1)
     return torch.stack((x / scale, y / scale), -1)
 
@@ -109,7 +110,8 @@ def labels_of_boxes(sample: tuple[Any, ...], i: int) -> int | None:
         i: The place of the boxes.
     """
     after = sample[i + 1] if i + 1 < len(sample) else None
-    return i + 1 if isinstance(after, TensorMultiCategory) and not after.is_floating_point() else None
+    is_labels = isinstance(after, TensorMultiCategory) and not after.as_plain().is_floating_point()
+    return i + 1 if is_labels else None
 
 
 def without_empty_boxes(sample: Any) -> Any:
@@ -125,11 +127,11 @@ def without_empty_boxes(sample: Any) -> Any:
     for i in places:
         j, boxes = labels_of_boxes(sample, i), sample[i]
         kept = has_area(boxes)
-        if boxes.ndim > 2:  # the shape of a batch cannot depend on values, for which the host would have to wait
+        if kept.ndim > 1:  # the shape of a batch cannot depend on values, for which the host would have to wait
             made[i] = torch.where(kept[..., None], boxes, torch.zeros_like(boxes))
             if j is not None:
                 made[j] = torch.where(kept, sample[j], torch.full_like(sample[j], sample[j].__dict__.get("pad_idx", 0)))
-        else:
+        elif not kept.all():
             made[i] = boxes[kept]
             if j is not None:
                 made[j] = sample[j][kept]
