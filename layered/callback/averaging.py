@@ -22,9 +22,11 @@ from layered.loop import (
     interrupts_held,
     iter_once,
     modes_of,
+    send_from_first,
     set_epoch,
     set_modes,
     split_batch,
+    unwrapped,
 )
 
 
@@ -75,7 +77,11 @@ class WeightAverage(Callback):
         self.count += 1
 
     def settle(self) -> None:
-        """Called when the average has been put into the model, for what else it needs there."""
+        """Called when the average has been put into the model, for what else it needs there.
+
+        Several processes take the running statistics of the first one.
+        """
+        send_from_first(unwrapped(self.learn.model).buffers())
 
     def swap(self) -> None:
         """Exchange the model's weights and the average.
@@ -255,6 +261,7 @@ class SWACallback(WeightAverage):
 
     def settle(self) -> None:
         update_batch_norm(self.learn)
+        super().settle()
 
 
 def update_batch_norm(loop: AbstractLoop) -> None:

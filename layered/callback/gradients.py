@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, OutOfRange, whole_number
+from layered.foundation import BadArgument, OutOfRange, find_bs, whole_number
 from layered.loop import (
     STEP,
     Amount,
@@ -17,7 +17,7 @@ from layered.loop import (
     CancelStepException,
     Numbers,
     Optimizers,
-    mean_rows,
+    sum_of_processes,
 )
 from layered.nn import reduction_of
 
@@ -35,8 +35,8 @@ class GradientAccumulation(Callback):
 
     The gradient of a step is that of the loss over all samples accumulated for it, even if batches differ in size, in the
     weights of their classes or in how many targets are ignored, or an epoch ends early: the last step of an epoch takes the
-    samples that are left. A loss that does not say what it averages over is taken as a mean over samples. Of several processes,
-    each accumulates `n_acc` samples, and gradients are averaged once for each step.
+    samples that are left. A loss that does not say what it averages over is taken as a mean over samples. Several processes
+    accumulate `n_acc` samples together, and average gradients once for each step.
 
     Args:
         n_acc: Number of samples.
@@ -70,7 +70,8 @@ class GradientAccumulation(Callback):
 
     def before_batch(self) -> None:
         learn = self.learn
-        self.rows, self.learned, self.stepped = mean_rows(learn), 0, False
+        rows = sum_of_processes(find_bs(learn.yb or learn.xb))
+        self.rows, self.learned, self.stepped = rows, 0, False
         self.full = self.count + self.rows >= self.n_acc or learn.iter + 1 == learn.n_iter
         if not self.full and isinstance(learn.model, Synchronised):
             self._unsynced.enter_context(learn.model.no_sync())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layered.data import DataLoader
 from layered.foundation import CannotTrain, OutOfRange, as_torch_expects, key_of, plain, retype
-from layered.loop import Callback, loss_of
+from layered.loop import Callback, SharedRows, gathered, loss_of
 from layered.nn import NoneReduce
 
 
@@ -35,7 +35,8 @@ class MixHandler(Callback):
     A subclass defines `draw_mix`, which draws the shares, and `mix`, which mixes an input. Numeric targets are mixed by `lam`.
     For classes (the loss has `y_int`, or targets are integers) the loss is mixed: lam * loss(pred, target) + (1 - lam) *
     loss(pred, target of the partner), sample by sample if `lam` differs. Metrics of training batches use the sample's own target.
-    Draws are keyed by the loader's seed, the epoch and the batch, so a resumed fit sees the same mixes.
+    Draws are keyed by the loader's seed, the epoch and the batch, so a resumed fit sees the same mixes. Several processes mix
+    the whole batch, and send each other the samples that this takes.
 
     Args:
         alpha: The shares are drawn from Beta(alpha, alpha): the larger, the more even the mix.
@@ -81,15 +82,22 @@ class MixHandler(Callback):
     def before_batch(self) -> None:
         learn = self.learn
         target = self._target()
-        rng = np.random.default_rng(self._key())
-        self.draw_mix(rng, len(target))
-        order = torch.from_numpy(rng.permutation(len(target)))
+        keys_and_counts = gathered((self._key(), len(target)))
+        rng, rows = np.random.default_rng(keys_and_counts[0][0]), SharedRows([count for _, count in keys_and_counts])
+        self.draw_mix(rng, rows.total)
+        order = rng.permutation(rows.total)
+        if np.ndim(self.lam):
+            self.lam = self.lam[rows.own]
+
+        def shuffled(x: Tensor) -> Tensor:
+            return rows.permuted(x, order)
+
         xb = learn.xb
         if isinstance(xb, Mapping):
-            learn.xb = {name: self._mix_input(x, order) for name, x in xb.items()}
+            learn.xb = {name: self._mix_input(x, len(target), shuffled) for name, x in xb.items()}
         else:
-            learn.xb = tuple(self._mix_input(x, order) for x in xb)
-        self.partners = _rows(target, order)
+            learn.xb = tuple(self._mix_input(x, len(target), shuffled) for x in xb)
+        self.partners = shuffled(target)
         self.mixes_loss = getattr(learn.loss_func, "y_int", not target.is_floating_point())
         if not self.mixes_loss:
             learn.yb = (self._blend(target, self.partners),)
@@ -99,14 +107,18 @@ class MixHandler(Callback):
         if not self.mixes_loss:
             return
         if np.ndim(self.lam) == 0:
-            other, _ = loss_of(learn.loss_func, learn.pred, (self.partners,), training=True)
+            shared = learn.shares_loss
+            other, others = loss_of(learn.loss_func, learn.pred, (self.partners,), training=True, shared=shared)
             learn.loss_grad = self._blend(learn.loss_grad, other)
+            shares = [(self.lam * loss, count) for loss, count in learn.loss_shares]
+            learn.loss_shares = [*shares, *((loss - self.lam * loss, count) for loss, count in others)]
         else:
             rows, context = len(self.partners), NoneReduce(learn.loss_func)
             with context as unreduced:
                 each = (as_torch_expects(learn.loss_func, learn.pred, (y,)) for y in (learn.yb[0], self.partners))
                 own, other = (unreduced(learn.pred, *y).reshape(rows, -1) for y in each)
             learn.loss_grad = reduce_loss(self._blend(own, other), context.reduction)
+            learn.loss_shares = ()
         learn.loss = learn.loss_grad.detach().clone()
 
     def after_batch(self) -> None:
@@ -125,17 +137,17 @@ class MixHandler(Callback):
 
     def _key(self) -> int:
         learn = self.learn
-        seed, rank = (learn.dl.seed, learn.dl.rank) if isinstance(learn.dl, DataLoader) else (None, 0)
+        seed = learn.dl.seed if isinstance(learn.dl, DataLoader) else None
         pass_key = torch.initial_seed() if seed is None else seed, "peek" if learn.peeking else "train"
-        return key_of(type(self).__name__, *pass_key, learn.epochs_started, learn.iter, rank) % (1 << 64)
+        return key_of(type(self).__name__, *pass_key, learn.epochs_started, learn.iter, 0) % (1 << 64)
 
-    def _mix_input(self, x: object, order: Tensor) -> Any:
-        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim and len(x) == len(order):
-            return retype(self.mix(plain(x), _rows(plain(x), order)), x)
+    def _mix_input(self, x: object, rows: int, shuffled: Callable[[Tensor], Tensor]) -> Any:
+        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim and len(x) == rows:
+            return retype(self.mix(plain(x), shuffled(plain(x))), x)
         raise CannotTrain(
             f"{type(self).__name__} mixes only floating-point inputs with a row for each sample",
             got=f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__,
-            expected=f"floats [{len(order)}, ...]",
+            expected=f"floats [{rows}, ...]",
             fix="convert images to floats (IntToFloatTensor); categories and words cannot be mixed",
         )
 
@@ -146,14 +158,8 @@ class MixHandler(Callback):
         return torch.lerp(other.to(dtype), own.to(dtype), lam.reshape(-1, *[1] * (own.ndim - 1)) if lam.ndim else lam)
 
 
-def _rows(x: Tensor, order: Tensor) -> Tensor:
-    return x[order.to(x.device, non_blocking=True)]
-
-
 class MixUp(MixHandler):
     """Trains on lam * x + (1 - lam) * (x of another sample of the batch), with lam >= 1/2 drawn for each sample.
-
-    Of several processes, each mixes the samples that it has of a batch.
 
     Args:
         alpha: The larger of lam and 1 - lam is used, with lam drawn from Beta(alpha, alpha).

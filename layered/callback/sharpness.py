@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from layered.callback.freezing import bn_types
 from layered.callback.precision import MixedPrecision
 from layered.foundation import CannotTrain, OutOfRange
-from layered.loop import Callback, call_model, loss_of
+from layered.loop import Callback, average_gradients, call_model, loss_of
 
 
 class SAM(Callback):
     """Sharpness-aware minimisation: a second forward and backward pass at `weights + rho * gradient / |gradient|`.
 
     The optimizer then steps from the original weights with the gradient found there. Each batch costs two passes; the reported
-    loss and prediction are those of the first. With gradient accumulation, each batch climbs by itself, and of
-    several processes each climbs by the gradient of its own rows, as in the paper. Other callbacks get
-    `after_pred` and `after_loss` of both passes. Batch norm counts only the first pass.
+    loss and prediction are those of the first. With gradient accumulation, each batch climbs by itself; several
+    processes climb together, by the gradient of all their rows. Other callbacks get `after_pred` and `after_loss` of both
+    passes. Batch norm counts only the first pass.
 
     Args:
         rho: How far to climb: the norm of the perturbation.
@@ -64,11 +64,14 @@ class SAM(Callback):
         if not self.backward_done:
             return
         learn = self.learn
-        found = []  # the gradient of this batch alone decides where to climb
-        for p, before in zip(learn.model.parameters(), gathered, strict=True):
-            if p.grad is not None:
-                found.append((p, p.grad if before is None else p.grad - before))
-                p.grad = before
+        params = list(learn.model.parameters())
+        for p, before in zip(params, gathered, strict=True):
+            if p.grad is not None and before is not None:
+                p.grad = p.grad - before  # the gradient of this batch alone decides where to climb
+        average_gradients(params)
+        found = [(p, p.grad) for p in params if p.grad is not None]
+        for p, before in zip(params, gathered, strict=True):
+            p.grad = before
         kept = [p.detach().clone() for p, _ in found]
         loss, pred = learn.loss, learn.pred
         try:
@@ -95,7 +98,9 @@ class SAM(Callback):
         with self._autocast():
             learn.pred = call_model(learn.model, learn.xb, learn.yb)
         learn.emit("after_pred")
-        learn.loss_grad, _ = loss_of(learn.loss_func, learn.pred, learn.yb, learn.training)
+        learn.loss_grad, learn.loss_shares = loss_of(
+            learn.loss_func, learn.pred, learn.yb, learn.training, learn.shares_loss
+        )
         learn.loss = learn.loss_grad.detach()
         learn.emit("after_loss")
         torch.autograd.backward(learn.loss_grad)

@@ -61,10 +61,12 @@ from layered.loop.loop import ESSENTIAL_CALLBACKS as ESSENTIAL_CALLBACKS, Loop a
 from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optimizers, Rate as Rate, spread as spread
 from layered.loop.processes import (
     any_process as any_process,
+    average_gradients as average_gradients,
     by_first as by_first,
     gathered as gathered,
     mean_of_processes as mean_of_processes,
-    mean_rows as mean_rows,
+    send_from_first as send_from_first,
+    sum_of_processes as sum_of_processes,
     unwrapped as unwrapped,
 )
 from layered.loop.recorder import format_time as format_time
@@ -82,4 +84,5 @@ from layered.loop.resume.weights import (
     write_weights as write_weights,
 )
 from layered.loop.rollback import Rollback as Rollback, interrupts_held as interrupts_held
+from layered.loop.shared_rows import SharedRows as SharedRows
 from layered.loop.state import STATE_FIELDS as STATE_FIELDS, AbstractLoop as AbstractLoop, State as State

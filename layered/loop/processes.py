@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from layered.data import DataLoader
-from layered.foundation import BadValue, CannotSave, default_device, find_bs, noop, rank_and_world, to_cpu
+from layered.foundation import BadValue, CannotSave, default_device, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
+from layered.loop.shared_loss import SharedLoss
 from layered.loop.state import AbstractLoop
 from layered.metrics import Metric, unique_parts
-from layered.nn import counted, reduction_of
 
 T = TypeVar("T")
 L = TypeVar("L", bound=AbstractLoop)
@@ -110,14 +109,25 @@ def gathered(value: T) -> list[T]:
 def any_process(flag: bool) -> bool:
     """Whether `flag` is set in at least one process. A collective call: all of them must make it.
 
+    Args:
+        flag: Of this process.
+    """
+    return sum_of_processes(int(flag)) > 0
+
+
+def sum_of_processes(count: int) -> int:
+    """The sum of a whole number over all processes. A collective call: all of them must make it.
+
     With NCCL as the only backend it waits for the device; `init_process_group()` without a backend also sets up one for the CPU.
+
+    Args:
+        count: The number in this process.
     """
     if rank_and_world()[1] == 1:
-        return flag
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    votes = torch.tensor(int(flag), device=device)
-    distributed.all_reduce(votes, distributed.ReduceOp.MAX)
-    return bool(votes)
+        return count
+    total = torch.tensor(count, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    distributed.all_reduce(total)
+    return int(total)
 
 
 def mean_of_processes(value: float) -> float:
@@ -148,6 +158,8 @@ def merge_metrics(metrics: Iterable[Metric]) -> None:
                 fix="class MyMetric(Metric): state = ('total', 'count'), with update and compute",
             )
     parts = [part for part in unique_parts(metrics) if isinstance(part, Metric) and part.state]
+    for part in parts:
+        part.before_merge()
     states = gathered([{name: vars(part)[name] for name in part.state if name in vars(part)} for part in parts])
     for i, part in enumerate(parts):
         part.reset()
@@ -160,9 +172,7 @@ def merge_metrics(metrics: Iterable[Metric]) -> None:
 class SharedFit(Callback):
     """What a fit in several processes needs; `fit` adds it. In a single one it changes nothing.
 
-    All begin with the weights of the first one. The loss of each process is weighted by its share of the rows, or of what its
-    mean divides by, so that the averaged gradient is that of the whole batch even if it is ragged or weighted. Only the first
-    process logs.
+    All begin with the weights of the first one. Only the first process logs.
     """
 
     order = -20
@@ -173,36 +183,15 @@ class SharedFit(Callback):
 
     def before_fit(self) -> None:
         learn = self.learn
-        learn.shares_loss |= rank_and_world()[1] > 1
         send_from_first([*unwrapped(learn.model).parameters(), *unwrapped(learn.model).buffers()])
         if rank_and_world()[0] > 0:
             self.old_logger, learn.logger = learn.logger, noop
 
-    def after_loss(self) -> None:
-        learn = self.learn
-        world, parts = rank_and_world()[1], learn.loss_shares
-        if world == 1 or not learn.training or learn.loss_grad is None:
-            return
-        if learn.step is None and reduction_of(learn.loss_func) == "sum":
-            learn.loss_grad = learn.loss_grad * world
-            return
-        parts = counted(parts or [(learn.loss_grad, None)], find_bs(learn.yb or learn.xb))
-        own = torch.stack([torch.as_tensor(count, device=learn.loss_grad.device) for _, count in parts]).double()
-        mean = own.clone()
-        distributed.all_reduce(mean)
-        mean /= world
-        weights = torch.where(own > 0, own / mean, 0.0).to(learn.loss_grad.dtype)
-        weighted = zip(parts, weights, strict=True)
-        learn.loss_grad = torch.stack(
-            [torch.where(weight > 0, loss * weight, 0.0) for (loss, _), weight in weighted]
-        ).sum()
-        if learn.loss_shares:
-            counts = mean.to(learn.loss_grad.dtype)
-            learn.loss_shares = [(loss, count) for (loss, _), count in zip(parts, counts, strict=True)]
-
     def after_train(self) -> None:
         """The running statistics of norm layers are those of the first process, as its weights are."""
         send_from_first(unwrapped(self.learn.model).buffers())
+
+    after_fit = after_train  # of an epoch that was cut short
 
     def on_end(self) -> None:
         if self.old_logger is not None:
@@ -275,15 +264,6 @@ def send_from_first(tensors: Iterable[Tensor]) -> None:
             distributed.broadcast(tensor.detach(), 0)
 
 
-def mean_rows(loop: AbstractLoop) -> float:
-    """The rows of the current batch: the mean over all processes, if the loader distributes batches itself."""
-    dl, i = loop.dl, loop.iter
-    if not isinstance(dl, DataLoader) or dl.world == 1 or dl.n is None or dl.bs is None:
-        return find_bs(loop.yb or loop.xb)
-    is_ragged = i + 1 == len(dl) and not dl.drop_last
-    return dl.n / dl.world - i * dl.bs if is_ragged else dl.bs
-
-
 def callbacks_of_processes() -> list[Callback]:
     """What `fit` adds if there are several processes."""
-    return [SharedFit(), AverageGradients()] if rank_and_world()[1] > 1 else []
+    return [SharedFit(), SharedLoss(), AverageGradients()] if rank_and_world()[1] > 1 else []

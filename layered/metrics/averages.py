@@ -290,12 +290,15 @@ def _split(names: str | Iterable[str]) -> list[str]:
 
 
 class ValueMetric(Metric):
-    """A number that is kept elsewhere, read at the end of each pass.
+    """A number that is kept elsewhere, read at the end of each pass; of several processes, the mean of theirs.
 
     Args:
         func: Called without arguments; returns the number.
         metric_name: The name in tables; the function's by default.
     """
+
+    state = ("numbers",)
+    numbers: tuple[Any, ...] = ()  # those of all processes, once they are merged
 
     def __init__(self, func: Callable[[], Any], metric_name: str | None = None) -> None:
         self.func, self._name = func, metric_name or default_name(func)
@@ -306,5 +309,13 @@ class ValueMetric(Metric):
     def update(self, pred: Any, *targ: Any) -> None:
         """Nothing to add."""
 
+    def before_merge(self) -> None:
+        number = self.func()
+        self.numbers = () if number is None else (number,)
+
+    @property
+    def has_data(self) -> bool:
+        return True
+
     def compute(self) -> Any:
-        return self.func()
+        return sum(self.numbers) / len(self.numbers) if self.numbers else self.func()

@@ -154,6 +154,9 @@ class Metric:
     def name(self, name: str) -> None:
         self._name = name
 
+    def before_merge(self) -> None:
+        """Called in each process before what it has seen is merged with that of the others."""
+
     def merge(self, other: Metric) -> None:
         """Add what another metric has seen: in another process, or over other batches.
 

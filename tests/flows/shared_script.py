@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from layered.basics import (
+    SAM,
     Adam,
     DataLoaders,
     EMACallback,
@@ -18,6 +19,7 @@ from layered.basics import (
     GradualUnfreezing,
     Learner,
     MixedPrecision,
+    MixUp,
     SaveModelCallback,
     set_seed,
 )
@@ -58,8 +60,10 @@ RECIPES = {
     "ignored": {"loss_func": nn.CrossEntropyLoss(ignore_index=1)},
     "sum": {"loss_func": nn.CrossEntropyLoss(weight=weights / 10, reduction="sum")},
     "clip": {"cbs": GradientClip(0.05)},
-    "accumulation": {"cbs": GradientAccumulation(16 // world), "loss_func": nn.CrossEntropyLoss(weight=weights)},
+    "accumulation": {"cbs": GradientAccumulation(16), "loss_func": nn.CrossEntropyLoss(weight=weights)},
     "bf16": {"cbs": MixedPrecision("bf16")},
+    "mixed": {"cbs": MixUp(), "loss_func": nn.CrossEntropyLoss(weight=weights)},
+    "sharp": {"cbs": SAM()},
     "average": {"cbs": EMACallback(0.9)},
     "step": {"step": by_hand},
     "unfrozen": {"cbs": GradualUnfreezing("1 batch"), "splitter": groups},
@@ -87,7 +91,7 @@ for name, recipe in RECIPES.items():
     ragged = learn.get_preds(dl=learn.dls.train, with_loss=True)
     left[name] = {
         "weights": [p.tolist() for p in learn.model.state_dict().values()],
-        "losses": learn.recorder.values[-1][1:],
+        "losses": learn.recorder.values[-1],
         "preds": preds.tolist(),
         "targets": targets.tolist(),
         "all": [part.tolist() for part in ragged],

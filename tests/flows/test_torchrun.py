@@ -13,7 +13,8 @@ from torch.testing import assert_close
 
 SCRIPT = Path(__file__).with_name("shared_script.py")
 RECIPES = [
-    "plain", "weighted", "ignored", "sum", "clip", "accumulation", "bf16", "average", "step", "unfrozen", "partly used",
+    "plain", "weighted", "ignored", "sum", "clip", "accumulation", "bf16", "mixed", "sharp", "average", "step", "unfrozen",
+    "partly used",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32" or not distributed.is_available(), reason="needs gloo")

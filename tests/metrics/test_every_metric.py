@@ -349,8 +349,8 @@ def values_of(rank, world):
     found = {}
     for metrics, pred, targ in shared_set():
         metrics.reset()
-        for start in range(0, 11, 4):
-            mine = slice(start + rank, min(start + 4, 11), world)
+        for start in range(0, 11, 6):
+            mine = slice(start + rank, min(start + 6, 11), world)
             loss = loss_of(pred[mine], targ[mine])
             metrics.accumulate(SimpleNamespace(pred=pred[mine], yb=(targ[mine],), loss=loss, loss_func=None))
         merge_metrics(metrics.metrics)
@@ -363,20 +363,25 @@ def loss_of(pred, targ):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_processes_give_what_one_gives(tmp_path):
-    pair = [subprocess.Popen([sys.executable, "-W", "ignore", __file__, str(tmp_path), str(rank)]) for rank in (0, 1)]
+def test_two_and_four_processes_give_what_one_gives(tmp_path):
+    command = [sys.executable, "-W", "ignore", __file__, str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(rank)]) for rank in range(4)]
     one = values_of(0, 1)
-    assert [process.wait(120) for process in pair] == [0, 0]
+    assert [process.wait(120) for process in processes] == [0] * 4
     assert one.keys() == CASES.keys()
-    for rank in (0, 1):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(one, abs=1e-6, nan_ok=True)
+    for world in (2, 4):
+        for rank in range(world):
+            found = json.loads((tmp_path / f"{rank}-of-{world}.json").read_text())
+            assert found == pytest.approx(one, abs=1e-6, nan_ok=True)
 
 
 if __name__ == "__main__":
     folder, rank = sys.argv[1], int(sys.argv[2])
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
-    with open(f"{folder}/{rank}.json", "w") as file:
-        json.dump(values_of(rank, 2), file)
-    distributed.destroy_process_group()
+    for world in (2, 4):
+        if rank < world:
+            meet, timeout = f"file://{folder}/meet-{world}", timedelta(seconds=60)
+            distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=timeout)
+            with open(f"{folder}/{rank}-of-{world}.json", "w") as file:
+                json.dump(values_of(rank, world), file)
+            distributed.barrier()
+            distributed.destroy_process_group()

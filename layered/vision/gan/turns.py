@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from layered.data import Panel, TfmdDL, draw_panels
 from layered.foundation import BadValue, CannotTrain, L, TensorImageBase, in_notebook
-from layered.loop import AbstractLoop, Callback, Count, Optimizers, unwrapped
+from layered.loop import AbstractLoop, Callback, Count, Optimizers, mean_of_processes, unwrapped
 from layered.vision.models.gan import GANModule
 
 
@@ -162,7 +162,7 @@ class FixedGANSwitcher(Callback):
 
 
 class AdaptiveGANSwitcher(Callback):
-    """Trains a part until its loss is below a threshold; without one, for a single batch.
+    """Trains a part until its loss, the mean of all processes, is below a threshold; without one, for a single batch.
 
     Args:
         gen_thresh: The threshold of the generator.
@@ -180,7 +180,7 @@ class AdaptiveGANSwitcher(Callback):
             return
         trainer = self.learn.callbacks[GANTrainer]
         thresh = self.gen_thresh if trainer.gen_mode else self.critic_thresh
-        if thresh is None or self.learn.loss < thresh:
+        if thresh is None or mean_of_processes(float(self.learn.loss)) < thresh:
             trainer.switch()
 
 
