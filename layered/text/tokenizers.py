@@ -11,6 +11,7 @@ from typing import Any, Self
 from layered.files import value_kinds
 from layered.foundation import BadValue, Path, defaults, nearest, require
 from layered.text.rules import mark_start
+from layered.text.spacy_words import SpacyWords
 
 Rule = Callable[[str], str]
 
@@ -76,17 +77,6 @@ class BaseTokenizer:
         )
 
 
-class _Words(dict[int, str]):
-    """The words of a spaCy vocabulary by their hash, each asked for once."""
-
-    def __init__(self, strings: Any) -> None:
-        self.strings = strings
-
-    def __missing__(self, key: int) -> str:
-        self[key] = word = str(self.strings[key])
-        return word
-
-
 @value_kinds.register("text.SpacyTokenizer")
 class SpacyTokenizer(BaseTokenizer):
     """The words of spaCy's rules for a language; special tokens stay whole. spaCy is imported with the first text.
@@ -116,15 +106,16 @@ class SpacyTokenizer(BaseTokenizer):
         self.special_toks = list(defaults.text_spec_tok if special_toks is None else special_toks)
 
     @functools.cached_property
-    def _spacy(self) -> tuple[Any, int, _Words]:
-        """spaCy's tokenizer, the code of the attribute to read, and the words."""
+    def _divide(self) -> Callable[[str], list[str]]:
         spacy = require("spacy", extra="text", why="SpacyTokenizer")
-        nlp = spacy.blank(self.lang)
-        orth = spacy.attrs.ORTH
-        if isinstance(nlp.tokenizer, spacy.tokenizer.Tokenizer):  # those of some languages have no special cases
+        nlp, orth = spacy.blank(self.lang), spacy.attrs.ORTH
+        tokenizer = nlp.tokenizer
+        if type(tokenizer) is spacy.tokenizer.Tokenizer:  # those of some languages have no special cases
             for token in self.special_toks:
-                nlp.tokenizer.add_special_case(token, [{orth: token}])
-        return nlp.tokenizer, orth, _Words(nlp.vocab.strings)
+                tokenizer.add_special_case(token, [{orth: token}])
+            if self.special_toks and not re.search(r"\s", "".join(self.special_toks)):
+                return SpacyWords(tokenizer, orth).tokenize
+        return lambda text: [token.text for token in tokenizer(text)]
 
     def tokenize(self, text: str) -> list[str]:
         """The words of one text.
@@ -132,8 +123,7 @@ class SpacyTokenizer(BaseTokenizer):
         Args:
             text: The text.
         """
-        tokenizer, orth, words = self._spacy
-        return [*map(words.__getitem__, tokenizer(text).to_array(orth).tolist())]
+        return self._divide(text)
 
     def described(self) -> dict[str, Any]:
         """As data, for exports: the arguments of the constructor."""
