@@ -287,8 +287,12 @@ class Datasets(DatasetBase):
         return default_loss_for(kinds[0]) if len(kinds) == 1 and kinds[0] in default_losses else None
 
     def check_labels(self) -> None:
-        """Apply, before training, the `unseen` rule of each target to labels that only validation items have."""
+        """Apply, before training, the `unseen` rule of each target to labels that only validation items have, and let each
+        encoding of labels look at the samples."""
         settle_unseen(self)
+        for encode in (step for tl in self.tls[self.n_inp :] for step in tl.tfms if isinstance(step, Categorize)):
+            for i in range(self.n_subsets):
+                encode.check_samples(self.subset(i))
 
     def test_set(self, items: object, rm_tfms: int | None = None, with_labels: bool = False) -> Datasets:
         """Other items through the input pipelines, as validation items.

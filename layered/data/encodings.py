@@ -318,6 +318,13 @@ class Categorize(Transform):
             raise BadValue("Categorize has no vocabulary yet", fix="call setup(items) first, or give vocab=")
         return self.vocab
 
+    def check_samples(self, samples: Any) -> None:
+        """Refuse samples whose targets do not go with their inputs; by default there is nothing to refuse.
+
+        Args:
+            samples: The samples of a split, as a `DataBlock` makes them: a `Datasets`.
+        """
+
     def encode_label(self, o: object) -> TensorCategory:
         return TensorCategory(self.fitted_vocab.index_of(o))
 

@@ -173,6 +173,7 @@ from layered.foundation.registry import (
     default_loss_for as default_loss_for,
     default_losses as default_losses,
     functions as functions,
+    item_results as item_results,
     learner_kinds as learner_kinds,
     loader_kinds as loader_kinds,
     losses as losses,
@@ -206,6 +207,7 @@ from layered.foundation.tensors import (
 from layered.foundation.torch_losses import (
     TorchLoss as TorchLoss,
     as_torch_expects as as_torch_expects,
+    ignored_target as ignored_target,
     in_two_columns as in_two_columns,
     is_single as is_single,
     takes_probabilities as takes_probabilities,

@@ -8,11 +8,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, Self, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from layered.foundation.errors import BadValue, CannotTrain, nearest, refuse_unknown, unknown_name
 from layered.foundation.names import function_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -182,6 +185,13 @@ def _without_self(constructor: Callable[..., object]) -> inspect.Signature:
 
 
 default_losses: Registry[Callable[..., Callable[..., Any]]] = Registry("kind of target with a default loss")
+
+
+item_results: Registry[Callable[[Sequence[Any], Tensor], Sequence[Tensor]]] = Registry(
+    "kind of target with results to pick"
+)
+"""By kind of target, a function of a batch and of an output or target for it, [item, ...], that gives what there is for
+each item, without padding and whatever else stands for nothing."""
 
 
 def default_loss_for(kind: str | None, **details: object) -> Callable[..., Any]:

@@ -150,6 +150,15 @@ def takes_probabilities(loss_func: object) -> bool:
     return found is not None and found.outputs == "probabilities"
 
 
+def ignored_target(loss_func: Any) -> int | None:
+    """The target that a loss leaves out, such as -100 for cross-entropy; None for others.
+
+    Args:
+        loss_func: The loss.
+    """
+    return getattr(loss_func, "ignore_index", None)
+
+
 def is_single(x: Tensor, axis: int = -1) -> bool:
     """Whether there is a single output for each position, not one for each class.
 

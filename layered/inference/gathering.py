@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -42,6 +42,7 @@ class GatherPredsCallback(Callback):
         concat_dim: The axis along which batches of predictions are joined.
         act: Turns the model's output into the predictions; by default the output itself.
         decode: Turns the model's output into a decision; None collects no decisions.
+        pick: Picks what there is for each item, of predictions, targets and decisions: see `item_results`; by default all.
     """
 
     run_train = False
@@ -60,6 +61,7 @@ class GatherPredsCallback(Callback):
         *,
         act: Callable[[Any], Any] = noop,
         decode: Callable[[Any], Any] | None = None,
+        pick: Callable[[Sequence[Any], Tensor], Sequence[Tensor]] | None = None,
     ) -> None:
         self.with_input, self.with_loss, self.with_preds, self.with_targs = (
             with_input,
@@ -68,7 +70,7 @@ class GatherPredsCallback(Callback):
             with_targs,
         )
         self.save_preds, self.save_targs, self.concat_dim = save_preds, save_targs, concat_dim
-        self.act, self.decode = act, decode
+        self.act, self.decode, self.pick = act, decode, pick
         self.before_validate()
 
     def before_validate(self) -> None:
@@ -86,13 +88,20 @@ class GatherPredsCallback(Callback):
         if learn.pred is None and learn.step is not None:
             raise no_prediction()
         if self.with_preds:
-            self.preds.add(single(self.act(learn.pred)))
+            self._keep(self.preds, single(self.act(learn.pred)))
         if self.with_targs and learn.yb:
-            self.targets.add(single(learn.yb))
+            self._keep(self.targets, single(learn.yb))
         if self.decode is not None:
-            self.decoded.add(self.decode(learn.pred))
+            self._keep(self.decoded, self.decode(learn.pred))
         if self.with_loss:
             self.losses.add(per_sample_loss(learn.loss_func, learn.pred, targets_of(learn)))
+
+    def _keep(self, column: Any, results: Any) -> None:
+        if self.pick is None:
+            column.add(results)
+            return
+        for result in self.pick(self.learn.batch, results):
+            column.add(result[None])
 
     def all_tensors(self) -> tuple[Any, ...]:
         """`([inputs,] preds, targets [, decoded] [, losses])`, each joined; None where nothing was collected. The batches are

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -27,6 +27,7 @@ from layered.foundation import (
     default_losses,
     describe,
     failed,
+    item_results,
     map_tree,
     noop,
     output_scores,
@@ -70,6 +71,12 @@ def decoder_of(loop: Loop) -> Callable[[Any], Any]:
     """The function from the model's output to a decision in the form of the targets: see `layered.nn.meaning`."""
     activation, decodes, _ = meaning_for(loop)
     return lambda output: decodes(activation(output))
+
+
+def pick_of(loop: Loop) -> Callable[[Sequence[Any], Tensor], Sequence[Tensor]] | None:
+    """What picks the results of each item from an output, where it holds more: see `item_results`."""
+    kinds = as_dataset(as_loader(loop.dls.train).dataset).target_kinds
+    return item_results.get(str(kinds[0])) if len(kinds) == 1 and kinds[0] in item_results else None
 
 
 def meaning_for(loop: Loop) -> Meaning:
@@ -152,6 +159,7 @@ def get_preds(
     gather = GatherPredsCallback(
         with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim,
         act=activation_of(loop, output_scores) if act is None else act, decode=decoder_of(loop) if with_decoded else None,
+        pick=pick_of(loop),
     )  # fmt: skip
     try:
         with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
@@ -209,6 +217,7 @@ def stream_preds(
         with_loss,
         act=activation_of(loop, output_scores) if act is None else act,
         decode=decoder_of(loop) if with_decoded else None,
+        pick=pick_of(loop),
     )
     with loop.validation_context(cbs=[*callbacks_of(cbs), gather], inner=inner):
         for _ in _batch_by_batch(loop, dl):
@@ -424,12 +433,14 @@ def _predict(loop: Loop, item: object, rm_type_tfms: int | None, with_input: boo
         batch = maker.stages.after_batch(to_device(maker.make_one(), model_device(loop)))
         inputs, _ = split_batch(batch, len(batch) if isinstance(batch, (tuple, list)) else None, loop.model)
         with evaluating(loop), torch.inference_mode():
-            inputs = plain_tree(inputs)
-            output = call_model(loop.model, inputs)
-            probabilities, decision = (first_row(f(output)) for f in (activation_of(loop), decoder_of(loop)))
+            output = call_model(loop.model, plain_tree(inputs))
+            results = [to_detach(f(output)) for f in (activation_of(loop), decoder_of(loop))]
+            probabilities, decision = map(first_row, results)
         whole = batch if isinstance(batch, tuple) else (batch,)
         targets = dl.decode_target(decision if isinstance(decision, tuple) else (decision,), whole)
         target = targets[0] if len(targets) == 1 else Together(targets)
+        if (pick := pick_of(loop)) is not None:
+            probabilities, decision = (pick(whole, result)[0] for result in results)
         shown = [single(tuple(dl.decode_batch(whole, max_n=1)[0]))] if with_input else []
     except Exception as error:
         clearer = failed(error, f"predicting one item ({describe(item)})")
@@ -502,5 +513,8 @@ def show_results(
     if dl is None:
         shown = shown.new(shuffle=shuffle, drop_last=False)
     batch = shown.one_batch()
-    decoded = get_preds(loop, dl=[batch], with_decoded=True)[-1]
+    gather = GatherPredsCallback(with_preds=False, with_targs=False, decode=decoder_of(loop))
+    with loop.validation_context(cbs=[gather]):
+        loop.one_validation([batch])
+        *_, decoded = gather.all_tensors()
     shown.show_results(batch, decoded, max_n=max_n, **kwargs)

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from layered.data import class_vocab
-from layered.foundation import BadValue, Report, Table, checked, describe, lazy, one_line, plot_label
+from layered.foundation import BadValue, Report, Table, checked, describe, ignored_target, lazy, one_line, plot_label
 from layered.inference import review, steady_loader
 from layered.insight.interpret import Interpretation
 from layered.loop import Loop
 from layered.metrics import known_targets, refuse_invalid_targets
-from layered.nn import BaseLoss
 
 plt = lazy("matplotlib.pyplot")
 sk_metrics = lazy("sklearn.metrics")
@@ -24,6 +23,12 @@ sk_metrics = lazy("sklearn.metrics")
 Matrix = np.ndarray[Any, np.dtype[Any]]
 
 READABLE = 60  # names and numbers of more classes than this would overlap in a drawing
+
+
+def _in_a_row(column: Any) -> Any:
+    """Rows that differ in length, such as the labels of words, one after the other."""
+    is_of_rows = isinstance(column, list) and all(isinstance(row, Tensor) for row in column)
+    return torch.cat([row.flatten() for row in column]) if is_of_rows else column
 
 
 class ConfusionInterpretation(Interpretation):
@@ -159,8 +164,8 @@ class ClassificationInterpretation(ConfusionInterpretation):
         return both and targs.ndim == 2 and targs.shape[1] > 1 and decoded.dtype is torch.bool
 
     def _classes(self) -> tuple[Tensor, Tensor, int]:
-        """Actual and predicted classes, int64 [item] each, and the number of classes."""
-        targs, decoded = self.targs, self.decoded
+        """Actual and predicted classes, int64 [item] each (of what the loss counts), and the number of classes."""
+        targs, decoded = _in_a_row(self.targs), _in_a_row(self.decoded)
         if self._has_several_labels():
             raise BadValue(
                 "items with several labels have no confusion matrix",
@@ -182,6 +187,8 @@ class ClassificationInterpretation(ConfusionInterpretation):
                 "SegmentationInterpretation for masks",
             )
         actual, predicted = targs.flatten().long(), decoded.flatten().long()
+        if (ignored := ignored_target(self.learn and self.learn.loss_func)) is not None:
+            actual, predicted = actual[actual != ignored], predicted[actual != ignored]
         count = max(len(self.vocab), int(predicted.max()) + 1, 2 if decoded.dtype is torch.bool else 1)
         if not self.vocab and isinstance(self.preds, Tensor) and self.preds.ndim == 2:
             count = max(count, self.preds.shape[1])
@@ -225,8 +232,7 @@ class SegmentationInterpretation(ConfusionInterpretation):
             BadValue: If the decisions are not classes of the pixels of the targets.
         """
         loader = steady_loader(learn, ds_idx, dl)
-        loss = learn.loss_func.func if isinstance(learn.loss_func, BaseLoss) else learn.loss_func
-        ignored = getattr(loss, "ignore_index", None) if ignore_index is None else ignore_index
+        ignored = ignored_target(learn.loss_func) if ignore_index is None else ignore_index
         counts = PixelCounts(len(class_vocab(loader) or ()), ignored)
         columns = review(learn, loader, act=act, keep_preds=keep_preds, watch=counts.add)
         interp = cls(learn, loader, **columns, act=act)

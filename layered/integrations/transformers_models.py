@@ -80,7 +80,7 @@ def hub_folder(name: str, files: Sequence[str], what: str) -> Path:
     Raises:
         NotFoundPath: The hub has no such repository, or it cannot be reached.
     """
-    hub = require("huggingface_hub", extra="hf", why=f"{what} of the hub")
+    hub = require("huggingface_hub", extra="hf", why=f"a {what} from the hub")
     try:
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
             raise ValueError("not a name on the hub")

@@ -79,7 +79,6 @@ from layered.loop.resume.weights import (
     SUFFIX as SUFFIX,
     check_fits as check_fits,
     find_weights as find_weights,
-    put_weights as put_weights,
     read_parts as read_parts,
     write_weights as write_weights,
 )

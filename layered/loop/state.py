@@ -226,6 +226,14 @@ class AbstractLoop(State, ABC):
     def minimize(self, loss: Tensor, opt: str | None = None) -> Tensor:
         """Learn from a loss: its gradient and a step of the optimizer."""
 
+    def clean_names(self, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The weights of a file under the names of the model, which `load` reads; by default they have these already.
+
+        Args:
+            weights: The weights by name.
+        """
+        return weights
+
     @abstractmethod
     def all_epochs(self) -> None:
         """Every epoch of this fit."""

@@ -153,7 +153,7 @@ class ClassScore(AveragedScore):
         labels: The classes to average over; by default those that occur in targets or predictions.
         pos_label: The positive class, with `average="binary"`.
         average: See `AveragedScore`.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
 
     Raises:
         BadValue: `average="binary"` with more than two classes; when the value is read, targets are out of range.
@@ -180,7 +180,7 @@ class Precision(ClassScore):
         labels: The classes to average over; by default those that occur in targets or predictions.
         pos_label: The positive class, with `average="binary"`.
         average: See `AveragedScore`.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
 
     Examples:
         >>> Precision()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
@@ -201,7 +201,7 @@ class Recall(ClassScore):
         labels: The classes to average over; by default those that occur in targets or predictions.
         pos_label: The positive class, with `average="binary"`.
         average: See `AveragedScore`.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
     """
 
     _name = "recall_score"
@@ -218,7 +218,7 @@ class Jaccard(ClassScore):
         labels: The classes to average over; by default those that occur in targets or predictions.
         pos_label: The positive class, with `average="binary"`.
         average: See `AveragedScore`.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
     """
 
     _name = "jaccard_score"
@@ -236,7 +236,7 @@ class FBeta(ClassScore):
         labels: The classes to average over; by default those that occur in targets or predictions.
         pos_label: The positive class, with `average="binary"`.
         average: See `AveragedScore`.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
 
     Source: van Rijsbergen 1979, chapter 7
     """
@@ -269,7 +269,7 @@ class F1Score(ClassScore):
         labels: The classes to average over; by default those that occur in targets or predictions.
         pos_label: The positive class, with `average="binary"`.
         average: See `AveragedScore`.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
 
     Examples:
         >>> F1Score()(torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0, 1]))
@@ -300,7 +300,7 @@ class BalancedAccuracy(CountScore):
     Args:
         axis: The class axis of the predictions.
         adjusted: Rescale so that guessing gives 0 and perfect predictions 1.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
     """
 
     _name = "balanced_accuracy_score"
@@ -322,7 +322,7 @@ class HammingLoss(CountScore):
 
     Args:
         axis: The class axis of the predictions.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
     """
 
     _name = "hamming_loss"
@@ -341,7 +341,7 @@ class MatthewsCorrCoef(CountScore):
 
     Args:
         axis: The class axis of the predictions.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
 
     Source: Gorodkin 2004, for more than two classes
     """
@@ -377,7 +377,7 @@ class CohenKappa(CountScore):
         axis: The class axis of the predictions.
         labels: The classes that count; by default all.
         weights: None; "linear" or "quadratic" for ordered classes, where near misses count less.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
 
     Raises:
         BadValue: `weights` is unknown.

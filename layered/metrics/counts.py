@@ -6,15 +6,16 @@ learner with the same settings keep one table, updated once for each batch.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, is_single, plain
+from layered.foundation import BadValue, ignored_target, is_single, plain
 from layered.metrics.inputs import best_and_target, describe_batch, floats, mismatch, wide
-from layered.metrics.metric import OfClasses, OfLabels
+from layered.metrics.metric import OfClasses, OfLabels, Predicted, class_scores
 
 
 def tally(index: Tensor, length: int) -> Tensor:
@@ -35,12 +36,32 @@ def tally(index: Tensor, length: int) -> Tensor:
     return counts.scatter_add_(-1, index, torch.ones_like(index))
 
 
-class ClassCounts(OfClasses):
+class _Counts(OfClasses):
+    """Base of counts of classes: in a learner, targets that its loss leaves out do not count, unless others were given.
+
+    Attributes:
+        ignore_index: Targets of this value do not count.
+    """
+
+    ignore_index: int | None
+
+    def accumulate(self, learn: Predicted) -> None:
+        self.prediction(learn)
+        ignored = ignored_target(learn.loss_func) if self.ignore_index is None else self.ignore_index
+        (targ,) = learn.yb
+        self.update(class_scores(learn, self.axis), targ, ignored)
+
+    @abstractmethod
+    def update(self, pred: Tensor, targ: Tensor, ignore_index: int | None = None) -> None:
+        """Count a batch."""
+
+
+class ClassCounts(_Counts):
     """Hits, predictions and targets of each class, where one of several classes is predicted: int64 [3, class].
 
     Args:
         axis: The class axis of the predictions.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
         two: Refuse predictions of more than two classes.
 
     Raises:
@@ -56,12 +77,13 @@ class ClassCounts(OfClasses):
     def identity(self) -> Hashable:
         return type(self), self.axis, self.ignore_index, self.two
 
-    def update(self, pred: Tensor, targ: Tensor) -> None:
+    def update(self, pred: Tensor, targ: Tensor, ignore_index: int | None = None) -> None:
+        ignore_index = self.ignore_index if ignore_index is None else ignore_index
         classes = scored_classes(pred, self.axis, self.two)
         best, targ = best_and_target(pred, targ, self.axis)
-        known, ignored = known_targets(targ, classes, self.ignore_index), classes + 1
+        known, ignored = known_targets(targ, classes, ignore_index), classes + 1
         hit = torch.where(best == known, best, ignored)
-        if self.ignore_index is not None:
+        if ignore_index is not None:
             best = torch.where(known == ignored, ignored, best)
         self.counts = self.counts + tally(torch.stack([hit, best, known]).flatten(1), classes + 2)
 
@@ -108,12 +130,12 @@ class LabelCounts(OfLabels):
         return self.counts
 
 
-class ConfusionCounts(OfClasses):
+class ConfusionCounts(_Counts):
     """How often samples of each class (row) were predicted as each class (column): float64 [class, class].
 
     Args:
         axis: The class axis of the predictions.
-        ignore_index: Targets of this value do not count.
+        ignore_index: Targets of this value do not count; by default those that the loss of the learner leaves out.
 
     Examples:
         >>> ConfusionCounts()(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1])).tolist()
@@ -129,10 +151,10 @@ class ConfusionCounts(OfClasses):
     def identity(self) -> Hashable:
         return type(self), self.axis, self.ignore_index
 
-    def update(self, pred: Tensor, targ: Tensor) -> None:
+    def update(self, pred: Tensor, targ: Tensor, ignore_index: int | None = None) -> None:
         classes = scored_classes(pred, self.axis)
         best, targ = best_and_target(pred, targ, self.axis)
-        known = known_targets(targ, classes, self.ignore_index)
+        known = known_targets(targ, classes, self.ignore_index if ignore_index is None else ignore_index)
         self.matrix = self.matrix + tally((known * classes + best).flatten(), (classes + 2) * classes).view(-1, classes)
 
     def compute(self) -> Any:

@@ -37,7 +37,7 @@ class Dice(_Overlap):
 
     Args:
         axis: The class axis of the predictions [batch, class, height, width].
-        ignore_index: Pixels with this target do not count.
+        ignore_index: Pixels with this target do not count; by default those that the loss of the learner leaves out.
 
     Raises:
         BadValue: Predictions are of more than two classes.
@@ -60,7 +60,7 @@ class DiceMulti(_OverlapMulti):
     Args:
         axis: The class axis of the predictions [batch, class, height, width].
         average: "macro", the mean over classes; "micro"; "weighted"; None, a value for each class.
-        ignore_index: Pixels with this target do not count.
+        ignore_index: Pixels with this target do not count; by default those that the loss of the learner leaves out.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class JaccardCoeff(_Overlap):
 
     Args:
         axis: The class axis of the predictions [batch, class, height, width].
-        ignore_index: Pixels with this target do not count.
+        ignore_index: Pixels with this target do not count; by default those that the loss of the learner leaves out.
 
     Source: Jaccard 1901
     """
@@ -89,7 +89,7 @@ class JaccardCoeffMulti(_OverlapMulti):
     Args:
         axis: The class axis of the predictions [batch, class, height, width].
         average: "macro", the mean over classes; "micro"; "weighted"; None, a value for each class.
-        ignore_index: Pixels with this target do not count.
+        ignore_index: Pixels with this target do not count; by default those that the loss of the learner leaves out.
     """
 
     def score(self, hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:

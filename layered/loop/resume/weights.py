@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from layered.files import decode_tree, encode_tree, joined, read_archive, read_weights, reading, write_archive
-from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, warn
+from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, noop, warn
 from layered.loop.current_opt import use_current_opt
 from layered.loop.processes import by_first, unwrapped
 from layered.loop.state import AbstractLoop
 
+Weights = Mapping[str, Any]
 L = TypeVar("L", bound=AbstractLoop)
 
 SUFFIX = ".layered"
@@ -94,7 +95,7 @@ def load_weights(
         CannotTrain: Another thread trains.
     """
     path = find_weights(loop, file)
-    parts = read_parts(path)
+    parts = read_parts(path, loop.clean_names)
     with loop.turns.of_pass(fits=True):
         put_weights(loop, path, parts["model"], parts.get("opt") if with_opt else None, strict, device)
     return loop
@@ -166,11 +167,12 @@ def find_weights(loop: AbstractLoop, file: object) -> Path:
         )
 
 
-def read_parts(path: Path) -> dict[str, Any]:
+def read_parts(path: Path, clean_names: Callable[[Weights], Weights] = noop) -> dict[str, Any]:
     """What `write_weights` wrote; of a file of another library the weights alone, under "model".
 
     Args:
         path: The file.
+        clean_names: What brings the weights under the names of the model: see `AbstractLoop.clean_names`.
 
     Raises:
         BadFile: It is damaged, or holds no weights.
@@ -181,14 +183,14 @@ def read_parts(path: Path) -> dict[str, Any]:
         parts = {name: decode_tree(part, archive.tensors) for name, part in archive.manifest.items()}
         if not isinstance(weights := parts.get("model"), dict):
             raise BadFile(f"'{path}' holds no table of weights", got=type(weights).__name__)
-        return parts
+        return {**parts, "model": clean_names(weights)}
     weights = read_weights(path)
     for key in ("model", "state_dict"):
         if isinstance(weights.get(key), Mapping):
             if "opt" in weights:
                 warn(f"the optimizer's state in {path} is another library's and is left out")
             weights = dict(weights[key])
-    return {"model": weights}
+    return {"model": clean_names(weights)}
 
 
 def check_fits(
