@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 from layered.callback.freezing import bn_types, epochs_or_batches
 from layered.data import as_loader
-from layered.foundation import CannotTrain, OutOfRange, find_device, key_of, plain_tree, seeded, to_device
+from layered.foundation import (
+    CannotTrain,
+    OutOfRange,
+    find_device,
+    key_of,
+    local_part,
+    plain_tree,
+    seeded,
+    shard_like,
+    to_device,
+)
 from layered.loop import (
     AbstractLoop,
     Callback,
@@ -63,6 +73,11 @@ class WeightAverage(Callback):
         if bool(averages) != bool(state.get("count", 0)) or (averages and own and not fitting):
             raise bad_state(self, f"an average of {state.get('count', 0)} weights, of {len(averages)} tensors")
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        own = {} if self._learn is None else _weights(self.learn.model)
+        self.averages = {name: shard_like(x, own.get(name, x)) for name, x in self.averages.items()}
+
     def add(self, share: float) -> None:
         """average <- average + share * (weights - average); the first weights are the average.
 
@@ -73,7 +88,8 @@ class WeightAverage(Callback):
         if self.count == 0:
             self.averages = {name: own.clone() for name, own in weights.items()}
         else:
-            torch._foreach_lerp_([self.averages[name] for name in weights], list(weights.values()), share)
+            averages = [local_part(self.averages[name]) for name in weights]
+            torch._foreach_lerp_(averages, [local_part(own) for own in weights.values()], share)
         self.count += 1
 
     def settle(self) -> None:
@@ -152,6 +168,7 @@ class WeightAverage(Callback):
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     """What is averaged, by name: parameters and floating-point buffers, detached."""
+    model = unwrapped(model)
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach() for name, tensor in named if tensor.is_floating_point()}
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, OutOfRange, find_bs, whole_number
+from layered.foundation import BadArgument, OutOfRange, find_bs, local_part, whole_number
 from layered.loop import (
     STEP,
     Amount,
@@ -106,7 +106,7 @@ class GradientAccumulation(Callback):
             factor = (
                 torch.where(total > 0, self.n_acc / total, 0.0) if isinstance(total, Tensor) else self.n_acc / total
             )
-            torch._foreach_mul_([p.grad for p in with_gradient(self.learn.opt)], factor)
+            torch._foreach_mul_([local_part(p.grad) for p in with_gradient(self.learn.opt)], factor)
         self.stepped = True
 
     def after_batch(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layered.callback.freezing import bn_types
 from layered.callback.precision import MixedPrecision
-from layered.foundation import CannotTrain, OutOfRange
+from layered.foundation import CannotTrain, OutOfRange, full_tensor, local_part
 from layered.loop import Callback, average_gradients, call_model, loss_of
 
 
@@ -88,10 +88,10 @@ class SAM(Callback):
     def _climb(self, found: list[tuple[nn.Parameter, Tensor]]) -> None:
         sizes = [p.abs() if self.adaptive else None for p, _ in found]
         scaled = [g if size is None else g * size for (_, g), size in zip(found, sizes, strict=True)]
-        length = self.rho / (nn.utils.get_total_norm(scaled) + 1e-12)
+        length = self.rho / (full_tensor(nn.utils.get_total_norm(scaled)) + 1e-12)
         for (p, _), direction, size in zip(found, scaled, sizes, strict=True):
             step = direction if size is None else direction * size
-            p.add_(step * length.to(p.device))
+            local_part(p).add_(local_part(step) * length.to(p.device))
 
     def _second_pass(self) -> None:
         learn = self.learn

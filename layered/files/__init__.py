@@ -12,6 +12,8 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.files.archive import (
     Archive as Archive,
+    Kind as Kind,
+    in_order as in_order,
     read_archive as read_archive,
     untied as untied,
     write_archive as write_archive,

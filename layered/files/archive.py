@@ -46,7 +46,7 @@ from layered.files.bounded import (
 )
 from layered.files.durable import commit
 from layered.files.format_1 import upgraded_manifest
-from layered.foundation import BadFile, BadValue, NewerFormat, NotExportable
+from layered.foundation import BadFile, BadValue, NewerFormat, NotExportable, full_tensor, is_sharded, local_part
 
 FORMAT = 2  # of the files that are written; those of format 1 are read too
 MAX_TENSORS = 20_000
@@ -86,7 +86,12 @@ class Archive:
 
 
 def write_archive(
-    path: str | os.PathLike[str], manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], *, kind: Kind = "weights"
+    path: str | os.PathLike[str],
+    manifest: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    kind: Kind = "weights",
+    full: Callable[[Tensor], Tensor] = full_tensor,
 ) -> Path:
     """Write one file, durably (see `commit`).
 
@@ -97,6 +102,7 @@ def write_archive(
         tensors: By name, on any device, moved one at a time; tied ones (the same view of the same memory) are stored
             once and come back tied. They must not change while they are written.
         kind: What the file is for; `read_archive` checks it.
+        full: Called on each tensor as its turn comes; by default it gathers sharded ones, with all processes.
 
     Raises:
         NotExportable: Something is neither plain data nor a dense tensor.
@@ -105,17 +111,16 @@ def write_archive(
     if kind not in get_args(Kind):
         raise BadValue("unknown kind of archive", got=repr(kind), expected=" or ".join(get_args(Kind)))
     _check_plain(manifest, "manifest", 1)
-    stored, tied = untied({name: _dense(name, x) for name, x in tensors.items()})
+    stored, tied = in_order({name: _dense(name, x) for name, x in tensors.items()})
     if max(len(stored), len(tied)) > MAX_TENSORS:
         raise NotExportable("too many tensors for a file", got=len(tensors), expected=f"at most {MAX_TENSORS}")
-    stored = dict(sorted(stored.items(), key=lambda item: -item[1].itemsize))
     header = _make_header({"kind": kind, "layered": json.dumps(manifest), "tied": json.dumps(tied)}, stored)
 
     def write(file: BinaryIO) -> None:
         digest = hashlib.sha256(header)
         file.write(header)
         for x in stored.values():
-            for piece in pieces(x.cpu().contiguous()):
+            for piece in pieces(full(x).cpu().contiguous()):
                 digest.update(piece)
                 file.write(piece)
         file.seek(8 + len(_DIGEST_COMES))
@@ -153,7 +158,7 @@ def _dense(name: str, x: Tensor) -> Tensor:
             got=f"{x.dtype}, {x.layout}, on {x.device}" if isinstance(x, Tensor) else type(x).__name__,
             expected="a dense tensor with data, of " + ", ".join(str(d).removeprefix("torch.") for d in _CODES),
         )
-    return x.detach().as_subclass(Tensor).resolve_conj().resolve_neg()
+    return x.detach() if is_sharded(x) else x.detach().as_subclass(Tensor).resolve_conj().resolve_neg()
 
 
 def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -161,10 +166,17 @@ def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     first: dict[object, str] = {}
     tied: dict[str, str] = {}
     for name, x in tensors.items():
-        view = (x.device, x.data_ptr(), x.dtype, x.shape, x.stride()) if x.numel() else name
+        part = local_part(x)
+        view = (x.device, part.data_ptr(), x.dtype, x.shape, x.stride()) if part.numel() else name
         if first.setdefault(view, name) != name:
             tied[name] = first[view]
     return {name: x for name, x in tensors.items() if name not in tied}, tied
+
+
+def in_order(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What `untied` returns, the tensors in the order of a file."""
+    stored, tied = untied(tensors)
+    return dict(sorted(stored.items(), key=lambda item: -item[1].itemsize)), tied
 
 
 def _make_header(metadata: dict[str, str], stored: Mapping[str, Tensor]) -> bytes:

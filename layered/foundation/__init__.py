@@ -196,6 +196,13 @@ from layered.foundation.seeds import (
     permutation as permutation,
     sample_keys as sample_keys,
 )
+from layered.foundation.shards import (
+    full_tensor as full_tensor,
+    has_sharded as has_sharded,
+    is_sharded as is_sharded,
+    local_part as local_part,
+    shard_like as shard_like,
+)
 from layered.foundation.tensors import (
     grey_args as grey_args,
     image_methods as image_methods,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from layered.foundation.assignments import assigned_by, function_of, is_constant
 from layered.foundation.helpers import own_vars
+from layered.foundation.shards import is_sharded
 from layered.foundation.types import is_frame
 
 GENERATORS = (random.Random, torch.Generator, np.random.Generator, np.random.RandomState)
@@ -219,7 +220,7 @@ class Held:
                 self._met.add(id(value))
                 self.slots[place] = Slot(owner, name, value)
         elif isinstance(value, Tensor):
-            if is_own and _memory(value) not in self._tensors:
+            if is_own and not is_sharded(value) and _memory(value) not in self._tensors:
                 self.slots[place] = Slot(owner, name, value)
         elif _leads_on(value):
             self._later(place, value)

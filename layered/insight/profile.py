@@ -21,6 +21,7 @@ from layered.foundation import (
     checked,
     find_device,
     lazy,
+    local_part,
     short_bytes,
     tensors_of,
 )
@@ -219,7 +220,7 @@ class _Clock(Callback):
         if not self.memory:
             params = list(self.model.parameters())
             opts = self.opt.opts.values() if isinstance(self.opt, Optimizers) else [self.opt]
-            known = {t.untyped_storage().data_ptr() for t in (*params, *tensors_of(self.batch))}
+            known = {local_part(t).untyped_storage().data_ptr() for t in (*params, *tensors_of(self.batch))}
             self.memory = {
                 "parameters": _bytes(params),
                 "buffers": _bytes(self.model.buffers()),

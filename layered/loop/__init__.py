@@ -62,7 +62,6 @@ from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optim
 from layered.loop.processes import (
     any_process as any_process,
     average_gradients as average_gradients,
-    by_first as by_first,
     gathered as gathered,
     mean_of_processes as mean_of_processes,
     send_from_first as send_from_first,
@@ -84,4 +83,5 @@ from layered.loop.resume.weights import (
 )
 from layered.loop.rollback import Rollback as Rollback, interrupts_held as interrupts_held
 from layered.loop.shared_rows import SharedRows as SharedRows
+from layered.loop.sharding import as_made as as_made, load_whole as load_whole, write_together as write_together
 from layered.loop.state import STATE_FIELDS as STATE_FIELDS, AbstractLoop as AbstractLoop, State as State

@@ -17,12 +17,12 @@ from layered.loop.essentials import skipping
 from layered.loop.events import FIT
 from layered.loop.listeners import Cbs
 from layered.loop.optimizer_parts import Rate, set_spread
-from layered.loop.processes import callbacks_of_processes
 from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, lock_folders, resuming
 from layered.loop.resume.description import impersonal
 from layered.loop.resume.finding import Resuming
 from layered.loop.resume.resumed import skips
 from layered.loop.rollback import Rollback
+from layered.loop.sharding import callbacks_of_processes
 from layered.loop.state import AbstractLoop
 from layered.loop.valid_every import validating
 
@@ -74,7 +74,7 @@ def fit(
     batches = length_of(loop.dls.train) if n_iter is None else n_iter
     arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": impersonal(repr(added)), "batches": batches}
     check_alike(loop, arguments)
-    added += [*checkpoints_of(checkpoint), *callbacks_of_processes()]
+    added += [*checkpoints_of(checkpoint), *callbacks_of_processes(loop)]
     with lock_folders(loop, added):
         resumed = resuming(loop, resume, added, arguments)
         if skips(loop, resumed):

@@ -35,9 +35,10 @@ from layered.loop.events import BACKWARD, BATCH, EPOCH, STEP, TRAIN, VALIDATE, P
 from layered.loop.fit import fit
 from layered.loop.listeners import Cbs, Listeners
 from layered.loop.optimizer_parts import OptFunc, checked_opt_func, create_opt, lr_of
-from layered.loop.processes import distrib_ctx, join_processes, to_distributed, unwrapped
+from layered.loop.processes import join_processes, unwrapped
 from layered.loop.recorder import Recorder
 from layered.loop.resume.weights import load_weights, save_weights
+from layered.loop.sharding import distrib_ctx, to_distributed
 from layered.loop.state import FIT_FIELDS, AbstractLoop
 from layered.loop.trace import show_training_loop, trace
 from layered.loop.turns import Turns
@@ -75,6 +76,7 @@ class Loop(AbstractLoop):
         *,
         step: Callable[..., Any] | None = None,
         seed: int | None = None,
+        strategy: str | None = None,
     ) -> None:
         join_processes()
         check_model(model)
@@ -91,6 +93,7 @@ class Loop(AbstractLoop):
         for dl in self.dls.loaders[:2] if seed is not None else ():
             if isinstance(dl, DataLoader):
                 dl.seed = seed
+        self.to_distributed(strategy)
         self.add_cbs(self.default_callbacks() if default_cbs is True else default_cbs or None).add_cbs(cbs)
         self.emit("after_create")
 

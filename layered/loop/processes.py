@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -13,14 +12,13 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from layered.foundation import BadValue, CannotSave, default_device, noop, rank_and_world, to_cpu
+from layered.foundation import BadValue, CannotSave, default_device, is_sharded, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
 from layered.loop.shared_loss import SharedLoss
 from layered.loop.state import AbstractLoop
 from layered.metrics import Metric, unique_parts
 
 T = TypeVar("T")
-L = TypeVar("L", bound=AbstractLoop)
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what `torchrun` and its like set
 
 
@@ -46,34 +44,17 @@ def join_processes() -> None:
         print(f"{world} processes share each batch: bs counts the rows of each; the first one prints and writes")
 
 
-def to_distributed(loop: L) -> L:
-    """Join the other processes of a launcher such as `torchrun`; without one nothing happens.
-
-    Every learner does so when it is made; this says it in a script, as `distrib_ctx` does.
-    """
-    join_processes()
-    return loop
-
-
-@contextmanager
-def distrib_ctx(loop: L) -> Iterator[L]:
-    """Inside the `with`, fits share each batch with the other processes of a launcher such as `torchrun`.
-
-    They do so without it too, and go on to do so after it.
-    """
-    yield to_distributed(loop)
-
-
 def _leave_processes() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def by_first(job: Callable[[], object]) -> None:
+def by_first(job: Callable[[], object], meanwhile: Callable[[], object] = noop) -> None:
     """Let the first process do a job; all return once it is done. A collective call: all of them must make it.
 
     Args:
         job: What it does, such as writing a file.
+        meanwhile: What the others do, and the first process after its job.
 
     Raises:
         CannotSave: In the other processes, if it failed; in the first, its own error.
@@ -85,6 +66,7 @@ def by_first(job: Callable[[], object]) -> None:
             job()
         except Exception as failure:
             error = failure
+    meanwhile()
     outcome = gathered(None if error is None else str(error))[0] if world > 1 else None
     if error is not None:
         raise error
@@ -183,7 +165,8 @@ class SharedFit(Callback):
 
     def before_fit(self) -> None:
         learn = self.learn
-        send_from_first([*unwrapped(learn.model).parameters(), *unwrapped(learn.model).buffers()])
+        tensors = [*unwrapped(learn.model).parameters(), *unwrapped(learn.model).buffers()]
+        send_from_first(x for x in tensors if not is_sharded(x))
         if rank_and_world()[0] > 0:
             self.old_logger, learn.logger = learn.logger, noop
 
@@ -202,7 +185,7 @@ class AverageGradients(Callback):
     """The gradients of a step are the means over all processes; `fit` adds it.
 
     It acts between accumulation and clipping, so that whatever made the gradients, they are those of the whole batch. A model
-    in `DistributedDataParallel` averages them itself, during the backward pass.
+    in `DistributedDataParallel` averages them itself, during the backward pass, as do the sharded parameters of FSDP2.
     """
 
     order = 7
@@ -219,9 +202,10 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     """Replace gradients by their means over all processes; a parameter that has one in any process has one in all.
 
     Args:
-        parameters: The same ones in each process.
+        parameters: The same ones in each process. Sharded ones, whose gradients FSDP2 averages, are left alone.
     """
     world = rank_and_world()[1]
+    parameters = [p for p in parameters if not is_sharded(p)]
     if world == 1 or not parameters:
         return
     has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int, device=parameters[0].device)
@@ -262,8 +246,3 @@ def send_from_first(tensors: Iterable[Tensor]) -> None:
     if rank_and_world()[1] > 1:
         for tensor in tensors:
             distributed.broadcast(tensor.detach(), 0)
-
-
-def callbacks_of_processes() -> list[Callback]:
-    """What `fit` adds if there are several processes."""
-    return [SharedFit(), SharedLoss(), AverageGradients()] if rank_and_world()[1] > 1 else []

@@ -181,6 +181,7 @@ class AbstractLoop(State, ABC):
     train_bn: bool
     moms: tuple[float, float, float] | None
     model_dir: str | os.PathLike[str]
+    strategy: str | None = None  # how several processes share the model: see `to_distributed`
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.startswith("_") and name not in _MACHINERY]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, BadValue, OutOfRange, warn
+from layered.foundation import BadArgument, BadValue, OutOfRange, has_sharded, shard_like, warn
 from layered.optim.hypers import Hypers
 
 norm_types: tuple[type[nn.Module], ...] = (
@@ -298,3 +298,26 @@ def _flag(opt: GroupedOptimizer, chosen: Iterable[Tensor], **flags: bool) -> Non
     for p in chosen:
         if p in held:
             opt.flags(p).update(flags)
+
+
+def shard_state(opt: GroupedOptimizer, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A saved state whose whole tensors are sharded as the parameters that they belong to.
+
+    Args:
+        opt: The optimizer that will load it.
+        state_dict: With "state" and "param_groups".
+    """
+    params = [p for plist in opt.param_lists for p in plist]
+    if not has_sharded(params):
+        return state_dict
+    numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+    owners = dict(zip(numbers, params, strict=False))
+    state = {
+        number: {
+            name: shard_like(x, p) if isinstance(x, Tensor) and p is not None and x.shape == p.shape else x
+            for name, x in entry.items()
+        }
+        for number, entry in state_dict["state"].items()
+        for p in [owners.get(number)]
+    }
+    return {**state_dict, "state": state}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue, nearest
-from layered.optim.groups import GroupedOptimizer, HyperValue, Params, as_groups, discriminative
+from layered.optim.groups import GroupedOptimizer, HyperValue, Params, as_groups, discriminative, shard_state
 from layered.optim.hypers import check_hypers
 from layered.optim.update import PIECE_BYTES, Keeps, Slab, Update, as_update, declarations, declared, named_by
 from layered.optim.wrappers import from_torch
@@ -108,10 +108,11 @@ class Optimizer(GroupedOptimizer):
         in_pieces = all(declared(update, "elementwise", False) for update in self.updates)
         cache = PIECE_BYTES * torch.get_num_threads()
         for slab in self.slabs():
-            p = slab.params[0]
             for state in slab.states:
                 state["count"] = slab.count
-            for piece in slab.pieces(cache // p.itemsize) if in_pieces and p.is_cpu else (slab,):
+            part = slab.local() if in_pieces else slab
+            p = part.params[0]
+            for piece in part.pieces(cache // p.itemsize) if in_pieces and p.is_cpu else (part,):
                 for update in self.updates:
                     update(piece)
         return loss
@@ -149,7 +150,7 @@ class Optimizer(GroupedOptimizer):
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
             got = list(state_dict)[:5] if isinstance(state_dict, Mapping) else type(state_dict).__name__
             raise BadValue("not the state of an optimizer", got=got, expected="a dict with state and param_groups")
-        state_dict = from_torch(state_dict, self.keeps)
+        state_dict = shard_state(self, from_torch(state_dict, self.keeps))
         saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
         sizes, saved_sizes = ([len(g["params"]) for g in groups] for groups in (self.param_groups, saved_groups))
         if sizes != saved_sizes:

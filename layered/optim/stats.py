@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from layered.foundation import full_tensor, has_sharded
 from layered.optim.update import Slab, elementwise, hyper_defaults, keeps
 
 
@@ -86,6 +87,8 @@ def norms(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
         tensors: At least one tensor; all of the same dtype.
     """
     wide = torch.promote_types(tensors[0].dtype, torch.float32)
+    if has_sharded(tensors):
+        return torch.stack([full_tensor(torch.linalg.vector_norm(x, dtype=wide)) for x in tensors])
     return torch.stack(torch._foreach_norm(tensors, dtype=wide))
 
 

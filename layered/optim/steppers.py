@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from layered.foundation import local_part
 from layered.optim.stats import debias, norms
 from layered.optim.update import Slab, elementwise, hyper_defaults, keeps
 
@@ -174,7 +175,8 @@ def larc_step(slab: Slab) -> None:
     Args:
         slab: The parameters to update.
     """
-    torch._foreach_sub_(slab.params, torch._foreach_mul(grad_or_avg(slab), slab["local_lr"]))
+    directions = [local_part(x) for x in grad_or_avg(slab)]
+    torch._foreach_sub_([local_part(p) for p in slab.params], torch._foreach_mul(directions, slab["local_lr"]))
 
 
 @hyper_defaults(eps=1e-6)
@@ -196,7 +198,7 @@ def lamb_step(slab: Slab) -> None:
     torch._foreach_mul_(step, sqr_bias**0.5 / bias)
     size, step_size = norms(slab.params), norms(step)
     trust = (size / step_size).clamp(max=10).where((size > 0) & (step_size > 0), 1)
-    torch._foreach_mul_(step, list(trust.unbind()))
+    torch._foreach_mul_([local_part(x) for x in step], list(trust.unbind()))
     torch._foreach_add_(slab.params, step, alpha=-h["lr"])
 
 

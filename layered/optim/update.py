@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
-from layered.foundation import BadArgument, function_name, nearest, unknown_name
+from layered.foundation import BadArgument, function_name, has_sharded, local_part, nearest, unknown_name
 
 PIECE_BYTES = 1 << 20
 """Bytes of parameters in a piece, per CPU thread: small enough to stay in the cache through all updates of a step."""
@@ -64,6 +64,18 @@ class Slab:
         self.grads.append(grad)
         self.states.append(state)
 
+    def local(self) -> Slab:
+        """The parts of sharded parameters in this process, sharing their memory; the slab itself where nothing is sharded."""
+        if not has_sharded(self.params):
+            return self
+        states = [
+            {name: local_part(value) if isinstance(value, Tensor) else value for name, value in state.items()}
+            for state in self.states
+        ]
+        return replace(
+            self, params=[*map(local_part, self.params)], grads=[*map(local_part, self.grads)], states=states
+        )
+
     def pieces(self, size: int) -> Iterator[Slab]:
         """Split the slab into smaller ones.
 
@@ -110,8 +122,9 @@ Keeps: TypeAlias = dict[str, Callable[[Tensor], Tensor]]
 def elementwise(update: F) -> F:
     """Decorator: promise that each element of an update depends only on the elements at the same position.
 
-    An optimizer made only of such updates is run on pieces that fit a CPU's cache. An update without this promise (one that
-    takes norms of whole tensors, or keeps anything but tensors) always sees whole slabs.
+    An optimizer made only of such updates is run on pieces that fit a CPU's cache, and on the part in this process of sharded
+    parameters. An update without this promise (one that takes norms of whole tensors, or keeps anything but tensors) always
+    sees whole slabs; sharded parameters are `DTensor`s there, whose norms are those of all processes.
 
     Args:
         update: A function of a slab.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue
-from layered.optim.groups import GroupedOptimizer, Params, as_groups
+from layered.optim.groups import GroupedOptimizer, Params, as_groups, shard_state
 from layered.optim.hypers import Hypers, RenamedHypers, pytorch_hp_map
 
 
@@ -111,7 +111,7 @@ class OptimWrapper(GroupedOptimizer):
         return self.opt.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.opt.load_state_dict(deepcopy(dict(state_dict)))
+        self.opt.load_state_dict(deepcopy(dict(shard_state(self, state_dict))))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("opt", "hp_map", "_flags", "_begun", "train_bn", "frozen_idx")}

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.data import ColReader, DataLoaders, Datasets, ItemGetter, TfmdDL, TfmdLists, plain_function
-from layered.files import Scope, encode_tree, joined, version_of, weightless, write_archive
+from layered.files import Scope, encode_tree, joined, version_of, weightless
 from layered.foundation import (
     NotExportable,
     Path,
@@ -43,7 +43,7 @@ from layered.foundation import (
     without_folders,
 )
 from layered.inference import meaning_for
-from layered.loop import Loop, by_first, unwrapped
+from layered.loop import Loop, as_made, unwrapped, write_together
 from layered.metrics import described_metrics
 from layered.nn import describe_module
 from layered.version import __version__
@@ -79,15 +79,17 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
 def _write(loop: Loop, path: Path) -> Path:
     model = unwrapped(loop.model)
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
+    with as_made(model):
+        model_node = _encode_model(loop, model, tensors)
     manifest = {
         "about": {"layered": __version__, "torch": torch.__version__, "columns": _columns(loop.dls)},
-        "model": _encode_model(loop, model, tensors),
+        "model": model_node,
         "data": _encode_loaders(loop.dls, tensors),
         "loss": _encode_loss(loop, tensors),
         "learner": _kind_in(learner_kinds, loop),
         "metrics": described_metrics(loop.metric_set),
     }
-    by_first(lambda: write_archive(path, manifest, tensors, kind="export"))
+    write_together(path, manifest, tensors, kind="export")
     return path
 
 

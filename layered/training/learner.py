@@ -67,6 +67,7 @@ class LearnerArgs(TypedDict, total=False):
     default_cbs: bool | Cbs
     step: Callable[..., Any] | None
     seed: int | None
+    strategy: str | None
 
 
 class Learner(Loop):
@@ -108,6 +109,8 @@ class Learner(Loop):
         step: step(loop, batch) -> loss, in place of model(*xb), `after_pred` and loss_func. It may learn from several losses
             itself with `loop.minimize`, and then returns what is to be reported.
         seed: What shuffling and augmentation of the library's loaders depend on; None leaves theirs.
+        strategy: How several processes share the model, if a launcher has started them: None, "ddp" or "fsdp", as for
+            `to_distributed`.
 
     Examples:
         >>> import torch; from torch import nn; from torch.utils.data import TensorDataset

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +14,9 @@ from torch.nn import functional as F
 from layered.basics import (
     SAM,
     Adam,
+    AdamW,
+    Callback,
+    Checkpoint,
     DataLoaders,
     EMACallback,
     GradientAccumulation,
@@ -20,10 +25,11 @@ from layered.basics import (
     Learner,
     MixedPrecision,
     MixUp,
+    Resume,
     SaveModelCallback,
     set_seed,
 )
-from layered.foundation import rank_and_world
+from layered.foundation import full_tensor, rank_and_world
 
 folder = Path(sys.argv[1])
 world = int(sys.argv[2])  # how many processes share a batch
@@ -71,26 +77,76 @@ RECIPES = {
 }
 
 
+class Block(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.inner, self.scale = nn.Sequential(nn.Linear(n, n), nn.LayerNorm(n)), nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x):
+        return x + self.scale * self.inner(x).tanh()
+
+
+def blocks():
+    return nn.Sequential(nn.Linear(4, 5), Block(5), Block(5), nn.Linear(5, 3))
+
+
+def thirds(model):
+    return [list(model[0].parameters()), [*model[1].parameters(), *model[2].parameters()], list(model[3].parameters())]
+
+
+class Stop(Callback):
+    def after_step(self):
+        if self.train_iter == 4:
+            raise KeyboardInterrupt
+
+
+ENGINES = {
+    "clip": {"cbs": GradientClip(0.05), "opt_func": partial(AdamW, wd=0.1)},
+    "accumulation": {"cbs": GradientAccumulation(16), "loss_func": nn.CrossEntropyLoss(weight=weights)},
+    "bf16": {"cbs": MixedPrecision("bf16")},
+    "sharp": {"cbs": SAM(), "model": blocks},
+    "step": {"step": by_hand, "opt_func": torch.optim.AdamW},
+    "unfrozen": {"cbs": GradualUnfreezing("1 batch"), "splitter": thirds, "model": blocks},
+    "partly used": {"model": Twice},
+    "resumed": {"cbs": EMACallback, "model": blocks, "stops": True},
+}
+SHARDED = {"lamb": {"opt_func": "lamb"}, "larc": {"opt_func": "larc"}, "ranger": {"opt_func": "ranger"}}
+for engine, recipes in {"ddp": ENGINES, "fsdp": ENGINES | SHARDED}.items():
+    RECIPES |= {f"{name}, {engine}": {**recipe, "strategy": engine} for name, recipe in recipes.items()}
+
+
 def net():
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
 
 
+def learner(name, recipe):
+    set_seed(7 + int(os.environ.get("RANK", 0)))  # each process makes other weights; those of the first count
+    recipe = {"loss_func": nn.CrossEntropyLoss(), "opt_func": Adam, "model": net, **recipe}
+    dls = DataLoaders.from_dsets(rows, rows[:11], bs=8 // world, seed=3, drop_last=False, device="cpu")
+    return Learner(dls, recipe.pop("model")(), lr=0.05, path=folder / str(world) / name, **recipe)
+
+
 left = {}
 for name, recipe in RECIPES.items():
-    set_seed(7 + int(os.environ.get("RANK", 0)))  # each process makes other weights; those of the first count
-    model = recipe.pop("model", net)()
-    dls = DataLoaders.from_dsets(rows, rows[:11], bs=8 // world, seed=3, drop_last=False, device="cpu")
-    learn = Learner(
-        dls, model, opt_func=Adam, lr=0.05, path=folder / name, **{"loss_func": nn.CrossEntropyLoss(), **recipe}
-    )
+    stops, run = recipe.pop("stops", False), {}
+    learn = learner(name, recipe)
     with learn.no_bar(), learn.no_logging():
-        learn.fit(2, cbs=SaveModelCallback())
+        if stops:
+            run = {"checkpoint": Checkpoint(learn.path / "run", keep=9), "resume": "auto"}
+            learn.add_cb(Stop())
+            with suppress(KeyboardInterrupt):
+                learn.fit(2, **run)
+            learn = learner(name, recipe)
+            if world == 1:  # goes on with what the two processes have left
+                run["resume"] = Resume(folder / "2" / name / "run" / "checkpoint-000001.layered", allow="processes")
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(2, cbs=[] if stops else SaveModelCallback(), **run)
     learn.save("kept")
     learn.load("kept")
     preds, targets = learn.get_preds()
     ragged = learn.get_preds(dl=learn.dls.train, with_loss=True)
     left[name] = {
-        "weights": [p.tolist() for p in learn.model.state_dict().values()],
+        "weights": [full_tensor(p).tolist() for p in learn.model.state_dict().values()],
         "losses": learn.recorder.values[-1],
         "preds": preds.tolist(),
         "targets": targets.tolist(),

@@ -11,11 +11,17 @@ import torch
 from torch import distributed
 from torch.testing import assert_close
 
+from layered.files import read_archive
+
 SCRIPT = Path(__file__).with_name("shared_script.py")
 RECIPES = [
     "plain", "weighted", "ignored", "sum", "clip", "accumulation", "bf16", "mixed", "sharp", "average", "step", "unfrozen",
     "partly used",
 ]  # fmt: skip
+
+ENGINES = ["clip", "accumulation", "bf16", "sharp", "step", "unfrozen", "partly used", "resumed"]
+RECIPES += [f"{name}, {engine}" for engine in ("ddp", "fsdp") for name in ENGINES]
+RECIPES += [f"{name}, fsdp" for name in ("lamb", "larc", "ranger")]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32" or not distributed.is_available(), reason="needs gloo")
 
@@ -32,14 +38,14 @@ def left(tmp_path_factory):
     assert done.returncode == 0, done.stderr[-3000:]
     subprocess.run([sys.executable, str(SCRIPT), str(folder), "1"], check=True, timeout=300)
     read = [json.loads((folder / name).read_text()) for name in ("0-of-2.json", "1-of-2.json", "0-of-1.json")]
-    return *read, done.stdout
+    return *read, done.stdout, folder
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_fit_is_that_of_one_process(left, name):
-    first, second, alone, _ = left
+    first, second, alone, *_ = left
     assert first[name] == second[name]
-    bound = 2e-3 if name == "bf16" else 2e-6  # rounded to 8 bits before the mean is taken
+    bound = 2e-3 if name.startswith("bf16") else 2e-6  # rounded to 8 bits before the mean is taken
     for part in ("weights", "losses", "preds", "all"):
         for got, wanted in zip(first[name][part], alone[name][part], strict=True):
             assert_close(torch.tensor(got), torch.tensor(wanted), rtol=0, atol=bound, msg=lambda m: f"{part}: {m}")
@@ -54,3 +60,12 @@ def test_one_line_says_that_processes_share_the_work(left):
     assert left[3].splitlines() == [
         "2 processes share each batch: bs counts the rows of each; the first one prints and writes"
     ]
+
+
+@pytest.mark.parametrize("name", ["clip", "clip, ddp", "clip, fsdp", "step, fsdp"])
+def test_a_file_of_two_processes_is_like_that_of_one(left, name):
+    of_two, of_one = (read_archive(left[4] / world / name / "models" / "kept.layered") for world in "21")
+    assert of_two.manifest == of_one.manifest
+    assert list(of_two.tensors) == list(of_one.tensors)
+    for part, x in of_two.tensors.items():
+        assert_close(x, of_one.tensors[part], rtol=0, atol=2e-6)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from layered.data import as_loader
 from layered.files import commit, disk, encode_tree, real_path, saving, sweep, untied, write_archive
-from layered.foundation import BadValue, rank_and_world, warn, whole_number
+from layered.foundation import BadValue, has_sharded, rank_and_world, warn, whole_number
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
 from layered.loop.kept import mark
@@ -49,6 +49,7 @@ from layered.loop.resume.snapshot import (
     states_of_others,
     transient_buffers,
 )
+from layered.loop.sharding import whole_tensors
 from layered.loop.state import AbstractLoop
 
 
@@ -307,7 +308,8 @@ class Checkpoint(Callback):
         others = states_of_others(
             {**own_parts({GRADS: grads, BUFFERS: dict(model.named_buffers())}), **outside, **callbacks}, drawn
         )
-        if rank_and_world()[0] > 0:
+        is_first = rank_and_world()[0] == 0
+        if not is_first and not has_sharded(model.parameters()):
             return
         self.writer.wait()  # so that at most one copy of the state is in memory
         parts = [*callbacks.values(), *outside.values()]
@@ -337,6 +339,9 @@ class Checkpoint(Callback):
             **{name: packed for name, (packed, _) in outside.items()},
             "others": [packed for packed, _ in others],
         }
+        tensors = whole_tensors(tensors)
+        if not is_first:
+            return
         if waits:
             self.pending = manifest, snapshot(tensors)
         else:

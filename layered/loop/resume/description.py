@@ -32,6 +32,7 @@ from layered.loop.batches import valid_of
 from layered.loop.callback import Callback
 from layered.loop.listeners import by_name
 from layered.loop.processes import unwrapped
+from layered.loop.sharding import as_made
 from layered.loop.state import AbstractLoop
 
 LOOKED_AT = 256  # items of a split, or rows of a table, that its fingerprint reads
@@ -53,11 +54,14 @@ def describe_for_resuming(loop: AbstractLoop, arguments: Mapping[str, Any]) -> d
         for name, cb in by_name(loop.cbs).items()
         if isinstance(cb, Callback) and not cb.observes
     }
+    model = unwrapped(loop.model)
+    with as_made(model):
+        modules = _modules(model)
     description = {
         "data": describe_data(loop),
         "seed": describe_seed(loop),
         "batches": {name: _batches(dl) for name, dl in _loaders(loop).items()},
-        "model": _modules(unwrapped(loop.model)),
+        "model": modules,
         "loss": described(loop.loss_func),
         "metrics": [[name, described(one)] for name, one in zip(metrics.names, metrics.metrics, strict=True)],
         "learner": own,

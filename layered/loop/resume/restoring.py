@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 
 from layered.data import as_loader
 from layered.files import decode_tree, exactly, read_archive
-from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world, warn
+from layered.foundation import BadFile, CannotRestore, Report, Table, listify, rank_and_world, shard_like, warn
 from layered.loop.batches import generators_of, iter_once
 from layered.loop.durations import Moment
 from layered.loop.events import CancelEpochException, CancelFitException, CancelTrainException
@@ -27,6 +27,7 @@ from layered.loop.resume.description import describe_for_resuming, differences
 from layered.loop.resume.outside import AT_START, OUTSIDE, check_outside, restore_outside
 from layered.loop.resume.snapshot import restore_buffers, restore_random_states
 from layered.loop.resume.weights import check_fits
+from layered.loop.sharding import load_whole
 from layered.loop.state import AbstractLoop
 
 T = TypeVar("T")
@@ -114,6 +115,7 @@ class Saved:
             if 0 < rank < self.processes:
                 begin = prefix_of(rank)
                 own = {k.removeprefix(begin): x for k, x in self.tensors.items() if k.startswith(begin)}
+                own = self.tensors | own  # sharded tensors stand in the file once, for all
                 part = decode_tree(others[rank - 1], own)
                 self.state.update(part["random"])
                 for name, key in ((GRADS, "grads"), (BUFFERS, "buffers"), (OUTSIDE, OUTSIDE), (AT_START, AT_START)):
@@ -283,7 +285,9 @@ class Saved:
         state, model = self.state, unwrapped(loop.model)
         parameters = dict(model.named_parameters())
         grads = {
-            name: grad.reshape(parameters[name].shape).to(parameters[name]) for name, grad in state["grads"].items()
+            name: shard_like(grad.reshape(p.shape).to(p.device, p.dtype), p)
+            for name, grad in state["grads"].items()
+            for p in [parameters[name]]
         }
         # Random states are restored first so that invalid ones are found before anything else changes, and again at the end
         # because what comes between (building iterators, user code in load_state_dict) may draw from the generators.
@@ -306,7 +310,7 @@ class Saved:
         loop.fit_began = Moment(loop.train_iter, self.epoch, time.monotonic())
         if isinstance(loop.loss_func, nn.Module) and state["loss_func"]:
             loop.loss_func.load_state_dict(state["loss_func"])
-        model.load_state_dict(state["model"])
+        load_whole(model, state["model"])
         restore_buffers(model, state.get("buffers", {}))
         if state.get("syncs") is not None and hasattr(loop.model, SYNCS):
             setattr(loop.model, SYNCS, bool(state["syncs"]))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from layered.files import encode_tree
-from layered.foundation import CannotSave, get_random_states, rank_and_world, set_random_states
+from layered.foundation import CannotSave, get_random_states, is_sharded, rank_and_world, set_random_states
 from layered.loop.batches import generators_of
 from layered.loop.listeners import Listener
 from layered.loop.processes import gathered
@@ -102,7 +102,7 @@ def states_of_others(parts: Mapping[str, Packed], random_states: object) -> list
     for name, (state, used) in parts.items():
         if digests[name] != of_first.get(name):
             own["parts"][name] = state
-            tensors.update(used)
+            tensors.update({place: x for place, x in used.items() if not is_sharded(x)})
     return gathered((own, tensors))[1:]
 
 
@@ -110,6 +110,6 @@ def _digest(packed: Packed) -> str:
     """A digest of a state that does not depend on which device of a kind it is on."""
     state, tensors = packed
     digest = hashlib.blake2b(re.sub(r"cuda:\d+", "cuda", json.dumps(state)).encode(), digest_size=16)
-    for x in tensors.values():
+    for x in (x for x in tensors.values() if not is_sharded(x)):  # which the file holds as a whole
         digest.update(x.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from layered.files import decode_tree, encode_tree, joined, read_archive, read_weights, reading, write_archive
+from layered.files import decode_tree, encode_tree, joined, read_archive, read_weights, reading
 from layered.foundation import BadArgument, BadFile, CannotRestore, NotFoundPath, Path, noop, warn
 from layered.loop.current_opt import use_current_opt
-from layered.loop.processes import by_first, unwrapped
+from layered.loop.processes import unwrapped
+from layered.loop.sharding import load_whole, write_together
 from layered.loop.state import AbstractLoop
 
 Weights = Mapping[str, Any]
@@ -68,7 +69,7 @@ def write_weights(loop: AbstractLoop, file: str | os.PathLike[str], parts: Mappi
         path = path.with_name(path.name + SUFFIX)
     tensors: dict[str, Tensor] = {}
     manifest = {name: encode_tree(part, tensors, name) for name, part in parts.items()}
-    by_first(lambda: write_archive(path, manifest, tensors, kind="weights"))
+    write_together(path, manifest, tensors, kind="weights")
     return path
 
 
@@ -135,7 +136,7 @@ def put_weights(
                 got=str(error).splitlines()[0],
                 fix="load(…, with_opt=False) loads the weights alone",
             ) from error
-    unwrapped(loop.model).load_state_dict(weights, strict=strict)
+    load_whole(unwrapped(loop.model), weights, strict)
 
 
 def find_weights(loop: AbstractLoop, file: object) -> Path:
