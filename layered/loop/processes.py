@@ -14,8 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from layered.foundation import BadValue, CannotSave, default_device, is_sharded, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
-from layered.loop.shared_loss import SharedLoss
-from layered.loop.state import AbstractLoop
 from layered.metrics import Metric, unique_parts
 
 T = TypeVar("T")

@@ -147,7 +147,8 @@ for name, recipe in RECIPES.items():
     ragged = learn.get_preds(dl=learn.dls.train, with_loss=True)
     left[name] = {
         "weights": [full_tensor(p).tolist() for p in learn.model.state_dict().values()],
-        "losses": learn.recorder.values[-1],
+        # the training loss is smoothed in each process, so another number of them goes on with that of the first
+        "losses": learn.recorder.values[-1][1 if stops else 0 :],
         "preds": preds.tolist(),
         "targets": targets.tolist(),
         "all": [part.tolist() for part in ragged],
