@@ -16,6 +16,7 @@ The packages from the ground up; each imports only from those above it in this l
     tabular                    tables: procs, models, `tabular_learner`
     text                       texts: tokens, AWD-LSTM, `language_model_learner`, `text_classifier_learner`
     collab                     ratings: models, `collab_learner`, recommendations
+    sklearn                    networks as scikit-learn's estimators
     testing  compat  cli       contracts for extenders, habits of other libraries, the command line
 
 Start with `from layered.vision.all import *`, or import what you need from its package: `from layered.optim import Adam`.
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         metrics as metrics,
         nn as nn,
         optim as optim,
+        sklearn as sklearn,
         tabular as tabular,
         testing as testing,
         text as text,
@@ -100,7 +102,19 @@ if TYPE_CHECKING:
 else:
     _PACKAGES = {
         *("basics", "callback", "catalog", "collab", "compat", "data", "files", "foundation", "inference", "insight"),
-        *("integrations", "loop", "metrics", "nn", "optim", "tabular", "testing", "text", "training", "vision"),
+        *(
+            "integrations",
+            "loop",
+            "metrics",
+            "nn",
+            "optim",
+            "sklearn",
+            "tabular",
+            "testing",
+            "text",
+            "training",
+            "vision",
+        ),
     }
     _NAMES = {  # by the package that each comes from
         "callback": "CSVLogger EarlyStoppingCallback GradientAccumulation GradientClip MixUp MixedPrecision SaveModelCallback",

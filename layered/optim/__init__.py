@@ -73,4 +73,5 @@ from layered.optim.groups import (
     force_train as force_train,
     mark_no_decay as mark_no_decay,
 )
+from layered.optim.hypers import pytorch_hp_map as pytorch_hp_map
 from layered.optim.names import optimizer_named as optimizer_named

@@ -1,0 +1,284 @@
+"""What a classifier and a regressor share: parameters, inputs, fitting, outputs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+from torch import Tensor, nn
+
+from layered.callback import EarlyStoppingCallback
+from layered.data import DataLoaders
+from layered.foundation import BadValue, seeded
+from layered.optim import optimizer_named, pytorch_hp_map
+from layered.sklearn.inputs import ByName, OfTable, Plain
+from layered.sklearn.losses import Criterion
+from layered.sklearn.parts import changed, made
+from layered.sklearn.routing import Routed
+from layered.training import Learner
+
+Module = type[nn.Module] | Callable[..., nn.Module] | nn.Module
+
+
+class Network(Routed):
+    """An estimator whose model is a network; `LayeredClassifier` describes its parameters."""
+
+    learner_: Learner
+    parts = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks")
+
+    def __init__(
+        self,
+        module: Module | None = None,
+        *,
+        criterion: Any = None,
+        optimizer: Any = "adam",
+        lr: float = 1e-2,
+        max_epochs: int = 20,
+        batch_size: int | None = None,
+        schedule: str | None = "one_cycle",
+        callbacks: Any = None,
+        metrics: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        random_state: Any = None,
+        device: Any = None,
+        verbose: int = 0,
+        **parts: Any,
+    ) -> None:
+        self.module = module
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.schedule = schedule
+        self.callbacks = callbacks
+        self.metrics = metrics
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+        self.set_params(**parts)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Train from the beginning, or from where the last fit ended if `warm_start`.
+
+        Args:
+            X: A row for each item: an array [item, …] or tensor, a frame of pandas or polars, a sparse matrix, or a dict of
+                such, whose parts the module gets by name.
+            y: The target of each item; for regression [item] or [item, target].
+            sample_weight: How much each item counts, [item]; all the same by default.
+            groups: Items that are alike, [item]: none of a group is held out where others of it are trained on.
+
+        Raises:
+            BadValue: Rows, targets or weights do not fit together.
+        """
+        is_new = not (self.warm_start and self._is_fitted())
+        return self._train(*self._begin(X, y, is_new), sample_weight, groups, self.max_epochs)
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained module, a plain one of torch."""
+        check_is_fitted(self, "learner_")
+        model: nn.Module = self.learner_.model
+        return model.module if isinstance(model, ByName) else model
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """The losses and metrics of each epoch of the last fit, by name."""
+        check_is_fitted(self, "learner_")
+        history: list[dict[str, Any]] = self.learner_.recorder.history
+        return history
+
+    # -- fitting
+
+    def _is_fitted(self) -> bool:
+        return "learner_" in vars(self)
+
+    def _one_epoch(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
+        return self._train(*self._begin(X, y, not self._is_fitted(), classes), sample_weight, None, 1)
+
+    def _begin(self, X: Any, y: Any, is_new: bool, classes: Any = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Inputs and targets as tensors; a first fit learns their form."""
+        X = self._checked(X, reset=is_new)
+        if y is None:
+            raise BadValue(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        targets = self._targets(y, is_new, classes)
+        if is_new:
+            self.inputs_ = OfTable(X) if self.module is None else Plain(X)
+            self.__dict__.pop("learner_", None)
+        return self.inputs_.tensors(X), targets
+
+    def _checked(self, X: Any, reset: bool) -> Any:
+        """X as scikit-learn checks it; frames may have any columns, and a module of the user takes arrays of any axes."""
+        if isinstance(X, (Mapping, Tensor)):
+            return X
+        if hasattr(X, "columns"):
+            _check_feature_names(self, X, reset=reset)
+            _check_n_features(self, X, reset=reset)
+            return X
+        is_table = self.module is None
+        checks = {"allow_nd": not is_table, "ensure_all_finite": "allow-nan" if is_table else True}
+        return validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **checks)
+
+    def _train(self, inputs: tuple[Tensor, ...], y: Tensor, sample_weight: Any, groups: Any, epochs: int) -> Self:
+        if any(len(t) != len(y) for t in inputs):
+            raise BadValue(
+                "X and y differ in length",
+                got=f"{len(inputs[0])} rows and {len(y)} targets",
+                expected="one target per row",
+            )
+        targets: tuple[Tensor, ...] = (y,)
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, y.numpy(), ensure_non_negative=True)
+            targets = (y, torch.as_tensor(weights, dtype=torch.float32))
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        with seeded(seed):
+            dls = self._loaders(inputs, targets, groups, seed)
+            if self._is_fitted():
+                self.learner_.dls = dls
+            else:
+                self.learner_ = self._learner(dls, seed)
+            self._run(epochs)
+        return self
+
+    def _loaders(self, inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], groups: Any, seed: int) -> DataLoaders:
+        options = self.routed("iterator_train")
+        train, valid = self._split(targets[0].numpy(), groups, seed)
+        bs = options.pop("batch_size", None) or self.batch_size or min(256, max(8, len(train) // 16))
+        is_single = len(train) > bs and len(train) % bs == 1  # batch norm cannot learn from a single row
+        options = {"shuffle": True, "drop_last": is_single, **options}
+        return DataLoaders.from_arrays(
+            inputs, targets, splits=(train, valid), bs=min(bs, len(train)), seed=seed, device=self.device, **options
+        )
+
+    def _split(self, y: np.ndarray[Any, Any], groups: Any, seed: int) -> tuple[list[int], list[int]]:
+        """The positions to train on, and those held out to stop early."""
+        rows = np.arange(len(y))
+        if not self.early_stopping:
+            return rows.tolist(), []
+        if groups is not None:
+            splitter: Any = GroupShuffleSplit
+        else:
+            splitter = StratifiedShuffleSplit if y.dtype.kind in "iu" and y.ndim == 1 else ShuffleSplit
+        split = splitter(1, test_size=self.validation_fraction, random_state=seed).split(rows, y, groups)
+        train, valid = next(split)
+        return train.tolist(), valid.tolist()
+
+    def _learner(self, dls: DataLoaders, seed: int) -> Learner:
+        optimizer = optimizer_named(self.optimizer) if isinstance(self.optimizer, str) else self.optimizer
+        options = self.routed("optimizer")
+        if not isinstance(optimizer, type):  # a recipe of the library: torch's names are understood
+            options = {pytorch_hp_map.get(name, name): value for name, value in options.items()}
+        moms = None if options.keys() & {"mom", "momentum", "betas"} else (0.95, 0.85, 0.95)
+        loss = made(
+            self._usual_loss() if self.criterion is None else self.criterion, "criterion", self.routed("criterion")
+        )
+        return Learner(
+            dls,
+            self._module(),
+            Criterion(loss),
+            partial(optimizer, **options),
+            lr=self.lr,
+            moms=moms,
+            metrics=self.metrics,
+            cbs=self._callbacks(),
+            seed=seed,
+        )
+
+    def _module(self) -> nn.Module:
+        options = self.routed("module")
+        if isinstance(self.inputs_, OfTable):
+            return self.inputs_.module(self._n_outputs(), **options)
+        module = made(self.module, "module", options)
+        return ByName(module, self.inputs_.names) if self.inputs_.names else module
+
+    def _callbacks(self) -> list[Any]:
+        """Those of the user, with their routed parameters, and the one that stops early."""
+        given = self.callbacks or []
+        named = dict(given) if isinstance(given, Mapping) else {}
+        for o in [] if named else given:
+            kind = o if isinstance(o, type) else type(o)
+            name, callback = o if isinstance(o, tuple) else (kind.__name__, o)
+            named[name] = callback
+        changes: dict[str, dict[str, Any]] = {}
+        for key, value in self.routed("callbacks").items():
+            name, _, parameter = key.partition("__")
+            changes.setdefault(name, {})[parameter] = value
+        unknown = changes.keys() - named.keys()
+        if unknown:
+            raise BadValue(
+                f"there is no callback '{min(unknown)}'", expected=", ".join(named) or "callbacks=[...] first"
+            )
+        own = [EarlyStoppingCallback(patience=self.n_iter_no_change)] if self.early_stopping else []
+        return [*(changed(callback, changes.get(name, {})) for name, callback in named.items()), *own]
+
+    def _run(self, epochs: int) -> None:
+        learn = self.learner_
+        with ExitStack() as quiet:
+            if not self.verbose:
+                quiet.enter_context(learn.no_bar())
+                quiet.enter_context(learn.no_logging())
+            if self.schedule == "one_cycle" and epochs > 1:
+                learn.fit_one_cycle(epochs, self.lr)
+            else:
+                learn.fit(epochs, self.lr)
+
+    def _targets(self, y: Any, is_new: bool, classes: Any) -> Tensor:
+        """The targets as the loss takes them; a first fit learns their form, or takes all classes from the caller."""
+        raise NotImplementedError
+
+    def _n_outputs(self) -> int:
+        """How many numbers the default module makes of a row."""
+        raise NotImplementedError
+
+    def _usual_loss(self) -> type[nn.Module]:
+        """The loss where none is given."""
+        raise NotImplementedError
+
+    # -- predicting
+
+    def _outputs(self, X: Any) -> Tensor:
+        """What the module makes of each row, as probabilities or numbers."""
+        check_is_fitted(self, "learner_")
+        inputs = self.inputs_.tensors(self._checked(X, reset=False))
+        learn, options = self.learner_, self.routed("iterator_valid")
+        loader = learn.dls.test_dl(inputs, bs=options.pop("batch_size", 256), **options)
+        assert isinstance(learn.loss_func, Criterion)  # as made above
+        with learn.no_bar(), learn.no_logging():
+            preds: Tensor = learn.get_preds(dl=loader, act=learn.loss_func.activation)[0]
+        return preds
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the training data."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if self._is_fitted():
+            state["learner_"] = copy.copy(self.learner_)
+            state["learner_"].dls = self.learner_.dls.new_empty()
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self.module is None
+        tags.non_deterministic = False
+        return tags

@@ -1,0 +1,52 @@
+"""The parts of an estimator, made anew for each fit."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+from torch import nn
+
+from layered.foundation import BadValue
+
+
+def made(part: Any, name: str, options: dict[str, Any]) -> Any:
+    """A part made of its class or function, or a copy of one that is made already.
+
+    Args:
+        part: A class, a function, or a module.
+        name: What it is, in messages.
+        options: The parameters it is called with.
+
+    Raises:
+        BadValue: There are parameters for a part that is made already.
+    """
+    if not isinstance(part, nn.Module):
+        return part(**options)
+    if options:
+        raise BadValue(
+            f"{name} is made already, and has no use for {', '.join(f'{name}__{o}' for o in options)}",
+            fix=f"pass its class: {name}={type(part).__name__}",
+        )
+    return copy.deepcopy(part)
+
+
+def changed(callback: Any, parameters: dict[str, Any]) -> Any:
+    """A callback with other parameters: a fresh one for each fit.
+
+    Args:
+        callback: A class or a callback.
+        parameters: The parameters to change.
+
+    Raises:
+        BadValue: It has no such parameter.
+    """
+    kind = callback if isinstance(callback, type) else type(callback)
+    known = inspect.signature(kind).parameters
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        raise BadValue(f"{kind.__name__} has no parameter '{unknown[0]}'", expected=", ".join(known))
+    if isinstance(callback, type):
+        return callback(**parameters)
+    return kind(**{**callback.init_args, **parameters}) if parameters else copy.deepcopy(callback)

@@ -1,0 +1,14 @@
+"""The page on estimators runs as it stands."""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs/sklearn.md"
+
+
+def test_the_page_runs():
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(block, names)
+    assert names["scores"]["test_accuracy"].mean() > 0.9
+    assert names["search"].best_score_ > 0.9
