@@ -15,10 +15,12 @@ from layered.files.archive import (
     Kind as Kind,
     in_order as in_order,
     read_archive as read_archive,
+    read_digest as read_digest,
     untied as untied,
     write_archive as write_archive,
 )
 from layered.files.bounded import (
+    COPY_AGAIN as COPY_AGAIN,
     exactly as exactly,
     open_bounded as open_bounded,
     parse_json as parse_json,

@@ -83,6 +83,7 @@ class Archive:
     kind: str
     manifest: dict[str, Any]
     tensors: dict[str, Tensor]
+    sha256: str
 
 
 def write_archive(
@@ -234,7 +235,19 @@ def read_archive(path: str | os.PathLike[str], *, kind: Kind | None = None) -> A
     tensors.update({alias: tensors[str(name)] for alias, name in tied.items()})
     if header.metadata["format"] == "1":
         manifest = upgraded_manifest(manifest, found)
-    return Archive(Path(path), found, manifest, tensors)
+    return Archive(Path(path), found, manifest, tensors, digest.hexdigest())
+
+
+def read_digest(path: str | os.PathLike[str]) -> str:
+    """The sha256 that a file of `write_archive` says it has; `read_archive` checks it.
+
+    Args:
+        path: The file.
+    """
+    with open_bounded(path) as file:
+        file.read(8)
+        file.read(len(_DIGEST_COMES))
+        return file.read(len(_NO_DIGEST)).decode("ascii", "replace")
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -90,6 +90,12 @@ def blocks():
     return nn.Sequential(nn.Linear(4, 5), Block(5), Block(5), nn.Linear(5, 3))
 
 
+def tied():
+    model = blocks()
+    model[2].inner[0].weight = model[1].inner[0].weight
+    return model
+
+
 def thirds(model):
     return [list(model[0].parameters()), [*model[1].parameters(), *model[2].parameters()], list(model[3].parameters())]
 
@@ -110,7 +116,13 @@ ENGINES = {
     "partly used": {"model": Twice},
     "resumed": {"cbs": EMACallback, "model": blocks, "stops": True},
 }
-SHARDED = {"lamb": {"opt_func": "lamb"}, "larc": {"opt_func": "larc"}, "ranger": {"opt_func": "ranger"}}
+SHARDED = {
+    "resumed in parts": {"cbs": EMACallback, "model": blocks, "stops": True},
+    "tied": {"model": tied},
+    "lamb": {"opt_func": "lamb"},
+    "larc": {"opt_func": "larc"},
+    "ranger": {"opt_func": "ranger"},
+}
 for engine, recipes in {"ddp": ENGINES, "fsdp": ENGINES | SHARDED}.items():
     RECIPES |= {f"{name}, {engine}": {**recipe, "strategy": engine} for name, recipe in recipes.items()}
 
@@ -132,7 +144,7 @@ for name, recipe in RECIPES.items():
     learn = learner(name, recipe)
     with learn.no_bar(), learn.no_logging():
         if stops:
-            run = {"checkpoint": Checkpoint(learn.path / "run", keep=9), "resume": "auto"}
+            run = {"checkpoint": Checkpoint(learn.path / "run", keep=9, parts="parts" in name), "resume": "auto"}
             learn.add_cb(Stop())
             with suppress(KeyboardInterrupt):
                 learn.fit(2, **run)

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copy, copytree
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from torch import distributed
 from torch.testing import assert_close
 
 from layered.files import read_archive
+from layered.foundation import BadFile
+from layered.loop import Resume
+from layered.loop.resume.restoring import Saved
 
 SCRIPT = Path(__file__).with_name("shared_script.py")
 RECIPES = [
@@ -21,7 +25,7 @@ RECIPES = [
 
 ENGINES = ["clip", "accumulation", "bf16", "sharp", "step", "unfrozen", "partly used", "resumed"]
 RECIPES += [f"{name}, {engine}" for engine in ("ddp", "fsdp") for name in ENGINES]
-RECIPES += [f"{name}, fsdp" for name in ("lamb", "larc", "ranger")]
+RECIPES += [f"{name}, fsdp" for name in ("resumed in parts", "tied", "lamb", "larc", "ranger")]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32" or not distributed.is_available(), reason="needs gloo")
 
@@ -62,10 +66,28 @@ def test_one_line_says_that_processes_share_the_work(left):
     ]
 
 
-@pytest.mark.parametrize("name", ["clip", "clip, ddp", "clip, fsdp", "step, fsdp"])
+@pytest.mark.parametrize("name", ["clip", "clip, ddp", "clip, fsdp", "step, fsdp", "tied, fsdp"])
 def test_a_file_of_two_processes_is_like_that_of_one(left, name):
     of_two, of_one = (read_archive(left[4] / world / name / "models" / "kept.layered") for world in "21")
     assert of_two.manifest == of_one.manifest
     assert list(of_two.tensors) == list(of_one.tensors)
     for part, x in of_two.tensors.items():
         assert_close(x, of_one.tensors[part], rtol=0, atol=2e-6)
+
+
+def test_a_part_that_is_missing_cut_short_or_of_another_checkpoint_is_refused_by_name(left, tmp_path):
+    run = left[4] / "2" / "resumed in parts, fsdp" / "run"
+    first, *_, last = sorted(run.glob("*.layered"))
+    assert Saved(first, Resume()).processes == 2
+    for place in (first, first.with_suffix(".parts")):
+        (copytree if place.is_dir() else copy)(place, tmp_path / place.name)
+    part, strange = (file.with_suffix(".parts") / "part-1-of-2.layered" for file in (tmp_path / first.name, last))
+    part.write_bytes(strange.read_bytes())
+    with pytest.raises(BadFile, match=r"part-1-of-2.layered' is a part of another checkpoint"):
+        Saved(tmp_path / first.name, Resume())
+    part.write_bytes(part.read_bytes()[:-4])
+    with pytest.raises(BadFile, match=r"part-1-of-2.layered' is truncated"):
+        Saved(tmp_path / first.name, Resume())
+    part.unlink()
+    with pytest.raises(BadFile, match=r"part-1-of-2.layered' is missing"):
+        Saved(tmp_path / first.name, Resume())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from layered.data import as_loader
 from layered.files import commit, disk, encode_tree, real_path, saving, sweep, untied, write_archive
-from layered.foundation import BadValue, has_sharded, rank_and_world, warn, whole_number
+from layered.foundation import BadValue, has_sharded, is_sharded, local_part, rank_and_world, warn, whole_number
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
 from layered.loop.kept import mark
@@ -39,6 +39,7 @@ from layered.loop.resume.finding import (
 )
 from layered.loop.resume.lock import locked
 from layered.loop.resume.outside import AT_START, OUTSIDE, Outside, data_changes
+from layered.loop.resume.parts import Part, begin_parts, delete_parts
 from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, prefix_of
 from layered.loop.resume.resumed import ResumedFit
 from layered.loop.resume.snapshot import (
@@ -133,6 +134,8 @@ class Checkpoint(Callback):
         keep: How many of the newest files stay, besides the last of each earlier fit; an old one is deleted only after the
             new one is safely on disk.
         background: Write a copy of the state while training continues; an error is raised at the next batch, epoch or end.
+        parts: Each process writes its own parts of a sharded model (`strategy="fsdp"`), to a folder beside the file, which all
+            must see; without it the first process gathers all of it in its memory.
     """
 
     order = 1000
@@ -145,7 +148,9 @@ class Checkpoint(Callback):
         every: str | Duration = "1 epoch",
         keep: int = 2,
         background: bool = True,
+        parts: bool = False,
     ) -> None:
+        self.parts = parts
         self.folder, self.every, self.background = pathlib.Path(folder), Every(every), background
         if self.every.duration.unit == "times":
             raise BadValue(
@@ -167,9 +172,8 @@ class Checkpoint(Callback):
         self.starts_over = False  # the fit was to be resumed, and there is no checkpoint of it
         self.run_description: dict[str, Any] = {}
         self.is_terminated = self.is_ended = self.is_ending = self.waits = False
-        self.pending: tuple[dict[str, Any], dict[str, Tensor]] | None = (
-            None  # until later callbacks are done with the batch
-        )
+        # until later callbacks are done with the batch
+        self.pending: tuple[dict[str, Any], dict[str, Tensor], Part | None] | None = None
         self.old_handler: Any = None
 
     def before_fit(self) -> None:
@@ -243,9 +247,9 @@ class Checkpoint(Callback):
     def _release(self, cancelled: str = "") -> None:
         """Write what was kept back until all callbacks were done with the batch, one of which may have cancelled the rest."""
         if self.pending is not None:
-            (manifest, tensors), self.pending = self.pending, None
+            (manifest, tensors, part), self.pending = self.pending, None
             manifest["position"]["cancelled"] = cancelled
-            self._write_file(manifest, tensors)
+            self._write_file(manifest, tensors, part)
         if self.is_ending and self.waits:
             raise SystemExit(TERMINATED)
 
@@ -339,13 +343,20 @@ class Checkpoint(Callback):
             **{name: packed for name, (packed, _) in outside.items()},
             "others": [packed for packed, _ in others],
         }
-        tensors = whole_tensors(tensors)
-        if not is_first:
-            return
-        if waits:
-            self.pending = manifest, snapshot(tensors)
+        sharded = {name: x for name, x in tensors.items() if is_sharded(x)}
+        own: Part | None = None
+        if sharded and self.parts:
+            own = begin_parts(self._next_file(manifest), snapshot({n: local_part(x) for n, x in sharded.items()}))
+            manifest["parts"] = {"shapes": {name: [*x.shape] for name, x in sharded.items()}}
+            tensors = {name: x for name, x in tensors.items() if name not in sharded}
         else:
-            self._write_file(manifest, snapshot(tensors) if self.background else tensors)
+            tensors = whole_tensors(tensors)
+            if not is_first:
+                return
+        if waits:
+            self.pending = manifest, snapshot(tensors), own
+        else:
+            self._write_file(manifest, snapshot(tensors) if self.background else tensors, own)
 
     def _outside(self, in_pass: bool) -> tuple[dict[str, Packed], Any]:
         """State outside `state_dict`, now and as this pass began; and the loader's position, unless the pass must be replayed."""
@@ -358,19 +369,28 @@ class Checkpoint(Callback):
         position = loader.state_dict() if in_pass and loader.keeps_position and not is_replayed else None
         return {OUTSIDE: now, **({AT_START: at_start} if in_pass else {})}, position
 
-    def _write_file(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        job = partial(saving(self.place)(self._store), manifest, tensors)
+    def _write_file(self, manifest: dict[str, Any], tensors: Mapping[str, Tensor], part: Part | None) -> None:
+        job = partial(saving(self.place)(self._store), manifest, tensors, part)
         if self.background:
             self.writer.start(job)
         else:
             job()
 
-    def _store(self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Write the file, then delete old ones, except those written at the end of earlier fits."""
-        old, ordinal = checkpoint_files(self.place), manifest["fit"]["ordinal"]
+    def _next_file(self, manifest: Mapping[str, Any]) -> pathlib.Path:
+        old = checkpoint_files(self.place)
         number = 1 + (checkpoint_number(old[-1]) if old else 0)
-        ended = f"-fit{ordinal}" if manifest["position"]["finished"] else ""
-        path, began = self.place / f"checkpoint-{number:06d}{ended}.layered", time.monotonic()
+        ended = f"-fit{manifest['fit']['ordinal']}" if manifest["position"]["finished"] else ""
+        return self.place / f"checkpoint-{number:06d}{ended}.layered"
+
+    def _store(self, manifest: dict[str, Any], tensors: Mapping[str, Tensor], part: Part | None) -> None:
+        """Write the file, then delete old ones, except those written at the end of earlier fits."""
+        old, ordinal, began = checkpoint_files(self.place), manifest["fit"]["ordinal"], time.monotonic()
+        path = self._next_file(manifest) if part is None else part.file
+        if part is not None:
+            part.write()
+            if rank_and_world()[0] > 0:
+                return
+            manifest["parts"]["hashes"] = part.hashes()
         write_archive(path, manifest, tensors, kind="checkpoint")
         written = {"file": path, "bytes": path.stat().st_size, "seconds": time.monotonic() - began}
         position = {name: manifest["position"][name] for name in ("epoch", "batch", "finished")}
@@ -391,6 +411,7 @@ def _delete(file: pathlib.Path) -> None:
     """Delete an old checkpoint; one that stays does no harm to the run."""
     try:
         disk.delete(file)
+        delete_parts(file)
     except OSError as error:
         warn(f"the old checkpoint {file} could not be deleted: {error}")
 

@@ -25,6 +25,7 @@ from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import unwrapped
 from layered.loop.resume.description import describe_for_resuming, differences
 from layered.loop.resume.outside import AT_START, OUTSIDE, check_outside, restore_outside
+from layered.loop.resume.parts import read_parts
 from layered.loop.resume.snapshot import restore_buffers, restore_random_states
 from layered.loop.resume.weights import check_fits
 from layered.loop.sharding import load_whole
@@ -94,6 +95,7 @@ class Saved:
         self.damaged: list[pathlib.Path] = []  # newer files that could not be read
         self.lost: set[str] = set()  # parts that are not restored
         try:
+            self.tensors |= read_parts(file, archive.manifest.get("parts"))
             fit, position = archive.manifest["fit"], archive.manifest["position"]
             self.ordinal = _checked("ordinal", fit["ordinal"], Count)
             self.arguments = exactly(dict, fit["arguments"])
@@ -126,6 +128,8 @@ class Saved:
                 exactly(dict, self.state[name])
             for state in self.callbacks.values():
                 exactly(dict, state)
+        except BadFile:
+            raise
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise BadFile(f"{file} does not have the form of a checkpoint") from error
 
