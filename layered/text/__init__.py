@@ -48,6 +48,7 @@ from layered.text.padding import (
 from layered.text.pretrained import (
     clean_raw_keys as clean_raw_keys,
     load_ignore_keys as load_ignore_keys,
+    load_model_text as load_model_text,
     match_embeds as match_embeds,
 )
 from layered.text.rules import (

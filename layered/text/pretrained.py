@@ -22,6 +22,7 @@ from layered.foundation import (
     StrPath,
     describe,
 )
+from layered.loop import check_fits, read_parts, unwrapped
 
 _ROWS_OF_WORDS = ("0.encoder.weight", "0.encoder_dp.emb.weight", "1.decoder.weight", "1.decoder.bias")
 PRETRAINED_FNAMES = "pretrained_fnames=['weights', 'vocab'] takes files of your own"
@@ -116,6 +117,46 @@ def load_ignore_keys(model: nn.Module, wgts: Mapping[str, Tensor]) -> Any:
             expected=f"{len(own)} weights of the shapes of the model",
         )
     return model.load_state_dict(dict(zip(own, wgts.values(), strict=False)))
+
+
+def load_model_text(
+    file: StrPath,
+    model: nn.Module,
+    opt: Any = None,
+    with_opt: bool | None = None,
+    device: torch.device | str | None = None,
+    strict: bool = True,
+) -> None:
+    """Read weights into a model of texts, those of older layouts too, and the optimizer's state; `learn.load` does the same.
+
+    Args:
+        file: A path, with its suffix.
+        model: The model.
+        opt: Its optimizer.
+        with_opt: Read the optimizer's state; by default if there is an optimizer, and the file has its state.
+        device: Where to move the model first.
+        strict: Every weight of the model must be in the file, and no other.
+
+    Raises:
+        CannotRestore: Names or shapes differ, or the optimizer's state is missing.
+        NotFoundPath: There is no such file.
+        BadFile: It is damaged.
+        UnsafeFile: It holds more than weights.
+    """
+    path = Path(file)
+    parts, target = read_parts(path, clean_raw_keys), unwrapped(model)
+    check_fits(path, target.state_dict(), parts["model"], strict)
+    if with_opt and (opt is None or "opt" not in parts):
+        raise CannotRestore(
+            "there is no state of an optimizer to read, or no optimizer for it",
+            got=f"{path} with {', '.join(parts)}; opt={describe(opt)}",
+            fix="with_opt=False reads the weights alone",
+        )
+    if device is not None:
+        model.to(device)
+    if opt is not None and with_opt is not False and "opt" in parts:
+        opt.load_state_dict(parts["opt"])
+    target.load_state_dict(parts["model"], strict=strict)
 
 
 def pretrained_files(url: str, caller: str) -> tuple[Path, Path]:

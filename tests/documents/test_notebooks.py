@@ -31,6 +31,8 @@ def test_there_is_a_tour_and_a_notebook_for_each_floor():
         "15_gan",
         "16_text",
         "17_encoders",
+        "18_characters_and_words",
+        "19_labels_numbers_columns",
     ]
     assert [file.stem for file in NOTEBOOKS] == [*floors, *data, *applications]
 

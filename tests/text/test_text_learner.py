@@ -49,6 +49,7 @@ from layered.text.all import (
     get_language_model,
     language_model_learner,
     load_learner,
+    load_model_text,
     match_embeds,
     text_classifier_learner,
 )
@@ -585,3 +586,28 @@ def test_texts_of_rows_go_on_from_a_text(tmp_path, read):
     first = learn.predict("the film is", 5, seed=0)
     assert first.startswith("the film is ")
     assert load_learner(learn.export("rows")).predict("the film is", 5, seed=0) == first
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_weights_are_read_into_a_model_without_a_learner(lm, tmp_path, is_old):
+    quiet_fit(lm, 1, 1e-2)
+    file, weights = lm.save("weights"), lm.model.state_dict()
+    if is_old:  # with dropped copies beside the raw weights
+        copies = {
+            name.removesuffix("_raw").replace("weight", "module.weight") for name in weights if name.endswith("_raw")
+        }
+        assert copies
+        torch.save({"model": {**weights, **{name: torch.zeros(1) for name in copies}}}, file := tmp_path / "old.pth")
+    other = language_model_learner(lm.dls, AWD_LSTM, config=SMALL, pretrained=False, path=tmp_path)
+    load_model_text(file, other.model)
+    assert_close(other.model.state_dict(), weights)
+    other.create_opt()
+    if is_old:
+        with pytest.raises(CannotRestore, match="no state of an optimizer"):
+            load_model_text(file, other.model, other.opt, with_opt=True)
+    else:
+        load_model_text(file, other.model, other.opt)
+        assert_close(other.opt.state_dict(), lm.opt.state_dict())
+    small = language_model_learner(lm.dls, AWD_LSTM, config={**SMALL, "n_hid": 8}, pretrained=False, path=tmp_path)
+    with pytest.raises(CannotRestore, match="weights"):
+        load_model_text(file, small.model)
