@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadValue, CannotTrain, L, lazy, tensors_of
+from layered.foundation import BadValue, CannotTrain, L, full_tensor, lazy, tensors_of
 from layered.loop import Callback, Kinds
 from layered.nn import Hooks, flatten_model, has_params
 
@@ -287,8 +287,8 @@ class GradientStats(Callback):
             return
         named = {name: p for name, p in self.model.named_parameters() if p.grad is not None}
         if named:
-            grads = torch._foreach_norm([p.grad for p in named.values() if p.grad is not None])
-            params = torch._foreach_norm([p.detach() for p in named.values()])
+            grads = [*map(full_tensor, torch._foreach_norm([p.grad for p in named.values() if p.grad is not None]))]
+            params = [*map(full_tensor, torch._foreach_norm([p.detach() for p in named.values()]))]
             pairs = dict(zip(named, zip(grads, params, strict=True), strict=True))
             none = torch.full_like(grads[0], -1.0)
             rows = zip(*(pairs.get(name, (none, none)) for name in self._names), strict=True)

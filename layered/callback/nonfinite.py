@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layered.callback.precision import MixedPrecision
 from layered.data import DataLoader
-from layered.foundation import CannotTrain, tensors_of
+from layered.foundation import CannotTrain, full_tensor, tensors_of
 from layered.loop import AbstractLoop, Callback
 
 
@@ -82,7 +82,7 @@ class StopOnNonFinite(Callback):
         learn = self.learn
         if learn.training and learn.iter % self.every == 0:
             floats = [t for t in tensors_of(tree) if t.is_floating_point() or t.is_complex()]
-            self.found += [(name, torch.isfinite(t.detach()).all()) for t in floats]
+            self.found += [(name, full_tensor(torch.isfinite(t.detach()).all())) for t in floats]
 
     def _judge(self) -> None:
         """Wait for the device, and raise for the first tensor that is not finite."""

@@ -28,6 +28,7 @@ from layered.loop import (
     callbacks_of,
     check_fits,
     find_weights,
+    load_whole,
     read_parts,
     unwrapped,
     write_weights,
@@ -161,7 +162,7 @@ class TextLearner(Learner):
             )
             if device is not None:
                 self.model.to(device)
-            encoder.load_state_dict(weights)
+            load_whole(encoder, weights)
         self.freeze()
         return self
 
@@ -187,7 +188,7 @@ class TextLearner(Learner):
         with self.turns.of_pass(fits=True):
             fix = f"the usual config=, which the published weights have; pretrained=False; or {PRETRAINED_FNAMES}"
             check_fits(Path(wgts_fname), target.state_dict(), weights, strict=True, fix=fix)
-            target.load_state_dict(weights)
+            load_whole(target, weights)
         self.freeze()
         return self
 
