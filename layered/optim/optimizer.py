@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue, nearest
+from layered.optim.fused import kernel_for
 from layered.optim.groups import GroupedOptimizer, HyperValue, Params, as_groups, discriminative, shard_state
 from layered.optim.hypers import check_hypers
 from layered.optim.update import PIECE_BYTES, Keeps, Slab, Update, as_update, declarations, declared, named_by
@@ -39,6 +40,7 @@ class Optimizer(GroupedOptimizer):
         stats: Updates, run after `cbs`.
         steps: Updates, run after `stats`.
         train_bn: Parameters flagged `force_train` keep training in frozen groups.
+        fused: Run a step by one kernel of torch where it has one for these updates: see `fused`. False runs the updates.
         defaults: Hyperparameters: lr=, mom=, …
 
     Raises:
@@ -70,6 +72,7 @@ class Optimizer(GroupedOptimizer):
         stats: Iterable[Any] = (),
         steps: Iterable[Any] = (),
         train_bn: bool = True,
+        fused: bool = True,
         **defaults: HyperValue,
     ) -> None:
         self.cbs = [*([cbs] if callable(cbs) else cbs or ()), *stats, *steps]
@@ -83,7 +86,7 @@ class Optimizer(GroupedOptimizer):
         super().__init__(groups, {name: discriminative(value, len(groups))[-1] for name, value in hypers.items()})
         for hyper in self.hypers:
             check_hypers(hyper)
-        self.train_bn = train_bn
+        self.train_bn, self.fused = train_bn, fused
         _refuse_complex(self.param_lists)
 
     def flags(self, param: Tensor) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class Optimizer(GroupedOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        kernel = kernel_for(self.updates) if self.fused else None
         # pieces fit a CPU's cache, so that a step reads each number from memory once rather than once an update
         in_pieces = all(declared(update, "elementwise", False) for update in self.updates)
         cache = PIECE_BYTES * torch.get_num_threads()
@@ -111,6 +115,9 @@ class Optimizer(GroupedOptimizer):
             for state in slab.states:
                 state["count"] = slab.count
             part = slab.local() if in_pieces else slab
+            if kernel is not None and kernel.fits(part):
+                kernel.run(part)
+                continue
             p = part.params[0]
             for piece in part.pieces(cache // p.itemsize) if in_pieces and p.is_cpu else (part,):
                 for update in self.updates:
@@ -183,7 +190,7 @@ class Optimizer(GroupedOptimizer):
         return entry
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("cbs", "updates", "keeps", "train_bn", "frozen_idx")}
+        own = {name: getattr(self, name) for name in ("cbs", "updates", "keeps", "train_bn", "fused", "frozen_idx")}
         return super().__getstate__() | own
 
 

@@ -42,7 +42,9 @@ def decay(decoupled: bool) -> Update:
 
 
 @checked
-def SGD(params: Params, lr: HyperValue, mom: float = 0.0, wd: float = 0.0, decouple_wd: bool = True) -> Optimizer:
+def SGD(
+    params: Params, lr: HyperValue, mom: float = 0.0, wd: float = 0.0, decouple_wd: bool = True, fused: bool = True
+) -> Optimizer:
     """Gradient descent, with momentum (grad_avg <- mom * grad_avg + grad) unless `mom` is 0.
 
     Args:
@@ -51,6 +53,7 @@ def SGD(params: Params, lr: HyperValue, mom: float = 0.0, wd: float = 0.0, decou
         mom: Momentum.
         wd: Weight decay.
         decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+        fused: Run a step by one kernel of torch; False runs the formulas.
 
     Examples:
         >>> import torch; w = torch.ones(1, requires_grad=True); w.sum().backward()
@@ -58,7 +61,7 @@ def SGD(params: Params, lr: HyperValue, mom: float = 0.0, wd: float = 0.0, decou
         0.75
     """
     updates = [average_grad, momentum_step] if mom else [sgd_step]
-    return Optimizer(params, [decay(decouple_wd), *updates], lr=lr, mom=mom, wd=wd)
+    return Optimizer(params, [decay(decouple_wd), *updates], fused=fused, lr=lr, mom=mom, wd=wd)
 
 
 @checked
@@ -98,6 +101,7 @@ def Adam(
     eps: float = 1e-5,
     wd: float = 0.01,
     decouple_wd: bool = True,
+    fused: bool = True,
 ) -> Optimizer:
     """Adam with decoupled weight decay: the default optimizer of every learner.
 
@@ -109,11 +113,12 @@ def Adam(
         eps: Added to the denominator.
         wd: Weight decay.
         decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+        fused: Run a step by one kernel of torch; False runs the formulas.
 
     Source: Kingma & Ba 2014, arXiv:1412.6980; Loshchilov & Hutter 2017, arXiv:1711.05101
     """
     updates = [decay(decouple_wd), mean_grad, average_sqr_grad, adam_step]
-    return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    return Optimizer(params, updates, fused=fused, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
 
 
 AdamW = Adam
