@@ -196,7 +196,7 @@ class HuggingFaceTokenizer(Transform):
             kept = JoinedTexts(self._noting_lengths(items, lengths))
         else:
             done = tokenized(items, self.read, self._numbered, self._described, n_workers=0)
-            kept = JoinedTexts(self.numbers(done.corpus.text(int(i)).tolist()) for i in done.which)
+            kept = JoinedTexts(self._whole(done.corpus.text(int(i)).tolist()) for i in done.which)
             lengths = done.lengths.tolist()
         if self.max_len is not None:
             warn_of_cuts([length + self._around_count for length in lengths], self.max_len, self.cut)
@@ -313,9 +313,11 @@ class HuggingFaceTokenizer(Transform):
         Args:
             body: What `body` gives.
         """
+        return TensorText(torch.tensor(self._whole(body), dtype=torch.int64))
+
+    def _whole(self, body: Sequence[int]) -> list[int]:
         parts = (body,) if self._room is None else kept_part(body, self._room, self.cut)
-        ids = itertools.chain(self.prefix, *parts, self.suffix)
-        return TensorText(torch.tensor([*ids], dtype=torch.int64))
+        return [*itertools.chain(self.prefix, *parts, self.suffix)]
 
     def _pieces(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
         """The numbers of the tokens of words with a space between them, and the word that each belongs to. A word that the

@@ -2,7 +2,8 @@
 
 spaCy divides a text at its blanks into spans, and each span by itself into tokens. Only then does it look for special cases
 among the tokens of the whole text. It can find one across the border of two spans, such as ":)" in ": )", only where the last
-token of the one and the first of the next are neighbours in a special case too. A text with such a border is left to spaCy.
+token of the one and the first of the next are neighbours in a special case too. Spans with such a border between them are left
+to spaCy together.
 """
 
 from __future__ import annotations
@@ -48,9 +49,26 @@ class SpacyWords(dict[str, Span]):
         crossing: frozenset[str] = frozenset()
         for own, first, after in map(self.__getitem__, _SPANS.findall(text)):
             if first in crossing:
-                return self._by_spacy(text)
+                return self._joining(text)
             tokens += own
             crossing = after
+        return tokens
+
+    def _joining(self, text: str) -> list[str]:
+        """The tokens of a text with borders that a special case may cross."""
+        tokens: list[str] = []
+        parts: list[list[int]] = []  # where each begins and ends, and how many spans it has
+        crossing: frozenset[str] = frozenset()
+        for found in _SPANS.finditer(text):
+            _, first, after = self[found[0]]
+            if first in crossing:
+                parts[-1][1:] = found.end(), parts[-1][2] + 1
+            else:
+                parts.append([*found.span(), 1])
+            crossing = after
+        for start, stop, spans in parts:
+            part = text[start:stop]
+            tokens += self[part][0] if spans == 1 else self._by_spacy(part)
         return tokens
 
     def __missing__(self, text: str) -> Span:

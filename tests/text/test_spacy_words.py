@@ -114,5 +114,5 @@ def test_a_case_across_a_border_is_left_to_spacy(monkeypatch):
     monkeypatch.setattr(ours._divide.__self__, "_by_spacy", asked.append)
     assert ours.tokenize("a film, or two (at 8pm).") == ["a", "film", ",", "or", "two", "(", "at", "8", "pm", ")", "."]
     assert asked == []
-    ours.tokenize("a film : )")
-    assert asked == ["a film : )"]
+    monkeypatch.setattr(ours._divide.__self__, "_by_spacy", lambda text: [f"<{text}>"])
+    assert ours.tokenize("a film : ) of :- ) two") == ["a", "film", "<: )>", "of", "<:- )>", "two"]
