@@ -5,6 +5,7 @@ Nothing that a file names is imported or run: a configuration chooses among the 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ _MODEL_FILES = (
 )
 _RUNS_CODE = ("auto_map", "quantization_config")  # and any name that chooses an implementation, which may be on the hub
 _COUNTS = re.compile(r"n(um)?_.*(layer|label|block|expert)")  # of which a configuration makes a list
-_MOST = 10_000
+_MOST, _MOST_LABELS, _FEW = 1_000, 10_000, 100
 _OF_OTHER_MACHINES = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", *_RUNS_CODE)
 _COUNT_BEHIND_PADDING = {  # whose positions begin behind the index of the padding
     "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
@@ -224,13 +225,15 @@ def _refuse_code(data: object, where: str) -> None:
         _refuse_code(value, where)
 
 
-def _refuse_many(data: object, where: str) -> None:
+def _refuse_many(data: object, where: str, most: int = _MOST) -> None:
     for name, value in data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ():
-        if isinstance(value, (int, float)) and value > _MOST and _COUNTS.match(str(name)):
+        counted = _COUNTS.match(str(name)) if isinstance(value, (int, float)) else None
+        allowed = _MOST_LABELS if counted and counted[2] == "label" else most
+        if counted and value > allowed:
             raise BadValue(
-                f"{where} describes a model of too many parts", got=f"{name}: {value}", expected=f"at most {_MOST}"
+                f"{where} describes a model of too many parts", got=f"{name}: {value}", expected=f"at most {allowed}"
             )
-        _refuse_many(value, where)
+        _refuse_many(value, where, most)
 
 
 def _is_decoder(transformers: Any, config: Any) -> bool:
@@ -268,6 +271,7 @@ def _loaded(transformers: Any, folder: Path, config: Any, for_lm: bool) -> nn.Mo
             expected="model.safetensors, which holds numbers and no code",
             fix="convert it where it is trusted: AutoModel.from_pretrained(folder).save_pretrained(new_folder)",
         )
+    _check_size(folder, config, for_lm)
     kind = transformers.AutoModelForCausalLM if for_lm else transformers.AutoModel
     try:
         with _quiet(transformers):
@@ -289,6 +293,28 @@ def _loaded(transformers: Any, folder: Path, config: Any, for_lm: bool) -> nn.Mo
         )
     loaded: nn.Module = model
     return loaded
+
+
+def _check_size(folder: Path, config: Any, for_lm: bool) -> None:
+    """Refuse a configuration of a much larger model than the weights are of, before it takes time and memory."""
+    safetensors: Any = require("safetensors", extra="hf", why=_WHY)
+    sizes = list[int]()
+    try:
+        for path in folder.glob("*.safetensors"):
+            with safetensors.safe_open(os.fspath(path), "pt") as file:
+                sizes += [math.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118  # not a mapping
+    except safetensors.SafetensorError as error:
+        raise CannotRestore(f"the weights in '{folder}' are damaged", got=one_line(f"{error!s:.300}")) from error
+    _refuse_many(config.to_dict(), f"'{folder / 'config.json'}'", max(len(sizes), _FEW))
+    with torch.device("meta"):
+        wanted = sum(p.numel() for p in build_transformer(config, for_lm).parameters())
+    if wanted > 2 * sum(sizes):  # a few that are missing are named when the others are read
+        raise CannotRestore(
+            f"the weights in '{folder}' do not fit its config.json",
+            got=f"{sum(sizes)} numbers",
+            expected=f"{wanted}, for the model that it describes",
+            fix="the config.json that belongs to the weights; pretrained=False draws all of them at random",
+        )
 
 
 @contextmanager

@@ -285,6 +285,8 @@ def test_folders_that_do_not_hold_a_model_are_refused(bert, tmp_path):
         (folder("t5", model_type="bart", is_encoder_decoder=True), BadValue, "two parts"),
         (folder("code", attn_implementation="some/kernel"), UnsafeFile, "asks for code"),
         (folder("many", num_hidden_layers=10**7), BadValue, "too many parts"),
+        (folder("deep", num_hidden_layers=999), BadValue, "at most 100"),
+        (folder("huge", hidden_size=2**20, num_attention_heads=2**10), CannotRestore, "do not fit"),  # terabytes
         (folder("deeper", num_hidden_layers=3), CannotRestore, "lacks weights"),
         (folder("wider", hidden_size=64), CannotRestore, "do not fit"),
         (folder("wrong", hidden_size="wide"), BadFile, "does not describe"),
