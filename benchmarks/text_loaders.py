@@ -1,4 +1,4 @@
-"""A CSV file of reviews to ready loaders: of words, and of the sub-words of a pretrained kind of tokenizer, over the peer's words.
+"""A CSV file of reviews to ready loaders: of words, and of sub-words of a pretrained kind of tokenizer, over the peer's words.
 
 `python -m benchmarks.text_loaders SIDE CSV [TOKENIZER]` makes the loaders once and prints CPU seconds without imports, those of
 its workers included. Nothing is kept between runs.
