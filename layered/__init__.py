@@ -79,7 +79,13 @@ if TYPE_CHECKING:
     )
     from layered.foundation import LayeredError as LayeredError, Transform as Transform, set_seed as set_seed
     from layered.insight import ClassificationInterpretation as ClassificationInterpretation
-    from layered.loop import Callback as Callback, Checkpoint as Checkpoint, Event as Event, Resume as Resume
+    from layered.loop import (
+        Callback as Callback,
+        Checkpoint as Checkpoint,
+        Event as Event,
+        Resume as Resume,
+        resume_all as resume_all,
+    )
     from layered.metrics import Metric as Metric, accuracy as accuracy, error_rate as error_rate
     from layered.optim import SGD as SGD, Adam as Adam, AdamW as AdamW, Optimizer as Optimizer
     from layered.tabular import TabularDataLoaders as TabularDataLoaders, tabular_learner as tabular_learner
@@ -124,7 +130,7 @@ else:
         "TransformBlock get_image_files",
         "foundation": "LayeredError Transform set_seed",
         "insight": "ClassificationInterpretation",
-        "loop": "Callback Checkpoint Event Resume",
+        "loop": "Callback Checkpoint Event Resume resume_all",
         "metrics": "Metric accuracy error_rate",
         "optim": "Adam AdamW Optimizer SGD",
         "tabular": "TabularDataLoaders tabular_learner",

@@ -16,7 +16,7 @@ from layered.callback.logging import columns_of
 from layered.callback.provenance import as_json, describe_run
 from layered.files import append_line, commit, joined, parse_json, read_whole, real_path, saving
 from layered.foundation import BadFile, CannotSave, NotFoundPath, Path, Report, lazy, rank_and_world
-from layered.loop import TERMINATED, Callback, Checkpoint, Recorder, ResumedFit
+from layered.loop import Callback, Checkpoint, Recorder, ResumedFit, signal_of
 from layered.metrics import unique_names
 
 pd = lazy("pandas")
@@ -34,7 +34,8 @@ class RunRecord(Callback):
         fit         arguments, resumed (null, or file, epoch, batch and what was restored)
         epoch       epoch, values (losses and metrics by name), lr (of the last group), batches (done so far), seconds
         checkpoint  file, epoch and batch (from which it resumes), bytes, seconds
-        end         reason ("finished", "cancelled", "SIGTERM", "interrupted", "error"), by (who cancelled), error, seconds
+        end         reason ("finished", "cancelled", "interrupted", "error", or the signal, such as "SIGTERM"), by (who
+                    cancelled), error, seconds
 
     An attempt without an `end` was killed, or is still running. A resumed attempt repeats events: `read_record` returns those
     that count in the end. The manifest (`describe_run`) is of the last attempt: settings, seeds, data, code, command line,
@@ -161,8 +162,8 @@ def _reason(error: BaseException | None, cancelled_by: str) -> tuple[str, str | 
     """Why a fit ended, in a word, and the text of its error."""
     if error is None:
         return "cancelled" if cancelled_by else "finished", None
-    if isinstance(error, SystemExit) and error.code == TERMINATED:
-        return "SIGTERM", None
+    if isinstance(error, SystemExit) and (name := signal_of(error.code)) is not None:
+        return name, None
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", None
     return "error", f"{type(error).__name__}: {error}"

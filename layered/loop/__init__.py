@@ -23,6 +23,7 @@ from layered.loop.events import (
     event as event,
 )
 from layered.loop.recorder import Recorder as Recorder
+from layered.loop.resume.all_fits import resume_all as resume_all
 from layered.loop.resume.checkpoint import Checkpoint as Checkpoint
 from layered.loop.resume.restoring import Resume as Resume
 
@@ -69,10 +70,10 @@ from layered.loop.processes import (
     unwrapped as unwrapped,
 )
 from layered.loop.recorder import format_time as format_time
-from layered.loop.resume.checkpoint import TERMINATED as TERMINATED
 from layered.loop.resume.description import fingerprint as fingerprint, plain_text as plain_text
 from layered.loop.resume.finding import Resuming as Resuming
 from layered.loop.resume.resumed import ResumedFit as ResumedFit
+from layered.loop.resume.signals import signal_of as signal_of
 from layered.loop.resume.snapshot import pack_callback as pack_callback
 from layered.loop.resume.weights import (
     SUFFIX as SUFFIX,

@@ -17,6 +17,7 @@ from layered.loop.essentials import skipping
 from layered.loop.events import FIT
 from layered.loop.listeners import Cbs
 from layered.loop.optimizer_parts import Rate, set_spread
+from layered.loop.resume.all_fits import of_script
 from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, lock_folders, resuming
 from layered.loop.resume.description import impersonal
 from layered.loop.resume.finding import Resuming
@@ -74,6 +75,7 @@ def fit(
     batches = length_of(loop.dls.train) if n_iter is None else n_iter
     arguments = {"n_epoch": n_epoch, "lr": repr(lr), "wd": wd, "cbs": impersonal(repr(added)), "batches": batches}
     check_alike(loop, arguments)
+    checkpoint, resume = of_script(loop, checkpoint, resume)
     added += [*checkpoints_of(checkpoint), *callbacks_of_processes(loop)]
     with lock_folders(loop, added):
         resumed = resuming(loop, resume, added, arguments)

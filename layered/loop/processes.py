@@ -92,22 +92,35 @@ def any_process(flag: bool) -> bool:
     Args:
         flag: Of this process.
     """
-    return sum_of_processes(int(flag)) > 0
+    return largest_of_processes(int(flag)) > 0
 
 
-def sum_of_processes(count: int) -> int:
-    """The sum of a whole number over all processes. A collective call: all of them must make it.
+def largest_of_processes(number: int) -> int:
+    """The largest of the whole numbers that all processes give. A collective call: all of them must make it.
 
     With NCCL as the only backend it waits for the device; `init_process_group()` without a backend also sets up one for the CPU.
 
     Args:
-        count: The number in this process.
+        number: Of this process.
     """
+    return _reduced(number, largest=True)
+
+
+def sum_of_processes(number: int) -> int:
+    """The sum of a whole number over all processes. A collective call, as `largest_of_processes` is.
+
+    Args:
+        number: Of this process.
+    """
+    return _reduced(number, largest=False)
+
+
+def _reduced(number: int, largest: bool) -> int:
     if rank_and_world()[1] == 1:
-        return count
-    total = torch.tensor(count, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
-    distributed.all_reduce(total)
-    return int(total)
+        return number
+    reduced = torch.tensor(number, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    distributed.all_reduce(reduced, distributed.ReduceOp.MAX if largest else distributed.ReduceOp.SUM)
+    return int(reduced)
 
 
 def mean_of_processes(value: float) -> float:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import os
 import pathlib
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from types import MethodType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
 from layered.data import as_loader
 from layered.files import commit, disk, encode_tree, real_path, saving, sweep, untied, write_archive
-from layered.foundation import BadValue, has_sharded, is_sharded, local_part, rank_and_world, warn, whole_number
+from layered.foundation import (
+    BadValue,
+    CannotSave,
+    has_sharded,
+    is_sharded,
+    local_part,
+    rank_and_world,
+    warn,
+    whole_number,
+)
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
 from layered.loop.kept import mark
 from layered.loop.listeners import Listener, by_name
 from layered.loop.optimizer_parts import optimizer_recipe
-from layered.loop.processes import any_process, unwrapped
+from layered.loop.processes import largest_of_processes, unwrapped
 from layered.loop.resume.description import describe_data, describe_for_resuming, describe_seed
 from layered.loop.resume.finding import (
     MARK,
@@ -42,6 +49,7 @@ from layered.loop.resume.outside import AT_START, OUTSIDE, Outside, data_changes
 from layered.loop.resume.parts import Part, begin_parts, delete_parts
 from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, prefix_of
 from layered.loop.resume.resumed import ResumedFit
+from layered.loop.resume.signals import EndingSignals
 from layered.loop.resume.snapshot import (
     Packed,
     own_parts,
@@ -102,7 +110,8 @@ class Writer:
             self._error = error
 
 
-TERMINATED = 128 + signal.SIGTERM  # the exit status of a process ended by SIGTERM
+State: TypeAlias = "tuple[dict[str, Any], dict[str, Tensor], Part | None]"
+"""What a checkpoint holds: the manifest, whole tensors, and the part that this process has of sharded ones."""
 
 
 @runtime_checkable
@@ -125,8 +134,12 @@ class Checkpoint(Callback):
     Of several processes rank 0 writes for all, including what differs between them: random states, unfinished gradients,
     callbacks.
 
-    A SIGTERM lets the current batch finish (in validation, the pass), writes a checkpoint, and ends the process with status
-    143. Several processes end together if one of them gets the signal.
+    A SIGTERM, SIGUSR1 or SIGUSR2 lets the current batch finish (in validation, the pass), writes a checkpoint, and ends the
+    process with status 128 + the number of the signal: 143, 138 or 140. Several processes end together if one of them gets it.
+
+    A fit that fails between two batches, because one cannot be made or by an interrupt, leaves a checkpoint of where it was. One
+    that fails elsewhere before its first checkpoint leaves that of its start, which is kept in memory until then. (Several
+    processes do not wait for one that has failed: they leave the last checkpoint, or that of the start.)
 
     Args:
         folder: Created if needed; newer files have higher numbers.
@@ -171,14 +184,15 @@ class Checkpoint(Callback):
         self.place = self.folder  # where the files go: below the folder, in full
         self.starts_over = False  # the fit was to be resumed, and there is no checkpoint of it
         self.run_description: dict[str, Any] = {}
-        self.is_terminated = self.is_ended = self.is_ending = self.waits = False
-        # until later callbacks are done with the batch
-        self.pending: tuple[dict[str, Any], dict[str, Tensor], Part | None] | None = None
-        self.old_handler: Any = None
+        self.signals = EndingSignals()
+        self.is_ended = self.is_ending = self.waits = False
+        self.pending: State | None = None  # until later callbacks are done with the batch
+        self.first: State | None = None  # of the start, until a file is written
+        self.last: tuple[int, int] | None = None  # epoch and number of a batch, while it is the last one that was begun
 
     def before_fit(self) -> None:
-        self.is_terminated = self.is_ended = self.is_ending = False
-        self.pending = None
+        self.is_ended = self.is_ending = False
+        self.pending = self.first = self.last = None
         later = (cb for cb in self.learn.cbs if cb.order > self.order and cb.handler("after_batch"))
         self.waits = any(isinstance(cb, Callback) and not cb.observes for cb in later)
         self.written.clear()
@@ -190,15 +204,11 @@ class Checkpoint(Callback):
         without_epochs = [s for s in as_loader(self.learn.dls.train).samplers if not isinstance(s, TakesEpoch)]
         self.samplers = [(sampler, mark(sampler)) for sampler in without_epochs]
         self._warn_of_later()
-        is_main = threading.current_thread() is threading.main_thread()
-        current = signal.getsignal(signal.SIGTERM)
-        is_ours = isinstance(current, MethodType) and current.__func__ is Checkpoint._terminate
-        # Python lets only the main thread set handlers. Inside the fit of another checkpoint its handler stays: it ends both.
-        if self.learn.fitting and is_main and not is_ours:
-            self.old_handler = signal.signal(signal.SIGTERM, self._terminate) or signal.SIG_DFL
-
-    def _terminate(self, *_: object) -> None:
-        self.is_terminated = True
+        if self.learn.fitting:
+            self.signals.listen()
+            if not self.learn.peeking and resumed is None and not has_sharded(self.learn.model.parameters()):
+                state = self._state(0, 0)
+                self.first = None if state is None else (state[0], snapshot(state[1]), None)
 
     def _warn_of_later(self) -> None:
         """A callback that runs after this one changes its state after the file has been written."""
@@ -224,10 +234,11 @@ class Checkpoint(Callback):
             is_due = self.every.duration.unit != "epochs" and self.every.due(learn)
             if self._agree(is_due):
                 self.write(learn.epoch, learn.iter + 1, waits=self.waits)
-        if self.is_terminated and learn.training:
+            self.last = None if self.waits else (learn.epoch, learn.iter)
+        if self.signals.number and learn.training:
             self.is_ending = True
             if not self.waits:
-                raise SystemExit(TERMINATED)
+                raise SystemExit(self.signals.status)
 
     def before_batch(self) -> None:
         self._release()
@@ -236,6 +247,7 @@ class Checkpoint(Callback):
         self._release()
 
     def after_cancel_train(self) -> None:
+        self.last = None
         self._release("train")
 
     def after_cancel_epoch(self) -> None:
@@ -251,7 +263,7 @@ class Checkpoint(Callback):
             manifest["position"]["cancelled"] = cancelled
             self._write_file(manifest, tensors, part)
         if self.is_ending and self.waits:
-            raise SystemExit(TERMINATED)
+            raise SystemExit(self.signals.status)
 
     def after_epoch(self) -> None:
         learn = self.learn
@@ -261,33 +273,45 @@ class Checkpoint(Callback):
         is_due = self.every.duration.unit == "epochs" and self.every.due(learn)
         if self._agree(is_due):
             self.write(learn.epoch + 1, 0)
-        if self.is_terminated:
+        if self.signals.number:
             self.is_ended = True
-            raise SystemExit(TERMINATED)
+            raise SystemExit(self.signals.status)
 
     def _agree(self, is_due: bool) -> bool:
         """Whether to write now. If one process has to write, or to end, all do."""
-        self.is_terminated = any_process(self.is_terminated)
-        return self.is_terminated or any_process(is_due)
+        vote = largest_of_processes(2 * self.signals.number + is_due)
+        self.signals.number = vote // 2
+        return vote > 0
 
     def after_fit(self) -> None:
         if self.learn.fitting and not self.is_ended:
             self.write(self.learn.n_epoch, 0, finished=True)
         self.writer.wait()
         self.is_ended = True
-        if self.is_terminated:
-            raise SystemExit(TERMINATED)
+        if self.learn.fitting:
+            self._agree(False)
+        if self.signals.number:
+            raise SystemExit(self.signals.status)
+
+    def on_error(self) -> None:
+        learn = self.learn
+        if not learn.fitting or self.is_ended or self.signals.number or isinstance(learn.error, CannotSave):
+            return
+        is_between = self.last == (learn.epoch, learn.iter) and learn.iter + 1 != learn.n_iter
+        if learn.training and is_between and rank_and_world()[1] == 1:
+            self.write(learn.epoch, learn.iter + 1)
+        elif self.first is not None:
+            self._write_file(*self.first)
 
     def on_end(self) -> None:
         self.is_ending = False
         self._release()
+        self.first, self.last = None, None
         self.outside, self.outside_at_start = None, (({}, {}), {})  # it holds the model
-        handler, self.old_handler = self.old_handler, None
-        if handler is not None:
-            signal.signal(signal.SIGTERM, handler)
+        self.signals.stop_listening()
         self.writer.wait()
-        if self.is_terminated and self.learn.error is None:  # the signal came after the last checkpoint
-            raise SystemExit(TERMINATED)
+        if self.signals.number and self.learn.error is None:  # the signal came after the last checkpoint
+            raise SystemExit(self.signals.status)
 
     def end_at(self, epoch: int, batch: int) -> None:
         """Write the last checkpoint of a fit that ends early and will be resumed."""
@@ -304,6 +328,18 @@ class Checkpoint(Callback):
             waits: Keep it back until the callbacks after this one are done with the batch.
         """
         self.pending = None
+        self.writer.wait()  # so that at most one copy of the state is in memory
+        state = self._state(epoch, batch, finished)
+        if state is None:
+            return
+        manifest, tensors, part = state
+        if waits:
+            self.pending = manifest, snapshot(tensors), part
+        else:
+            self._write_file(manifest, snapshot(tensors) if self.background else tensors, part)
+
+    def _state(self, epoch: int, batch: int, finished: bool = False) -> State | None:
+        """What a checkpoint holds; None in a process that has no part in writing it. A collective call."""
         learn, model = self.learn, unwrapped(self.learn.model)
         drawn = {"random": random_states(learn), "random_at_start": self.random_at_start if batch else None}
         callbacks = {name: pack_callback(cb, name) for name, cb in by_name(learn.cbs).items()}
@@ -314,8 +350,7 @@ class Checkpoint(Callback):
         )
         is_first = rank_and_world()[0] == 0
         if not is_first and not has_sharded(model.parameters()):
-            return
-        self.writer.wait()  # so that at most one copy of the state is in memory
+            return None
         parts = [*callbacks.values(), *outside.values()]
         tensors: dict[str, Tensor] = {name: x for _, part in parts for name, x in part.items()}
         for rank, (_, part) in enumerate(others, 1):
@@ -352,15 +387,12 @@ class Checkpoint(Callback):
         else:
             tensors = whole_tensors(tensors)
             if not is_first:
-                return
-        if waits:
-            self.pending = manifest, snapshot(tensors), own
-        else:
-            self._write_file(manifest, snapshot(tensors) if self.background else tensors, own)
+                return None
+        return manifest, tensors, own
 
     def _outside(self, in_pass: bool) -> tuple[dict[str, Packed], Any]:
         """State outside `state_dict`, now and as this pass began; and the loader's position, unless the pass must be replayed."""
-        loader = as_loader(self.learn.dl)
+        loader = as_loader(self.learn.dls.train)
         if self.outside is None:
             self.outside = Outside(self.learn)
         now, contents = self.outside.pack(self.learn)
@@ -370,6 +402,7 @@ class Checkpoint(Callback):
         return {OUTSIDE: now, **({AT_START: at_start} if in_pass else {})}, position
 
     def _write_file(self, manifest: dict[str, Any], tensors: Mapping[str, Tensor], part: Part | None) -> None:
+        self.first = None
         job = partial(saving(self.place)(self._store), manifest, tensors, part)
         if self.background:
             self.writer.start(job)
