@@ -150,6 +150,7 @@ from layered.foundation.held import (
     set_generator_state as set_generator_state,
 )
 from layered.foundation.helpers import OnAttribute as OnAttribute, own_vars as own_vars
+from layered.foundation.launched import Launched as Launched, launched as launched
 from layered.foundation.masking import (
     MASK as MASK,
     is_secret_name as is_secret_name,

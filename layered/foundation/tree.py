@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from layered.foundation.errors import BadArgument
+from layered.foundation.launched import launched
 from layered.foundation.lists import L
 from layered.foundation.types import Device, is_named_tuple
 
@@ -186,8 +186,8 @@ def default_device(use: bool | None = None) -> torch.device:
     if use is False:
         return torch.device("cpu")
     if torch.cuda.is_available():
-        rank = os.environ.get("LOCAL_RANK")
-        current = torch.cuda.current_device() if rank is None else int(rank) % torch.cuda.device_count()
+        found = launched()
+        current = torch.cuda.current_device() if found is None else found.local_rank % torch.cuda.device_count()
         return torch.device("cuda", current)
     if torch.backends.mps.is_available():
         return torch.device("mps")

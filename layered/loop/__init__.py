@@ -59,6 +59,7 @@ from layered.loop.kept import (
 )
 from layered.loop.listeners import Cbs as Cbs, Listener as Listener
 from layered.loop.loop import ESSENTIAL_CALLBACKS as ESSENTIAL_CALLBACKS, Loop as Loop
+from layered.loop.lost import LostProcess as LostProcess
 from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optimizers, Rate as Rate, spread as spread
 from layered.loop.processes import (
     any_process as any_process,

@@ -16,6 +16,7 @@ from layered.loop.durations import Duration
 from layered.loop.essentials import skipping
 from layered.loop.events import FIT
 from layered.loop.listeners import Cbs
+from layered.loop.lost import naming_lost
 from layered.loop.optimizer_parts import Rate, set_spread
 from layered.loop.resume.all_fits import of_script
 from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, lock_folders, resuming
@@ -66,6 +67,7 @@ def fit(
         CannotTrain: If there is no loss, or a generator is to last for several epochs; or if several processes would train
             different things, or do not divide their batches.
         CannotRestore: If the checkpoint does not fit, before anything changes.
+        LostProcess: If another process of the fit has failed, was killed, or does not answer.
     """
     n_epoch, start_epoch = checked_count("n_epoch", n_epoch), checked_count("start_epoch", start_epoch)
     n_iter = None if n_iter is None else checked_count("n_iter", n_iter)
@@ -77,7 +79,7 @@ def fit(
     check_alike(loop, arguments)
     checkpoint, resume = of_script(loop, checkpoint, resume)
     added += [*checkpoints_of(checkpoint), *callbacks_of_processes(loop)]
-    with lock_folders(loop, added):
+    with naming_lost(), lock_folders(loop, added):
         resumed = resuming(loop, resume, added, arguments)
         if skips(loop, resumed):
             return

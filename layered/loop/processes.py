@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
@@ -12,27 +11,33 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from layered.foundation import BadValue, CannotSave, default_device, is_sharded, noop, rank_and_world, to_cpu
+from layered.foundation import BadValue, CannotSave, default_device, is_sharded, launched, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
+from layered.loop.lost import timeout_of_processes
 from layered.metrics import Metric, unique_parts
 
 T = TypeVar("T")
-_LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what `torchrun` and its like set
 
 
 def join_processes() -> None:
-    """Join the other processes of a launcher such as `torchrun`; without one, or once joined, nothing happens.
+    """Join the other processes of a launcher, such as `torchrun` or `srun`; without one, or once joined, nothing happens.
 
     A process uses the GPU of its local rank. Processes that were not seeded draw as the first one does, so that loaders without
     a seed agree on their order.
     """
-    is_launched = all(name in os.environ for name in _LAUNCHED) and int(os.environ["WORLD_SIZE"]) > 1
-    if not is_launched or not distributed.is_available() or distributed.is_initialized():
+    found = launched()
+    if found is None or found.world == 1 or not distributed.is_available() or distributed.is_initialized():
         return
     has_cuda = torch.cuda.is_available()
     if has_cuda:
         torch.cuda.set_device(default_device())
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo")
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if has_cuda else "gloo",
+        init_method=f"tcp://{found.address}:{found.port}",
+        rank=found.rank,
+        world_size=found.world,
+        timeout=timeout_of_processes(),
+    )
     atexit.register(_leave_processes)
     rank, world = rank_and_world()
     seed = gathered(torch.initial_seed())[0]
