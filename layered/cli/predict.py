@@ -69,6 +69,9 @@ def images_of(inputs: list[str]) -> Iterator[str]:
         yield from map(str, get_image_files(given)) if Path(given).is_dir() else [given]
 
 
+_OF_CLASSES = ("category", "multicategory", "token_category")
+
+
 def predict_table(learn: Learner, table: str, put: Callable[[Mapping[str, Any]], None]) -> None:
     """Predict the rows of a table.
 
@@ -81,7 +84,11 @@ def predict_table(learn: Learner, table: str, put: Callable[[Mapping[str, Any]],
     predictions, _, decisions = learn.get_preds(dl=dl, with_decoded=True)
     kinds = as_dataset(as_loader(learn.dls.valid).dataset).target_kinds
     is_class = kinds == ["category"]
-    vocab = [str(name) for name in class_vocab(learn.dls) or ()] if kinds[0] in ("category", "multicategory") else []
+    vocab = [str(name) for name in class_vocab(learn.dls) or ()] if kinds[0] in _OF_CLASSES else []
+    if kinds == ["token_category"]:
+        for row, labels in enumerate(decisions):
+            put({"row": row, "prediction": " ".join(vocab[i] for i in labels.tolist())})
+        return
     for row, numbers in enumerate(predictions.reshape(len(predictions), -1).tolist()):
         if vocab:
             named = dict(zip(vocab, numbers, strict=True))

@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 from torch import nn
 from torch.testing import assert_close
 
+from layered.cli.main import main
 from layered.tabular.all import RowBlock, TabularModel
 from layered.text.all import (
     AWD_LSTM,
@@ -211,6 +212,9 @@ def test_labels_of_words(kind, tmp_path, capsys):
     assert_close(probabilities.argmax(-1), decided)
     check_shown(learn, capsys, "labels", "/O")
     check_export(learn, sentence, tmp_path)
+    pd.DataFrame({"words": [sentence, "Alien again"]}).to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(tmp_path / "job.layered"), str(tmp_path / "new.csv")]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "0\t" + " ".join(labels)
 
     preds, targets, decided = learn.get_preds(with_decoded=True)
     valid = df.iloc[list(dls.splits[1])]
