@@ -95,7 +95,7 @@ class ModelResetter(_CarriedState):
         self._reset()
 
     def _reset(self) -> None:
-        model: Any = self.learn.model
+        model: Any = unwrapped(self.learn.model)
         model.reset()
 
 
@@ -222,8 +222,8 @@ class TruncatedBPTT(_CarriedState):
                 fix="name the attribute that holds it: TruncatedBPTT(steps, state=…)",
             )
         length = self._length()
-        if isinstance(learn.model, Resettable):
-            learn.model.reset()
+        if isinstance(model := unwrapped(learn.model), Resettable):
+            model.reset()
         whole, self.losses = (learn.xb, learn.yb), []
         for start in range(0, length, self.steps):
             rows = min(self.steps, length - start)
