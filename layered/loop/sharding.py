@@ -200,7 +200,9 @@ def shard_model(model: nn.Module, groups: Iterable[Any], device: torch.device) -
             p.copy_(distribute_tensor(value, mesh, placed.placements) if is_sharded(p) else value)
     send_from_first(x for x in (*model.parameters(), *model.buffers()) if not is_sharded(x))
     engine: Any = fully_shard
-    engine.state(model)._lazy_init()  # before a part of the model is called alone, which would take itself for the whole
+    engine.state(
+        model
+    )._lazy_init()  # before a part of the model is called alone, which would take itself for the whole
 
 
 def fill(model: nn.Module) -> None:
