@@ -28,6 +28,7 @@ def over(name: str, ours: str, theirs: str, budget: float | None = None, rounds:
 def main() -> list[Result]:
     results = [
         over("layered.vision.all over torch, torchvision", FACADE, GROUND, budget=1.10),
+        over("layered.text.all over torch", "from layered.text.all import *", "import torch", budget=1.10),
         over("layered.basics over torch", "from layered.basics import *", "import torch"),
         over("layered over an empty process", "import layered", "pass"),
     ]

@@ -168,6 +168,9 @@ class TextBlock(TransformBlock):
         return cls(tok, vocab, is_lm, seq_len, backwards, min_freq, max_vocab, **kwargs)
 
 
+_USUAL_READING = {"text_cols": None, "encoding": "utf8", "is_split": False}
+
+
 def as_tokenizer(tok: Any, rules: Iterable[Any] | None = None, **reading: Any) -> Any:
     """The transform that makes tokens of texts.
 
@@ -181,7 +184,7 @@ def as_tokenizer(tok: Any, rules: Iterable[Any] | None = None, **reading: Any) -
     """
     if isinstance(tok, (Tokenizer, HuggingFaceTokenizer)):
         given = tok.init_args
-        said = {name: value for name, value in reading.items() if value and not given[name]}
+        said = {name: value for name, value in reading.items() if given[name] == _USUAL_READING[name] != value}
         known = {"counter": tok.counter, "lengths": tok.lengths} if isinstance(tok, Tokenizer) else {}
         return type(tok).from_init_args({**given, **known, **said}) if said else tok
     if isinstance(tok, Transform):

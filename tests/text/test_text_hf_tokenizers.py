@@ -119,6 +119,19 @@ def test_it_travels_as_data_without_its_folder(tmp_path):
     assert (again.special, again.vocab) == (tok.special, tok.vocab)
 
 
+def test_a_tokenizer_without_settings_reads_texts_as_the_loaders_say(tmp_path):
+    tok = HuggingFaceTokenizer.train(["ein schöner film"] * 4, 300)
+    table = pd.DataFrame({"text": ["ein schöner film", "kein film"] * 4, "label": ["gut", "schlecht"] * 4})
+    dls = TextDataLoaders.from_df(table, tok_tfm=tok, bs=2, device="cpu")  # column 0
+    assert tok.decode(dls.train_ds[0][0]) in table["text"].tolist()
+    for i, (text, label) in enumerate(table.to_numpy()):
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{i}.txt").write_bytes(text.encode("latin-1"))
+    options = {"valid_pct": 0.5, "vocab": ["gut", "schlecht"], "bs": 2, "device": "cpu"}
+    dls = TextDataLoaders.from_folder(tmp_path, tok_tfm=tok, encoding="latin-1", **options)
+    assert {str(tok.decode(x)) for x, _ in [*dls.train_ds, *dls.valid_ds]} == {*table["text"]}
+
+
 def test_rows_of_a_table_are_read():
     row = pd.DataFrame({"title": ["a film"], "body": ["a dull plot"]}).iloc[0]
     tok = HuggingFaceTokenizer(like_bert(), text_cols="body")
