@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from layered.optim.stats import average_grad, average_sqr_grad
 from layered.optim.steppers import adam_step, l2_reg, momentum_step, sgd_step, weight_decay
@@ -22,12 +23,22 @@ class Kernel(NamedTuple):
     """A whole step as a single call.
 
     Args:
-        run: The step.
+        run: The step, on a slab that fits.
         stats: The statistics that it reads and updates.
     """
 
     run: Callable[[Slab], None]
     stats: tuple[str, ...] = ()
+
+    def step(self, slab: Slab) -> None:
+        """Update a slab, and tell autograd, which does not learn it from the kernels, that its tensors have changed.
+
+        Args:
+            slab: The parameters to update.
+        """
+        self.run(slab)
+        for tensors in (slab.params, *map(slab.__getitem__, self.stats)):
+            increment_version(tensors)
 
     def fits(self, slab: Slab) -> bool:
         """Whether it computes what the recipe says for this slab.

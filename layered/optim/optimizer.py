@@ -116,7 +116,7 @@ class Optimizer(GroupedOptimizer):
                 state["count"] = slab.count
             part = slab.local() if in_pieces else slab
             if kernel is not None and kernel.fits(part):
-                kernel.run(part)
+                kernel.step(part)
                 continue
             p = part.params[0]
             for piece in part.pieces(cache // p.itemsize) if in_pieces and p.is_cpu else (part,):

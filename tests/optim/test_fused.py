@@ -80,8 +80,8 @@ class Spy:
         self.ran.append(self.kernel.fits(slab))
         return self.ran[-1]
 
-    def run(self, slab):
-        self.kernel.run(slab)
+    def step(self, slab):
+        self.kernel.step(slab)
 
 
 def transposed(p):
@@ -125,6 +125,17 @@ def test_a_momentum_that_a_schedule_makes_0_is_remembered_as_the_formula_says():
         return [p]
 
     assert_same(run(True), run(False))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_graph_that_a_step_has_overtaken_is_refused(name):
+    p, x = torch.nn.Parameter(torch.ones(3)), torch.ones(3, requires_grad=True)
+    opt, loss = RECIPES[name]([p], lr=0.1), (p * x).sum()
+    loss.backward(retain_graph=True)
+    opt.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    assert all(t._version > 0 for t in opt.state[p].values() if isinstance(t, torch.Tensor))
 
 
 def test_torchs_own_fused_adamw_agrees_after_200_steps():
