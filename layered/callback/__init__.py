@@ -39,6 +39,7 @@ from layered.callback.rate_finder import (
     steep as steep,
     valley as valley,
 )
+from layered.callback.recompute import ActivationCheckpointing as ActivationCheckpointing
 from layered.callback.records import Record as Record, RunRecord as RunRecord, read_record as read_record
 from layered.callback.recurrent import (
     ModelResetter as ModelResetter,

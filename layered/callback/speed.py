@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from layered.callback.precision import AMPMode, MixedPrecision
-from layered.foundation import map_tree, names_of, refuse_unknown
-from layered.loop import Callback, Loop
+from layered.foundation import CannotTrain, map_tree, names_of, refuse_unknown
+from layered.loop import Callback, Loop, inner_units
 
 LoopT = TypeVar("LoopT", bound=Loop)
 
@@ -64,7 +64,7 @@ def to_contiguous(loop: LoopT, to_fp32: bool = False) -> LoopT:
     return loop.remove_cbs([ChannelsLast, *([MixedPrecision] if to_fp32 else [])])
 
 
-def compile_model(loop: LoopT, **options: Any) -> LoopT:
+def compile_model(loop: LoopT, blocks: bool = False, **options: Any) -> LoopT:
     """Compile the model with `torch.compile` when it next runs; returns the loop.
 
     The model stays the same module: same class, same names of weights. Files written by `save` and `export` are not affected, and
@@ -72,16 +72,27 @@ def compile_model(loop: LoopT, **options: Any) -> LoopT:
 
     Args:
         loop: The learner.
+        blocks: Compile each block by itself, which takes less time where many are alike, and is what sharded models need: the
+            layers of its lists and sequences that consist of several layers, and its parameter groups.
         options: Those of `torch.compile`: `mode`, `fullgraph`, `dynamic`, `backend`, ….
 
     Raises:
         BadArgument: `torch.compile` has no such option.
+        CannotTrain: The model has no blocks.
     """
     refuse_unknown(options, names_of(torch.compile) - {"model"}, "compile")
-    call: Callable[..., Any] = loop.model._call_impl
-    # Like Module.compile, but on a function: torch 2.6 skips code that is defined in torch.nn, such as Sequential's.
-    loop.model._compiled_call_impl = torch.compile(lambda *args, **kwargs: call(*args, **kwargs), **options)
+    parts = inner_units(loop.model, loop.splitter(loop.model)) if blocks else [loop.model]
+    if not parts:
+        raise CannotTrain("the model has no blocks to compile", got=type(loop.model).__name__, fix="learn.compile()")
+    for part in parts:
+        _compile(part, options)
     return loop
+
+
+def _compile(part: nn.Module, options: dict[str, Any]) -> None:
+    call: Callable[..., Any] = part._call_impl
+    # Like Module.compile, but on a function: torch 2.6 skips code that is defined in torch.nn, such as Sequential's.
+    part._compiled_call_impl = torch.compile(lambda *args, **kwargs: call(*args, **kwargs), **options)
 
 
 def uncompile(loop: LoopT) -> LoopT:
@@ -90,5 +101,6 @@ def uncompile(loop: LoopT) -> LoopT:
     Args:
         loop: The learner.
     """
-    loop.model._compiled_call_impl = None
+    for part in loop.model.modules():
+        part._compiled_call_impl = None
     return loop

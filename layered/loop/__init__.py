@@ -84,6 +84,11 @@ from layered.loop.resume.weights import (
     write_weights as write_weights,
 )
 from layered.loop.rollback import Rollback as Rollback, interrupts_held as interrupts_held
-from layered.loop.sharding import as_made as as_made, load_whole as load_whole, write_together as write_together
+from layered.loop.sharding import (
+    as_made as as_made,
+    inner_units as inner_units,
+    load_whole as load_whole,
+    write_together as write_together,
+)
 from layered.loop.shared_rows import SharedRows as SharedRows
 from layered.loop.state import STATE_FIELDS as STATE_FIELDS, AbstractLoop as AbstractLoop, State as State

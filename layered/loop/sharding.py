@@ -254,19 +254,35 @@ def units(model: nn.Module, groups: Iterable[Any]) -> list[nn.Module]:
     uses = Counter(p for m in model.modules() for p in m.parameters(recurse=False))
     found: dict[nn.Module, None] = {}
 
-    def walk(module: nn.Module, in_group: bool) -> None:
+    def walk(module: nn.Module, in_group: bool, in_block: bool) -> None:
         for child in module.children():
             own = set(child.parameters())
-            is_container, has_layers = isinstance(child, _CONTAINERS), next(child.children(), None) is not None
-            is_block = isinstance(module, _CONTAINERS) and has_layers and not is_container
+            layers = list(child.children())
+            holds_blocks = isinstance(child, _CONTAINERS) and (in_block or any(map(_has_layers, layers)))
+            is_block = isinstance(module, _CONTAINERS) and bool(layers) and not holds_blocks
             is_group = not in_group and len(lists) > 1 and len({group_of.get(p) for p in own}) == 1
             is_called = not isinstance(child, (nn.ModuleList, nn.ModuleDict))
-            walk(child, in_group or (is_group and is_called))
+            walk(child, in_group or (is_group and is_called), in_block or is_block)
             if own and is_called and (is_block or is_group) and all(uses[p] == 1 for p in own):
                 found[child] = None
 
-    walk(model, False)
+    walk(model, False, False)
     return list(found)
+
+
+def _has_layers(m: nn.Module) -> bool:
+    return next(m.children(), None) is not None
+
+
+def inner_units(model: nn.Module, groups: Iterable[Any]) -> list[nn.Module]:
+    """The units of a model that hold no other: its repeated blocks, and parameter groups without any.
+
+    Args:
+        model: The model.
+        groups: What a splitter makes of it.
+    """
+    found = units(model, groups)
+    return [unit for unit in found if not any(m in found for m in unit.modules() if m is not unit)]
 
 
 @contextmanager

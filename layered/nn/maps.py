@@ -42,12 +42,14 @@ def not_compiled(model: nn.Module) -> Iterator[None]:
     Args:
         model: The model.
     """
-    compiled = model._compiled_call_impl
+    compiled = [(m, m._compiled_call_impl) for m in model.modules() if m._compiled_call_impl is not None]
     try:
-        model._compiled_call_impl = None
+        for m, _ in compiled:
+            m._compiled_call_impl = None
         yield
     finally:
-        model._compiled_call_impl = compiled
+        for m, call in compiled:
+            m._compiled_call_impl = call
 
 
 def channels_first(maps: Tensor, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from layered.basics import (
     SAM,
+    ActivationCheckpointing,
     Adam,
     AdamW,
     Callback,
@@ -115,6 +116,7 @@ ENGINES = {
     "unfrozen": {"cbs": GradualUnfreezing("1 batch"), "splitter": thirds, "model": blocks},
     "partly used": {"model": Twice},
     "resumed": {"cbs": EMACallback, "model": blocks, "stops": True},
+    "recomputed": {"cbs": ActivationCheckpointing, "model": blocks},
 }
 SHARDED = {
     "resumed in parts": {"cbs": EMACallback, "model": blocks, "stops": True},

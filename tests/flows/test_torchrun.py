@@ -23,7 +23,7 @@ RECIPES = [
     "partly used",
 ]  # fmt: skip
 
-ENGINES = ["clip", "accumulation", "bf16", "sharp", "step", "unfrozen", "partly used", "resumed"]
+ENGINES = ["clip", "accumulation", "bf16", "sharp", "step", "unfrozen", "partly used", "resumed", "recomputed"]
 RECIPES += [f"{name}, {engine}" for engine in ("ddp", "fsdp") for name in ENGINES]
 RECIPES += [f"{name}, fsdp" for name in ("resumed in parts", "tied", "lamb", "larc", "ranger")]
 
