@@ -15,6 +15,8 @@ from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
 import layered.callback
+import layered.inference
+import layered.insight
 import layered.loop
 import layered.training
 import layered.vision.gan
@@ -51,13 +53,22 @@ def subclasses(kind):
 
 def shipped():
     """Every public callback class of the library, by name."""
-    for package in (layered.callback, layered.loop, layered.training, layered.vision.gan):
+    packages = (
+        layered.callback,
+        layered.loop,
+        layered.inference,
+        layered.insight,
+        layered.training,
+        layered.vision.gan,
+    )
+    for package in packages:
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
+    names = tuple(f"{package.__name__}." for package in packages)
     return {
         kind.__name__: kind
         for kind in subclasses(Callback)
-        if kind.__module__.startswith("layered.") and not kind.__name__.startswith("_")
+        if kind.__module__.startswith(names) and not kind.__name__.startswith("_")
     }
 
 

@@ -106,10 +106,13 @@ print(json.dumps([name for name in sys.modules if name.startswith("layered.")]))
 
 @pytest.fixture(scope="module")
 def footprint() -> dict[str, Any]:
-    """What importing the whole library did to a process that had torch, torchvision and Pillow."""
+    """What importing the whole library did to a process that had torch, torchvision, Pillow and scikit-learn.
+
+    The last one changes filters and draws when it is imported, and `layered.sklearn` is made of its classes.
+    """
     return in_fresh_process(f"""
 import hashlib, json, multiprocessing, os, pathlib, pickle, random, signal, sys, threading, warnings
-import numpy, torch, torchvision, PIL.Image
+import numpy, torch, torchvision, PIL.Image, sklearn.model_selection
 
 CLASSES = [torch.Tensor, torch.nn.Module, torch.utils.data.DataLoader, pathlib.Path, pathlib.PurePath, PIL.Image.Image]
 MODULES = [torch, torch.nn, torch.nn.functional, numpy, PIL.Image, random, warnings]

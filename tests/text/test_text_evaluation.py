@@ -38,18 +38,21 @@ def test_readings_of_both_directions_are_of_the_same_rows(tmp_path):
 
 
 class ScoresAlive(Callback):
-    """How many tensors with a score for each word of a batch are alive, counted after every fifth batch."""
+    """How many new tensors with a score for each word of a batch are alive, counted after every fifth batch."""
 
     run_train = False
 
     def __init__(self, words):
         self.words, self.counts = words, []
+        self.before = self.scores()  # of other tests
+
+    def scores(self):
+        tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+        return {o.data_ptr(): o for o in tensors if o.ndim and o.shape[-1] == self.words and o.numel() > 4 * self.words}
 
     def after_batch(self):
         if self.learn.iter % 5 == 3:
-            tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
-            scores = [o for o in tensors if o.ndim and o.shape[-1] == self.words and o.numel() > 4 * self.words]
-            self.counts.append(len({o.data_ptr() for o in scores}))
+            self.counts.append(len(self.scores().keys() - self.before))
 
 
 def test_evaluation_of_a_language_model_keeps_no_scores(lm):
