@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layered.data import Normalize
 from layered.foundation import BadValue, describe, lazy, tensor
-from layered.tabular import Categorify, FillMissing, TabularModel, TabularPandas, as_frame, cont_cat_split, get_emb_sz
+from layered.tabular import Categorify, FillMissing, TabularModel, TabularPandas, as_frame, get_emb_sz, split_columns
 
 pd, sparse = map(lazy, ("pandas", "scipy.sparse"))
 
@@ -63,6 +63,9 @@ class OfTable:
     Args:
         X: What the estimator is fitted on: a frame, an array or a sparse matrix of numbers.
 
+    Raises:
+        BadValue: There is a single row, or a column of dates.
+
     Attributes:
         table: The fitted preparation.
     """
@@ -71,7 +74,7 @@ class OfTable:
         frame = frame_of(X)
         if len(frame) < 2:
             raise BadValue("an MLP with batch norm learns from two rows or more", got=f"n_samples = {len(frame)}")
-        conts, cats = (list(frame), []) if isinstance(X, np.ndarray) else cont_cat_split(frame, max_card=0)
+        conts, cats = (list(frame), []) if isinstance(X, np.ndarray) else split_columns(frame, max_card=0)
         self.table = TabularPandas(frame, [Categorify, FillMissing, Normalize], cats, conts)
 
     def tensors(self, X: object) -> tuple[Tensor, ...]:

@@ -119,6 +119,8 @@ class Network(Routed):
 
     def _begin(self, X: Any, y: Any, is_new: bool, classes: Any = None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Inputs and targets as tensors; a first fit learns their form."""
+        if self.schedule not in (None, "one_cycle"):
+            raise BadValue("the schedule is unknown", got=repr(self.schedule), expected="'one_cycle' or None")
         X = self._checked(X, reset=is_new)
         if y is None:
             raise BadValue(f"{type(self).__name__} requires y to be passed, but the target y is None")
@@ -238,7 +240,7 @@ class Network(Routed):
             if not self.verbose:
                 quiet.enter_context(learn.no_bar())
                 quiet.enter_context(learn.no_logging())
-            if self.schedule == "one_cycle" and epochs > 1:
+            if self.schedule is not None and epochs > 1:
                 learn.fit_one_cycle(epochs, self.lr)
             else:
                 learn.fit(epochs, self.lr)

@@ -45,7 +45,7 @@ class Routed(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             params: By name: `lr=0.1`, `module__num_units=20`.
 
         Raises:
-            BadValue: There is no such parameter.
+            BadValue: A name is not that of a parameter.
         """
         own = self._get_param_names()
         unknown = [name for name in params if name not in own and not self._is_routed(name)]

@@ -355,14 +355,19 @@ class TabularPandas(Tabular):
         return TabularDataLoaders.from_tabular(self, bs=bs, **kwargs)
 
 
-def split_columns(frame: DataFrame, y_names: Names) -> tuple[list[Any], list[Any]]:
+def split_columns(frame: DataFrame, y_names: Names = None, max_card: int = 20) -> tuple[list[Any], list[Any]]:
     """(continuous, categorical): all columns but the targets, sorted by `cont_cat_split`.
+
+    Args:
+        frame: The table.
+        y_names: The targets.
+        max_card: As for `cont_cat_split`.
 
     Raises:
         BadValue: For a column of dates, which is neither.
     """
     targets = listed(y_names)
-    cont, cat = cont_cat_split(frame, dep_var=targets)
+    cont, cat = cont_cat_split(frame, max_card, targets)
     sorted_in = {*cont, *cat, *targets}
     others = [name for name in frame.columns if name not in sorted_in]
     neither = [name for name in others if column_kind(frame[name]) == "date"]

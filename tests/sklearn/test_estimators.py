@@ -153,6 +153,14 @@ def test_columns_of_text_and_missing_numbers():
         net.predict(frame.rename(columns={"a": "e"}))
 
 
+def test_dates_and_unknown_schedules_are_refused():
+    frame = as_frame(IRIS[0]).assign(day=pd.Timestamp("2024-01-31"))
+    with pytest.raises(BadValue, match="'day' holds dates"):
+        LayeredClassifier().fit(frame, IRIS[1])
+    with pytest.raises(BadValue, match="the schedule is unknown"):
+        small(schedule="onecycle").fit(*IRIS)
+
+
 def test_weights_count_as_in_the_weighted_mean():
     X = np.array([[0.0], [0.0], [1.0], [1.0]])
     y, weights = np.array([0.0, 10.0, 5.0, 5.0]), np.array([3.0, 1.0, 1.0, 1.0])
