@@ -215,6 +215,7 @@ from layered.foundation.tensors import (
 from layered.foundation.torch_losses import (
     TorchLoss as TorchLoss,
     as_torch_expects as as_torch_expects,
+    default_of as default_of,
     ignored_target as ignored_target,
     in_two_columns as in_two_columns,
     is_single as is_single,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any, Protocol, runtime_checkable
 
@@ -150,13 +151,37 @@ def takes_probabilities(loss_func: object) -> bool:
     return found is not None and found.outputs == "probabilities"
 
 
-def ignored_target(loss_func: Any) -> int | None:
-    """The target that a loss leaves out, such as -100 for cross-entropy; None for others.
+def ignored_target(loss_func: object) -> Any:
+    """The target that a loss leaves out of its mean, its attribute or argument `ignore_index`; None if there is none.
 
     Args:
         loss_func: The loss.
+
+    Examples:
+        >>> ignored_target(nn.CrossEntropyLoss()), ignored_target(partial(F.cross_entropy, ignore_index=3))
+        (-100, 3)
     """
-    return getattr(loss_func, "ignore_index", None)
+    found = getattr(loss_func, "ignore_index", None)
+    return default_of("ignore_index", loss_func) if found is None and callable(loss_func) else found
+
+
+def default_of(name: str, function: Callable[..., Any]) -> Any:
+    """The default of an argument; None if there is none.
+
+    Args:
+        name: The argument.
+        function: The function, or a partial of one.
+    """
+    try:
+        parameter = _parameters(function).get(name)
+    except (TypeError, ValueError):  # not hashable, or built in and without a signature
+        return None
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+@lru_cache(maxsize=32)  # mixing asks at every batch
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
 
 
 def is_single(x: Tensor, axis: int = -1) -> bool:

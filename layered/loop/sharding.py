@@ -59,7 +59,7 @@ def to_distributed(loop: L, strategy: str | None = None) -> L:
             each process has a part of every parameter (torch's FSDP2), with an optimizer that begins anew.
 
     Raises:
-        UnknownName: There is no such strategy.
+        UnknownName: The strategy is unknown.
         CannotTrain: The model is wrapped or sharded already, or has several optimizers, which need `strategy=None`.
     """
     if strategy is not None and strategy not in STRATEGIES:
@@ -200,9 +200,8 @@ def shard_model(model: nn.Module, groups: Iterable[Any], device: torch.device) -
             p.copy_(distribute_tensor(value, mesh, placed.placements) if is_sharded(p) else value)
     send_from_first(x for x in (*model.parameters(), *model.buffers()) if not is_sharded(x))
     engine: Any = fully_shard
-    engine.state(
-        model
-    )._lazy_init()  # before a part of the model is called alone, which would take itself for the whole
+    # before a part of the model is called alone, which would take itself for the whole
+    engine.state(model)._lazy_init()
 
 
 def fill(model: nn.Module) -> None:

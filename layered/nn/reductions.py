@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layered.foundation import BadValue, as_torch_expects, innermost, map_tree, output_scores
+from layered.foundation import (
+    BadValue,
+    as_torch_expects,
+    default_of,
+    ignored_target,
+    innermost,
+    map_tree,
+    output_scores,
+)
 from layered.nn.losses import BaseLoss
 
 
@@ -109,22 +117,11 @@ def per_sample_loss(
         return torch.stack([loss_func(*batch).detach().float().mean() for batch in batches])
     with context as unreduced:
         losses: Tensor = unreduced(pred, *targets)
-    ignored = ignored_target(loss_func)
+    ignored = ignored_target(loss_func.func if isinstance(loss_func, BaseLoss) else loss_func)
     if ignored is None or losses.numel() != targets[0].numel():
         return losses.reshape(samples, -1).mean(1)
     counted: Tensor = (targets[0] != ignored).reshape(samples, -1).sum(1)
     return losses.reshape(samples, -1).sum(1) / counted.clamp(min=1)
-
-
-def ignored_target(loss_func: object) -> Any:
-    """The target that a loss leaves out of its mean, its `ignore_index`; None if there is none.
-
-    Args:
-        loss_func: A loss.
-    """
-    loss = loss_func.func if isinstance(loss_func, BaseLoss) else loss_func
-    found = getattr(loss, "ignore_index", None)
-    return _default_of("ignore_index", loss) if found is None and callable(loss) else found
 
 
 def reduction_of(loss_func: object) -> str | None:
@@ -134,24 +131,10 @@ def reduction_of(loss_func: object) -> str | None:
         loss_func: A loss.
     """
     found = getattr(loss_func, "reduction", None)
-    found = _default_of("reduction", loss_func) if found is None and callable(loss_func) else found
+    found = default_of("reduction", loss_func) if found is None and callable(loss_func) else found
     return None if found is None else str(found)
 
 
 def _row(i: int, x: object) -> object:
     """Row `i` of a tensor, as a batch of one; anything else unchanged."""
     return x[i : i + 1] if isinstance(x, Tensor) and x.ndim else x
-
-
-def _default_of(name: str, function: Callable[..., Any] | None) -> object:
-    """The default of an argument; None if there is none."""
-    try:
-        parameter = None if function is None else _parameters(function).get(name)
-    except (TypeError, ValueError):  # not callable, not hashable, or built in and without a signature
-        return None
-    return None if parameter is None or parameter.default is parameter.empty else parameter.default
-
-
-@lru_cache(maxsize=32)  # mixing asks at every batch
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(function).parameters

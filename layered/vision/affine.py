@@ -117,9 +117,8 @@ def _sampled(x: Tensor, grid: Tensor, mode: str, pad_mode: PadMode | str, align_
         few = max(1, torch.get_num_threads() if x.is_cpu else len(grid))  # floats of a few images stay in a CPU's cache
         for result, some, where in zip(*(torch.split(t, few) for t in (moved, pixels, grid)), strict=True):
             floats = sample(some.to(torch.float32), where)
-            result.copy_(
-                floats if x.is_floating_point() else floats.round_().int()
-            )  # straight to bytes takes 10 times as long
+            # straight from floats to bytes takes ten times as long
+            result.copy_(floats if x.is_floating_point() else floats.round_().int())
     return moved.reshape(*x.shape[:-2], *size)
 
 
