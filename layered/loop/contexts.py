@@ -13,6 +13,7 @@ from layered.loop.callback import callbacks_of
 from layered.loop.essentials import modes_of, set_modes
 from layered.loop.events import CancelBatchException
 from layered.loop.listeners import Cbs
+from layered.loop.lost import naming_lost
 from layered.loop.optimizer_parts import Optimizers
 from layered.loop.rollback import Rollback, interrupts_held
 from layered.loop.state import FIT_FIELDS, PASS_FIELDS, AbstractLoop
@@ -92,7 +93,7 @@ def validation_context(loop: L, cbs: Cbs = None, inner: bool = False) -> Iterato
         cbs: Callbacks of this validation only.
         inner: The events around an epoch have fired already.
     """
-    with loop.turns.of_pass(), Rollback(loop):
+    with naming_lost(), loop.turns.of_pass(), Rollback(loop):
         is_inside = inner or loop.fitting or loop.entered is not None
         around = set_aside if is_inside else as_epoch
         with no_logging(loop), no_mbar(loop), added_cbs(loop, cbs), around(loop):

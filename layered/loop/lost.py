@@ -1,4 +1,4 @@
-"""Processes that are lost in the middle of a fit: the others end soon, and say which is missing and why."""
+"""Processes that are lost in the middle of common work: the others end soon, and say which is missing and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 10.0  # seconds in which processes that are there say so
 
 
 class LostProcess(CannotTrain, RuntimeError):
-    """Another process of the fit has failed, was killed, or does not answer."""
+    """Another process has failed, was killed, or does not answer, and what all do together cannot go on."""
 
 
 def timeout_of_processes() -> timedelta:
@@ -36,8 +36,12 @@ def timeout_of_processes() -> timedelta:
 def naming_lost() -> Iterator[None]:
     """Inside the `with`, the error of a process that fails is left for the others; theirs, of the network, names it."""
     rank, world = rank_and_world()
+    if world > 1:
+        _take_back_note(rank)
     try:
         yield
+    except LostProcess:
+        raise
     except Exception as error:
         if world == 1 or not distributed.is_initialized():
             raise
@@ -52,7 +56,7 @@ def naming_lost() -> Iterator[None]:
             else f"process {rank} of {world} has waited in vain for the others, or lost the connection to them",
             got="; ".join(f"process {other}: {why or 'left without a word'}" for other, why in missing.items())
             or str(error).splitlines()[0],
-            fix="start the same command again: with fit(…, checkpoint='run', resume='auto') it goes on from the last checkpoint",
+            fix="start the same command again; fit(…, checkpoint='run', resume='auto') goes on from the last checkpoint",
         ) from error
 
 
@@ -64,9 +68,21 @@ def _is_of_network(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and ("gloo" in text or "onnection" in text or "imed out" in text)
 
 
+_noted: set[int] = set()  # this rank, once it has left a note
+
+
 def _leave_note(rank: int, text: str) -> None:
     with suppress(Exception):  # the process that keeps the notes may be the one that is lost
         distributed.distributed_c10d._get_default_store().set(f"layered/end/{rank}", text)
+        _noted.add(rank)
+
+
+def _take_back_note(rank: int) -> None:
+    """Of an error that the script has caught: this process is there again."""
+    if rank in _noted and distributed.is_initialized():
+        with suppress(Exception):
+            distributed.distributed_c10d._get_default_store().delete_key(f"layered/end/{rank}")
+        _noted.discard(rank)
 
 
 def _missing(world: int) -> dict[int, str]:

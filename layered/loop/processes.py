@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from layered.foundation import BadValue, CannotSave, default_device, is_sharded, launched, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
-from layered.loop.lost import timeout_of_processes
+from layered.loop.lost import naming_lost, timeout_of_processes
 from layered.metrics import Metric, unique_parts
 
 T = TypeVar("T")
@@ -61,6 +61,7 @@ def by_first(job: Callable[[], object], meanwhile: Callable[[], object] = noop) 
 
     Raises:
         CannotSave: In the other processes, if it failed; in the first, its own error.
+        LostProcess: If another process is lost.
     """
     rank, world = rank_and_world()
     error: Exception | None = None
@@ -69,8 +70,9 @@ def by_first(job: Callable[[], object], meanwhile: Callable[[], object] = noop) 
             job()
         except Exception as failure:
             error = failure
-    meanwhile()
-    outcome = gathered(None if error is None else str(error))[0] if world > 1 else None
+    with naming_lost():
+        meanwhile()
+        outcome = gathered(None if error is None else str(error))[0] if world > 1 else None
     if error is not None:
         raise error
     if outcome is not None:
@@ -87,7 +89,8 @@ def gathered(value: T) -> list[T]:
     _, world = rank_and_world()
     values = [value] * world
     if world > 1:
-        distributed.all_gather_object(values, to_cpu(value))
+        with naming_lost():
+            distributed.all_gather_object(values, to_cpu(value))
     return values
 
 

@@ -75,7 +75,7 @@ def read_run(file):
 
 
 def take(file):
-    lock.WRITTEN_WITHIN = 0
+    lock.WRITTEN_WITHIN = lock.LEASE = 0
     with lock.locked([file.parent]):
         pass
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ from torch import distributed, nn
 from torch.utils.data import TensorDataset
 
 import layered
-from layered.data import DataLoader
+from layered.data import DataLoader, DataLoaders
 from layered.foundation import launched, noop, rank_and_world
 from layered.loop import Callback, Loop, lost
 from layered.optim import Adam
+from layered.training import Learner
 
 pytestmark = pytest.mark.skipif(
     not distributed.is_available() or not hasattr(os, "fork"), reason="needs gloo and forks"
@@ -134,6 +136,50 @@ def test_the_other_ends_and_both_go_on(tmp_path, whole, hows, statuses, said):
     assert both(tmp_path, as_ever, as_ever) == [0, 0]
     for rank in (0, 1):
         assert json.loads(json.dumps(left_by(tmp_path / f"{rank}")[0])) == whole[rank]
+
+
+def get_preds(learn, tmp):
+    learn.get_preds()
+
+
+def validate(learn, tmp):
+    learn.validate()
+
+
+def save(learn, tmp):
+    learn.save(tmp / "model")
+
+
+def verbs(folder, end, rank, port, verb):
+    """Each process caught an error of its own earlier; then the second one is killed before a verb of all."""
+    os.environ |= {"RANK": f"{rank}", "WORLD_SIZE": "2", "LOCAL_RANK": f"{rank}", "MASTER_ADDR": "localhost"}
+    os.environ |= {"MASTER_PORT": port, "LAYERED_TIMEOUT": "5"}
+    lost.PATIENCE = 2
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    rows = TensorDataset(x, x.sum(1, keepdim=True))
+    learn = Learner(DataLoaders(DataLoader(rows, bs=4), DataLoader(rows, bs=4)), nn.Linear(3, 1), nn.MSELoss())
+    learn.logger = noop
+    learn.fit(1)
+    with suppress(ValueError):
+        learn.fit(1, cbs=Ends(fails, 0))
+        raise AssertionError("it has not failed")
+    learn.fit(1)
+    if rank == 1:
+        killed()
+    verb(learn, folder)
+
+
+@pytest.mark.parametrize("verb", [get_preds, validate, save], ids=lambda verb: verb.__name__)
+def test_what_all_do_together_names_who_is_lost(tmp_path, verb):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    pair = [start(verbs, tmp_path / f"{rank}", End(), rank, port, verb) for rank in (0, 1)]
+    assert [finish(pair[0]), finish(pair[1], after=5)] == [1, -9]
+    assert (
+        "process 1 of 2 is lost: process 0 cannot go on\n  got      process 1: left without a word"
+        in (tmp_path / "0" / "error.txt").read_text()
+    )
 
 
 def test_what_launchers_say(monkeypatch):

@@ -187,13 +187,3 @@ def test_threads_that_meet_in_a_folder_write_one_at_a_time(tmp_path, alone, numb
     assert any("refused" not in one for one in left.values())
     check_visits(tmp_path / "visits", set())
     assert not (shared / LOCK).exists()
-
-
-def test_the_lock_of_another_host_is_never_taken(tmp_path):
-    shared = tmp_path / "run"
-    shared.mkdir()
-    text = json.dumps({"host": "elsewhere", "process": os.getpid(), "start": ""})
-    (shared / LOCK).write_text(text)
-    for number in range(2):
-        assert fit(tmp_path / f"{number}", End(), shared)["refused"] == "CannotTrain"
-    assert (shared / LOCK).read_text() == text

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ from torch.utils.data import Dataset, Subset
 
 from layered.callback import EMACallback, GradientClip
 from layered.data import DataLoaders
-from layered.foundation import CannotRestore, CannotTrain, Transform, noop
+from layered.foundation import CannotRestore, CannotSave, CannotTrain, Transform, noop
 from layered.loop import Callback, Loop, Resume
+from layered.loop.resume import lock
 from layered.loop.resume.lock import LOCK
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
@@ -134,12 +137,74 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, process):
     assert not (tmp_path / LOCK).exists()
 
 
-def test_the_lock_of_another_host_stays(tmp_path):
-    (tmp_path / LOCK).write_text(json.dumps({"host": "elsewhere", "process": 1, "start": ""}))
-    with pytest.raises(CannotTrain, match="elsewhere") as caught:
+ELSEWHERE = {"host": "elsewhere", "process": 1, "start": ""}
+BEFORE_A_RESTART = {"host": os.uname().nodename, "space": "another", "process": os.getpid(), "start": ""}
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "LEASE", 1.0)
+
+
+@pytest.mark.parametrize("owner", [ELSEWHERE, BEFORE_A_RESTART], ids=["another host", "another container"])
+def test_a_lock_that_is_touched_stays(tmp_path, hurried, owner):
+    (tmp_path / LOCK).write_text(json.dumps(owner))
+    is_over = threading.Event()
+    other = threading.Thread(target=lock._beat, args=(tmp_path / LOCK, owner, is_over))
+    other.start()
+    with pytest.raises(CannotTrain, match=r"another fit writes to") as caught:
         learner().fit(1, checkpoint=tmp_path)
-    assert str(tmp_path / LOCK) in caught.value.fix
-    assert (tmp_path / LOCK).exists()
+    is_over.set()
+    other.join()
+    assert owner["host"] in caught.value.got
+    assert json.loads((tmp_path / LOCK).read_text()) == owner
+
+
+@pytest.mark.parametrize("owner", [ELSEWHERE, BEFORE_A_RESTART], ids=["another host", "another container"])
+def test_a_lock_that_nobody_touches_is_taken_over(tmp_path, hurried, owner, capsys):
+    (tmp_path / LOCK).write_text(json.dumps(owner))
+    os.utime(tmp_path / LOCK, (0, 2**32))  # its disk has another clock
+    learner().fit(1, checkpoint=tmp_path)
+    assert not (tmp_path / LOCK).exists()
+    assert "looking for 1 seconds whether it lives" in capsys.readouterr().out
+
+
+def test_a_fit_touches_its_lock(tmp_path, hurried):
+    touched = set()
+
+    def look(cb):
+        touched.add((tmp_path / LOCK).stat().st_mtime_ns)
+        time.sleep(0.05)
+
+    learner().fit(1, checkpoint=tmp_path, cbs=Callback(after_batch=look))
+    assert len(touched) >= 3
+    assert not [thread for thread in threading.enumerate() if thread.name == "layered-lock" and thread.join(5)]
+
+
+def test_a_fit_whose_folder_was_taken_over_ends_without_writing(tmp_path):
+    learn = learner()
+
+    def sleep_long(cb):
+        (tmp_path / LOCK).write_text(json.dumps(ELSEWHERE))
+
+    with pytest.raises(CannotSave, match="another fit has taken over"):
+        learn.fit(2, checkpoint=tmp_path, cbs=Callback(before_train=sleep_long))
+    assert json.loads((tmp_path / LOCK).read_text()) == ELSEWHERE
+    assert not list(tmp_path.glob("*.layered"))
+
+
+def test_other_folders_do_not_wait_for_a_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "LEASE", 30.0)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / LOCK).write_text(json.dumps(ELSEWHERE))
+    waiting = threading.Thread(target=lambda: learner().fit(1, checkpoint=tmp_path / "a"))
+    waiting.start()
+    learner().fit(1, checkpoint=tmp_path / "b")
+    assert waiting.is_alive()
+    (tmp_path / "a" / LOCK).unlink()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 @pytest.mark.parametrize("other", ["link", "link/../run", "run/../run", "~/run"])

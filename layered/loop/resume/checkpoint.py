@@ -44,7 +44,7 @@ from layered.loop.resume.finding import (
     own_place,
     used,
 )
-from layered.loop.resume.lock import locked
+from layered.loop.resume.lock import check_held, locked
 from layered.loop.resume.outside import AT_START, OUTSIDE, Outside, data_changes
 from layered.loop.resume.parts import Part, begin_parts, delete_parts
 from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, prefix_of
@@ -417,6 +417,8 @@ class Checkpoint(Callback):
 
     def _store(self, manifest: dict[str, Any], tensors: Mapping[str, Tensor], part: Part | None) -> None:
         """Write the file, then delete old ones, except those written at the end of earlier fits."""
+        if rank_and_world()[0] == 0:
+            check_held(real_path(self.folder))
         old, ordinal, began = checkpoint_files(self.place), manifest["fit"]["ordinal"], time.monotonic()
         path = self._next_file(manifest) if part is None else part.file
         if part is not None:
