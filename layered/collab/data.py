@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from layered.data import DataLoaders, RandomSplitter, RegressionBlock, csv_option_names, csv_options
+from layered.data import DataLoaders, RandomSplitter, RegressionBlock, Splitter, csv_option_names, csv_options
 from layered.foundation import Array, BadValue, CannotTrain, EmptySource, lazy, loader_kinds, refuse_unknown
 from layered.tabular import (
     Categorify,
@@ -88,6 +88,7 @@ class CollabDataLoaders(TabularDataLoaders):
         path: PathLike = ".",
         *,
         splits: Sequence[Sequence[int] | Array] | None = None,
+        splitter: Splitter | None = None,
         **kwargs: Any,
     ) -> Self:
         """Loaders of a table with one row per rating, which is not changed.
@@ -104,6 +105,7 @@ class CollabDataLoaders(TabularDataLoaders):
             path: Where a learner of these loaders saves its files.
             splits: The positions of the training and of the validation ratings, such as `leave_one_out(ratings)`;
                 replaces `valid_pct`.
+            splitter: A function from the table to such splits, in their place: `KFoldSplitter(0)`.
             kwargs: Arguments of the loaders: `bs`, `val_bs`, `device`, ….
 
         Raises:
@@ -118,7 +120,8 @@ class CollabDataLoaders(TabularDataLoaders):
             raise EmptySource("there are no ratings", got="a table without rows", expected="one row per rating")
         ids = {name: ids_of(frame, name) for name in names[:2]}
         frame = pd.DataFrame({**ids, names[2]: frame[names[2]]})
-        splits = RandomSplitter(valid_pct, seed)(range(len(frame))) if splits is None else splits
+        if splits is None:
+            splits = (splitter or RandomSplitter(valid_pct, seed))(as_frame(ratings))
         to = TabularCollab(frame, Categorify, names[:2], None, names[2], RegressionBlock(1), splits)
         return cls.from_tabular(to, path=path, **{"dl_type": CollabDataLoader, **kwargs})
 

@@ -35,6 +35,7 @@ from layered.data.folds import (
     GroupSplitter as GroupSplitter,
     KFoldSplitter as KFoldSplitter,
     StratifiedKFoldSplitter as StratifiedKFoldSplitter,
+    TimeFoldSplitter as TimeFoldSplitter,
     TimeSplitter as TimeSplitter,
 )
 from layered.data.labellers import ColReader as ColReader, RegexLabeller as RegexLabeller, parent_label as parent_label
@@ -114,11 +115,19 @@ from layered.data.show import (
     draws as draws,
     words as words,
 )
+from layered.data.splitters import (
+    Indices as Indices,
+    Split as Split,
+    Splitter as Splitter,
+    split_items as split_items,
+    values_of as values_of,
+)
 from layered.data.subset import (
     Subset as Subset,
     as_splits as as_splits,
     labels_of as labels_of,
     pick as pick,
     values_by_label as values_by_label,
+    walk as walk,
 )
 from layered.data.tfmd_lists import plain_function as plain_function

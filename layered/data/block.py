@@ -279,14 +279,16 @@ class DataBlock:
 
         return cls(blocks=blocks, getters=composed, get_items=rows, **kwargs)
 
-    def new(self, item_tfms: Tfms = None, batch_tfms: Tfms = None) -> DataBlock:
-        """A copy with other item or batch transforms; the original does not change.
+    def new(self, item_tfms: Tfms = None, batch_tfms: Tfms = None, splitter: Splitter | None = None) -> DataBlock:
+        """A copy with other item or batch transforms, or another splitter; the original does not change.
 
         Args:
             item_tfms: Replaces the item transforms, merged with the blocks' defaults again; None keeps them.
             batch_tfms: Replaces the batch transforms, likewise.
+            splitter: Replaces the splitter; None keeps it.
         """
         res = copy.copy(self)
+        res.splitter = self.splitter if splitter is None else splitter
         if item_tfms is not None:
             res.item_tfms = merge_tfms(*(b.item_tfms for b in self.blocks), as_tfms(item_tfms))
         if batch_tfms is not None:

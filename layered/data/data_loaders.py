@@ -16,7 +16,7 @@ from layered.data.encodings import list_some
 from layered.data.in_memory import Arrays
 from layered.data.loader import OF_TORCH, DataLoader, arguments_of, as_loader
 from layered.data.samplers import Weights
-from layered.data.splitters import RandomSplitter
+from layered.data.splitters import RandomSplitter, Splitter
 from layered.data.subset import as_splits, is_indexed, labels_of, values_by_label
 from layered.data.tfmd_loader import TfmdDL
 from layered.foundation import (
@@ -382,16 +382,25 @@ class DataLoaders:
         return cls.from_dsets(*parts, bs=bs, **kwargs)
 
     @classmethod
-    def from_dblock(cls, dblock: Any, source: object, path: str | os.PathLike[str] = ".", **kwargs: object) -> Any:
+    def from_dblock(
+        cls,
+        dblock: Any,
+        source: object,
+        path: str | os.PathLike[str] = ".",
+        splitter: Splitter | None = None,
+        **kwargs: object,
+    ) -> Any:
         """The same as `dblock.dataloaders(source, path=path, …)`.
 
         Args:
             dblock: A `DataBlock`.
             source: The source of its items.
             path: The folder for models and exports.
+            splitter: Takes the place of that of the block.
             kwargs: As for `DataBlock.dataloaders`.
         """
-        return dblock.dataloaders(source, path=path, **kwargs)
+        block = dblock if splitter is None else dblock.new(splitter=splitter)
+        return block.dataloaders(source, path=path, **kwargs)
 
     if not TYPE_CHECKING:  # so that a misspelt attribute is refused before anything runs
 

@@ -89,20 +89,24 @@ def GroupSplitter(groups: object, valid_pct: float = 0.2, seed: int | None = Non
     return with_repr(split, f"GroupSplitter(valid_pct={valid_pct})")
 
 
-def GroupKFoldSplitter(groups: object, fold: int = 0, n: int = 5) -> Splitter:
+def GroupKFoldSplitter(groups: object, fold: int = 0, n: int = 5, labels: object = None) -> Splitter:
     """As `KFoldSplitter`, with folds of whole groups that are about equally large.
 
     Args:
-        groups: As in `GroupSplitter`; the folds depend on nothing else.
+        groups: As in `GroupSplitter`.
         fold: The fold held out for validation, from 0 to `n - 1`.
         n: The number of folds, at least 2.
+        labels: As in `StratifiedKFoldSplitter`: the shares of these labels become as equal as whole groups allow.
     """
     _check_fold(fold, n)
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         kinds = values_of(items, groups, "groups")
         _check_groups(kinds, n)
-        return _fold(selection.GroupKFold(n), fold, items, groups=kinds)
+        if labels is None:
+            return _fold(selection.GroupKFold(n), fold, items, groups=kinds)
+        classes = values_of(items, labels, "labels").astype(str)
+        return _fold(selection.StratifiedGroupKFold(n), fold, items, classes, kinds)
 
     return with_repr(split, f"GroupKFoldSplitter(fold={fold}, n={n})")
 
@@ -129,12 +133,7 @@ def TimeSplitter(time: object, valid_pct: float = 0.2, gap: object = None) -> Sp
         )
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
-        times = values_of(items, time, "time")
-        if times.dtype.kind not in "biufM":
-            times = pandas.to_datetime(times, utc=True).tz_localize(None).to_numpy()
-        missing = np.flatnonzero(times != times)
-        if len(missing):
-            raise BadValue("the time of an item is missing", got=f"item {missing[0]}", expected="a time for each item")
+        times = _times(items, time)
         order = np.argsort(times, kind="stable")
         count = int(valid_pct * len(items))
         if count == 0:
@@ -144,15 +143,59 @@ def TimeSplitter(time: object, valid_pct: float = 0.2, gap: object = None) -> Sp
                 fix=f"ask for at least {1 / max(len(items), 1):.3f} of the items",
             )
         start = times[order[len(order) - count]]
-        is_late = times[order] >= start
-        if gap is None:
-            is_early = times[order] < start
-        else:
-            width = pandas.Timedelta(gap).to_timedelta64() if times.dtype.kind == "M" else gap
-            is_early = times[order] <= start - width
-        return order[is_early], order[is_late]
+        return order[_is_early(times[order], start, gap)], order[times[order] >= start]
 
     return with_repr(split, f"TimeSplitter(valid_pct={valid_pct})")
+
+
+def TimeFoldSplitter(time: object, fold: int = 0, n: int = 5, gap: object = None) -> Splitter:
+    """Validate on one of `n` periods that follow each other, and train on all items before it.
+
+    The items are divided by time into `n` + 1 periods with about as many items each; the first is for training alone.
+
+    Args:
+        time: As in `TimeSplitter`; items of equal time stay together.
+        fold: The period held out for validation, from 0 (the second of all) to `n - 1` (the latest).
+        n: The number of folds, at least 2.
+        gap: As in `TimeSplitter`.
+
+    Examples:
+        >>> [TimeFoldSplitter([1, 2, 3, 4, 5, 6], fold, n=2)("abcdef") for fold in range(2)]
+        [(array([0, 1]), array([2, 3])), (array([0, 1, 2, 3]), array([4, 5]))]
+    """
+    _check_fold(fold, n)
+
+    def split(items: Indexed) -> tuple[Indices, Indices]:
+        times = _times(items, time)
+        order = np.argsort(times, kind="stable")
+        ordered, parts = times[order], _at_most(n + 1, items)
+        start = ordered[len(items) * (fold + 1) // parts]
+        held_out = ordered >= start
+        if fold < n - 1:
+            held_out &= ordered < ordered[len(items) * (fold + 2) // parts]
+        return order[_is_early(ordered, start, gap)], order[held_out]
+
+    return with_repr(split, f"TimeFoldSplitter(fold={fold}, n={n})")
+
+
+def _times(items: Indexed, time: object) -> np.ndarray[Any, Any]:
+    """The time of each item, as numbers or moments."""
+    times = values_of(items, time, "time")
+    if times.dtype.kind not in "biufM":
+        times = pandas.to_datetime(times, utc=True).tz_localize(None).to_numpy()
+    missing = np.flatnonzero(times != times)
+    if len(missing):
+        raise BadValue("the time of an item is missing", got=f"item {missing[0]}", expected="a time for each item")
+    return times
+
+
+def _is_early(times: np.ndarray[Any, Any], start: Any, gap: Any) -> np.ndarray[Any, Any]:
+    """Which items come before the first validation item, and not within the gap before it."""
+    if gap is None:
+        return times < start
+    width = pandas.Timedelta(gap).to_timedelta64() if times.dtype.kind == "M" else gap
+    early: np.ndarray[Any, Any] = times <= start - width
+    return early
 
 
 class _Folds(Protocol):

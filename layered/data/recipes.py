@@ -22,6 +22,8 @@ R = TypeVar("R")
 def recipe(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: refuse, before anything is read, keywords that neither the recipe nor a loader accepts.
 
+    Every recipe takes `splitter`, in place of how it splits the items itself.
+
     Args:
         function: The recipe.
     """
@@ -36,9 +38,9 @@ def recipe(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def loader_arguments() -> frozenset[str]:
-    """The keywords that loaders take."""
+    """The keywords that recipes pass on: those of loaders, and the splitter."""
     own = names_of(DataLoaders.from_dsets) | names_of(TfmdDL.__init__) | names_of(DataLoader.__init__)
-    return (own | {"val_num_workers", "val_n"}) - {"dataset"}
+    return (own | {"val_num_workers", "val_n", "splitter"}) - {"dataset"}
 
 
 def check_folders(path: Path, train: str, valid: str) -> None:

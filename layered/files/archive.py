@@ -50,7 +50,7 @@ from layered.foundation import BadFile, BadValue, NewerFormat, NotExportable, fu
 
 FORMAT = 2  # of the files that are written; those of format 1 are read too
 MAX_TENSORS = 20_000
-Kind = Literal["export", "checkpoint", "weights"]
+Kind = Literal["export", "ensemble", "checkpoint", "weights"]
 
 DTYPES = {
     "F64": torch.float64,
@@ -292,6 +292,7 @@ def _check_ours(metadata: dict[str, str], path: str, kind: str | None) -> str:
 
 _OPENED_BY = {
     "export": "load_learner opens an export",
+    "ensemble": "load_ensemble opens an ensemble",
     "checkpoint": "fit(..., resume=file) resumes from a checkpoint",
     "weights": "learn.load(file) loads the weights of a learner; read_weights reads any weights",
 }

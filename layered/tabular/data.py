@@ -14,6 +14,7 @@ from layered.data import (
     IndexSplitter,
     Normalize,
     RandomSplitter,
+    Splitter,
     TfmdDL,
     Weights,
     arguments_of,
@@ -176,6 +177,7 @@ class TabularDataLoaders(DataLoaders):
         valid_pct: float = 0.2,
         seed: int | None = None,
         splits: Sequence[Sequence[int] | Array] | None = None,
+        splitter: Splitter | None = None,
         reduce_memory: bool = True,
         **kwargs: Any,
     ) -> Self:
@@ -196,6 +198,7 @@ class TabularDataLoaders(DataLoaders):
             seed: The seed of that draw; None draws anew each time.
             splits: The positions of the training and of the validation rows, or their labels in a pandas Index; replaces
                 `valid_idx` and `valid_pct`.
+            splitter: A function from the frame to such splits, in their place: `KFoldSplitter(0)`.
             reduce_memory: Whether floats are stored as float32.
             kwargs: Arguments of the loaders: `bs`, `val_bs`, `device`, `weights`, ….
 
@@ -209,8 +212,8 @@ class TabularDataLoaders(DataLoaders):
         if cat_names is None and cont_names is None:
             cont_names, cat_names = split_columns(frame, names)
         if splits is None:
-            splitter = RandomSplitter(valid_pct, seed) if valid_idx is None else IndexSplitter(valid_idx)
-            splits = splitter(frame)
+            usual = RandomSplitter(valid_pct, seed) if valid_idx is None else IndexSplitter(valid_idx)
+            splits = (splitter or usual)(frame)
         to = TabularPandas(
             frame, list(PROCS) if procs is None else procs, cat_names, cont_names, names, y_block, splits,
             reduce_memory=reduce_memory,

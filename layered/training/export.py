@@ -77,6 +77,20 @@ def export(loop: Loop, fname: str | os.PathLike[str] = "export.layered") -> Path
 
 
 def _write(loop: Loop, path: Path) -> Path:
+    manifest, tensors = described(loop)
+    write_together(path, manifest, tensors, kind="export")
+    return path
+
+
+def described(loop: Loop) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The manifest of an export, and its tensors by name.
+
+    Args:
+        loop: The learner.
+
+    Raises:
+        NotExportable: A part has no registered name.
+    """
     model = unwrapped(loop.model)
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
     with as_made(model):
@@ -89,8 +103,7 @@ def _write(loop: Loop, path: Path) -> Path:
         "learner": _kind_in(learner_kinds, loop),
         "metrics": described_metrics(loop.metric_set),
     }
-    write_together(path, manifest, tensors, kind="export")
-    return path
+    return manifest, tensors
 
 
 def layered_name(path: Path) -> Path:

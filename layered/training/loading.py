@@ -69,8 +69,23 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         UnknownName: It names a kind or function that is not registered; the error gives the import that registers it.
         CannotRestore: It does not say how to build the model, or `model` does not fit its weights.
     """
-    path = _find(joined(fname))
-    archive = _read(path)
+    learn = learner_from(_read(_find(joined(fname))), model)
+    return learn if cpu else learn.to(default_device())
+
+
+def learner_from(archive: Archive, model: nn.Module | None = None) -> Learner:
+    """The learner that the manifest of an export describes.
+
+    Args:
+        archive: The manifest and the tensors that it names.
+        model: The module itself, where the manifest does not say how to build it.
+
+    Raises:
+        BadFile: The manifest is not that of an export.
+        UnknownName: It names a kind or function that is not registered; the error gives the import that registers it.
+        CannotRestore: It does not say how to build the model, or `model` does not fit its weights.
+    """
+    path = archive.path
     try:
         dls = _build_loaders(archive)
         loss_func = decode_tree(archive.manifest["loss"], archive.tensors, Scope.DATA)
@@ -92,7 +107,7 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
     # Without a loss the constructor picks a default, whose decoding could change the predictions.
     learn.loss_func = loss_func
     learn.recipe, learn.exported = recipe, path.name
-    return learn if cpu else learn.to(default_device())
+    return learn
 
 
 def _find(path: Path) -> Path:

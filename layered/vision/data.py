@@ -94,11 +94,12 @@ class ImageDataLoaders(DataLoaders):
             EmptySource: If the folder has no images.
             UnknownLabel: If a validation image has a label that is not in the vocabulary.
         """
-        if valid_pct is None:
+        by_folder = valid_pct is None and kwargs.get("splitter") is None
+        if by_folder:
             check_folders(Path(path), train, valid)
         block = DataBlock(
             blocks=(ImageBlock(img_cls), CategoryBlock(vocab=vocab)),
-            get_items=functools.partial(get_image_files, folders=[train, valid] if valid_pct is None else None),
+            get_items=functools.partial(get_image_files, folders=[train, valid] if by_folder else None),
             splitter=GrandparentSplitter(train, valid) if valid_pct is None else RandomSplitter(valid_pct, seed=seed),
             get_y=parent_label,
             item_tfms=item_tfms,
