@@ -191,10 +191,8 @@ def _times(items: Indexed, time: object) -> np.ndarray[Any, Any]:
 
 def _is_early(times: np.ndarray[Any, Any], start: Any, gap: Any) -> np.ndarray[Any, Any]:
     """Which items come before the first validation item, and not within the gap before it."""
-    if gap is None:
-        return times < start
     width = pandas.Timedelta(gap).to_timedelta64() if times.dtype.kind == "M" else gap
-    early: np.ndarray[Any, Any] = times <= start - width
+    early: np.ndarray[Any, Any] = times < start if gap is None else times <= start - width
     return early
 
 

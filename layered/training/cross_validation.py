@@ -216,8 +216,9 @@ def _splits(
         raise BadArgument("gap= is the time between training and validation, and needs time=")
     if time is not None and not (isinstance(folds, Integral) and stratify is None and groups is None):
         raise BadArgument("folds by time are neither stratified, nor grouped, nor given", fix="folds=5, time=…")
+    splitters: list[Splitter]
     if not isinstance(folds, Integral):
-        splitters = [Split(lambda _, given=given: given, "folds=") for given in _given(source, folds, stratify, groups)]
+        splitters = [_giving(positions) for positions in _given(source, folds, stratify, groups)]
     elif time is not None:
         splitters = [TimeFoldSplitter(time, i, int(folds), gap) for i in range(folds)]
     elif groups is not None:
@@ -233,6 +234,10 @@ def _splits(
         yield train, valid
 
 
+def _giving(positions: tuple[Indices, Indices]) -> Splitter:
+    return Split(lambda _: positions, "a fold")
+
+
 def _given(source: Any, folds: Any, stratify: object, groups: object) -> list[tuple[Indices, Indices]]:
     if not isinstance(folds, Folds):
         return list(folds)
@@ -243,7 +248,7 @@ def _given(source: Any, folds: Any, stratify: object, groups: object) -> list[tu
 
 def _names(items: Any) -> list[Any] | None:
     """What tells items apart: the labels of a frame, paths, texts; None where nothing does without a look into them."""
-    labels = labels_of(items)
+    labels: Any = labels_of(items)
     if labels is not None:
         return list(labels)
     listed = list(walk(items))

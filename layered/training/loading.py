@@ -85,7 +85,7 @@ def learner_from(archive: Archive, model: nn.Module | None = None) -> Learner:
         UnknownName: It names a kind or function that is not registered; the error gives the import that registers it.
         CannotRestore: It does not say how to build the model, or `model` does not fit its weights.
     """
-    path = archive.path
+    path = Path(archive.path)
     try:
         dls = _build_loaders(archive)
         loss_func = decode_tree(archive.manifest["loss"], archive.tensors, Scope.DATA)
