@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from layered.callback.averaging import EMACallback as EMACallback, SWACallback as SWACallback
 from layered.callback.dropout import MCDropoutCallback as MCDropoutCallback
+from layered.callback.experiments import ExperimentLogger as ExperimentLogger
 from layered.callback.freezing import (
     BnFreeze as BnFreeze,
     GradualUnfreezing as GradualUnfreezing,
@@ -65,6 +66,7 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.callback.experiments import logging_callbacks as logging_callbacks
 from layered.callback.precision import to_bf16 as to_bf16, to_fp16 as to_fp16, to_fp32 as to_fp32
 from layered.callback.progress import batch_bar as batch_bar, steps_bar as steps_bar
 from layered.callback.rate_finder import lr_find as lr_find, restores_learner as restores_learner

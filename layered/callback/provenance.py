@@ -61,19 +61,7 @@ def describe_run(learn: AbstractLoop) -> dict[str, Any]:
     loaders = list(learn.dls)
     return {
         "layered": __version__,
-        "configuration": {
-            "fit": as_json(dict(learn.fit_arguments)),
-            "model": _model(learn),
-            "loss": masked(plain_text(learn.loss_func)),
-            "optimizer": {
-                "class": type(learn.opt).__name__,
-                "recipe": masked(plain_text(learn.opt_func)),
-                "groups": [as_json(dict(hypers)) for hypers in learn.opt.hypers],
-            },
-            "callbacks": [masked(plain_text(cb)) for cb in learn.ordered_cbs()],
-            "metrics": [masked(plain_text(metric)) for metric in learn.metric_set.metrics],
-            "loaders": [_loader(dl) for dl in loaders],
-        },
+        "configuration": describe_configuration(learn),
         "seeds": {
             "torch": torch.initial_seed(),
             "loaders": [dl.seed if isinstance(dl, DataLoader) else None for dl in loaders],
@@ -82,6 +70,27 @@ def describe_run(learn: AbstractLoop) -> dict[str, Any]:
         "code": {"command": masked_command(sys.argv), "folder": os.getcwd(), "git": git_commit(Path.cwd())},
         "hardware": hardware(),
         "packages": sorted({f"{d.name}=={d.version}" for d in metadata.distributions()}, key=str.lower),
+    }
+
+
+def describe_configuration(learn: AbstractLoop) -> dict[str, Any]:
+    """The settings of a fit that begins: its arguments, the parts of the learner, and its loaders. Secrets are masked.
+
+    Args:
+        learn: The learner that fits.
+    """
+    return {
+        "fit": as_json(dict(learn.fit_arguments)),
+        "model": _model(learn),
+        "loss": masked(plain_text(learn.loss_func)),
+        "optimizer": {
+            "class": type(learn.opt).__name__,
+            "recipe": masked(plain_text(learn.opt_func)),
+            "groups": [as_json(dict(hypers)) for hypers in learn.opt.hypers],
+        },
+        "callbacks": [masked(plain_text(cb)) for cb in learn.ordered_cbs()],
+        "metrics": [masked(plain_text(metric)) for metric in learn.metric_set.metrics],
+        "loaders": [_loader(dl) for dl in learn.dls],
     }
 
 

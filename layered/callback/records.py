@@ -103,7 +103,7 @@ class RunRecord(Callback):
         if not self.is_open:
             return
         self._catch_up()
-        reason, error = _reason(self.learn.error, self.cancelled_by)
+        reason, error = why_ended(self.learn.error, self.cancelled_by)
         self._write("end", reason=reason, by=self.cancelled_by, error=error, seconds=time.monotonic() - self.began)
         self.is_open = False
 
@@ -158,8 +158,17 @@ def _raised_in(error: BaseException | None) -> str:
     return repr(callbacks[-1]) if callbacks else place
 
 
-def _reason(error: BaseException | None, cancelled_by: str) -> tuple[str, str | None]:
-    """Why a fit ended, in a word, and the text of its error."""
+def why_ended(error: BaseException | None, cancelled_by: str = "") -> tuple[str, str | None]:
+    """Why a fit ended, in a word, and the text of its error.
+
+    Args:
+        error: The exception that ended it.
+        cancelled_by: What cancelled it.
+
+    Examples:
+        >>> why_ended(KeyboardInterrupt()), why_ended(ValueError("no"))
+        (('interrupted', None), ('error', 'ValueError: no'))
+    """
     if error is None:
         return "cancelled" if cancelled_by else "finished", None
     if isinstance(error, SystemExit) and (name := signal_of(error.code)) is not None:

@@ -28,7 +28,7 @@ from layered.loop.batches import (
     split_batch,
     valid_of,
 )
-from layered.loop.callback import Callback, add_cbs, remove_cbs
+from layered.loop.callback import Callback, add_cbs, callbacks_of, remove_cbs
 from layered.loop.contexts import ShortTraceback, one_optimizer
 from layered.loop.essentials import CastToTensor, TrainEvalCallback, on
 from layered.loop.events import BACKWARD, BATCH, EPOCH, STEP, TRAIN, VALIDATE, Phase
@@ -77,6 +77,7 @@ class Loop(AbstractLoop):
         step: Callable[..., Any] | None = None,
         seed: int | None = None,
         strategy: str | None = None,
+        loggers: Any = None,
     ) -> None:
         join_processes()
         check_model(model)
@@ -95,11 +96,16 @@ class Loop(AbstractLoop):
                 dl.seed = seed
         self.to_distributed(strategy)
         self.add_cbs(self.default_callbacks() if default_cbs is True else default_cbs or None).add_cbs(cbs)
+        self.add_cbs(self.logging_callbacks(loggers))
         self.emit("after_create")
 
     def default_callbacks(self) -> Cbs:
         """What `default_cbs=True` adds."""
         return ESSENTIAL_CALLBACKS
+
+    def logging_callbacks(self, loggers: Any) -> Cbs:
+        """What `loggers=` adds: here callbacks only."""
+        return callbacks_of(loggers)
 
     # The loop, in the order things happen.
 

@@ -160,9 +160,9 @@ FIT_FIELDS = (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "
 _MACHINERY = frozenset(
     {"adds_row", "all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered",
      "exported", "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal",
-     "found_loss", "has_learned", "learning", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested",
-     "one_batch", "one_epoch", "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach", "turns",
-     "valid_every", "within"}
+     "found_loss", "has_learned", "learning", "logging_callbacks", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp",
+     "nested", "one_batch", "one_epoch", "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach",
+     "turns", "valid_every", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 

@@ -15,6 +15,7 @@ from layered.callback import (
     fit_flat_cos,
     fit_one_cycle,
     fit_sgdr,
+    logging_callbacks,
     lr_find,
     overfit,
     to_bf16,
@@ -68,6 +69,7 @@ class LearnerArgs(TypedDict, total=False):
     step: Callable[..., Any] | None
     seed: int | None
     strategy: str | None
+    loggers: object
 
 
 class Learner(Loop):
@@ -111,6 +113,8 @@ class Learner(Loop):
         seed: What shuffling and augmentation of the library's loaders depend on; None leaves theirs.
         strategy: How several processes share the model, if a launcher has started them: None, "ddp" or "fsdp", as for
             `to_distributed`.
+        loggers: Where the numbers of fits go: the name of an experiment tracker ("tensorboard", "wandb", "mlflow", "trackio", …;
+            `ExperimentLogger`), "csv" or "json" for a file, anything with a method `log(metrics, step)`, or a list of these.
 
     Examples:
         >>> import torch; from torch import nn; from torch.utils.data import TensorDataset
@@ -159,6 +163,10 @@ class Learner(Loop):
     def default_callbacks(self) -> Sequence[Any]:
         """The callbacks that `default_cbs=True` adds: `defaults.callbacks`."""
         return list(defaults.callbacks)
+
+    def logging_callbacks(self, loggers: Any) -> Cbs:
+        """The callbacks that `loggers=` stands for."""
+        return logging_callbacks(loggers)
 
     def freeze(self) -> None:
         """Train only the last parameter group."""

@@ -28,6 +28,7 @@ HEAVY = (
     "albumentations",
     "transformers",
     "safetensors",
+    "accelerate",
 )
 
 LAYERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
@@ -171,7 +172,7 @@ def test_importing_leaves_generators_warnings_environment_and_other_peoples_clas
     assert footprint["changed"] == []
 
 
-EXTRAS = ("quickstart", "medical", "widgets", "text", "hf", "sentencepiece")
+EXTRAS = ("quickstart", "medical", "widgets", "text", "hf", "sentencepiece", "trackers")
 
 
 def test_the_declared_dependencies_are_those_that_are_imported():
