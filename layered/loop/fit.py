@@ -19,7 +19,8 @@ from layered.loop.listeners import Cbs
 from layered.loop.lost import naming_lost
 from layered.loop.optimizer_parts import Rate, set_spread
 from layered.loop.resume.all_fits import of_script
-from layered.loop.resume.checkpoint import Checkpoint, checkpoints_of, lock_folders, resuming
+from layered.loop.resume.beginning import checkpoints_of, lock_folders, resuming
+from layered.loop.resume.checkpoint import Checkpoint
 from layered.loop.resume.description import impersonal
 from layered.loop.resume.finding import Resuming
 from layered.loop.resume.resumed import skips
@@ -59,7 +60,7 @@ def fit(
         valid_every: Validate after so many epochs: 2 or "2 epochs"; or in the middle of epochs: "500 batches", each time with
             a row of the table. What has no value in a row is None.
         resume: "auto" resumes from the newest checkpoint in the folder of `checkpoint`; or another folder, or a file.
-        checkpoint: A folder, or a `Checkpoint`, to write to during this fit.
+        checkpoint: A folder, an address such as "s3://bucket/run", or a `Checkpoint`, to write to during this fit.
 
     Raises:
         BadValue: For arguments out of range, before anything changes.

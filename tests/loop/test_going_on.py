@@ -26,8 +26,7 @@ from layered.loop import (
     Loop,
     Resume,
 )
-from layered.loop.resume.checkpoint import checkpoint_files
-from layered.loop.resume.finding import MARK
+from layered.loop.resume.finding import MARK, checkpoint_files
 from layered.optim import SGD, Adam, Lamb, RMSProp
 
 X = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))

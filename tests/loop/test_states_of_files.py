@@ -16,7 +16,7 @@ from layered.callback import (
 from layered.files import read_archive, write_archive
 from layered.foundation import CannotRestore, noop
 from layered.loop import Callback, Checkpoint, Loop
-from layered.loop.resume.checkpoint import checkpoint_files
+from layered.loop.resume.finding import checkpoint_files
 
 
 class Boom(Exception):

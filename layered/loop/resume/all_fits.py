@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from layered.foundation import BadArgument
@@ -20,17 +19,17 @@ VARIABLE = "LAYERED_RUN"
 class _Run:
     """The folder of a script, and the numbers of its learners in the order of their first fits."""
 
-    folder: Path
+    folder: str
     every: str | Duration = "1 epoch"
     keep: int = 2
     numbers: WeakKeyDictionary[AbstractLoop, int] = field(default_factory=WeakKeyDictionary)
     count: int = 0
 
-    def place_of(self, loop: AbstractLoop) -> Path:
+    def place_of(self, loop: AbstractLoop) -> str:
         if loop not in self.numbers:
             self.count += 1
             self.numbers[loop] = self.count
-        return self.folder / f"learner-{self.numbers[loop]}"
+        return f"{self.folder}/learner-{self.numbers[loop]}"
 
 
 _runs: list[_Run] = []  # of this script: none or one
@@ -44,7 +43,7 @@ def resume_all(folder: str | os.PathLike[str] | None, every: str | Duration = "1
     `LAYERED_RUN=folder` does the same for a script as it is.
 
     Args:
-        folder: Where the checkpoints go; None ends it.
+        folder: Where the checkpoints go: a folder, or an address such as "s3://bucket/run"; None ends it.
         every: How often they are written: "1 epoch", "50 batches", "10 min".
         keep: How many of the newest stay, of each learner.
 
@@ -59,7 +58,7 @@ def resume_all(folder: str | os.PathLike[str] | None, every: str | Duration = "1
         raise BadArgument("resume_all needs a folder for the checkpoints", got=repr(folder), fix='resume_all("run")')
     if folder is not None:
         Checkpoint(folder, every, keep)  # which refuses wrong values
-    _runs[:] = [] if folder is None else [_Run(Path(folder), every, keep)]
+    _runs[:] = [] if folder is None else [_Run(os.fspath(folder), every, keep)]
 
 
 def of_script(
@@ -73,7 +72,7 @@ def of_script(
         resume: What the fit was given.
     """
     if not _runs and (folder := os.environ.get(VARIABLE)):
-        _runs.append(_Run(Path(folder)))
+        _runs.append(_Run(folder))
     if loop.peeking or not _runs:
         return checkpoint, resume
     run = _runs[0]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
 from layered.data import as_loader
-from layered.files import commit, disk, encode_tree, real_path, saving, sweep, untied, write_archive
+from layered.files import commit, disk, encode_tree, real_path, saving, sweep, write_archive
 from layered.foundation import (
     BadValue,
     CannotSave,
@@ -29,24 +27,21 @@ from layered.foundation import (
 from layered.loop.callback import Callback
 from layered.loop.durations import Duration, Every
 from layered.loop.kept import mark
-from layered.loop.listeners import Listener, by_name
+from layered.loop.listeners import by_name
 from layered.loop.optimizer_parts import optimizer_recipe
 from layered.loop.processes import largest_of_processes, unwrapped
-from layered.loop.resume.description import describe_data, describe_for_resuming, describe_seed
+from layered.loop.resume.background import Writer, snapshot
+from layered.loop.resume.description import describe_for_resuming
 from layered.loop.resume.finding import (
     MARK,
-    Resuming,
-    check_arguments,
     checkpoint_files,
     checkpoint_number,
     ended_fit,
-    find_saved,
-    own_place,
-    used,
 )
-from layered.loop.resume.lock import check_held, locked
+from layered.loop.resume.lock import all_see, check_held
 from layered.loop.resume.outside import AT_START, OUTSIDE, Outside, data_changes
 from layered.loop.resume.parts import Part, begin_parts, delete_parts
+from layered.loop.resume.remote import Remote, is_address
 from layered.loop.resume.restoring import BUFFERS, COUNTERS, GRADS, SYNCS, prefix_of
 from layered.loop.resume.resumed import ResumedFit
 from layered.loop.resume.signals import EndingSignals
@@ -59,56 +54,6 @@ from layered.loop.resume.snapshot import (
     transient_buffers,
 )
 from layered.loop.sharding import whole_tensors
-from layered.loop.state import AbstractLoop
-
-
-def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU, which do not change while training continues; tied tensors are copied once, and stay tied."""
-    stored, tied = untied(tensors)
-    copies = {name: x.detach().to("cpu", copy=True) for name, x in stored.items()}
-    return copies | {alias: copies[name] for alias, name in tied.items()}
-
-
-class Writer:
-    """Runs one job at a time in its own thread. What a job raises is raised by the next call of a method.
-
-    Examples:
-        >>> writer = Writer()
-        >>> writer.start(lambda: 1 / 0)
-        >>> writer.wait()
-        Traceback (most recent call last):
-        ZeroDivisionError: division by zero
-    """
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-
-    def start(self, job: Callable[[], object]) -> None:
-        """Start `job` once the previous one is done."""
-        self.wait()
-        self._thread = threading.Thread(target=self._do, args=(job,), name="layered-writer")
-        self._thread.start()
-
-    def check(self) -> None:
-        """Raise what has failed so far, without waiting."""
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-
-    def wait(self) -> None:
-        """Wait until nothing is being written."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
-        self.check()
-
-    def _do(self, job: Callable[[], object]) -> None:
-        try:
-            job()
-        except BaseException as error:
-            self._error = error
-
 
 State: TypeAlias = "tuple[dict[str, Any], dict[str, Tensor], Part | None]"
 """What a checkpoint holds: the manifest, whole tensors, and the part that this process has of sharded ones."""
@@ -119,6 +64,9 @@ class TakesEpoch(Protocol):
     """A sampler that draws from the epoch it is given; others may keep a state that cannot be restored."""
 
     def set_epoch(self, epoch: int, /) -> object: ...
+
+
+LARGE = 1 << 31  # bytes of sharded tensors above which each process writes its own part
 
 
 class Checkpoint(Callback):
@@ -142,13 +90,15 @@ class Checkpoint(Callback):
     processes do not wait for one that has failed: they leave the last checkpoint, or that of the start.)
 
     Args:
-        folder: Created if needed; newer files have higher numbers.
+        folder: Created if needed; newer files have higher numbers. Or an address that `fsspec` knows, such as "s3://bucket/run":
+            each file is put there from a folder below `LAYERED_HOME`, and fetched from there on another machine.
         every: "1 epoch", "50 batches", "10 min": see `Duration.of`.
         keep: How many of the newest files stay, besides the last of each earlier fit; an old one is deleted only after the
             new one is safely on disk.
         background: Write a copy of the state while training continues; an error is raised at the next batch, epoch or end.
         parts: Each process writes its own parts of a sharded model (`strategy="fsdp"`), to a folder beside the file, which all
-            must see; without it the first process gathers all of it in its memory.
+            must see; else the first process gathers all of it in its memory. By default, if all see the folder and the sharded
+            tensors have more than 2 GiB.
     """
 
     order = 1000
@@ -161,10 +111,18 @@ class Checkpoint(Callback):
         every: str | Duration = "1 epoch",
         keep: int = 2,
         background: bool = True,
-        parts: bool = False,
+        parts: bool | None = None,
     ) -> None:
+        self.remote = Remote(os.fspath(folder)) if is_address(folder) else None
+        if self.remote is not None and parts:
+            raise BadValue(
+                "checkpoints at an address are whole files",
+                got="parts=True",
+                fix="parts=False, or a folder that all processes see",
+            )
         self.parts = parts
-        self.folder, self.every, self.background = pathlib.Path(folder), Every(every), background
+        self.folder = pathlib.Path(folder) if self.remote is None else self.remote.folder
+        self.every, self.background = Every(every), background
         if self.every.duration.unit == "times":
             raise BadValue(
                 "every must say how often to write",
@@ -186,6 +144,7 @@ class Checkpoint(Callback):
         self.run_description: dict[str, Any] = {}
         self.signals = EndingSignals()
         self.is_ended = self.is_ending = self.waits = False
+        self.in_parts = parts  # of this fit; None until it is decided
         self.pending: State | None = None  # until later callbacks are done with the batch
         self.first: State | None = None  # of the start, until a file is written
         self.last: tuple[int, int] | None = None  # epoch and number of a batch, while it is the last one that was begun
@@ -193,6 +152,7 @@ class Checkpoint(Callback):
     def before_fit(self) -> None:
         self.is_ended = self.is_ending = False
         self.pending = self.first = self.last = None
+        self.in_parts = self.parts
         later = (cb for cb in self.learn.cbs if cb.order > self.order and cb.handler("after_batch"))
         self.waits = any(isinstance(cb, Callback) and not cb.observes for cb in later)
         self.written.clear()
@@ -380,7 +340,7 @@ class Checkpoint(Callback):
         }
         sharded = {name: x for name, x in tensors.items() if is_sharded(x)}
         own: Part | None = None
-        if sharded and self.parts:
+        if sharded and self._is_in_parts(sharded.values()):
             own = begin_parts(self._next_file(manifest), snapshot({n: local_part(x) for n, x in sharded.items()}))
             manifest["parts"] = {"shapes": {name: [*x.shape] for name, x in sharded.items()}}
             tensors = {name: x for name, x in tensors.items() if name not in sharded}
@@ -389,6 +349,13 @@ class Checkpoint(Callback):
             if not is_first:
                 return None
         return manifest, tensors, own
+
+    def _is_in_parts(self, sharded: Collection[Tensor]) -> bool:
+        """Whether each process writes its own; decided at the first checkpoint of a fit. A collective call."""
+        if self.in_parts is None:
+            is_large = self.remote is None and sum(x.numel() * x.element_size() for x in sharded) > LARGE
+            self.in_parts = is_large and all_see(real_path(self.folder))
+        return self.in_parts
 
     def _outside(self, in_pass: bool) -> tuple[dict[str, Packed], Any]:
         """State outside `state_dict`, now and as this pass began; and the loader's position, unless the pass must be replayed."""
@@ -437,9 +404,12 @@ class Checkpoint(Callback):
             if (ended_fit(file) or ordinal) >= ordinal:
                 _delete(file)
         sweep(self.place)
+        if self.remote is not None:
+            self.remote.put(is_last=position["finished"])
 
     def __repr__(self) -> str:
-        return f"Checkpoint('{self.folder}', every='{self.every.duration}', keep={self.keep})"
+        where = self.folder if self.remote is None else self.remote.address
+        return f"Checkpoint('{where}', every='{self.every.duration}', keep={self.keep})"
 
 
 def _delete(file: pathlib.Path) -> None:
@@ -449,56 +419,3 @@ def _delete(file: pathlib.Path) -> None:
         delete_parts(file)
     except OSError as error:
         warn(f"the old checkpoint {file} could not be deleted: {error}")
-
-
-def checkpoints_of(checkpoint: Checkpoint | str | os.PathLike[str] | None) -> list[Callback]:
-    """What `checkpoint=` accepts, as callbacks: None, a `Checkpoint`, or the folder for one."""
-    if checkpoint is None:
-        return []
-    return [checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)]
-
-
-def lock_folders(loop: AbstractLoop, added: Sequence[Listener]) -> AbstractContextManager[None]:
-    """A context in which no other fit may write to the folders of the checkpoints of a fit.
-
-    Args:
-        loop: The loop.
-        added: The callbacks of this fit.
-    """
-    folders = {real_path(cb.folder): None for cb in [*added, *loop.cbs] if isinstance(cb, Checkpoint)}
-    return locked(() if loop.peeking or rank_and_world()[0] > 0 else folders)
-
-
-def resuming(
-    loop: AbstractLoop, resume: Resuming, added: Sequence[Listener], arguments: Mapping[str, Any]
-) -> list[ResumedFit]:
-    """The callback that resumes the next fit of `loop`, if there is a checkpoint of it or of a later one.
-
-    Args:
-        loop: The loop.
-        resume: What `fit` was given.
-        added: The callbacks of this fit.
-        arguments: What the fit was called with, to compare with those in the file.
-
-    Raises:
-        CannotRestore: If there were checkpoints and none is usable, or if the arguments differ.
-        NotFoundPath: If there is nothing at a place that was named.
-        BadValue: If `resume="auto"` has no folder to look in.
-    """
-    checkpoints = [cb for cb in [*added, *loop.cbs] if isinstance(cb, Checkpoint)]
-    for checkpoint in checkpoints:
-        checkpoint.place = real_path(checkpoint.folder)
-    folder = checkpoints[0].place if checkpoints else None
-    saved = find_saved(resume, folder, loop.fit_ordinal + 1)
-    for part, describe in (("data", describe_data), ("seed", describe_seed)):
-        if saved is not None and folder is not None and saved.asked.place == "auto":
-            place = own_place(saved, folder, part, describe(loop))
-            if place != folder:
-                checkpoints[0].place = folder = place
-                saved = find_saved(saved.asked, place, loop.fit_ordinal + 1)
-    if saved is not None and saved.ordinal == loop.fit_ordinal + 1:
-        check_arguments(saved, arguments)
-    used.update(checkpoint.place for checkpoint in checkpoints)
-    for checkpoint in checkpoints:
-        checkpoint.starts_over = saved is None and resume is not None
-    return [] if saved is None else [ResumedFit(saved)]

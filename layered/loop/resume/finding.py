@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from layered.files import reading, real_path
+from layered.files import reading
 from layered.foundation import BadFile, BadValue, CannotRestore, NotFoundPath, warn
 from layered.loop.resume.description import impersonal
+from layered.loop.resume.remote import place_here
 from layered.loop.resume.restoring import Resume, Saved
 
 Resuming: TypeAlias = "str | os.PathLike[str] | Resume | None"
@@ -80,7 +81,7 @@ def find_saved(resume: Resuming, folder: pathlib.Path | None, ordinal: int) -> S
     asked = resume if isinstance(resume, Resume) else Resume(resume)
     if asked.place == "auto" and folder is None:
         raise BadValue("resume='auto' needs a place to look", fix="add checkpoint='folder', or resume='folder'")
-    place = folder if asked.place == "auto" else real_path(asked.place)
+    place = folder if asked.place == "auto" else place_here(asked.place)
     assert place is not None
     with reading(place):
         saved = _newest(place, asked)

@@ -18,6 +18,7 @@ from typing import Any
 
 from layered.files import cannot_save, open_bounded, parse_json, temporary
 from layered.foundation import CannotSave, CannotTrain, LayeredError, warn
+from layered.loop.processes import gathered
 
 LOCK = ".layered-lock"
 WRITTEN_WITHIN = 3  # seconds from the creation of a lock to its content, if its process lives
@@ -87,6 +88,16 @@ def check_held(folder: pathlib.Path) -> None:
             expected=f"that of {_name(_process())}, which has not touched it for {LEASE:.0f} seconds",
             fix="when the other one is over, start this one again with resume='auto'",
         )
+
+
+def all_see(folder: pathlib.Path) -> bool:
+    """Whether all processes of a fit see a folder that the first one has locked. A collective call: all of them must make it.
+
+    Args:
+        folder: As it was given to `locked`.
+    """
+    owners = gathered(_owner(folder / LOCK))
+    return owners[0] is not None and all(owner == owners[0] for owner in owners)
 
 
 def _release(folder: pathlib.Path, own: dict[str, Any], mine: object, is_over: threading.Event) -> None:

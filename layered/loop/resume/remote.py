@@ -1,0 +1,185 @@
+"""Checkpoints at an address such as `s3://bucket/run`: a folder of this machine, whose files `fsspec` carries there and back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+from layered.catalog import layered_home
+from layered.files import commit, real_path
+from layered.foundation import (
+    BadValue,
+    CannotSave,
+    LayeredError,
+    MissingDependency,
+    NotFoundPath,
+    Offline,
+    lazy,
+    visible,
+    warn,
+)
+
+fsspec = lazy("fsspec")
+
+TRIES = 3
+PAUSE = 1.0  # seconds before the second try, and twice as many before each further one
+_OF_RUN = re.compile(r"(?:(?:data|seed)-[0-9a-f]{12}/)*(?:checkpoint-\d+(?:-fit\d+)?\.layered|\.layered-run)", re.ASCII)
+
+
+def is_address(place: str | os.PathLike[str]) -> bool:
+    """Whether a place is an address, not a path.
+
+    Args:
+        place: As users write it.
+
+    Examples:
+        >>> is_address("s3://bucket/run"), is_address("run")
+        (True, False)
+    """
+    return "://" in os.fspath(place)
+
+
+class Remote:
+    """The checkpoints of a run at an address. They are written to a folder of this machine, and put there from it.
+
+    Options and secrets are `fsspec`'s own: its configuration, or the environment variables of the service.
+
+    Args:
+        address: Of a folder, such as "s3://bucket/run".
+
+    Attributes:
+        folder: That of this machine, below `LAYERED_HOME`.
+
+    Raises:
+        BadValue: Nothing is known about such addresses.
+        MissingDependency: Their package is not installed.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        if re.match(r"https?:", address):
+            raise BadValue(
+                "nothing can be written to an address of the web",
+                got=visible(address),
+                fix="checkpoint='run', or 's3://…'",
+            )
+        try:
+            self.system, root = fsspec.core.url_to_fs(self.address)
+        except ImportError as error:
+            raise MissingDependency(f"checkpoints at '{visible(address)}' need a package", got=error) from error
+        except ValueError as error:
+            raise BadValue(
+                "invalid address for checkpoints",
+                got=visible(address),
+                expected="a folder, or an address that fsspec knows, such as 's3://bucket/run'",
+            ) from error
+        self.root = str(root).rstrip("/")
+        name = re.sub(r"[^\w-]", "-", self.address.rpartition("/")[2])[:40]
+        self.folder = (
+            layered_home() / "checkpoints" / f"{name}-{hashlib.sha256(self.address.encode()).hexdigest()[:12]}"
+        )
+        self.seen: set[str] = set()  # what is there, as this run knows
+
+    def fetch(self) -> None:
+        """Bring what is there, and not here, to the folder of this machine.
+
+        Raises:
+            Offline: The service does not answer, or refuses.
+        """
+        try:
+            sizes = self._sizes()
+            for name, size in sizes.items():
+                here = self.folder / name
+                if not here.is_file() or here.stat().st_size != size:
+                    with self.system.open(f"{self.root}/{name}", "rb") as source:
+                        commit(here, partial(shutil.copyfileobj, source, length=1 << 20))
+        except LayeredError:
+            raise
+        except Exception as error:
+            raise Offline(
+                f"cannot read the checkpoints at '{visible(self.address)}'",
+                got=f"{type(error).__name__}: {error}",
+                fix="check the address, the network and the rights; or write to a folder: checkpoint='run'",
+            ) from error
+        self.seen = set(sizes)
+
+    def put(self, is_last: bool) -> None:
+        """Bring what is here, and not there, to the address; and delete there what was deleted here.
+
+        Args:
+            is_last: Whether this is the last time; before that, what cannot be put is put the next time.
+
+        Raises:
+            CannotSave: Another run writes to the address; or nothing can be written the last time.
+        """
+        for i in range(TRIES):
+            try:
+                return self._put()
+            except LayeredError:
+                raise
+            except Exception as error:
+                failure = f"{type(error).__name__}: {error}"
+                if i + 1 < TRIES:
+                    time.sleep(PAUSE * 2**i)
+        words = f"checkpoints cannot be put at '{visible(self.address)}'"
+        if is_last:
+            raise CannotSave(
+                words, got=failure, fix=f"they are in '{self.folder}'; start again, and fit puts them there"
+            )
+        return warn(f"{words}: {failure}; they are in '{self.folder}', and the next one takes them along")
+
+    def _put(self) -> None:
+        there = self._sizes()
+        strangers = there.keys() - self.seen
+        if strangers:
+            raise CannotSave(
+                f"another run writes to '{visible(self.address)}'",
+                got=f"{min(strangers)}, which is not of this run",
+                expected="one run at a time at an address",
+                fix="an address for each, or end one of them and start the other again",
+            )
+        here = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*")}
+        here = {name: path for name, path in here.items() if _OF_RUN.fullmatch(name)}
+        for name, path in sorted(here.items()):
+            if there.get(name) != path.stat().st_size:
+                self.seen.add(name)
+                self.system.makedirs(f"{self.root}/{name}".rpartition("/")[0], exist_ok=True)
+                self.system.put_file(str(path), f"{self.root}/{name}")
+        for name in there.keys() - here.keys():
+            self.system.rm_file(f"{self.root}/{name}")
+        self.seen = set(here)
+
+    def _sizes(self) -> dict[str, int]:
+        """The files of the run that are there, by name below the address, with their sizes."""
+        self.system.invalidate_cache()
+        try:
+            self.system.info(self.root)  # which raises where there is no answer, while `find` finds nothing
+        except FileNotFoundError:
+            return {}
+        found = self.system.find(self.root, detail=True)
+        sizes = {path[len(self.root) + 1 :]: entry["size"] for path, entry in found.items()}
+        return {name: size for name, size in sizes.items() if _OF_RUN.fullmatch(name)}
+
+
+def place_here(place: str | os.PathLike[str]) -> Path:
+    """Where a fit resumes from: a path as it is, or the copy of what is at an address.
+
+    Args:
+        place: A folder or a file.
+
+    Raises:
+        NotFoundPath: There is nothing at the address.
+    """
+    if not is_address(place):
+        return real_path(place)
+    folder, _, name = os.fspath(place).rpartition("/") if os.fspath(place).endswith(".layered") else (place, "", "")
+    remote = Remote(os.fspath(folder))
+    remote.fetch()
+    if not remote.seen or (name and name not in remote.seen):
+        raise NotFoundPath(f"there is no checkpoint at '{visible(os.fspath(place))}'", fix="check the address")
+    return remote.folder / name if name else remote.folder
