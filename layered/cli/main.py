@@ -1,5 +1,5 @@
 """The command line: `layered demo`; `layered train vision FOLDER`, `… tabular TABLE`, `… text TABLE`, `… collab RATINGS`;
-`layered predict MODEL INPUT...`; `layered runs FOLDER`; `layered datasets`.
+`layered predict MODEL INPUT...`; `layered serve MODEL`; `layered runs FOLDER`; `layered datasets`.
 
 Exit codes: 0 success; 1 an error in the data, a file or the network, with a message that says how to fix it; 2 an invalid
 command line; 130 interrupted; 141 the output was closed.
@@ -17,6 +17,7 @@ from layered.cli.datasets import add_datasets
 from layered.cli.demo import run_demo
 from layered.cli.predict import run_predict
 from layered.cli.runs import run_runs
+from layered.cli.serve import run_serve
 from layered.cli.shell import in_shell, shell_words
 from layered.cli.train import run_train_collab, run_train_tabular, run_train_text, run_train_vision
 from layered.foundation import LayeredError
@@ -100,6 +101,23 @@ def make_parser() -> argparse.ArgumentParser:
     form.add_argument("--csv", action="store_true", help="CSV with a line of names, with all probabilities")
     predict.set_defaults(run=run_predict)
 
+    serve = commands.add_parser(
+        "serve",
+        help="a page to try an exported model, and a JSON endpoint",
+        description="Serve a page on this machine: drop an image, type a text or fill a row. POST /predict answers the same in "
+        "JSON. Ctrl-C ends it.",
+    )
+    serve.add_argument("model", metavar="MODEL", help="a file written by train or by learn.export()")
+    serve.add_argument("--port", type=_port, default=8000, help="0 for any that is free (default: %(default)s)")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen at (default: %(default)s, this machine alone). With any other, everybody who can reach it "
+        "can ask the model: there is no password and no encryption",
+    )
+    serve.add_argument("--max-mb", type=_rate, default=10.0, help="largest request in megabytes (default: %(default)s)")
+    serve.set_defaults(run=run_serve)
+
     runs = commands.add_parser("runs", help="show a run that RunRecord recorded")
     runs.add_argument("folder", metavar="FOLDER", help="the folder of the run")
     runs.set_defaults(run=run_runs)
@@ -140,6 +158,13 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return count
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 2**16:
+        raise argparse.ArgumentTypeError("must be from 0 to 65535")
+    return port
 
 
 def _rate(text: str) -> float:

@@ -185,3 +185,7 @@ Image = _pil
 
 if not TYPE_CHECKING:
     __all__ = _star(globals())
+
+# For the packages above; a star import leaves these out.
+from layered.vision.decoding import open_image as open_image
+from layered.vision.reading import naming as naming
