@@ -466,6 +466,7 @@ CHANGES = {
     "tabular export": OURS,
     "export of format 1": OURS,
     "checkpoint": OURS,
+    "checkpoint in parts": OURS,
     "weights": OURS,
     "zip weights": (injured, in_zip, in_zip, rezipped),
     "legacy weights": (injured, in_legacy, in_legacy),

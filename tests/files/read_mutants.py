@@ -32,9 +32,10 @@ from text_readers import TEXT_CHANGES, good_texts, text_readers
 from torch import nn
 
 from layered.catalog.unpack import unpack
-from layered.files import read_weights, state_dict_of
+from layered.files import read_archive, read_digest, read_weights, state_dict_of, write_archive
 from layered.files.torch_files import read_vocab
 from layered.foundation import LayeredError
+from layered.loop.resume.parts import part_file
 from layered.tabular.all import Categorify, Checkpoint, FillMissing, TabularDataLoaders, tabular_learner
 from layered.vision.all import (
     ImageDataLoaders,
@@ -96,11 +97,13 @@ def good_files(folder):
     for file, mode in ((tar, "w"), (tgz, "w:gz")):
         with tarfile.open(fileobj=file, mode=mode) as archive:
             archive.add(folder / "pictures", "set")
+    split = in_parts(checkpoints[1], folder / "split.layered", folder / "mutant.layered")
     res = {
         "vision export": learn.export(folder / "vision.layered").read_bytes(),
         "tabular export": tables.export(folder / "tabular.layered").read_bytes(),
         "export of format 1": FORMAT_1.read_bytes(),
         "checkpoint": checkpoints[1].read_bytes(),
+        "checkpoint in parts": split,
         "weights": learn.save(folder / "weights").read_bytes(),
         "zip weights": zipped.getvalue(),
         "legacy weights": legacy.getvalue(),
@@ -113,6 +116,21 @@ def good_files(folder):
     }
     reader_of_texts, texts = good_texts(folder)
     return learn, reader_of_texts, res | good_data(folder) | texts
+
+
+def in_parts(checkpoint, split, name):
+    """The bytes of a checkpoint whose model lies in two parts beside the file `name`, as those of two processes do."""
+    archive = read_archive(checkpoint, kind="checkpoint")
+    model = {k: x for k, x in archive.tensors.items() if k.startswith("state.model.") and x.ndim and len(x) > 1}
+    halves = [{k: x[: len(x) // 2] for k, x in model.items()}, {k: x[len(x) // 2 :] for k, x in model.items()}]
+    hashes = []
+    for rank, half in enumerate(halves):
+        write_archive(part_file(name, rank, 2), {}, half, kind="checkpoint")
+        hashes.append(read_digest(part_file(name, rank, 2)))
+    listed = {"hashes": hashes, "shapes": {k: [*x.shape] for k, x in model.items()}}
+    rest = {k: x for k, x in archive.tensors.items() if k not in model}
+    write_archive(split, archive.manifest | {"parts": listed}, rest, kind="checkpoint")
+    return split.read_bytes()
 
 
 def unpack_bounded(file):
@@ -138,6 +156,7 @@ def readers_of(learn, reader_of_texts):
         "tabular export": (load_learner, ".layered"),
         "export of format 1": (load_learner, ".layered"),
         "checkpoint": (resume(lambda: Learner(learn.dls, net(), path=learn.path)), ".layered"),
+        "checkpoint in parts": (resume(lambda: Learner(learn.dls, net(), path=learn.path)), ".layered"),
         "weights": (learn.load, ".layered"),
         "zip weights": (read_state, ".pth"),
         "legacy weights": (read_state, ".pth"),

@@ -31,6 +31,7 @@ from layered.basics import (
     set_seed,
 )
 from layered.foundation import full_tensor, rank_and_world
+from layered.loop.resume import checkpoint
 
 folder = Path(sys.argv[1])
 world = int(sys.argv[2])  # how many processes share a batch
@@ -146,7 +147,8 @@ for name, recipe in RECIPES.items():
     learn = learner(name, recipe)
     with learn.no_bar(), learn.no_logging():
         if stops:
-            run = {"checkpoint": Checkpoint(learn.path / "run", keep=9, parts="parts" in name), "resume": "auto"}
+            checkpoint.LARGE = 0 if "parts" in name else 1 << 31
+            run = {"checkpoint": Checkpoint(learn.path / "run", keep=9), "resume": "auto"}
             learn.add_cb(Stop())
             with suppress(KeyboardInterrupt):
                 learn.fit(2, **run)

@@ -195,6 +195,15 @@ def test_a_fit_whose_folder_was_taken_over_ends_without_writing(tmp_path):
     assert not list(tmp_path.glob("*.layered"))
 
 
+@pytest.mark.parametrize(
+    ("seen", "expected"), [([0, 0], True), ([0, None], False), ([0, 1], False), ([None, None], False)]
+)
+def test_whether_all_processes_see_a_folder(tmp_path, monkeypatch, seen, expected):
+    owners = [None if number is None else {**ELSEWHERE, "process": number} for number in seen]
+    monkeypatch.setattr(lock, "gathered", lambda own: owners)
+    assert lock.all_see(tmp_path) is expected
+
+
 def test_other_folders_do_not_wait_for_a_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "LEASE", 30.0)
     (tmp_path / "a").mkdir()
