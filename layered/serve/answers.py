@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from layered.data import as_dataset, as_loader, class_vocab
-from layered.foundation import LayeredError, to_detach
+from layered.foundation import BadItem, LayeredError, to_detach
 from layered.serve.inputs import input_of
 from layered.serve.questions import Question
 from layered.text import LMLearner
@@ -46,7 +46,7 @@ class Answers:
 
     def described(self) -> Answer:
         """What a client has to know to ask and to read the answers."""
-        return {"input": self.input.described(), "targets": self.kinds, "classes": self.vocab}
+        return {"input": self.input.described(), "targets": self.kinds, "names": self.names, "classes": self.vocab}
 
     def of_questions(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         """The answer to each question, or its error.
@@ -136,7 +136,7 @@ def first_cause(error: LayeredError) -> LayeredError:
     """The error without the stages of the pipeline that it went through."""
     while isinstance(error.__cause__, LayeredError):
         error = error.__cause__
-    return error
+    return BadItem("the model cannot take this", got=error.got) if type(error) is BadItem else error
 
 
 def plain_json(value: object) -> Any:

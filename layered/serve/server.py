@@ -145,7 +145,6 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
     protocol_version = "HTTP/1.1"
-    server_version, sys_version = f"layered/{__version__}", ""
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
@@ -156,11 +155,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Read a request and answer it."""
-        self.close_connection, self.unread = True, 0
+        self.close_connection, self.unread = True, HEAD  # until its head is read, anything may follow
         self.command = self.requestline = ""
         self.bounded.allow(HEAD, IDLE)
         try:
             self.raw_requestline = self.rfile.readline(HEAD)
+            if self.raw_requestline and not self.raw_requestline.strip():
+                raise Refused(HTTPStatus.BAD_REQUEST, "the request begins with an empty line")
             if self.raw_requestline and self.parse_request():  # which has refused what it cannot read
                 self._answer()
         except TimeoutError:
@@ -181,12 +182,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer with an error as JSON; `http.server` calls this for a request that it cannot read."""
-        self.unread = HEAD  # what follows may be anything
         self._refuse(Refused(HTTPStatus(code), visible(message or HTTPStatus(code).phrase)[:200]))
 
     def handle_expect_100(self) -> bool:
         """The client is asked for the body when its headers have been looked at."""
         return True
+
+    def version_string(self) -> str:
+        """What the header `Server` says."""
+        return f"layered/{__version__}"
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are not logged."""
@@ -219,7 +223,6 @@ class Handler(BaseHTTPRequestHandler):
     def _length(self) -> int:
         """The bytes of the body."""
         lengths = self.headers.get_all("Content-Length", ["0"])
-        self.unread = HEAD
         if "Transfer-Encoding" in self.headers:
             raise Refused(
                 HTTPStatus.LENGTH_REQUIRED, "bodies in chunks are not read", expected="a header Content-Length"
