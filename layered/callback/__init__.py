@@ -32,6 +32,7 @@ from layered.callback.mixing import (
 from layered.callback.nonfinite import StopOnNonFinite as StopOnNonFinite
 from layered.callback.precision import AMPMode as AMPMode, MixedPrecision as MixedPrecision
 from layered.callback.progress import ProgressCallback as ProgressCallback, ShowGraphCallback as ShowGraphCallback
+from layered.callback.pruning import OptunaPruner as OptunaPruner
 from layered.callback.rate_finder import (
     LRFinder as LRFinder,
     SuggestionMethod as SuggestionMethod,

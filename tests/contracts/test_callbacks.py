@@ -8,6 +8,7 @@ import sys
 import tempfile
 from functools import partial
 
+import optuna
 import pytest
 import torch
 from torch import nn
@@ -143,6 +144,7 @@ EXAMPLES = {  # where the arguments have no defaults, or others say more
     "LRFinder": partial(SHIPPED["LRFinder"], num_it=6),
     "LoggerCallback": partial(SHIPPED["LoggerCallback"], Log()),
     "MixedPrecision": partial(SHIPPED["MixedPrecision"], init_scale=256.0, growth_interval=2),
+    "OptunaPruner": partial(SHIPPED["OptunaPruner"], optuna.trial.FixedTrial({})),
     "ParamScheduler": partial(SHIPPED["ParamScheduler"], {"lr": falling}),
     "RunRecord": partial(SHIPPED["RunRecord"], RECORDS.name),
     "SWACallback": partial(SHIPPED["SWACallback"], start=0.0),
