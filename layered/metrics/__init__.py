@@ -91,5 +91,5 @@ from layered.metrics.described import (
     described_metrics as described_metrics,
     metrics_from_described as metrics_from_described,
 )
-from layered.metrics.metric import unique_parts as unique_parts
+from layered.metrics.metric import Predicted as Predicted, unique_parts as unique_parts
 from layered.metrics.metric_set import MetricSet as MetricSet, unique_names as unique_names

@@ -18,26 +18,8 @@ from layered.sklearn.network import Network
 class LayeredClassifier(ClassifierMixin, Network):  # type: ignore[misc]
     """A classifier of scikit-learn whose model is a network.
 
-    Args:
-        module: A class or function that makes the network, called with the parameters `module__…`, or a module, which is
-            copied. It returns a score for each class, or one score where there are two and the loss takes one. By default an
-            MLP for tables of any columns: see `TabularModel`, whose options are `module__layers`, `module__ps`, ….
-        criterion: The loss: a class or a module of torch or of the library; cross-entropy by default.
-        optimizer: A name, a recipe of the library, or a class of torch; its parameters are `optimizer__…`.
-        lr: The (largest) learning rate.
-        max_epochs: Passes over the items.
-        batch_size: Items per step; by default a sixteenth of them, from 8 to 256.
-        schedule: "one_cycle" lets the rate rise and fall; None keeps it.
-        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`.
-        metrics: As for `Learner`: computed on what is held out.
-        early_stopping: Hold out items of `fit`, and stop once the loss on these has not improved for some epochs.
-        validation_fraction: The share that is held out.
-        n_iter_no_change: How many epochs.
-        warm_start: Whether `fit` goes on from the last.
-        random_state: A number makes fits repeatable; None draws anew.
-        device: Where to train; a GPU if there is one.
-        verbose: 1 shows a table of the epochs.
-        parts: Parameters of the parts: `module__…`, `criterion__…`, `optimizer__…`, `iterator_train__…`, `callbacks__…`.
+    Its parameters are those of `Network`. The module returns a score for each class, or one score where there are two and
+    the loss takes one; the loss is cross-entropy by default.
 
     Attributes:
         classes_: The classes, sorted.
@@ -74,7 +56,7 @@ class LayeredClassifier(ClassifierMixin, Network):  # type: ignore[misc]
         found: np.ndarray[Any, Any] = self.classes_[best]
         return found
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: object = None, sample_weight: object = None) -> Self:
         """One more epoch over other items, with the state of the optimizer kept.
 
         Args:
@@ -83,13 +65,13 @@ class LayeredClassifier(ClassifierMixin, Network):  # type: ignore[misc]
             classes: All classes there will be; at the first call, unless `y` has them all.
             sample_weight: As for `fit`.
         """
-        return self._one_epoch(X, y, sample_weight, classes)
+        return self._more(X, y, sample_weight, classes)
 
-    def _targets(self, y: Any, is_new: bool, classes: Any) -> Tensor:
+    def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if is_new:
-            self.classes_ = np.unique(y if classes is None else classes)
+            self.classes_ = np.unique(y if classes is None else np.asarray(classes))
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise BadValue(
@@ -109,24 +91,8 @@ class LayeredRegressor(RegressorMixin, Network):  # type: ignore[misc]
 
     The default network learns targets scaled to mean 0 and deviation 1; a module of the user gets them as they are.
 
-    Args:
-        module: As for `LayeredClassifier`; it returns a number for each target.
-        criterion: The loss; the mean squared error by default.
-        optimizer: A name, a recipe of the library, or a class of torch; its parameters are `optimizer__…`.
-        lr: The (largest) learning rate.
-        max_epochs: Passes over the items.
-        batch_size: Items per step; by default a sixteenth of them, from 8 to 256.
-        schedule: "one_cycle" lets the rate rise and fall; None keeps it.
-        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`.
-        metrics: As for `Learner`: computed on what is held out.
-        early_stopping: Hold out items of `fit`, and stop once the loss on these has not improved for some epochs.
-        validation_fraction: The share that is held out.
-        n_iter_no_change: How many epochs.
-        warm_start: Whether `fit` goes on from the last.
-        random_state: A number makes fits repeatable; None draws anew.
-        device: Where to train; a GPU if there is one.
-        verbose: 1 shows a table of the epochs.
-        parts: Parameters of the parts: `module__…`, `criterion__…`, `optimizer__…`, `iterator_train__…`, `callbacks__…`.
+    Its parameters are those of `Network`; the module returns a number for each target, and the loss is the mean squared error
+    by default.
 
     Examples:
         >>> from sklearn.datasets import load_diabetes
@@ -145,7 +111,7 @@ class LayeredRegressor(RegressorMixin, Network):  # type: ignore[misc]
         found: np.ndarray[Any, Any] = numbers.reshape(len(numbers), *self.target_shape_)
         return found * self.target_scale_ + self.target_mean_
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: object = None) -> Self:
         """One more epoch over other items, with the state of the optimizer kept.
 
         Args:
@@ -153,9 +119,9 @@ class LayeredRegressor(RegressorMixin, Network):  # type: ignore[misc]
             y: As for `fit`.
             sample_weight: As for `fit`.
         """
-        return self._one_epoch(X, y, sample_weight)
+        return self._more(X, y, sample_weight)
 
-    def _targets(self, y: Any, is_new: bool, classes: Any) -> Tensor:
+    def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if is_new:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
 
 from layered.data import Normalize
 from layered.foundation import BadValue, describe, lazy, tensor
@@ -110,6 +111,23 @@ class ByName(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         return self.module(**dict(zip(self.names, inputs, strict=True)))
+
+
+def unpacked(X: Any, y: Any = None) -> tuple[Any, Any]:
+    """The inputs and the targets of a data set of torch, read once; anything else as it is.
+
+    Args:
+        X: Inputs, or a data set whose samples are inputs, or pairs of inputs and target.
+        y: The targets; by default those of the data set.
+    """
+    if not isinstance(X, Dataset) or not isinstance(X, Sized):
+        return X, y
+    batch = default_collate([X[i] for i in range(len(X))])
+    if not isinstance(batch, (list, tuple)):
+        return batch, y
+    if len(batch) != 2:
+        raise BadValue("the samples of a data set are inputs, or pairs of inputs and target", got=describe(X[0]))
+    return batch[0], batch[1] if y is None else y
 
 
 def frame_of(X: Any) -> Any:

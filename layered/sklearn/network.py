@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self
@@ -24,40 +24,68 @@ from torch import Tensor, nn
 from layered.callback import EarlyStoppingCallback
 from layered.data import DataLoaders
 from layered.foundation import BadValue, seeded
+from layered.loop import Callback
 from layered.optim import optimizer_named, pytorch_hp_map
-from layered.sklearn.inputs import ByName, OfTable, Plain
+from layered.sklearn.inputs import ByName, OfTable, Plain, unpacked
 from layered.sklearn.losses import Criterion
 from layered.sklearn.parts import changed, made
 from layered.sklearn.routing import Routed
+from layered.sklearn.unweighted import unweighted
 from layered.training import Learner
 
+Named = tuple[str, Callback | type[Callback]]
+Callbacks = Sequence[Callback | type[Callback] | Named] | Mapping[str, Callback | type[Callback]]
 Module = type[nn.Module] | Callable[..., nn.Module] | nn.Module
 
 
 class Network(Routed):
-    """An estimator whose model is a network; `LayeredClassifier` describes its parameters."""
+    """An estimator whose model is a network.
+
+    Args:
+        module: A class or function that makes the network, called with the parameters `module__…`, or a module, which is
+            copied. By default an MLP for tables of any columns: see `TabularModel`, whose options are `module__layers`,
+            `module__ps`, ….
+        criterion: The loss: a class or a module of torch or of the library.
+        optimizer: A name, a recipe of the library, or a class of torch; its parameters are `optimizer__…`.
+        lr: The (largest) learning rate.
+        max_epochs: Passes over the items.
+        batch_size: Items per step; by default a sixteenth of them, from 8 to 256.
+        schedule: "one_cycle" lets the rate rise and fall; None keeps it, as `partial_fit` does.
+        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`.
+        metrics: As for `Learner`: computed on what is held out, where each item counts once.
+        early_stopping: Hold out items of `fit`, and stop once the loss on these has not improved for some epochs.
+        validation_fraction: The share that is held out.
+        n_iter_no_change: How many epochs.
+        warm_start: Whether `fit` goes on from the last.
+        random_state: A number makes fits repeatable; None draws anew.
+        device: Where to train; a GPU if there is one.
+        verbose: 1 shows a table of the epochs.
+        parts: Parameters of the parts: `module__…`, `criterion__…`, `optimizer__…`, `iterator_train__…`, `callbacks__…`.
+    """
 
     learner_: Learner
-    parts = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks")
+    shuffled = True
+    _is_blank = False  # there is a learner that has seen no items
+    parts: tuple[str, ...] = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks")
 
     def __init__(
         self,
         module: Module | None = None,
         *,
-        criterion: Any = None,
-        optimizer: Any = "adam",
+        criterion: Callable[..., Any] | None = None,
+        optimizer: str | Callable[..., Any] = "adam",
         lr: float = 1e-2,
         max_epochs: int = 20,
         batch_size: int | None = None,
         schedule: str | None = "one_cycle",
-        callbacks: Any = None,
-        metrics: Any = None,
+        callbacks: Callbacks | None = None,
+        metrics: object = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
         warm_start: bool = False,
-        random_state: Any = None,
-        device: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device | None = None,
         verbose: int = 0,
         **parts: Any,
     ) -> None:
@@ -79,13 +107,13 @@ class Network(Routed):
         self.verbose = verbose
         self.set_params(**parts)
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: object = None, groups: object = None) -> Self:
         """Train from the beginning, or from where the last fit ended if `warm_start`.
 
         Args:
             X: A row for each item: an array [item, …] or tensor, a frame of pandas or polars, a sparse matrix, or a dict of
-                such, whose parts the module gets by name.
-            y: The target of each item; for regression [item] or [item, target].
+                such, whose parts the module gets by name. Or a data set of torch, which is read once.
+            y: The target of each item; for regression [item] or [item, target]. None takes those of the data set.
             sample_weight: How much each item counts, [item]; all the same by default.
             groups: Items that are alike, [item]: none of a group is held out where others of it are trained on.
 
@@ -93,7 +121,7 @@ class Network(Routed):
             BadValue: Rows, targets or weights do not fit together.
         """
         is_new = not (self.warm_start and self._is_fitted())
-        return self._train(*self._begin(X, y, is_new), sample_weight, groups, self.max_epochs)
+        return self._train(*self._begin(X, y, is_new), sample_weight, groups, self.max_epochs, self.schedule)
 
     @property
     def module_(self) -> nn.Module:
@@ -114,19 +142,24 @@ class Network(Routed):
     def _is_fitted(self) -> bool:
         return "learner_" in vars(self)
 
-    def _one_epoch(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
-        return self._train(*self._begin(X, y, not self._is_fitted(), classes), sample_weight, None, 1)
+    def _more(self, X: Any, y: Any, sample_weight: object, classes: object = None) -> Self:
+        """What `partial_fit` does."""
+        return self._train(*self._begin(X, y, not self._is_fitted(), classes), sample_weight, None, 1, None)
 
-    def _begin(self, X: Any, y: Any, is_new: bool, classes: Any = None) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _begin(self, X: Any, y: Any, is_new: bool, classes: object = None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Inputs and targets as tensors; a first fit learns their form."""
         if self.schedule not in (None, "one_cycle"):
             raise BadValue("the schedule is unknown", got=repr(self.schedule), expected="'one_cycle' or None")
+        X, y = unpacked(X, y)
         X = self._checked(X, reset=is_new)
         if y is None:
             raise BadValue(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        targets = self._targets(y, is_new, classes)
-        if is_new:
+        is_first = is_new or self._is_blank
+        targets = self._targets(y, is_first, classes)
+        if is_first:
             self.inputs_ = OfTable(X) if self.module is None else Plain(X)
+            self._is_blank = False
+        if is_new:
             self.__dict__.pop("learner_", None)
         return self.inputs_.tensors(X), targets
 
@@ -142,7 +175,15 @@ class Network(Routed):
         checks = {"allow_nd": not is_table, "ensure_all_finite": "allow-nan" if is_table else True}
         return validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", **checks)
 
-    def _train(self, inputs: tuple[Tensor, ...], y: Tensor, sample_weight: Any, groups: Any, epochs: int) -> Self:
+    def _train(
+        self,
+        inputs: tuple[Tensor, ...],
+        y: Tensor,
+        sample_weight: object,
+        groups: object,
+        epochs: int,
+        schedule: str | None,
+    ) -> Self:
         if any(len(t) != len(y) for t in inputs):
             raise BadValue(
                 "X and y differ in length",
@@ -153,27 +194,34 @@ class Network(Routed):
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, y.numpy(), ensure_non_negative=True)
             targets = (y, torch.as_tensor(weights, dtype=torch.float32))
-        seed = int(check_random_state(self.random_state).randint(2**31))
+        seed = self._seed()
         with seeded(seed):
             dls = self._loaders(inputs, targets, groups, seed)
             if self._is_fitted():
                 self.learner_.dls = dls
             else:
                 self.learner_ = self._learner(dls, seed)
-            self._run(epochs)
+            self._run(epochs, schedule)
         return self
 
-    def _loaders(self, inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], groups: Any, seed: int) -> DataLoaders:
+    def _seed(self) -> int:
+        """What a fit draws from."""
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _loaders(
+        self, inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], groups: object, seed: int
+    ) -> DataLoaders:
         options = self.routed("iterator_train")
         train, valid = self._split(targets[0].numpy(), groups, seed)
         bs = options.pop("batch_size", None) or self.batch_size or min(256, max(8, len(train) // 16))
+        bs = len(train) if bs == -1 else bs
         is_single = len(train) > bs and len(train) % bs == 1  # batch norm cannot learn from a single row
-        options = {"shuffle": True, "drop_last": is_single, **options}
+        options = {"shuffle": self.shuffled, "drop_last": is_single, **options}
         return DataLoaders.from_arrays(
             inputs, targets, splits=(train, valid), bs=min(bs, len(train)), seed=seed, device=self.device, **options
         )
 
-    def _split(self, y: np.ndarray[Any, Any], groups: Any, seed: int) -> tuple[list[int], list[int]]:
+    def _split(self, y: np.ndarray[Any, Any], groups: object, seed: int) -> tuple[list[int], list[int]]:
         """The positions to train on, and those held out to stop early."""
         rows = np.arange(len(y))
         if not self.early_stopping:
@@ -202,10 +250,14 @@ class Network(Routed):
             partial(optimizer, **options),
             lr=self.lr,
             moms=moms,
-            metrics=self.metrics,
+            metrics=unweighted(self._measured()),
             cbs=self._callbacks(),
             seed=seed,
         )
+
+    def _measured(self) -> object:
+        """The metrics."""
+        return self.metrics
 
     def _module(self) -> nn.Module:
         options = self.routed("module")
@@ -217,7 +269,7 @@ class Network(Routed):
     def _callbacks(self) -> list[Any]:
         """Those of the user, with their routed parameters, and the one that stops early."""
         given = self.callbacks or []
-        named = dict(given) if isinstance(given, Mapping) else {}
+        named: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
         for o in [] if named else given:
             kind = o if isinstance(o, type) else type(o)
             name, callback = o if isinstance(o, tuple) else (kind.__name__, o)
@@ -234,18 +286,18 @@ class Network(Routed):
         own = [EarlyStoppingCallback(patience=self.n_iter_no_change)] if self.early_stopping else []
         return [*(changed(callback, changes.get(name, {})) for name, callback in named.items()), *own]
 
-    def _run(self, epochs: int) -> None:
+    def _run(self, epochs: int, schedule: str | None) -> None:
         learn = self.learner_
         with ExitStack() as quiet:
             if not self.verbose:
                 quiet.enter_context(learn.no_bar())
                 quiet.enter_context(learn.no_logging())
-            if self.schedule is not None and epochs > 1:
+            if schedule is not None:
                 learn.fit_one_cycle(epochs, self.lr)
             else:
                 learn.fit(epochs, self.lr)
 
-    def _targets(self, y: Any, is_new: bool, classes: Any) -> Tensor:
+    def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
         """The targets as the loss takes them; a first fit learns their form, or takes all classes from the caller."""
         raise NotImplementedError
 
@@ -262,13 +314,17 @@ class Network(Routed):
     def _outputs(self, X: Any) -> Tensor:
         """What the module makes of each row, as probabilities or numbers."""
         check_is_fitted(self, "learner_")
-        inputs = self.inputs_.tensors(self._checked(X, reset=False))
+        inputs = self.inputs_.tensors(self._checked(unpacked(X)[0], reset=False))
         learn, options = self.learner_, self.routed("iterator_valid")
         loader = learn.dls.test_dl(inputs, bs=options.pop("batch_size", 256), **options)
         assert isinstance(learn.loss_func, Criterion)  # as made above
         with learn.no_bar(), learn.no_logging():
-            preds: Tensor = learn.get_preds(dl=loader, act=learn.loss_func.activation)[0]
+            preds: Tensor = learn.get_preds(dl=loader, act=self._activation(learn.loss_func))[0]
         return preds
+
+    def _activation(self, criterion: Criterion) -> Callable[[Tensor], Tensor]:
+        """What predictions are made of an output by."""
+        return criterion.activation
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the training data."""

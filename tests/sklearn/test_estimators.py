@@ -5,13 +5,15 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -241,3 +243,47 @@ def test_fits_do_not_touch_the_global_generators_nor_the_given_module():
     assert torch.equal(before, module.layers[0].weight)
     with pytest.raises(BadValue, match="pass its class"):
         LayeredClassifier(module, module__num_units=3).fit(*IRIS)
+
+
+@pytest.mark.parametrize("metrics", ["accuracy", {"f1": "f1_macro", "auc": "roc_auc"}, ["accuracy", "neg_log_loss"]])
+def test_metrics_beside_weights_are_those_of_the_items(metrics):
+    X, y = IRIS
+    weights = np.linspace(0.1, 2, len(y))
+    kwargs = {"metrics": metrics, "early_stopping": True, "validation_fraction": 0.3, "lr": 0.0}
+    plain = small(**kwargs).fit(X, y).history_[-1]
+    weighted = small(**kwargs).fit(X, y, sample_weight=weights).history_[-1]
+    assert len(plain) > 3
+    for name in plain.keys() - {"epoch", "train_loss", "valid_loss"}:
+        assert weighted[name] == pytest.approx(plain[name])
+    assert weighted["valid_loss"] != pytest.approx(plain["valid_loss"])
+
+
+def test_one_epoch_is_a_cycle_too_and_a_partial_fit_is_not():
+    net = LayeredClassifier(Mlp, max_epochs=1, batch_size=10, lr=0.1, random_state=0).fit(*IRIS)
+    rates = net.learner_.recorder.lrs
+    assert max(rates) == pytest.approx(0.1, rel=0.1)
+    assert rates[0] < 0.01 > rates[-1]
+    net.partial_fit(*IRIS)
+    assert set(net.learner_.recorder.lrs) == {0.1}
+
+
+def test_weights_and_groups_are_routed_through_pipelines():
+    X, y = IRIS
+    seen = []
+
+    class Noting(LayeredClassifier):
+        def fit(self, X, y, sample_weight=None, groups=None):
+            seen.append((sample_weight, groups))
+            return super().fit(X, y, sample_weight, groups)
+
+    weights, groups = np.linspace(0.1, 2, len(y)), np.arange(len(y)) // 5
+    with sklearn.config_context(enable_metadata_routing=True):
+        net = Noting(Mlp, max_epochs=1, early_stopping=True).set_fit_request(sample_weight=True, groups=True)
+        scoring = get_scorer("accuracy").set_score_request(sample_weight=True)
+        folds = GroupKFold(3).set_split_request(groups=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        params = {"sample_weight": weights, "groups": groups}
+        cross_validate(make_pipeline(scaler, net), X, y, cv=folds, scoring=scoring, params=params, error_score="raise")
+    for (train, _), (given, whose) in zip(GroupKFold(3).split(X, y, groups), seen, strict=True):
+        np.testing.assert_array_equal(given, weights[train])
+        np.testing.assert_array_equal(whose, groups[train])

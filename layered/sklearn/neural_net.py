@@ -1,0 +1,293 @@
+"""`NeuralNet` and its kinds: estimators with the parameters and defaults of skorch's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_array, check_is_fitted
+from torch import Tensor, nn
+
+from layered.data import DataLoaders
+from layered.files import read_weights, write_archive
+from layered.foundation import BadValue, seeded, tensor
+from layered.sklearn.estimators import LayeredClassifier, LayeredRegressor
+from layered.sklearn.history import History
+from layered.sklearn.inputs import Plain, unpacked
+from layered.sklearn.losses import Criterion
+from layered.sklearn.network import Callbacks, Module, Network
+from layered.sklearn.train_split import PredefinedSplit, ValidSplit
+
+FIFTH = ValidSplit(5)
+Split = ValidSplit | PredefinedSplit | bool | None
+
+
+class Net(Network):
+    """A network with the parameters of skorch's `NeuralNet`: SGD at a constant rate, a fifth of the items held out.
+
+    `partial_fit` trains for `max_epochs`; items are not shuffled without `iterator_train__shuffle=True`.
+
+    Args:
+        module: A class or function that makes the network, called with the parameters `module__…`, or a module, which is
+            copied.
+        criterion: The loss: a class or a module of torch or of the library.
+        optimizer: A class of torch, a name, or a recipe of the library; its parameters are `optimizer__…`.
+        lr: The learning rate.
+        max_epochs: Passes over the items.
+        batch_size: Items per step; -1 takes all at once.
+        train_split: What is held out: a `ValidSplit`, whose parameters are `train_split__…`, or `predefined_split(dataset)`;
+            None or False holds out nothing.
+        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`.
+        metrics: As for `Learner`: computed on what is held out.
+        predict_nonlinearity: What makes predictions of the module's output: "auto" as the loss says, a function, or None.
+        warm_start: Whether `fit` goes on from the last.
+        random_state: A number makes fits repeatable; None draws from torch's generator.
+        verbose: 1 shows a table of the epochs.
+        device: Where to train; a GPU if there is one.
+        parts: Parameters of the parts: `module__…`, `criterion__…`, `optimizer__…`, `iterator_train__…`, `iterator_valid__…`,
+            `callbacks__…`, `train_split__…`.
+    """
+
+    parts = (*Network.parts, "train_split")
+    schedule = None
+    early_stopping = False
+    shuffled = False
+
+    def __init__(
+        self,
+        module: Module,
+        criterion: Callable[..., Any] | None = None,
+        optimizer: str | Callable[..., Any] = torch.optim.SGD,
+        lr: float = 0.01,
+        max_epochs: int = 10,
+        batch_size: int = 128,
+        *,
+        train_split: Split = FIFTH,
+        callbacks: Callbacks | None = None,
+        metrics: object = None,
+        predict_nonlinearity: Callable[[Tensor], Tensor] | str | None = "auto",
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 1,
+        device: str | torch.device | None = None,
+        **parts: Any,
+    ) -> None:
+        self.module = module
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.train_split = train_split
+        self.callbacks = callbacks
+        self.metrics = metrics
+        self.predict_nonlinearity = predict_nonlinearity
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+        self.set_params(**parts)
+
+    @property
+    def history(self) -> History:
+        """A dict for each epoch since the last `fit`, those of `partial_fit` included: `history[:, "valid_loss"]`."""
+        check_is_fitted(self, "learner_")
+        return self._epochs
+
+    @property
+    def history_(self) -> History:
+        """The same as `history`."""
+        return self.history
+
+    def initialize(self) -> Self:
+        """Make the module, the loss and the optimizer without training; `load_params` or `partial_fit` can follow."""
+        seed = self._seed()
+        with seeded(seed):
+            self.inputs_ = Plain(np.zeros((1, 1)))
+            dls = DataLoaders.from_arrays(
+                torch.zeros(2, 1), torch.zeros(2), splits=([0], [1]), bs=1, device=self.device
+            )
+            self.learner_ = self._learner(dls.new_empty(), seed)
+        self._epochs, self._is_blank = History(), True
+        return self
+
+    def save_params(self, f_params: str | os.PathLike[str]) -> None:
+        """Write the parameters of the module to a file, as data.
+
+        Args:
+            f_params: The file.
+
+        Raises:
+            CannotSave: It cannot be written.
+        """
+        write_archive(f_params, {}, self.module_.state_dict(), kind="weights")
+
+    def load_params(self, f_params: str | os.PathLike[str]) -> None:
+        """Read the parameters of the module, after `initialize` or `fit`.
+
+        Args:
+            f_params: A file of `save_params`, or the state dict of a module that torch saved.
+
+        Raises:
+            BadFile: It is not such a file.
+        """
+        self.module_.load_state_dict(read_weights(f_params))
+
+    def _more(self, X: Any, y: Any, sample_weight: object, classes: object = None) -> Self:
+        begun = self._begin(X, y, not self._is_fitted(), classes)
+        return self._train(*begun, sample_weight, None, self.max_epochs, None)
+
+    def _seed(self) -> int:
+        return int(torch.randint(2**31, ())) if self.random_state is None else super()._seed()
+
+    def _train(self, inputs: tuple[Tensor, ...], y: Tensor, *args: Any) -> Self:
+        if isinstance(self.train_split, PredefinedSplit):
+            X, targets = unpacked(self.train_split.dataset)
+            held_out = self.inputs_.tensors(X)
+            self._held_out = len(held_out[0])
+            inputs = tuple(torch.cat(pair) for pair in zip(inputs, held_out, strict=True))
+            y = torch.cat([y, self._targets(np.asarray(targets), False, None)])
+        return super()._train(inputs, y, *args)
+
+    def _split(self, y: np.ndarray[Any, Any], groups: object, seed: int) -> tuple[list[int], list[int]]:
+        rows = list(range(len(y)))
+        if isinstance(self.train_split, PredefinedSplit):
+            return rows[: -self._held_out], rows[-self._held_out :]
+        if not self.train_split:
+            return rows, []
+        assert isinstance(self.train_split, ValidSplit)
+        split = ValidSplit(**{**vars(self.train_split), **self.routed("train_split")})
+        return split.positions(y, groups, is_classifier=is_classifier(self))
+
+    def _run(self, epochs: int, schedule: str | None) -> None:
+        if not self.learner_.epochs_started:
+            self._epochs = History()
+        super()._run(epochs, schedule)
+        for row in self.learner_.recorder.history:
+            self._epochs.append({**row, "epoch": len(self._epochs) + 1})
+
+    def _activation(self, criterion: Criterion) -> Callable[[Tensor], Tensor]:
+        if callable(self.predict_nonlinearity):
+            return self.predict_nonlinearity
+        return criterion.activation if self.predict_nonlinearity == "auto" else lambda output: output
+
+
+class NeuralNet(Net):
+    """A network for targets of any kind, which the loss gets as they are; predictions are what the module says.
+
+    Its parameters are those of `Net`; `criterion` has to be given.
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+        >>> net = NeuralNet(nn.Linear(3, 3), nn.MSELoss, lr=0.1, verbose=0, random_state=0).fit(X, X)
+        >>> net.predict(X).shape, len(net.history[:, "valid_loss"])
+        ((40, 3), 10)
+    """
+
+    def predict_proba(self, X: Any) -> np.ndarray[Any, Any]:
+        """What the module makes of each item, as the loss says that outputs are read.
+
+        Args:
+            X: As for `fit`.
+        """
+        found: np.ndarray[Any, Any] = self._outputs(X).numpy()
+        return found
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """The same as `predict_proba`.
+
+        Args:
+            X: As for `fit`.
+        """
+        return self.predict_proba(X)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """`max_epochs` more over these items, with the state of the optimizer kept.
+
+        Args:
+            X: As for `fit`.
+            y: As for `fit`.
+        """
+        return self._more(X, y, None)
+
+    def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
+        return tensor(y)
+
+    def _usual_loss(self) -> type[nn.Module]:
+        raise BadValue("a NeuralNet needs a loss", fix="NeuralNet(module, criterion=nn.MSELoss)")
+
+
+class NeuralNetClassifier(Net, LayeredClassifier):
+    """A classifier with the parameters and defaults of skorch's; see `Net`.
+
+    The module returns probabilities for `nn.NLLLoss`, of which the logarithm is taken, or scores for `nn.CrossEntropyLoss`.
+    The held out fifth has the classes in the same shares; `valid_acc` is the accuracy on it.
+
+    Examples:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> module = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=-1))
+        >>> NeuralNetClassifier(module, lr=0.1, verbose=0, random_state=0).fit(X, y).score(X, y) > 0.6
+        True
+    """
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """The most probable class of each item, [item]; its number where parameters were loaded and no class was seen.
+
+        Args:
+            X: As for `fit`.
+        """
+        return super().predict(X) if "classes_" in vars(self) else self.predict_proba(X).argmax(1)
+
+    def _measured(self) -> object:
+        return {"valid_acc": "accuracy"} if self.metrics is None else self.metrics
+
+    def _usual_loss(self) -> type[nn.Module]:
+        return nn.NLLLoss
+
+
+class NeuralNetBinaryClassifier(NeuralNetClassifier):
+    """A classifier of two classes, whose module returns one score for each item, the larger the more it is the second class.
+
+    Its parameters are those of `Net`; the loss is `nn.BCEWithLogitsLoss` by default.
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+        >>> net = NeuralNetBinaryClassifier(nn.Linear(2, 1), lr=0.5, verbose=0, random_state=0).fit(X, X[:, 0] > 0)
+        >>> net.predict_proba(X).shape, net.score(X, X[:, 0] > 0) > 0.9
+        ((60, 2), True)
+    """
+
+    def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
+        targets = super()._targets(y, is_new, classes)
+        if len(self.classes_) != 2:
+            raise BadValue(
+                "a binary classifier tells two classes apart",
+                got=self.classes_.tolist(),
+                fix="NeuralNetClassifier(...)",
+            )
+        return targets
+
+    def _usual_loss(self) -> type[nn.Module]:
+        return nn.BCEWithLogitsLoss
+
+
+class NeuralNetRegressor(Net, LayeredRegressor):
+    """A regressor with the parameters and defaults of skorch's; see `Net`. Predictions have the shape of the targets.
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+        >>> net = NeuralNetRegressor(nn.Linear(2, 1), lr=0.1, verbose=0, random_state=0).fit(X, X[:, :1])
+        >>> net.predict(X).shape, net.score(X, X[:, :1]) > 0.9
+        ((60, 1), True)
+    """
+
+    def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
+        y = check_array(y, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="y")
+        if is_new:
+            self.target_shape_, self.target_mean_, self.target_scale_ = y.shape[1:], 0.0, np.ones(())
+        return torch.from_numpy(y.astype(np.float32))
