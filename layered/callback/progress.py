@@ -52,7 +52,12 @@ class ProgressCallback(Callback):
             return
         columns = learn.recorder.metric_names if learn.callbacks.get(Recorder) is not None else []
         self.screen = screen_for(columns, learn.create_mbar)
-        self.old_logger, learn.logger = learn.logger, self.screen.row
+        self.old_logger, learn.logger = learn.logger, self._row
+
+    def _row(self, values: list[Any]) -> None:
+        if self.screen is not None:
+            self.screen.name_columns(self.learn.recorder.metric_names)
+            self.screen.row(values)
 
     def before_train(self) -> None:
         self._launch()

@@ -59,6 +59,7 @@ class ParamScheduler(Callback):
                 if name not in known:
                     raise unknown_name("hyperparameter", name, known)
             self.hps = {name: [] for name in self.scheds}
+            learn.rates_are_set |= "lr" in self.scheds
 
     def before_batch(self) -> None:
         learn = self.learn
@@ -121,7 +122,7 @@ class TorchScheduler(Callback):
         if self.monitor is not None:
             check_column(learn, self.monitor, "TorchScheduler")
         self._make()
-        self.seen = 0
+        self.seen, learn.rates_are_set = 0, True
         made = self.scheduler.parts[0][1] if isinstance(self.scheduler, _Several) else self.scheduler
         if self.monitor is not None and isinstance(made, ReduceLROnPlateau):
             upwards = learn.recorder.higher_is_better(self.monitor)

@@ -43,6 +43,14 @@ class Lines:
     def __init__(self, columns: Sequence[str]) -> None:
         self.columns, self.label = list(map(one_line, columns)), ""
 
+    def name_columns(self, columns: Sequence[str]) -> None:
+        """Name the columns again, which may be more than at first.
+
+        Args:
+            columns: Names of the columns of the table.
+        """
+        self.columns = list(map(one_line, columns))
+
     def begin(self, total: int) -> None:
         """Begin a pass.
 
@@ -88,6 +96,12 @@ class Terminal(Lines):
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(columns)
         if columns:
+            self._write_row(self.columns)
+
+    def name_columns(self, columns: Sequence[str]) -> None:
+        before = self.columns
+        super().name_columns(columns)
+        if self.columns != before:
             self._write_row(self.columns)
 
     def begin(self, total: int) -> None:

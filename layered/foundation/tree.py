@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -108,8 +109,21 @@ def find_device(tree: object) -> torch.device:
     return next((o.device for o in tensors_of(tree)), torch.device("cpu"))
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """An object of another library that holds tensors, such as a graph: `batch.to("cuda")` is one that holds them there."""
+
+    def to(self, device: Any, /) -> Any: ...
+    def cpu(self) -> Any: ...
+
+
+@lru_cache(maxsize=256)
+def _moves(kind: Any) -> bool:
+    return issubclass(kind, Movable) and not issubclass(kind, torch.nn.Module)
+
+
 def to_device(tree: T, device: Device | None = None, non_blocking: bool = False) -> T:
-    """The tree with every tensor on `device`; other leaves are left as they are.
+    """The tree with every tensor, and every object that can be moved as a tensor is, on `device`; other leaves stay.
 
     Args:
         tree: A tree.
@@ -118,8 +132,10 @@ def to_device(tree: T, device: Device | None = None, non_blocking: bool = False)
     """
     target = torch.device(device) if device is not None else default_device()
 
-    def move(o: object) -> object:
-        return o.to(target, non_blocking=non_blocking) if isinstance(o, Tensor) and o.device != target else o
+    def move(o: Any) -> Any:
+        if isinstance(o, Tensor):
+            return o.to(target, non_blocking=non_blocking) if o.device != target else o
+        return o.to(target) if _moves(type(o)) else o  # type: ignore[arg-type]  # a class is hashable
 
     moved: T = map_tree(move, tree)
     return moved

@@ -74,6 +74,8 @@ class GatherPredsCallback(Callback):
         self.before_validate()
 
     def before_validate(self) -> None:
+        if self._learn is not None:
+            self.learn.reads_preds = True
         self.inputs, self.decoded, self.losses = KeptColumn(), KeptColumn(), KeptColumn()
         preds, targs = self.save_preds, self.save_targs
         self.preds: Any = KeptColumn(self.concat_dim) if preds is None else WrittenColumn(preds, "preds")

@@ -84,6 +84,8 @@ def meaning_for(loop: Loop) -> Meaning:
     own = own_meaning(loop.loss_func)
     if own is not None:
         return own
+    if loop.loss_func is None and loop.output_meaning is not None:
+        return loop.output_meaning
     usual = default_loss(loop.dls)
     if usual is not None:
         return meaning(loop.loss_func, [usual], loop.model, get_c(loop.dls))

@@ -8,6 +8,7 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.integrations.foreign import adopt_model as adopt_model
 from layered.integrations.lora import MARK as MARK, add_lora as add_lora, merge_lora as merge_lora
 from layered.integrations.timm_models import (
     TimmBody as TimmBody,

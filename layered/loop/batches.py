@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ def split_batch(batch: object, n_inp: int | None, model: nn.Module) -> tuple[Any
     A mapping: the entries that `model.forward` names are inputs, passed by name; the others are targets, and so are `labels`
     and `label` even if the model takes them to compute its own loss. So are the fields of a dataclass, unless forward names
     none of them.
+    An object with its targets in `y`, such as a batch of graphs: see `split_object`.
     Anything else is the one input.
     """
     if isinstance(batch, (tuple, list)):
@@ -86,7 +87,42 @@ def split_batch(batch: object, n_inp: int | None, model: nn.Module) -> tuple[Any
         names = _forward_names(type(unwrapped(model)).forward)
         inputs = {k: v for k, v in batch.items() if names is None or k in names}
         return inputs, tuple(v for k, v in batch.items() if k not in inputs or k in LABELS)
-    return (batch,), ()
+    return split_object(batch, model) if isinstance(batch, BatchObject) else ((batch,), ())
+
+
+@runtime_checkable
+class BatchObject(Protocol):
+    """A batch that is one object with its targets in it, such as torch_geometric's `Batch`."""
+
+    y: Any
+
+    def to(self, device: Any, /) -> Any: ...
+
+
+def split_object(batch: BatchObject, model: nn.Module) -> tuple[Any, tuple[Any, ...]]:
+    """Inputs and targets of a batch that is one object: its `y` is the target, unless it is None.
+
+    A model whose `forward` needs one argument gets the object. One that needs several, as in
+    `forward(self, x, edge_index, batch)`, gets the attributes with the names of its arguments.
+
+    Raises:
+        CannotTrain: The object lacks one of these.
+    """
+    targets = () if batch.y is None else (batch.y,)
+    taken = list(inspect.signature(type(unwrapped(model)).forward).parameters.values())[1:]
+    by_name = [p for p in taken if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needed = [p.name for p in by_name if p.default is p.empty]
+    if len(needed) < 2:
+        return (batch,), targets
+    held = {p.name: getattr(batch, p.name, None) for p in by_name}
+    if missing := [name for name in needed if held[name] is None]:
+        raise CannotTrain(
+            f"the batch has no {' and no '.join(missing)}, which {type(unwrapped(model)).__name__}.forward needs",
+            got=f"{batch!r:.200}",
+            expected=f"an object with {', '.join(needed)}",
+            fix="a model of one argument: def forward(self, batch): return self.net(batch.x, batch.edge_index)",
+        )
+    return {name: value for name, value in held.items() if value is not None}, targets
 
 
 LABELS = ("labels", "label")

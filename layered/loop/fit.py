@@ -85,6 +85,7 @@ def fit(
         if skips(loop, resumed):
             return
         with loop.turns.of_pass(fits=True), Rollback(loop), added_cbs(loop, [*added, *resumed]):
+            loop.n_epoch, loop.epoch_length = n_epoch, n_iter
             if reset_opt:
                 loop.create_opt()
             else:
@@ -94,7 +95,7 @@ def fit(
             set_spread(loop.opt, "lr", loop.lr if lr is None else lr)
             if (wd := loop.wd if wd is None else wd) is not None:
                 set_spread(loop.opt, "wd", wd)
-            loop.n_epoch, loop.epoch_length, loop.fit_arguments, loop.fitting = n_epoch, n_iter, arguments, True
+            loop.fit_arguments, loop.fitting = arguments, True
             loop.fit_ordinal += 1  # taken back if the fit fails: it may then be called again, to resume
             with quiet_imports(), replaced(loop, "path", real_path(loop.path)), guarded(loop), ShortTraceback():
                 if not any(cb.restores_end() for cb in resumed):

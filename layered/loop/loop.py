@@ -34,7 +34,7 @@ from layered.loop.essentials import CastToTensor, TrainEvalCallback, on
 from layered.loop.events import BACKWARD, BATCH, EPOCH, STEP, TRAIN, VALIDATE, Phase
 from layered.loop.fit import fit
 from layered.loop.listeners import Cbs, Listeners
-from layered.loop.optimizer_parts import OptFunc, checked_opt_func, create_opt, lr_of
+from layered.loop.optimizer_parts import OptFunc, checked_opt_func, create_opt, lr_of, usual_optimizer
 from layered.loop.processes import join_processes, unwrapped
 from layered.loop.recorder import Recorder
 from layered.loop.resume.weights import load_weights, save_weights
@@ -61,8 +61,8 @@ class Loop(AbstractLoop):
         dls: DataLoaders | tuple[Iterable[Any], Iterable[Any] | None] | object,
         model: nn.Module,
         loss_func: Callable[..., Any] | None = None,
-        opt_func: OptFunc | str | Mapping[str, OptFunc | str] = Adam,
-        lr: float | slice = 1e-3,
+        opt_func: OptFunc | str | Mapping[str, OptFunc | str] = usual_optimizer,
+        lr: float | slice | None = None,
         splitter: Callable[[nn.Module], Any] = trainable_params,
         cbs: Cbs = None,
         metrics: object = None,
@@ -82,12 +82,14 @@ class Loop(AbstractLoop):
         join_processes()
         check_model(model)
         check_loss_func(loss_func)
-        opt_func = checked_opt_func(opt_func)
+        is_usual = opt_func is usual_optimizer
+        given = {"loss_func": loss_func, "opt_func": None if is_usual else opt_func, "lr": lr, "step": step}
+        opt_func = checked_opt_func(Adam if is_usual else opt_func)
         self.callbacks, self.turns = Listeners(self), Turns()
         self.dls, self.model = as_loaders(dls), model
         self.loss_func = loss_func if loss_func is not None else default_loss(self.dls)
         self.opt_func, self.splitter, self.step = opt_func, splitter, step
-        self.lr = lr_of(opt_func, lr)
+        self.lr = lr_of(opt_func, 1e-3 if lr is None else lr)
         self.wd, self.wd_bn_bias, self.train_bn, self.moms = wd, wd_bn_bias, train_bn, moms
         self.path = Path(self.dls.path if path is None else path)
         self.model_dir, self.metrics = model_dir, metrics
@@ -97,7 +99,15 @@ class Loop(AbstractLoop):
         self.to_distributed(strategy)
         self.add_cbs(self.default_callbacks() if default_cbs is True else default_cbs or None).add_cbs(cbs)
         self.add_cbs(self.logging_callbacks(loggers))
+        self.adopt_model(given)
         self.emit("after_create")
+
+    def adopt_model(self, given: Mapping[str, object]) -> None:
+        """Prepare for the model, where it is one of another library; here there is nothing to prepare.
+
+        Args:
+            given: What the loop was made with, None for what was left out.
+        """
 
     def default_callbacks(self) -> Cbs:
         """What `default_cbs=True` adds."""
@@ -146,7 +156,7 @@ class Loop(AbstractLoop):
         lengths = [length for length in (loader.length, self.epoch_length if training else None) if length is not None]
         self.first_batch, self.open_pass = 0, iter
         self.dl, self.training, self.iter, self.batch = dl, training, 0, None
-        self.found_loss = None
+        self.found_loss, self.reads_preds = None, False
         self.n_iter = min(lengths, default=None)
         self.n_inp = loader.n_inp or self.dls.n_inp
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layered.foundation import BadArgument, BadValue, CannotTrain, describe, tensors_of, unknown_name
 from layered.optim import (
+    Adam,
     GroupedOptimizer,
     HyperValue,
     Optimizer,
@@ -27,6 +28,16 @@ from layered.optim import (
 OptFunc: TypeAlias = Callable[..., torch.optim.Optimizer]
 Rate: TypeAlias = HyperValue | Mapping[str, HyperValue]
 """A learning rate: a number, a slice over the parameter groups, or a dict of these by optimizer."""
+
+
+def usual_optimizer(params: Any, lr: HyperValue) -> GroupedOptimizer:
+    """Adam: what a learner has that was given no optimizer, unless its model brings one.
+
+    Args:
+        params: The parameters.
+        lr: The learning rate.
+    """
+    return Adam(params, lr=lr)
 
 
 class Optimizers:

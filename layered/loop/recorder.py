@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 import torch
@@ -52,6 +52,7 @@ class Recorder(Callback):
         epochs: The number of each epoch.
         values: The losses and metrics of each epoch; None for what was not computed in it.
         log: The row of the current epoch.
+        logged_names: Of values that the model or a callback reports by `note`; their columns stand behind those of the metrics.
         hps: What a scheduled fit set, by name, for each training batch.
 
     Raises:
@@ -66,6 +67,7 @@ class Recorder(Callback):
         "_finite",
         "_valid_shares",
         "_tried_loss",
+        "logged",
     )
     remove_on_fetch = True
     observes = True
@@ -76,6 +78,7 @@ class Recorder(Callback):
         ("epochs", list[Count]),
         ("values", list[list[Numbers]]),
         ("log", list[Numbers | ClockTime]),
+        ("logged_names", list[str]),
         ("_losses", list[float]),
         ("_pending", list[Tensor]),
         ("_average", float),
@@ -95,6 +98,8 @@ class Recorder(Callback):
         self.metric_names: list[str] = []
         self._directions: dict[str, bool | None] = {}
         self.hps: dict[str, list[float]] = {}
+        self.logged_names: list[str] = []
+        self.logged: dict[str, Any] = {}  # of the current row
         # how batches of a loss that is not built in combine, which is tried on the first ones, and how many tries are left
         self._tried_loss: object = None
         self._combines_by: set[str] = set()
@@ -124,15 +129,38 @@ class Recorder(Callback):
     def _name_columns(self) -> None:
         metrics, both = self.learn.metric_set, self.train_metrics and self.valid_metrics
         parts = [part for part, has in (("train_", self.train_metrics), ("valid_", self.valid_metrics)) if has]
-        names = unique_names((part * both + name for part in parts for name in metrics.names), _TAKEN)
+        own = [part * both + name for part in parts for name in metrics.names]
+        names = unique_names([*own, *self.logged_names], _TAKEN)
+        names, logged = names[: len(own)], names[len(own) :]
         self._directions = dict(zip(names, metrics.higher_is_better * len(parts), strict=True))
-        self._directions |= {"train_loss": False, "valid_loss": False}
+        self._directions |= {name: False for name in ("train_loss", "valid_loss", *logged) if "loss" in name}
         in_training = len(metrics) * self.train_metrics
         valid = ["valid_loss", *names[in_training:]] if self.valid_metrics else []
         train = ["train_loss", *names[:in_training]]
-        self.metric_names = ["epoch", *train, *valid, *(["time"] if self.add_time else [])]
+        self.metric_names = ["epoch", *train, *valid, *logged, *(["time"] if self.add_time else [])]
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Add columns for values that will be noted.
+
+        Args:
+            names: Their names.
+        """
+        new = [name for name in names if name not in self.logged_names]
+        self.logged_names = [*self.logged_names, *new]
+        self.values = [[*row, *[None] * len(new)] for row in self.values]
+        self._name_columns()
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Report values of this epoch, or of this validation pass, which stand in the next row of the table.
+
+        Args:
+            values: Numbers by name. One that has no column gets it, empty in earlier rows.
+        """
+        self.expect(values)
+        self.logged |= values
 
     def before_epoch(self) -> None:
+        self.logged = {}
         self.log, self._epoch_began = [self.learn.epoch], time.perf_counter()
 
     def before_train(self) -> None:
@@ -184,9 +212,8 @@ class Recorder(Callback):
             return
         learn.final_record = values
         if learn.adds_row:
-            not_yet = [None] * (
-                len(self.metric_names) - 2 - self.add_time - len(values)
-            )  # the metrics of the training pass
+            # the metrics of the training pass
+            not_yet = [None] * (len(self.metric_names) - 2 - self.add_time - len(values) - len(self.logged_names))
             self._add_row([self._train_loss(), *not_yet, *values])
 
     def after_epoch(self) -> None:
@@ -194,14 +221,18 @@ class Recorder(Callback):
         if learn.fitting and self.log[:1] != [learn.epoch]:  # cancelled before this callback could begin
             return
         learn.final_record = self.log[1:]
+        if not learn.fitting:
+            learn.final_record += self.logged.values()
         if not learn.fitting or len(self.log) == 1:
             return
-        width = len(self.metric_names) - 1 - self.add_time
+        width = len(self.metric_names) - 1 - self.add_time - len(self.logged_names)
         learn.final_record += [None] * (width - len(learn.final_record))
         self.log = self._add_row(learn.final_record)
 
     def _add_row(self, values: list[Any]) -> list[Any]:
         learn = self.learn
+        values += [self.logged.get(name) for name in self.logged_names]
+        self.logged = {}
         self.values.append(values)
         self.epochs.append(learn.epoch)
         self.iters.append(self._count)

@@ -20,7 +20,7 @@ from layered.loop.listeners import Cbs, Listener, Listeners
 from layered.loop.optimizer_parts import OptFunc, Optimizers
 from layered.loop.turns import Turns
 from layered.metrics import MetricSet
-from layered.nn import Shares
+from layered.nn import Meaning, Shares
 from layered.optim import GroupedOptimizer
 
 _NOT_YET: Any = None  # the value of a field before a fit has set it
@@ -39,6 +39,8 @@ class History(Protocol):
     log: list[Any]
 
     def higher_is_better(self, column: str) -> bool | None: ...
+    def expect(self, names: Iterable[str]) -> None: ...
+    def note(self, values: Mapping[str, Any]) -> None: ...
 
     @property
     def losses(self) -> list[float]: ...
@@ -60,6 +62,7 @@ class State:
     dls: DataLoaders
     model: nn.Module
     loss_func: Callable[..., Any] | None
+    output_meaning: Meaning | None = None  # how outputs are read, where a model of another library says so
     opt_func: OptFunc | Mapping[str, OptFunc]
     opt: GroupedOptimizer | Optimizers = _NOT_YET
     made_opt: tuple[Any, Any, Any] = (
@@ -88,6 +91,8 @@ class State:
     fitting: bool = False  # inside `fit`; False while only validating or predicting
     error: BaseException | None = None  # the exception that ends the fit, during `on_error` and `on_end`
 
+    rates_are_set: bool = False  # a callback sets the learning rates of this fit
+
     peeking: bool = False  # a mock fit: loaders draw what training will not see
     nested: bool = False  # a validation pass inside a fit, between two of its batches
     adds_row: bool = False  # such a pass makes a row of the table
@@ -108,6 +113,7 @@ class State:
     loss_grad: Tensor = _NOT_YET  # what is differentiated
     loss_shares: Shares = ()  # the parts of the loss, and what their means divide by; empty where that is not known
     shares_loss: bool = False  # whether training batches have them too; validation batches do
+    reads_preds: bool = False  # somebody collects the predictions of this pass, and nothing else of it
     found_loss: bool | None = None  # whether a batch of this pass had a loss; None before the first
     has_learned: bool = False  # `minimize` has been called for this batch
     learning: list[Tensor] | None = None  # the parameters that a backward pass gives gradients; None for all
@@ -149,11 +155,20 @@ STATE_FIELDS = frozenset(State.__annotations__) - {"recorder"} | {"x", "y", "smo
 
 PASS_FIELDS = (
     "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "first_batch", "open_pass", "batch", "xb", "yb", "pred",
-    "loss_grad", "loss_shares", "found_loss", "has_learned", "learning",
+    "loss_grad", "loss_shares", "found_loss", "has_learned", "learning", "reads_preds",
 )  # fmt: skip
 """The fields of the current pass: back at their defaults once it is over."""
 
-FIT_FIELDS = (*PASS_FIELDS, "error", "fitting", "epoch_length", "first_epoch", "shares_loss", "valid_every")
+FIT_FIELDS = (
+    *PASS_FIELDS,
+    "error",
+    "fitting",
+    "epoch_length",
+    "first_epoch",
+    "shares_loss",
+    "rates_are_set",
+    "valid_every",
+)
 """The fields of the current fit, likewise."""
 
 
@@ -161,8 +176,8 @@ _MACHINERY = frozenset(
     {"adds_row", "all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered",
      "exported", "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal",
      "found_loss", "has_learned", "learning", "logging_callbacks", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp",
-     "nested", "one_batch", "one_epoch", "one_validation", "open_pass", "ordered_cbs", "peeking", "shares_loss", "to_detach",
-     "turns", "valid_every", "within"}
+     "nested", "one_batch", "one_epoch", "one_validation", "open_pass", "ordered_cbs", "output_meaning", "peeking",
+     "rates_are_set", "reads_preds", "shares_loss", "to_detach", "turns", "valid_every", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 

@@ -39,6 +39,7 @@ from layered.foundation import (
 )
 from layered.inference import embed, get_preds, predict, show_results, stream_preds, tta
 from layered.insight import doctor, grad_cam, profile, show_grad_cam
+from layered.integrations import adopt_model
 from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
 from layered.nn import Summary, module_summary
 from layered.training.export import export
@@ -55,7 +56,7 @@ class LearnerArgs(TypedDict, total=False):
 
     loss_func: Callable[..., Any] | None
     opt_func: OptFunc | str | Mapping[str, OptFunc | str]
-    lr: float | slice
+    lr: float | slice | None
     splitter: Callable[[nn.Module], Any]
     cbs: Cbs
     metrics: object
@@ -96,8 +97,8 @@ class Learner(Loop):
         loss_func: Called as loss_func(pred, *targets); None takes the loaders' own, else the model's `output.loss`.
         opt_func: Called as opt_func(parameter_groups, lr=lr), or the name of an optimizer: "sgd"; a partial that holds `lr`
             wins over `lr`. A dict gives parts of the model, named as its submodules, optimizers of their own:
-            {"gen": Adam, "critic": SGD}.
-        lr: Default learning rate of `fit`, a number or a slice.
+            {"gen": Adam, "critic": SGD}. By default Adam, or what a LightningModule configures.
+        lr: Default learning rate of `fit`, a number or a slice; None is 0.001, or what a LightningModule configures.
         splitter: A function from the model to parameter groups, for freezing and discriminative rates.
         cbs: Callbacks that stay: instances, classes, or lists of these.
         metrics: Functions of (pred, target), `Metric`s, or torchmetrics'.
@@ -157,6 +158,7 @@ class Learner(Loop):
     grad_cam = grad_cam
     show_grad_cam = show_grad_cam
     export = export
+    adopt_model = adopt_model
     profile = profile
     doctor = doctor
 
