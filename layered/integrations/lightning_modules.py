@@ -278,7 +278,7 @@ class LightningFit(Callback):
         if learn.training and self._hook("on_train_batch_start", learn.batch, learn.iter) == -1:
             raise CancelTrainException
         if not learn.training and not learn.reads_preds:
-            self._hook("on_validation_batch_start", learn.batch, learn.iter, 0)
+            self._hook("on_validation_batch_start", learn.batch, learn.iter)
 
     def before_backward(self) -> None:
         self._hook("on_before_zero_grad", self.optimizer)
@@ -305,7 +305,7 @@ class LightningFit(Callback):
             outputs = {"loss": self.outputs} if isinstance(self.outputs, Tensor) else self.outputs
             self._hook("on_train_batch_end", outputs, learn.batch, learn.iter)
         elif not learn.reads_preds:
-            self._hook("on_validation_batch_end", self.outputs, learn.batch, learn.iter, 0)
+            self._hook("on_validation_batch_end", self.outputs, learn.batch, learn.iter)
 
     def after_validate(self) -> None:
         if not self.learn.reads_preds:

