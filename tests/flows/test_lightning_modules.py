@@ -166,7 +166,9 @@ def test_it_predicts_by_forward_and_has_metrics():
     _, valid = loaders()
     rows = [ROWS[i] for i in valid.dataset.indices]
     with torch.no_grad():
-        assert torch.equal(preds, torch.cat([learn.model(torch.stack([x for x, _ in rows[i : i + 16]])) for i in (0, 16)]))
+        assert torch.equal(
+            preds, torch.cat([learn.model(torch.stack([x for x, _ in rows[i : i + 16]])) for i in (0, 16)])
+        )
     assert torch.equal(targets, torch.stack([y for _, y in rows]))
     row = learn.recorder.history[-1]
     assert row["accuracy"] == pytest.approx(row["val_acc"])
@@ -238,7 +240,9 @@ def test_hooks_are_called_when_lightning_calls_them():
 
 def test_hooks_that_are_not_called_are_said():
     model = module(optimizer_step=lambda self, *args, **kwargs: None, transfer_batch_to_device=lambda self, *args: None)
-    with pytest.warns(UserWarning, match="defines optimizer_step, transfer_batch_to_device, which a learner does not call"):
+    with pytest.warns(
+        UserWarning, match="defines optimizer_step, transfer_batch_to_device, which a learner does not call"
+    ):
         by_learner(model, 1)
 
 
@@ -321,7 +325,11 @@ def test_what_cannot_be_trained_is_refused():
         (lambda model, opt: [opt, opt], BadArgument, "returned 2 optimizers"),
         (lambda model, opt: "adam", BadArgument, "not an optimizer"),
         (lambda model, opt: {"optimiser": opt}, UnknownName, "did you mean 'optimizer'"),
-        (lambda model, opt: {"optimizer": opt, "lr_scheduler": {"schedular": 1}}, UnknownName, "did you mean 'scheduler'"),
+        (
+            lambda model, opt: {"optimizer": opt, "lr_scheduler": {"schedular": 1}},
+            UnknownName,
+            "did you mean 'scheduler'",
+        ),
         (
             lambda model, opt: {"optimizer": opt, "lr_scheduler": lr_scheduler.ReduceLROnPlateau(opt)},
             BadArgument,
