@@ -64,6 +64,7 @@ from layered.loop.optimizer_parts import OptFunc as OptFunc, Optimizers as Optim
 from layered.loop.processes import (
     any_process as any_process,
     average_gradients as average_gradients,
+    by_first as by_first,
     gathered as gathered,
     mean_of_processes as mean_of_processes,
     send_from_first as send_from_first,

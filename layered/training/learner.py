@@ -43,6 +43,7 @@ from layered.integrations import adopt_model
 from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
 from layered.nn import Summary, module_summary
 from layered.training.export import export
+from layered.training.graphs import to_exported, to_onnx
 from layered.training.tuning import fine_tune, freeze_to
 
 defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
@@ -87,7 +88,7 @@ class Learner(Loop):
     - **Look**: `summary`, `show_results`, `grad_cam`, `show_grad_cam`, `recorder.plot_loss`, `recorder.plot_metrics`,
       `recorder.plot_sched`, `show_training_loop`
     - **Diagnose**: `doctor`, `profile`, `trace`
-    - **Keep**: `save`, `load`, `export`; a fit is kept with `fit(checkpoint=, resume=)`
+    - **Keep**: `save`, `load`, `export`, `to_onnx`, `to_exported`; a fit is kept with `fit(checkpoint=, resume=)`
     - **Extend**: `add_cb`, `add_cbs`, `remove_cb`, `remove_cbs`, `on`, and the contexts `added_cbs`, `removed_cbs`, `no_bar`,
       `no_logging`
 
@@ -158,6 +159,8 @@ class Learner(Loop):
     grad_cam = grad_cam
     show_grad_cam = show_grad_cam
     export = export
+    to_onnx = to_onnx
+    to_exported = to_exported
     _adopt_model = adopt_model
     profile = profile
     doctor = doctor

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import layered.vision.albumentations_transforms as _albumentations  # registers what becomes of transforms of albumentations
 import layered.vision.gan as _gan  # registers what exported generators consist of
+import layered.vision.graph_inputs as _graph_inputs  # registers how images enter exported graphs
 import layered.vision.kornia_transforms as _kornia  # likewise of kornia
 import layered.vision.medical as _medical  # registers how DICOM files are read, for exports
 import layered.vision.show as _show  # registers how images are shown

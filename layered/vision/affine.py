@@ -87,7 +87,7 @@ def affine_coord(
         is_projective: Whether `mat` is more than an affine map; by default if it has a third row.
     """
     size = (x.shape[-2], x.shape[-1]) if sz is None else check_size(sz)
-    return _sampled(x, _grid(x, mat, size, align_corners, is_projective), mode, pad_mode, align_corners)
+    return sampled(x, _grid(x, mat, size, align_corners, is_projective), mode, pad_mode, align_corners)
 
 
 def _grid(
@@ -97,8 +97,16 @@ def _grid(
     return affine_grid(mat.to(x.device, non_blocking=True), size, align_corners, is_projective)
 
 
-def _sampled(x: Tensor, grid: Tensor, mode: str, pad_mode: PadMode | str, align_corners: bool) -> Tensor:
-    """The pixels of `x` at the positions of an `affine_grid`, in its dtype."""
+def sampled(x: Tensor, grid: Tensor, mode: str, pad_mode: PadMode | str, align_corners: bool) -> Tensor:
+    """The pixels of `x` at the positions of an `affine_grid`, in its dtype.
+
+    Args:
+        x: Images, [..., channel, height, width].
+        grid: [batch, height, width, 2].
+        mode: Interpolation: "bilinear", "nearest" or "bicubic".
+        pad_mode: What lies outside the image: "reflection", "border" or "zeros".
+        align_corners: Whether -1 and 1 are the centres of the outermost pixels, not their outer edges.
+    """
     (height, width), size = x.shape[-2:], grid.shape[1:3]
     padding = check_choice(PadMode, pad_mode).value
     # interpolation reads 2x2 pixels only: below half the size it would skip some, and thin lines would vanish
@@ -253,7 +261,7 @@ class AffineCoordTfm(RandTransform):
         size = self.size or (x.shape[-2], x.shape[-1])
         if size not in self.grids:
             self.grids[size] = _grid(x, self.mat, size, self.align_corners, self.is_projective)
-        return _sampled(x, self.grids[size], mode, self.pad_mode, self.align_corners)
+        return sampled(x, self.grids[size], mode, self.pad_mode, self.align_corners)
 
     @classmethod
     def compose(cls, tfms: Sequence[AffineCoordTfm]) -> AffineCoordTfm:

@@ -53,7 +53,7 @@ class PadMode(StrEnum):
     Reflection = "reflection"
 
 
-_NUMPY_PAD = {PadMode.Zeros: "constant", PadMode.Border: "edge", PadMode.Reflection: "reflect"}
+NUMPY_PAD = {PadMode.Zeros: "constant", PadMode.Border: "edge", PadMode.Reflection: "reflect"}
 
 
 def check_size(size: object) -> tuple[int, int]:
@@ -127,7 +127,7 @@ def crop_pad(image: Image.Image, box: Box, pad_mode: PadMode) -> Image.Image:
     if not any(n for pair in margins for n in pair):
         return inside
     pixels = inside.array if isinstance(inside, MultiChannelImage) else np.asarray(inside)
-    padded = np.pad(pixels, margins + [(0, 0)] * (pixels.ndim - 2), mode=_NUMPY_PAD[pad_mode])  # type: ignore[call-overload]  # the mode is one of three
+    padded = np.pad(pixels, margins + [(0, 0)] * (pixels.ndim - 2), mode=NUMPY_PAD[pad_mode])  # type: ignore[call-overload]  # the mode is one of three
     return inside.of_array(padded) if isinstance(inside, MultiChannelImage) else Image.fromarray(padded)
 
 
