@@ -1,4 +1,4 @@
-"""Every callback that the library ships trains on two processes what it trains on one with batches twice as large."""
+"""Every callback that the library ships trains on two and four processes what it trains on one with batches as large."""
 
 import contextlib
 import io
@@ -147,24 +147,35 @@ def normalised(folder):
     return {name: trained(learner(folder / name, make(), layers))["weights"] for name, make in MAKERS.items()}
 
 
-def one_of_two(rank, folder):
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def one_of_several(rank, world, folder, job):
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
     torch.set_num_threads(1)
-    left = {"fits": results(folder / "two"), "normalised": normalised(folder / "norm")}
-    (folder / f"{rank}.json").write_text(json.dumps(left))
+    (folder / f"{rank}-of-{world}.json").write_text(json.dumps(job(folder / f"{world}")))
     distributed.barrier()
     distributed.destroy_process_group()
 
 
+def several(folder, world, job):
+    """What each of several processes leaves."""
+    torch.multiprocessing.spawn(one_of_several, (world, folder, job), nprocs=world)
+    return [json.loads((folder / f"{rank}-of-{world}.json").read_text()) for rank in range(world)]
+
+
 @pytest.fixture(scope="module")
-def left(tmp_path_factory):
+def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("callbacks")
-    processes = torch.multiprocessing.spawn(one_of_two, (folder,), nprocs=2, join=False)
-    alone = json.loads(json.dumps(results(folder / "one")))
-    while not processes.join():
-        pass
-    both = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
-    return *both, alone, folder
+    return json.loads(json.dumps(results(folder / "1"))), folder
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def both(request, alone):
+    """What each of several processes leaves, and one alone, in which folder."""
+    return several(alone[1], request.param, results), *alone
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    return several(tmp_path_factory.mktemp("normalised"), 2, normalised)
 
 
 def test_every_callback_is_run():
@@ -172,10 +183,12 @@ def test_every_callback_is_run():
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_a_fit_is_that_of_one_process(left, name):
-    first, second, alone = left[0]["fits"][name], left[1]["fits"][name], left[2][name]
-    assert first["weights"] == second["weights"]
-    assert first["values"] == second["values"]
+def test_a_fit_is_that_of_one_process(both, name):
+    first, *others = (left[name] for left in both[0])
+    alone = both[1][name]
+    for other in others:
+        assert first["weights"] == other["weights"]
+        assert first["values"] == other["values"]
     bound = 1e-3 if name == "MixedPrecision" else 2e-6  # the gradient of a process is rounded before the mean is taken
     for got, wanted in zip(first["weights"], alone["weights"], strict=True):
         assert_close(torch.tensor(got), torch.tensor(wanted), rtol=0, atol=bound)
@@ -187,13 +200,14 @@ def test_a_fit_is_that_of_one_process(left, name):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_first_process_alone_prints_and_writes(left, name):
-    first, second, alone = left[0]["fits"][name], left[1]["fits"][name], left[2][name]
-    assert (first["lines"], second["lines"]) == (alone["lines"], 0)
-    written = [sorted(file.name for file in (left[3] / n / name).rglob("*")) for n in ("one", "two")]
+def test_the_first_process_alone_prints_and_writes(both, name):
+    lines = [left[name]["lines"] for left in both[0]]
+    assert lines == [both[1][name]["lines"], *[0] * (len(lines) - 1)]
+    written = [sorted(file.name for file in (both[2] / n / name).rglob("*")) for n in ("1", str(len(lines)))]
     assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_processes_stay_alike_though_each_normalises_its_own_rows(left, name):
-    assert left[0]["normalised"][name] == left[1]["normalised"][name]
+def test_processes_stay_alike_though_each_normalises_its_own_rows(two, name):
+    first, second = (left[name] for left in two)
+    assert first == second
