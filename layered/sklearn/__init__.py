@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from layered.foundation.faces import star as _star
 from layered.sklearn.estimators import LayeredClassifier as LayeredClassifier, LayeredRegressor as LayeredRegressor
+from layered.sklearn.items import ImageClassifier as ImageClassifier, TextClassifier as TextClassifier
 from layered.sklearn.neural_net import (
     NeuralNet as NeuralNet,
     NeuralNetBinaryClassifier as NeuralNetBinaryClassifier,
