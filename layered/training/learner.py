@@ -42,8 +42,10 @@ from layered.insight import doctor, grad_cam, profile, show_grad_cam
 from layered.integrations import adopt_model
 from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
 from layered.nn import Summary, module_summary
+from layered.training.card import card
 from layered.training.export import export
 from layered.training.graphs import to_exported, to_onnx
+from layered.training.hub import push_to_hub
 from layered.training.tuning import fine_tune, freeze_to
 
 defaults.callbacks = [*ESSENTIAL_CALLBACKS, ProgressCallback]
@@ -88,7 +90,8 @@ class Learner(Loop):
     - **Look**: `summary`, `show_results`, `grad_cam`, `show_grad_cam`, `recorder.plot_loss`, `recorder.plot_metrics`,
       `recorder.plot_sched`, `show_training_loop`
     - **Diagnose**: `doctor`, `profile`, `trace`
-    - **Keep**: `save`, `load`, `export`, `to_onnx`, `to_exported`; a fit is kept with `fit(checkpoint=, resume=)`
+    - **Keep**: `save`, `load`, `export`, `to_onnx`, `to_exported`, `push_to_hub`, `card`; a fit is kept with
+      `fit(checkpoint=, resume=)`
     - **Extend**: `add_cb`, `add_cbs`, `remove_cb`, `remove_cbs`, `on`, and the contexts `added_cbs`, `removed_cbs`, `no_bar`,
       `no_logging`
 
@@ -162,6 +165,8 @@ class Learner(Loop):
     to_onnx = to_onnx
     to_exported = to_exported
     _adopt_model = adopt_model
+    card = card
+    push_to_hub = push_to_hub
     profile = profile
     doctor = doctor
 

@@ -34,6 +34,7 @@ from layered.loop import check_fits
 from layered.metrics import metrics_from_described
 from layered.nn import rebuild_module
 from layered.training.export import SLOTS, layered_name
+from layered.training.hub import SCHEME, fetched
 from layered.training.learner import Learner
 
 MAX_COLUMNS = 1000
@@ -55,7 +56,8 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
     """A learner from a file that `export` wrote, ready to predict, in any process and without the script that trained it.
 
     Args:
-        fname: The file. If `x.pkl` does not exist, `x.layered` beside it is opened, with a warning.
+        fname: The file. If `x.pkl` does not exist, `x.layered` beside it is opened, with a warning. "hf://me/x" is what
+            `push_to_hub` wrote to the hub, "hf://me/x@v1" a branch, a tag or a commit of it.
         cpu: Keep the model on the CPU; False moves it to the default device.
         model: The module itself, where the file does not say how to build it; its weights are replaced.
 
@@ -63,13 +65,18 @@ def load_learner(fname: str | os.PathLike[str], cpu: bool = True, *, model: nn.M
         A learner in eval mode, without items.
 
     Raises:
-        NotFoundPath: There is no such file.
+        NotFoundPath: There is no such file, or no such repository or revision on the hub.
+        Offline: The hub cannot be reached.
         BadFile: The file is not an export, or is damaged.
         NewerFormat: A later version of the library wrote it.
         UnknownName: It names a kind or function that is not registered; the error gives the import that registers it.
         CannotRestore: It does not say how to build the model, or `model` does not fit its weights.
     """
-    learn = learner_from(_read(_find(joined(fname))), model)
+    if isinstance(fname, str) and fname.startswith(SCHEME):
+        learn = learner_from(_read(fetched(fname)), model)
+        learn.path = Path()  # rather than the cache of the hub
+    else:
+        learn = learner_from(_read(_find(joined(fname))), model)
     return learn if cpu else learn.to(default_device())
 
 
