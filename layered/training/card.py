@@ -140,7 +140,7 @@ def _metrics(loop: Loop) -> str:
     table = _table(["metric", "value", "95 % interval"], rows)
     how = f" A bootstrap interval is from {RESAMPLES} draws of the items." if "bootstrap" in kinds else ""
     return (
-        f"On the {_count(as_loader(valid).dataset):,} validation items, which are no test set if anything was chosen by them. "
+        f"On the {_count(as_loader(valid).dataset):,} validation items. If anything was chosen by them, new items may do worse. "
         f"The intervals say what another draw of so many items of the same kind could give.{how}\n\n{table}"
     )
 
