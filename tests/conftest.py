@@ -1,5 +1,7 @@
 """What all tests share. Its being here lets them import `counts`."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -55,3 +57,18 @@ def dls(pictures):
 def learn(dls, tmp_path):
     torch.manual_seed(0)
     return vision_learner(dls, small_net, pretrained=False, metrics=accuracy, path=tmp_path)
+
+
+@pytest.fixture
+def known_operators(monkeypatch):
+    """The exporter reads the sources of all its operators anew for each file, which takes half of the time of a test."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    monkeypatch.setattr(ONNXRegistry, "from_torchlib", staticmethod(_operators()))
+
+
+@functools.cache
+def _operators():
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    return functools.cache(ONNXRegistry.from_torchlib)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import layered.tabular.graph_inputs as _graph_inputs  # registers how rows enter exported graphs
 import layered.tabular.show as _show  # registers how rows are shown
 from layered.foundation.faces import star as _star
 from layered.tabular.blocks import RowBlock as RowBlock

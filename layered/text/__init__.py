@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import layered.text.graph_inputs as _graph_inputs  # registers how texts enter exported graphs
 import layered.text.show as _show  # registers how texts are shown
 from layered.foundation.faces import star as _star
 from layered.text.blocks import TextBlock as TextBlock

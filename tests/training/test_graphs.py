@@ -1,6 +1,5 @@
 """Exported graphs predict what the learner does, where neither torch nor this library is, or there is no file."""
 
-import functools
 import json
 import os
 import subprocess
@@ -45,6 +44,8 @@ found = list(__import__(sys.argv[2]).predict(json.load(sys.stdin)))
 print(json.dumps([[decision, predictions.tolist()] for decision, predictions in found]))
 """
 
+pytestmark = pytest.mark.usefixtures("known_operators")
+
 
 def by_script(file, items):
     """What the script beside an ONNX file predicts in a process without torch and this library."""
@@ -67,21 +68,6 @@ def said_by(file):
     extra = {"layered.json": ""}
     torch.export.load(file, extra_files=extra)
     return json.loads(extra["layered.json"])
-
-
-@pytest.fixture(autouse=True)
-def known_operators(monkeypatch):
-    """The exporter reads the sources of all its operators anew for each file, which takes half of the time of a test."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    monkeypatch.setattr(ONNXRegistry, "from_torchlib", staticmethod(_operators()))
-
-
-@functools.cache
-def _operators():
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    return functools.cache(ONNXRegistry.from_torchlib)
 
 
 @pytest.fixture

@@ -78,7 +78,8 @@ class TransformerTokens(TransformerEncoder):
         """
         mask, length = padding_mask(ids, self.pad_idx), max(1, ids.shape[1])
         out, _ = super().forward(ids)
-        places = (torch.arange(length, device=ids.device) - mask.long().cumprod(1).sum(1, keepdim=True)) % length
+        time = torch.arange(length, device=ids.device)
+        places = (time - leading(mask)) % (time[-1] + 1)
         return out[:, :length].gather(1, places[:, :, None].expand(-1, -1, out.shape[2])), mask
 
 
@@ -101,6 +102,19 @@ def check_length(ids: Tensor, limit: int | None) -> None:
         )
 
 
+def leading(mask: Tensor) -> Tensor:
+    """How many tokens of padding stand before each text: [batch, 1]. By a sum, as ONNX has no cumulative product.
+
+    Args:
+        mask: True for padding, bool [batch, token].
+
+    Examples:
+        >>> leading(torch.tensor([[True, True, False, True], [False, False, False, True]])).tolist()
+        [[2], [0]]
+    """
+    return ((~mask).cumsum(1) == 0).sum(1, keepdim=True)
+
+
 def _from_the_left(
     ids: Tensor, mask: Tensor, pad_idx: int, segments: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -108,7 +122,7 @@ def _from_the_left(
     if not ids.shape[1]:
         ids, mask = ids.new_full((len(ids), 1), pad_idx), mask.new_ones((len(ids), 1))
     time = torch.arange(ids.shape[1], device=ids.device)
-    places = (time + mask.long().cumprod(1).sum(1, keepdim=True)) % ids.shape[1]
+    places = (time + leading(mask)) % (time[-1] + 1)  # a tensor, as ONNX divides by no size
     ids, mask = ids.gather(1, places), mask.gather(1, places)
     mask[:, 0] = False
     return ids, mask, None if segments is None else segments.to(ids.device).gather(1, places)

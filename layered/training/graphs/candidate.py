@@ -12,11 +12,11 @@ from torch import Tensor
 
 from layered.foundation import EmptySource, NotExportable, OutOfRange, Path
 from layered.inference import steady_loader
-from layered.loop import Loop
+from layered.loop import Loop, unwrapped
 from layered.nn import BCEWithLogitsLossFlat
 from layered.training.graphs.gate import Runtime, Sample, Worst, check_other_size, compare, samples_of
 from layered.training.graphs.inputs import GraphInput, inputs_for
-from layered.training.graphs.tracing import Graph, Traced, graph_of, traced
+from layered.training.graphs.tracing import Graph, Traced, check_model, graph_of, traced
 from layered.version import __version__
 
 FORMAT = 1
@@ -74,8 +74,8 @@ def passed(
         raise OutOfRange(
             "tolerance is the largest difference that is accepted", got=repr(tolerance), expected="a number from 0"
         )
+    check_model(unwrapped(loop.model))
     given = inputs_for(loop, steady_loader(loop, 1, dl))
-    graph = graph_of(loop, given, with_outputs)
     samples = samples_of(loop, given, items)
     if not samples:
         raise EmptySource(
@@ -83,6 +83,9 @@ def passed(
             expected="validation items",
             fix="dl=learn.dls.test_dl(items)",
         )
+    graph = graph_of(
+        loop, given, with_outputs
+    )  # a pass may have changed the model, such as its vectors of unseen levels
     try:
         return _compared(_candidate(loop, graph, given, samples), make, tolerance)
     except NotExportable:

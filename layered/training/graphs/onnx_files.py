@@ -18,7 +18,7 @@ from layered.training.graphs.gate import Array, Runtime, Worst, check_outputs, i
 from layered.training.graphs.script import ARRAYS, check_replaceable, script_name, write_script
 from layered.training.graphs.tracing import Graph, layer_name, quiet
 
-_OPERATOR = re.compile(r"op='([\w.]+)', overload='(\w+)'")
+_OPERATOR = re.compile(r"target=torch\.ops\.([\w.]+)")
 LARGEST = 2_000_000_000  # bytes of a message of protobuf, in which a file of one piece is written
 
 
@@ -133,7 +133,7 @@ def _operator(error: Exception, program: Any, graph: Graph) -> str:
     named = next((m for text in _causes(error) if (m := _OPERATOR.search(text)) is not None), None)
     if named is None:
         return "a part of the model"
-    operator = f"{named[1]}.{named[2]}"
+    operator = named[1]
     stacks = [node.meta.get("nn_module_stack") for node in program.graph.nodes if str(node.target) == operator]
     path = next((next(reversed(stack.values()))[0] for stack in stacks if stack), None)
     return f"the operator {operator}" + ("" if path is None else f" in {layer_name(graph.get_submodule(path), path)}")

@@ -83,18 +83,15 @@ class Traced:
     outputs: tuple[str, ...]
 
 
-def graph_of(loop: Loop, given: GraphInput, with_outputs: bool = False) -> Graph:
-    """A learner's graph on the CPU, in evaluation mode; the learner stays as it is.
+def check_model(model: nn.Module) -> None:
+    """Refuse kinds of models that have no graph.
 
     Args:
-        loop: The learner.
-        given: What goes into it.
-        with_outputs: Let it give the model's own outputs too, beside predictions.
+        model: A learner's model.
 
     Raises:
-        NotExportable: The model is of a kind that has no such graph.
+        NotExportable: It is of such a kind.
     """
-    model = unwrapped(loop.model)
     if any(is_sharded(p) for p in model.parameters()):
         raise NotExportable(
             "each process holds a part of this model only",
@@ -114,7 +111,17 @@ def graph_of(loop: Loop, given: GraphInput, with_outputs: bool = False) -> Graph
             expected="a model without a state, such as a transformer",
             fix="learn.export('model.layered'), which load_learner opens",
         )
-    model = copy.deepcopy(model).cpu()
+
+
+def graph_of(loop: Loop, given: GraphInput, with_outputs: bool = False) -> Graph:
+    """A learner's graph on the CPU, in evaluation mode; the learner stays as it is.
+
+    Args:
+        loop: The learner.
+        given: What goes into it.
+        with_outputs: Let it give the model's own outputs too, beside predictions.
+    """
+    model = copy.deepcopy(unwrapped(loop.model)).cpu()
     return Graph(given.enter, model, activation_of(loop, output_scores), meaning_for(loop).decodes, with_outputs).eval()
 
 
