@@ -175,7 +175,7 @@ def prepare_rows(items: list[Any], settings: dict[str, Any]) -> dict[str, Any]:
             own.append(((of["fill"] if read != read else read) - of["mean"]) / of["std"])
         scores.append(own)
         codes.append([code(cells[name], levels) for name, levels in settings["levels"].items()])
-    made = {"codes": np.array(codes, np.int64), "numbers": np.array(scores, np.float32)}
+    made: dict[str, Any] = {"codes": np.array(codes, np.int64), "numbers": np.array(scores, np.float32)}
     return {name: x for name, x in made.items() if x.shape[1]}
 
 

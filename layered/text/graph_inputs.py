@@ -111,9 +111,9 @@ def prepare_texts(items: list[Any], settings: dict[str, Any]) -> dict[str, Any]:
         if settings["most"] is not None and len(texts[-1]) > settings["most"]:
             raise ValueError(f"a text of {len(texts[-1])} tokens is longer than the model reads: {settings['most']}")
     longest = max([1, *map(len, texts)])
-    ids = np.array([text + [settings["pad"]] * (longest - len(text)) for text in texts], np.int64)
+    padded = np.array([text + [settings["pad"]] * (longest - len(text)) for text in texts], np.int64)
     return {
-        "input_ids": ids,
+        "input_ids": padded,
         "attention_mask": np.array([[1] * len(t) + [0] * (longest - len(t)) for t in texts], np.int64),
     }
 

@@ -220,7 +220,8 @@ class Inputs(Module):
             )
         check_codes(x_cat, len(self.embeds))
         check_numbers(x_cont, self.n_cont)
-        parts = [embed(code) for embed, code in zip(self.embeds, x_cat.unbind(1), strict=True)]
+        codes = x_cat.unbind(1) if len(self.embeds) else ()  # of no codes, torch.export.load could not read it
+        parts = [embed(code) for embed, code in zip(self.embeds, codes, strict=True)]
         if parts:
             parts = [self.emb_drop(torch.cat(parts, 1))]
         if self.n_cont and x_cont is not None:

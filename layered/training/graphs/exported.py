@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from layered.files import commit, joined
-from layered.foundation import Path, checked
+from layered.foundation import NotExportable, Path, checked, one_line
 from layered.loop import Loop, by_first
 from layered.training.graphs.candidate import Candidate, passed, said
 from layered.training.graphs.gate import Array, Runtime
@@ -84,8 +84,15 @@ def _written(program: Any, about: dict[str, Any]) -> bytes:
 def _read_back(data: bytes) -> Runtime:
     """The program as torch reads it, as a function of arrays."""
     export: Any = torch.export
-    with quiet():
-        module = export.load(io.BytesIO(data)).module()
+    try:
+        with quiet():
+            module = export.load(io.BytesIO(data)).module()
+    except Exception as error:  # of what torch can write and not read
+        raise NotExportable(
+            "torch cannot read back the program that it has written of this model",
+            got=one_line(f"{error!s:.300}"),
+            fix="learn.export('model.layered'), which load_learner opens",
+        ) from error
 
     def run(inputs: Sequence[Array]) -> list[Array]:
         with torch.no_grad():
