@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from layered.foundation import CannotSave, LayeredError, Path as NamedPath, warn
+from layered.foundation import BadValue, CannotSave, LayeredError, Path as NamedPath, visible, warn
 
 
 class Disk:
@@ -173,16 +173,29 @@ def temporary(target: Path) -> Path:
     return temp
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash of two
+
+
 def joined(*parts: str | os.PathLike[str]) -> NamedPath:
     """A path below others, as users write it: each part may begin with `~`, and one that is absolute begins anew.
 
     Args:
         parts: Folders, and the file.
 
+    Raises:
+        BadValue: One of them is an address, such as "s3://bucket/file": a folder `s3:` would be made.
+
     Examples:
         >>> joined("runs", "/data", "a.csv").as_posix()
         '/data/a.csv'
     """
+    for part in parts:
+        if _ADDRESS.match(os.fspath(part)):
+            raise BadValue(
+                "an address cannot stand where a file or folder is meant",
+                got=visible(os.fspath(part)),
+                fix="mount what is there, or copy the file; checkpoint= of fit takes addresses",
+            )
     return NamedPath(*map(os.path.expanduser, parts))
 
 

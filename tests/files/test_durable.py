@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from layered.files import append_line, commit, durable, sweep
+from layered.files import append_line, commit, durable, joined, sweep
 from layered.files.durable import Disk
-from layered.foundation import BadFile, CannotSave
+from layered.foundation import BadFile, BadValue, CannotSave
 
 OPERATIONS = ("make_folder", "create", "write", "sync", "replace", "sync_folder", "delete")
 
@@ -267,3 +267,10 @@ def test_a_file_system_that_cannot_sync_folders_still_saves_and_says_so_once(tmp
             commit(tmp_path / f"{i}", lambda file: file.write(b"x"))
     assert len(said) == 1
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("part", ["s3://bucket/file", Path("gs://bucket"), "hf://me/model"], ids=str)
+def test_an_address_is_never_taken_for_a_folder(part):
+    with pytest.raises(BadValue, match="an address cannot stand where a file or folder is meant"):
+        joined("runs", part)
+    assert joined("C:/data").as_posix() == "C:/data"

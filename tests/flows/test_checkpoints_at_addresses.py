@@ -1,5 +1,6 @@
 """Checkpoints at an address: a run goes on from them on a machine that has nothing else."""
 
+import hashlib
 import json
 import os
 import signal
@@ -138,7 +139,6 @@ def test_what_cannot_be_put_in_the_end_is_an_error(address, other_machine, monke
     monkeypatch.setattr(system, "put_file", fails)
     with pytest.warns(UserWarning, match="no route"), pytest.raises(CannotSave, match="no route") as caught:
         learner().fit(2, checkpoint=address)
-    monkeypatch.undo()
     assert "start again, and fit puts them there" in caught.value.fix
 
 
@@ -206,6 +206,53 @@ def test_nothing_at_an_address_is_said(address, other_machine, monkeypatch):
         learner().fit(1, resume=f"{address}/checkpoint-000001.layered")
     with pytest.raises(BadValue, match="whole files"):
         Checkpoint(address, parts=True)
+
+
+def test_what_another_machine_changed_replaces_what_this_one_holds(address, other_machine):
+    with pytest.raises(Boom):  # a run that is given up
+        learner(failing_at(9)).fit(3, lr=0.01, checkpoint=Checkpoint(address, "2 batches"))
+    fsspec.core.url_to_fs(address)[0].rm(address, recursive=True)
+    other_machine("second")
+    with pytest.raises(Boom):  # another one, with files of the same names and sizes
+        learner(failing_at(9)).fit(3, lr=0.05, checkpoint=Checkpoint(address, "2 batches"))
+    kept = weights_in(names(address)[-1], address)
+    other_machine("first")
+    with pytest.raises(Boom):
+        learner(failing_at(9)).fit(3, lr=0.05, checkpoint=Checkpoint(address, "2 batches"), resume="auto")
+    assert weights_in(names(address)[-1], address) == kept
+
+
+def test_an_address_that_was_emptied_begins_anew(address, other_machine):
+    learn = learner()
+    learn.fit(1, checkpoint=address)
+    fsspec.core.url_to_fs(address)[0].rm(address, recursive=True)
+    again = learner()
+    again.fit(1, checkpoint=address, resume="auto")
+    assert again.restored is None
+
+
+def test_what_could_not_be_put_is_there_for_the_next_start(address, other_machine, whole, monkeypatch):
+    system, _ = fsspec.core.url_to_fs(address)
+    put = system.put_file
+
+    def fails(*args):
+        put(*args)
+        system.pipe_file(args[1], system.cat_file(args[1])[:100])
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(system, "put_file", fails)
+    with pytest.warns(UserWarning, match="no route"), pytest.raises(Boom):
+        learner(GradientClip(1.0), failing_at(15)).fit(3, lr=0.05, checkpoint=address)
+    monkeypatch.setattr(system, "put_file", put)
+    again = learner(GradientClip(1.0), failing_at(-1))
+    again.fit(3, lr=0.05, checkpoint=address, resume="auto")
+    assert again.restored.epoch_and_batch[0] == 2
+    assert weights(again) == whole
+
+
+def weights_in(name, address):
+    system, root = fsspec.core.url_to_fs(address)
+    return hashlib.sha256(system.cat_file(f"{root}/{name}")).hexdigest()
 
 
 def test_a_service_that_does_not_answer_is_not_an_empty_one(address, other_machine, monkeypatch):

@@ -1,17 +1,23 @@
-"""Checkpoints at an address such as `s3://bucket/run`: a folder of this machine, whose files `fsspec` carries there and back."""
+"""Checkpoints at an address such as `s3://bucket/run`: a folder of this machine, whose files `fsspec` carries there and back.
+
+A ledger in the folder says what was at the address when this machine last looked. As long as that is there, the folder may be
+ahead; what another machine, or its user, has changed there replaces what the folder holds.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from layered.catalog import layered_home
-from layered.files import commit, real_path
+from layered.files import commit, open_bounded, parse_json, real_path
 from layered.foundation import (
     BadValue,
     CannotSave,
@@ -26,6 +32,8 @@ from layered.foundation import (
 
 fsspec = lazy("fsspec")
 
+LEDGER = ".layered-remote"
+HEAD = 1024  # bytes of a file, with the hash of all of it if it is a checkpoint
 TRIES = 3
 PAUSE = 1.0  # seconds before the second try, and twice as many before each further one
 _OF_RUN = re.compile(r"(?:(?:data|seed)-[0-9a-f]{12}/)*(?:checkpoint-\d+(?:-fit\d+)?\.layered|\.layered-run)", re.ASCII)
@@ -79,25 +87,32 @@ class Remote:
                 expected="a folder, or an address that fsspec knows, such as 's3://bucket/run'",
             ) from error
         self.root = str(root).rstrip("/")
+        self.local = fsspec.filesystem("file")
         name = re.sub(r"[^\w-]", "-", self.address.rpartition("/")[2])[:40]
         self.folder = (
             layered_home() / "checkpoints" / f"{name}-{hashlib.sha256(self.address.encode()).hexdigest()[:12]}"
         )
-        self.seen: set[str] = set()  # what is there, as this run knows
+        self.seen: dict[str, str | None] = {}  # what is there, as this run knows; None for what is just being put
 
     def fetch(self) -> None:
-        """Bring what is there, and not here, to the folder of this machine.
+        """Bring what is there to the folder of this machine, if it is not what this machine has left there.
 
         Raises:
             Offline: The service does not answer, or refuses.
+            CannotSave: The folder cannot be written to.
         """
         try:
-            sizes = self._sizes()
-            for name, size in sizes.items():
-                here = self.folder / name
-                if not here.is_file() or here.stat().st_size != size:
+            existing = self._marks()
+            if not _is_as_left(existing, self._ledger()):
+                for file in self._files().values():
+                    file.unlink()
+                for name in existing:
                     with self.system.open(f"{self.root}/{name}", "rb") as source:
-                        commit(here, partial(shutil.copyfileobj, source, length=1 << 20))
+                        commit(self.folder / name, partial(shutil.copyfileobj, source, length=1 << 20))
+                self.seen = dict(existing)
+                self._note()
+            else:
+                self.seen = self._ledger()
         except LayeredError:
             raise
         except Exception as error:
@@ -106,7 +121,6 @@ class Remote:
                 got=f"{type(error).__name__}: {error}",
                 fix="check the address, the network and the rights; or write to a folder: checkpoint='run'",
             ) from error
-        self.seen = set(sizes)
 
     def put(self, is_last: bool) -> None:
         """Bring what is here, and not there, to the address; and delete there what was deleted here.
@@ -134,8 +148,8 @@ class Remote:
         return warn(f"{words}: {failure}; they are in '{self.folder}', and the next one takes them along")
 
     def _put(self) -> None:
-        there = self._sizes()
-        strangers = there.keys() - self.seen
+        existing, files = self._marks(), self._files()
+        strangers = [name for name in existing if self.seen.get(name, "") not in (existing[name], None)]
         if strangers:
             raise CannotSave(
                 f"another run writes to '{visible(self.address)}'",
@@ -143,27 +157,53 @@ class Remote:
                 expected="one run at a time at an address",
                 fix="an address for each, or end one of them and start the other again",
             )
-        here = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*")}
-        here = {name: path for name, path in here.items() if _OF_RUN.fullmatch(name)}
-        for name, path in sorted(here.items()):
-            if there.get(name) != path.stat().st_size:
-                self.seen.add(name)
-                self.system.makedirs(f"{self.root}/{name}".rpartition("/")[0], exist_ok=True)
-                self.system.put_file(str(path), f"{self.root}/{name}")
-        for name in there.keys() - here.keys():
+        marks = {name: self._mark(str(file), file.stat().st_size, self.local) for name, file in files.items()}
+        due = [name for name in marks if existing.get(name) != marks[name]]
+        self.seen |= dict.fromkeys(due)
+        self._note()
+        for name in due:
+            self.system.makedirs(f"{self.root}/{name}".rpartition("/")[0], exist_ok=True)
+            self.system.put_file(str(files[name]), f"{self.root}/{name}")
+        for name in existing.keys() - marks.keys():
             self.system.rm_file(f"{self.root}/{name}")
-        self.seen = set(here)
+        self.seen = dict(marks)
+        self._note()
 
-    def _sizes(self) -> dict[str, int]:
-        """The files of the run that are there, by name below the address, with their sizes."""
+    def _files(self) -> dict[str, Path]:
+        """The files of the run in the folder, by name below it, in order."""
+        files = {path.relative_to(self.folder).as_posix(): path for path in sorted(self.folder.rglob("*"))}
+        return {name: path for name, path in files.items() if _OF_RUN.fullmatch(name)}
+
+    def _marks(self) -> dict[str, str]:
+        """The files of the run that are there, by name below the address, each with what tells it from others."""
         self.system.invalidate_cache()
         try:
             self.system.info(self.root)  # which raises where there is no answer, while `find` finds nothing
         except FileNotFoundError:
             return {}
         found = self.system.find(self.root, detail=True)
-        sizes = {path[len(self.root) + 1 :]: entry["size"] for path, entry in found.items()}
-        return {name: size for name, size in sizes.items() if _OF_RUN.fullmatch(name)}
+        sizes = {path: entry["size"] for path, entry in found.items() if _OF_RUN.fullmatch(path[len(self.root) + 1 :])}
+        return {path[len(self.root) + 1 :]: self._mark(path, size, self.system) for path, size in sizes.items()}
+
+    def _mark(self, path: str, size: int, system: Any) -> str:
+        """The size of a file and a hash of its beginning."""
+        return f"{size} {hashlib.sha256(system.cat_file(path, start=0, end=min(size, HEAD))).hexdigest()}"
+
+    def _ledger(self) -> dict[str, Any]:
+        try:
+            with open_bounded(self.folder / LEDGER) as file:
+                return dict(parse_json(file.read(1 << 24), "a ledger"))
+        except (OSError, LayeredError, TypeError, ValueError):
+            return {}
+
+    def _note(self) -> None:
+        commit(self.folder / LEDGER, lambda file: file.write(json.dumps(self.seen).encode()))
+
+
+def _is_as_left(existing: dict[str, str], ledger: dict[str, str | None]) -> bool:
+    """Whether what is at an address is what a ledger says, but for what was just being put."""
+    finished = {name: mark for name, mark in ledger.items() if mark is not None}
+    return finished == {name: mark for name, mark in existing.items() if ledger.get(name, "") is not None}
 
 
 def place_here(place: str | os.PathLike[str]) -> Path:
