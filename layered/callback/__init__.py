@@ -90,3 +90,4 @@ from layered.callback.trials import (
     losses_on_one_batch as losses_on_one_batch,
     overfit as overfit,
 )
+from layered.callback.values import log as log

@@ -17,7 +17,7 @@ from torch import Tensor
 from layered.callback.logging import CSVLogger, JSONLogger, LoggerCallback, MetricLogger
 from layered.callback.provenance import as_json, describe_configuration
 from layered.callback.records import why_ended
-from layered.callback.trackers import RUN_ID, OpenRun, Tracker, check_tracker, flat, open_run
+from layered.callback.trackers import RUN_ID, Media, OpenRun, Tracker, check_tracker, flat, open_run
 from layered.files import parse_json, read_whole, real_path, saving
 from layered.foundation import BadArgument, BadFile, OutOfRange, masked, rank_and_world, warn, whole_number
 from layered.loop import Callback, Checkpoint, Count, Kinds, ResumedFit, callbacks_of
@@ -60,7 +60,7 @@ class ExperimentLogger(LoggerCallback):
     """
 
     transient: ClassVar[tuple[str, ...]] = (
-        "logged", "is_live", "is_continued", "open", "waiting", "sent", "note", "next_time", "reached",
+        "logged", "is_live", "is_continued", "open", "waiting", "sent", "note", "next_time", "reached", "is_warned", "stored",
     )  # fmt: skip
     state_kinds: ClassVar[Kinds] = (("run_id", Annotated[str, RUN_ID] | None), ("before", Count))
 
@@ -89,10 +89,12 @@ class ExperimentLogger(LoggerCallback):
         self.is_live = False  # during a fit, until the tracker fails
         self.is_continued = False  # this fit was interrupted, and goes on
         self.open: OpenRun | None = None
+        self.stored: dict[str, Any] = {}  # the configuration that the run has
         self.waiting: dict[int, dict[str, Any]] = {}  # values by step that have not been sent yet
         self.sent: tuple[int, set[str]] = (-1, set())  # the last step that was sent, and which values of it
         self.note: pathlib.Path | None = None  # where that is written, for a resumed fit
         self.next_time = 0.0
+        self.is_warned = False  # that there is no place for texts and pictures
 
     def begin(self, columns: list[str]) -> None:
         learn = self.learn
@@ -123,18 +125,19 @@ class ExperimentLogger(LoggerCallback):
             self.next_time = time.monotonic() + SEND_EVERY
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        self.add(metrics)
+        numbers = self.learn.recorder.numbers  # which were added when they were logged
+        self.add({name: value for name, value in metrics.items() if name not in numbers})
 
     def add(self, values: Mapping[str, Any], prefix: str = "") -> None:
         """Log values at the current step.
 
         Args:
-            values: Numbers or texts by name; None is left out.
+            values: Numbers or media by name; None is left out.
             prefix: Of the names.
         """
         if self.is_live:
             named = {prefix + name: value for name, value in values.items() if value is not None}
-            self.waiting.setdefault(self.before + len(self.learn.recorder.lrs), {}).update(named)
+            self.waiting.setdefault(self.before + self.learn.recorder.step, {}).update(named)
 
     def send(self, before: int | None = None) -> None:
         """Send the values that are waiting.
@@ -156,9 +159,20 @@ class ExperimentLogger(LoggerCallback):
         due = {k: v for k, v in values.items() if step > last or (step == last and k not in names)}
         if not due or self.open is None:
             return
-        self.open.tracker.log(flat({name: _plain(value) for name, value in due.items()}), step=step)
+        media = {name: value.value for name, value in due.items() if isinstance(value, Media)}
+        if numbers := flat({name: _plain(value) for name, value in due.items() if name not in media}):
+            self.open.tracker.log(numbers, step=step)
+        for name, value in media.items():
+            self._send_media(self.open, name, value, step)
         self.sent = step, {*due, *(names if step == last else ())}
         self._write_note()
+
+    def _send_media(self, to: OpenRun, name: str, value: Any, step: int) -> None:
+        if to.service.media is not None:
+            to.service.media(to.tracker, name, value, step)
+        elif not self.is_warned:
+            self.is_warned = True
+            warn(f"{self._name} is given no texts and pictures, such as '{name}'")
 
     def _attempt(self, what: str, job: Callable[[], object]) -> None:
         """Do what may fail without harm to the fit, which is said once."""
@@ -177,14 +191,13 @@ class ExperimentLogger(LoggerCallback):
         self.run_id = self.open.run_id
         self._write_note()
         if self.open.is_new:
-            self._store(as_json(self.config) | describe_configuration(learn))
+            self.stored = flat(as_json(self.config) | describe_configuration(learn))
         elif not self.is_continued:
-            self._store({f"fit_{learn.fit_ordinal}": as_json(dict(learn.fit_arguments))})
-
-    def _store(self, configuration: Mapping[str, Any]) -> None:
+            self.stored |= flat({f"fit_{learn.fit_ordinal}": as_json(dict(learn.fit_arguments))})
+        else:
+            return
         try:
-            assert self.open is not None
-            self.open.tracker.store_init_configuration(flat(dict(configuration)))
+            self.open.tracker.store_init_configuration(self.stored)
         except Exception as error:
             warn(f"{self._name} did not take the configuration of the learner: {_described(error)}")
 
@@ -245,7 +258,7 @@ class ExperimentLogger(LoggerCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy begins a run of its own."""
-        return super().__getstate__() | {"run_id": None, "before": 0, "reached": 0, "open": None}
+        return super().__getstate__() | {"run_id": None, "before": 0, "reached": 0, "open": None, "stored": {}}
 
     @property
     def _name(self) -> str:

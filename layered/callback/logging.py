@@ -147,12 +147,13 @@ class FileLogger(LoggerCallback):
         BadValue: When a fit begins: the file to append to has different columns.
     """
 
-    transient = ("logged", "file", "head", "is_restored", "is_ready", "note")
+    transient = ("logged", "columns", "file", "head", "is_restored", "is_ready", "note")
     state_kinds: ClassVar[Kinds] = (("before", Count), ("kept", Count))  # the second of earlier versions
 
     def __init__(self, fname: str | os.PathLike[str], append: bool = False) -> None:
         self.fname, self.append, self.logged = fname, append, 0
         self.file, self.head = Path(fname), b""
+        self.columns: list[str] = []
         self.before = 0  # how many bytes the file held when this fit began
         self.is_restored = self.is_ready = False
         self.note: pathlib.Path | None = None
@@ -162,6 +163,7 @@ class FileLogger(LoggerCallback):
         self.is_restored = True
 
     def begin(self, columns: list[str]) -> None:
+        self.columns = columns
         self.file, self.head, self.is_ready = self._place(), self.header(columns).encode(), False
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -303,7 +305,7 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 class CSVLogger(FileLogger):
-    """Writes the row of each epoch to a CSV file, below a header.
+    """Writes the row of each epoch to a CSV file, below a header: the columns that the table has when the fit begins.
 
     Args:
         fname: See `FileLogger`.
@@ -319,7 +321,8 @@ class CSVLogger(FileLogger):
         super().__init__(fname, append)
 
     def line(self, metrics: Mapping[str, Any], step: int) -> str:
-        return _csv_line(["" if value is None else value for value in metrics.values()])
+        values = [metrics.get(name) for name in self.columns]
+        return _csv_line(["" if value is None else value for value in values])
 
     def header(self, columns: list[str]) -> str:
         return _csv_line(columns)

@@ -158,6 +158,13 @@ class Notebook(Lines):
         self.rows.append([cell_text(value) for value in values])
         self._show()
 
+    def name_columns(self, columns: Sequence[str]) -> None:
+        before = self.columns
+        super().name_columns(columns)
+        for row in self.rows if self.columns != before else ():
+            cells = dict(zip(before, row, strict=False))
+            row[:] = [cells.get(name, "") for name in self.columns]
+
     def close(self, *, failed: bool) -> None:
         self.bar = f"{self.bar} Interrupted" if failed else ""
         self._show()

@@ -60,6 +60,40 @@ def _end_mlflow(_: object, end: str) -> None:
 
 
 @dataclass(frozen=True)
+class Media:
+    """What is not a number.
+
+    Args:
+        value: A text, or the pixels of a picture [height, width, 3] as bytes.
+    """
+
+    value: Any
+
+
+def _media_tensorboard(tracker: Any, name: str, value: Any, step: int) -> None:
+    if isinstance(value, str):
+        tracker.log({name: value}, step=step)
+    else:
+        tracker.log_images({name: value[None]}, step=step, dataformats="NHWC")
+
+
+def _media_image(package: str) -> Callable[[Any, str, Any, int], None]:
+    def send(tracker: Any, name: str, value: Any, step: int) -> None:
+        image = importlib.import_module(package).Image
+        tracker.log({name: value if isinstance(value, str) else image(value)}, step=step)
+
+    return send
+
+
+def _media_mlflow(_: object, name: str, value: Any, step: int) -> None:
+    mlflow = importlib.import_module("mlflow")
+    if isinstance(value, str):
+        mlflow.log_text(value, f"{name}/{step:08d}.txt")
+    else:
+        mlflow.log_image(value, f"{name}/{step:08d}.png")
+
+
+@dataclass(frozen=True)
 class Service:
     """What trackers do each in their own way, where `accelerate` says nothing.
 
@@ -70,6 +104,7 @@ class Service:
         current: The run that the script itself has open, if any.
         attribute: Where the tracker keeps its run.
         end: Ends a run and notes how.
+        media: Sends a text or a picture; None for a tracker that takes none.
     """
 
     package: str = ""
@@ -78,16 +113,23 @@ class Service:
     current: Callable[[], Any] = _nothing
     attribute: str = ""
     end: Callable[[Any, str], None] = _finish
+    media: Callable[[Any, str, Any, int], None] | None = None
 
 
 SERVICES: dict[str, Service] = {
-    "tensorboard": Service(run_id=lambda t: Path(t.logging_dir).name, continuing=lambda _: {}, end=_end_tensorboard),
+    "tensorboard": Service(
+        run_id=lambda t: Path(t.logging_dir).name,
+        continuing=lambda _: {},
+        end=_end_tensorboard,
+        media=_media_tensorboard,
+    ),
     "wandb": Service(
         run_id=lambda t: t.tracker.id,
         continuing=lambda run: {"id": run, "resume": "allow"},
         current=lambda: importlib.import_module("wandb").run,
         attribute="run",
         end=_end_wandb,
+        media=_media_image("wandb"),
     ),
     "mlflow": Service(
         run_id=lambda t: t.tracker.info.run_id,
@@ -95,8 +137,13 @@ SERVICES: dict[str, Service] = {
         current=lambda: importlib.import_module("mlflow").active_run(),
         attribute="active_run",
         end=_end_mlflow,
+        media=_media_mlflow,
     ),
-    "trackio": Service(run_id=lambda t: t.tracker.name, continuing=lambda run: {"name": run, "resume": "allow"}),
+    "trackio": Service(
+        run_id=lambda t: t.tracker.name,
+        continuing=lambda run: {"name": run, "resume": "allow"},
+        media=_media_image("trackio"),
+    ),
     "swanlab": Service(run_id=lambda t: t.tracker.id, continuing=lambda run: {"id": run, "resume": "allow"}),
     "comet_ml": Service(run_id=lambda t: t.tracker.get_key(), continuing=lambda run: {"experiment_key": run}),
     "aim": Service(run_id=lambda t: t.tracker.hash, continuing=lambda run: {"run_hash": run}),

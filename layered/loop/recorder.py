@@ -14,6 +14,7 @@ from torch import Tensor
 from layered.foundation import CannotRestore, OutOfRange, assigned, find_bs, lazy, unknown_name, warn
 from layered.loop.callback import Callback, bad_state
 from layered.loop.kept import Count, Numbers, alike, fits
+from layered.loop.logged import Logged, settle, take_means
 from layered.loop.metric_state import accumulated, keepers
 from layered.loop.processes import any_process, gathered, merge_metrics
 from layered.metrics import Metric, MetricSet, unique_names, unique_parts
@@ -53,6 +54,8 @@ class Recorder(Callback):
         values: The losses and metrics of each epoch; None for what was not computed in it.
         log: The row of the current epoch.
         logged_names: Of values that the model or a callback reports by `note`; their columns stand behind those of the metrics.
+        numbers: What `learn.log` has logged since the last row, by name.
+        is_validating: A validation pass is going on.
         hps: What a scheduled fit set, by name, for each training batch.
 
     Raises:
@@ -68,6 +71,9 @@ class Recorder(Callback):
         "_valid_shares",
         "_tried_loss",
         "logged",
+        "is_validating",
+        "_awaits_row",
+        "_heard",
     )
     remove_on_fetch = True
     observes = True
@@ -84,6 +90,7 @@ class Recorder(Callback):
         ("_average", float),
         ("_combines_by", Annotated[set, WAYS.issuperset]),
         ("_tries", Count),
+        ("numbers", dict[str, list[float]]),
     )
     unread_state = ("metric_names", "_valid_losses", "_valid_rows")
 
@@ -100,6 +107,8 @@ class Recorder(Callback):
         self.hps: dict[str, list[float]] = {}
         self.logged_names: list[str] = []
         self.logged: dict[str, Any] = {}  # of the current row
+        self.is_validating = self._awaits_row = False
+        self._heard: tuple[int, int] | None = None  # the epoch and the number of the last training batch
         # how batches of a loss that is not built in combine, which is tried on the first ones, and how many tries are left
         self._tried_loss: object = None
         self._combines_by: set[str] = set()
@@ -115,6 +124,7 @@ class Recorder(Callback):
         self._losses: list[float] = []
         self._pending: list[Tensor] = []
         self._average, self._finite = 0.0, 0  # of the finite losses, and how many there are
+        self.numbers: Logged = {}
         self._valid_shares: list[Shares] = []  # of each batch: the parts of its loss, and what their means divide by
 
     def before_fit(self) -> None:
@@ -159,21 +169,41 @@ class Recorder(Callback):
         self.expect(values)
         self.logged |= values
 
+    def collect(self, name: str, number: float | Tensor) -> None:
+        """Add a number to those whose mean is noted in the next row of the epoch; once that is made, nothing.
+
+        Args:
+            name: Of the column.
+            number: A number, or a tensor of one, which is read when the row is made.
+        """
+        if self._awaits_row:
+            self.numbers.setdefault(name, []).append(number)
+
+    @property
+    def step(self) -> int:
+        """The number, from 1, of the training batch that is going on, or else of the last one; cancelled ones do not count."""
+        learn = self.learn
+        goes_on = learn.training and learn.batch is not None and self._heard != (learn.epoch, learn.iter)
+        return self._count + goes_on
+
     def before_epoch(self) -> None:
         self.logged = {}
-        self.log, self._epoch_began = [self.learn.epoch], time.perf_counter()
+        self.log, self._epoch_began, self._awaits_row = [self.learn.epoch], time.perf_counter(), True
+        self.is_validating = False  # where a cancelled fit has left it
 
     def before_train(self) -> None:
         if self.train_metrics:
             self._train_set.reset()
 
     def before_validate(self) -> None:
-        self._valid_shares = []
+        self._valid_shares, self.is_validating = [], True
         if self.valid_metrics:
             self.learn.metric_set.reset()
 
     def after_batch(self) -> None:
         learn = self.learn
+        if learn.training:
+            self._heard = learn.epoch, learn.iter
         if not learn.has_learned:  # cancelled before there was a loss: what is there is of the batch before
             return
         if learn.training:
@@ -200,12 +230,14 @@ class Recorder(Callback):
         return sum(losses) / len(losses) if losses else None
 
     def after_validate(self) -> None:
+        self.is_validating = False
         if not self.valid_metrics:
             return
         learn = self.learn
         any_batch = any_process(learn.batch is not None)
         if not any_batch:  # cancelled, perhaps before this callback could begin: what it holds is of the pass before
             self.before_validate()
+            self.is_validating = False
         values = [self._valid_loss(), *self._values_of(learn.metric_set, any_batch)]
         if not learn.nested:
             self.log += values
@@ -228,9 +260,11 @@ class Recorder(Callback):
         width = len(self.metric_names) - 1 - self.add_time - len(self.logged_names)
         learn.final_record += [None] * (width - len(learn.final_record))
         self.log = self._add_row(learn.final_record)
+        self._awaits_row = False
 
     def _add_row(self, values: list[Any]) -> list[Any]:
         learn = self.learn
+        self.note(take_means(self.numbers))
         values += [self.logged.get(name) for name in self.logged_names]
         self.logged = {}
         self.values.append(values)
@@ -313,6 +347,7 @@ class Recorder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         self._settle()
+        settle(self.numbers)
         state = super().state_dict()
         if self.train_metrics and self.learn.training:
             state["seen"] = [[part.name, [accumulated(keeper) for keeper in keepers(part)]] for part in self._parts]

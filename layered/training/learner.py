@@ -15,6 +15,7 @@ from layered.callback import (
     fit_flat_cos,
     fit_one_cycle,
     fit_sgdr,
+    log,
     logging_callbacks,
     lr_find,
     overfit,
@@ -92,6 +93,8 @@ class Learner(Loop):
     - **Diagnose**: `doctor`, `profile`, `trace`
     - **Keep**: `save`, `load`, `export`, `to_onnx`, `to_exported`, `push_to_hub`, `card`; a fit is kept with
       `fit(checkpoint=, resume=)`
+    - **Keep**: `save`, `load`, `export`, `to_onnx`, `to_exported`; a fit is kept with `fit(checkpoint=, resume=)`
+    - **Log**: `loggers=`, and `log` from inside a step or a callback
     - **Extend**: `add_cb`, `add_cbs`, `remove_cb`, `remove_cbs`, `on`, and the contexts `added_cbs`, `removed_cbs`, `no_bar`,
       `no_logging`
 
@@ -146,6 +149,7 @@ class Learner(Loop):
     lr_find = lr_find
     dry_run = dry_run
     overfit = overfit
+    log = log
     to_fp16 = to_fp16
     to_bf16 = to_bf16
     to_fp32 = to_fp32
