@@ -264,3 +264,18 @@ def test_an_interrupt_leaves_no_half_of_a_file(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             verb("line")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_8_bits_say_what_they_cost(photos, capsys):
+    dls = loaders(photos, item_tfms=Resize(32))
+    torch.manual_seed(0)
+    learn = Learner(dls, net(), metrics="accuracy", path=photos)
+    loss, accuracy = learn.validate()
+    said = about(learn.to_onnx("small", quantize="int8"))
+    assert said["int8"]["float"] == pytest.approx({"valid_loss": loss, "accuracy": accuracy}, abs=1e-5)
+    assert said["int8"]["int8"] == pytest.approx({"valid_loss": loss, "accuracy": accuracy}, abs=0.2)
+    assert said["int8"]["int8"] != said["int8"]["float"]
+    assert "accuracy" in capsys.readouterr().out.splitlines()[-1]
+    assert [x.name for x in onnxruntime.InferenceSession(photos / "small.onnx").get_outputs()] == ["predictions", "decisions"]
+    with pytest.raises(BadValue, match="unknown quantization"):
+        learn.to_onnx("small", quantize="int4")

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from layered.files import commit, joined
-from layered.foundation import NotExportable, Path, checked, one_line, require
+from layered.foundation import BadValue, NotExportable, Path, checked, one_line, require
 from layered.loop import Loop, by_first
 from layered.training.graphs.candidate import Candidate, passed, said
 from layered.training.graphs.gate import Array, Runtime, Worst, check_outputs, item_name
+from layered.training.graphs.int8 import measured, quantized
 from layered.training.graphs.script import ARRAYS, check_replaceable, script_name, write_script
 from layered.training.graphs.tracing import Graph, layer_name, quiet
 
@@ -27,6 +28,7 @@ def to_onnx(
     loop: Loop,
     fname: str | os.PathLike[str] = "export.onnx",
     *,
+    quantize: str | None = None,
     dl: Iterable[Any] | None = None,
     items: int = 64,
     tolerance: float = 1e-4,
@@ -44,6 +46,8 @@ def to_onnx(
         loop: The learner.
         fname: A path below the learner's `path`, unless it is absolute. It gets the suffix `.onnx`; the script is
             `<name>_predict.py` beside it.
+        quantize: "int8" lets linear layers and convolutions calculate in 8 bits, after the model as it is has been compared; what
+            the learner's metrics lose by it is printed, and written to the metadata.
         dl: The loader of the items to compare on; by default that of validation.
         items: How many of these are compared.
         tolerance: The largest difference of a prediction that is accepted, relative to numbers above 1.
@@ -66,18 +70,36 @@ def to_onnx(
         line.onnx: ...
         'line.onnx'
     """
+    if quantize not in (None, "int8"):
+        raise BadValue("unknown quantization", got=repr(quantize), expected="'int8', or None")
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, extra="onnx", why="to_onnx")
     path = joined(loop.path, fname)
     path = Path(path.with_name(f"{path.name.removesuffix('.onnx')}.onnx"))
     check_replaceable(script_name(path))
     with loop.turns.of_item():
-        found, model, worst, run = passed(loop, dl, items, tolerance, _made)
+        found, model, worst, run = passed(loop, dl, items, tolerance, _made, with_outputs=quantize is not None)
         by_script = _checked_script(found, run, tolerance)
+        if quantize is not None:
+            model, lost = _in_8_bits(loop, found, model, run)
     data = _with_metadata(model, found.about)
     by_first(lambda: _write(path, data, found))
     print(said(path, len(data), found, worst) + by_script)
+    if quantize is not None:
+        print(f"{path.name} in 8 bits: {lost}")
     return path
+
+
+def _in_8_bits(loop: Loop, found: Candidate, model: Any, run: Runtime) -> tuple[Any, str]:
+    """The model in 8 bits, and what that costs, in words; `about` gets the numbers."""
+    names, small = found.given.names, quantized(model, found)
+    values = {"float": measured(loop, found, run), "int8": measured(loop, found, runtime_of(small, names))}
+    found.about["int8"] = values
+    for output in [output for output in small.graph.output if output.name.startswith("outputs")]:
+        small.graph.output.remove(output)
+    changes = [f"{name} {value:.4f} → {values['int8'][name]:.4f}" for name, value in values["float"].items()]
+    sizes = f"{model.ByteSize() / 1e6:.1f} MB → {small.ByteSize() / 1e6:.1f} MB"
+    return small, ", ".join([sizes, *(changes or ["the items have no targets to measure it on"])])
 
 
 def _made(found: Candidate) -> tuple[Any, Runtime]:
