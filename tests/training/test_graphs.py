@@ -276,6 +276,9 @@ def test_8_bits_say_what_they_cost(photos, capsys):
     assert said["int8"]["int8"] == pytest.approx({"valid_loss": loss, "accuracy": accuracy}, abs=0.2)
     assert said["int8"]["int8"] != said["int8"]["float"]
     assert "accuracy" in capsys.readouterr().out.splitlines()[-1]
-    assert [x.name for x in onnxruntime.InferenceSession(photos / "small.onnx").get_outputs()] == ["predictions", "decisions"]
+    assert [x.name for x in onnxruntime.InferenceSession(photos / "small.onnx").get_outputs()] == [
+        "predictions",
+        "decisions",
+    ]
     with pytest.raises(BadValue, match="unknown quantization"):
         learn.to_onnx("small", quantize="int4")

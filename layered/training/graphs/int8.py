@@ -38,7 +38,8 @@ def quantized(model: Any, found: Candidate) -> Any:
         before.write_bytes(model.SerializeToString())
         if any(node.op_type == "Conv" for node in model.graph.node):
             feeds = [
-                {name: x.numpy() for name, x in zip(found.given.names, sample.inputs, strict=True)} for sample in found.samples
+                {name: x.numpy() for name, x in zip(found.given.names, sample.inputs, strict=True)}
+                for sample in found.samples
             ]
             tools.quantize_static(before, after, _reader(tools, feeds), per_channel=True, **weights)
         else:
@@ -65,7 +66,10 @@ def measured(loop: Loop, found: Candidate, run: Runtime) -> dict[str, float]:
     chosen = names or [i for i, name in enumerate(found.traced.outputs) if name.startswith("predictions")]
     batches = _Fed(loop, found.given)
     judge = Loop(
-        (batches, batches), _Running(run, chosen), copy.deepcopy(loop.loss_func), metrics=copy.deepcopy(list(loop.metrics))
+        (batches, batches),
+        _Running(run, chosen),
+        copy.deepcopy(loop.loss_func),
+        metrics=copy.deepcopy(list(loop.metrics)),
     )
     with judge.no_logging(), judge.no_bar():
         values = judge.validate(dl=batches)
