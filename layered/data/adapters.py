@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.foundation import Pipeline, Stateful
+from layered.foundation import Pipeline, Stateful, own_vars
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Prints = np.ndarray[Any, np.dtype[np.int64]]
@@ -336,8 +336,8 @@ class ForeignLoader:
 
     @property
     def replays(self) -> bool:
-        """Unknown, so False: without `state_dict` the pass is replayed anyway."""
-        return False
+        """Whether its state leaves out what waits in a buffer. Without `state_dict` the pass is replayed anyway."""
+        return reads_ahead(self.loader) or reads_ahead(self.dataset)
 
     @property
     def samplers(self) -> list[object]:
@@ -381,3 +381,15 @@ def length_of(loader: object) -> int | None:
         return len(loader) if isinstance(loader, Sized) else None
     except (TypeError, NotImplementedError):  # `__len__` exists, but raises: an IterableDataset inside, for example
         return None
+
+
+def reads_ahead(source: object) -> bool:
+    """Whether a stream of Hugging Face's datasets is shuffled: its state then leaves out what waits in the buffer.
+
+    Args:
+        source: A stream, of any library.
+    """
+    own = own_vars(source) or {}
+    layers = [own.get("_ex_iterable"), own.get("ex_iterable"), *(own.get("ex_iterables") or ())]
+    below = [layer for layer in layers if layer is not None]
+    return type(source).__name__ == "BufferShuffledExamplesIterable" or any(map(reads_ahead, below))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from layered.data.adapters import reads_ahead
 from layered.data.samplers import EpochKey
 from layered.foundation import Stateful, key_of, permutation
 
@@ -38,7 +39,7 @@ class Stream:
 
     def __init__(self, source: Iterable[Any]) -> None:
         self.source: Any = source
-        self.has_state = isinstance(source, Stateful)
+        self.has_state = isinstance(source, Stateful) and not reads_ahead(source)
         self._looked_at: list[Any] = []
 
     def items(self, epoch: EpochKey, state: object = None, limit: int | None = None) -> Items:

@@ -19,7 +19,7 @@ def is_place_or_text(value: object) -> bool:
     return isinstance(value, (str, bytes, os.PathLike))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1 << 16)
 def assigned_by(code: CodeType) -> frozenset[str]:
     """The attributes that a function assigns, of whatever object; "*" if it also sets some whose names it computes.
 

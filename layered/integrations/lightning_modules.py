@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,9 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layered.foundation import BadArgument, BadValue, CannotTrain, find_bs, rank_and_world, warn
+from layered.foundation import BadArgument, BadValue, CannotTrain, find_bs, warn
 from layered.integrations.lightning_optimizers import Schedule, read_optimizers
+from layered.integrations.lightning_trainer import FitView
 from layered.integrations.logged import Logged, Parts
+from layered.integrations.logged_names import names_logged
 from layered.loop import (
     AbstractLoop,
     Callback,
@@ -26,7 +26,6 @@ from layered.loop import (
     bad_state,
     call_model,
     fits,
-    length_of,
     split_batch,
 )
 from layered.optim import OptimWrapper
@@ -83,7 +82,7 @@ class LightningFit(Callback):
         names = {*CALLED, *LEFT_OUT, "training_step", "validation_step", "predict_step", "forward"}
         self.own = {name for name in names if getattr(type(module), name, None) is not getattr(base, name, None)}
         _check(module, self.own)
-        self.logs = _names_logged(type(module), base)
+        self.logs = names_logged(type(module), base)
         self.steps = 0  # of the optimizer in this fit
         self.watched: dict[str, float] = {}  # the last value of each name
         self.outputs, self.running = None, ""  # of the last step, and which method of the module runs
@@ -382,106 +381,6 @@ class LightningFit(Callback):
         return f"LightningFit({type(self.module).__name__})"
 
 
-class FitView:
-    """What `self.trainer` of a LightningModule is in a learner: where the fit stands.
-
-    Args:
-        fit: The callback of the learner.
-    """
-
-    __slots__ = ("_fit",)
-
-    def __init__(self, fit: LightningFit) -> None:
-        self._fit = fit
-
-    @property
-    def current_epoch(self) -> int:
-        """The epoch of this fit, from 0."""
-        return self._fit.learn.epoch
-
-    @property
-    def global_step(self) -> int:
-        """How many steps the optimizer has done in this fit."""
-        return self._fit.steps
-
-    @property
-    def max_epochs(self) -> int:
-        """The epochs of this fit."""
-        return self._fit.learn.n_epoch
-
-    @property
-    def num_training_batches(self) -> float:
-        """The batches of a training pass; infinity for a loader without length."""
-        learn = self._fit.learn
-        count = learn.epoch_length if learn.epoch_length is not None else length_of(learn.dls.train)
-        return float("inf") if count is None else count
-
-    @property
-    def estimated_stepping_batches(self) -> float:
-        """The training batches of this fit."""
-        return self.num_training_batches * self.max_epochs
-
-    @property
-    def training(self) -> bool:
-        """Whether this is a training pass."""
-        return self._fit.learn.training
-
-    @property
-    def validating(self) -> bool:
-        """Whether this is a validation pass that is not part of a fit."""
-        return not self._fit.learn.fitting
-
-    @property
-    def sanity_checking(self) -> bool:
-        """False: there is no pass before the first epoch."""
-        return False
-
-    @property
-    def callback_metrics(self) -> dict[str, Tensor]:
-        """The last value of each name that was logged."""
-        return {name: torch.tensor(value) for name, value in self._fit.watched.items()}
-
-    @property
-    def optimizers(self) -> list[Any]:
-        """The optimizer, in a list."""
-        return [self._fit.optimizer]
-
-    @property
-    def logger(self) -> None:
-        """None: loggers are callbacks of the learner."""
-
-    @property
-    def loggers(self) -> list[Any]:
-        """None."""
-        return []
-
-    @property
-    def global_rank(self) -> int:
-        """The number of this process."""
-        return rank_and_world()[0]
-
-    local_rank = global_rank
-
-    @property
-    def world_size(self) -> int:
-        """How many processes there are."""
-        return rank_and_world()[1]
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Whether this is the first process."""
-        return rank_and_world()[0] == 0
-
-    def __getattr__(self, name: str) -> Any:
-        known = ", ".join(sorted(one for one in dir(type(self)) if not one.startswith("_")))
-        raise AttributeError(
-            f"self.trainer.{name}: in a learner the trainer is the learner, and has for a LightningModule only {known}. "
-            "What else a Trainer does is a callback of the learner, or an argument of its fit",
-            name=name,
-            obj=self,
-        )
-
-
 def _check(module: Any, own: set[str]) -> None:
     name = type(module).__name__
     if not module.automatic_optimization:
@@ -511,29 +410,3 @@ def _taken(function: Callable[..., Any], most: int) -> int:
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return most
     return min(most, sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters))
-
-
-def _names_logged(kind: type, base: type) -> list[str]:
-    """The names that a module logs, as far as its source has them as texts, so that the table begins with their columns."""
-    names: dict[str, None] = {}
-    for one in kind.__mro__[: kind.__mro__.index(base)]:
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
-        except (OSError, TypeError, SyntaxError):  # made in a session, or without a source
-            continue
-        for method in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-            if not method.name.startswith(("test_", "predict_")):
-                names |= dict.fromkeys(name for node in ast.walk(method) for name in _names_in(node))
-    return list(names)
-
-
-def _names_in(node: ast.AST) -> list[str]:
-    """The names that a line of code logs: self.log("loss", …), self.log_dict({"loss": …, "acc": …})."""
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-        return []
-    first = [*node.args, *(keyword.value for keyword in node.keywords)][:1]
-    if node.func.attr == "log_dict":
-        first = [key for one in first if isinstance(one, ast.Dict) for key in one.keys if key is not None]
-    elif node.func.attr != "log":
-        return []
-    return [one.value for one in first if isinstance(one, ast.Constant) and isinstance(one.value, str)]

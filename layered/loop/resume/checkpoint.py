@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
-from layered.data import as_loader
+from layered.data import DataLoader, as_loader
 from layered.files import commit, disk, encode_tree, real_path, saving, sweep, write_archive
 from layered.foundation import (
     BadValue,
@@ -47,6 +47,7 @@ from layered.loop.resume.resumed import ResumedFit
 from layered.loop.resume.signals import EndingSignals
 from layered.loop.resume.snapshot import (
     Packed,
+    digest,
     own_parts,
     pack_callback,
     random_states,
@@ -327,6 +328,7 @@ class Checkpoint(Callback):
             "sampler_changes": any(mark(sampler) != before for sampler, before in self.samplers),
             "counters": {name: getattr(learn, name) for name in COUNTERS},
             "loader": loader,
+            "last_batch": digest([learn.batch]) if batch and not isinstance(learn.dls.train, DataLoader) else "",
             **drawn,
         }
         manifest = {

@@ -278,6 +278,8 @@ def _held(dataset: object, depth: int = 3) -> list[str]:
     """What a data set of another library holds as attributes, and the data sets that it takes items from."""
     facts = []
     for name, value in sorted((own_vars(dataset) or {}).items()):
+        if length_of(value) is None and isinstance(value, (Tensor, np.ndarray)):
+            continue  # a number in a tensor is a count, as of epochs
         if isinstance(value, (Tensor, np.ndarray, list, tuple, range)) or is_frame(value):
             facts.append(f"{name} {fingerprint(value)['sha256']}")
         elif isinstance(value, Dataset) and depth:

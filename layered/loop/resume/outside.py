@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from layered.data import DataLoader, as_loader
 from layered.files import encode_tree
@@ -112,6 +113,10 @@ def held_of(loop: AbstractLoop) -> Held:
     tensors = [*unwrapped(loop.model).parameters(), *unwrapped(loop.model).buffers()]
     tensors += loop.loss_func.state_dict().values() if isinstance(loop.loss_func, nn.Module) else []
     streams = [dl.dataset for dl in loaders.values() if isinstance(dl, DataLoader) and not dl.indexed]
+    foreign = [as_loader(dl).dataset for dl in loaders.values() if dl is not None and not isinstance(dl, DataLoader)]
+    streams += [
+        data for data in foreign if isinstance(data, IterableDataset)
+    ]  # they begin anew where a pass is replayed
     of_streams = [stream for stream in streams if isinstance(stream, Stateful)]
     others = (loop, loop.dls, loop.opt, *loop.cbs, *loop.metrics)
     kept = (*others, *of_streams, *generators_of(loop.dls), *samplers, *tensors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from layered.loop.processes import unwrapped
 from layered.loop.resume.description import describe_for_resuming, differences
 from layered.loop.resume.outside import AT_START, OUTSIDE, check_outside, restore_outside
 from layered.loop.resume.parts import read_parts
-from layered.loop.resume.snapshot import restore_buffers, restore_random_states
+from layered.loop.resume.snapshot import digest, restore_buffers, restore_random_states
 from layered.loop.resume.weights import check_fits
 from layered.loop.sharding import load_whole
 from layered.loop.state import AbstractLoop
@@ -337,6 +338,7 @@ class Saved:
     def _remaining(self, loop: AbstractLoop) -> Iterator[Any]:
         loader = loop.dl
         if self.state["loader"] is not None and "loader" not in self.lost:
+            self._restore_random(loop, "random_at_start")  # for samplers that draw the order of a pass as it begins
             loader.load_state_dict(self.state["loader"])
             batches: Iterator[Any] = iter(loader)
         elif iter_once(loader):  # `restore` has replayed it already
@@ -345,11 +347,22 @@ class Saved:
             self._restore_outside(loop, AT_START)
             self._restore_random(loop, "random_at_start")
             batches = iter(loader)
-            for _ in islice(batches, self.batch):
-                pass
+            self._check_replayed(deque(islice(batches, self.batch), maxlen=1))
             self._restore_outside(loop)
         self._restore_random(loop, "random")
         return batches
+
+    def _check_replayed(self, last: deque[Any]) -> None:
+        """Say it where a loader of another library has not given the same batches again."""
+        wanted = self.state.get(
+            "last_batch"
+        )  # files of earlier versions have none, and each process but the first another
+        if wanted and rank_and_world() == (0, 1) and digest([*last]) != wanted:
+            warn(
+                f"the loader did not give the {self.batch} batches of the interrupted pass again: the fit goes on, but with "
+                "other batches than it would have had; give the loader a seed, or one with state_dict and load_state_dict, "
+                "such as torchdata's StatefulDataLoader"
+            )
 
     def _restore_outside(self, loop: AbstractLoop, name: str = OUTSIDE) -> None:
         """Restore state outside `state_dict`."""

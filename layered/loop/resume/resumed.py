@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.utils.data import IterableDataset
 
-from layered.data import DataLoader
-from layered.foundation import noop, rank_and_world, warn
+from layered.data import DataLoader, as_loader
+from layered.foundation import Stateful, noop, rank_and_world, warn
 from layered.loop.callback import Callback
 from layered.loop.resume.restoring import Saved
 from layered.loop.state import AbstractLoop
@@ -32,6 +34,9 @@ class ResumedFit(Callback):
     def __init__(self, saved: Saved) -> None:
         self.saved = saved
         self.is_restored = False
+        self.begun: list[
+            tuple[Any, Any]
+        ] = []  # streams, which begin each pass where they were put; and their own beginning
         self.unseeded: DataLoader | None = None  # depends on torch's seed again once the interrupted pass is over
 
     def check(self) -> None:
@@ -71,17 +76,29 @@ class ResumedFit(Callback):
             self.learn.iter = self.saved.batch - 1
             raise self.saved.cancels
         is_unseeded = isinstance(loader, DataLoader) and loader.seed is None
+        self.begun = [(stream, copy.deepcopy(stream.state_dict())) for stream in _streams_of(loader)]
         batches = self.saved.remaining(self.learn)
         if is_unseeded and loader.seed == torch.initial_seed():
             self.unseeded = loader
         return batches
 
     def after_train(self) -> None:
+        for stream, state in self.begun:
+            stream.load_state_dict(state)
+        self.begun = []
         if self.unseeded is not None:
             self.unseeded.seed = None
             self.unseeded = None
 
     on_end = after_train
+
+
+def _streams_of(loader: Any) -> list[Any]:
+    """The streams with a state that a loader of another library reads, or is."""
+    if isinstance(loader, DataLoader):
+        return []
+    parts = (loader, as_loader(loader).dataset)
+    return [part for part in parts if isinstance(part, IterableDataset) and isinstance(part, Stateful)]
 
 
 def skips(loop: AbstractLoop, resumed: Sequence[ResumedFit]) -> bool:

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from layered.files import encode_tree
-from layered.foundation import CannotSave, get_random_states, is_sharded, rank_and_world, set_random_states
+from layered.foundation import (
+    CannotSave,
+    get_random_states,
+    is_sharded,
+    rank_and_world,
+    set_random_states,
+    tensors_of,
+)
 from layered.loop.batches import generators_of
 from layered.loop.listeners import Listener
 from layered.loop.processes import gathered
@@ -104,6 +111,18 @@ def states_of_others(parts: Mapping[str, Packed], random_states: object) -> list
             own["parts"][name] = state
             tensors.update({place: x for place, x in used.items() if not is_sharded(x)})
     return gathered((own, tensors))[1:]
+
+
+def digest(batch: object) -> str:
+    """A digest of the tensors in a batch.
+
+    Args:
+        batch: The batch.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    for x in tensors_of(batch):
+        found.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _digest(packed: Packed) -> str:
