@@ -25,7 +25,9 @@ def rows(labels):
 def padded(batch):
     """What DataCollatorWithPadding makes: a batch as long as its longest text."""
     size = max(len(row["input_ids"]) for row in batch)
-    made = {name: [row[name] + [0] * (size - len(row[name])) for row in batch] for name in ("input_ids", "attention_mask")}
+    made = {
+        name: [row[name] + [0] * (size - len(row[name])) for row in batch] for name in ("input_ids", "attention_mask")
+    }
     return transformers.BatchEncoding({**made, "labels": [row["labels"] for row in batch]}, tensor_type="pt")
 
 

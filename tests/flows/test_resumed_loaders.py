@@ -38,7 +38,9 @@ def shuffled():
 def nodes():
     order = torchdata.nodes.SamplerWrapper(RandomSampler(range(64)))
     rows = torchdata.nodes.Batcher(torchdata.nodes.Mapper(order, lambda i: (X[i], Y[i])), 8)
-    return torchdata.nodes.Loader(torchdata.nodes.Mapper(rows, lambda batch: tuple(map(torch.stack, zip(*batch, strict=True)))))
+    return torchdata.nodes.Loader(
+        torchdata.nodes.Mapper(rows, lambda batch: tuple(map(torch.stack, zip(*batch, strict=True))))
+    )
 
 
 def shards(folder, **shuffle):
@@ -47,7 +49,9 @@ def shards(folder, **shuffle):
         with webdataset.TarWriter(str(file)) as tar:
             for i in range(64):
                 tar.write({"__key__": f"{i:04d}", "x.npy": X[i].numpy(), "y.npy": Y[i].numpy()})
-    rows = webdataset.WebDataset(str(file), shardshuffle=False).shuffle(20, **shuffle).decode().to_tuple("x.npy", "y.npy")
+    rows = (
+        webdataset.WebDataset(str(file), shardshuffle=False).shuffle(20, **shuffle).decode().to_tuple("x.npy", "y.npy")
+    )
     return webdataset.WebLoader(rows.batched(8), batch_size=None)
 
 
