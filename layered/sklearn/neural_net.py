@@ -159,7 +159,12 @@ class Net(Network):
             return rows[: -self._held_out], rows[-self._held_out :]
         if not self.train_split:
             return rows, []
-        assert isinstance(self.train_split, ValidSplit)
+        if not isinstance(self.train_split, ValidSplit):
+            raise BadValue(
+                "train_split is neither a ValidSplit, nor predefined_split(dataset), nor None",
+                got=repr(self.train_split),
+                fix="train_split=ValidSplit(cv), with a number, a share, or a cross-validator of scikit-learn",
+            )
         split = ValidSplit(**{**vars(self.train_split), **self.routed("train_split")})
         return split.positions(y, groups, is_classifier=is_classifier(self))
 

@@ -185,6 +185,8 @@ def cross_validate(
                 drawing.enter_context(seeded(key_of(seed, "fold", i)))
             try:
                 learn = _made(make_learner, Fold(source, positions, name))
+                for other in learners:
+                    _check_apart(other, learn)
                 check_same_classes((learners or [learn])[0], learn)
                 if fit is not None:
                     fit(learn)
@@ -212,6 +214,10 @@ def _splits(
     source: Any, folds: Any, stratify: object, groups: object, time: object, gap: object, seed: int | None
 ) -> Iterator[tuple[Indices, Indices]]:
     """The positions of the training items and of the validation items of each fold, checked."""
+    if isinstance(folds, str) or not isinstance(folds, (Integral, Folds, Iterable)):
+        raise BadArgument(
+            "folds= is neither a number, nor a cross-validator, nor a list of splits", got=repr(folds), fix="folds=5"
+        )
     if time is None and gap is not None:
         raise BadArgument("gap= is the time between training and validation, and needs time=")
     if time is not None and not (isinstance(folds, Integral) and stratify is None and groups is None):
@@ -276,6 +282,18 @@ def _made(make_learner: Callable[[Splitter], Learner], fold: Fold) -> Learner:
                 fix="keep all items: for labels that are rare, CategoryBlock(vocab=classes)",
             )
     return learn
+
+
+def _check_apart(other: Learner, learn: Learner) -> None:
+    """Refuse a model that an earlier fold has trained, on items that this one holds out."""
+    trained = set(map(id, other.model.parameters()))
+    if any(id(p) in trained for p in learn.model.parameters() if p.requires_grad):
+        raise BadValue(
+            "the model was already trained in an earlier fold, on items that this fold holds out",
+            got=describe(learn.model),
+            expected="a new model for each fold",
+            fix="make the model inside make_learner: lambda splitter: Learner(make_loaders(splitter), make_model())",
+        )
 
 
 def _result(learn: Learner) -> tuple[dict[str, Any], Any, Any]:

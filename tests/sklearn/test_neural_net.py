@@ -116,6 +116,11 @@ def test_a_fifth_is_held_out_in_order_with_the_classes_in_their_shares():
     assert net.history[-1, "valid_acc"] == pytest.approx(net.score(X[:30], y[:30]))
 
 
+def test_other_splits_are_refused():
+    with pytest.raises(BadValue, match="train_split is neither"):
+        classifier(train_split=KFold(4)).fit(X, y)
+
+
 def test_history_by_row_and_column_goes_on_in_partial_fits():
     net = classifier().fit(X, y)
     assert net.history[:, "epoch"] == [1, 2, 3]

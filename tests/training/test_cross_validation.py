@@ -202,12 +202,31 @@ def test_learners_without_training_and_folds_that_cannot_be_made_are_refused(pic
         cross_validate(line, pictures)
     with pytest.raises(BadArgument, match="folds by time"):
         cross_validate(line, X, time=np.arange(24), groups=np.arange(24))
+    for folds in ("five", 2.5):
+        with pytest.raises(BadArgument, match="neither a number"):
+            cross_validate(line, X, folds=folds)
     with pytest.raises(BadValue, match="two folds or more"):
         cross_validate(line, X, folds=[(range(12), range(12, 24))])
     with pytest.raises(BadValue, match="more folds than items"):
         cross_validate(line, X, folds=25)
     with pytest.raises(BadArgument, match="fold"):
         cross_validate(line, X, fold=5)
+
+
+def test_a_model_that_an_earlier_fold_has_trained_is_refused():
+    model, kept = nn.Linear(1, 1), []
+
+    def shared(splitter):
+        loaders = DataLoaders.from_arrays(X, Y, splits=splitter(X), bs=4, device="cpu")
+        return Learner(loaders, model, nn.MSELoss())
+
+    def reused(splitter):
+        kept.append(shared(splitter))
+        return kept[0]
+
+    for make_learner in (shared, reused):
+        with pytest.raises(BadValue, match="already trained in an earlier fold"):
+            cross_validate(make_learner, X, fit=one_epoch)
 
 
 def test_errors_say_in_which_fold_they_arose():
