@@ -43,12 +43,9 @@ from layered.version import __version__
 HEAD = 2**16  # bytes of the first line and the headers of a request
 BODIES = 64 * 2**20  # bytes of bodies in memory
 CONNECTIONS = 64
-IDLE, UPLOAD, PREDICTING, DRAINING = (
-    10.0,
-    30.0,
-    60.0,
-    3.0,
-)  # seconds for the head, the body, the answer, what is not read
+IDLE, UPLOAD = 10.0, 30.0  # seconds for the head of a request, and for its body
+PREDICTING = 60.0  # seconds for the answer of the model
+DRAINING = 3.0  # seconds in which what was refused is read on
 IMAGES = ("image/", "application/octet-stream")
 SAFE = {
     "Cache-Control": "no-store",
@@ -107,7 +104,11 @@ class Server(ThreadingMixIn, TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self.free.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except RuntimeError:  # the system gives no more threads
+                self.free.release()
+                raise
             return
         refused = busy("too many connections")
         body = json.dumps(refused.body).encode()

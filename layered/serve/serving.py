@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -82,5 +83,7 @@ def _server(model: Learner | str | os.PathLike[str], host: str, port: int, most_
             f"there can be no server at {host}, port {port}",
             got=error,
             expected="an address of this machine and a free port",
-            fix="port=0, for any that is free" if isinstance(error, OSError) and error.errno == 98 else None,
+            fix="port=0, for any that is free"
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            else None,
         ) from error
