@@ -49,7 +49,9 @@ def test_a_model_of_several_gets_the_attributes_of_these_names():
     inputs, targets = split_batch(graph, None, Named())
     assert set(inputs) == {"x", "edge_index"}
     assert targets == (graph.y,)
-    with pytest.raises(CannotTrain, match=r"no edge_index, which Named\.forward needs[\s\S]*def forward\(self, batch\)"):
+    with pytest.raises(
+        CannotTrain, match=r"no edge_index, which Named\.forward needs[\s\S]*def forward\(self, batch\)"
+    ):
         split_batch(Graph(x=graph.x), None, Named())
 
 
