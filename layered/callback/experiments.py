@@ -22,6 +22,7 @@ from layered.files import parse_json, read_whole, real_path, saving
 from layered.foundation import BadArgument, BadFile, OutOfRange, masked, rank_and_world, warn, whole_number
 from layered.loop import Callback, Checkpoint, Count, Kinds, ResumedFit, callbacks_of
 
+OF_VALIDATION = ("valid_", "val_")  # how the names of values of validation passes begin
 SEND_EVERY = 2.0  # seconds: reading a loss waits for the device
 
 
@@ -125,8 +126,9 @@ class ExperimentLogger(LoggerCallback):
             self.next_time = time.monotonic() + SEND_EVERY
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        numbers = self.learn.recorder.numbers  # which were added when they were logged
-        self.add({name: value for name, value in metrics.items() if name not in numbers})
+        numbers = self.learn.recorder.numbers
+        added = {name for name in numbers if not name.startswith(OF_VALIDATION)}  # when they were logged
+        self.add({name: value for name, value in metrics.items() if name not in added})
 
     def add(self, values: Mapping[str, Any], prefix: str = "") -> None:
         """Log values at the current step.

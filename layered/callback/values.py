@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from layered.callback.experiments import ExperimentLogger
+from layered.callback.experiments import OF_VALIDATION, ExperimentLogger
 from layered.callback.trackers import Media
 from layered.foundation import BadArgument, BadValue, CannotTrain, describe, lazy
 from layered.loop import AbstractLoop, Recorder
@@ -22,8 +22,8 @@ def log(loop: AbstractLoop, name: str, value: Any) -> None:
 
     Trackers (`loggers=`) get it at the step of the current batch. A number is a column of the table too, from the first row that
     has it: the mean of what is logged under the name until the row of the epoch is made. In a validation pass the name begins
-    with `valid_`, unless it begins with that or `val_` anyway. In passes outside of a fit, and in trials such as `lr_find`,
-    nothing is logged.
+    with `valid_`, unless it begins with that or `val_` anyway, and trackers get the mean. In passes outside of a fit, and in
+    trials such as `lr_find`, nothing is logged.
 
     Args:
         loop: The learner.
@@ -54,13 +54,15 @@ def log(loop: AbstractLoop, name: str, value: Any) -> None:
     recorder = loop.callbacks.get(Recorder)
     if not loop.fitting or loop.peeking or is_nested or recorder is None:
         return
-    if recorder.is_validating and not name.startswith(("valid_", "val_")):
+    if recorder.is_validating and not name.startswith(OF_VALIDATION):
         name = f"valid_{name}"
     if name in _TAKEN or (name in recorder.metric_names and name not in recorder.logged_names):
         raise BadValue(f"the table has a column '{name}' already", fix=f"learn.log('own_{name}', …)")
     kept = _kept(name, value)
     if not isinstance(kept, Media):
         recorder.collect(name, kept)
+        if recorder.is_validating:  # all its batches are one step, which the row ends
+            return
     for cb in loop.cbs:
         if isinstance(cb, ExperimentLogger):
             cb.add({name: kept})

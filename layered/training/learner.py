@@ -93,7 +93,6 @@ class Learner(Loop):
     - **Diagnose**: `doctor`, `profile`, `trace`
     - **Keep**: `save`, `load`, `export`, `to_onnx`, `to_exported`, `push_to_hub`, `card`; a fit is kept with
       `fit(checkpoint=, resume=)`
-    - **Keep**: `save`, `load`, `export`, `to_onnx`, `to_exported`; a fit is kept with `fit(checkpoint=, resume=)`
     - **Log**: `loggers=`, and `log` from inside a step or a callback
     - **Extend**: `add_cb`, `add_cbs`, `remove_cb`, `remove_cbs`, `on`, and the contexts `added_cbs`, `removed_cbs`, `no_bar`,
       `no_logging`

@@ -68,6 +68,9 @@ def test_trackers_get_each_number_at_its_step(tmp_path):
     values = [*slopes.seen[0, True], *slopes.seen[1, True]]
     assert dict(scalars["slope"]) == pytest.approx(dict(enumerate(values, 1)))
     assert len(scalars["slope"]) == 8
+    means = {step: np.mean(slopes.seen[epoch, False]) for epoch, step in enumerate((4, 8))}
+    assert dict(scalars["valid_slope"]) == pytest.approx(means)
+    assert len(scalars["valid_slope"]) == 2
     assert scalars["after"] == [(4, 0.0), (8, 1.0)]
     assert "after" not in learn.recorder.history[0]
 
