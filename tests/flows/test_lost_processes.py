@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 import torch
+from counts import SEED, chance, soak
 from killing import End, finish, left_by, start
 from torch import distributed, nn
 from torch.utils.data import TensorDataset
@@ -42,6 +43,27 @@ class Ends(Callback):
         return "Ends"
 
 
+class Strikes(Callback):
+    """Gives this process a signal at one of the events of its fits."""
+
+    order = 100
+    transient = ("number", "count")
+    state_kinds = ()
+
+    def __init__(self, number=0, count=0):
+        self.number, self.count = number, count
+
+    def strike(self):
+        self.count -= 1
+        if self.count == 0:
+            os.kill(os.getpid(), self.number)
+
+    before_batch = after_backward = before_step = after_batch = before_validate = after_epoch = strike
+
+    def __repr__(self):
+        return "Strikes"
+
+
 def fails():
     raise ValueError("no such thing")
 
@@ -72,9 +94,8 @@ def script(folder, end, rank, port, how):
     x = torch.randn(22, 3, generator=torch.Generator().manual_seed(0))
     rows = TensorDataset(x, x.sum(1, keepdim=True))
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.2), nn.Linear(4, 1))
-    learn = Loop(
-        (DataLoader(rows, bs=4, shuffle=True), DataLoader(rows, bs=4)), model, nn.MSELoss(), Adam, cbs=Ends(how)
-    )
+    cb = how if isinstance(how, Callback) else Ends(how)
+    learn = Loop((DataLoader(rows, bs=4, shuffle=True), DataLoader(rows, bs=4)), model, nn.MSELoss(), Adam, cbs=cb)
     learn.logger = noop
     assert rank_and_world() == (rank, 2)
     for epochs in (1, 3):
@@ -136,6 +157,24 @@ def test_the_other_ends_and_both_go_on(tmp_path, whole, hows, statuses, said):
     assert both(tmp_path, as_ever, as_ever) == [0, 0]
     for rank in (0, 1):
         assert json.loads(json.dumps(left_by(tmp_path / f"{rank}")[0])) == whole[rank]
+
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(soak(1, 100)))
+def test_ended_anywhere_on_either_process_both_go_on(tmp_path, whole, number):
+    dice = chance("two processes", number)
+    for _ in range(2):
+        hows = [Strikes(), Strikes()]
+        hows[dice.randrange(2)] = Strikes(dice.choice(SIGNALS), dice.randrange(1, 90))
+        both(tmp_path, *hows)
+    for rank in "01":
+        (tmp_path / rank / "error.txt").unlink(missing_ok=True)
+    assert both(tmp_path, Strikes(), Strikes()) == [0, 0], f"seed {SEED}"
+    for rank in (0, 1):
+        assert json.loads(json.dumps(left_by(tmp_path / f"{rank}")[0])) == whole[rank], f"seed {SEED}"
 
 
 def get_preds(learn, tmp):
