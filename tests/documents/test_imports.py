@@ -173,7 +173,7 @@ def test_importing_leaves_generators_warnings_environment_and_other_peoples_clas
     assert footprint["changed"] == []
 
 
-EXTRAS = ("quickstart", "medical", "widgets", "text", "hf", "sentencepiece", "search", "trackers")
+EXTRAS = ("quickstart", "medical", "widgets", "text", "hf", "sentencepiece", "onnx", "search", "trackers")
 
 
 def test_the_declared_dependencies_are_those_that_are_imported():

@@ -21,7 +21,7 @@ _WHY = "quantize='int8'"
 
 
 def quantized(model: Any, found: Candidate) -> Any:
-    """A model of ONNX whose linear layers, and convolutions if it has any, calculate in 8 bits.
+    """A model of ONNX with embeddings in 8 bits, whose linear layers and convolutions calculate in 8 bits.
 
     With convolutions the ranges of all values are taken from the items that the graph was compared on; without, those of
     inputs are measured anew in each call.
@@ -32,7 +32,7 @@ def quantized(model: Any, found: Candidate) -> Any:
     """
     onnx: Any = require("onnx", extra="onnx", why=_WHY)
     tools: Any = require("onnxruntime.quantization", extra="onnx", why=_WHY)
-    weights = {"weight_type": tools.QuantType.QInt8, "op_types_to_quantize": ["Conv", "Gemm", "MatMul"]}
+    weights = {"weight_type": tools.QuantType.QInt8, "op_types_to_quantize": ["Conv", "Gather", "Gemm", "MatMul"]}
     with tempfile.TemporaryDirectory() as folder, quiet():
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         before.write_bytes(model.SerializeToString())

@@ -72,8 +72,9 @@ def to_onnx(
     """
     if quantize not in (None, "int8"):
         raise BadValue("unknown quantization", got=repr(quantize), expected="'int8', or None")
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        require(package, extra="onnx", why="to_onnx")
+    require("onnx", extra="onnx", why="to_onnx")
+    require("onnxscript", extra="onnx", why="to_onnx")
+    require("onnxruntime", extra="onnx", why="to_onnx")
     path = joined(loop.path, fname)
     path = Path(path.with_name(f"{path.name.removesuffix('.onnx')}.onnx"))
     check_replaceable(script_name(path))
