@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import re
@@ -13,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from layered.foundation import CannotTrain, MissingDependency, masked, require, unknown_name
+from layered.foundation import CannotTrain, MissingDependency, lazy, masked, require, unknown_name
 
+mlflow, wandb = lazy("mlflow"), lazy("wandb")
 _EXTRA = "trackers"
 _FAILED = ("error",)  # every other end than this and "finished" is an interruption
 
@@ -54,7 +54,6 @@ def _end_wandb(tracker: Any, end: str) -> None:
 
 def _end_mlflow(_: object, end: str) -> None:
     status = "FINISHED" if end == "finished" else "FAILED" if end in _FAILED else "KILLED"
-    mlflow = importlib.import_module("mlflow")
     mlflow.set_tag("end", end)
     mlflow.end_run(status)
 
@@ -79,14 +78,13 @@ def _media_tensorboard(tracker: Any, name: str, value: Any, step: int) -> None:
 
 def _media_image(package: str) -> Callable[[Any, str, Any, int], None]:
     def send(tracker: Any, name: str, value: Any, step: int) -> None:
-        image = importlib.import_module(package).Image
+        image = lazy(package).Image
         tracker.log({name: value if isinstance(value, str) else image(value)}, step=step)
 
     return send
 
 
 def _media_mlflow(_: object, name: str, value: Any, step: int) -> None:
-    mlflow = importlib.import_module("mlflow")
     if isinstance(value, str):
         mlflow.log_text(value, f"{name}/{step:08d}.txt")
     else:
@@ -126,7 +124,7 @@ SERVICES: dict[str, Service] = {
     "wandb": Service(
         run_id=lambda t: t.tracker.id,
         continuing=lambda run: {"id": run, "resume": "allow"},
-        current=lambda: importlib.import_module("wandb").run,
+        current=lambda: wandb.run,
         attribute="run",
         end=_end_wandb,
         media=_media_image("wandb"),
@@ -134,7 +132,7 @@ SERVICES: dict[str, Service] = {
     "mlflow": Service(
         run_id=lambda t: t.tracker.info.run_id,
         continuing=lambda run: {"run_id": run},
-        current=lambda: importlib.import_module("mlflow").active_run(),
+        current=lambda: mlflow.active_run(),
         attribute="active_run",
         end=_end_mlflow,
         media=_media_mlflow,
