@@ -183,6 +183,16 @@ def test_a_script_as_it_is_keeps_its_runs_at_an_address(address, other_machine, 
     assert all(name.startswith("learner-1/") for name in names(address))
 
 
+def test_secrets_in_an_address_are_not_shown(other_machine, monkeypatch):
+    address = f"memory://key:geheim@{uuid.uuid4().hex}/run?sig=geheim"
+    checkpoint = Checkpoint(address)
+    assert "geheim" not in repr(checkpoint) + str(checkpoint.folder)
+    monkeypatch.setattr(fsspec.core.url_to_fs(address)[0], "info", lambda *_: 1 / 0)
+    with pytest.raises(Offline) as caught:
+        learner().fit(1, checkpoint=checkpoint)
+    assert "geheim" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("place", "error", "words"),
     [

@@ -410,7 +410,7 @@ class Checkpoint(Callback):
             self.remote.put(is_last=position["finished"])
 
     def __repr__(self) -> str:
-        where = self.folder if self.remote is None else self.remote.address
+        where = self.folder if self.remote is None else self.remote.shown
         return f"Checkpoint('{where}', every='{self.every.duration}', keep={self.keep})"
 
 

@@ -26,6 +26,7 @@ from layered.foundation import (
     NotFoundPath,
     Offline,
     lazy,
+    masked,
     visible,
     warn,
 )
@@ -61,6 +62,7 @@ class Remote:
         address: Of a folder, such as "s3://bucket/run".
 
     Attributes:
+        shown: The address without the secrets in it.
         folder: That of this machine, below `LAYERED_HOME`.
 
     Raises:
@@ -69,26 +71,26 @@ class Remote:
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+        self.address, self.shown = address.rstrip("/"), visible(masked(address))
         if re.match(r"https?:", address):
             raise BadValue(
                 "nothing can be written to an address of the web",
-                got=visible(address),
+                got=self.shown,
                 fix="checkpoint='run', or 's3://…'",
             )
         try:
             self.system, root = fsspec.core.url_to_fs(self.address)
         except ImportError as error:
-            raise MissingDependency(f"checkpoints at '{visible(address)}' need a package", got=error) from error
+            raise MissingDependency(f"checkpoints at '{self.shown}' need a package", got=masked(str(error))) from error
         except ValueError as error:
             raise BadValue(
                 "invalid address for checkpoints",
-                got=visible(address),
+                got=self.shown,
                 expected="a folder, or an address that fsspec knows, such as 's3://bucket/run'",
             ) from error
         self.root = str(root).rstrip("/")
         self.local = fsspec.filesystem("file")
-        name = re.sub(r"[^\w-]", "-", self.address.rpartition("/")[2])[:40]
+        name = re.sub(r"[^\w-]", "-", re.split("[?#]", self.address)[0].rpartition("/")[2])[:40]
         self.folder = (
             layered_home() / "checkpoints" / f"{name}-{hashlib.sha256(self.address.encode()).hexdigest()[:12]}"
         )
@@ -117,8 +119,8 @@ class Remote:
             raise
         except Exception as error:
             raise Offline(
-                f"cannot read the checkpoints at '{visible(self.address)}'",
-                got=f"{type(error).__name__}: {error}",
+                f"cannot read the checkpoints at '{self.shown}'",
+                got=masked(f"{type(error).__name__}: {error}"),
                 fix="check the address, the network and the rights; or write to a folder: checkpoint='run'",
             ) from error
 
@@ -137,10 +139,10 @@ class Remote:
             except LayeredError:
                 raise
             except Exception as error:
-                failure = f"{type(error).__name__}: {error}"
+                failure = masked(f"{type(error).__name__}: {error}")
                 if i + 1 < TRIES:
                     time.sleep(PAUSE * 2**i)
-        words = f"checkpoints cannot be put at '{visible(self.address)}'"
+        words = f"checkpoints cannot be put at '{self.shown}'"
         if is_last:
             raise CannotSave(
                 words, got=failure, fix=f"they are in '{self.folder}'; start again, and fit puts them there"
@@ -152,7 +154,7 @@ class Remote:
         strangers = [name for name in existing if self.seen.get(name, "") not in (existing[name], None)]
         if strangers:
             raise CannotSave(
-                f"another run writes to '{visible(self.address)}'",
+                f"another run writes to '{self.shown}'",
                 got=f"{min(strangers)}, which is not of this run",
                 expected="one run at a time at an address",
                 fix="an address for each, or end one of them and start the other again",
@@ -221,5 +223,5 @@ def place_here(place: str | os.PathLike[str]) -> Path:
     remote = Remote(os.fspath(folder))
     remote.fetch()
     if not remote.seen or (name and name not in remote.seen):
-        raise NotFoundPath(f"there is no checkpoint at '{visible(os.fspath(place))}'", fix="check the address")
+        raise NotFoundPath(f"there is no checkpoint at '{remote.shown}'", fix="check the address")
     return remote.folder / name if name else remote.folder
