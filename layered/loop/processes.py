@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from layered.foundation import BadValue, CannotSave, default_device, is_sharded, launched, noop, rank_and_world, to_cpu
 from layered.loop.callback import Callback
-from layered.loop.lost import naming_lost, timeout_of_processes
+from layered.loop.lost import LostProcess, naming_lost, timeout_of_processes
 from layered.metrics import Metric, unique_parts
 
 T = TypeVar("T")
@@ -24,6 +24,9 @@ def join_processes() -> None:
 
     A process uses the GPU of its local rank. Processes that were not seeded draw as the first one does, so that loaders without
     a seed agree on their order.
+
+    Raises:
+        LostProcess: The others are not there in time, or there is no way to where they meet.
     """
     found = launched()
     if found is None or found.world == 1 or not distributed.is_available() or distributed.is_initialized():
@@ -31,13 +34,21 @@ def join_processes() -> None:
     has_cuda = torch.cuda.is_available()
     if has_cuda:
         torch.cuda.set_device(default_device())
-    distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if has_cuda else "gloo",
-        init_method=f"tcp://{found.address}:{found.port}",
-        rank=found.rank,
-        world_size=found.world,
-        timeout=timeout_of_processes(),
-    )
+    try:
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if has_cuda else "gloo",
+            init_method=f"tcp://{found.address}:{found.port}",
+            rank=found.rank,
+            world_size=found.world,
+            timeout=timeout_of_processes(),
+        )
+    except distributed.DistError as error:
+        raise LostProcess(
+            f"process {found.rank} of {found.world} does not meet the others at {found.address}:{found.port}",
+            got=str(error).splitlines()[0],
+            expected="the first process listening there, and all others started",
+            fix="look whether all have started; MASTER_ADDR and MASTER_PORT say where they meet, LAYERED_TIMEOUT=1800 waits longer",
+        ) from error
     atexit.register(_leave_processes)
     rank, world = rank_and_world()
     seed = gathered(torch.initial_seed())[0]

@@ -221,6 +221,18 @@ def test_what_all_do_together_names_who_is_lost(tmp_path, verb):
     )
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_meets_no_other_says_where_it_was(monkeypatch, rank):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    named = {"RANK": f"{rank}", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name, value in (named | {"LAYERED_TIMEOUT": "1"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(lost.LostProcess, match=rf"process {rank} of 2 does not meet the others at 127.0.0.1:{port}"):
+        Loop(([], None), nn.Linear(1, 1), nn.MSELoss())
+
+
 def test_what_launchers_say(monkeypatch):
     for name in [name for name in os.environ if name.startswith("SLURM_")] + [
         "RANK",
