@@ -47,7 +47,7 @@ def join_processes() -> None:
             f"process {found.rank} of {found.world} does not meet the others at {found.address}:{found.port}",
             got=str(error).splitlines()[0],
             expected="the first process listening there, and all others started",
-            fix="look whether all have started; MASTER_ADDR and MASTER_PORT say where they meet, LAYERED_TIMEOUT how long they wait",
+            fix="see whether all have started; MASTER_ADDR and MASTER_PORT say where they meet, LAYERED_TIMEOUT how long",
         ) from error
     atexit.register(_leave_processes)
     rank, world = rank_and_world()
