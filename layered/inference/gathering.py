@@ -274,7 +274,8 @@ def no_prediction() -> CannotTrain:
 def concat(batches: list[Any], dim: int = 0) -> Any:
     """Join batches of the same structure. Values other than tensors stay a list of batches; None stays None.
 
-    Tensors whose other axes differ, such as sequences of different lengths, become a list with one tensor per item.
+    Tensors whose other axes differ, such as sequences of different lengths, become a list with one tensor per item. So do
+    sequences of mappings, such as what a detector finds in each image, and sequences whose length differs between batches.
 
     Args:
         batches: At least one batch.
@@ -286,6 +287,9 @@ def concat(batches: list[Any], dim: int = 0) -> Any:
     """
     example = batches[0]
     if isinstance(example, (tuple, list)):
+        parts = [part for b in batches for part in b]
+        if len({len(b) for b in batches}) > 1 or (parts and all(isinstance(part, Mapping) for part in parts)):
+            return parts
         columns = [concat(list(column), dim) for column in zip(*batches, strict=True)]
         return type(example)(*columns) if is_named_tuple(example) else tuple(columns)
     if isinstance(example, Mapping):

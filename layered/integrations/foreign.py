@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from layered.integrations.hf_outputs import hf_meaning
+from layered.integrations.hf_outputs import NextTokens, hf_meaning, is_causal
 from layered.integrations.lightning_modules import LightningFit, lightning_base
 from layered.loop import Loop, unwrapped
 
@@ -20,7 +20,11 @@ def adopt_model(loop: Loop, given: Mapping[str, object]) -> None:
     """
     model = unwrapped(loop.model)
     loop.output_meaning = hf_meaning(model)
-    if lightning_base(model) is not None and given["loss_func"] is None and given["step"] is None:
+    if given["loss_func"] is not None or given["step"] is not None:
+        return
+    if is_causal(model):
+        loop.add_cbs(NextTokens())
+    if lightning_base(model) is not None:
         fit = LightningFit(model)
         loop.add_cbs(fit)
         fit.begin(given)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from layered.foundation import output_scores
+from layered.loop import IGNORED, Callback
 from layered.nn import Meaning
 
 _OF_CLASSES = re.compile(r"For((Sequence|Token|Image|Audio)Classification|MultipleChoice)$")
+_CAUSAL = re.compile(r"(?!XLNet).*(ForCausalLM|LMHeadModel)$")  # XLNet's labels stand where their logits do
 
 
 class Decisions:
@@ -37,6 +41,29 @@ class Decisions:
         return scores if is_number else scores.argmax(-1)
 
 
+class NextTokens(Callback):
+    """Gives metrics and `get_preds` the targets that the logits of a causal language model predict: its labels, one token on.
+
+    The model gets its labels as they are, and moves them itself.
+    """
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        labels = learn.batch.get("labels") if isinstance(learn.batch, Mapping) else None
+        if isinstance(labels, Tensor):
+            following = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            learn.yb = tuple(following if y is labels else y for y in learn.yb)
+
+
+def is_causal(model: nn.Module) -> bool:
+    """Whether a model is a causal language model of transformers.
+
+    Args:
+        model: Any model.
+    """
+    return _is_of_transformers(model) and _CAUSAL.match(type(model).__name__) is not None
+
+
 def hf_meaning(model: nn.Module) -> Meaning | None:
     """How the outputs of a model are read: its `logits` as they are, and decisions from them.
 
@@ -46,8 +73,11 @@ def hf_meaning(model: nn.Module) -> Meaning | None:
     Returns:
         None for a model that is not of transformers, or has no head for classes.
     """
-    transformers: Any = sys.modules.get("transformers")
-    if transformers is None or not isinstance(model, transformers.PreTrainedModel):
+    if not _is_of_transformers(model) or _OF_CLASSES.search(type(model).__name__) is None:
         return None
-    is_classifier = _OF_CLASSES.search(type(model).__name__) is not None
-    return Meaning(output_scores, Decisions(model.config).decodes) if is_classifier else None
+    return Meaning(output_scores, Decisions(model.config).decodes)
+
+
+def _is_of_transformers(model: nn.Module) -> bool:
+    transformers: Any = sys.modules.get("transformers")
+    return transformers is not None and isinstance(model, transformers.PreTrainedModel)

@@ -33,6 +33,7 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.data import length_of as length_of
 from layered.loop.batches import (
+    IGNORED as IGNORED,
     call_model as call_model,
     check_has_items as check_has_items,
     generators_of as generators_of,

@@ -71,8 +71,8 @@ def split_batch(batch: object, n_inp: int | None, model: nn.Module) -> tuple[Any
 
     A tuple or list: its first `n_inp` parts (all but the last, if None) are inputs, passed by position.
     A mapping: the entries that `model.forward` names are inputs, passed by name; the others are targets, and so are `labels`
-    and `label` even if the model takes them to compute its own loss. So are the fields of a dataclass, unless forward names
-    none of them.
+    and `label`, or `start_positions` and `end_positions`, even if the model takes them to compute its own loss. So are the
+    fields of a dataclass, unless forward names none of them.
     An object with its targets in `y`, such as a batch of graphs: see `split_object`.
     Anything else is the one input.
     """
@@ -125,7 +125,7 @@ def split_object(batch: BatchObject, model: nn.Module) -> tuple[Any, tuple[Any, 
     return {name: value for name, value in held.items() if value is not None}, targets
 
 
-LABELS = ("labels", "label")
+LABELS = ("labels", "label", "start_positions", "end_positions")
 """The names of targets in a mapping that models may take as inputs too."""
 
 
@@ -242,7 +242,7 @@ def call_model(model: nn.Module, inputs: Any, targets: tuple[Any, ...] = ()) -> 
         inputs = (*inputs, *targets)
     try:
         return model(**inputs) if isinstance(inputs, dict) else model(*inputs)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         if (clearer := _explained(error, inputs, model)) is None:
             raise
         raise clearer from error
@@ -255,6 +255,12 @@ def _explained(error: Exception, inputs: Any, model: nn.Module) -> CannotTrain |
             got=f"inputs {describe(inputs)}",
             expected="at least 2 samples in every training batch",
             fix="drop_last=True in the training loader, or a batch size that leaves no rest of 1",
+        )
+    if "targets should not be none" in str(error).lower():  # torchvision's detectors
+        return CannotTrain(
+            f"{type(unwrapped(model)).__name__} computes its losses from targets, which it is given only by a step",
+            got=f"inputs {describe(inputs)}",
+            fix="step=detect, as in docs/other_models.md; or detection_learner(dls, model) for images with boxes",
         )
     floats = [x.dtype for x in tensors_of(inputs) if x.is_floating_point()]
     own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)

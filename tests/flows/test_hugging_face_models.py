@@ -117,3 +117,49 @@ def test_its_decisions_are_of_the_kind_that_its_loss_has_found(labels, config, d
         learn.fit(1)
     preds, _, decided = learn.get_preds(with_decoded=True)
     assert torch.equal(decided, decide(preds))
+
+
+def test_targets_of_a_causal_model_are_the_tokens_that_its_logits_predict():
+    def collated(batch):
+        made = padded(batch)
+        return {**made, "labels": made["input_ids"].masked_fill(made["attention_mask"] == 0, -100)}
+
+    items = rows([0] * len(IDS))
+    loader = DataLoader(items, batch_size=5, collate_fn=collated)
+    torch.manual_seed(3)
+    model = transformers.BertLMHeadModel(
+        transformers.BertConfig(vocab_size=40, max_position_embeddings=16, is_decoder=True, **SIZES)
+    ).eval()
+    learn = Learner((loader, loader), model, metrics=accuracy)
+    loss, right = learn.validate()
+    total = hits = count = 0
+    with torch.no_grad():
+        for batch in loader:
+            out, following = model(**batch), batch["labels"][:, 1:]
+            counted = following != -100
+            total += out.loss.item() * counted.sum().item()
+            hits += (out.logits[:, :-1].argmax(-1) == following)[counted].sum().item()
+            count += counted.sum().item()
+    assert loss == pytest.approx(total / count, rel=1e-6)
+    assert right == pytest.approx(hits / count, rel=1e-6)
+    _, targets = learn.get_preds()
+    assert targets[0].tolist() == [*IDS[0][1:4].tolist(), -100, -100, -100]
+
+
+def test_a_model_that_answers_questions_has_positions_as_targets():
+    items = [{**row, "start_positions": 1, "end_positions": 2} for row in rows([0] * len(IDS))]
+
+    def collated(batch):
+        starts, ends = ([row[name] for row in batch] for name in ("start_positions", "end_positions"))
+        ids = {name: part for name, part in padded(batch).items() if name != "labels"}
+        return {**ids, "start_positions": torch.tensor(starts), "end_positions": torch.tensor(ends)}
+
+    loader = DataLoader(items, batch_size=8, collate_fn=collated)
+    config = transformers.BertConfig(vocab_size=40, max_position_embeddings=16, **SIZES)
+    learn = Learner((loader, loader), transformers.AutoModelForQuestionAnswering.from_config(config), lr=1e-3)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+    preds, (starts, ends) = learn.get_preds()
+    assert len(preds["start_logits"]) == len(starts) == len(IDS)
+    assert set(starts.tolist()) == {1}
+    assert set(ends.tolist()) == {2}

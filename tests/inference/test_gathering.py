@@ -55,6 +55,24 @@ def test_rows_that_differ_in_shape_become_a_list_of_items():
         assert_close(row, X[i, : len(row)])
 
 
+@pytest.mark.parametrize("sizes", [(2, 2), (2, 1), (1, 3)])
+def test_what_a_detector_finds_comes_as_one_dict_for_each_image(sizes):
+    images = [torch.rand(3, 4 + i, 4) for i in range(sum(sizes))]
+    targets = [{"boxes": torch.full((i, 4), float(i))} for i in range(sum(sizes))]
+    rows = iter(zip(images, targets, strict=True))
+    batches = [tuple(zip(*[next(rows) for _ in range(size)], strict=True)) for size in sizes]
+
+    def step(loop, batch):
+        loop.pred = [{"boxes": image[0, :2], "scores": image.new_zeros(len(image[0]))} for image in batch[0]]
+
+    learn = Learner((batches, batches), nn.Linear(1, 1), step=step)
+    preds, found = learn.get_preds()
+    assert len(preds) == len(found) == len(images)
+    for image, target, pred, targ in zip(images, targets, preds, found, strict=True):
+        assert_close(pred["boxes"], image[0, :2])
+        assert_close(targ["boxes"], target["boxes"])
+
+
 def test_dict_batches_and_outputs_with_their_own_loss_are_predicted():
     class Own(nn.Module):
         def forward(self, values, labels):

@@ -174,3 +174,13 @@ def test_lists_in_place_of_arrays_are_named():
 def test_other_errors_of_a_model_stay_as_they_are():
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
         Loop(([(X[:, :2], X[:, :1])], None), nn.Linear(3, 1), nn.MSELoss()).fit(1)
+
+
+def test_a_detector_without_a_step_is_an_error_with_the_way():
+    class Detector(nn.Linear):
+        def forward(self, images, targets=None):
+            torch._assert(targets is not None, "targets should not be none when in training mode")
+
+    learn = Loop(([((torch.zeros(3, 4, 4),), ({"boxes": torch.zeros(1, 4)},))], None), Detector(1, 1))
+    with pytest.raises(CannotTrain, match=r"Detector computes its losses from targets[\s\S]*step=detect"):
+        learn.fit(1)
