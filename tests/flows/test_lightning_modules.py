@@ -362,7 +362,7 @@ def test_a_data_module_is_asked_for_its_loaders():
             return self.made[1]
 
     data = Data()
-    with pytest.raises(CannotTrain, match="got +Data") as error:
+    with pytest.raises(CannotTrain, match=r"got +Data") as error:
         Learner(data, module())
     *preparing, last = str(error.value).partition("fix")[2].strip().split("; ")
     for line in preparing:
