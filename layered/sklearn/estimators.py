@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layered.foundation import BadValue
 from layered.sklearn.network import Network
+from layered.sklearn.unweighted import Scale
 
 
 class LayeredClassifier(ClassifierMixin, Network):  # type: ignore[misc]
@@ -41,8 +42,8 @@ class LayeredClassifier(ClassifierMixin, Network):  # type: ignore[misc]
         """
         probabilities = self._outputs(X)
         if probabilities.ndim == 1 or probabilities.shape[1] == 1:  # of the second class alone
-            second = probabilities.reshape(-1, 1)
-            probabilities = torch.cat((1 - second, second), 1) if len(self.classes_) > 1 else second
+            second, classes = probabilities.reshape(-1, 1), vars(self).get("classes_", (0, 1))
+            probabilities = torch.cat((1 - second, second), 1) if len(classes) > 1 else second
         found: np.ndarray[Any, Any] = probabilities.numpy()
         return found
 
@@ -89,7 +90,8 @@ class LayeredClassifier(ClassifierMixin, Network):  # type: ignore[misc]
 class LayeredRegressor(RegressorMixin, Network):  # type: ignore[misc]
     """A regressor of scikit-learn whose model is a network.
 
-    The default network learns targets scaled to mean 0 and deviation 1; a module of the user gets them as they are.
+    The default network learns targets scaled to mean 0 and deviation 1, of which its losses are; predictions and metrics are in
+    the units of the targets. A module of the user gets them as they are.
 
     Its parameters are those of `Network`; the module returns a number for each target, and the loss is the mean squared error
     by default.
@@ -129,6 +131,9 @@ class LayeredRegressor(RegressorMixin, Network):  # type: ignore[misc]
             mean, scale = (y.mean(0), y.std(0)) if self.module is None else (0.0, 1.0)
             self.target_mean_, self.target_scale_ = mean, np.where(scale == 0, 1.0, scale)
         return torch.from_numpy(((y - self.target_mean_) / self.target_scale_).astype(np.float32))
+
+    def _scale(self) -> Scale:
+        return Scale(self.target_mean_, self.target_scale_)
 
     def _n_outputs(self) -> int:
         return int(np.prod(self.target_shape_))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from layered.foundation import BadValue, unknown_name
+
 
 class History(list[dict[str, Any]]):
     """A dict for each epoch; `history[:, "train_loss"]` is a column, `history[-1, "valid_loss"]` a value.
@@ -17,10 +19,17 @@ class History(list[dict[str, Any]]):
     def __getitem__(self, key: Any) -> Any:
         if not isinstance(key, tuple):
             return super().__getitem__(key)
+        if len(key) != 2:
+            raise BadValue(
+                "a history has rows of epochs, and none of batches", got=repr(key), fix="history[-1, 'train_loss']"
+            )
         rows, names = key
         found: Any = super().__getitem__(rows)
         return [_picked(row, names) for row in found] if isinstance(rows, slice) else _picked(found, names)
 
 
 def _picked(row: dict[str, Any], names: str | tuple[str, ...]) -> Any:
+    for name in [names] if isinstance(names, str) else names:
+        if name not in row:
+            raise unknown_name("column of the history", name, row)
     return row[names] if isinstance(names, str) else tuple(row[name] for name in names)

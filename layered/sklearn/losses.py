@@ -28,11 +28,12 @@ class Criterion(nn.Module):
         self.takes = torch_loss(loss)
 
     def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        output, target = self._logarithms(output), self._shaped(output, target)
+        output, target = self.taken(output), self._shaped(output, target)
         if weight is None:
             loss: Tensor = self.loss(output, target)
             return loss
-        return (per_sample_loss(self.loss, output, [target]) * weight).sum() / weight.sum()
+        total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)  # a batch may have no weight at all
+        return (per_sample_loss(self.loss, output, [target]) * weight).sum() / total
 
     def activation(self, output: Tensor) -> Tensor:
         """The predictions that an output stands for: probabilities, or numbers.
@@ -48,10 +49,26 @@ class Criterion(nn.Module):
         is_log = self.takes.outputs == "logs" and not are_probabilities(output)
         return output.exp() if is_log else output
 
-    def _logarithms(self, output: Tensor) -> Tensor:
-        if self.takes is None or self.takes.outputs != "logs" or not are_probabilities(output):
+    def taken(self, output: Tensor) -> Tensor:
+        """An output as the loss takes it: the logarithm of probabilities, for a loss of logarithms.
+
+        Args:
+            output: Of the module.
+
+        Raises:
+            BadValue: The loss takes logarithms of probabilities, and these are neither those nor probabilities.
+        """
+        if self.takes is None or self.takes.outputs != "logs":
             return output
-        return output.clamp_min(torch.finfo(output.dtype).tiny).log()
+        if are_probabilities(output):
+            return output.clamp_min(torch.finfo(output.dtype).tiny).log()
+        if self.takes.targets == "classes" and output.ndim == 2 and are_scores(output):
+            raise BadValue(
+                f"{type(self.loss).__name__} takes probabilities or their logarithms, and the module returns scores",
+                got=f"a row {output[0].tolist()}",
+                fix="end the module with nn.Softmax(dim=-1), or pass criterion=nn.CrossEntropyLoss",
+            )
+        return output
 
     def _shaped(self, output: Tensor, target: Tensor) -> Tensor:
         if self.takes is not None and self.takes.targets == "labels":
@@ -76,3 +93,12 @@ def are_probabilities(output: Tensor) -> bool:
     if output.ndim < 2 or output.shape[1] < 2:
         return False
     return bool((output >= 0).all()) and torch.allclose(output.sum(1), output.new_ones(()), atol=1e-3)
+
+
+def are_scores(output: Tensor) -> bool:
+    """Whether rows are neither logarithms of probabilities nor the numbers of a network that has diverged.
+
+    Args:
+        output: Of a module, [row, class].
+    """
+    return not output.isnan().any() and bool((output.logsumexp(1).abs() > 0.1).any())

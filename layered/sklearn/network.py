@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -30,9 +30,10 @@ from layered.sklearn.inputs import ByName, OfTable, Plain, unpacked
 from layered.sklearn.losses import Criterion
 from layered.sklearn.parts import changed, made
 from layered.sklearn.routing import Routed
-from layered.sklearn.unweighted import unweighted
+from layered.sklearn.unweighted import Scale, unweighted
 from layered.training import Learner
 
+OF_LEARNER = frozenset({"module", "criterion", "optimizer", "callbacks", "metrics"})
 Named = tuple[str, Callback | type[Callback]]
 Callbacks = Sequence[Callback | type[Callback] | Named] | Mapping[str, Callback | type[Callback]]
 Module = type[nn.Module] | Callable[..., nn.Module] | nn.Module
@@ -51,7 +52,8 @@ class Network(Routed):
         max_epochs: Passes over the items.
         batch_size: Items per step; by default a sixteenth of them, from 8 to 256.
         schedule: "one_cycle" lets the rate rise and fall; None keeps it, as `partial_fit` does.
-        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`.
+        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`, and
+            `callbacks__name=None` leaves one out.
         metrics: As for `Learner`: computed on what is held out, where each item counts once.
         early_stopping: Hold out items of `fit`, and stop once the loss on these has not improved for some epochs.
         validation_fraction: The share that is held out.
@@ -66,6 +68,7 @@ class Network(Routed):
     learner_: Learner
     shuffled = True
     _is_blank = False  # there is a learner that has seen no items
+    _renewed: frozenset[str] = frozenset()  # the parts of the learner that were changed since it was made
     parts: tuple[str, ...] = ("module", "criterion", "optimizer", "iterator_train", "iterator_valid", "callbacks")
 
     def __init__(
@@ -121,7 +124,25 @@ class Network(Routed):
             BadValue: Rows, targets or weights do not fit together.
         """
         is_new = not (self.warm_start and self._is_fitted())
-        return self._train(*self._begin(X, y, is_new), sample_weight, groups, self.max_epochs, self.schedule)
+        with self._unchanged_by_errors():
+            return self._train(*self._begin(X, y, is_new), sample_weight, groups, self.max_epochs, self.schedule)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters from the next training on.
+
+        Where that goes on from the last (`partial_fit`, `warm_start`), a changed module is made anew, and with any other part the
+        weights of the module are kept.
+
+        Args:
+            params: By name: `lr=0.1`, `module__num_units=20`.
+
+        Raises:
+            BadValue: A name is not that of a parameter.
+        """
+        super().set_params(**params)
+        if self._is_fitted():
+            self._renewed |= {name.partition("__")[0] for name in params} & OF_LEARNER
+        return self
 
     @property
     def module_(self) -> nn.Module:
@@ -144,7 +165,19 @@ class Network(Routed):
 
     def _more(self, X: Any, y: Any, sample_weight: object, classes: object = None) -> Self:
         """What `partial_fit` does."""
-        return self._train(*self._begin(X, y, not self._is_fitted(), classes), sample_weight, None, 1, None)
+        with self._unchanged_by_errors():
+            return self._train(*self._begin(X, y, not self._is_fitted(), classes), sample_weight, None, 1, None)
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """A fit that fails leaves the estimator as it was."""
+        before = dict(vars(self))
+        try:
+            yield
+        except Exception:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def _begin(self, X: Any, y: Any, is_new: bool, classes: object = None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Inputs and targets as tensors; a first fit learns their form."""
@@ -157,11 +190,15 @@ class Network(Routed):
         is_first = is_new or self._is_blank
         targets = self._targets(y, is_first, classes)
         if is_first:
-            self.inputs_ = OfTable(X) if self.module is None else Plain(X)
+            self._see(X)
             self._is_blank = False
         if is_new:
             self.__dict__.pop("learner_", None)
         return self.inputs_.tensors(X), targets
+
+    def _see(self, X: Any) -> None:
+        """Learn the form of the inputs."""
+        self.inputs_ = OfTable(X) if self.module is None else Plain(X)
 
     def _checked(self, X: Any, reset: bool) -> Any:
         """X as scikit-learn checks it; frames may have any columns, and a module of the user takes arrays of any axes."""
@@ -197,10 +234,13 @@ class Network(Routed):
         seed = self._seed()
         with seeded(seed):
             dls = self._loaders(inputs, targets, groups, seed)
-            if self._is_fitted():
+            if self._is_fitted() and not self._renewed:
                 self.learner_.dls = dls
             else:
+                last = self.learner_.model if self._is_fitted() and "module" not in self._renewed else None
                 self.learner_ = self._learner(dls, seed)
+                if last is not None:
+                    self.learner_.model.load_state_dict(last.state_dict())
             self._run(epochs, schedule)
         return self
 
@@ -235,6 +275,7 @@ class Network(Routed):
         return train.tolist(), valid.tolist()
 
     def _learner(self, dls: DataLoaders, seed: int) -> Learner:
+        self._renewed = frozenset()
         optimizer = optimizer_named(self.optimizer) if isinstance(self.optimizer, str) else self.optimizer
         options = self.routed("optimizer")
         if not isinstance(optimizer, type):  # a recipe of the library: torch's names are understood
@@ -250,7 +291,7 @@ class Network(Routed):
             partial(optimizer, **options),
             lr=self.lr,
             moms=moms,
-            metrics=unweighted(self._measured()),
+            metrics=unweighted(self._measured(), self._scale()),
             cbs=self._callbacks(),
             seed=seed,
         )
@@ -258,6 +299,10 @@ class Network(Routed):
     def _measured(self) -> object:
         """The metrics."""
         return self.metrics
+
+    def _scale(self) -> Scale | None:
+        """What targets are scaled by."""
+        return None
 
     def _module(self) -> nn.Module:
         options = self.routed("module")
@@ -268,23 +313,23 @@ class Network(Routed):
 
     def _callbacks(self) -> list[Any]:
         """Those of the user, with their routed parameters, and the one that stops early."""
-        given = self.callbacks or []
+        given = [] if self.callbacks is None or self.callbacks == "disable" else self.callbacks
         named: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
         for o in [] if named else given:
             kind = o if isinstance(o, type) else type(o)
             name, callback = o if isinstance(o, tuple) else (kind.__name__, o)
             named[name] = callback
-        changes: dict[str, dict[str, Any]] = {}
+        changes: dict[str, dict[str, Any]] = {name: {} for name in named}
         for key, value in self.routed("callbacks").items():
             name, _, parameter = key.partition("__")
-            changes.setdefault(name, {})[parameter] = value
-        unknown = changes.keys() - named.keys()
-        if unknown:
-            raise BadValue(
-                f"there is no callback '{min(unknown)}'", expected=", ".join(named) or "callbacks=[...] first"
-            )
+            if name not in named:
+                raise BadValue(f"there is no callback '{name}'", expected=", ".join(named) or "callbacks=[...] first")
+            if parameter:
+                changes[name][parameter] = value
+            else:
+                named[name] = value
         own = [EarlyStoppingCallback(patience=self.n_iter_no_change)] if self.early_stopping else []
-        return [*(changed(callback, changes.get(name, {})) for name, callback in named.items()), *own]
+        return [*(changed(o, changes[name]) for name, o in named.items() if o is not None), *own]
 
     def _run(self, epochs: int, schedule: str | None) -> None:
         learn = self.learner_

@@ -17,12 +17,17 @@ from layered.files import read_weights, write_archive
 from layered.foundation import BadValue, seeded, tensor
 from layered.sklearn.estimators import LayeredClassifier, LayeredRegressor
 from layered.sklearn.history import History
-from layered.sklearn.inputs import Plain, unpacked
+from layered.sklearn.inputs import ByName, Plain, unpacked
 from layered.sklearn.losses import Criterion
 from layered.sklearn.network import Callbacks, Module, Network
 from layered.sklearn.train_split import PredefinedSplit, ValidSplit
 
 FIFTH = ValidSplit(5)
+SKORCH_HOOKS = {
+    "get_loss", "train_step", "train_step_single", "validation_step", "evaluation_step", "infer", "run_single_epoch", "fit_loop",
+    "initialize_module", "initialize_criterion", "initialize_optimizer", "get_dataset", "get_iterator", "get_split_datasets",
+    "on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end", "on_grad_computed",
+}  # fmt: skip
 Split = ValidSplit | PredefinedSplit | bool | None
 
 
@@ -41,7 +46,8 @@ class Net(Network):
         batch_size: Items per step; -1 takes all at once.
         train_split: What is held out: a `ValidSplit`, whose parameters are `train_split__…`, or `predefined_split(dataset)`;
             None or False holds out nothing.
-        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`.
+        callbacks: Callbacks of the library, alone or as (name, callback); their parameters are `callbacks__name__…`, and
+            `callbacks__name=None` leaves one out. None and "disable" stand for none at all.
         metrics: As for `Learner`: computed on what is held out.
         predict_nonlinearity: What makes predictions of the module's output: "auto" as the loss says, a function, or None.
         warm_start: Whether `fit` goes on from the last.
@@ -53,6 +59,7 @@ class Net(Network):
     """
 
     parts = (*Network.parts, "train_split")
+    inputs_: Plain
     schedule = None
     early_stopping = False
     shuffled = False
@@ -92,6 +99,14 @@ class Net(Network):
         self.device = device
         self.set_params(**parts)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in SKORCH_HOOKS & vars(cls).keys():
+            raise BadValue(
+                f"a '{name}' of {cls.__name__} would never be called: training is that of a Learner",
+                fix="pass the loss as criterion=, what happens at events as callbacks=, or train a Learner",
+            )
+
     @property
     def history(self) -> History:
         """A dict for each epoch since the last `fit`, those of `partial_fit` included: `history[:, "valid_loss"]`."""
@@ -108,10 +123,7 @@ class Net(Network):
         seed = self._seed()
         with seeded(seed):
             self.inputs_ = Plain(np.zeros((1, 1)))
-            dls = DataLoaders.from_arrays(
-                torch.zeros(2, 1), torch.zeros(2), splits=([0], [1]), bs=1, device=self.device
-            )
-            self.learner_ = self._learner(dls.new_empty(), seed)
+            self.learner_ = self._learner(self._blank_loaders(1), seed)
         self._epochs, self._is_blank = History(), True
         return self
 
@@ -138,20 +150,46 @@ class Net(Network):
         self.module_.load_state_dict(read_weights(f_params))
 
     def _more(self, X: Any, y: Any, sample_weight: object, classes: object = None) -> Self:
-        begun = self._begin(X, y, not self._is_fitted(), classes)
-        return self._train(*begun, sample_weight, None, self.max_epochs, None)
+        with self._unchanged_by_errors():
+            begun = self._begin(X, y, not self._is_fitted(), classes)
+            return self._train(*begun, sample_weight, None, self.max_epochs, None)
+
+    def _begin(self, X: Any, y: Any, is_new: bool, classes: object = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        begun = super()._begin(X, y, is_new, classes)
+        if is_new:
+            self._epochs = History()
+        return begun
+
+    def _see(self, X: Any) -> None:
+        super()._see(X)
+        if self._is_blank:
+            module, names = self.module_, self.inputs_.names
+            if names is not None:
+                self.learner_.model, self.learner_.dls = ByName(module, names), self._blank_loaders(len(names))
+
+    def _blank_loaders(self, n_inputs: int) -> DataLoaders:
+        inputs = (torch.zeros(2, 1),) * n_inputs
+        dls = DataLoaders.from_arrays(inputs, torch.zeros(2), splits=([0], [1]), bs=1, device=self.device)
+        return dls.new_empty()
+
+    def _outputs(self, X: Any) -> Tensor:
+        if self._is_blank:
+            self._see(unpacked(X)[0])
+        return super()._outputs(X)
 
     def _seed(self) -> int:
         return int(torch.randint(2**31, ())) if self.random_state is None else super()._seed()
 
-    def _train(self, inputs: tuple[Tensor, ...], y: Tensor, *args: Any) -> Self:
+    def _train(self, inputs: tuple[Tensor, ...], y: Tensor, sample_weight: Any, *args: Any) -> Self:
         if isinstance(self.train_split, PredefinedSplit):
             X, targets = unpacked(self.train_split.dataset)
             held_out = self.inputs_.tensors(X)
             self._held_out = len(held_out[0])
             inputs = tuple(torch.cat(pair) for pair in zip(inputs, held_out, strict=True))
             y = torch.cat([y, self._targets(np.asarray(targets), False, None)])
-        return super()._train(inputs, y, *args)
+            if sample_weight is not None:
+                sample_weight = np.concatenate([sample_weight, np.ones(self._held_out)])
+        return super()._train(inputs, y, sample_weight, *args)
 
     def _split(self, y: np.ndarray[Any, Any], groups: object, seed: int) -> tuple[list[int], list[int]]:
         rows = list(range(len(y)))
@@ -169,16 +207,24 @@ class Net(Network):
         return split.positions(y, groups, is_classifier=is_classifier(self))
 
     def _run(self, epochs: int, schedule: str | None) -> None:
-        if not self.learner_.epochs_started:
-            self._epochs = History()
         super()._run(epochs, schedule)
         for row in self.learner_.recorder.history:
             self._epochs.append({**row, "epoch": len(self._epochs) + 1})
 
     def _activation(self, criterion: Criterion) -> Callable[[Tensor], Tensor]:
-        if callable(self.predict_nonlinearity):
-            return self.predict_nonlinearity
-        return criterion.activation if self.predict_nonlinearity == "auto" else lambda output: output
+        asked = self.predict_nonlinearity
+        if asked is None:
+            return lambda output: output
+        if asked == "auto":
+            return criterion.activation
+        if not callable(asked):
+            raise BadValue(
+                "predict_nonlinearity is unknown",
+                got=repr(asked),
+                expected="'auto', a function of the module's output, or None",
+                fix="predict_nonlinearity=nn.Softmax(dim=-1)",
+            )
+        return asked
 
 
 class NeuralNet(Net):

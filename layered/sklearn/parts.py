@@ -43,7 +43,7 @@ def changed(callback: Any, parameters: dict[str, Any]) -> Any:
         BadValue: It has no such parameter.
     """
     kind = callback if isinstance(callback, type) else type(callback)
-    known = inspect.signature(kind).parameters
+    known = inspect.signature(kind).parameters if parameters else {}
     unknown = [name for name in parameters if name not in known]
     if unknown:
         raise BadValue(f"{kind.__name__} has no parameter '{unknown[0]}'", expected=", ".join(known))

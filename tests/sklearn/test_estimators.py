@@ -258,6 +258,14 @@ def test_metrics_beside_weights_are_those_of_the_items(metrics):
     assert weighted["valid_loss"] != pytest.approx(plain["valid_loss"])
 
 
+def test_metrics_of_a_regression_are_in_the_units_of_the_targets():
+    X, y = load_diabetes(return_X_y=True)
+    for targets in (y, np.c_[y, 10 * y]):
+        net = LayeredRegressor(metrics="mae", early_stopping=True, max_epochs=2, random_state=0).fit(X, targets)
+        error = np.abs(net.predict(X) - targets).mean()
+        assert net.history_[-1]["mae"] == pytest.approx(error, rel=0.3)
+
+
 def test_one_epoch_is_a_cycle_too_and_a_partial_fit_is_not():
     net = LayeredClassifier(Mlp, max_epochs=1, batch_size=10, lr=0.1, random_state=0).fit(*IRIS)
     rates = net.learner_.recorder.lrs

@@ -8,13 +8,15 @@ import torch
 from sklearn.datasets import load_iris, make_classification, make_regression
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # makes the search below importable
 from sklearn.inspection import permutation_importance
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from layered.foundation import BadValue
+from layered.callback import EarlyStoppingCallback
+from layered.foundation import BadValue, UnknownName
 from layered.loop import Callback
 from layered.sklearn import (
     NeuralNet,
@@ -206,3 +208,107 @@ def test_parameters_go_to_a_file_and_come_back(tmp_path):
     other.initialize().load_params(f_params=tmp_path / "net.pt")
     np.testing.assert_array_equal(other.predict_proba(X), net.predict_proba(X))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(net)).predict_proba(X), net.predict_proba(X))
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(20, 2)
+
+    def forward(self, left, right):
+        return self.layer(torch.cat([left, right], 1)).softmax(-1)
+
+
+def test_parameters_of_a_module_with_inputs_by_name_come_back_too(tmp_path):
+    both = {"right": X[:, 10:], "left": X[:, :10]}
+    net = NeuralNetClassifier(Two, max_epochs=2, verbose=0).fit(both, y)
+    net.save_params(tmp_path / "net")
+    other = NeuralNetClassifier(Two, max_epochs=2, verbose=0).initialize()
+    other.load_params(tmp_path / "net")
+    np.testing.assert_array_equal(other.predict_proba(both), net.predict_proba(both))
+    other.partial_fit(both, y)
+    logits = other.module_.layer(torch.tensor(X)).detach()
+    np.testing.assert_allclose(other.predict_proba(both), logits.softmax(1), atol=1e-6)
+
+
+def test_a_loaded_classifier_of_two_classes_has_a_probability_for_each(tmp_path):
+    net = NeuralNetBinaryClassifier(nn.Linear(20, 1), verbose=0).fit(X, y)
+    net.save_params(tmp_path / "net")
+    other = NeuralNetBinaryClassifier(nn.Linear(20, 1), verbose=0).initialize()
+    other.load_params(tmp_path / "net")
+    np.testing.assert_array_equal(other.predict_proba(X), net.predict_proba(X))
+
+
+@pytest.mark.parametrize("kind", [nn.NLLLoss, nn.CrossEntropyLoss, nn.BCELoss, nn.BCEWithLogitsLoss])
+def test_metrics_read_outputs_as_the_loss_does(kind):
+    layers = {
+        nn.NLLLoss: [nn.Linear(20, 2), nn.Softmax(-1)],
+        nn.CrossEntropyLoss: [nn.Linear(20, 2)],
+        nn.BCELoss: [nn.Linear(20, 1), nn.Sigmoid()],
+        nn.BCEWithLogitsLoss: [nn.Linear(20, 1)],
+    }[kind]
+    estimator = NeuralNetClassifier if kind in (nn.NLLLoss, nn.CrossEntropyLoss) else NeuralNetBinaryClassifier
+    metrics = ["accuracy", "neg_log_loss"]
+    net = estimator(nn.Sequential(*layers), kind, lr=0.1, verbose=0, metrics=metrics).fit(X, y)
+    _, valid = next(StratifiedKFold(5).split(X, y))
+    assert net.history[-1, "accuracy"] == pytest.approx(net.score(X[valid], y[valid]))
+    assert net.history[-1, "neg_log_loss"] == pytest.approx(-log_loss(y[valid], net.predict_proba(X[valid])), rel=1e-4)
+
+
+def test_scores_for_a_loss_of_probabilities_are_refused():
+    with pytest.raises(BadValue, match="returns scores") as error:
+        NeuralNetClassifier(nn.Linear(20, 2), verbose=0).fit(X, y)
+    assert "criterion=nn.CrossEntropyLoss" in str(error.value)
+    net = NeuralNetClassifier(nn.Sequential(nn.Linear(20, 2), nn.LogSoftmax(-1)), verbose=0).fit(X, y)
+    np.testing.assert_allclose(net.predict_proba(X).sum(1), 1, atol=1e-5)
+
+
+def test_parts_that_were_changed_are_made_anew_where_training_goes_on():
+    net = classifier(warm_start=True).fit(X, y)
+    weight = net.module_.dense0.weight.clone()
+    net.set_params(optimizer__momentum=0.9, lr=0.0).partial_fit(X, y)
+    assert net.learner_.opt.param_groups[0]["momentum"] == 0.9
+    torch.testing.assert_close(net.module_.dense0.weight, weight)
+    assert net.history[:, "epoch"] == [1, 2, 3, 4, 5, 6]
+    net.set_params(module__num_units=7).fit(X, y)
+    assert net.module_.dense0.out_features == 7
+
+
+def test_a_fit_that_fails_changes_nothing():
+    names = np.array(["no", "yes"])[y]
+    net = NeuralNetBinaryClassifier(nn.Linear(20, 1), lr=0.1, verbose=0).fit(X, names)
+    before = net.predict(X)
+    for wrong in (np.arange(200) % 3, names[:9]):
+        with pytest.raises(BadValue):
+            net.fit(X, wrong)
+        np.testing.assert_array_equal(net.predict(X), before)
+
+
+def test_batches_without_any_weight_teach_nothing():
+    weights, other = np.repeat([0.0, 1.0], [130, 70]), TensorDataset(torch.tensor(X[:30]), torch.tensor(y[:30]))
+    for split in (None, predefined_split(other)):
+        net = classifier(train_split=split, batch_size=64).fit(X, y, sample_weight=weights)
+        assert np.isfinite(net.predict_proba(X)).all()
+
+
+def test_callbacks_are_left_out_and_replaced_by_name():
+    def patience(**kwargs):
+        net = classifier(callbacks=[("stop", EarlyStoppingCallback)], max_epochs=1, **kwargs).fit(X, y)
+        return [cb.patience for cb in net.learner_.cbs if isinstance(cb, EarlyStoppingCallback)]
+
+    assert patience(callbacks__stop__patience=9) == [9]
+    assert patience(callbacks__stop=EarlyStoppingCallback(patience=7)) == [7]
+    assert patience(callbacks__stop=None) == []
+    classifier(callbacks="disable", max_epochs=1).fit(X, y)
+
+
+def test_what_would_never_be_called_or_found_is_refused():
+    with pytest.raises(BadValue, match="get_loss"):
+        type("Own", (NeuralNetClassifier,), {"get_loss": lambda *args: None})
+    net = classifier(predict_nonlinearity="softmax").fit(X, y)
+    with pytest.raises(BadValue, match="predict_nonlinearity"):
+        net.predict(X)
+    with pytest.raises(BadValue, match="rows of epochs"):
+        net.history[-1, "batches", -1, "train_loss"]
+    with pytest.raises(UnknownName, match="valid_acc"):
+        net.history[:, "valid_accuracy"]
