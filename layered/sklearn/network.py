@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from layered.training import Learner
 
 OF_LEARNER = frozenset({"module", "criterion", "optimizer", "callbacks", "metrics"})
 Named = tuple[str, Callback | type[Callback]]
-Callbacks = Sequence[Callback | type[Callback] | Named] | Mapping[str, Callback | type[Callback]]
+Callbacks = Sequence[Callback | type[Callback] | Named] | Mapping[str, Callback | type[Callback]] | Literal["disable"]
 Module = type[nn.Module] | Callable[..., nn.Module] | nn.Module
 
 
@@ -175,8 +175,8 @@ class Network(Routed):
         try:
             yield
         except Exception:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _begin(self, X: Any, y: Any, is_new: bool, classes: object = None) -> tuple[tuple[Tensor, ...], Tensor]:
