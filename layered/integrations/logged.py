@@ -72,6 +72,7 @@ class Logged:
         values = {name: self._value(name, *part) for name, part in merged.items()}
         for name, metric in self.metrics.items():
             values[name] = float(metric.compute())
+        for metric in self.metrics.values():  # at the end, since one may have several names
             metric.reset()
         self.__init__()  # type: ignore[misc]  # as it was made
         return values

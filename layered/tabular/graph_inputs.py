@@ -164,9 +164,15 @@ def prepare_rows(items: list[Any], settings: dict[str, Any]) -> dict[str, Any]:
     Args:
         items: The rows.
         settings: Levels, means, deviations and fills of the learner's columns.
+
+    Raises:
+        ValueError: A row lacks a column.
     """
+    needed = {*settings["numbers"], *settings["levels"]} - {*settings["flags"].values()}
     codes, scores = [], []
     for row in items:
+        if missing := sorted(needed - {*row}):
+            raise ValueError(f"a row has no column {', '.join(missing)}; a value that is missing is None, or empty")
         cells, own = dict(row), []
         for name, of in settings["numbers"].items():
             read = number(cells[name])

@@ -272,6 +272,19 @@ def test_its_values_are_combined_as_they_were_asked_to():
     assert row["valid_loss"] is None
 
 
+def test_a_metric_may_be_logged_under_two_names():
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        out = self(x)
+        self.accuracy(out, y)
+        for name in ("once", "again"):
+            self.log(name, self.accuracy, on_step=False, on_epoch=True)
+        return F.cross_entropy(out, y)
+
+    row = by_learner(module(training_step=training_step), 1).recorder.history[-1]
+    assert row["once"] == row["again"] > 0
+
+
 def test_a_schedule_of_the_learner_wins_and_says_so():
     learn = by_learner(module(configure=CONFIGURED["two lists"]), 1)
     with learn.no_bar(), learn.no_logging(), pytest.warns(UserWarning, match="configure_optimizers is left out"):

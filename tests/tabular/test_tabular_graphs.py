@@ -59,6 +59,8 @@ def test_scripts_read_rows_as_learners_do(learn):
         codes, numbers = learn.dls.valid.dataset.test_set(pd.DataFrame([row], dtype=object)).tensors[:2]
         assert made["codes"][i].tolist() == codes[0].tolist()
         np.testing.assert_allclose(made["numbers"][i], numbers[0].numpy(), rtol=1e-6)
+    with pytest.raises(ValueError, match="a row has no column grade, share;"):
+        prepare_rows([{"job": "cook", "age": 31.5, "gain": 1.0}], given.settings)
 
 
 def test_rows_are_predicted_by_onnxruntime(learn, tmp_path, capsys):
