@@ -97,6 +97,7 @@ from layered.data.encodings import (
     is_missing as is_missing,
     list_some as list_some,
     outputs_for as outputs_for,
+    target_vocabs as target_vocabs,
     unknown_labels as unknown_labels,
 )
 from layered.data.item_cache import ItemCache as ItemCache, Keepable as Keepable

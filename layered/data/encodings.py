@@ -492,8 +492,20 @@ def class_vocab(dls: object) -> Sequence[Any] | None:
     Args:
         dls: `DataLoaders`, a loader or a data set.
     """
-    vocab: Sequence[Any] | None = getattr(dls, "vocab", None)
-    return vocab[-1] if isinstance(vocab, L) else vocab
+    return (target_vocabs(dls) or [None])[-1]
+
+
+def target_vocabs(dls: object) -> list[Any]:
+    """The classes of each target that has some; the vocabulary of a text that numbers are predicted from is not among them.
+
+    Args:
+        dls: `DataLoaders`, a loader or a data set.
+    """
+    vocab = getattr(dls, "vocab", None)
+    each = list(vocab) if isinstance(vocab, L) else [] if vocab is None else [vocab]
+    kinds = getattr(dls, "target_kinds", None)
+    count = sum(kind != "regression" for kind in kinds) if kinds else 1
+    return each[max(len(each) - count, 0) :]
 
 
 def get_c(dls: object) -> int:

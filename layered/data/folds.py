@@ -53,6 +53,13 @@ def StratifiedKFoldSplitter(labels: object, fold: int = 0, n: int = 5, seed: int
 
     def split(items: Indexed) -> tuple[Indices, Indices]:
         kinds = np.unique(values_of(items, labels, "labels").astype(str), return_inverse=True)[1]
+        if np.bincount(kinds).max() < n:
+            raise BadValue(
+                "every label occurs less often than there are folds",
+                got=f"at most {np.bincount(kinds).max()} items with the same label",
+                expected=f"at least {n}",
+                fix="fewer folds; for numbers, labels of ranges: pandas.qcut(numbers, 5, labels=False)",
+            )
         folds = selection.StratifiedKFold(_at_most(n, items), shuffle=True, random_state=sklearn_seed(seed))
         return _fold(folds, fold, items, kinds)
 
@@ -220,6 +227,14 @@ def _at_most(n: int, items: Indexed) -> int:
 
 
 def _check_groups(kinds: np.ndarray[Any, Any], n: int) -> None:
+    missing = np.flatnonzero(pandas.isna(kinds))
+    if len(missing):
+        raise BadValue(
+            "an item has no group",
+            got=f"item {missing[0]}: {kinds[missing[0]]}"
+            + (f", and {len(missing) - 1} more" if missing[1:].size else ""),
+            fix="leave such items out, or give each of them another group",
+        )
     found = len(np.unique(kinds))
     if found < n:
         raise BadValue("not enough groups to split", got=f"{found} groups", expected=f"at least {n}")

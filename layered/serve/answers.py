@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from layered.data import as_dataset, as_loader, class_vocab
-from layered.foundation import BadItem, LayeredError, to_detach
+from layered.foundation import BadItem, BadValue, LayeredError, to_detach
 from layered.serve.inputs import input_of
 from layered.serve.questions import Question
 from layered.text import LMLearner
@@ -79,6 +80,7 @@ class Answers:
                 answers = self._batch(items) if self.by_batch else [self._single(item) for item in items]
         said = list(dict.fromkeys(str(o.message) for o in caught if o.category is UserWarning))
         for answer, question in zip(answers, questions, strict=True):
+            _check_finite(answer)
             answer.update({"warnings": said} if said else {})
             answer.update({"looked_at": self.looked_at(question.item)} if question.explain else {})
         return answers
@@ -130,6 +132,15 @@ class Answers:
             return {"error": error.problem}
         image = base64.b64encode(seen.getvalue()).decode()
         return {"image": f"data:image/png;base64,{image}", "map": places.cpu().round(decimals=3).tolist()}
+
+
+def _check_finite(answer: Answer) -> None:
+    """Refuse NaN and infinity, as of a model whose training has diverged: no class is the right one, and JSON has neither."""
+    try:
+        json.dumps(answer, allow_nan=False)
+    except ValueError:
+        expected = "finite parameters, and an input as in training"
+        raise BadValue("the model's answer is not a finite number", expected=expected) from None
 
 
 def first_cause(error: LayeredError) -> LayeredError:

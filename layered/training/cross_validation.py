@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from functools import partial
 from numbers import Integral
@@ -11,6 +11,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader as TorchDataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
 from layered.data import (
     GroupKFoldSplitter,
@@ -26,8 +34,20 @@ from layered.data import (
     values_of,
     walk,
 )
-from layered.foundation import BadArgument, BadValue, CannotTrain, checked, describe, key_of, lazy, seeded, unknown_name
-from layered.training.ensemble import Ensemble, check_same_classes, mean_of, together
+from layered.foundation import (
+    BadArgument,
+    BadValue,
+    CannotTrain,
+    OutOfRange,
+    checked,
+    describe,
+    find_bs,
+    key_of,
+    lazy,
+    seeded,
+    unknown_name,
+)
+from layered.training.ensemble import Ensemble, check_same_targets, mean_of, together
 from layered.training.learner import Learner
 
 stats = lazy("scipy.stats")
@@ -112,10 +132,16 @@ class CrossValidation(Ensemble):
             name: Of the metric: a key of `scores`.
             confidence: The share of such intervals that hold the true value.
 
+        Raises:
+            UnknownName: There is no such metric.
+            OutOfRange: `confidence` is not between 0 and 1.
+
         Source: Nadeau & Bengio 2003, Inference for the Generalization Error, Machine Learning 52.
         """
         if name not in self.scores:
             raise unknown_name("metric", name, self.scores)
+        if not 0 < confidence < 1:
+            raise OutOfRange("confidence is a share", got=confidence, expected="between 0 and 1", fix="confidence=0.95")
         values, count = self.scores[name], len(self.splits)
         share = np.mean([len(valid) / len(train) for train, valid in self.splits])
         quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
@@ -178,6 +204,7 @@ def cross_validate(
     splits = list(_splits(source, folds, stratify, groups, time, gap, seed))
     learners: list[Learner] = []
     results = []
+    versions: dict[Tensor, int] = {}
     for i, positions in enumerate(splits):
         name = f"fold {i + 1} of {len(splits)}"
         with ExitStack() as drawing:
@@ -185,9 +212,8 @@ def cross_validate(
                 drawing.enter_context(seeded(key_of(seed, "fold", i)))
             try:
                 learn = _made(make_learner, Fold(source, positions, name))
-                for other in learners:
-                    _check_apart(other, learn)
-                check_same_classes((learners or [learn])[0], learn)
+                _check_apart(learners, learn, versions)
+                check_same_targets((learners or [learn])[0], learn)
                 if fit is not None:
                     fit(learn)
                 elif not learn.epochs_started:
@@ -195,11 +221,13 @@ def cross_validate(
                         "the learner was not trained",
                         fix="cross_validate(..., fit=lambda learn: learn.fit_one_cycle(3)), or train it in make_learner",
                     )
-                results.append(_result(learn))
+                _check_apart(learners, learn, versions)
+                results.append(_result(learn, len(positions[1])))
             except Exception as error:
                 error.add_note(f"in {name}")
                 raise
             learners.append(learn)
+            versions |= _versions(learn)
     records, preds, targets = zip(*results, strict=True)
     return CrossValidation(
         learners,
@@ -222,6 +250,8 @@ def _splits(
         raise BadArgument("gap= is the time between training and validation, and needs time=")
     if time is not None and not (isinstance(folds, Integral) and stratify is None and groups is None):
         raise BadArgument("folds by time are neither stratified, nor grouped, nor given", fix="folds=5, time=…")
+    if isinstance(folds, bool) or (isinstance(folds, Integral) and folds < 2):
+        raise BadValue("cross-validation needs two folds or more", got=describe(folds), fix="folds=5")
     splitters: list[Splitter]
     if not isinstance(folds, Integral):
         splitters = [_giving(positions) for positions in _given(source, folds, stratify, groups)]
@@ -236,8 +266,15 @@ def _splits(
     if len(splitters) < 2:
         raise BadValue("cross-validation needs two folds or more", got=describe(folds))
     for splitter in splitters:
-        train, valid = split_items(splitter, source)[:2]
-        yield train, valid
+        parts = split_items(splitter, source)
+        if len(parts) != 2:
+            raise BadValue(
+                "a fold is not a pair",
+                got=f"{len(parts)} lists of positions",
+                expected="(positions of the training items, positions of the validation items)",
+                fix="folds=[(train, valid), …]",
+            )
+        yield parts[0], parts[1]
 
 
 def _giving(positions: tuple[Indices, Indices]) -> Splitter:
@@ -274,6 +311,13 @@ def _made(make_learner: Callable[[Splitter], Learner], fold: Fold) -> Learner:
     for loader, positions, kind in zip(
         as_loaders(learn.dls).loaders, fold.positions, ("training", "validation"), strict=False
     ):
+        if kind == "validation" and not _is_in_known_order(loader):
+            raise BadValue(
+                "the order of the validation items is not known, so that predictions cannot be given to their items",
+                got=describe(loader),
+                expected="a loader that gives each item once, in the order of its data set",
+                fix="DataLoader(valid_items, batch_size=64), without a sampler or batch_sampler",
+            )
         if isinstance(loader.dataset, Sized) and len(loader.dataset) != len(positions):
             raise BadValue(
                 f"the loader has other {kind} items than the fold",
@@ -284,10 +328,32 @@ def _made(make_learner: Callable[[Splitter], Learner], fold: Fold) -> Learner:
     return learn
 
 
-def _check_apart(other: Learner, learn: Learner) -> None:
-    """Refuse a model that an earlier fold has trained, on items that this one holds out."""
-    trained = set(map(id, other.model.parameters()))
-    if any(id(p) in trained for p in learn.model.parameters() if p.requires_grad):
+def _is_in_known_order(loader: Any) -> bool:
+    """Whether `get_preds` gives the predictions in the order of the data set."""
+    if not isinstance(loader, TorchDataLoader) or isinstance(loader.dataset, IterableDataset):
+        return True
+    undone = (RandomSampler, DistributedSampler) if type(loader) is TorchDataLoader else ()
+    is_plain = loader.batch_sampler is None or isinstance(loader.batch_sampler, BatchSampler)
+    return is_plain and type(loader.sampler) in (SequentialSampler, *undone)
+
+
+def _versions(learn: Learner) -> dict[Tensor, int]:
+    """How often each tensor of the model was changed in place."""
+    state = [*learn.model.parameters(), *learn.model.buffers()]
+    return {x: x._version for x in state if not x.is_inference()}
+
+
+def _check_apart(learners: Sequence[Learner], learn: Learner, versions: Mapping[Tensor, int]) -> None:
+    """Refuse a model that an earlier fold has trained, on items that this one holds out.
+
+    Args:
+        learners: Those of earlier folds.
+        learn: That of this fold, before and after it is trained: what was frozen may be trained since.
+        versions: Those of the tensors of earlier folds, at the end of the last fold that has the tensor.
+    """
+    trained = {id(p) for other in learners for p in other.model.parameters()}
+    is_trained = any(id(p) in trained for p in learn.model.parameters() if p.requires_grad)
+    if is_trained or any(versions.get(x, now) != now for x, now in _versions(learn).items()):
         raise BadValue(
             "the model was already trained in an earlier fold, on items that this fold holds out",
             got=describe(learn.model),
@@ -296,12 +362,20 @@ def _check_apart(other: Learner, learn: Learner) -> None:
         )
 
 
-def _result(learn: Learner) -> tuple[dict[str, Any], Any, Any]:
-    """The loss and the metrics on the validation items by name, the predictions, and the targets."""
+def _result(learn: Learner, count: int) -> tuple[dict[str, Any], Any, Any]:
+    """The loss and the metrics on the validation items by name, and the predictions and targets of all `count` of them."""
     with learn.no_bar(), learn.no_logging():
         record = dict(zip(["valid_loss", *learn.metric_set.names], learn.validate() or [], strict=True))
         preds, targets = learn.get_preds()
     mean_of([preds])  # refuses what has no mean before other folds are trained
+    rows = find_bs(preds)
+    if rows != count:
+        raise BadValue(
+            "the predictions are not one for each validation item",
+            got=rows,
+            expected=count,
+            fix="a validation loader with drop_last=False, and a model that keeps the batch as the first dimension",
+        )
     return record, preds, targets
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data import TfmdDL, as_loaders, class_vocab
+from layered.data import TfmdDL, as_loader, as_loaders, class_vocab, target_vocabs
 from layered.files import Archive, joined, read_archive
 from layered.foundation import (
+    BadArgument,
     BadFile,
     BadValue,
     Path,
     checked,
     default_device,
     describe,
+    find_bs,
     is_frame,
     is_named_tuple,
-    output_scores,
     visible,
 )
 from layered.inference import first_row, meaning_for
@@ -34,6 +36,13 @@ from layered.version import __version__
 MAX_LEARNERS = 1000
 
 
+@runtime_checkable
+class NamesTargets(Protocol):
+    """A data set that knows the names of its targets, as tables do."""
+
+    y_names: Sequence[Any]
+
+
 class Ensemble:
     """Learners that predict together: the mean of what each predicts, from the batches that its own pipelines make.
 
@@ -41,7 +50,8 @@ class Ensemble:
         learners: They have the same targets; the statistics and vocabularies of their inputs may differ.
 
     Raises:
-        BadValue: There are none, or their classes differ.
+        BadArgument: They are not a list of learners.
+        BadValue: There are none, or their targets differ.
 
     Examples:
         >>> from torch import nn; from layered.data import DataLoaders
@@ -52,10 +62,17 @@ class Ensemble:
     """
 
     def __init__(self, learners: Sequence[Learner]) -> None:
+        if isinstance(learners, Learner) or not all(isinstance(learn, Learner) for learn in learners):
+            raise BadArgument(
+                "an ensemble is made of learners",
+                got=describe(learners),
+                expected="a list of learners",
+                fix="Ensemble([learn, other]); of an ensemble its .learners",
+            )
         if not learners:
             raise BadValue("an ensemble needs at least one learner")
         for learn in learners[1:]:
-            check_same_classes(learners[0], learn)
+            check_same_targets(learners[0], learn)
         self.learners = list(learners)
 
     @property
@@ -87,16 +104,18 @@ class Ensemble:
         Raises:
             BadValue: There are several items.
         """
-        items = item if is_frame(item) else [item]
+        is_table = is_frame(item) and np.ndim(item) == 2
+        items = item if is_table else [item]
         mean = self.get_preds(items)
-        if len(output_scores(mean)) != 1:
+        if find_bs(mean) != 1:
             raise BadValue("predict takes one item", got=describe(item), fix="get_preds(items)")
         decision = meaning_for(self.learners[0]).decodes(mean)
-        loader = as_loaders(self.learners[0].dls).test_dl(items)
+        dls = as_loaders(self.learners[0].dls)
+        loader = dls.loaders[:2][-1]
         decision, mean = first_row(decision), first_row(mean)
         if not isinstance(loader, TfmdDL):
             return decision, decision, mean
-        batch = next(iter(loader))
+        batch = next(iter(dls.test_dl(items)))
         parts = decision if isinstance(decision, tuple) else (decision,)
         targets = loader.decode_target(parts, batch if isinstance(batch, tuple) else (batch,))
         return targets[0] if len(targets) == 1 else targets, decision, mean
@@ -162,24 +181,32 @@ def load_ensemble(fname: str | os.PathLike[str], cpu: bool = True) -> Ensemble:
     return Ensemble(learners if cpu else [learn.to(default_device()) for learn in learners])
 
 
-def check_same_classes(first: Learner, other: Learner) -> None:
-    """Refuse learners whose predictions are of different classes, or of the same in another order.
+def check_same_targets(first: Learner, other: Learner) -> None:
+    """Refuse learners whose predictions are of different classes or columns, or of the same in another order.
 
     Args:
         first: A learner.
         other: Another.
 
     Raises:
-        BadValue: Their classes differ.
+        BadValue: Their targets differ.
     """
-    vocabs = [class_vocab(learn.dls) for learn in (first, other)]
-    expected, got = (None if vocab is None else list(vocab) for vocab in vocabs)
+    expected, got = ([list(vocab) for vocab in target_vocabs(learn.dls)] for learn in (first, other))
     if got != expected:
         raise BadValue(
             "the learners have different classes, so that their predictions have no mean",
             got=describe(got),
             expected=describe(expected),
             fix="give all the same: CategoryBlock(vocab=classes); or divide the classes evenly: stratify=labels",
+        )
+    datasets = [as_loader(learn.dls.train).dataset for learn in (first, other)]
+    names = [list(dataset.y_names) for dataset in datasets if isinstance(dataset, NamesTargets)]
+    if len(names) == 2 and names[0] != names[1]:
+        raise BadValue(
+            "the learners predict different columns, so that their predictions have no mean",
+            got=describe(names[1]),
+            expected=describe(names[0]),
+            fix="the same y_names for all, in the same order",
         )
 
 

@@ -9,17 +9,22 @@ import threading
 from contextlib import suppress
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
+import torch
 from asking import BAD_NAME, ask, predict, refused
 from PIL import Image
 
 from layered.cli.main import make_parser
+from layered.data import RegressionBlock
 from layered.foundation import BadValue
 from layered.serve import serve, serving
 from layered.serve.answers import Answers
+from layered.serve.questions import Question
 from layered.serve.worker import Worker
 from layered.testing.tiny import synth_learner
-from layered.training import load_learner
+from layered.text import AWD_LSTM, BaseTokenizer, TextDataLoaders, text_classifier_learner
+from layered.training import Ensemble, load_learner
 
 ROW = {"size": 4.5, "colour": "pale"}
 
@@ -64,6 +69,35 @@ def test_rows_texts_and_ratings_are_answered_as_by_predict(row_url, text_url, ra
         same(one, texts.predict(text)[2], ["no", "yes"])
     _, answer = predict(rating_url, {"item": {"user": "3", "film": "Dune"}})
     assert answer["prediction"] == pytest.approx(float(ratings.predict({"user": 3, "film": "Dune"})[2]), abs=1e-5)
+
+
+def test_an_answer_that_is_not_a_number_is_refused(models):
+    learn = load_learner(models["row"])
+    with torch.no_grad():
+        next(learn.model.parameters()).fill_(torch.nan)
+    with serving(learn) as url:
+        for question in ({"item": ROW}, {"items": [ROW, ROW]}):
+            status, answer = predict(url, question)
+            assert (status, answer["error"]["problem"]) == (422, "the model's answer is not a finite number")
+
+
+def test_words_are_not_the_classes_of_a_model_of_numbers():
+    texts = pd.DataFrame({"text": ["a good film", "a bad film"] * 9, "stars": [5.0, 1.0] * 9})
+    dls = TextDataLoaders.from_df(
+        texts,
+        text_col="text",
+        label_col="stars",
+        y_block=RegressionBlock(),
+        tok_tfm=BaseTokenizer(),
+        bs=4,
+        device="cpu",
+    )
+    learn = text_classifier_learner(dls, AWD_LSTM, pretrained=False, config={"emb_sz": 8, "n_hid": 8, "n_layers": 1})
+    answers = Answers(learn)
+    assert answers.vocab == []
+    assert Ensemble([learn]).vocab is None
+    (answer,) = answers.of_questions([Question("a good film")])
+    assert answer["prediction"] == pytest.approx(float(learn.predict("a good film")[2]), abs=1e-5)
 
 
 def test_it_says_what_it_is_asked_about(image_url, row_url, text_url):

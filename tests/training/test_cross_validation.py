@@ -8,11 +8,12 @@ from scipy import stats
 from sklearn.datasets import load_wine
 from sklearn.model_selection import KFold, RepeatedKFold, TimeSeriesSplit
 from torch import nn
+from torch.utils.data import DataLoader as TorchDataLoader, Subset, TensorDataset, WeightedRandomSampler
 
 from layered.collab import CollabDataLoaders, collab_learner
-from layered.data import DataLoaders, get_image_files, parent_label
+from layered.data import CategoryBlock, DataBlock, DataLoaders, RegressionBlock, get_image_files, parent_label
 from layered.files import write_archive
-from layered.foundation import BadArgument, BadFile, BadValue, CannotTrain, NotExportable
+from layered.foundation import BadArgument, BadFile, BadValue, CannotTrain, NotExportable, OutOfRange
 from layered.metrics import accuracy, mae
 from layered.tabular import TabularDataLoaders, tabular_learner
 from layered.text import AWD_LSTM, BaseTokenizer, TextDataLoaders, text_classifier_learner
@@ -58,6 +59,8 @@ def test_statistics_are_those_of_the_training_items_of_each_fold(wine):
 def test_the_interval_is_that_of_nadeau_and_bengio(wine):
     values = wine.scores["accuracy"]
     mean, half = wine.interval("accuracy", confidence=0.9)
+    with pytest.raises(OutOfRange, match="confidence"):
+        wine.interval("accuracy", 95)
     share = np.mean([len(valid) / len(train) for train, valid in wine.splits])
     assert mean == pytest.approx(values.mean())
     assert half == pytest.approx(stats.t.ppf(0.95, 2) * np.sqrt((1 / 3 + share) * values.var(ddof=1)))
@@ -207,10 +210,42 @@ def test_learners_without_training_and_folds_that_cannot_be_made_are_refused(pic
             cross_validate(line, X, folds=folds)
     with pytest.raises(BadValue, match="two folds or more"):
         cross_validate(line, X, folds=[(range(12), range(12, 24))])
+    for folds in (1, 0, True):
+        with pytest.raises(BadValue, match="two folds or more"):
+            cross_validate(line, X, folds=folds)
+    for parts in ((range(12),), (range(12), range(12, 18), range(18, 24))):
+        with pytest.raises(BadValue, match="not a pair"):
+            cross_validate(line, X, folds=[parts, parts])
     with pytest.raises(BadValue, match="more folds than items"):
         cross_validate(line, X, folds=25)
+    with pytest.raises(BadValue, match="every label occurs less often"):
+        cross_validate(line, X, stratify=np.arange(24) / 7)
+    for absent in (None, float("nan")):
+        with pytest.raises(BadValue, match="an item has no group"):
+            cross_validate(line, X, groups=np.array([absent, *"ab" * 11, "c"], dtype=object))
     with pytest.raises(BadArgument, match="fold"):
         cross_validate(line, X, fold=5)
+
+
+def test_predictions_that_do_not_belong_to_the_items_of_the_fold_are_refused():
+    def of_torch(splitter, kind=TorchDataLoader, **kwargs):
+        items = TensorDataset(X, Y)
+        train, valid = (Subset(items, list(map(int, positions))) for positions in splitter(X))
+        loaders = DataLoaders(TorchDataLoader(train, batch_size=4), kind(valid, batch_size=5, **kwargs))
+        return Learner(loaders, nn.Linear(1, 1), nn.MSELoss())
+
+    shuffled = cross_validate(lambda s: of_torch(s, shuffle=True), X, folds=3, fit=one_epoch)
+    assert torch.equal(shuffled.targets, Y)
+    with pytest.raises(BadValue, match="one for each validation item"):
+        cross_validate(lambda s: of_torch(s, drop_last=True), X, folds=3, fit=one_epoch)
+    with pytest.raises(BadValue, match="order of the validation items is not known"):
+        cross_validate(lambda s: of_torch(s, sampler=WeightedRandomSampler([1.0] * 8, 8)), X, folds=3, fit=one_epoch)
+
+    class Shuffling(TorchDataLoader):
+        pass
+
+    with pytest.raises(BadValue, match="order of the validation items is not known"):
+        cross_validate(lambda s: of_torch(s, Shuffling, shuffle=True), X, folds=3, fit=one_epoch)
 
 
 def test_a_model_that_an_earlier_fold_has_trained_is_refused():
@@ -224,7 +259,25 @@ def test_a_model_that_an_earlier_fold_has_trained_is_refused():
         kept.append(shared(splitter))
         return kept[0]
 
-    for make_learner in (shared, reused):
+    body = nn.Linear(1, 1)
+
+    def frozen(splitter):
+        body.requires_grad_(False)
+        return Learner(shared(splitter).dls, nn.Sequential(body, nn.Linear(1, 1)), nn.MSELoss())
+
+    def thaw(learn):
+        learn.model.requires_grad_(True)
+        one_epoch(learn)
+
+    statistics = nn.BatchNorm1d(1, affine=False)
+
+    def normed(splitter):
+        return Learner(shared(splitter).dls, nn.Sequential(statistics, nn.Linear(1, 1)), nn.MSELoss())
+
+    cross_validate(frozen, X, folds=2, fit=one_epoch)
+    with pytest.raises(BadValue, match="already trained in an earlier fold"):
+        cross_validate(frozen, X, fit=thaw)
+    for make_learner in (shared, reused, normed):
         with pytest.raises(BadValue, match="already trained in an earlier fold"):
             cross_validate(make_learner, X, fit=one_epoch)
 
@@ -245,6 +298,40 @@ def test_classes_that_differ_have_no_mean():
         Ensemble(learners)
     with pytest.raises(BadValue, match="at least one"):
         Ensemble([])
+    for wrong in (learners[0], [Ensemble(learners[:1])]):
+        with pytest.raises(BadArgument, match="made of learners"):
+            Ensemble(wrong)
+    numbers = [
+        tabular_learner(
+            TabularDataLoaders.from_df(WINE.drop(columns="target").assign(x=range(len(WINE))), y_names=names, bs=16)
+        )
+        for names in (["hue", "alcohol"], ["alcohol", "hue"])
+    ]
+    with pytest.raises(BadValue, match="different columns"):
+        Ensemble(numbers)
+
+
+def test_several_targets_are_predicted_as_by_a_learner_and_each_must_have_the_same_classes():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(1, 3), nn.Linear(1, 3)
+
+        def forward(self, x):
+            x = x.reshape(-1, 1).float()
+            return self.first(x), self.second(x)
+
+    def made(vocab):
+        blocks = RegressionBlock(), CategoryBlock(vocab=vocab, sort=False), CategoryBlock()
+        getters = [lambda row, name=name: row[name] for name in ("hue", "target", "target")]
+        dls = DataBlock(blocks, getters=getters, n_inp=1).dataloaders(WINE, bs=16, device="cpu", num_workers=0)
+        return Learner(dls, Both(), lambda pred, *y: sum(map(nn.functional.cross_entropy, pred, y)))
+
+    learn = made(["red", "rose", "white"])
+    row = WINE.iloc[0]
+    assert Ensemble([learn]).predict(row)[0] == tuple(learn.predict(row)[0])
+    with pytest.raises(BadValue, match="different classes"):
+        Ensemble([learn, made(["white", "rose", "red"])])
 
 
 def test_files_of_other_kinds_and_damaged_ones_are_refused(wine, tmp_path):
