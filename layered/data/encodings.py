@@ -492,10 +492,11 @@ def class_vocab(dls: object) -> Sequence[Any] | None:
     Args:
         dls: `DataLoaders`, a loader or a data set.
     """
-    return (target_vocabs(dls) or [None])[-1]
+    vocabs = target_vocabs(dls)
+    return vocabs[-1] if vocabs else None
 
 
-def target_vocabs(dls: object) -> list[Any]:
+def target_vocabs(dls: object) -> list[Sequence[Any]]:
     """The classes of each target that has some; the vocabulary of a text that numbers are predicted from is not among them.
 
     Args:

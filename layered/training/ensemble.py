@@ -104,7 +104,7 @@ class Ensemble:
         Raises:
             BadValue: There are several items.
         """
-        is_table = is_frame(item) and np.ndim(item) == 2
+        is_table = is_frame(item) and np.asarray(item).ndim == 2
         items = item if is_table else [item]
         mean = self.get_preds(items)
         if find_bs(mean) != 1:
