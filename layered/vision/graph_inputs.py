@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from layered.data import IntToFloatTensor, Normalize, TfmdDL, ToTensor, as_dataset, pick
 from layered.foundation import Pipeline, TensorImageBase, Transform, plain
@@ -74,7 +74,7 @@ def image_input(loop: Loop, loader: Any) -> GraphInput | None:
         enter=lambda x: (_through(steps, x),),
         loader=raw,
         finish=loader.after_batch,
-        axes=() if any(map(_resizes, loader.after_batch)) else ({2: "height", 3: "width"},),
+        axes=() if any(map(_resizes, loader.after_batch)) or _pads_by_size(loop.model) else ({2: "height", 3: "width"},),
         settings={"mode": kinds[0].read_mode, "steps": [known for _, known in by_script if known]},
         in_graph=tuple(text for text in said if text),
         prepare=prepare,
@@ -90,6 +90,11 @@ def _of_validation(steps: Any) -> list[Transform]:
 
 def _resizes(step: Transform) -> bool:
     return isinstance(step, AffineCoordTfm) and step.size is not None
+
+
+def _pads_by_size(model: nn.Module) -> bool:
+    """Whether layers pad as TensorFlow's do: by amounts that hang on the size, so that tracing for any size takes for ever."""
+    return any(type(m).__module__.startswith("timm.") and type(m).__name__.endswith("Same") for m in model.modules())
 
 
 def _through(steps: Sequence[Step], x: Tensor) -> Tensor:

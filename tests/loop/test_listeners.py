@@ -93,7 +93,7 @@ def test_completion_offers_the_verbs_and_leaves_out_the_machinery():
     learn = synth_learner()
     names = dir(learn)
     verbs = {name for name, value in vars(Learner).items() if callable(value) and not name.startswith("_")}
-    assert verbs - {"default_callbacks"} <= set(names)
+    assert verbs - {"default_callbacks", "logging_callbacks"} <= set(names)
     assert {"fit", "validate", "save", "load", "recorder", "loss", "pred", "xb", "dls", "model"} <= set(names)
     assert not {name for name in names if name.startswith("_")} | ({"begin_pass", "moves_to"} & set(names))
     assert len(names) <= 100
