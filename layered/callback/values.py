@@ -33,7 +33,7 @@ def log(loop: AbstractLoop, name: str, value: Any) -> None:
     Raises:
         CannotTrain: There is no fit.
         BadValue: The table has a column of this name.
-        BadArgument: It is none of these values.
+        BadArgument: It is none of these values, or the name is not a text.
 
     Examples:
         >>> from layered.loop import Callback
@@ -50,6 +50,8 @@ def log(loop: AbstractLoop, name: str, value: Any) -> None:
             got=f"log('{name}', …) outside of it",
             fix="call it from inside a step or a callback",
         )
+    if not isinstance(name, str) or not name:
+        raise BadArgument("a value is logged by a name", got=repr(name), expected="a text such as 'grad_norm'")
     is_nested = loop.nested and not loop.adds_row
     recorder = loop.callbacks.get(Recorder)
     if not loop.fitting or loop.peeking or is_nested or recorder is None:

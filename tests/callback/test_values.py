@@ -118,6 +118,9 @@ def test_what_cannot_be_logged_is_refused():
     for value in (torch.ones(3), None, [1.0]):
         with pytest.raises(BadArgument, match="'norm' is not a value"):
             quiet_fit(synth_learner(), 1, cbs=logging("norm", value))
+    for name in (3, ""):
+        with pytest.raises(BadArgument, match="by a name"):
+            quiet_fit(synth_learner(), 1, cbs=logging(name, 1.0))
     with pytest.raises(BadValue, match="column 'train_loss' already"):
         quiet_fit(synth_learner(), 1, cbs=logging("train_loss", 1))
     with pytest.raises(CannotTrain, match="no fit"):
