@@ -74,7 +74,9 @@ def image_input(loop: Loop, loader: Any) -> GraphInput | None:
         enter=lambda x: (_through(steps, x),),
         loader=raw,
         finish=loader.after_batch,
-        axes=() if any(map(_resizes, loader.after_batch)) or _pads_by_size(loop.model) else ({2: "height", 3: "width"},),
+        axes=()
+        if any(map(_resizes, loader.after_batch)) or _pads_by_size(loop.model)
+        else ({2: "height", 3: "width"},),
         settings={"mode": kinds[0].read_mode, "steps": [known for _, known in by_script if known]},
         in_graph=tuple(text for text in said if text),
         prepare=prepare,
