@@ -356,15 +356,15 @@ class Network(Routed):
 
     # -- predicting
 
-    def _outputs(self, X: Any) -> Tensor:
-        """What the module makes of each row, as probabilities or numbers."""
+    def _outputs(self, X: Any, act: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """What the module makes of each row, as probabilities or numbers, unless `act` says otherwise."""
         check_is_fitted(self, "learner_")
         inputs = self.inputs_.tensors(self._checked(unpacked(X)[0], reset=False))
         learn, options = self.learner_, self.routed("iterator_valid")
         loader = learn.dls.test_dl(inputs, bs=options.pop("batch_size", 256), **options)
         assert isinstance(learn.loss_func, Criterion)  # as made above
         with learn.no_bar(), learn.no_logging():
-            preds: Tensor = learn.get_preds(dl=loader, act=self._activation(learn.loss_func))[0]
+            preds: Tensor = learn.get_preds(dl=loader, act=act or self._activation(learn.loss_func))[0]
         return preds
 
     def _activation(self, criterion: Criterion) -> Callable[[Tensor], Tensor]:

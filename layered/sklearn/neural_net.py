@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -13,13 +12,13 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
 from layered.data import DataLoaders
-from layered.files import read_weights, write_archive
 from layered.foundation import BadValue, seeded, tensor
 from layered.sklearn.estimators import LayeredClassifier, LayeredRegressor
 from layered.sklearn.history import History
 from layered.sklearn.inputs import ByName, Plain, unpacked
 from layered.sklearn.losses import Criterion
 from layered.sklearn.network import Callbacks, Module, Network
+from layered.sklearn.saved import Saved
 from layered.sklearn.train_split import PredefinedSplit, ValidSplit
 
 FIFTH = ValidSplit(5)
@@ -31,7 +30,7 @@ SKORCH_HOOKS = {
 Split = ValidSplit | PredefinedSplit | bool | None
 
 
-class Net(Network):
+class Net(Saved, Network):
     """A network with the parameters of skorch's `NeuralNet`: SGD at a constant rate, a fifth of the items held out.
 
     `partial_fit` trains for `max_epochs`; items are not shuffled without `iterator_train__shuffle=True`.
@@ -127,27 +126,32 @@ class Net(Network):
         self._epochs, self._is_blank = History(), True
         return self
 
-    def save_params(self, f_params: str | os.PathLike[str]) -> None:
-        """Write the parameters of the module to a file, as data.
+    @property
+    def initialized_(self) -> bool:
+        """Whether `initialize` or `fit` has made the module."""
+        return self._is_fitted()
+
+    @property
+    def optimizer_(self) -> Any:
+        """The optimizer, whose state `partial_fit` goes on from."""
+        check_is_fitted(self, "learner_")
+        if self.learner_.opt is None:
+            self.learner_.create_opt()
+        return self.learner_.opt
+
+    @property
+    def criterion_(self) -> Any:
+        """The loss."""
+        check_is_fitted(self, "learner_")
+        return self.learner_.loss_func.loss
+
+    def forward(self, X: Any) -> Tensor:
+        """What the module returns for each item, without the nonlinearity of predictions; on the CPU, without gradients.
 
         Args:
-            f_params: The file.
-
-        Raises:
-            CannotSave: It cannot be written.
+            X: As for `fit`.
         """
-        write_archive(f_params, {}, self.module_.state_dict(), kind="weights")
-
-    def load_params(self, f_params: str | os.PathLike[str]) -> None:
-        """Read the parameters of the module, after `initialize` or `fit`.
-
-        Args:
-            f_params: A file of `save_params`, or the state dict of a module that torch saved.
-
-        Raises:
-            BadFile: It is not such a file.
-        """
-        self.module_.load_state_dict(read_weights(f_params))
+        return self._outputs(X, lambda output: output)
 
     def _more(self, X: Any, y: Any, sample_weight: object, classes: object = None) -> Self:
         with self._unchanged_by_errors():
@@ -172,10 +176,10 @@ class Net(Network):
         dls = DataLoaders.from_arrays(inputs, torch.zeros(2), splits=([0], [1]), bs=1, device=self.device)
         return dls.new_empty()
 
-    def _outputs(self, X: Any) -> Tensor:
+    def _outputs(self, X: Any, act: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         if self._is_blank:
             self._see(unpacked(X)[0])
-        return super()._outputs(X)
+        return super()._outputs(X, act)
 
     def _seed(self) -> int:
         return int(torch.randint(2**31, ())) if self.random_state is None else super()._seed()

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from layered.callback import EarlyStoppingCallback
-from layered.foundation import BadValue, UnknownName
+from layered.foundation import BadFile, BadValue, CannotRestore, UnknownName
 from layered.loop import Callback
 from layered.sklearn import (
     NeuralNet,
@@ -208,6 +208,42 @@ def test_parameters_go_to_a_file_and_come_back(tmp_path):
     other.initialize().load_params(f_params=tmp_path / "net.pt")
     np.testing.assert_array_equal(other.predict_proba(X), net.predict_proba(X))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(net)).predict_proba(X), net.predict_proba(X))
+
+
+def test_optimizer_and_history_go_on_from_their_files(tmp_path):
+    files = {f"f_{name}": tmp_path / name for name in ("params", "optimizer", "criterion", "history")}
+    options = {"optimizer__momentum": 0.9, "criterion": nn.CrossEntropyLoss(torch.tensor([1.0, 3.0])), "verbose": 0}
+
+    def net():
+        return NeuralNetClassifier(nn.Linear(20, 2), random_state=0, **options)
+
+    first = net().fit(X, y)
+    first.save_params(**files)
+    second = net().initialize()
+    assert second.initialized_
+    second.load_params(**files)
+    assert second.history == first.history
+    for one in (first, second):
+        one.partial_fit(X, y)
+    np.testing.assert_array_equal(second.predict_proba(X), first.predict_proba(X))
+    np.testing.assert_array_equal(second.forward(X).softmax(1), first.predict_proba(X))
+    assert torch.equal(second.criterion_.weight, torch.tensor([1.0, 3.0]))
+
+
+def test_files_that_do_not_belong_together_change_nothing(tmp_path):
+    net = NeuralNetClassifier(nn.Linear(20, 2), nn.CrossEntropyLoss, verbose=0).fit(X, y)
+    net.save_params(tmp_path / "params", f_history=tmp_path / "history")
+    before = net.predict_proba(X)
+    (tmp_path / "wrong").write_text('{"epoch": 1}')
+    other = NeuralNetClassifier(nn.Linear(20, 3), nn.CrossEntropyLoss, verbose=0).initialize()
+    with pytest.raises(CannotRestore, match="weight"):
+        other.load_params(tmp_path / "params")
+    for wrong in ({"f_optimizer": tmp_path / "params"}, {"f_history": tmp_path / "wrong"}):
+        with pytest.raises(BadFile):
+            net.load_params(tmp_path / "params", **wrong)
+    with pytest.raises(BadValue, match="no file is given"):
+        net.save_params()
+    np.testing.assert_array_equal(net.predict_proba(X), before)
 
 
 class Two(nn.Module):
