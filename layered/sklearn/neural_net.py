@@ -143,7 +143,9 @@ class Net(Saved, Network):
     def criterion_(self) -> Any:
         """The loss."""
         check_is_fitted(self, "learner_")
-        return self.learner_.loss_func.loss
+        loss_func = self.learner_.loss_func
+        assert isinstance(loss_func, Criterion)  # as made in _learner
+        return loss_func.loss
 
     def forward(self, X: Any) -> Tensor:
         """What the module returns for each item, without the nonlinearity of predictions; on the CPU, without gradients.
