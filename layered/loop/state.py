@@ -179,11 +179,12 @@ FIT_FIELDS = (
 
 
 _MACHINERY = frozenset(
-    {"adds_row", "all_batches", "all_epochs", "begin_pass", "create_mbar", "default_callbacks", "do_batch", "entered",
-     "exported", "epoch_length", "epochs_started", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal",
-     "found_loss", "has_learned", "learning", "logging_callbacks", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp",
-     "nested", "one_batch", "one_epoch", "one_validation", "open_pass", "ordered_cbs", "output_meaning", "peeking",
-     "rates_are_set", "reads_preds", "shares_loss", "to_detach", "turns", "valid_every", "within"}
+    {"adds_row", "all_batches", "all_epochs", "begin_pass", "cast_to_tensor", "clean_names", "create_mbar",
+     "default_callbacks", "do_batch", "entered", "epoch_length", "epochs_started", "exported", "final_record", "first_batch",
+     "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "found_loss", "has_learned", "learning",
+     "logging_callbacks", "loss_grad", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "one_batch",
+     "one_epoch", "one_validation", "open_pass", "ordered_cbs", "output_meaning", "peeking", "rates_are_set", "reads_preds",
+     "recipe", "shares_loss", "to_detach", "turns", "valid_every", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 

@@ -100,6 +100,13 @@ class HuggingFaceTokenizer(Transform):
         self.is_split = is_split
         self.backend, said, self.model_limit = _opened(source)
         self.special: dict[str, str] = dict(said if special is None else special)
+        for role, token in self.special.items():
+            if any("\ud800" <= c <= "\udfff" for c in token):
+                raise BadFile(
+                    f"the token for '{role}' cannot be written as text",
+                    got=ascii(token),
+                    fix="correct the settings of the tokenizer",
+                )
         self.backend.no_truncation()
         self.backend.no_padding()
         self.read = TextReader(text_cols, encoding=encoding)

@@ -179,7 +179,7 @@ WATCHED = re.compile(
     "import$|exec$|compile$|open$|os[.]|subprocess|socket|urllib|pickle|ctypes[.]dlopen|shutil|marshal|tempfile"
 )
 # of our own functions: a transform made of one looks at their types
-ANNOTATIONS = {"ImageSource", "Self", "str", "str | os.PathLike[str]", "os", "PathLike"}
+ANNOTATIONS = {"ImageSource", "TensorText", "Self", "str", "str | os.PathLike[str]", "os", "PathLike"}
 
 
 def allowed(folder, kind, event, arguments):

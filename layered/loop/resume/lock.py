@@ -47,6 +47,7 @@ def locked(folders: Iterable[pathlib.Path]) -> Iterator[None]:
 @contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
     own, mine, is_over = _process(), object(), threading.Event()
+    beat = threading.Thread(target=_beat, args=(folder / LOCK, own, is_over), name="layered-lock", daemon=True)
     try:
         try:
             if _held.setdefault(folder, mine) is not mine:
@@ -56,12 +57,12 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
                 _take(folder, own)
             except OSError as error:
                 raise cannot_save(folder, error) from error
-            threading.Thread(target=_beat, args=(folder / LOCK, own, is_over), name="layered-lock", daemon=True).start()
+            beat.start()
             yield
         finally:
-            _release(folder, own, mine, is_over)
+            _release(folder, own, mine, beat, is_over)
     finally:
-        _release(folder, own, mine, is_over)  # where Ctrl-C has struck the first time
+        _release(folder, own, mine, beat, is_over)  # where Ctrl-C has struck the first time
 
 
 def _beat(path: pathlib.Path, own: dict[str, Any], is_over: threading.Event) -> None:
@@ -100,8 +101,12 @@ def all_see(folder: pathlib.Path) -> bool:
     return owners[0] is not None and all(owner == owners[0] for owner in owners)
 
 
-def _release(folder: pathlib.Path, own: dict[str, Any], mine: object, is_over: threading.Event) -> None:
+def _release(
+    folder: pathlib.Path, own: dict[str, Any], mine: object, beat: threading.Thread, is_over: threading.Event
+) -> None:
     is_over.set()
+    if beat.is_alive():
+        beat.join(BEAT)
     if _held.get(folder) is mine:
         if _owner(folder / LOCK) == own:
             try:
