@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from layered.data import CategoryBlock, DataLoaders
 from layered.foundation import BadValue, Path, describe, lazy, seeded
+from layered.sklearn.parts import pickled_state
 from layered.sklearn.routing import Routed
 from layered.training import Learner
 
@@ -131,11 +131,7 @@ class ItemClassifier(ClassifierMixin, Routed):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the items."""
-        state: dict[str, Any] = dict(super().__getstate__())
-        if "learner_" in state:
-            state["learner_"] = copy.copy(self.learner_)
-            state["learner_"].dls = self.learner_.dls.new_empty()
-        return state
+        return pickled_state(super().__getstate__())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

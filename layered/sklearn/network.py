@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -28,7 +27,7 @@ from layered.loop import Callback
 from layered.optim import optimizer_named, pytorch_hp_map
 from layered.sklearn.inputs import ByName, OfTable, Plain, unpacked
 from layered.sklearn.losses import Criterion
-from layered.sklearn.parts import changed, made
+from layered.sklearn.parts import changed, made, pickled_state
 from layered.sklearn.routing import Routed
 from layered.sklearn.unweighted import Scale, unweighted
 from layered.training import Learner
@@ -373,11 +372,7 @@ class Network(Routed):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the training data."""
-        state: dict[str, Any] = dict(super().__getstate__())
-        if self._is_fitted():
-            state["learner_"] = copy.copy(self.learner_)
-            state["learner_"].dls = self.learner_.dls.new_empty()
-        return state
+        return pickled_state(super().__getstate__())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

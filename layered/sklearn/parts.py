@@ -50,3 +50,17 @@ def changed(callback: Any, parameters: dict[str, Any]) -> Any:
     if isinstance(callback, type):
         return callback(**parameters)
     return kind(**{**callback.init_args, **parameters}) if parameters else copy.deepcopy(callback)
+
+
+def pickled_state(state: dict[str, Any]) -> dict[str, Any]:
+    """What a pickle of an estimator holds: its learner, if it has one, without the training data.
+
+    Args:
+        state: The attributes of the estimator, by name.
+    """
+    learn = state.get("learner_")
+    if learn is None:
+        return state
+    bare = copy.copy(learn)
+    bare.dls = learn.dls.new_empty()
+    return {**state, "learner_": bare}

@@ -104,8 +104,8 @@ class Remote:
             CannotSave: The folder cannot be written to.
         """
         try:
-            existing = self._marks()
-            if not _is_as_left(existing, self._ledger()):
+            existing, ledger = self._marks(), self._ledger()
+            if not _is_as_left(existing, ledger):
                 for file in self._files().values():
                     file.unlink()
                 for name in existing:
@@ -114,7 +114,7 @@ class Remote:
                 self.seen = dict(existing)
                 self._note()
             else:
-                self.seen = self._ledger()
+                self.seen = ledger
         except LayeredError:
             raise
         except Exception as error:
