@@ -1,10 +1,14 @@
-"""Makes the reference: a page for each package, with the public names that the package's `__init__` lists."""
+"""Makes the pages of the site that stand elsewhere: the reference from the packages, the changelog and others from the root.
+
+The reference has a page for each package, with the public names that the package's `__init__` lists.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -14,10 +18,19 @@ from layered.foundation import errors
 
 SKIPPED = {"basics", "cli", "compat", "integrations", "version"}
 MODULES = [m.name for m in pkgutil.iter_modules(layered.__path__) if m.name not in SKIPPED]
+ROOT = Path(__file__).parents[1]
+FROM_ROOT = {
+    "benchmarks.md": "benchmarks/README.md",
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made from the packages."""
+    """Add the pages that are made from the packages, and those that stand in the root of the repository."""
+    for name, source in FROM_ROOT.items():
+        files.append(File.generated(config, name, content=(ROOT / source).read_text("utf-8")))
     rows = []
     for name in MODULES:
         package = importlib.import_module(f"layered.{name}")
