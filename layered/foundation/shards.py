@@ -20,8 +20,7 @@ def is_sharded(x: object) -> bool:
         >>> is_sharded(torch.zeros(2))
         False
     """
-    dtensor = sys.modules.get("torch.distributed.tensor")  # imported by whatever shards; costly to import
-    return dtensor is not None and isinstance(x, dtensor.DTensor)
+    return has_sharded([x])
 
 
 def has_sharded(tensors: Iterable[object]) -> bool:
@@ -30,7 +29,8 @@ def has_sharded(tensors: Iterable[object]) -> bool:
     Args:
         tensors: Tensors; in a process that has never sharded any, they are not looked at.
     """
-    return "torch.distributed.tensor" in sys.modules and any(map(is_sharded, tensors))
+    dtensor = sys.modules.get("torch.distributed.tensor")  # imported by whatever shards; costly to import
+    return dtensor is not None and any(issubclass(kind, dtensor.DTensor) for kind in set(map(type, tensors)))
 
 
 def local_part(x: Tensor) -> Tensor:

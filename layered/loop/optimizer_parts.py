@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -146,9 +147,8 @@ def optimizer_recipe(opt: torch.optim.Optimizer | Optimizers) -> dict[str, Any]:
     if isinstance(opt, Optimizers):
         return {name: optimizer_recipe(one) for name, one in opt.opts.items()}
     inner = opt.opt if isinstance(opt, OptimWrapper) else opt
-    steps = (
-        [step.func if isinstance(step, partial) else step for step in inner.cbs] if isinstance(inner, Optimizer) else []
-    )
+    steps = [*inner.cbs, *chain.from_iterable(inner.kinds.values())] if isinstance(inner, Optimizer) else []
+    steps = [step.func if isinstance(step, partial) else step for step in steps]
     return {
         "kind": type(inner).__qualname__,
         "steps": [
@@ -201,6 +201,7 @@ def create_opt(
         is_torchs = isinstance(maker, type) and not issubclass(maker, GroupedOptimizer)
         opt = OptimWrapper(groups, opt=opt_func, lr=lr) if is_torchs else _made_by(opt_func, groups, lr)
         check_opt(opt)
+        opt.adapt_to(part)
         if not wd_bn_bias:
             mark_no_decay(opt, part)
         if train_bn:

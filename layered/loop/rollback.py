@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import torch
 
 from layered.loop.essentials import modes_of, set_modes
+from layered.loop.optimizer_parts import Optimizers
 from layered.loop.state import FIT_FIELDS, AbstractLoop
+from layered.optim import GroupedOptimizer
 
 _FIELDS = (*FIT_FIELDS, "create_mbar", "fit_ordinal", "logger", "loss_func", "nested", "peeking")
 
@@ -18,8 +20,8 @@ _FIELDS = (*FIT_FIELDS, "create_mbar", "fit_ordinal", "logger", "loss_func", "ne
 class Rollback:
     """Context manager: a fit or a pass that fails leaves its loop as it was, wherever the exception struck.
 
-    That is its callbacks, its fields, the modes of the model, the reduction of the loss, and whether gradients are recorded.
-    What was learned, and what callbacks counted, stays.
+    That is its callbacks, its fields, the modes of the model and of the optimizer, the reduction of the loss, and whether
+    gradients are recorded. What was learned, and what callbacks counted, stays.
 
     Args:
         loop: The loop to put back.
@@ -52,6 +54,8 @@ class Rollback:
             if self.reduction is not None:
                 loop.loss_func.reduction = self.reduction  # type: ignore[union-attr]  # it had one before
             torch.set_grad_enabled(self.records_gradients)
+            if isinstance(loop.opt, (GroupedOptimizer, Optimizers)) and not loop.fitting:
+                loop.opt.eval()
 
 
 @contextmanager

@@ -24,15 +24,19 @@ from layered.optim.groups import (
     params as params,
     trainable_params as trainable_params,
 )
+from layered.optim.muon import Muon as Muon
 from layered.optim.optimizer import Optimizer as Optimizer
+from layered.optim.schedule_free import ScheduleFree as ScheduleFree
 from layered.optim.stats import (
     average_grad as average_grad,
     average_sqr_grad as average_sqr_grad,
     debias as debias,
     larc_layer_lr as larc_layer_lr,
     step_stat as step_stat,
+    sum_sqr_grad as sum_sqr_grad,
 )
 from layered.optim.steppers import (
+    adagrad_step as adagrad_step,
     adam_step as adam_step,
     l2_reg as l2_reg,
     lamb_step as lamb_step,
@@ -49,6 +53,7 @@ from layered.optim.steppers import (
 from layered.optim.wrappers import OptimWrapper as OptimWrapper
 from layered.optim.zoo import (
     SGD as SGD,
+    Adagrad as Adagrad,
     Adam as Adam,
     AdamW as AdamW,
     Lamb as Lamb,

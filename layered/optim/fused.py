@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from layered.optim.stats import average_grad, average_sqr_grad
-from layered.optim.steppers import adam_step, l2_reg, momentum_step, sgd_step, weight_decay
+from layered.optim.stats import average_grad, average_sqr_grad, sum_sqr_grad
+from layered.optim.steppers import adagrad_step, adam_step, l2_reg, momentum_step, sgd_step, weight_decay
 from layered.optim.update import Slab, Update
 
-_DEVICES = ("cpu", "cuda")
 _ORDERS = (torch.contiguous_format, torch.channels_last)
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -25,10 +24,12 @@ class Kernel(NamedTuple):
     Args:
         run: The step, on a slab that fits.
         stats: The statistics that it reads and updates.
+        devices: Kinds of devices that torch has the kernel for.
     """
 
     run: Callable[[Slab], None]
     stats: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
     def step(self, slab: Slab) -> None:
         """Update a slab, and tell autograd, which does not learn it from the kernels, that its tensors have changed.
@@ -50,9 +51,9 @@ class Kernel(NamedTuple):
             slab: The parameters to update.
         """
         first = slab.params[0]
-        if first.device.type not in _DEVICES or first.dtype not in _DTYPES or isinstance(slab.hyper["lr"], Tensor):
+        if first.device.type not in self.devices or first.dtype not in _DTYPES or isinstance(slab.hyper["lr"], Tensor):
             return False
-        if self.stats and slab.hyper["mom"] == 0:
+        if "grad_avg" in self.stats and slab.hyper["mom"] == 0:
             return False
         columns = [slab.params, slab.grads, *map(slab.__getitem__, self.stats)]
         if {grad.dtype for grad in slab.grads} != {first.dtype}:
@@ -64,15 +65,14 @@ class Kernel(NamedTuple):
 
 
 def _adam(step: Callable[..., None], slab: Slab) -> None:
-    h, first = slab.hyper, slab.params[0]
-    counts = [torch.full((), slab.count, dtype=torch.float32, device=first.device)] * len(slab.params)
+    h = slab.hyper
     step(
         slab.params,
         slab.grads,
         slab["grad_avg"],
         slab["sqr_avg"],
         [],
-        counts,
+        _counts(slab),
         lr=h["lr"],
         beta1=h["mom"],
         beta2=h["sqr_mom"],
@@ -101,6 +101,27 @@ def _sgd(slab: Slab, has_momentum: bool, decoupled: bool) -> None:
     )
 
 
+def _adagrad(slab: Slab, decoupled: bool) -> None:
+    h = slab.hyper
+    if decoupled:
+        weight_decay(slab)
+    torch._fused_adagrad_(
+        slab.params,
+        slab.grads,
+        slab["sqr_sum"],
+        _counts(slab),
+        lr=h["lr"],
+        lr_decay=0.0,
+        weight_decay=h["wd"] if slab.do_wd and not decoupled else 0.0,
+        eps=h["eps"],
+        maximize=False,
+    )
+
+
+def _counts(slab: Slab) -> list[Tensor]:
+    return [torch.full((), slab.count, dtype=torch.float32, device=slab.params[0].device)] * len(slab.params)
+
+
 _ADAM = ((average_grad, ("dampening",)), average_sqr_grad, adam_step)
 _KERNELS: dict[tuple[object, ...], Kernel] = {
     (weight_decay, *_ADAM): Kernel(partial(_adam, torch._fused_adamw_), ("grad_avg", "sqr_avg")),
@@ -109,6 +130,8 @@ _KERNELS: dict[tuple[object, ...], Kernel] = {
     (l2_reg, sgd_step): Kernel(partial(_sgd, has_momentum=False, decoupled=False)),
     (weight_decay, average_grad, momentum_step): Kernel(partial(_sgd, has_momentum=True, decoupled=True), ("grad_avg",)),
     (l2_reg, average_grad, momentum_step): Kernel(partial(_sgd, has_momentum=True, decoupled=False), ("grad_avg",)),
+    (weight_decay, sum_sqr_grad, adagrad_step): Kernel(partial(_adagrad, decoupled=True), ("sqr_sum",), ("cpu",)),
+    (l2_reg, sum_sqr_grad, adagrad_step): Kernel(partial(_adagrad, decoupled=False), ("sqr_sum",), ("cpu",)),
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ norm_types: tuple[type[nn.Module], ...] = (
     nn.GroupNorm,
     nn.RMSNorm,
 )
-FLAGS = ("do_wd", "force_train")
+FLAGS = ("do_wd", "force_train", "kind")
 
 Params: TypeAlias = Tensor | Iterable[Tensor | tuple[str, Tensor] | Iterable[Tensor] | Mapping[str, Any]]
 """What an optimizer accepts as parameters: see `as_groups`."""
@@ -192,6 +192,13 @@ class GroupedOptimizer(torch.optim.Optimizer):
     @property
     def hypers(self) -> list[Hypers]:
         return [Hypers(group) for group in self.param_groups]
+
+    def adapt_to(self, model: nn.Module) -> None:
+        """Take account of what the parameters are in their model. A `Learner` calls it with each new optimizer.
+
+        Args:
+            model: The model whose parameters the optimizer has.
+        """
 
     def set_hyper(self, name: str, value: HyperValue) -> None:
         """Set one hyperparameter of all groups.

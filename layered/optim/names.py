@@ -7,18 +7,23 @@ from collections.abc import Callable
 import torch
 
 from layered.foundation import unknown_name
-from layered.optim.zoo import SGD, Adam, Lamb, Larc, Lion, QHAdam, RAdam, RMSProp, ranger
+from layered.optim.muon import Muon
+from layered.optim.schedule_free import ScheduleFree
+from layered.optim.zoo import SGD, Adagrad, Adam, Lamb, Larc, Lion, QHAdam, RAdam, RMSProp, ranger
 
 _RECIPES: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adagrad": Adagrad,
     "adam": Adam,
     "adamw": Adam,
     "lamb": Lamb,
     "larc": Larc,
     "lion": Lion,
+    "muon": Muon,
     "qhadam": QHAdam,
     "radam": RAdam,
     "ranger": ranger,
     "rmsprop": RMSProp,
+    "schedulefree": ScheduleFree,
     "sgd": SGD,
 }
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
+from itertools import chain
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from layered.foundation import BadArgument, BadValue, nearest
+from layered.foundation import BadArgument, BadValue, nearest, unknown_name
 from layered.optim.fused import kernel_for
 from layered.optim.groups import GroupedOptimizer, HyperValue, Params, as_groups, discriminative, shard_state
 from layered.optim.hypers import check_hypers
-from layered.optim.update import PIECE_BYTES, Keeps, Slab, Update, as_update, declarations, declared, named_by
+from layered.optim.update import PIECE_BYTES, Recipe, Slab, as_update, declarations, declared, named_by, recipe
 from layered.optim.wrappers import from_torch
 
 KNOWN_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
@@ -31,14 +32,15 @@ class Optimizer(GroupedOptimizer):
 
     The decorators in `update` declare what an update keeps, and defaults of its hyperparameters.
 
-    `opt.state[p]` holds everything known about a parameter: its statistics, `count` (steps taken) and the flags `do_wd` and
-    `force_train`. Slabs are built from it at each step, so it may be changed at any time.
+    `opt.state[p]` holds everything known about a parameter: its statistics, `count` (steps taken), the flags `do_wd` and
+    `force_train`, and its `kind`, if it has one. Slabs are built from it at each step, so it may be changed at any time.
 
     Args:
         params: Tensors, groups of tensors, or torch's dicts (see `groups.as_groups`).
         cbs: Updates, run first.
         stats: Updates, run after `cbs`.
         steps: Updates, run after `stats`.
+        kinds: Other updates, by kind, for the parameters that `opt.state[p]["kind"]` says are of that kind.
         train_bn: Parameters flagged `force_train` keep training in frozen groups.
         fused: Run a step by one kernel of torch where it has one for these updates: see `fused`. False runs the updates.
         defaults: Hyperparameters: lr=, mom=, …
@@ -71,15 +73,18 @@ class Optimizer(GroupedOptimizer):
         *,
         stats: Iterable[Any] = (),
         steps: Iterable[Any] = (),
+        kinds: Mapping[str, Iterable[Any]] | None = None,
         train_bn: bool = True,
         fused: bool = True,
         **defaults: HyperValue,
     ) -> None:
         self.cbs = [*([cbs] if callable(cbs) else cbs or ()), *stats, *steps]
-        self.updates: list[Update] = [as_update(cb) for cb in self.cbs]
-        self.keeps: Keeps = declarations(self.cbs, "keeps")
-        hypers = declarations(self.cbs, "defaults")
-        known_names = hypers.keys() | named_by(self.updates) | KNOWN_HYPERS
+        self.kinds = {kind: list(cbs_of_kind) for kind, cbs_of_kind in (kinds or {}).items()}
+        self.updates, self.keeps = recipe(self.cbs)
+        self._recipes = {kind: recipe(cbs_of_kind) for kind, cbs_of_kind in self.kinds.items()}
+        every = [*self.cbs, *chain.from_iterable(self.kinds.values())]
+        hypers = declarations(every, "defaults")
+        known_names = hypers.keys() | named_by(map(as_update, every)) | KNOWN_HYPERS
         _refuse_misspelt({k: v for k, v in defaults.items() if k not in known_names}, hypers.keys() - defaults.keys())
         hypers |= defaults
         groups = as_groups(params, **hypers)
@@ -107,22 +112,33 @@ class Optimizer(GroupedOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        kernel = kernel_for(self.updates) if self.fused else None
-        # pieces fit a CPU's cache, so that a step reads each number from memory once rather than once an update
-        in_pieces = all(declared(update, "elementwise", False) for update in self.updates)
         cache = PIECE_BYTES * torch.get_num_threads()
         for slab in self.slabs():
             for state in slab.states:
                 state["count"] = slab.count
+            updates, _ = self._recipe(slab.kind)
+            kernel = kernel_for(updates) if self.fused else None
+            # pieces fit a CPU's cache, so that a step reads each number from memory once rather than once an update
+            in_pieces = all(declared(update, "elementwise", False) for update in updates)
             part = slab.local() if in_pieces else slab
             if kernel is not None and kernel.fits(part):
                 kernel.step(part)
                 continue
             p = part.params[0]
             for piece in part.pieces(cache // p.itemsize) if in_pieces and p.is_cpu else (part,):
-                for update in self.updates:
+                for update in updates:
                     update(piece)
         return loss
+
+    def _recipe(self, kind: str | None) -> Recipe:
+        """What is done to the parameters of a kind; None for those that have none."""
+        if kind is None:
+            return Recipe(self.updates, self.keeps)
+        if kind not in self.kinds:
+            raise unknown_name(
+                "kind of parameter", kind, self.kinds, fix="delete opt.state[p]['kind'], or set a known one"
+            )
+        return self._recipes[kind]
 
     def slabs(self) -> list[Slab]:
         """The parameters that have a gradient, sorted into slabs, as the next step will see them."""
@@ -135,13 +151,16 @@ class Optimizer(GroupedOptimizer):
                 if grad.layout is not torch.strided:
                     raise _sparse(self.param_groups[i], i, j)
                 state = self.state[p]
-                count = state.get("count", 0) + 1
+                count, kind = state.get("count", 0) + 1, state.get("kind")
                 if count == 1:
-                    state.update({name: begin(p.detach()) for name, begin in self.keeps.items() if name not in state})
-                key = (p.device, p.dtype, count, state.get("do_wd", True))
-                if key not in found:
-                    found[key] = Slab(hyper, count, key[-1])
-                found[key].add(p, grad, state)
+                    keeps = self._recipe(kind).keeps
+                    state.update({name: begin(p.detach()) for name, begin in keeps.items() if name not in state})
+                key = (count, state.get("do_wd", True), kind, p.dtype, p.is_cpu or p.device)
+                if (slab := found.get(key)) is None:
+                    slab = found[key] = Slab(hyper, count, key[1], kind)
+                slab.params.append(p)
+                slab.grads.append(grad)
+                slab.states.append(state)
             slabs += found.values()
         return slabs
 
@@ -157,7 +176,8 @@ class Optimizer(GroupedOptimizer):
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
             got = list(state_dict)[:5] if isinstance(state_dict, Mapping) else type(state_dict).__name__
             raise BadValue("not the state of an optimizer", got=got, expected="a dict with state and param_groups")
-        state_dict = shard_state(self, from_torch(state_dict, self.keeps))
+        kept = set(self.keeps).union(*(keeps for _, keeps in self._recipes.values()))
+        state_dict = shard_state(self, from_torch(state_dict, kept))
         saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
         sizes, saved_sizes = ([len(g["params"]) for g in groups] for groups in (self.param_groups, saved_groups))
         if sizes != saved_sizes:
@@ -176,12 +196,13 @@ class Optimizer(GroupedOptimizer):
 
     def _adapt(self, saved: Mapping[str, Any], p: Tensor, number: int) -> dict[str, Any]:
         """A copy of a parameter's saved state on the parameter's device, checked against what this optimizer keeps."""
-        entry = {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in saved.items()}
+        entry: dict[str, Any] = {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in saved.items()}
         if not isinstance(entry.get("count", 0), (Real, Tensor)):
             raise _misfit(f"state of parameter {number}", f"'count' {type(entry['count']).__name__}", "a number")
+        keeps = self._recipe(entry.get("kind")).keeps
         # a parameter that never had a gradient has no statistics yet
-        begun = entry.get("count") or not self.keeps.keys().isdisjoint(entry)
-        for name, begin in self.keeps.items() if begun else ():
+        begun = entry.get("count") or not keeps.keys().isdisjoint(entry)
+        for name, begin in keeps.items() if begun else ():
             first, value = begin(p.detach()), entry.get(name)
             if not isinstance(value, Tensor) or value.shape != first.shape:
                 shape = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else "missing"
@@ -190,8 +211,8 @@ class Optimizer(GroupedOptimizer):
         return entry
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("cbs", "updates", "keeps", "train_bn", "fused", "frozen_idx")}
-        return super().__getstate__() | own
+        names = ("cbs", "updates", "keeps", "kinds", "_recipes", "train_bn", "fused", "frozen_idx")
+        return super().__getstate__() | {name: getattr(self, name) for name in names}
 
 
 def _refuse_misspelt(unread: Mapping[str, object], unset: Set[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,10 @@ def average_grad(slab: Slab, dampening: bool = False) -> None:
         torch._foreach_add_(avg, slab.grads)
 
 
+mean_grad = partial(average_grad, dampening=True)
+"""Adam's running mean of the gradients."""
+
+
 @elementwise
 @keeps(sqr_avg=torch.zeros_like)
 @hyper_defaults(sqr_mom=0.99)
@@ -46,6 +52,17 @@ def average_sqr_grad(slab: Slab, dampening: bool = True) -> None:
     sqr, sqr_mom = slab["sqr_avg"], slab.hyper["sqr_mom"]
     torch._foreach_mul_(sqr, sqr_mom)
     torch._foreach_addcmul_(sqr, slab.grads, slab.grads, 1 - sqr_mom if dampening else 1)
+
+
+@elementwise
+@keeps(sqr_sum=torch.zeros_like)
+def sum_sqr_grad(slab: Slab) -> None:
+    """sqr_sum <- sqr_sum + grad^2
+
+    Args:
+        slab: The parameters to update.
+    """
+    torch._foreach_addcmul_(slab["sqr_sum"], slab.grads, slab.grads)
 
 
 def step_stat(slab: Slab) -> None:

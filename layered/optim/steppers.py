@@ -8,7 +8,7 @@ from torch import Tensor
 
 from layered.foundation import local_part
 from layered.optim.stats import debias, norms
-from layered.optim.update import Slab, elementwise, hyper_defaults, keeps
+from layered.optim.update import Slab, Update, elementwise, hyper_defaults, keeps
 
 
 @elementwise
@@ -37,6 +37,15 @@ def l2_reg(slab: Slab) -> None:
     """
     if slab.do_wd and slab.hyper["wd"] != 0:
         torch._foreach_add_(slab.grads, slab.params, alpha=slab.hyper["wd"])
+
+
+def decay(decoupled: bool) -> Update:
+    """The decay step: of the parameters themselves, or through the gradients.
+
+    Args:
+        decoupled: Of the parameters themselves.
+    """
+    return weight_decay if decoupled else l2_reg
 
 
 @elementwise
@@ -72,6 +81,21 @@ def rms_prop_step(slab: Slab) -> None:
     scale = torch._foreach_sqrt(slab["sqr_avg"])
     torch._foreach_add_(scale, slab.hyper["eps"])
     torch._foreach_addcdiv_(slab.params, grad_or_avg(slab), scale, -slab.hyper["lr"])
+
+
+@elementwise
+@hyper_defaults(eps=1e-10)
+def adagrad_step(slab: Slab) -> None:
+    """param <- param - lr * grad / (sqrt(sqr_sum) + eps)
+
+    Args:
+        slab: The parameters to update.
+
+    Source: Duchi et al. 2011, JMLR 12, figure 1
+    """
+    scale = torch._foreach_sqrt(slab["sqr_sum"])
+    torch._foreach_add_(scale, slab.hyper["eps"])
+    torch._foreach_addcdiv_(slab.params, slab.grads, scale, -slab.hyper["lr"])
 
 
 @elementwise

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -22,12 +22,13 @@ PIECE_BYTES = 1 << 20
 
 @dataclass(slots=True)
 class Slab:
-    """Parameters of one group that share device, dtype, step count and flags; all lists are in the same order.
+    """Parameters of one group that share device, dtype, step count, flags and kind; all lists are in the same order.
 
     Args:
         hyper: The hyperparameters of the group: `slab.hyper["lr"]`.
         count: Number of this step for these parameters, from 1.
         do_wd: Whether weight decay applies to them.
+        kind: Of parameters, None for those that have none (see `Optimizer`).
         params: The parameters, to be changed in place.
         grads: Their gradients.
         states: Their entries in the optimizer's `state`. `slab["grad_avg"]` lists one statistic of all parameters, and can
@@ -37,6 +38,7 @@ class Slab:
     hyper: Mapping[str, Any]
     count: int
     do_wd: bool
+    kind: str | None = None
     params: list[Tensor] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
@@ -275,6 +277,31 @@ def as_update(given: object) -> Update:
                 fix=f"slab.hyper['{extra.name}'] is the hyperparameter, slab['{extra.name}'] the statistic",
             )
     return given if first == "slab" else PerTensor(given)
+
+
+class Recipe(NamedTuple):
+    """What is done to parameters.
+
+    Args:
+        updates: In the order in which they run.
+        keeps: What they keep for each parameter.
+    """
+
+    updates: list[Update]
+    keeps: Keeps
+
+
+def recipe(given: Iterable[object]) -> Recipe:
+    """Statistics and steps as functions of a slab, with all that they keep.
+
+    Args:
+        given: See `as_update`.
+
+    Raises:
+        BadArgument: One of them cannot be called as an update.
+    """
+    given = list(given)
+    return Recipe([as_update(one) for one in given], declarations(given, "keeps"))
 
 
 def named_by(updates: Iterable[Update]) -> set[str]:

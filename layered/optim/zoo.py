@@ -12,10 +12,12 @@ from functools import partial
 from layered.foundation import BadArgument, OutOfRange, checked
 from layered.optim.groups import HyperValue, Params
 from layered.optim.optimizer import Optimizer
-from layered.optim.stats import average_grad, average_sqr_grad, larc_layer_lr
+from layered.optim.schedule_free import ScheduleFree
+from layered.optim.stats import average_grad, average_sqr_grad, larc_layer_lr, mean_grad, sum_sqr_grad
 from layered.optim.steppers import (
+    adagrad_step,
     adam_step,
-    l2_reg,
+    decay,
     lamb_step,
     larc_step,
     lion_step,
@@ -25,20 +27,7 @@ from layered.optim.steppers import (
     radam_step,
     rms_prop_step,
     sgd_step,
-    weight_decay,
 )
-from layered.optim.update import Update
-
-mean_grad = partial(average_grad, dampening=True)
-
-
-def decay(decoupled: bool) -> Update:
-    """The decay step: of the parameters themselves, or through the gradients.
-
-    Args:
-        decoupled: Of the parameters themselves.
-    """
-    return weight_decay if decoupled else l2_reg
 
 
 @checked
@@ -90,6 +79,25 @@ def RMSProp(
     stats = [average_grad, average_sqr_grad] if mom else [average_sqr_grad]
     updates = [decay(decouple_wd), *stats, rms_prop_step]
     return Optimizer(params, updates, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+
+
+@checked
+def Adagrad(
+    params: Params, lr: HyperValue, eps: float = 1e-10, wd: float = 0.0, decouple_wd: bool = True, fused: bool = True
+) -> Optimizer:
+    """Gradients divided by the root of the sum of all their squares so far: rates only fall, fastest where gradients are large.
+
+    Args:
+        params: Tensors, or groups of them (see the module).
+        lr: Learning rate: a number, a slice or one for each group; 0.01 to 0.1 is usual.
+        eps: Added to the denominator.
+        wd: Weight decay.
+        decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
+        fused: Run a step by one kernel of torch; False runs the formulas.
+
+    Source: Duchi et al. 2011, JMLR 12
+    """
+    return Optimizer(params, [decay(decouple_wd), sum_sqr_grad, adagrad_step], fused=fused, lr=lr, eps=eps, wd=wd)
 
 
 @checked
@@ -289,7 +297,7 @@ class Lookahead(Optimizer):
 
     @checked
     def __init__(self, opt: Optimizer, k: int = 6, alpha: float = 0.5) -> None:
-        if not isinstance(opt, Optimizer):
+        if not isinstance(opt, Optimizer) or isinstance(opt, ScheduleFree):  # which averages weights itself
             raise BadArgument(
                 "Lookahead wraps an optimizer made of statistics and steps",
                 got=type(opt).__name__,
@@ -298,7 +306,8 @@ class Lookahead(Optimizer):
         if k < 1:
             raise OutOfRange("Lookahead cannot pull back at this interval", got=f"k={k}", expected="k >= 1")
         hypers = opt.defaults | {"k": k, "alpha": alpha}
-        super().__init__(opt.param_groups, [*opt.cbs, lookahead_step], train_bn=opt.train_bn, **hypers)
+        kinds = {kind: [*cbs, lookahead_step] for kind, cbs in opt.kinds.items()}
+        super().__init__(opt.param_groups, [*opt.cbs, lookahead_step], kinds=kinds, train_bn=opt.train_bn, **hypers)
         self.frozen_idx = opt.frozen_idx
         for p, state in opt.state.items():
             # after its first step a parameter no longer gets initial values for what the steps keep

@@ -16,9 +16,9 @@ from power import Synced
 from recipes import left, ordered
 from torch.utils.data import IterableDataset, TensorDataset, WeightedRandomSampler
 
+from layered import optim
 from layered.callback import TrackerCallback
 from layered.loop import Recorder
-from layered.optim import zoo
 from layered.tabular.all import Categorify, FillMissing, Normalize, TabularDataLoaders, tabular_learner
 from layered.vision.all import (
     SAM,
@@ -147,13 +147,16 @@ def net(dls: Any, loader: Any) -> nn.Module:
 
 
 OPTIMIZERS: dict[str, Any] = {
-    name: getattr(zoo, name)
-    for name in ("SGD", "RMSProp", "Adam", "RAdam", "QHAdam", "Larc", "Lamb", "Lion", "ranger")
+    name: getattr(optim, name)
+    for name in (
+        *("SGD", "RMSProp", "Adagrad", "Adam", "RAdam", "QHAdam", "Larc", "Lamb", "Lion"),
+        *("Muon", "ScheduleFree", "ranger"),
+    )
 } | {f"torch's {name}": getattr(torch.optim, name) for name in (
     "SGD", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "ASGD",
 )} | {
-    "SGD with momentum": partial(zoo.SGD, mom=0.9, wd=0.01),
-    "Lookahead of SGD": lambda params, lr: zoo.Lookahead(zoo.SGD(params, lr, mom=0.9), k=3),
+    "SGD with momentum": partial(optim.SGD, mom=0.9, wd=0.01),
+    "Lookahead of SGD": lambda params, lr: optim.Lookahead(optim.SGD(params, lr, mom=0.9), k=3),
     "torch's SGD with momentum": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
     "torch's AdamW with amsgrad": partial(torch.optim.AdamW, amsgrad=True),
 }  # fmt: skip

@@ -5,13 +5,15 @@ from functools import partial
 import pytest
 import torch
 
-from layered.optim import SGD, Adam, Optimizer, RAdam, average_grad, average_sqr_grad
+from layered.optim import SGD, Adagrad, Adam, Optimizer, RAdam, average_grad, average_sqr_grad
 from layered.optim.fused import kernel_for
 from layered.optim.steppers import adam_step, weight_decay
 
 RECIPES = {
     "Adam": partial(Adam, wd=0.1),
     "Adam, L2": partial(Adam, wd=0.1, decouple_wd=False),
+    "Adagrad": partial(Adagrad, wd=0.1),
+    "Adagrad, L2": partial(Adagrad, wd=0.1, decouple_wd=False),
     "SGD": partial(SGD, wd=0.1),
     "SGD, L2": partial(SGD, wd=0.1, decouple_wd=False),
     "SGD, momentum": partial(SGD, wd=0.1, mom=0.9),

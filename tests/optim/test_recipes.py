@@ -16,7 +16,25 @@ from torch.testing import assert_close
 
 from layered.files import decode_tree, encode_tree, read_archive, write_archive
 from layered.foundation import BadArgument
-from layered.optim import SGD, Adam, Lamb, Larc, Lion, Lookahead, QHAdam, RAdam, RMSProp, mark_no_decay, ranger, zoo
+from layered.optim import (
+    SGD,
+    Adagrad,
+    Adam,
+    Lamb,
+    Larc,
+    Lion,
+    Lookahead,
+    Muon,
+    QHAdam,
+    RAdam,
+    RMSProp,
+    ScheduleFree,
+    mark_no_decay,
+    muon,
+    ranger,
+    schedule_free,
+    zoo,
+)
 from layered.testing import synth_learner
 
 RECIPES = {
@@ -24,6 +42,7 @@ RECIPES = {
     "SGD with momentum": lambda params, lr, **how: SGD(params, lr, **{"mom": 0.9} | how),
     "RMSProp": RMSProp,
     "RMSProp with momentum": lambda params, lr, **how: RMSProp(params, lr, **{"mom": 0.9} | how),
+    "Adagrad": Adagrad,
     "Adam": Adam,
     "RAdam": RAdam,
     "RAdam with softplus": lambda params, lr, **how: RAdam(params, lr, beta=50.0, **how),
@@ -32,8 +51,12 @@ RECIPES = {
     "Larc without momentum": lambda params, lr, **how: Larc(params, lr, **{"mom": 0.0, "clip": False} | how),
     "Lamb": Lamb,
     "Lion": Lion,
+    "Muon": Muon,
+    "ScheduleFree": ScheduleFree,
+    "ScheduleFree with a warm-up": lambda params, lr, **how: ScheduleFree(params, lr, warm_up=4, **how),
     "ranger": lambda params, lr, **how: ranger(params, lr, **{"k": 2} | how),
     "Lookahead": lambda params, lr, **how: Lookahead(SGD(params, lr, **how), k=3),
+    "Lookahead around Muon": lambda params, lr, **how: Lookahead(Muon(params, lr, **how), k=3),
 }
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 SHAPES = [(3, 4), (4,), (), (0,), (2, 3, 2)]
@@ -73,9 +96,10 @@ def parts(m):
 
 
 def test_every_recipe_of_the_zoo_is_tried_here():
-    own = [item for item in vars(zoo).values() if getattr(item, "__module__", "") == zoo.__name__]
-    takes_lr = {item for item in own if "lr" in inspect.signature(item).parameters}
-    assert takes_lr == {SGD, RMSProp, Adam, RAdam, QHAdam, Larc, Lamb, Lion, ranger}
+    modules = [zoo, muon, schedule_free]
+    own = [item for m in modules for item in vars(m).values() if getattr(item, "__module__", "") == m.__name__]
+    takes_lr = {item for item in own if callable(item) and "lr" in inspect.signature(item).parameters}
+    assert takes_lr == {SGD, RMSProp, Adagrad, Adam, RAdam, QHAdam, Larc, Lamb, Lion, Muon, ScheduleFree, ranger}
 
 
 @each_recipe
@@ -112,7 +136,7 @@ def test_a_hyper_changed_in_the_middle_counts_from_then_on(recipe):
     first.set_hypers(lr=0.0, wd=0.5, mom=0.5)
     train(first, a, 1, start=4)
     moved = [not torch.equal(p, q) for p, q in zip(a, b, strict=True) if p.numel()]
-    assert not any(moved) or "k" in first.hypers[0]
+    assert not any(moved) or not {"k", "has_average"}.isdisjoint(first.hypers[0])  # drawn to other weights
     train(second, b, 1, start=4)
     assert not equal(a, b)
 
@@ -124,7 +148,7 @@ def test_frozen_groups_stay_and_thawed_ones_begin_anew(recipe):
     train(opt, params, 3)
     opt.freeze_to(1)
     assert opt.frozen_idx == 1
-    assert not opt.state
+    assert not any("count" in state for state in opt.state.values())
     assert [p.requires_grad for p in params] == [False, False, True, True, True]
     before = [p.detach().clone() for p in params]
     train(opt, params[2:], 3)
@@ -185,8 +209,9 @@ def test_every_dtype_is_kept_and_near_double_precision(recipe, dtype):
         ref.step()
     assert {p.dtype for p in narrow} == {dtype}
     assert all(torch.isfinite(p).all() for p in narrow)
+    computed = torch.bfloat16 if opt.kinds else dtype  # Muon's orthogonal matrices
     for p, q in zip(narrow, wide, strict=True):
-        assert_close(p.double(), q, rtol=0, atol=4 * torch.finfo(dtype).eps * 3)
+        assert_close(p.double(), q, rtol=0, atol=4 * max(torch.finfo(dtype).eps, 0.01 * torch.finfo(computed).eps) * 3)
 
 
 def takes_eps(recipe):

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from layered.foundation import BadArgument, OutOfRange
 from layered.optim import (
     SGD,
+    Adagrad,
     Adam,
     AdamW,
     Lamb,
@@ -21,6 +22,7 @@ from layered.optim import (
     QHAdam,
     RAdam,
     RMSProp,
+    ScheduleFree,
     optimizer as driver,
     ranger,
 )
@@ -112,6 +114,16 @@ def test_adam_with_coupled_decay_follows_torch_adam():
     ours, theirs = twins()
     ref = torch.optim.Adam(theirs, lr=1e-2, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.1)
     follow(Adam(ours, lr=1e-2, wd=0.1, decouple_wd=False), ref, ours, theirs)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("wd", [0.0, 0.1])
+def test_adagrad_follows_torch_adagrad(wd, fused):
+    ours, theirs = twins()
+    ref = torch.optim.Adagrad(theirs, lr=0.1, weight_decay=wd)
+    opt = Adagrad(ours, lr=0.1, wd=wd, decouple_wd=False, fused=fused)
+    follow(opt, ref, ours, theirs, sometimes_none=True)
 
 
 def test_adamw_is_adam():
@@ -313,8 +325,10 @@ def test_lookahead_goes_on_from_the_optimizer_it_is_put_around():
 
 
 def test_lookahead_wants_one_of_our_optimizers():
-    with pytest.raises(BadArgument, match="statistics and steps"):
-        Lookahead(torch.optim.SGD([torch.zeros(1, requires_grad=True)]))
+    w = torch.zeros(1, requires_grad=True)
+    for other in (torch.optim.SGD([w]), ScheduleFree([w], lr=0.1)):
+        with pytest.raises(BadArgument, match="statistics and steps"):
+            Lookahead(other)
 
 
 def test_lookahead_refuses_a_misspelt_argument_and_no_steps():
