@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -18,6 +19,9 @@ from layered.foundation import errors
 
 SKIPPED = {"basics", "cli", "compat", "integrations", "version"}
 MODULES = [m.name for m in pkgutil.iter_modules(layered.__path__) if m.name not in SKIPPED]
+sys.path.insert(0, str(Path(__file__).parent))
+from loop_picture import picture  # noqa: E402
+
 ROOT = Path(__file__).parents[1]
 FROM_ROOT = {
     "benchmarks.md": "benchmarks/README.md",
@@ -47,6 +51,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     text = f"# Errors\n\n{errors.__doc__}"
     files.append(page(config, "errors", text, [f"layered.foundation.errors.{name}" for name in kinds]))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Put the picture of the loop where a page asks for it."""
+    return markdown.replace("<!-- loop_picture -->", picture())
 
 
 def own_names(package: object) -> list[str]:

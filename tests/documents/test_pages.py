@@ -12,6 +12,7 @@ import contextlib
 import doctest
 import io
 import re
+import shutil
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import pytest
+
+from layered.catalog import URLs, untar_data
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -83,11 +86,24 @@ def with_tests_of_their_own() -> set[str]:
     return {name for text in tests if "exec(" in text for name in re.findall(r"[\"/](\w+\.md)\"", text)}
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A LAYERED_HOME whose FASHION_TINY holds every twentieth image, so that its pages take seconds."""
+    folder = tmp_path_factory.mktemp("home")
+    whole = untar_data(URLs.FASHION_TINY, base=tmp_path_factory.mktemp("whole"))
+    for file in sorted(whole.glob("*/*/*.png"))[::20]:
+        target = folder / "data" / whole.name / file.relative_to(whole)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    return folder
+
+
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if page.name not in with_tests_of_their_own()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
-def test_the_blocks_of_a_page_run_and_show_what_comes_out(page, tmp_path, monkeypatch):
+def test_the_blocks_of_a_page_run_and_show_what_comes_out(page, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERED_HOME", str(home))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAYERED_OFFLINE", "1")
     try:
