@@ -129,7 +129,7 @@ def orthogonal(x: Tensor, iterations: int = 5) -> Tensor:
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon
 
     Examples:
-        >>> torch.manual_seed(0); values = torch.linalg.svdvals(orthogonal(torch.randn(1, 8, 4)).float())
+        >>> _ = torch.manual_seed(0); values = torch.linalg.svdvals(orthogonal(torch.randn(1, 8, 4)).float())
         >>> bool(((values > 0.5) & (values < 1.5)).all())
         True
     """

@@ -125,6 +125,9 @@ SHARDED = {
     "lamb": {"opt_func": "lamb"},
     "larc": {"opt_func": "larc"},
     "ranger": {"opt_func": "ranger"},
+    "adagrad": {"opt_func": "adagrad"},
+    "muon": {"opt_func": "muon", "model": blocks},
+    "schedule-free, resumed": {"opt_func": "ScheduleFree", "model": blocks, "stops": True},
 }
 for engine, recipes in {"ddp": ENGINES, "fsdp": ENGINES | SHARDED}.items():
     RECIPES |= {f"{name}, {engine}": {**recipe, "strategy": engine} for name, recipe in recipes.items()}
