@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from layered.foundation import checked, full_tensor, shard_like
+from layered.foundation import BadValue, checked, full_tensor, shard_like
 from layered.optim.groups import HyperValue, Params
 from layered.optim.optimizer import Optimizer
 from layered.optim.stats import average_grad, average_sqr_grad, mean_grad
@@ -35,6 +37,9 @@ class Muon(Optimizer):
         wd: Weight decay.
         decouple_wd: Shrink the parameters themselves; otherwise add wd * param to the gradients.
         fused: Run Adam's steps by one kernel of torch; False runs the formulas.
+
+    Raises:
+        BadValue: A parameter has no shape yet, as in torch's lazy layers.
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the size of the steps: Liu et al. 2025,
     arXiv:2502.16982
@@ -72,7 +77,12 @@ class Muon(Optimizer):
             eps=eps,
             wd=wd,
         )
-        for p in (p for plist in self.param_lists for p in plist):
+        for p in chain.from_iterable(self.param_lists):
+            if is_lazy(p):
+                raise BadValue(
+                    "a parameter has no shape yet, which says whether it is a matrix",
+                    fix="run a batch through the model before the optimizer is made",
+                )
             if is_matrix(p):
                 self.state[p]["kind"] = HIDDEN
 

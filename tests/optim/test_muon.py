@@ -6,6 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from layered.basics import Embedding
+from layered.foundation import BadValue
 from layered.nn import MSELossFlat
 from layered.optim import Adam, Muon
 from layered.optim.muon import HIDDEN, orthogonal
@@ -112,6 +113,11 @@ def test_a_learner_says_which_is_the_last_layer_and_trains_with_it():
     learn.freeze()
     learn.unfreeze()
     assert hidden(model, learn.opt) == ["2.weight"]
+
+
+def test_parameters_without_a_shape_are_refused():
+    with pytest.raises(BadValue, match="no shape yet"):
+        Muon(nn.Sequential(nn.LazyLinear(3)).parameters(), lr=0.1)
 
 
 def test_a_convolutional_network_is_hidden_but_for_its_head():
