@@ -7,9 +7,11 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from layered.collab.data import ratings_of
+from layered.collab.data import TabularImplicit, ratings_of
+from layered.collab.losses import SoftmaxRankingLoss
 from layered.collab.models import ByName, EmbeddingDotBias, EmbeddingNN
 from layered.collab.recommending import recommend, similar
+from layered.collab.scores import ranking_scores
 from layered.data import DataLoaders
 from layered.foundation import BadValue, checked, delegates, learner_kinds, refuse_unknown
 from layered.loop import Callback
@@ -53,6 +55,7 @@ class CollabLearner(TabularLearner):
 
     recommend = recommend
     similar = similar
+    ranking_scores = ranking_scores
 
     def __init__(self, dls: Any, model: nn.Module, *args: Any, **kwargs: Any) -> None:
         if isinstance(model, ByName) and model.classes is None:
@@ -76,7 +79,7 @@ def collab_learner(
     y_range: tuple[float, float] | None = None,
     **learner_args: Unpack[LearnerArgs],
 ) -> CollabLearner:
-    """A `Learner` for ratings: `EmbeddingDotBias`, or with `use_nn` an `EmbeddingNN`.
+    """A `Learner` for ratings or choices: `EmbeddingDotBias`, or with `use_nn` an `EmbeddingNN`.
 
     The body is the documentation: copy its lines to work one floor lower.
 
@@ -88,15 +91,23 @@ def collab_learner(
         layers: With `use_nn`, the widths of the hidden layers; [n_factors] by default.
         config: With `use_nn`, options of the model: `tabular_config(...)`.
         y_range: (low, high) that a scaled sigmoid maps ratings into. It should be a little wider than the ratings, as the
-            ends are never reached: (0, 5.5) for one to five stars. None leaves ratings unbounded.
-        learner_args: Arguments of `Learner`; the loss is the mean squared error by default.
+            ends are never reached: (0, 5.5) for one to five stars. None leaves ratings unbounded. Choices have no range.
+        learner_args: Arguments of `Learner`. The loss is the mean squared error by default; for choices,
+            `SoftmaxRankingLoss()` (others are `BPRLoss()` and `WARPLoss()`).
 
     Raises:
         BadArgument: For an unknown argument or option.
         BadValue: If options of the MLP are given without `use_nn`, or `y_range` is not a range.
         CannotTrain: If `dls` are not loaders of ratings.
     """
-    classes, y_range = ratings_of(dls).classes, checked_range(y_range)
+    to, y_range = ratings_of(dls), checked_range(y_range)
+    is_implicit = isinstance(to, TabularImplicit)
+    if is_implicit and (y_range is not None or (config or {}).get("y_range") is not None):
+        raise BadValue(
+            "choices have no range: their scores only order the items",
+            got=f"y_range={y_range}",
+            fix="leave y_range out; for ratings, CollabDataLoaders.from_df(df, rating_name=...)",
+        )
     options = {**({} if y_range is None else {"y_range": y_range}), **(config or {})}
     refuse_unknown(options, CONFIG, "config")
     if not use_nn and (emb_szs is not None or layers is not None or config is not None):
@@ -105,7 +116,7 @@ def collab_learner(
     if use_nn:
         model = EmbeddingNN(get_emb_sz(dls, emb_szs), [n_factors] if layers is None else layers, **options)
     else:
-        model = EmbeddingDotBias.from_classes(n_factors, classes, y_range=y_range)
+        model = EmbeddingDotBias.from_classes(n_factors, to.classes, y_range=y_range)
     if learner_args.get("loss_func") is None:
-        learner_args["loss_func"] = MSELossFlat()
+        learner_args["loss_func"] = SoftmaxRankingLoss() if is_implicit else MSELossFlat()
     return CollabLearner(dls, model, **learner_args)

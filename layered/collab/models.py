@@ -27,6 +27,21 @@ class ByName(Module):
         """All embeddings: the vectors of users, those of items, then any others."""
         raise NotImplementedError
 
+    def all_items(self, users: Tensor) -> Tensor:
+        """The scores of all items for these users: codes int64 [user] to float32 [user, item]."""
+        count = self.embeddings()[1].num_embeddings
+        return self.each(users, torch.arange(count, device=users.device).expand(len(users), -1))
+
+    def each(self, users: Tensor, items: Tensor) -> Tensor:
+        """The score of each item of a row for the user of that row: codes int64 [row] and [row, item] to float32 [row, item]."""
+        raise NotImplementedError
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """The scores of rows of codes, int64 [row, 1 + items]: a user, then the items to score; a user alone stands for all
+        items: float32 [row, item]."""
+        check_codes(x, x.shape[1] if isinstance(x, Tensor) and x.ndim == 2 else 2)
+        return self.all_items(x[:, 0]) if x.shape[1] == 1 else self.each(x[:, 0], x[:, 1:])
+
     def weight(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
         """The vectors of these items or users: float32 [name, factor], on the CPU.
 
@@ -88,7 +103,8 @@ class ByName(Module):
 class EmbeddingDotBias(ByName):
     """The dot product of the vectors of user and item, plus a bias for each.
 
-    Takes codes int64 [batch, 2] of user and item, and returns ratings [batch]. The embeddings are `u_weight`, `i_weight`,
+    Takes codes int64 [batch, 2] of user and item, and returns ratings [batch]; or codes [batch, 1 + n] of a user and n items,
+    and returns scores [batch, n], where a user alone stands for all items. The embeddings are `u_weight`, `i_weight`,
     `u_bias` and `i_bias`.
 
     Args:
@@ -151,13 +167,14 @@ class EmbeddingDotBias(ByName):
         return res
 
     def forward(self, x: Tensor) -> Tensor:
-        check_codes(x, 2)
-        users, items = x.unbind(1)
-        dot = (self.u_weight(users) * self.i_weight(items)).sum(1)
-        return self.in_range(dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1))
+        scores = self.of_rows(x)
+        return scores.squeeze(1) if x.shape[1] == 2 else scores
+
+    def each(self, users: Tensor, items: Tensor) -> Tensor:
+        dot = (self.u_weight(users)[:, None] * self.i_weight(items)).sum(2)
+        return self.in_range(dot + self.u_bias(users) + self.i_bias(items).squeeze(2))
 
     def all_items(self, users: Tensor) -> Tensor:
-        """The ratings of all items by these users: codes int64 [user] to ratings [user, item]."""
         dot = self.u_weight(users) @ self.i_weight.weight.T
         return self.in_range(dot + self.u_bias(users) + self.i_bias.weight.T)
 
@@ -186,6 +203,8 @@ class EmbeddingDotBias(ByName):
 class EmbeddingNN(TabularModel, ByName):
     """An MLP with one output on the concatenated vectors of user and item.
 
+    Takes codes int64 [batch, 2] and returns [batch, 1]; or, as `EmbeddingDotBias`, a user and several items, or all.
+
     Args:
         emb_szs: (names including '#na#', length of the vectors) for users and for items: `get_emb_sz(dls)`.
         layers: The width of each hidden layer.
@@ -197,3 +216,10 @@ class EmbeddingNN(TabularModel, ByName):
 
     def embeddings(self) -> list[nn.Embedding]:
         return [*self.embeds]
+
+    def forward(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
+        return self.of_rows(x_cat)
+
+    def each(self, users: Tensor, items: Tensor) -> Tensor:
+        pairs = torch.stack([users[:, None].expand_as(items), items], 2).flatten(0, 1)
+        return super().forward(pairs).reshape(items.shape)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from layered.collab.data import TabularCollab, ratings_of
+from layered.collab.grouped import Grouped
 from layered.collab.models import ByName
-from layered.foundation import Array, BadArgument, BadValue, CannotTrain, checked, lazy
+from layered.data import list_some
+from layered.foundation import BadArgument, BadValue, CannotTrain, checked, lazy, warn
 from layered.inference import evaluating
 from layered.loop import Loop
 from layered.tabular import Levels, Name, TableLike, as_frame, check_columns, checked_size, levels_of
@@ -26,22 +28,23 @@ SCORES_AT_ONCE, PAIRS_AT_ONCE = 2**20, 2**16  # bounds on memory: scores held, a
 
 @checked
 def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True, seen: TableLike | None = None) -> Any:
-    """The items that each user would rate highest.
+    """The items that each user would rate highest, or, of a learner of choices, would choose first.
 
-    Users that read the same ("1", 1.0 and 1) are the same user. About a million scores are in memory at a time, for any
+    Users that read the same ("1", 1.0 and 1) are the same user. Those that are unseen in training get what the average user
+    likes, and a warning names them. About a million scores are in memory at a time, for any
     number of users.
 
     Args:
         loop: A learner of ratings.
-        users: One user, or several. One that is unseen in training gets what the average user likes.
+        users: One user, or several.
         n: Items per user; fewer if there are not that many left.
-        exclude_seen: Whether to leave out items that the user rated in training.
+        exclude_seen: Whether to leave out items that the user rated or chose in training.
         seen: More items to leave out: a table with the ratings' columns of users and items.
 
     Returns:
         A frame with a row for each recommendation, the best first for each user: the user, `rank` (from 1), the item,
-            and `score` (the predicted rating). Users and items are named as in the ratings. A user with no items left
-            has no rows.
+            and `score`: the predicted rating, or, of choices, a number without a unit that orders the items of a user. Users
+            and items are named as in the ratings. A user with no items left has no rows.
 
     Raises:
         BadArgument: If `users` are not names.
@@ -65,6 +68,9 @@ def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True,
             fix="rename the columns of users and items: ratings.rename(columns={...})",
         )
     codes = _codes(to, user_name, pd.Series(users, dtype=object))
+    if not codes.all():
+        new = [user for user, code in zip(users, codes.tolist(), strict=True) if not code]
+        warn(f"unknown in training, so recommended what the average user likes: {list_some(new)}")
     left_out = _left_out(to, users, codes, exclude_seen, seen)
     step = max(1, SCORES_AT_ONCE // len(to.classes[item_name]))
     tables = [
@@ -79,8 +85,8 @@ def recommend(loop: Loop, users: object, n: int = 10, exclude_seen: bool = True,
 
 
 def _left_out(
-    to: TabularCollab, users: list[Any], codes: Array, exclude_seen: bool, seen: TableLike | None
-) -> list[tuple[Array, _Grouped]]:
+    to: TabularCollab, users: list[Any], codes: Tensor, exclude_seen: bool, seen: TableLike | None
+) -> list[tuple[Tensor, Grouped]]:
     """What must not be recommended: pairs (a key for each user, items grouped by these keys).
 
     Users of training have their code as the key. `seen` may also name users that are new since training, which all have
@@ -88,23 +94,23 @@ def _left_out(
     """
     res = []
     if exclude_seen:
-        known = to.subset(0).tensors[0].numpy(force=True)
-        if seen is None and not len(known):
+        if seen is None and not len(to.known):
             raise CannotTrain(
                 "the ratings of training are unknown: an export keeps no rows",
-                fix="pass the ratings, seen=df; or exclude_seen=False",
+                fix="pass the ratings, or choices, seen=df; or exclude_seen=False",
             )
-        res.append((codes, _Grouped(np.where(known[:, 0] > 0, known[:, 0], -1), known[:, 1])))
+        res.append((codes, to.known))
     if seen is not None:
         frame = as_frame(seen)
         check_columns(frame, to.cat_names, "which `seen` needs")
         column, items = frame[to.cat_names[0]], _codes(to, to.cat_names[1], frame[to.cat_names[1]])
         raters = _codes(to, to.cat_names[0], column)
         is_known = raters > 0
-        res.append((codes, _Grouped(np.where(is_known, raters, -1), items)))
+        res.append((codes, Grouped(torch.where(is_known, raters, -1), items)))
         levels = Levels(levels_of(column), unknown=-1)
-        new_keys = levels.codes(pd.Series(users, dtype=object))
-        res.append((new_keys, _Grouped(np.where(is_known, -1, levels.codes(column)), items)))
+        keys = torch.from_numpy(levels.codes(column).astype(np.int64))
+        new_keys = torch.from_numpy(levels.codes(pd.Series(users, dtype=object)).astype(np.int64))
+        res.append((new_keys, Grouped(torch.where(is_known, -1, keys), items)))
     return res
 
 
@@ -112,15 +118,15 @@ def _best(
     loop: Loop,
     to: TabularCollab,
     users: list[Any],
-    codes: Array,
+    codes: Tensor,
     n: int,
-    left_out: list[tuple[Array, _Grouped]],
+    left_out: list[tuple[Tensor, Grouped]],
     part: slice,
 ) -> Any:
     """The recommendations for a part of the users."""
     user_name, item_name = to.cat_names
     items = np.array([*to.classes[item_name]], dtype=object)
-    scores = score_items(loop, torch.from_numpy(codes[part]), len(items))
+    scores = score_items(loop, codes[part], len(items))
     if not torch.isfinite(scores).all():
         raise BadValue(
             "the predicted ratings are not finite",
@@ -130,8 +136,8 @@ def _best(
         )
     scores[:, 0] = -torch.inf  # '#na#' is never recommended
     for keys, grouped in left_out:
-        rows, columns = grouped.pairs(keys[part])
-        scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
+        rows, columns, _ = grouped.of(keys[part])
+        scores[rows, columns] = -torch.inf
     best = scores.topk(min(n, len(items) - 1), dim=1)  # where too few items are left, -inf is among them
     row, place = torch.isfinite(best.values).nonzero().unbind(1)
     names = np.empty(len(users[part]), dtype=object)  # np.array would make a matrix of users that are tuples
@@ -146,10 +152,9 @@ def _best(
     )
 
 
-def _codes(to: TabularCollab, name: Name, column: Series) -> Array:
+def _codes(to: TabularCollab, name: Name, column: Series) -> Tensor:
     """The codes of users or items, int64 [row]; 0 for those that are unseen in training."""
-    codes: Array = to.procs.categorify.levels(name).codes(column).astype(np.int64)
-    return codes
+    return torch.from_numpy(to.procs.categorify.levels(name).codes(column).astype(np.int64))
 
 
 def score_items(loop: Loop, users: Tensor, count: int) -> Tensor:
@@ -208,24 +213,6 @@ def similar(loop: Loop, name: object, n: int = 10, is_item: bool = True) -> Any:
     best = cosines.topk(min(n, max(len(cosines) - 2, 0)))
     names = np.array([*to.classes[column]], dtype=object)[best.indices.numpy()]
     return pd.DataFrame({column: names, "similarity": best.values.numpy()}).infer_objects()
-
-
-class _Grouped:
-    """Pairs of a key and a value, grouped by key; pairs whose key is below 0 are dropped."""
-
-    def __init__(self, keys: Array, values: Array) -> None:
-        is_kept = keys >= 0
-        keys, values = keys[is_kept], values[is_kept]
-        order = np.argsort(keys, kind="stable")
-        self.keys, self.values = keys[order], values[order]
-
-    def pairs(self, keys: Array) -> tuple[Array, Array]:
-        """(positions, values): all values that have one of these keys, each with the position of its key in `keys`."""
-        first, last = (np.searchsorted(self.keys, keys, side) for side in ("left", "right"))
-        counts = last - first
-        # The values of each key are consecutive: its first place, less the number of values of the keys before it.
-        shift = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) if len(keys) else first
-        return np.repeat(np.arange(len(keys)), counts), self.values[shift + np.arange(counts.sum())]
 
 
 def _names(users: object) -> list[Any]:

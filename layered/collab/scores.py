@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layered.collab.data import ids_of
-from layered.foundation import Array, BadValue, EmptySource, checked, lazy
+from layered.collab.choices import targets_for
+from layered.collab.data import TabularCollab, TabularImplicit, ids_of, ratings_of
+from layered.collab.grouped import Grouped
+from layered.collab.metrics import AT_K
+from layered.collab.recommending import SCORES_AT_ONCE, score_items
+from layered.foundation import Array, BadValue, CannotTrain, EmptySource, checked, lazy
+from layered.loop import Loop
 from layered.tabular import (
     Levels,
     Name,
@@ -27,10 +32,67 @@ pd = lazy("pandas")
 
 
 @checked
+def hold_out(
+    ratings: TableLike,
+    n: int | float = 1,
+    user_name: Name | None = None,
+    by: Name | None = None,
+    seed: int | None = None,
+) -> tuple[Array, Array]:
+    """A split that holds out some rows of each user: `CollabDataLoaders.from_df(df, splits=hold_out(df, 5, by="when"))`.
+
+    Args:
+        ratings: The table of ratings or choices, in any form that `as_frame` accepts.
+        n: How many rows of each user, from those who have more than that; or which share of them, above 0 and below 1,
+            rounded, so that at least one stays.
+        user_name: The column of users; the first by default.
+        by: A column of numbers or dates, such as the time of the rating; the rows with the largest values are held out.
+            By default they are drawn at random.
+        seed: The seed of that draw; None draws anew each time.
+
+    Returns:
+        (training positions, validation positions), int64, each ascending.
+
+    Raises:
+        BadArgument: If n is not a number.
+        BadValue: If n is neither a whole number from 1 nor a share, a column does not exist, or `by` does not hold numbers or
+            dates.
+        EmptySource: If there are no rows.
+
+    Examples:
+        >>> df = pd.DataFrame({"user": [1, 1, 1, 2], "title": list("abca"), "when": [5, 3, 1, 2]})
+        >>> train, valid = hold_out(df, 2, by="when")
+        >>> train.tolist(), valid.tolist()
+        ([2, 3], [0, 1])
+    """
+    is_share = isinstance(n, float) and 0 < n < 1
+    count = n if is_share else checked_size("n", n)
+    frame = as_frame(ratings)
+    if not len(frame):
+        raise EmptySource("there are no ratings", got="a table without rows", expected="one row per rating")
+    name = frame.columns[0] if user_name is None else user_name
+    check_columns(frame, [name] if by is None else [name, by], "which user_name or by names")
+    if by is not None and column_kind(frame[by]) == "level":
+        raise BadValue(
+            f"the column {by!r} cannot be ordered",
+            got=f"{frame[by].dtype}",
+            expected="a column of numbers or dates",
+            fix=f"pd.to_numeric(df[{by!r}]), or pd.to_datetime(df[{by!r}])",
+        )
+    key = np.random.default_rng(seed).random(len(frame)) if by is None else frame[by].rank(method="first").to_numpy()
+    users = pd.Series(frame[name].to_numpy())
+    keys = pd.Series(key).groupby(users, sort=False, observed=True)
+    sizes = keys.transform("size")
+    held = (sizes * count).round().clip(upper=sizes - 1) if is_share else count * (sizes > count)
+    is_held = keys.rank(method="first", ascending=False) <= held
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+@checked
 def leave_one_out(
     ratings: TableLike, user_name: Name | None = None, by: Name | None = None, seed: int | None = None
 ) -> tuple[Array, Array]:
-    """A split that holds out one rating of each user who has at least two.
+    """A split that holds out one rating of each user who has at least two: `hold_out(ratings, 1, …)`.
 
     Args:
         ratings: The table of ratings, in any form that `as_frame` accepts.
@@ -51,23 +113,78 @@ def leave_one_out(
         >>> train.tolist(), valid.tolist()
         ([1, 2], [0])
     """
-    frame = as_frame(ratings)
-    if not len(frame):
-        raise EmptySource("there are no ratings", got="a table without rows", expected="one row per rating")
-    name = frame.columns[0] if user_name is None else user_name
-    check_columns(frame, [name] if by is None else [name, by], "which user_name or by names")
-    if by is not None and column_kind(frame[by]) == "level":
-        raise BadValue(
-            f"the column {by!r} cannot be ordered",
-            got=f"{frame[by].dtype}",
-            expected="a column of numbers or dates",
-            fix=f"pd.to_numeric(df[{by!r}]), or pd.to_datetime(df[{by!r}])",
+    return hold_out(ratings, 1, user_name, by, seed)
+
+
+@checked
+def ranking_scores(
+    loop: Loop, k: int = 10, held_out: TableLike | None = None, exclude_seen: bool = True, at_least: float | None = None
+) -> dict[str, float]:
+    """How well a learner ranks, for each user, what they chose among all items; the mean over users.
+
+    Users with nothing held out do not count. What is held out of users or items that training lacks cannot be ranked, and is
+    left out. About a million scores are in memory at a time.
+
+    Args:
+        loop: A learner of ratings or choices.
+        k: How many items of each user count as recommended.
+        held_out: What users chose: a table with the same columns of users and items; the validation rows by default.
+        exclude_seen: Whether items of training are left out.
+        at_least: The rating from which an item counts as chosen; by default all that are held out do.
+
+    Returns:
+        By name ("ndcg@10", …) the values of `NDCGAtK`, `RecallAtK`, `PrecisionAtK`, `MAPAtK`, `MRRAtK` and `HitRateAtK`; and
+        "users", the number of users.
+
+    Raises:
+        BadValue: If a column is missing, or k < 1.
+        CannotTrain: If `loop` is not a learner of ratings, or does not know what was rated, as after `load_learner`.
+        EmptySource: If no held-out row is of a user and an item of training.
+
+    Examples:
+        >>> from layered.collab.all import CollabDataLoaders, collab_learner
+        >>> df = pd.DataFrame({"user": [1, 1, 2, 2], "title": list("abba")})
+        >>> learn = collab_learner(CollabDataLoaders.from_df(df, splits=([0, 1, 2], [3]), bs=2))
+        >>> ranking_scores(learn, 2)["recall@2"]
+        1.0
+    """
+    to = ratings_of(loop.dls)
+    metrics = [kind(k) for kind in AT_K]
+    chosen = _validation(loop, at_least) if held_out is None else _held_out(to, held_out, at_least)
+    if not len(chosen):
+        raise EmptySource(
+            "nothing is held out that could be ranked",
+            got="no validation rows" if held_out is None else "no row of a user and an item of training",
+            fix="ranking_scores(learn, held_out=df)",
         )
-    key = np.random.default_rng(seed).random(len(frame)) if by is None else frame[by].rank(method="first").to_numpy()
-    users = pd.Series(frame[name].to_numpy())
-    keys = pd.Series(key).groupby(users, sort=False, observed=True)
-    is_held = (keys.rank(method="first", ascending=False) == 1) & (keys.transform("size") > 1)
-    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    if exclude_seen and not len(to.known):
+        raise CannotTrain(
+            "the ratings of training are unknown: an export keeps no rows",
+            fix="ranking_scores(..., exclude_seen=False)",
+        )
+    users, count = chosen.firsts().keys, len(to.classes[to.cat_names[1]])
+    for some in users.split(max(1, SCORES_AT_ONCE // count)):
+        scores = score_items(loop, some, count)
+        targets = targets_for(some, chosen, to.known if exclude_seen else None, count)
+        for metric in metrics:
+            metric.update(scores, targets)
+    return {**{metric.name: metric.value for metric in metrics}, "users": len(users)}
+
+
+def _validation(loop: Loop, at_least: float | None) -> Grouped:
+    """The pairs of the validation rows."""
+    table = loop.dls.valid.dataset if len(loop.dls.loaders) > 1 else ratings_of(loop.dls).new_empty()
+    pairs: Grouped = (
+        table.choices[1] if isinstance(table, TabularImplicit) and len(table.choices) > 1 else table.pairs(at_least)
+    )
+    return pairs
+
+
+def _held_out(to: TabularCollab, table: TableLike, at_least: float | None) -> Grouped:
+    """The pairs of a table whose user and item were seen in training."""
+    frame = as_frame(table)
+    check_columns(frame, [*to.cat_names, *(to.y_names if at_least is not None else ())], "which `held_out` needs")
+    return to.test_set(frame, with_labels=at_least is not None).pairs(at_least)
 
 
 @checked

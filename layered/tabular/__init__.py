@@ -56,6 +56,6 @@ from layered.tabular.models.mlp import (
     checked_range as checked_range,
     checked_size as checked_size,
 )
-from layered.tabular.reading import TableLike as TableLike
+from layered.tabular.reading import TableLike as TableLike, show_frame as show_frame
 from layered.tabular.unread import numbers_of as numbers_of
 from layered.tabular.values import Name as Name

@@ -68,7 +68,7 @@ def test_batches_are_shown_with_names(dls, capsys):
 def test_what_is_no_table_of_ratings_is_refused(df):
     make = CollabDataLoaders.from_df
     for wrong, message in (
-        (df[["user", "title"]], "at least three columns"),
+        (df[["user"]], "at least three columns"),
         (pd.DataFrame(), "at least three columns"),
         (df.assign(rating="good"), "non-numeric"),
         (df.assign(rating=df.rating.where(df.index > 3)), "rating"),
