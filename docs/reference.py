@@ -5,17 +5,21 @@ The reference has a page for each package, with the public names that the packag
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
 import pkgutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import layered
-from layered.foundation import errors
+from layered.cli import main
+from layered.cli.main import make_parser
+from layered.foundation import LayeredError, errors
 
 SKIPPED = {"basics", "cli", "compat", "integrations", "version"}
 MODULES = [m.name for m in pkgutil.iter_modules(layered.__path__) if m.name not in SKIPPED]
@@ -23,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from loop_picture import picture  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+ERRORS = [name for name, item in vars(errors).items() if inspect.isclass(item) and item.__module__ == errors.__name__]
 FROM_ROOT = {
     "benchmarks.md": "benchmarks/README.md",
     "changelog.md": "CHANGELOG.md",
@@ -45,17 +50,56 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         rows.append(f"| [`layered.{name}`]({name}.md) | {package.__doc__.splitlines()[0]} | {len(names)} |")
     table = ["# Reference", "", "| package | what is in it | names |", "|---|---|---|", *rows]
     files.append(File.generated(config, "reference/index.md", content="\n".join(table)))
-    kinds = [
-        name for name, item in vars(errors).items() if inspect.isclass(item) and item.__module__ == errors.__name__
-    ]
-    text = f"# Errors\n\n{errors.__doc__}"
-    files.append(page(config, "errors", text, [f"layered.foundation.errors.{name}" for name in kinds]))
+    files.append(
+        page(
+            config,
+            "errors",
+            f"# Errors\n\n{errors.__doc__}\n\n{table_of_errors()}",
+            [f"{errors.__name__}.{name}" for name in ERRORS],
+        )
+    )
+    files.append(File.generated(config, "reference/command_line.md", content=command_line()))
     return files
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the picture of the loop where a page asks for it."""
     return markdown.replace("<!-- loop_picture -->", picture())
+
+
+def table_of_errors() -> str:
+    """A row for each error of the library: its name, the built-in errors it can be caught as, when it is raised."""
+    rows = ["| error | is also a | |", "|---|---|---|"]
+    for kind in sorted(kinds_of_errors(LayeredError), key=lambda kind: kind.__name__):
+        caught_as = [base.__name__ for base in kind.__mro__ if base.__module__ == "builtins"][:-3]
+        where = kind.__module__ if kind.__module__ == errors.__name__ else kind.__module__.rpartition(".")[0]
+        when = str(kind.__doc__).splitlines()[0]
+        rows.append(
+            f"| [`{kind.__name__}`][{where}.{kind.__name__}] | {', '.join(f'`{name}`' for name in caught_as)} | {when} |"
+        )
+    return "\n".join(rows)
+
+
+def kinds_of_errors(base: type[LayeredError]) -> set[type[LayeredError]]:
+    """The classes of a package's face, or of `errors`, that derive from `base`."""
+    found = {kind for kind in base.__subclasses__() if kind.__module__.startswith("layered.")}
+    return found.union(*(kinds_of_errors(kind) for kind in found))
+
+
+def command_line() -> str:
+    """The help of each command."""
+    parser = make_parser()
+    parts = ["# Command line", str(main.__doc__).partition("\n\n")[2].strip(), *helps(parser)]
+    return "\n\n".join(parts)
+
+
+def helps(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """A section for a command, then those of the commands below it."""
+    yield f"## {parser.prog}\n\n```text\n{parser.format_help()}```"
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from helps(below)
 
 
 def own_names(package: object) -> list[str]:

@@ -15,7 +15,10 @@ from layered.loop import AbstractLoop, Callback
 
 
 class NonFinite(CannotTrain, FloatingPointError):
-    """A tensor of a training batch contains NaN or infinity."""
+    """A tensor of a training batch contains NaN or infinity.
+
+    Fix: the message names the tensor and the items. Look at these, lower the learning rate, or clip gradients.
+    """
 
 
 class StopOnNonFinite(Callback):

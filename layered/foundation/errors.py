@@ -54,51 +54,86 @@ def _rebuild(kind: type[LayeredError], problem: str, got: object, expected: obje
 
 
 class BadArgument(LayeredError, TypeError):
-    """An argument that does not exist or has the wrong type."""
+    """An argument that does not exist or has the wrong type.
+
+    Fix: the message has the nearest name, or the type that is expected; `help(function)` lists the arguments.
+    """
 
 
 class BadValue(LayeredError, ValueError):
-    """An argument of the right type with an invalid value."""
+    """An argument of the right type with an invalid value.
+
+    Fix: `expected` says which values are valid.
+    """
 
 
 class OutOfRange(BadValue):
-    """A number outside its range."""
+    """A number outside its range.
+
+    Fix: `expected` has the bounds.
+    """
 
 
 class UnknownName(LayeredError, KeyError):
-    """A name that is not registered."""
+    """A name that is not registered.
+
+    Fix: the message has the nearest names: of columns, metrics, architectures, checks, data sets, ….
+    """
 
 
 class NotFoundPath(LayeredError, FileNotFoundError):
-    """A file or folder that does not exist."""
+    """A file or folder that does not exist.
+
+    Fix: check the path; relative ones start at the working directory.
+    """
 
 
 class MissingDependency(LayeredError, ImportError):
-    """An optional package that is needed and not installed."""
+    """An optional package that is needed and not installed.
+
+    Fix: the message has the line that installs it, such as `pip install 'layered-learn[text]'`.
+    """
 
 
 class EmptySource(LayeredError, ValueError):
-    """A data source without any items."""
+    """A data source without any items.
+
+    Fix: check the folder and its extensions, or the table: the message says what was found instead.
+    """
 
 
 class EmptySplit(LayeredError, ValueError):
-    """A splitter produced a split without any items."""
+    """A splitter produced a split without any items.
+
+    Fix: hold out a larger share, check the names of the folders, or say that nothing is to be held out (`valid_pct=0`).
+    """
 
 
 class BadItem(LayeredError, RuntimeError):
-    """An item that could not be processed; the message names the stage and the item, and the cause is chained."""
+    """An item that could not be processed; the message names the stage and the item, and the cause is chained.
+
+    Fix: run the step that is named on the item that is named, or leave such items out with `on_bad="skip"`.
+    """
 
 
 class WorkerFailed(LayeredError, RuntimeError):
-    """A worker process of a loader that died or did not answer in time."""
+    """A worker process of a loader that died or did not answer in time.
+
+    Fix: try the items that are named with `num_workers=0`; a worker that was killed has often run out of memory.
+    """
 
 
 class BadImage(BadItem, OSError):
-    """An image file that cannot be decoded."""
+    """An image file that cannot be decoded.
+
+    Fix: replace or delete the file, or leave such files out with `on_bad="skip"`; `verify_images` finds all of them.
+    """
 
 
 class MixedSizes(LayeredError, ValueError):
     """Samples of different sizes that cannot be stacked into one batch.
+
+    Fix: bring them to one size, as `item_tfms=Resize(224)` does, or pad them.
 
     Attributes:
         rows: The places in the batch of two that differ.
@@ -108,47 +143,83 @@ class MixedSizes(LayeredError, ValueError):
 
 
 class UnknownLabel(LayeredError, KeyError):
-    """A label that is missing from the vocabulary, which is fitted on the training items."""
+    """A label that is missing from the vocabulary, which is fitted on the training items.
+
+    Fix: have each label among the training items (another seed, `stratify=`), or give the whole vocabulary:
+    `CategoryBlock(vocab=[…])`.
+    """
 
 
 class AmbiguousDispatch(LayeredError, TypeError):
-    """Two overloads that match a type equally well."""
+    """Two overloads that match a type equally well.
+
+    Fix: write one for the type itself.
+    """
 
 
 class BadEvent(LayeredError, AttributeError):
-    """A callback method or event that the loop never fires."""
+    """A callback method or event that the loop never fires.
+
+    Fix: the message has the nearest event; an event of your own is declared by `declare_event`.
+    """
 
 
 class CannotTrain(LayeredError, RuntimeError):
-    """A fit that cannot start or continue: no loss, no optimizer, no data, or parts that do not match."""
+    """A fit that cannot start or continue: no loss, no optimizer, no data, or parts that do not match.
+
+    Fix: the message says which part is missing, and how it is given. The learner is as it was, and may be tried again.
+    """
 
 
 class BadFile(LayeredError, ValueError):
-    """A file that is truncated, altered or of another kind than its name says."""
+    """A file that is truncated, altered or of another kind than its name says.
+
+    Fix: copy or download it again. Nothing of it was used.
+    """
 
 
 class NewerFormat(BadFile):
-    """A file in a newer version of the format than this library reads."""
+    """A file in a newer version of the format than this library reads.
+
+    Fix: `pip install -U layered-learn`, or update the package that wrote it.
+    """
 
 
 class UnsafeFile(BadFile):
-    """A file that could only be read by running code from it, or an archive that would write outside its folder."""
+    """A file that could only be read by running code from it, or an archive that would write outside its folder.
+
+    Fix: where it was made, save its tensors alone; the message has the line. `load_pickle(file,
+    trust=True)` runs the code of a pickle whose maker you trust.
+    """
 
 
 class NotExportable(LayeredError, TypeError):
-    """A part of a learner that cannot be stored as data."""
+    """A part of a learner that cannot be stored as data.
+
+    Fix: give a lambda or a function of your own a name with `exportable`, and define it in every program that opens the file.
+    """
 
 
 class CannotSave(LayeredError, OSError):
-    """A file that could not be written; the previous one, if any, is intact."""
+    """A file that could not be written; the previous one, if any, is intact.
+
+    Fix: free space, or choose a folder that may be written to.
+    """
 
 
 class CannotRestore(LayeredError, RuntimeError):
-    """A checkpoint or weights file that does not restore everything it should."""
+    """A checkpoint or weights file that does not restore everything it should.
+
+    Fix: call `fit` as before, or say what may differ: `resume=Resume("auto", allow=[…])`, with the words of the
+    message. Nothing has changed.
+    """
 
 
 class Offline(LayeredError, ConnectionError):
-    """The network is needed, but is unavailable or switched off by LAYERED_OFFLINE."""
+    """The network is needed, but is unavailable or switched off by LAYERED_OFFLINE.
+
+    Fix: unset it, call again to resume a download, or put the file where the message says.
+    """
 
 
 class NoSuchAttribute(AttributeError):

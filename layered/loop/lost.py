@@ -17,7 +17,10 @@ PATIENCE = 10.0  # seconds in which processes that are there say so
 
 
 class LostProcess(CannotTrain, RuntimeError):
-    """Another process has failed, was killed, or does not answer, and what all do together cannot go on."""
+    """Another process has failed, was killed, or does not answer, and what all do together cannot go on.
+
+    Fix: start the same command again; with `fit(…, checkpoint="run", resume="auto")` it goes on from the last checkpoint.
+    """
 
 
 def timeout_of_processes() -> timedelta:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import layered
+from layered.foundation import LayeredError, errors
+from layered.loop import Event
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,8 +49,16 @@ def test_every_public_function_and_class_has_an_entry(site):
     assert missing == []
 
 
+def test_every_event_and_every_error_stands_in_its_table(site):
+    events = (site / "reference/events/index.html").read_text("utf-8")
+    assert [name for name in Event if f"<code>{name}</code>" not in events] == []
+    page = (site / "reference/errors/index.html").read_text("utf-8")
+    kinds = [name for name, item in vars(errors).items() if inspect.isclass(item) and issubclass(item, LayeredError)]
+    assert [name for name in kinds if name != "LayeredError" and f"<code>{name}</code>" not in page] == []
+
+
 def test_there_is_a_page_for_each_package_of_the_library(site):
     pages = {folder.name for folder in (site / "reference").iterdir() if folder.is_dir()}
     packages = {module.name for module in pkgutil.iter_modules(layered.__path__) if module.ispkg}
     assert packages - pages == {"cli", "integrations"}
-    assert pages - packages == {"errors"}
+    assert pages - packages == {"command_line", "errors", "events", "file_formats"}
