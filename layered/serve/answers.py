@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from layered.data import as_dataset, as_loader, class_vocab
 from layered.foundation import BadItem, BadValue, LayeredError, to_detach
 from layered.serve.inputs import input_of
 from layered.serve.questions import Question
+from layered.tabular import Tabular, TabularLearner
 from layered.text import LMLearner
 from layered.training import Learner
 from layered.vision import to_image
@@ -76,8 +78,8 @@ class Answers:
         items = [question.item for question in questions]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            with self.learn.no_bar():
-                answers = self._batch(items) if self.by_batch else [self._single(item) for item in items]
+            is_batch = self.by_batch and len(items) > 1
+            answers = self._batch(items) if is_batch else [self._single(item) for item in items]
         said = list(dict.fromkeys(str(o.message) for o in caught if o.category is UserWarning))
         for answer, question in zip(answers, questions, strict=True):
             _check_finite(answer)
@@ -88,7 +90,8 @@ class Answers:
     def _batch(self, items: Sequence[Any]) -> list[Answer]:
         strict = {"strict": True, "with_labels": False} if self.input.kind == "row" else {}
         dl = self.learn.dls.test_dl(list(items), num_workers=0, **strict)
-        predictions, _, decisions = self.learn.get_preds(dl=dl, with_decoded=True)
+        with self.learn.no_bar():
+            predictions, _, decisions = self.learn.get_preds(dl=dl, with_decoded=True)
         rows = predictions.reshape(len(items), -1).tolist()
         return [self._answer(numbers, decision) for numbers, decision in zip(rows, decisions, strict=True)]
 
@@ -110,8 +113,21 @@ class Answers:
     def _single(self, item: Any) -> Answer:
         if isinstance(self.learn, LMLearner):
             return {"prediction": self.learn.predict(item, WORDS)}
-        target, _, numbers = self.learn.predict(item)
+        target, decision, numbers = self._predicted(item)
+        if self.by_batch:
+            return self._answer(numbers.flatten().tolist(), decision)
+        if isinstance(target, Tabular):
+            target = {str(name): target.items[name].iloc[0] for name in target.y_names}
         return {"prediction": plain_json(target), "numbers": plain_json(numbers)}
+
+    def _predicted(self, item: Any) -> tuple[Any, ...]:
+        """What `predict` says; rows with values that training has not seen are refused."""
+        if self.input.kind != "row":
+            return self.learn.predict(item)
+        if isinstance(self.learn, TabularLearner):
+            return self.learn.predict(item, strict=True)
+        self.learn.dls.test_dl([item], strict=True, with_labels=False)
+        return self.learn.predict(item)
 
     def looked_at(self, item: Any) -> Answer:
         """The image as the model sees it, and how much each place of it counts in favour of the predicted class.
@@ -151,9 +167,11 @@ def first_cause(error: LayeredError) -> LayeredError:
 
 
 def plain_json(value: object) -> Any:
-    """A decoded target as JSON: tensors as numbers, several targets as an array, and labels as text."""
-    if isinstance(value, Tensor):
-        return to_detach(value).tolist()
+    """A decoded target as JSON: arrays as numbers, several targets as an array or by name, and labels as text."""
+    if isinstance(value, (Tensor, np.generic)):
+        return value.tolist() if isinstance(value, np.generic) else to_detach(value).tolist()
+    if isinstance(value, dict):
+        return {name: plain_json(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain_json(part) for part in value]
     return value if isinstance(value, (str, int, float)) or value is None else str(value)

@@ -9,6 +9,7 @@ import threading
 from contextlib import suppress
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -22,9 +23,10 @@ from layered.serve import serve, serving
 from layered.serve.answers import Answers
 from layered.serve.questions import Question
 from layered.serve.worker import Worker
+from layered.tabular import TabularDataLoaders, TabularModel, get_emb_sz, tabular_learner
 from layered.testing.tiny import synth_learner
 from layered.text import AWD_LSTM, BaseTokenizer, TextDataLoaders, text_classifier_learner
-from layered.training import Ensemble, load_learner
+from layered.training import Ensemble, Learner, load_learner
 
 ROW = {"size": 4.5, "colour": "pale"}
 
@@ -98,6 +100,30 @@ def test_words_are_not_the_classes_of_a_model_of_numbers():
     assert Ensemble([learn]).vocab is None
     (answer,) = answers.of_questions([Question("a good film")])
     assert answer["prediction"] == pytest.approx(float(learn.predict("a good film")[2]), abs=1e-5)
+
+
+def test_a_row_alone_is_answered_as_among_others_and_unseen_levels_are_refused_by_any_learner():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=90), "colour": rng.choice(["pale", "deep"], 90)})
+    table["kind"], table["price"] = rng.choice(["b", "c"], 90), rng.normal(size=90)
+
+    def dls(targets):
+        return TabularDataLoaders.from_df(
+            table, cat_names=["colour"], cont_names=["size"], y_names=targets, seed=0, bs=16, device="cpu"
+        )
+
+    one = dls("kind")
+    learners = [Learner(one, TabularModel(get_emb_sz(one), 1, 2, [8])), tabular_learner(one, layers=[8]),
+                tabular_learner(dls(["kind", "price"]), layers=[8])]  # fmt: skip
+    for learn in learners:
+        answers = Answers(learn)
+        (alone,), together = (answers.of_questions([Question(ROW)] * count) for count in (1, 3))
+        assert [answer["prediction"] for answer in together] == [alone["prediction"]] * 3
+        (error,) = answers.of_questions([Question({"size": 1, "colour": "blue"})])
+        assert "'colour' has a value that did not occur in training" in error.problem
+    _, numbers = learners[-1].predict(ROW)[1]
+    assert alone["prediction"] == {"kind": alone["prediction"]["kind"], "price": pytest.approx(float(numbers))}
+    assert alone["prediction"]["kind"] in {"b", "c"}
 
 
 def test_it_says_what_it_is_asked_about(image_url, row_url, text_url):
