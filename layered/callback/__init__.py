@@ -69,7 +69,7 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.callback.experiments import logging_callbacks as logging_callbacks
 from layered.callback.precision import to_bf16 as to_bf16, to_fp16 as to_fp16, to_fp32 as to_fp32
-from layered.callback.progress import batch_bar as batch_bar, steps_bar as steps_bar
+from layered.callback.progress import batch_bar as batch_bar, say as say, steps_bar as steps_bar
 from layered.callback.provenance import as_json as as_json, describe_run as describe_run
 from layered.callback.rate_finder import lr_find as lr_find, restores_learner as restores_learner
 from layered.callback.schedule import (

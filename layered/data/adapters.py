@@ -142,6 +142,14 @@ class DatasetBase:
         res.split_idx = split_idx
         return res
 
+    def part(self, positions: Positions) -> Any:
+        """Some of the samples, made as they are here.
+
+        Args:
+            positions: Which, from 0: int64 [sample].
+        """
+        return Selection(self, positions)
+
     @property
     def fetch(self) -> Callable[[list[Any]], list[Any]] | None:
         """A function that makes the items at several positions in one call; None if the data set has none."""
@@ -193,6 +201,13 @@ class ForeignDataset(DatasetBase):
         res.split_idx = split_idx
         return res
 
+    def part(self, positions: Positions) -> Any:
+        if hasattr(self.dataset, "part"):
+            return self.dataset.part(positions)
+        if type(self.dataset) is torch.utils.data.TensorDataset:
+            return torch.utils.data.TensorDataset(*(t[torch.from_numpy(positions)] for t in self.dataset.tensors))
+        return Selection(self.dataset, positions)
+
     @property
     def fetch(self) -> Callable[[list[Any]], list[Any]] | None:
         owner = self.dataset
@@ -233,6 +248,25 @@ class ForeignDataset(DatasetBase):
 
     def raw_split(self) -> Raw | None:
         return self.dataset.raw_split() if hasattr(self.dataset, "raw_split") else None
+
+
+class Selection(torch.utils.data.Subset[Any]):
+    """Some samples of a data set of another library, with what that says of all of them: `n_inp`, `vocab`, ….
+
+    Args:
+        dataset: The data set.
+        positions: Which of its samples: int64 [sample].
+    """
+
+    def __init__(self, dataset: Any, positions: Positions) -> None:
+        super().__init__(dataset, positions.tolist())
+        if (targets := getattr(dataset, "targets", None)) is not None:
+            self.targets = np.asarray(targets)[positions]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("dataset", "tensors"):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
 
 
 def as_dataset(dataset: object) -> DatasetBase:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layered.data.adapters import DatasetBase, PipelineColumn
+from layered.data.adapters import DatasetBase, PipelineColumn, Positions
 from layered.data.data_loaders import DataLoaders
 from layered.data.encodings import Categorize, CategoryMap, distinct, list_some, unknown_labels
 from layered.data.samplers import Weights
@@ -186,6 +186,10 @@ class Datasets(DatasetBase):
     def as_split(self, split_idx: int) -> Datasets:
         """The same samples, transformed as those of another split."""
         return self._with([tl.as_split(split_idx) for tl in self.tls])
+
+    def part(self, positions: Positions) -> Datasets:
+        """Some of the samples."""
+        return self._with([tl.part(positions) for tl in self.tls])
 
     def class_labels(self) -> np.ndarray[Any, Any] | None:
         """The first target of each sample, without making inputs; None without targets."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from layered.data.adapters import DatasetBase, as_dataset
+from layered.data.adapters import DatasetBase, Positions, as_dataset
 from layered.data.samplers import TicketBatch
 from layered.foundation import BadValue, tensor
 
@@ -60,6 +60,10 @@ class Arrays(TensorDataset, DatasetBase):
     def rows(self, positions: Any) -> Self:
         """The items at some positions."""
         return self._with([t[positions] for t in self.tensors])
+
+    def part(self, positions: Positions) -> Self:
+        """The items at some positions, int64 [item]."""
+        return self.rows(torch.from_numpy(positions))
 
     def new_empty(self) -> Self:
         """The same without items."""

@@ -178,6 +178,9 @@ class Chooser(Protocol):
 
     def choose(self, key: int) -> Positions: ...
 
+    def among(self, positions: Positions) -> Chooser:
+        """The same choice among some of the items, which are then numbered from 0."""
+
 
 @dataclass(frozen=True)
 class Weighted:
@@ -191,6 +194,10 @@ class Weighted:
         drawn = torch.rand(self.count, generator=_generator(key), dtype=torch.float64).numpy()
         places: Positions = np.searchsorted(edges, drawn * edges[-1], side="right")
         return places.clip(max=len(edges) - 1)
+
+    def among(self, positions: Positions) -> Weighted:
+        count = len(positions) if self.count == len(self.weights) else self.count
+        return Weighted(self.weights[positions], count)
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,9 @@ class Repeated:
         order = permutation(self.count, key).numpy()
         return np.take(taken, order)
 
+    def among(self, positions: Positions) -> Repeated:
+        return Repeated(self.weights[positions])
+
 
 @dataclass(frozen=True)
 class Part:
@@ -229,6 +239,9 @@ class Part:
 
     def choose(self, key: int) -> Positions:
         return permutation(self.total, key).numpy()[: self.count]
+
+    def among(self, positions: Positions) -> Part:
+        return Part(len(positions), min(self.count, len(positions)))
 
 
 def chooser_of(dataset: object, weights: Weights, count: int | None = None) -> Chooser:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layered.data.adapters import DatasetBase, PipelineColumn
+from layered.data.adapters import DatasetBase, PipelineColumn, Positions
 from layered.data.conversions import Tfms
 from layered.data.data_loaders import DataLoaders
 from layered.data.loader import SkipItemException
@@ -153,6 +153,12 @@ class TfmdLists(DatasetBase):
         """The same items, transformed as those of another split."""
         res = copy.copy(self)
         res.split_idx = split_idx
+        return res
+
+    def part(self, positions: Positions) -> TfmdLists:
+        """Some of the items, through the same pipeline."""
+        res = copy.copy(self)
+        res._positions = positions if self._positions is None else self._positions[positions]
         return res
 
     @property

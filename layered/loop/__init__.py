@@ -44,6 +44,7 @@ from layered.loop.batches import (
     valid_of as valid_of,
 )
 from layered.loop.callback import bad_state as bad_state, callbacks_of as callbacks_of
+from layered.loop.contexts import replaced as replaced
 from layered.loop.current_opt import use_current_opt as use_current_opt
 from layered.loop.essentials import (
     Resettable as Resettable,

@@ -478,6 +478,14 @@ class Tabular:
         """The validation rows."""
         return self.subset(1)
 
+    def part(self, positions: Array) -> Self:
+        """Some of the processed rows.
+
+        Args:
+            positions: Which, from 0: int64 [row].
+        """
+        return self.with_rows(self._frame.iloc[positions], self.is_processed)
+
     def copy(self) -> Self:
         """A copy with its own frame, which shares the procs."""
         res = copy.copy(self)

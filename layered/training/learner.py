@@ -45,6 +45,7 @@ from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, leng
 from layered.nn import Summary, module_summary
 from layered.training.card import card
 from layered.training.export import export
+from layered.training.fit_auto import fit_auto
 from layered.training.graphs import to_exported, to_onnx
 from layered.training.hub import push_to_hub
 from layered.training.tuning import fine_tune, freeze_to
@@ -83,7 +84,7 @@ class Learner(Loop):
     By default it has the callbacks in `defaults.callbacks`: those of the loop, and the
     progress bar.
 
-    - **Train**: `fit`, `fit_one_cycle`, `fit_flat_cos`, `fit_sgdr`, `fine_tune`; `freeze`, `unfreeze`, `freeze_to`;
+    - **Train**: `fit`, `fit_one_cycle`, `fit_flat_cos`, `fit_sgdr`, `fine_tune`, `fit_auto`; `freeze`, `unfreeze`, `freeze_to`;
       `lr_find`, `dry_run`, `overfit`
     - **Speed and precision**: `to`, `to_fp16`, `to_bf16`, `to_fp32`, `to_channelslast`, `to_contiguous`, `compile`,
       `uncompile`
@@ -144,6 +145,7 @@ class Learner(Loop):
     fit_flat_cos = fit_flat_cos
     fit_sgdr = fit_sgdr
     fine_tune = fine_tune
+    fit_auto = fit_auto
     freeze_to = freeze_to
     lr_find = lr_find
     dry_run = dry_run
