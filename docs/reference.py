@@ -69,7 +69,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def table_of_errors() -> str:
     """A row for each error of the library: its name, the built-in errors it can be caught as, when it is raised."""
-    rows = ["| error | is also a | |", "|---|---|---|"]
+    rows = ["| error | is also a | raised for |", "|---|---|---|"]
     for kind in sorted(kinds_of_errors(LayeredError), key=lambda kind: kind.__name__):
         caught_as = [base.__name__ for base in kind.__mro__ if base.__module__ == "builtins"][:-3]
         where = kind.__module__ if kind.__module__ == errors.__name__ else kind.__module__.rpartition(".")[0]

@@ -61,4 +61,6 @@ def test_there_is_a_page_for_each_package_of_the_library(site):
     pages = {folder.name for folder in (site / "reference").iterdir() if folder.is_dir()}
     packages = {module.name for module in pkgutil.iter_modules(layered.__path__) if module.ispkg}
     assert packages - pages == {"cli", "integrations"}
+    index = (site / "reference/index.html").read_text("utf-8")
+    assert [name for name in pages if f'href="{name}/"' not in index] == []
     assert pages - packages == {"command_line", "errors", "events", "file_formats"}
