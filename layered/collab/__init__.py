@@ -29,6 +29,7 @@ from layered.collab.metrics import (
     RecallAtK as RecallAtK,
 )
 from layered.collab.models import EmbeddingDotBias as EmbeddingDotBias, EmbeddingNN as EmbeddingNN
+from layered.collab.penalty import VectorPenalty as VectorPenalty
 from layered.collab.recommending import recommend as recommend, similar as similar
 from layered.collab.scores import (
     hit_rate as hit_rate,

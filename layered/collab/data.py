@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from layered.collab.choices import AllItems, ChoiceSetup, Expand, Negatives
+from layered.collab.features import Features, feature_table, features_of, names_with
 from layered.collab.grouped import Grouped
 from layered.collab.show import Choices
 from layered.data import (
@@ -18,8 +20,10 @@ from layered.data import (
     Splitter,
     TransformBlock,
     Weights,
+    as_splits,
     csv_option_names,
     csv_options,
+    labels_of,
 )
 from layered.foundation import (
     Array,
@@ -63,6 +67,8 @@ class TabularCollab(TabularPandas):
     """A `TabularPandas` of ratings: two categorical columns (users, then items), and no continuous ones."""
 
     with_cont = False
+    features: Mapping[Any, Features] = MappingProxyType({})
+    """What is known of users and of items, by column. Empty after `load_learner`, as the model has it."""
     is_weighted = True
     """Whether the weights of a pair that occurs several times are added up; otherwise it counts once."""
 
@@ -242,6 +248,8 @@ class CollabDataLoaders(TabularDataLoaders):
         implicit: bool | None = None,
         weight_name: Name | None = None,
         negatives: int | None = None,
+        users: TableLike | None = None,
+        items: TableLike | None = None,
         **kwargs: Any,
     ) -> Self:
         """Loaders of a table with one row per rating, which is not changed; or, if `implicit`, one row per choice.
@@ -271,6 +279,10 @@ class CollabDataLoaders(TabularDataLoaders):
             negatives: How many items that the user did not choose are drawn for each choice of a training batch, whose rows
                 are then choices. None compares with all items, and rows are users, with all that they chose; that learns more
                 in less time where the scores of all items for `bs` users fit into memory.
+            users: What is known of users: a table with a row for each, with the column of users (or an index of that name), and
+                columns of categories and numbers. Each adds to the vector of a user what is learnt of it, so that users
+                without ratings, who may be in this table too, are predicted by it.
+            items: What is known of items, likewise.
             kwargs: Arguments of the loaders: `bs`, `val_bs`, `device`, ….
 
         Raises:
@@ -288,16 +300,26 @@ class CollabDataLoaders(TabularDataLoaders):
             raise EmptySource("there are no ratings", got="a table without rows", expected="one row per rating")
         if splits is None:
             splits = (splitter or RandomSplitter(valid_pct, seed))(frame)
+        splits = as_splits(splits, len(frame), labels_of(frame))
         ids = {name: ids_of(frame, name) for name in names[:2]}
-        if is_implicit:
-            table = pd.DataFrame({**ids, SCORE: _weights(frame, weight_name)})
-            block = TransformBlock(type_tfms=ChoiceSetup(1))
-            implicit_to = TabularImplicit(table, Categorify, names, None, SCORE, block, splits)
-            implicit_to.is_weighted = weight_name is not None
-            return cls.from_tabular(implicit_to, negatives=negatives, path=path, **kwargs)
-        table = pd.DataFrame({**ids, names[2]: frame[names[2]]})
-        to = TabularCollab(table, Categorify, names[:2], None, names[2], RegressionBlock(1), splits)
-        return cls.from_tabular(to, path=path, **kwargs)
+        given = {name: table for name, table in zip(ids, (users, items), strict=True) if table is not None}
+        known = {
+            name: feature_table(table, name, "users" if name == names[0] else "items") for name, table in given.items()
+        }
+        rated = {name: ids[name].iloc[splits[0]] for name in known}
+        for name, (described, _) in known.items():
+            ids[name] = ids[name].astype(pd.CategoricalDtype(names_with(rated[name], described)))
+        target = _weights(frame, weight_name) if is_implicit else frame[names[2]]
+        kind, block = (
+            (TabularImplicit, TransformBlock(type_tfms=ChoiceSetup(1)))
+            if is_implicit
+            else (TabularCollab, RegressionBlock(1))
+        )
+        y_name = SCORE if is_implicit else names[2]
+        to = kind(pd.DataFrame({**ids, y_name: target}), Categorify, names[:2], None, y_name, block, splits)
+        to.is_weighted = not is_implicit or weight_name is not None
+        to.features = {name: features_of(*found, to.classes[name], rated[name]) for name, found in known.items()}
+        return cls.from_tabular(to, negatives=negatives, path=path, **kwargs)
 
     @classmethod
     def from_tabular(

@@ -10,10 +10,11 @@ from torch import nn
 from layered.collab.data import TabularImplicit, ratings_of
 from layered.collab.losses import SoftmaxRankingLoss
 from layered.collab.models import ByName, EmbeddingDotBias, EmbeddingNN
+from layered.collab.penalty import VectorPenalty
 from layered.collab.recommending import recommend, similar
 from layered.collab.scores import ranking_scores
 from layered.data import DataLoaders
-from layered.foundation import BadValue, checked, delegates, learner_kinds, refuse_unknown
+from layered.foundation import BadValue, checked, delegates, learner_kinds, listify, refuse_unknown
 from layered.loop import Callback
 from layered.nn import MSELossFlat
 from layered.tabular import CONFIG, TabularLearner, checked_range, get_emb_sz
@@ -77,6 +78,7 @@ def collab_learner(
     layers: Sequence[int] | None = None,
     config: Mapping[str, Any] | None = None,
     y_range: tuple[float, float] | None = None,
+    l2: float | None = None,
     **learner_args: Unpack[LearnerArgs],
 ) -> CollabLearner:
     """A `Learner` for ratings or choices: `EmbeddingDotBias`, or with `use_nn` an `EmbeddingNN`.
@@ -92,12 +94,15 @@ def collab_learner(
         config: With `use_nn`, options of the model: `tabular_config(...)`.
         y_range: (low, high) that a scaled sigmoid maps ratings into. It should be a little wider than the ratings, as the
             ends are never reached: (0, 5.5) for one to five stars. None leaves ratings unbounded. Choices have no range.
+        l2: For choices, the factor of a `VectorPenalty`; 0.05 by default, and 0 with `use_nn`. It is what to tune first.
         learner_args: Arguments of `Learner`. The loss is the mean squared error by default; for choices,
-            `SoftmaxRankingLoss()` (others are `BPRLoss()` and `WARPLoss()`).
+            `SoftmaxRankingLoss()` (others are `BPRLoss()` and `WARPLoss()`). The learning rate is 0.05 by default for a dot
+            product of choices, as a batch of users holds many choices.
 
     Raises:
         BadArgument: For an unknown argument or option.
-        BadValue: If options of the MLP are given without `use_nn`, or `y_range` is not a range.
+        BadValue: If options of the MLP are given without `use_nn`, `y_range` is not a range, or an option is for ratings and the
+            data are choices, or the other way round.
         CannotTrain: If `dls` are not loaders of ratings.
     """
     to, y_range = ratings_of(dls), checked_range(y_range)
@@ -108,15 +113,26 @@ def collab_learner(
             got=f"y_range={y_range}",
             fix="leave y_range out; for ratings, CollabDataLoaders.from_df(df, rating_name=...)",
         )
+    if l2 is not None and not is_implicit:
+        raise BadValue("l2 is for choices", got=f"l2={l2}", fix="wd=0.1, in a fit or here, for ratings")
     options = {**({} if y_range is None else {"y_range": y_range}), **(config or {})}
     refuse_unknown(options, CONFIG, "config")
     if not use_nn and (emb_szs is not None or layers is not None or config is not None):
         raise BadValue("emb_szs, layers and config need use_nn=True", fix="collab_learner(..., use_nn=True)")
+    features = [to.features.get(name) for name in to.cat_names]
+    feature_sizes = [None if found is None else found.sizes for found in features]
     model: ByName
     if use_nn:
-        model = EmbeddingNN(get_emb_sz(dls, emb_szs), [n_factors] if layers is None else layers, **options)
+        sizes, widths = get_emb_sz(dls, emb_szs), [n_factors] if layers is None else layers
+        model = EmbeddingNN(sizes, widths, *feature_sizes, **options)
     else:
-        model = EmbeddingDotBias.from_classes(n_factors, to.classes, y_range=y_range)
+        model = EmbeddingDotBias.from_classes(n_factors, to.classes, None, None, y_range, *feature_sizes)
+    model.describe(features)
     if learner_args.get("loss_func") is None:
         learner_args["loss_func"] = SoftmaxRankingLoss() if is_implicit else MSELossFlat()
+    if is_implicit and not use_nn:
+        learner_args = {"lr": 0.05, **learner_args}
+        l2 = 0.05 if l2 is None else l2
+    if l2:
+        learner_args["cbs"] = [*listify(learner_args.get("cbs")), VectorPenalty(l2)]
     return CollabLearner(dls, model, **learner_args)

@@ -8,9 +8,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from layered.collab.features import FeatureEmbedding, Features, FeatureSizes
 from layered.data import CategoryMap
 from layered.foundation import BadValue, CannotTrain, UnknownLabel, modules, nearest
-from layered.nn import Embedding, Module, sigmoid_range
+from layered.nn import Module, sigmoid_range
 from layered.tabular import Levels, Name, Sizes, TabularModel, check_codes, checked_range, checked_size
 
 
@@ -23,9 +24,16 @@ class ByName(Module):
 
     classes: tuple[Sequence[Any], Sequence[Any]] | None = None
 
-    def embeddings(self) -> list[nn.Embedding]:
-        """All embeddings: the vectors of users, those of items, then any others."""
+    def embeddings(self) -> list[FeatureEmbedding]:
+        """All embeddings: the vectors of users, those of items, then any others of users and of items in turn."""
         raise NotImplementedError
+
+    def describe(self, features: Sequence[Features | None]) -> None:
+        """Take the features of users and of items, of the sizes that the model was built for; None for those without."""
+        for i, table in enumerate(self.embeddings()):
+            found = features[i % 2]
+            if found is not None:
+                table.describe(found)
 
     def all_items(self, users: Tensor) -> Tensor:
         """The scores of all items for these users: codes int64 [user] to float32 [user, item]."""
@@ -55,9 +63,10 @@ class ByName(Module):
         """
         return self.rows_of(self.embeddings()[is_item], arr, is_item)
 
-    def rows_of(self, table: nn.Embedding, arr: Iterable[Any], is_item: bool) -> Tensor:
+    def rows_of(self, table: FeatureEmbedding, arr: Iterable[Any], is_item: bool) -> Tensor:
         """The rows of an embedding for these names, on the CPU and detached from the graph."""
-        return table.weight.detach()[self.codes(arr, is_item).to(table.weight.device)].cpu()
+        rows: Tensor = table(self.codes(arr, is_item).to(table.weight.device))
+        return rows.detach().cpu()
 
     def codes(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
         """The rows of these names: int64 [name]. Names that read the same ("1", 1.0 and 1) are the same.
@@ -88,15 +97,14 @@ class ByName(Module):
             )
         return torch.tensor(found, dtype=torch.int64)
 
-    @torch.no_grad()
     def fill_unseen(self) -> None:
-        """Set row 0 of each embedding, which stands for unseen users or items, to the mean of the other rows.
+        """Make row 0 of each embedding, which stands for unseen users or items, the mean of the rows of training, and the own
+        part of those that have features but no ratings that of the others.
 
-        No training rating uses row 0, so without this predictions would depend on its random initial values.
+        No training rating uses them, so without this predictions would depend on their random initial values.
         """
         for table in self.embeddings():
-            if len(table.weight) > 1:
-                table.weight[0] = table.weight[1:].mean(0)
+            table.fill_unseen()
 
 
 @modules.register("collab.EmbeddingDotBias")
@@ -113,6 +121,9 @@ class EmbeddingDotBias(ByName):
         n_items: The number of items, including '#na#'.
         y_range: (low, high) that a scaled sigmoid maps ratings into. It should be a little wider than the ratings, as the
             ends are never reached. None leaves them unbounded.
+        user_features: The sizes of the features of users, (levels of each category, how many numbers): each adds a learnt
+            vector and a bias. None for no features.
+        item_features: Those of items.
 
     Raises:
         BadArgument: If a size is not a whole number.
@@ -125,11 +136,20 @@ class EmbeddingDotBias(ByName):
         torch.Size([2])
     """
 
-    def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        n_factors: int,
+        n_users: int,
+        n_items: int,
+        y_range: tuple[float, float] | None = None,
+        user_features: FeatureSizes | None = None,
+        item_features: FeatureSizes | None = None,
+    ) -> None:
         self.y_range, n_factors = checked_range(y_range), checked_size("n_factors", n_factors)
         n_users, n_items = checked_size("n_users", n_users), checked_size("n_items", n_items)
-        self.u_weight, self.i_weight = Embedding(n_users, n_factors), Embedding(n_items, n_factors)
-        self.u_bias, self.i_bias = Embedding(n_users, 1), Embedding(n_items, 1)
+        of_users, of_items = (n_users, user_features), (n_items, item_features)
+        self.u_weight, self.i_weight = (FeatureEmbedding(n, n_factors, sizes) for n, sizes in (of_users, of_items))
+        self.u_bias, self.i_bias = (FeatureEmbedding(n, 1, sizes) for n, sizes in (of_users, of_items))
 
     @classmethod
     def from_classes(
@@ -139,6 +159,8 @@ class EmbeddingDotBias(ByName):
         user: Name | None = None,
         item: Name | None = None,
         y_range: tuple[float, float] | None = None,
+        user_features: FeatureSizes | None = None,
+        item_features: FeatureSizes | None = None,
     ) -> Self:
         """A model for the users and items of `dls.classes`.
 
@@ -148,6 +170,8 @@ class EmbeddingDotBias(ByName):
             user: The column of users; the first by default.
             item: The column of items; the second by default.
             y_range: (low, high) that ratings are mapped into.
+            user_features: The sizes of the features of users.
+            item_features: The sizes of the features of items.
 
         Raises:
             BadValue: If `classes` lacks users or items, or `y_range` is not a range.
@@ -162,7 +186,7 @@ class EmbeddingDotBias(ByName):
                 fix="EmbeddingDotBias.from_classes(n_factors, dls.classes)",
             )
         users, items = (classes[names[i] if name is None else name] for i, name in enumerate((user, item)))
-        res = cls(n_factors, len(users), len(items), y_range)
+        res = cls(n_factors, len(users), len(items), y_range, user_features, item_features)
         res.classes = (users, items)
         return res
 
@@ -175,14 +199,14 @@ class EmbeddingDotBias(ByName):
         return self.in_range(dot + self.u_bias(users) + self.i_bias(items).squeeze(2))
 
     def all_items(self, users: Tensor) -> Tensor:
-        dot = self.u_weight(users) @ self.i_weight.weight.T
-        return self.in_range(dot + self.u_bias(users) + self.i_bias.weight.T)
+        dot = self.u_weight(users) @ self.i_weight.table().T
+        return self.in_range(dot + self.u_bias(users) + self.i_bias.table().T)
 
     def in_range(self, x: Tensor) -> Tensor:
         """`x` mapped into `y_range`, if there is one."""
         return x if self.y_range is None else sigmoid_range(x, *self.y_range)
 
-    def embeddings(self) -> list[nn.Embedding]:
+    def embeddings(self) -> list[FeatureEmbedding]:
         return [self.u_weight, self.i_weight, self.u_bias, self.i_bias]
 
     def bias(self, arr: Iterable[Any], is_item: bool = True) -> Tensor:
@@ -208,14 +232,25 @@ class EmbeddingNN(TabularModel, ByName):
     Args:
         emb_szs: (names including '#na#', length of the vectors) for users and for items: `get_emb_sz(dls)`.
         layers: The width of each hidden layer.
+        user_features: The sizes of the features of users, as for `EmbeddingDotBias`; each adds a learnt vector.
+        item_features: Those of items.
         kwargs: Options of `TabularModel`: `ps`, `embed_p`, `y_range`, `use_bn`, `bn_final`, ….
     """
 
-    def __init__(self, emb_szs: Sizes, layers: Sequence[int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        emb_szs: Sizes,
+        layers: Sequence[int],
+        user_features: FeatureSizes | None = None,
+        item_features: FeatureSizes | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(emb_szs=emb_szs, n_cont=0, out_sz=1, layers=layers, **kwargs)
+        sides = zip(emb_szs, (user_features, item_features), strict=True)
+        self.embeds = nn.ModuleList([FeatureEmbedding(n, length, sizes) for (n, length), sizes in sides])
 
-    def embeddings(self) -> list[nn.Embedding]:
-        return [*self.embeds]
+    def embeddings(self) -> list[FeatureEmbedding]:
+        return list(self.embeds)  # type: ignore[arg-type]  # as made above
 
     def forward(self, x_cat: Tensor, x_cont: Tensor | None = None) -> Tensor:
         return self.of_rows(x_cat)

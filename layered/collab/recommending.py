@@ -207,7 +207,7 @@ def similar(loop: Loop, name: object, n: int = 10, is_item: bool = True) -> Any:
         )
     n, column = checked_size("n", n), to.cat_names[is_item]
     code = int(model.codes([name], is_item))
-    vectors = nn.functional.normalize(model.embeddings()[is_item].weight.detach().cpu(), dim=1)
+    vectors = nn.functional.normalize(model.embeddings()[is_item].table().detach().cpu(), dim=1)
     cosines = vectors @ vectors[code]
     cosines[[0, code]] = -torch.inf  # neither '#na#' nor itself
     best = cosines.topk(min(n, max(len(cosines) - 2, 0)))
