@@ -456,9 +456,7 @@ def as_loaders(dls: object) -> DataLoaders:
         "expected loaders to train with",
         got=type(dls).__name__,
         expected="DataLoaders, an object with .train and .valid, or a tuple (train, valid) of any loaders",
-        fix="data.prepare_data(); data.setup('fit'); Learner((data.train_dataloader(), data.val_dataloader()), model)"
-        if hasattr(dls, "train_dataloader")  # a LightningDataModule
-        else "pass (train_loader, None) to train without validation",
+        fix="pass (train_loader, None) to train without validation",
     )
 
 

@@ -9,6 +9,7 @@ if not TYPE_CHECKING:
 
 # For the packages above; a star import leaves these out.
 from layered.integrations.foreign import adopt_model as adopt_model
+from layered.integrations.lightning_data import adopt_data as adopt_data
 from layered.integrations.lora import MARK as MARK, add_lora as add_lora, merge_lora as merge_lora
 from layered.integrations.timm_models import (
     TimmBody as TimmBody,

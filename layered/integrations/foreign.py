@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from layered.integrations.hf_outputs import NextTokens, hf_meaning, is_causal
-from layered.integrations.lightning_modules import LightningFit, lightning_base
+from layered.integrations.lightning_methods import lightning_base
+from layered.integrations.lightning_modules import LightningFit
 from layered.loop import Loop, unwrapped
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue, CannotTrain, find_bs, warn
+from layered.integrations.lightning_methods import (
+    CALLED,
+    LEFT_OUT,
+    STEPS,
+    check_trainable,
+    lightning_base,
+    own_methods,
+    positions_taken,
+    set_up,
+)
 from layered.integrations.lightning_optimizers import Schedule, read_optimizers
 from layered.integrations.lightning_trainer import FitView
 from layered.integrations.logged import Logged, Parts
@@ -30,30 +38,7 @@ from layered.loop import (
 )
 from layered.optim import OptimWrapper
 
-CALLED = {
-    "on_fit_start", "on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_before_zero_grad",
-    "on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_train_batch_end", "on_validation_start",
-    "on_validation_epoch_start", "on_validation_batch_start", "on_validation_batch_end", "on_validation_epoch_end",
-    "on_validation_end", "on_train_epoch_end", "on_train_end", "on_fit_end",
-}  # fmt: skip
-LEFT_OUT = {
-    "backward", "configure_callbacks", "configure_gradient_clipping", "lr_scheduler_step", "on_after_batch_transfer",
-    "on_before_batch_transfer", "on_load_checkpoint", "on_save_checkpoint", "on_validation_model_eval",
-    "on_validation_model_train", "on_validation_model_zero_grad", "optimizer_step", "optimizer_zero_grad", "prepare_data",
-    "transfer_batch_to_device",
-}  # fmt: skip
 _LOSS_NAMES = ("val_loss", "valid_loss")
-
-
-def lightning_base(model: nn.Module) -> type | None:
-    """The class `LightningModule` that a model derives from, in either package; None for other models.
-
-    Args:
-        model: Any model.
-    """
-    packages = ("lightning", "pytorch_lightning")
-    bases = (kind for kind in type(model).__mro__ if kind.__name__ == "LightningModule")
-    return next((kind for kind in bases if kind.__module__.partition(".")[0] in packages), None)
 
 
 class LightningFit(Callback):
@@ -79,9 +64,8 @@ class LightningFit(Callback):
     def __init__(self, module: Any) -> None:
         self.module = module
         base: Any = lightning_base(module)
-        names = {*CALLED, *LEFT_OUT, "training_step", "validation_step", "predict_step", "forward"}
-        self.own = {name for name in names if getattr(type(module), name, None) is not getattr(base, name, None)}
-        _check(module, self.own)
+        self.own = own_methods(module, STEPS | CALLED | LEFT_OUT)
+        check_trainable(module, self.own)
         self.logs = names_logged(type(module), base)
         self.steps = 0  # of the optimizer in this fit
         self.watched: dict[str, float] = {}  # the last value of each name
@@ -102,8 +86,9 @@ class LightningFit(Callback):
         """
         learn = self.learn
         with self._attached():
+            if getattr(learn.dls, "source", None) is not self.module:  # else it was set up for its loaders
+                set_up(self.module)
             self.module.configure_model()
-            self.module.setup("fit")
         learn.step = self.step
         if given["opt_func"] is not None:
             return
@@ -164,7 +149,7 @@ class LightningFit(Callback):
         """Call a method of the module, with as many of the arguments as it takes."""
         method, self.running = getattr(self.module, name), name
         with self._attached():
-            return method(*args[: _taken(method.__func__, len(args))])
+            return method(*args[: positions_taken(method.__func__, len(args))])
 
     def _hook(self, name: str, *args: Any) -> Any:
         return self._run(name, *args) if name in self.own else None
@@ -381,32 +366,7 @@ class LightningFit(Callback):
         return f"LightningFit({type(self.module).__name__})"
 
 
-def _check(module: Any, own: set[str]) -> None:
-    name = type(module).__name__
-    if not module.automatic_optimization:
-        raise BadArgument(
-            f"{name} optimizes by hand, which is for Lightning's Trainer",
-            got="automatic_optimization = False",
-            fix="a step in place of training_step: Learner(dls, model, opt_func={'gen': 'adam', 'critic': 'adam'}, step=step), "
-            "which calls loop.minimize(loss, 'gen') for each loss: see docs/other_models.md",
-        )
-    if "training_step" not in own:
-        raise BadArgument(
-            f"{name} has no training_step",
-            fix="def training_step(self, batch, batch_idx): …; or a loss for the learner: Learner(dls, model, loss_func=…)",
-        )
-
-
 def _loss_in(outputs: Any) -> Any:
     """The loss that a step returned: the output itself, or its entry "loss"."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return loss if isinstance(loss, Tensor) and loss.numel() == 1 else None
-
-
-@lru_cache(maxsize=256)
-def _taken(function: Callable[..., Any], most: int) -> int:
-    """How many of so many arguments a method takes by position."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return most
-    return min(most, sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters))

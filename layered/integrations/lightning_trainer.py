@@ -88,6 +88,11 @@ class FitView:
         return [self._fit.optimizer]
 
     @property
+    def datamodule(self) -> Any:
+        """The LightningDataModule that the learner was given; None if it has other loaders."""
+        return getattr(self._fit.learn.dls, "datamodule", None)
+
+    @property
     def logger(self) -> None:
         """None: loggers are callbacks of the learner."""
 

@@ -86,7 +86,8 @@ class Loop(AbstractLoop):
         given = {"loss_func": loss_func, "opt_func": None if is_usual else opt_func, "lr": lr, "step": step}
         opt_func = checked_opt_func(Adam if is_usual else opt_func)
         self.callbacks, self.turns = Listeners(self), Turns()
-        self.dls, self.model = as_loaders(dls), model
+        self.model = model
+        self.dls = as_loaders(self._adopt_data(dls))
         self.loss_func = loss_func if loss_func is not None else default_loss(self.dls)
         self.opt_func, self.splitter, self.step = opt_func, splitter, step
         self.lr = lr_of(opt_func, 1e-3 if lr is None else lr)
@@ -101,6 +102,14 @@ class Loop(AbstractLoop):
         self.add_cbs(self.logging_callbacks(loggers))
         self._adopt_model(given)
         self.emit("after_create")
+
+    def _adopt_data(self, dls: object) -> object:
+        """The loaders of an object of another library that makes them; here anything as it is.
+
+        Args:
+            dls: What the loop was given.
+        """
+        return dls
 
     def _adopt_model(self, given: Mapping[str, object]) -> None:
         """Prepare for the model, where it is one of another library; here there is nothing to prepare.

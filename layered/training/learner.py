@@ -40,7 +40,7 @@ from layered.foundation import (
 )
 from layered.inference import embed, get_preds, predict, show_results, stream_preds, tta
 from layered.insight import doctor, grad_cam, profile, show_grad_cam
-from layered.integrations import adopt_model
+from layered.integrations import adopt_data, adopt_model
 from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
 from layered.nn import Summary, module_summary
 from layered.training.card import card
@@ -99,7 +99,8 @@ class Learner(Loop):
       `no_logging`
 
     Args:
-        dls: `DataLoaders`, or a tuple (train, valid) of any loaders; valid may be None.
+        dls: `DataLoaders`, or a tuple (train, valid) of any loaders, where valid may be None; a LightningDataModule; or None
+            for a LightningModule with loaders of its own.
         model: Any module.
         loss_func: Called as loss_func(pred, *targets); None takes the loaders' own, else the model's `output.loss`.
         opt_func: Called as opt_func(parameter_groups, lr=lr), or the name of an optimizer: "sgd"; a partial that holds `lr`
@@ -169,6 +170,7 @@ class Learner(Loop):
     export = export
     to_onnx = to_onnx
     to_exported = to_exported
+    _adopt_data = adopt_data
     _adopt_model = adopt_model
     card = card
     push_to_hub = push_to_hub

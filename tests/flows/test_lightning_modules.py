@@ -363,31 +363,9 @@ def test_what_configure_optimizers_may_not_return(configure, error, match):
         by_learner(module(configure=configure), 1)
 
 
-def test_a_data_module_is_asked_for_its_loaders():
-    class Data(lightning.LightningDataModule):
-        def setup(self, stage):
-            self.made = loaders()
-
-        def train_dataloader(self):
-            return self.made[0]
-
-        def val_dataloader(self):
-            return self.made[1]
-
-    data = Data()
-    with pytest.raises(CannotTrain, match=r"got +Data") as error:
-        Learner(data, module())
-    *preparing, last = str(error.value).partition("fix")[2].strip().split("; ")
-    for line in preparing:
-        eval(line)
-    learn = eval(last, {"Learner": Learner, "data": data, "model": module()})
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(1)
-
-
 def test_what_a_trainer_would_say_is_named():
     def training_step(self, batch, batch_idx):
-        return self.trainer.datamodule
+        return self.trainer.strategy
 
-    with pytest.raises(AttributeError, match=r"self\.trainer\.datamodule[\s\S]*current_epoch"):
+    with pytest.raises(AttributeError, match=r"self\.trainer\.strategy[\s\S]*current_epoch"):
         by_learner(module(training_step=training_step), 1)
