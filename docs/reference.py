@@ -31,7 +31,9 @@ ERRORS = [name for name, item in vars(errors).items() if inspect.isclass(item) a
 FROM_ROOT = {
     "benchmarks.md": "benchmarks/README.md",
     "changelog.md": "CHANGELOG.md",
+    "conduct.md": "CODE_OF_CONDUCT.md",
     "contributing.md": "CONTRIBUTING.md",
+    "releasing.md": "RELEASING.md",
     "security.md": "SECURITY.md",
 }
 

@@ -86,6 +86,11 @@ from layered.foundation.assignments import (
     is_constant as is_constant,
     is_place_or_text as is_place_or_text,
 )
+from layered.foundation.deprecation import (
+    deprecated as deprecated,
+    expired as expired,
+    renamed_argument as renamed_argument,
+)
 from layered.foundation.dispatch import verb as verb
 from layered.foundation.display import (
     aligned as aligned,
