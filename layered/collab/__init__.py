@@ -33,7 +33,7 @@ from layered.collab.penalty import VectorPenalty as VectorPenalty
 from layered.collab.recommending import recommend as recommend, similar as similar
 from layered.collab.scores import (
     hit_rate as hit_rate,
-    hold_out as hold_out,
+    leave_n_out as leave_n_out,
     leave_one_out as leave_one_out,
     ndcg as ndcg,
     ranking_scores as ranking_scores,

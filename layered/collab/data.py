@@ -135,7 +135,7 @@ class TabularImplicit(TabularCollab):
                     f"there are no choices to {'validate' if i else 'train'} on",
                     got=f"{len(self.subset(i))} rows"
                     + ", none of which is of a user and an item of training, and new" * (i > 0),
-                    fix="hold out few rows of each user: splits=hold_out(df, 1)",
+                    fix="hold out few rows of each user: splits=leave_n_out(df, 1)",
                 )
         rows = [part.firsts() for part in self.choices]
         expand: list[Expand] = [AllItems(part, num_items, None if part is known else known) for part in self.choices]

@@ -94,7 +94,7 @@ def collab_learner(
         config: With `use_nn`, options of the model: `tabular_config(...)`.
         y_range: (low, high) that a scaled sigmoid maps ratings into. It should be a little wider than the ratings, as the
             ends are never reached: (0, 5.5) for one to five stars. None leaves ratings unbounded. Choices have no range.
-        l2: For choices, the factor of a `VectorPenalty`; 0.05 by default, and 0 with `use_nn`. It is what to tune first.
+        l2: For choices, the factor of a `VectorPenalty`; 0.06 by default, and 0 with `use_nn`. It is what to tune first.
         learner_args: Arguments of `Learner`. The loss is the mean squared error by default; for choices,
             `SoftmaxRankingLoss()` (others are `BPRLoss()` and `WARPLoss()`). The learning rate is 0.05 by default for a dot
             product of choices, as a batch of users holds many choices.
@@ -132,7 +132,7 @@ def collab_learner(
         learner_args["loss_func"] = SoftmaxRankingLoss() if is_implicit else MSELossFlat()
     if is_implicit and not use_nn:
         learner_args = {"lr": 0.05, **learner_args}
-        l2 = 0.05 if l2 is None else l2
+        l2 = 0.06 if l2 is None else l2
     if l2:
         learner_args["cbs"] = [*listify(learner_args.get("cbs")), VectorPenalty(l2)]
     return CollabLearner(dls, model, **learner_args)

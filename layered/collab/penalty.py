@@ -24,9 +24,9 @@ class VectorPenalty(Callback):
 
     state_kinds = ()
 
-    def __init__(self, l2: float = 0.05) -> None:
+    def __init__(self, l2: float = 0.06) -> None:
         if not l2 >= 0:
-            raise BadValue("l2 must not be negative", got=l2, fix="l2=0.05")
+            raise BadValue("l2 must not be negative", got=l2, fix="l2=0.06")
         self.l2 = l2
 
     def after_loss(self) -> None:

@@ -32,14 +32,14 @@ pd = lazy("pandas")
 
 
 @checked
-def hold_out(
+def leave_n_out(
     ratings: TableLike,
     n: int | float = 1,
     user_name: Name | None = None,
     by: Name | None = None,
     seed: int | None = None,
 ) -> tuple[Array, Array]:
-    """A split that holds out some rows of each user: `CollabDataLoaders.from_df(df, splits=hold_out(df, 5, by="when"))`.
+    """A split that holds out some rows of each user: `CollabDataLoaders.from_df(df, splits=leave_n_out(df, 5, by="when"))`.
 
     Args:
         ratings: The table of ratings or choices, in any form that `as_frame` accepts.
@@ -61,7 +61,7 @@ def hold_out(
 
     Examples:
         >>> df = pd.DataFrame({"user": [1, 1, 1, 2], "title": list("abca"), "when": [5, 3, 1, 2]})
-        >>> train, valid = hold_out(df, 2, by="when")
+        >>> train, valid = leave_n_out(df, 2, by="when")
         >>> train.tolist(), valid.tolist()
         ([2, 3], [0, 1])
     """
@@ -92,7 +92,7 @@ def hold_out(
 def leave_one_out(
     ratings: TableLike, user_name: Name | None = None, by: Name | None = None, seed: int | None = None
 ) -> tuple[Array, Array]:
-    """A split that holds out one rating of each user who has at least two: `hold_out(ratings, 1, …)`.
+    """A split that holds out one rating of each user who has at least two: `leave_n_out(ratings, 1, …)`.
 
     Args:
         ratings: The table of ratings, in any form that `as_frame` accepts.
@@ -113,7 +113,7 @@ def leave_one_out(
         >>> train.tolist(), valid.tolist()
         ([1, 2], [0])
     """
-    return hold_out(ratings, 1, user_name, by, seed)
+    return leave_n_out(ratings, 1, user_name, by, seed)
 
 
 @checked

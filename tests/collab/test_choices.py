@@ -18,7 +18,7 @@ from layered.collab.all import (
     SoftmaxRankingLoss,
     WARPLoss,
     collab_learner,
-    hold_out,
+    leave_n_out,
     load_learner,
 )
 from layered.collab.grouped import Grouped
@@ -31,7 +31,7 @@ def pairs():
 
 
 def loaders(df, **kwargs):
-    return CollabDataLoaders.from_df(df, **{"splits": hold_out(df, 3, seed=0), "bs": 8, "device": "cpu", **kwargs})
+    return CollabDataLoaders.from_df(df, **{"splits": leave_n_out(df, 3, seed=0), "bs": 8, "device": "cpu", **kwargs})
 
 
 def chosen_by_user(df, rows):
@@ -39,7 +39,7 @@ def chosen_by_user(df, rows):
 
 
 def test_a_table_of_two_columns_is_one_of_choices(pairs):
-    splits = hold_out(pairs, 3, seed=0)
+    splits = leave_n_out(pairs, 3, seed=0)
     dls = loaders(pairs, splits=splits)
     users, titles = (dls.classes[name] for name in ("user", "title"))
     of_train, of_valid = (chosen_by_user(pairs, rows) for rows in splits)
@@ -238,9 +238,9 @@ def test_an_export_predicts_and_recommends(tmp_path):
     loaded = load_learner(learn.export("choices"))
     row = {"user": 3, "title": "film 4"}
     assert_close(loaded.predict(row)[2], learn.predict(row)[2])
-    known = df.iloc[hold_out(df, 3, seed=0)[0]]
+    known = df.iloc[leave_n_out(df, 3, seed=0)[0]]
     pd.testing.assert_frame_equal(loaded.recommend(3, seen=known), learn.recommend(3))
-    scores = loaded.ranking_scores(held_out=df.iloc[hold_out(df, 3, seed=0)[1]], exclude_seen=False)
+    scores = loaded.ranking_scores(held_out=df.iloc[leave_n_out(df, 3, seed=0)[1]], exclude_seen=False)
     assert scores == learn.ranking_scores(exclude_seen=False)
     with pytest.raises(EmptySource, match="nothing is held out"):
         loaded.ranking_scores()

@@ -17,7 +17,7 @@ from layered.collab.all import (
     PrecisionAtK,
     RecallAtK,
     collab_learner,
-    hold_out,
+    leave_n_out,
     leave_one_out,
     recommend,
 )
@@ -119,7 +119,7 @@ def trained(df, splits, **kwargs):
 @pytest.mark.parametrize("use_nn", [False, True])
 def test_scores_are_those_of_recommendations_in_blocks_of_any_size(columns, use_nn, monkeypatch):
     df = films()[columns]
-    splits = hold_out(df, 0.3, seed=0)
+    splits = leave_n_out(df, 0.3, seed=0)
     learn = trained(df, splits, use_nn=use_nn)
     wanted = scored_by_hand(learn, df, splits, 3)
     assert learn.ranking_scores(3) == pytest.approx(wanted)
@@ -131,7 +131,7 @@ def test_scores_are_those_of_recommendations_in_blocks_of_any_size(columns, use_
 
 def test_only_what_was_liked_counts_if_asked():
     df = films()[["user", "title", "rating"]]
-    splits = hold_out(df, 0.3, seed=0)
+    splits = leave_n_out(df, 0.3, seed=0)
     learn = trained(df, splits)
     liked = df.iloc[splits[1]].query("rating >= 4")
     assert learn.ranking_scores(3, at_least=4) == pytest.approx(learn.ranking_scores(3, held_out=liked))
@@ -140,7 +140,7 @@ def test_only_what_was_liked_counts_if_asked():
 
 def test_a_fit_shows_metrics_of_all_items():
     df = films()[["user", "title"]]
-    splits = hold_out(df, 3, seed=0)
+    splits = leave_n_out(df, 3, seed=0)
     learn = trained(df, splits, metrics=[NDCGAtK(5), "recall_at_k"])
     table = dict(zip(learn.recorder.metric_names[1:-1], learn.recorder.values[-1], strict=True))
     scored = {**learn.ranking_scores(5), **learn.ranking_scores(10)}
@@ -150,12 +150,12 @@ def test_a_fit_shows_metrics_of_all_items():
 
 def test_the_last_rows_of_each_user_are_held_out():
     df = pd.DataFrame({"user": list("aaaabbc"), "item": range(7), "when": [4, 1, 3, 2, 9, 8, 1]})
-    assert hold_out(df, 2, by="when")[1].tolist() == [0, 2]
-    assert hold_out(df, 1, by="when")[1].tolist() == leave_one_out(df, by="when")[1].tolist() == [0, 4]
-    assert hold_out(df, 0.5, by="when")[1].tolist() == [0, 2, 4]
-    train, valid = hold_out(df, 0.99, seed=0)
+    assert leave_n_out(df, 2, by="when")[1].tolist() == [0, 2]
+    assert leave_n_out(df, 1, by="when")[1].tolist() == leave_one_out(df, by="when")[1].tolist() == [0, 4]
+    assert leave_n_out(df, 0.5, by="when")[1].tolist() == [0, 2, 4]
+    train, valid = leave_n_out(df, 0.99, seed=0)
     assert sorted([*train, *valid]) == list(range(7))
     assert sorted(df.user.iloc[train]) == ["a", "b", "c"]
     for wrong, message in ((0, "n is too small"), (1.5, "n is not a whole number"), (0.0, "n is not a whole number")):
         with pytest.raises((BadValue, BadArgument), match=message):
-            hold_out(df, wrong)
+            leave_n_out(df, wrong)
