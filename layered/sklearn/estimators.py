@@ -76,7 +76,7 @@ class LayeredClassifier(ClassifierMixin, Network):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise BadValue(
-                "y has classes that the first fit had not", got=unknown.tolist(), expected=self.classes_.tolist()
+                "y has classes that the estimator does not know", got=unknown.tolist(), expected=self.classes_.tolist()
             )
         return torch.from_numpy(np.searchsorted(self.classes_, y))
 

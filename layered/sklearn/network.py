@@ -280,23 +280,22 @@ class Network(Routed):
         if not isinstance(optimizer, type):  # a recipe of the library: torch's names are understood
             options = {pytorch_hp_map.get(name, name): value for name, value in options.items()}
         moms = None if options.keys() & {"mom", "momentum", "betas"} else (0.95, 0.85, 0.95)
-        loss = made(
-            self._usual_loss() if self.criterion is None else self.criterion, "criterion", self.routed("criterion")
-        )
+        usual = self._usual_loss() if self.criterion is None else self.criterion
+        criterion = Criterion(made(usual, "criterion", self.routed("criterion")))
         return Learner(
             dls,
             self._module(),
-            Criterion(loss),
+            criterion,
             partial(optimizer, **options),
             lr=self.lr,
             moms=moms,
-            metrics=unweighted(self._measured(), self._scale()),
+            metrics=unweighted(self._measured(criterion), self._scale()),
             cbs=self._callbacks(),
             seed=seed,
         )
 
-    def _measured(self) -> object:
-        """The metrics."""
+    def _measured(self, criterion: Criterion) -> object:
+        """The metrics, for a loss."""
         return self.metrics
 
     def _scale(self) -> Scale | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -12,21 +13,17 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
 from layered.data import DataLoaders
-from layered.foundation import BadValue, seeded, tensor
+from layered.foundation import BadValue, noop, seeded, tensor
 from layered.sklearn.estimators import LayeredClassifier, LayeredRegressor
 from layered.sklearn.history import History
 from layered.sklearn.inputs import ByName, Plain, unpacked
 from layered.sklearn.losses import Criterion
 from layered.sklearn.network import Callbacks, Module, Network
 from layered.sklearn.saved import Saved
+from layered.sklearn.skorch_habits import check_no_hooks
 from layered.sklearn.train_split import PredefinedSplit, ValidSplit
 
 FIFTH = ValidSplit(5)
-SKORCH_HOOKS = {
-    "get_loss", "train_step", "train_step_single", "validation_step", "evaluation_step", "infer", "run_single_epoch", "fit_loop",
-    "initialize_module", "initialize_criterion", "initialize_optimizer", "get_dataset", "get_iterator", "get_split_datasets",
-    "on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end", "on_grad_computed",
-}  # fmt: skip
 Split = ValidSplit | PredefinedSplit | bool | None
 
 
@@ -100,11 +97,7 @@ class Net(Saved, Network):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in SKORCH_HOOKS & vars(cls).keys():
-            raise BadValue(
-                f"a '{name}' of {cls.__name__} would never be called: training is that of a Learner",
-                fix="pass the loss as criterion=, what happens at events as callbacks=, or train a Learner",
-            )
+        check_no_hooks(cls)
 
     @property
     def history(self) -> History:
@@ -153,7 +146,7 @@ class Net(Saved, Network):
         Args:
             X: As for `fit`.
         """
-        return self._outputs(X, lambda output: output)
+        return self._outputs(X, noop)
 
     def _more(self, X: Any, y: Any, sample_weight: object, classes: object = None) -> Self:
         with self._unchanged_by_errors():
@@ -220,7 +213,7 @@ class Net(Saved, Network):
     def _activation(self, criterion: Criterion) -> Callable[[Tensor], Tensor]:
         asked = self.predict_nonlinearity
         if asked is None:
-            return lambda output: output
+            return noop
         if asked == "auto":
             return criterion.activation
         if not callable(asked):
@@ -284,6 +277,12 @@ class NeuralNetClassifier(Net, LayeredClassifier):
     The module returns probabilities for `nn.NLLLoss`, of which the logarithm is taken, or scores for `nn.CrossEntropyLoss`.
     The held out fifth has the classes in the same shares; `valid_acc` is the accuracy on it.
 
+    Args:
+        module: As for `Net`.
+        args: As for `Net`: the loss, the optimizer, ….
+        classes: All classes there are, sorted, where a fit may not see each of them; by default those of its targets.
+        params: As for `Net`.
+
     Examples:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
@@ -291,6 +290,14 @@ class NeuralNetClassifier(Net, LayeredClassifier):
         >>> NeuralNetClassifier(module, lr=0.1, verbose=0, random_state=0).fit(X, y).score(X, y) > 0.6
         True
     """
+
+    def __init__(self, module: Module, *args: Any, classes: Sequence[Any] | None = None, **params: Any) -> None:
+        self.classes = classes
+        super().__init__(module, *args, **params)
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        return sorted([*Net._get_param_names(), "classes"])
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
         """The most probable class of each item, [item]; its number where parameters were loaded and no class was seen.
@@ -300,17 +307,50 @@ class NeuralNetClassifier(Net, LayeredClassifier):
         """
         return super().predict(X) if "classes_" in vars(self) else self.predict_proba(X).argmax(1)
 
-    def _measured(self) -> object:
+    def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
+        given = None if self.classes is None or not len(self.classes) else self.classes
+        if given is not None and not np.array_equal(np.unique(np.asarray(given)), np.asarray(given)):
+            raise BadValue(
+                "classes= are not in sorted order, in which outputs and the columns of predict_proba are",
+                got=list(given),
+                expected=np.unique(np.asarray(given)).tolist(),
+            )
+        return super()._targets(y, is_new, given if classes is None else classes)
+
+    def _measured(self, criterion: Criterion) -> object:
         return {"valid_acc": "accuracy"} if self.metrics is None else self.metrics
 
     def _usual_loss(self) -> type[nn.Module]:
         return nn.NLLLoss
 
 
+@dataclass(frozen=True)
+class AccuracyAbove:
+    """The share of items that are on the side of a threshold that their class is on.
+
+    Args:
+        threshold: The second class is above it.
+        activation: Makes probabilities of outputs.
+    """
+
+    threshold: float
+    activation: Callable[[Tensor], Tensor]
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        is_second = self.activation(output).reshape(target.shape) > self.threshold
+        return (is_second == target.bool()).float().mean()
+
+
 class NeuralNetBinaryClassifier(NeuralNetClassifier):
     """A classifier of two classes, whose module returns one score for each item, the larger the more it is the second class.
 
-    Its parameters are those of `Net`; the loss is `nn.BCEWithLogitsLoss` by default.
+    The loss is `nn.BCEWithLogitsLoss` by default.
+
+    Args:
+        module: As for `Net`.
+        args: As for `Net`: the loss, the optimizer, ….
+        threshold: `predict` gives the second class where its probability is above this, which `valid_acc` counts by too.
+        params: As for `NeuralNetClassifier`.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
@@ -318,6 +358,34 @@ class NeuralNetBinaryClassifier(NeuralNetClassifier):
         >>> net.predict_proba(X).shape, net.score(X, X[:, 0] > 0) > 0.9
         ((60, 2), True)
     """
+
+    def __init__(self, module: Module, *args: Any, threshold: float = 0.5, **params: Any) -> None:
+        self.threshold = threshold
+        super().__init__(module, *args, **params)
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        return sorted([*super()._get_param_names(), "threshold"])
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """The class of each item, [item]: the second where its probability is above the threshold.
+
+        Args:
+            X: As for `fit`.
+        """
+        is_second = self.predict_proba(X)[:, -1] > self._checked_threshold()
+        found: np.ndarray[Any, Any] = np.asarray(vars(self).get("classes_", (0, 1)))[is_second.astype(int)]
+        return found
+
+    def _measured(self, criterion: Criterion) -> object:
+        if self.metrics is not None:
+            return self.metrics
+        return {"valid_acc": AccuracyAbove(self._checked_threshold(), self._activation(criterion))}
+
+    def _checked_threshold(self) -> float:
+        if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
+            raise BadValue("threshold is not a probability", got=repr(self.threshold), expected="a number from 0 to 1")
+        return self.threshold
 
     def _targets(self, y: Any, is_new: bool, classes: object) -> Tensor:
         targets = super()._targets(y, is_new, classes)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from layered.foundation import BadValue
+from layered.sklearn.skorch_habits import check_callback
 
 
 def made(part: Any, name: str, options: dict[str, Any]) -> Any:
@@ -40,8 +41,9 @@ def changed(callback: Any, parameters: dict[str, Any]) -> Any:
         parameters: The parameters to change.
 
     Raises:
-        BadValue: It has no such parameter.
+        BadValue: It has no such parameter, or it is one of skorch.
     """
+    check_callback(callback)
     kind = callback if isinstance(callback, type) else type(callback)
     known = inspect.signature(kind).parameters if parameters else {}
     unknown = [name for name in parameters if name not in known]

@@ -196,7 +196,7 @@ def test_partial_fits_go_on_and_a_fit_begins_anew():
     first = net.module_.layers[0].weight.clone()
     assert net.partial_fit(X, y).classes_.tolist() == [0, 1, 2]
     assert not torch.equal(first, net.module_.layers[0].weight)
-    with pytest.raises(BadValue, match="first fit had not"):
+    with pytest.raises(BadValue, match="classes that the estimator does not know"):
         net.partial_fit(X, y + 5 * (y == 2))
     fresh = LayeredClassifier(Mlp, random_state=0).fit(X, y).predict_proba(X)
     np.testing.assert_allclose(net.fit(X, y).predict_proba(X), fresh)

@@ -1,10 +1,13 @@
 """Programs written for skorch run with the import changed: its documented ones, and what they lean on."""
 
 import pickle
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification, make_regression
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # makes the search below importable
 from sklearn.inspection import permutation_importance
@@ -13,9 +16,10 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, KFold, 
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, StepLR
 from torch.utils.data import TensorDataset
 
-from layered.callback import EarlyStoppingCallback
+from layered.callback import EarlyStoppingCallback, GradientClip, SaveModelCallback, TorchScheduler
 from layered.foundation import BadFile, BadValue, CannotRestore, UnknownName
 from layered.loop import Callback
 from layered.sklearn import (
@@ -28,6 +32,7 @@ from layered.sklearn import (
     ValidSplit,
     predefined_split,
 )
+from layered.sklearn.skorch_habits import CALLBACKS
 
 X, y = make_classification(200, 20, n_informative=10, random_state=0)
 X, y = X.astype(np.float32), y.astype(np.int64)
@@ -348,3 +353,62 @@ def test_what_would_never_be_called_or_found_is_refused():
         net.history[-1, "batches", -1, "train_loss"]
     with pytest.raises(UnknownName, match="valid_acc"):
         net.history[:, "valid_accuracy"]
+
+
+def skorch_callback(name):
+    """A class of skorch's callbacks, as it is seen without skorch."""
+    return type(name, (), {"__module__": "skorch.callbacks.training"})
+
+
+def test_a_callback_of_skorch_is_refused_with_what_does_its_job():
+    with pytest.raises(
+        BadValue, match=r"EarlyStopping is a callback of skorch[\s\S]*EarlyStoppingCallback\(patience=5\)"
+    ):
+        classifier(callbacks=[("stopper", skorch_callback("EarlyStopping")())]).fit(X, y)
+    mine = type("Mine", (skorch_callback("EpochScoring"),), {"__module__": "mine"})
+    with pytest.raises(BadValue, match=r"Mine is a callback of skorch[\s\S]*metrics="):
+        classifier(callbacks=[mine]).fit(X, y)
+
+
+def test_the_page_names_what_does_the_job_of_each_callback_of_skorch_and_it_does(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "sklearn.md").read_text()
+    assert all(f"`{name}" in page for name in CALLBACKS)
+    monkeypatch.chdir(tmp_path)
+    lines = {
+        "EarlyStoppingCallback(patience=5)": EarlyStoppingCallback(patience=5),
+        "SaveModelCallback()": SaveModelCallback(),
+        "GradientClip(1.0)": GradientClip(1.0),
+        "TorchScheduler(partial(StepLR, step_size=5), each='epoch')": TorchScheduler(
+            partial(StepLR, step_size=5), each="epoch"
+        ),
+        "TorchScheduler(partial(CosineAnnealingWarmRestarts, T_0=10), each='epoch')": TorchScheduler(
+            partial(CosineAnnealingWarmRestarts, T_0=10), each="epoch"
+        ),
+    }
+    for line, callback in lines.items():
+        assert any(named.startswith(line) for named in CALLBACKS.values())
+        classifier(callbacks=[callback]).fit(X, y)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])
+def test_a_threshold_decides_and_is_what_accuracy_counts_by(threshold):
+    net = NeuralNetBinaryClassifier(nn.Linear(20, 1), threshold=threshold, max_epochs=2, verbose=0, random_state=0)
+    net = clone(net).fit(X, y)
+    np.testing.assert_array_equal(net.predict(X), (net.predict_proba(X)[:, 1] > threshold).astype(int))
+    _, valid = next(StratifiedKFold(5).split(X, y))
+    assert net.history[-1, "valid_acc"] == pytest.approx(net.score(X[valid], y[valid]))
+    assert pickle.loads(pickle.dumps(net)).get_params()["threshold"] == threshold
+    with pytest.raises(BadValue, match="threshold is not a probability"):
+        net.set_params(threshold=2).predict(X)
+
+
+def test_classes_that_a_fit_does_not_see_are_named():
+    module = nn.Sequential(nn.Linear(20, 3), nn.Softmax(dim=-1))
+    net = NeuralNetClassifier(module, classes=["a", "b", "c"], max_epochs=1, verbose=0)
+    net = clone(net).fit(X, np.where(y, "a", "c"))
+    assert net.classes_.tolist() == ["a", "b", "c"]
+    assert net.predict_proba(X).shape == (200, 3)
+    for classes, match in ((["b", "a"], "sorted order"), (["a"], "does not know")):
+        with pytest.raises(BadValue, match=match):
+            clone(net).set_params(classes=classes).fit(X, np.where(y, "a", "c"))
+    assert clone(net).set_params(classes=[]).fit(X, y).classes_.tolist() == [0, 1]
