@@ -100,7 +100,7 @@ from layered.data.encodings import (
     target_vocabs as target_vocabs,
     unknown_labels as unknown_labels,
 )
-from layered.data.holding_out import HeldOut as HeldOut, hold_out as hold_out
+from layered.data.holding_out import HeldOut as HeldOut, divide_items as divide_items
 from layered.data.item_cache import ItemCache as ItemCache, Keepable as Keepable
 from layered.data.loader import arguments_of as arguments_of, as_loader as as_loader
 from layered.data.recipes import (

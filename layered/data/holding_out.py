@@ -33,7 +33,7 @@ class HeldOut(NamedTuple):
     total: int
 
 
-def hold_out(train: Iterable[Any], valid: Iterable[Any] | None, share: float | Splitter) -> HeldOut:
+def divide_items(train: Iterable[Any], valid: Iterable[Any] | None, share: float | Splitter) -> HeldOut:
     """Divide the items of a training loader.
 
     Args:

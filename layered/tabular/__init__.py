@@ -30,6 +30,7 @@ from layered.tabular.models.mlp import (
     get_emb_sz as get_emb_sz,
     tabular_config as tabular_config,
 )
+from layered.tabular.models.ple import PiecewiseLinear as PiecewiseLinear, TabularPLE as TabularPLE
 from layered.tabular.models.resnet import TabularResNet as TabularResNet
 from layered.tabular.procs import Categorify as Categorify, FillMissing as FillMissing, FillStrategy as FillStrategy
 from layered.tabular.reading import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -23,10 +24,13 @@ from layered.foundation import (
     learner_kinds,
     refuse_unknown,
     to_device,
+    unknown_name,
 )
 from layered.inference import activation_of, decoder_of, evaluating, first_row, model_device
+from layered.optim import Adam
 from layered.tabular.columns import check_row, listed
 from layered.tabular.models.mlp import CONFIG, TabularModel, checked_range, get_emb_sz
+from layered.tabular.models.ple import CONFIG as PLE_CONFIG, TabularPLE
 from layered.tabular.procs import Categorify
 from layered.tabular.reading import as_frame, holds_columns
 from layered.tabular.table import NEEDED, Row, Tabular, table_of
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 pd = lazy("pandas")
+
+
+ARCHS = ("mlp", "ple")
 
 
 @learner_kinds.register("tabular.TabularLearner")
@@ -160,31 +167,42 @@ def tabular_learner(
     config: Mapping[str, Any] | None = None,
     n_out: int | None = None,
     y_range: tuple[float, float] | None = None,
+    *,
+    arch: str | None = None,
     **learner_args: Unpack[LearnerArgs],
 ) -> TabularLearner:
-    """A `Learner` for a table: embeddings for categories, batch norm for numbers, then an MLP.
+    """A `Learner` for a table: embeddings for categories and numbers, then an MLP.
+
+    `arch="ple"` is `TabularPLE`: numbers become their positions among quantiles, targets have their own scale, and Adam adapts
+    quickly (`sqr_mom=0.95`). `arch="mlp"` is `TabularModel`, with batch norm for numbers. `fit_auto` trains either as long
+    as it gets better.
 
     The body is the documentation: copy its lines to work one floor lower.
 
     Args:
         dls: Loaders of a table, such as `TabularDataLoaders`.
-        layers: The widths of the hidden layers; [200, 100] by default.
+        layers: The widths of the hidden layers; by default [200, 100] of "mlp", [96, 96] of "ple".
         emb_szs: The length of the embedding of some columns, {column: length}; `emb_sz_rule` sets the others.
-        config: Options of the model: `tabular_config(ps=[0.1, 0.1], embed_p=0.04)`.
+        config: Options of the model: `tabular_config(ps=[0.1, 0.1], embed_p=0.04)`; those of `TabularPLE` for "ple".
         n_out: The number of outputs; by default as many as the targets need.
         y_range: (low, high) that a scaled sigmoid maps the outputs into; None leaves them unbounded.
+        arch: "ple" or "mlp"; by default "mlp".
         learner_args: Arguments of `Learner`.
 
     Raises:
         BadArgument: For an unknown argument or option.
+        UnknownName: For another `arch`.
         BadValue: If the number of outputs is unknown, or there are no inputs.
         CannotTrain: If `dls` are not loaders of a table.
     """
     to = table_of(dls)
     if config is not None and not isinstance(config, Mapping):
         raise BadArgument("config is not a mapping", got=repr(config), fix="config=tabular_config(ps=[0.1, 0.1])")
+    arch = "mlp" if arch is None else arch
+    if arch not in ARCHS:
+        raise unknown_name("arch", arch, ARCHS)
     options = {"y_range": y_range, **(config or {})}
-    refuse_unknown(options, CONFIG, "config")
+    refuse_unknown(options, CONFIG if arch == "mlp" else PLE_CONFIG, "config")
     options["y_range"] = checked_range(options["y_range"])
     n_out = n_out if n_out is not None else get_c(dls)
     if n_out == 0:
@@ -193,8 +211,13 @@ def tabular_learner(
         )
     if not len(to.x_names):
         raise BadValue("the table has no inputs", fix="name columns in cat_names or cont_names")
-    widths = [200, 100] if layers is None else listed(layers)
-    model = TabularModel(get_emb_sz(to, emb_szs), len(to.cont_names), n_out, widths, **options)
-    if len(to.cont_names):
+    sizes, n_cont = get_emb_sz(to, emb_szs), len(to.cont_names)
+    if arch == "ple":
+        embedded = TabularPLE(sizes, n_cont, n_out, [96, 96] if layers is None else listed(layers), **options)
+        embedded.fit(to)
+        learner_args.setdefault("opt_func", partial(Adam, sqr_mom=0.95))
+        return TabularLearner(dls, embedded, **learner_args)
+    model = TabularModel(sizes, n_cont, n_out, [200, 100] if layers is None else listed(layers), **options)
+    if n_cont:
         model.mute_constant(to.tensors[1])
     return TabularLearner(dls, model, **learner_args)

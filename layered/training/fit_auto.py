@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layered.callback import FitArgs, fit_one_cycle, lr_find, say
-from layered.data import HeldOut, Splitter, hold_out
+from layered.callback import FitArgs, fit_one_cycle, lr_find, minimum, say, valley
+from layered.data import HeldOut, Splitter, divide_items
 from layered.foundation import (
     BadValue,
     CannotTrain,
@@ -127,7 +127,8 @@ def fit_auto(
     Args:
         loop: The learner to train.
         epochs: The largest number of epochs.
-        lr: The rate to begin with, per step: a number, or a slice over the parameter groups; None finds it by `lr_find`.
+        lr: The rate to begin with, per step: a number, or a slice over the parameter groups; None finds it by `lr_find`
+            (the geometric mean of its rules `valley` and `minimum`).
         held_out: The share of the training items to hold out, of each class alike where they have one. Or a splitter, for
             items that are alike in groups: `GroupSplitter("patient", 0.1)`; or a loader of other items, where those of the
             training loader cannot be divided.
@@ -165,7 +166,7 @@ def fit_auto(
     judge = HeldOutCallback(parts, lr, monitor, patience)
     judge.check(loop)
     with frozen_again(loop), replaced(loop, "dls", _with_training(loop.dls, parts.train)):
-        rate: Any = lr_find(loop, show_plot=False).valley if lr is None else lr
+        rate: Any = found_rate(loop) if lr is None else lr
         if loop.opt.frozen_idx and freeze_epochs:
             head = float(spread_of(loop, rate)[-1])
             freeze_to(loop, -1)
@@ -183,7 +184,7 @@ def _parts(loop: Loop, held_out: Any) -> HeldOut:
     is_loader = isinstance(held_out, Iterable) and not callable(held_out) and not isinstance(held_out, (str, bytes))
     if is_loader:
         return HeldOut(loop.dls.train, held_out, np.arange(0), 0)
-    return hold_out(loop.dls.train, valid_of(loop.dls), held_out)
+    return divide_items(loop.dls.train, valid_of(loop.dls), held_out)
 
 
 def _with_training(dls: Any, train: Any) -> Any:
@@ -191,6 +192,15 @@ def _with_training(dls: Any, train: Any) -> Any:
     res = copy.copy(dls)
     object.__setattr__(res, "loaders", [train, *dls.loaders[1:]])
     return res
+
+
+def found_rate(loop: Loop) -> float:
+    """The rate to begin with: the geometric mean of what the rules `valley` and `minimum` of `lr_find` suggest.
+
+    The first is on the safe side, and the second at the limit; whatever is too high is lowered later.
+    """
+    suggested = lr_find(loop, show_plot=False, suggest_funcs=[valley, minimum])
+    return math.sqrt(suggested.valley * suggested.minimum)
 
 
 def spread_of(loop: Loop, rate: Rate) -> list[float]:

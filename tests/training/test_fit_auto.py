@@ -1,7 +1,6 @@
 """`fit_auto`: what it holds out, when it ends, what it leaves, and what it refuses."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_diabetes
@@ -9,8 +8,21 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader as TorchLoader, TensorDataset
 
-from layered.basics import *
-from layered.data import hold_out
+from layered.basics import (
+    Callback,
+    CrossEntropyLossFlat,
+    DataBlock,
+    DataLoaders,
+    EndSplitter,
+    GroupSplitter,
+    Learner,
+    RegressionBlock,
+    TimeLimit,
+    Transform,
+    TransformBlock,
+    accuracy,
+)
+from layered.data import divide_items
 from layered.foundation import BadArgument, BadValue, CannotRestore, CannotTrain, OutOfRange, UnknownName
 from layered.tabular.all import TabularDataLoaders, tabular_learner
 
@@ -36,7 +48,7 @@ def quiet(monkeypatch):
 
 def test_the_held_out_items_have_the_same_share_of_each_class():
     dls = classes()
-    parts = hold_out(dls.train, dls.valid, 0.2)
+    parts = divide_items(dls.train, dls.valid, 0.2)
     labels = dls.train.dataset.tensors[1]
     assert np.bincount(labels[parts.positions]).tolist() == [30, 24, 6]
     kept = torch.cat([y for _, y in parts.train.new(drop_last=False, shuffle=False)])
@@ -47,7 +59,7 @@ def test_the_seed_of_the_run_alone_decides_what_is_held_out():
     def drawn(seed, **args):
         torch.manual_seed(seed)
         dls = classes(**args)
-        return hold_out(dls.train, dls.valid, 0.1).positions.tolist()
+        return divide_items(dls.train, dls.valid, 0.1).positions.tolist()
 
     assert drawn(1) == drawn(1, bs=7) != drawn(2)
 
@@ -55,7 +67,7 @@ def test_the_seed_of_the_run_alone_decides_what_is_held_out():
 def test_the_weights_of_items_stay_with_them():
     weights = np.arange(300) % 7 + 1.0
     dls = classes(weights=weights)
-    parts = hold_out(dls.train, None, 0.1)
+    parts = divide_items(dls.train, None, 0.1)
     kept = np.setdiff1d(np.arange(300), parts.positions)
     assert_close(parts.train.chooser.weights, weights[kept])
     assert len(parts.held) == 2
@@ -63,7 +75,7 @@ def test_the_weights_of_items_stay_with_them():
 
 def test_it_ends_with_the_weights_that_were_best_for_the_held_out_items():
     learn = learner()
-    parts = hold_out(learn.dls.train, learn.dls.valid, 0.1)
+    parts = divide_items(learn.dls.train, learn.dls.valid, 0.1)
     report = learn.fit_auto(epochs=40)
     history = [row["held_out_loss"] for row in learn.recorder.history]
     assert report.best == min(history) == history[report.best_epoch]
@@ -114,7 +126,7 @@ def test_the_loaders_and_callbacks_are_as_before():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_fit_that_ends_by_an_exception_leaves_the_best_weights_and_nothing_else(error):
     learn = learner()
-    parts = hold_out(learn.dls.train, learn.dls.valid, 0.1)
+    parts = divide_items(learn.dls.train, learn.dls.valid, 0.1)
     dls, cbs = learn.dls, list(learn.cbs)
 
     def fail(cb):
@@ -193,7 +205,7 @@ def test_tables_and_groups():
     df["person"] = np.arange(len(df)) // 3
     names = [name for name in df if name not in ("target", "person")]
     dls = TabularDataLoaders.from_df(df, cont_names=names, y_names="target", seed=0, bs=32)
-    parts = hold_out(dls.train, dls.valid, GroupSplitter("person", 0.2, seed=1))
+    parts = divide_items(dls.train, dls.valid, GroupSplitter("person", 0.2, seed=1))
     people = dls.train.dataset.items["person"].to_numpy()
     held = set(people[parts.positions])
     assert not held & set(np.delete(people, parts.positions))
@@ -212,7 +224,7 @@ def test_held_out_items_are_transformed_as_for_validation():
         (TransformBlock(item_tfms=Noise), RegressionBlock), get_x=float, get_y=float, splitter=EndSplitter(0.2)
     )
     dls = block.dataloaders(list(range(50)), bs=4, num_workers=0)
-    parts = hold_out(dls.train, dls.valid, 0.25)
+    parts = divide_items(dls.train, dls.valid, 0.25)
     assert (parts.train.one_batch()[0] >= 1000).all()
     assert all((x < 1000).all() for x, _ in parts.held)
 

@@ -220,13 +220,21 @@ class Inputs(Module):
             )
         check_codes(x_cat, len(self.embeds))
         check_numbers(x_cont, self.n_cont)
-        codes = x_cat.unbind(1) if len(self.embeds) else ()  # of no codes, torch.export.load could not read it
-        parts = [embed(code) for embed, code in zip(self.embeds, codes, strict=True)]
-        if parts:
-            parts = [self.emb_drop(torch.cat(parts, 1))]
+        parts = []
+        if len(self.embeds):  # of no codes, torch.export.load could not read `unbind`
+            vectors = [embed(code) for embed, code in zip(self.embeds, x_cat.unbind(1), strict=True)]
+            parts.append(self.emb_drop(torch.cat(vectors, 1)))
         if self.n_cont and x_cont is not None:
-            parts.append(x_cont if self.bn_cont is None else self.bn_cont(x_cont))
+            parts.append(self.numbers_of(x_cont))
         return torch.cat(parts, 1)
+
+    def numbers_of(self, x_cont: Tensor) -> Tensor:
+        """The numbers in the form that the layers take: float [batch, …].
+
+        Args:
+            x_cont: float [batch, number].
+        """
+        return x_cont if self.bn_cont is None else self.bn_cont(x_cont)
 
 
 @modules.register("tabular.TabularModel")
