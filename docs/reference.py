@@ -6,9 +6,11 @@ The reference has a page for each package, with the public names that the packag
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,8 @@ from layered.cli import main
 from layered.cli.main import make_parser
 from layered.foundation import LayeredError, errors
 
+NO_GUIDES = {"architecture.md", "index.md", "events.md", "file_formats.md"}
+MOST_LINKS = 8
 SKIPPED = {"basics", "cli", "compat", "integrations", "version"}
 MODULES = [m.name for m in pkgutil.iter_modules(layered.__path__) if m.name not in SKIPPED]
 sys.path.insert(0, str(Path(__file__).parent))
@@ -104,6 +108,25 @@ def helps(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield from helps(below)
 
 
+@functools.cache
+def guides() -> dict[str, tuple[str, set[str]]]:
+    """The pages with code, by place: the title, and the words in code and in backticks."""
+    found = {}
+    for file in sorted(ROOT.glob("docs/*/*.md")) + sorted(ROOT.glob("docs/*.md")):
+        text = file.read_text("utf-8")
+        code = " ".join(re.findall(r"^ *```python.*?^ *```|`[^`\n]+`", text, re.DOTALL | re.MULTILINE))
+        title = re.search(r"^# (.*)", text, re.MULTILINE)
+        if title and file.name not in NO_GUIDES:
+            found[f"../{file.relative_to(ROOT / 'docs')}"] = title[1], set(re.findall(r"\w+", code))
+    return found
+
+
+def links_to_guides(name: str) -> str:
+    """The pages that use a name; nothing for a name that is used on many, as part of the vocabulary."""
+    using = [f"[{title}]({place})" for place, (title, words) in guides().items() if name in words and len(name) > 1]
+    return f"*Used on:* {', '.join(using)}." if 0 < len(using) <= MOST_LINKS else ""
+
+
 def own_names(package: object) -> list[str]:
     """The names that a star import of a package brings, without those of the packages below."""
     defined = [name for name in package.__all__ if inspect.isclass(o := getattr(package, name)) or inspect.isroutine(o)]
@@ -115,5 +138,6 @@ def own_names(package: object) -> list[str]:
 
 def page(config: MkDocsConfig, name: str, text: str, members: list[str]) -> File:
     """A page of the reference: `text`, then the documentation of each of `members`."""
-    content = "\n\n".join([text.replace("from layered", "    from layered"), *(f"::: {member}" for member in members)])
+    entries = [f"::: {member}\n\n{links_to_guides(member.rpartition('.')[2])}" for member in members]
+    content = "\n\n".join([text.replace("from layered", "    from layered"), *entries])
     return File.generated(config, f"reference/{name}.md", content=content)

@@ -2,7 +2,8 @@
 
 A block is left out if it has a title that says what it needs: ```python title="needs two GPUs". The blocks of a page share
 their names. A `text` block right after a Python block is what that prints, its last value included, or the error that it
-raises; `...` stands for anything. One with a title is an illustration, and is not compared.
+raises; `...` stands for anything. One with a title is an illustration, and is not compared. A picture right after a Python
+block is what that draws: `LAYERED_PICTURES=1 pytest tests/documents/test_pages.py` draws all of them anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import contextlib
 import doctest
 import io
+import os
 import re
 import shutil
 import traceback
@@ -26,6 +28,7 @@ from layered.catalog import URLs, untar_data
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FENCE = re.compile(r'^( *)```(\w+)(?: title="(.*)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
+PICTURE = re.compile(r"\s*!\[[^]]*\]\((\S+)\)")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -37,13 +40,14 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The fenced blocks of a page."""
+    """The fenced blocks of a page, and an empty one for what follows the last."""
     text, end = page.read_text("utf-8"), 0
     for fence in FENCE.finditer(text):
         indent, language, title, body = fence.groups()
         dedented = "".join(line.removeprefix(indent) for line in body.splitlines(keepends=True))
         yield Block(language, title, "\n" * text.count("\n", 0, fence.start(4)) + dedented, text[end : fence.start()])
         end = fence.end()
+    yield Block("", None, "", text[end:])
 
 
 def run(code: str, page: Path, names: dict[str, object]) -> str:
@@ -62,22 +66,33 @@ def run(code: str, page: Path, names: dict[str, object]) -> str:
 def check(page: Path) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     before, printed, error = None, "", None
-    for block in [*blocks(page), None]:
-        follows = block is not None and block.language == "text" and not block.between.strip() and block.title is None
+    for block in blocks(page):
+        follows = block.language == "text" and not block.between.strip() and block.title is None
         if before and follows:
             got = f"{type(error).__name__}: {error}\n" if error else printed
             if not doctest.OutputChecker().check_output(block.code.lstrip("\n"), got, FLAGS):
                 pytest.fail(f"{page}:{block.code.count(chr(10))}: the block before it gives\n{got}", pytrace=False)
         elif error:
             pytest.fail("".join(traceback.format_exception(error)), pytrace=False)
+        if before and (picture := PICTURE.match(block.between)):
+            keep_picture(page.parent / picture[1])
+        plt.close("all")
         before, printed, error = block, "", None
-        if block is None or block.language != "python" or block.title is not None:
+        if block.language != "python" or block.title is not None:
             before = None
             continue
         try:
             printed = run(block.code, page, names)
         except Exception as raised:
             error = raised
+
+
+def keep_picture(file: Path) -> None:
+    """Check that the last block has drawn something; write it if that is asked for."""
+    assert plt.get_fignums(), f"nothing was drawn for {file}"
+    if os.environ.get("LAYERED_PICTURES"):
+        file.parent.mkdir(exist_ok=True)
+        plt.savefig(file, dpi=72, bbox_inches="tight", metadata={"Software": None})
 
 
 def with_tests_of_their_own() -> set[str]:
@@ -129,11 +144,13 @@ def test_a_block_that_is_not_run_says_what_it_needs(page):
         ("```python\nint('a')\n```\n", False),
         ("```python\nint('1')\n```\n\n```text\nValueError: invalid literal...\n```\n", False),
         ("```python title=\"needs a GPU\"\nint('a')\n```\n", True),
+        ("```python\nimport matplotlib.pyplot as plt\nplt.plot([1])\n```\n\n![a line](line.png)\n", True),
+        ("```python\n1\n```\n\n![a line](line.png)\n", False),
         ("- a list\n\n    ```python\n    int('a')\n    ```\n", False),
     ],
 )
 def test_what_does_not_run_or_shows_something_else_is_found(text, passes, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(text)
-    with contextlib.nullcontext() if passes else pytest.raises(pytest.fail.Exception):
+    with contextlib.nullcontext() if passes else pytest.raises((AssertionError, pytest.fail.Exception)):
         check(page)
