@@ -5,6 +5,7 @@ from layered.collab import *
 
 from typing import TYPE_CHECKING
 
+import layered.collab.graph_inputs as _graph_inputs  # registers how choices enter exported graphs
 from layered.collab.choices import AllItems as AllItems, Negatives as Negatives
 from layered.collab.data import (
     CollabDataLoader as CollabDataLoader,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from torch import Tensor
 
 from layered.collab.choices import AllItems, ChoiceSetup, Expand, Negatives
 from layered.collab.features import Features, feature_table, features_of, names_with
@@ -36,6 +37,7 @@ from layered.foundation import (
     listify,
     loader_kinds,
     refuse_unknown,
+    warn,
 )
 from layered.tabular import (
     Categorify,
@@ -348,6 +350,20 @@ class CollabDataLoaders(TabularDataLoaders):
         own = [{"after_batch": [one, *after]} for one in expand]
         return cls.from_dsets(*tables, bs=bs, dl_kwargs=own, **{"drop_last": False, **kwargs})
 
+    def test_dl(  # type: ignore[override]  # further arguments are passed on
+        self, test_items: Tabular | TableLike, *args: Any, **kwargs: Any
+    ) -> Any:
+        """A loader of new pairs, in their order, as of `TabularDataLoaders`; a warning says how many are of somebody unknown.
+
+        Args:
+            test_items: A frame, one row as a dict or Series, or a list of rows.
+            args: Further arguments of `TabularDataLoaders.test_dl`.
+            kwargs: The same by name.
+        """
+        dl = super().test_dl(test_items, *args, **kwargs)
+        warn_of_unknown(dl.dataset, dl.dataset.tensors[0])
+        return dl
+
     @classmethod
     def from_csv(cls, csv: PathLike, **kwargs: Any) -> Self:  # type: ignore[override]
         """Loaders of a file of ratings.
@@ -359,6 +375,19 @@ class CollabDataLoaders(TabularDataLoaders):
         refuse_unknown(kwargs, known_arguments(cls.from_df) | csv_option_names(), f"{cls.__name__}.from_csv")
         options = csv_options(kwargs)
         return cls.from_df(read_table(csv, **options), **kwargs)
+
+
+def warn_of_unknown(to: TabularCollab, codes: Tensor) -> None:
+    """Warn of pairs whose user or item training did not see, and which are predicted as the average.
+
+    Args:
+        to: The ratings.
+        codes: int64 [pair, 2].
+    """
+    counts = (codes == 0).sum(0).tolist()
+    found = [f"{count} of {len(codes)} in {name!r}" for name, count in zip(to.cat_names, counts, strict=True) if count]
+    if found:
+        warn(f"unknown in training, so predicted as the average: {' and '.join(found)}")
 
 
 def ratings_of(dls: object) -> TabularCollab:

@@ -39,6 +39,9 @@ class Grouped:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def __repr__(self) -> str:
+        return f"Grouped({len(self)} pairs)"
+
     def bounds(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """The places of the first pair of each key, and of the pair after its last: int64 [key] each."""
         return torch.searchsorted(self.keys, keys), torch.searchsorted(self.keys, keys, right=True)

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from layered.collab.data import TabularImplicit, ratings_of
+from layered.collab.data import TabularImplicit, ratings_of, warn_of_unknown
 from layered.collab.losses import SoftmaxRankingLoss
 from layered.collab.models import ByName, EmbeddingDotBias, EmbeddingNN
 from layered.collab.penalty import VectorPenalty
@@ -63,6 +63,27 @@ class CollabLearner(TabularLearner):
             users, items = dls.classes.values()
             model.classes = (users, items)
         super().__init__(dls, model, *args, **kwargs)
+
+    def predict(
+        self, row: object, rm_type_tfms: int | None = None, with_input: bool = False, *, strict: bool = False
+    ) -> tuple[Any, ...]:
+        """Predict the rating, or the score of the choice, of a user and an item; a warning says which of them is unknown.
+
+        Args:
+            row: A Series, a mapping, or a frame with one row.
+            rm_type_tfms: Ignored; accepted because learners of other data take it.
+            with_input: Whether the row's tensors come first in the result.
+            strict: Whether to refuse users and items that are unseen in training.
+
+        Returns:
+            (row, decision, number), as `TabularLearner.predict`.
+
+        Raises:
+            BadValue: If columns are missing, there are several rows, or, if `strict`, the user or the item is unknown.
+        """
+        inputs, *res = super().predict(row, rm_type_tfms, True, strict=strict)
+        warn_of_unknown(self.dls.train.dataset, inputs[0])
+        return (inputs, *res) if with_input else tuple(res)
 
     def default_callbacks(self) -> Sequence[Any]:
         return [*super().default_callbacks(), FillUnseen]

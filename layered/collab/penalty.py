@@ -10,8 +10,8 @@ from layered.loop import Callback
 class VectorPenalty(Callback):
     """Adds a penalty to what is differentiated: for each choice, `l2` times the squares of the vectors of its user and its item.
 
-    So those who chose much, and items that many chose, pay more, as in alternating least squares. The reported loss stays as it
-    was. The model is an `EmbeddingDotBias` or `EmbeddingNN`, and batches are of choices.
+    So those who chose much, and items that many chose, pay more, as in alternating least squares. What is learnt of features is
+    free, so that a vector holds only what its features do not say. The reported loss stays as it was. The model is an `EmbeddingDotBias` or `EmbeddingNN`, and batches are of choices.
 
     Args:
         l2: The factor, from 0.
@@ -31,11 +31,11 @@ class VectorPenalty(Callback):
 
     def after_loss(self) -> None:
         if self.training and isinstance(self.model, ByName):
-            of_users, of_items, *_ = self.model.embeddings()
+            of_users, of_items = (table.weight for table in self.model.embeddings()[:2])
             codes, weights = self.xb[0], self.yb[0].clamp(min=0)
-            users = weights.sum(1) @ of_users(codes[:, 0]).square().sum(1)
+            users = weights.sum(1) @ of_users[codes[:, 0]].square().sum(1)
             if codes.shape[1] == 1:
-                items = weights.sum(0) @ of_items.table().square().sum(1)
+                items = weights.sum(0) @ of_items.square().sum(1)
             else:
-                items = (weights * of_items(codes[:, 1:]).square().sum(2)).sum()
+                items = (weights * of_items[codes[:, 1:]].square().sum(2)).sum()
             self.learn.loss_grad = self.loss_grad + self.l2 * (users + items) / len(codes)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 pd = lazy("pandas")
-show_batch, show_results = verb("show_batch"), verb("show_results")
+show_batch, show_results, plot_top_losses = verb("show_batch"), verb("show_results"), verb("plot_top_losses")
 BEST = 5  # items shown as recommended
 
 
@@ -72,3 +72,12 @@ def show_choice_results(
 ) -> None:
     """Show who chose what, and which items score highest for them."""
     show_frame(x.frame(best=[x.best(row, scores) for row, scores in enumerate(outs)])[:max_n])
+
+
+@plot_top_losses.register
+def show_top_losses(
+    x: Choices, y: object, samples: object, outs: Sequence[Tensor], raws: object, losses: Sequence[Any], max_n: int = 10
+) -> None:
+    """Show who chose what they were least expected to."""
+    best = [x.best(row, scores) for row, scores in enumerate(outs)]
+    show_frame(x.frame(best=best).assign(loss=[float(loss) for loss in losses])[:max_n])

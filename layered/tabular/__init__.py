@@ -48,6 +48,7 @@ if not TYPE_CHECKING:
 # For the packages above; a star import leaves these out.
 from layered.tabular.columns import check_columns as check_columns
 from layered.tabular.data import known_arguments as known_arguments, split_columns as split_columns
+from layered.tabular.graph_inputs import table_input as table_input
 from layered.tabular.kinds import column_kind as column_kind, is_saved_index as is_saved_index
 from layered.tabular.levels import Levels as Levels, levels_of as levels_of
 from layered.tabular.models.mlp import (

@@ -1,5 +1,6 @@
 """Choices without ratings: what a batch holds, what is left out, and what is refused."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -315,3 +316,32 @@ def test_two_columns_are_too_few_for_ratings(pairs):
         collab_learner(loaders(pairs), l2=-1)
     with pytest.raises(BadValue, match="choices have no range"):
         collab_learner(loaders(pairs), y_range=(0, 5.5))
+
+
+def test_a_graph_scores_pairs_as_predict_does(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    learn = trained(clubs())
+    learn.to_onnx(tmp_path / "choices.onnx")
+    pairs = pd.DataFrame({"user": [0, 3], "title": ["film 4", "film 7"]})
+    codes = learn.dls.test_dl(pairs).one_batch()[0]
+    session = runtime.InferenceSession(tmp_path / "choices.onnx")
+    found = session.run(None, {session.get_inputs()[0].name: codes.numpy()})[0]
+    assert_close(torch.from_numpy(found), learn.get_preds(dl=learn.dls.test_dl(pairs))[0])
+
+
+def test_who_and_what_is_unknown_is_said():
+    learn = trained(clubs())
+    known = {"user": 3, "title": "film 7"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learn.predict(known)
+        learn.recommend(3)
+        learn.dls.test_dl([known])
+    with pytest.warns(UserWarning, match=r"unknown in training, so predicted as the average: 1 of 1 in 'user'$"):
+        learn.predict({**known, "user": "nobody"})
+    with pytest.warns(UserWarning, match="1 of 2 in 'title'"):
+        learn.dls.test_dl([known, {**known, "title": None}])
+    with pytest.warns(UserWarning, match="what the average user likes: 'nobody'"):
+        learn.recommend([3, "nobody"])
+    with pytest.raises(BadValue, match="did not occur in training"):
+        learn.predict({**known, "user": "nobody"}, strict=True)
