@@ -10,6 +10,8 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.inference.calibrated import calibration_of as calibration_of, set_calibration as set_calibration
+from layered.inference.calibrating import calibrate as calibrate, check_confidence as check_confidence
 from layered.inference.embed import embed as embed
 from layered.inference.items import (
     batch_at as batch_at,
@@ -29,5 +31,6 @@ from layered.inference.predict import (
     show_results as show_results,
     stream_preds as stream_preds,
 )
+from layered.inference.prediction_sets import predict_set as predict_set, predict_sets as predict_sets
 from layered.inference.review import review as review
 from layered.inference.tta import tta as tta

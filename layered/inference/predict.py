@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from layered.foundation import (
     to_detach,
     to_device,
 )
+from layered.inference.calibrated import calibration_of
 from layered.inference.gathering import GatherPredsCallback, merged, reordered, single
 from layered.loop import (
     VALIDATE,
@@ -69,7 +71,7 @@ def activation_of(loop: Loop, default: Callable[[Any], Any] = noop) -> Callable[
 
 def decoder_of(loop: Loop) -> Callable[[Any], Any]:
     """The function from the model's output to a decision in the form of the targets: see `layered.nn.meaning`."""
-    activation, decodes, _ = meaning_for(loop)
+    activation, decodes, _ = uncalibrated_meaning(loop)
     return lambda output: decodes(activation(output))
 
 
@@ -80,7 +82,15 @@ def pick_of(loop: Loop) -> Callable[[Sequence[Any], Tensor], Sequence[Tensor]] |
 
 
 def meaning_for(loop: Loop) -> Meaning:
-    """How the outputs of a learner's model are read: see `layered.nn.meaning`."""
+    """How the outputs of a learner's model are read, with its calibration: see `layered.nn.meaning`."""
+    found, calibration = uncalibrated_meaning(loop), calibration_of(loop)
+    if calibration is None or calibration.of == "numbers":
+        return found
+    return found._replace(activation=partial(calibration.activate, found.activation))
+
+
+def uncalibrated_meaning(loop: Loop) -> Meaning:
+    """How the outputs of a learner's model are read, whether it is calibrated or not."""
     own = own_meaning(loop.loss_func)
     if own is not None:
         return own

@@ -20,7 +20,7 @@ from layered.loop.listeners import Cbs, Listener, Listeners
 from layered.loop.optimizer_parts import OptFunc, Optimizers
 from layered.loop.turns import Turns
 from layered.metrics import MetricSet
-from layered.nn import Meaning, Shares
+from layered.nn import Calibration, Meaning, Shares
 from layered.optim import GroupedOptimizer
 
 _NOT_YET: Any = None  # the value of a field before a fit has set it
@@ -69,6 +69,8 @@ class State:
     model: nn.Module
     loss_func: Callable[..., Any] | None
     output_meaning: Meaning | None = None  # how outputs are read, where a model of another library says so
+    calibration: Calibration | None = None  # of its predictions: see `calibrate`
+    calibrated_for: Any = None  # the weights and the loss of the calibration
     opt_func: OptFunc | Mapping[str, OptFunc]
     opt: GroupedOptimizer | Optimizers = _NOT_YET
     made_opt: tuple[Any, Any, Any] = (
@@ -161,7 +163,7 @@ STATE_FIELDS = frozenset(State.__annotations__) - {"recorder"} | {"x", "y", "smo
 
 PASS_FIELDS = (
     "dl", "n_inp", "moves_to", "training", "n_iter", "iter", "first_batch", "open_pass", "batch", "xb", "yb", "pred",
-    "loss_grad", "loss_shares", "found_loss", "has_learned", "learning", "reads_preds",
+    "loss_grad", "loss_not_reduced", "loss_shares", "found_loss", "has_learned", "learning", "reads_preds",
 )  # fmt: skip
 """The fields of the current pass: back at their defaults once it is over."""
 
@@ -179,12 +181,12 @@ FIT_FIELDS = (
 
 
 _MACHINERY = frozenset(
-    {"adds_row", "all_batches", "all_epochs", "begin_pass", "cast_to_tensor", "clean_names", "create_mbar",
-     "default_callbacks", "do_batch", "entered", "epoch_length", "epochs_started", "exported", "final_record", "first_batch",
+    {"adds_row", "all_batches", "all_epochs", "begin_pass", "calibrated_for", "callbacks", "cast_to_tensor", "clean_names", "create_mbar",
+     "default_callbacks", "do_batch", "entered", "epoch_length", "epochs_done", "epochs_started", "error", "exported", "final_record", "first_batch",
      "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "found_loss", "has_learned", "learning",
-     "logging_callbacks", "loss_grad", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "one_batch",
+     "logging_callbacks", "loss_grad", "loss_not_reduced", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "no_mbar", "one_batch",
      "one_epoch", "one_validation", "open_pass", "ordered_cbs", "output_meaning", "peeking", "rates_are_set", "reads_preds",
-     "recipe", "shares_loss", "to_detach", "turns", "valid_every", "within"}
+     "recipe", "restored", "shares_loss", "to_detach", "train_eval", "turns", "valid_every", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 

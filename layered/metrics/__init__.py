@@ -17,6 +17,10 @@ from layered.metrics.averages import (
     ValueMetric as ValueMetric,
     mean_of as mean_of,
 )
+from layered.metrics.calibration import (
+    ExpectedCalibrationError as ExpectedCalibrationError,
+    ExpectedCalibrationErrorMulti as ExpectedCalibrationErrorMulti,
+)
 from layered.metrics.class_scores import (
     BalancedAccuracy as BalancedAccuracy,
     CohenKappa as CohenKappa,

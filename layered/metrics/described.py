@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layered.files import decode_tree, encode_tree, exactly
 from layered.foundation import CannotSave, constructor_signature, innermost, unknown_name, warn
-from layered.metrics import class_scores, label_scores, ranking, regression, segmentation, text
+from layered.metrics import calibration, class_scores, label_scores, ranking, regression, segmentation, text
 from layered.metrics.adapted import ScorerMetric
 from layered.metrics.averages import AvgMetric
 from layered.metrics.metric import Metric, Predicted
@@ -19,7 +19,7 @@ from layered.metrics.metric_set import METRIC_FUNCTIONS, MetricSet, metric_named
 
 _KINDS: dict[str, type[Metric]] = {
     name: kind
-    for module in (class_scores, label_scores, ranking, regression, segmentation, text)
+    for module in (calibration, class_scores, label_scores, ranking, regression, segmentation, text)
     for name, kind in vars(module).items()
     if isinstance(kind, type)
     and issubclass(kind, Metric)

@@ -12,6 +12,7 @@ from torch import nn
 
 from layered.foundation import BadArgument, BadValue, Registry, describe, lazy, output_scores, unknown_name
 from layered.metrics import (
+    calibration,
     class_scores as one,
     classification,
     detection,
@@ -104,6 +105,8 @@ _CLASSES: dict[str, Callable[[], Metric]] = {
     "dice": segmentation.Dice,
     "dice_multi": segmentation.DiceMulti,
     "exp_rmspe": regression.exp_rmspe.clone,
+    "ece": calibration.ExpectedCalibrationError,
+    "ece_multi": calibration.ExpectedCalibrationErrorMulti,
     "explained_variance": regression.ExplainedVariance,
     "hamming_loss": one.HammingLoss,
     "hamming_loss_multi": multi.HammingLossMulti,
@@ -132,6 +135,7 @@ _AS_IN_TABLES = {
     "brier_score_loss": "brier_score",
     "cohen_kappa_score": "cohen_kappa",
     "corpus_bleu": "bleu",
+    "expected_calibration_error": "ece",
     "explained_variance_score": "explained_variance",
     "pearsonr": "pearson",
     "r2_score": "r2",

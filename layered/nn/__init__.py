@@ -113,6 +113,16 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.nn.calibration import (
+    Calibration as Calibration,
+    as_logits as as_logits,
+    best_temperature as best_temperature,
+    class_surprise as class_surprise,
+    outputs_read_as as outputs_read_as,
+    probabilities as probabilities,
+    sorted_scores as sorted_scores,
+    surprise as surprise,
+)
 from layered.nn.describe import describe_module as describe_module, rebuild_module as rebuild_module
 from layered.nn.hooks import undisturbed as undisturbed
 from layered.nn.layers import RecordedSequential as RecordedSequential

@@ -12,6 +12,8 @@ The manifest of an export:
     learner    the registered kind of learner, or null
     metrics    [{"column"}, with "name", a registered metric, or "scorer", one of scikit-learn's, or "kind" and "args"; alone,
                where no file can name it]
+    calibration  what `learn.calibrate` found, without its scores, which are the tensors "calibration.scores" and
+               "calibration.ranks"; or null
 
 Values and nodes are in the grammar of `layered.files.codec`; the tensors named "model.…" are the model's weights.
 """
@@ -42,7 +44,7 @@ from layered.foundation import (
     warn,
     without_folders,
 )
-from layered.inference import meaning_for
+from layered.inference import calibration_of, meaning_for
 from layered.loop import Loop, as_made, unwrapped, write_together
 from layered.metrics import described_metrics
 from layered.nn import describe_module
@@ -102,6 +104,7 @@ def described(loop: Loop) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "loss": _encode_loss(loop, tensors),
         "learner": _kind_in(learner_kinds, loop),
         "metrics": described_metrics(loop.metric_set),
+        "calibration": _encode_calibration(loop, tensors),
     }
     return manifest, tensors
 
@@ -139,6 +142,14 @@ def _describes(recipe: dict[str, Any], model: nn.Module) -> bool:
 def _kind_in(registry: Registry[Any], o: object) -> str | None:
     """The name of the nearest registered class of `o`."""
     return next((name for kind in type(o).__mro__ if (name := registry.name_of(kind)) is not None), None)
+
+
+def _encode_calibration(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
+    calibration = calibration_of(loop)
+    if calibration is None:
+        return None
+    tensors |= {f"calibration.{name}": getattr(calibration, name) for name in ("scores", "ranks")}
+    return calibration.described()
 
 
 def _encode_loss(loop: Loop, tensors: dict[str, Tensor]) -> Any:

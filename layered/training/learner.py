@@ -38,7 +38,17 @@ from layered.foundation import (
     plain_tree,
     to_device,
 )
-from layered.inference import embed, get_preds, predict, show_results, stream_preds, tta
+from layered.inference import (
+    calibrate,
+    embed,
+    get_preds,
+    predict,
+    predict_set,
+    predict_sets,
+    show_results,
+    stream_preds,
+    tta,
+)
 from layered.insight import doctor, grad_cam, profile, show_grad_cam
 from layered.integrations import adopt_data, adopt_model
 from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
@@ -89,6 +99,7 @@ class Learner(Loop):
     - **Speed and precision**: `to`, `to_fp16`, `to_bf16`, `to_fp32`, `to_channelslast`, `to_contiguous`, `compile`,
       `uncompile`
     - **Validate and predict**: `validate`, `get_preds`, `stream_preds`, `tta`, `predict`, `embed`
+    - **Doubt**: `calibrate`, `predict_set`, `predict_sets`, `abstention`
     - **Look**: `summary`, `show_results`, `grad_cam`, `show_grad_cam`, `recorder.plot_loss`, `recorder.plot_metrics`,
       `recorder.plot_sched`, `show_training_loop`
     - **Diagnose**: `doctor`, `profile`, `trace`
@@ -164,6 +175,9 @@ class Learner(Loop):
     embed = embed
     tta = tta
     predict = predict
+    calibrate = calibrate
+    predict_set = predict_set
+    predict_sets = predict_sets
     show_results = show_results
     grad_cam = grad_cam
     show_grad_cam = show_grad_cam

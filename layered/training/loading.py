@@ -30,9 +30,10 @@ from layered.foundation import (
     loader_kinds,
     warn,
 )
+from layered.inference import set_calibration
 from layered.loop import check_fits
 from layered.metrics import metrics_from_described
-from layered.nn import rebuild_module
+from layered.nn import Calibration, rebuild_module
 from layered.training.export import SLOTS, layered_name
 from layered.training.hub import SCHEME, fetched
 from layered.training.learner import Learner
@@ -101,6 +102,7 @@ def learner_from(archive: Archive, model: nn.Module | None = None) -> Learner:
         net = _load_model(path, archive.manifest["model"], recipe, weights, model)
         kind = archive.manifest.get("learner")
         make = Learner if kind is None else learner_kinds.get(kind)
+        calibration = _calibration(archive)
         metrics = metrics_from_described(archive.manifest.get("metrics", []), path.name)
         learn: Learner = make(dls, net, loss_func=loss_func, path=path.parent, metrics=metrics)
     except UnknownName as error:
@@ -114,7 +116,16 @@ def learner_from(archive: Archive, model: nn.Module | None = None) -> Learner:
     # Without a loss the constructor picks a default, whose decoding could change the predictions.
     learn.loss_func = loss_func
     learn.recipe, learn.exported = recipe, path.name
+    set_calibration(learn, calibration)
     return learn
+
+
+def _calibration(archive: Archive) -> Calibration | None:
+    node = archive.manifest.get("calibration")
+    if node is None:
+        return None
+    scores, ranks = (archive.tensors[f"calibration.{name}"] for name in ("scores", "ranks"))
+    return Calibration.from_described(exactly(dict, node), scores, ranks)
 
 
 def _find(path: Path) -> Path:
