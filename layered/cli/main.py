@@ -99,6 +99,12 @@ def make_parser() -> argparse.ArgumentParser:
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per line, with all probabilities")
     form.add_argument("--csv", action="store_true", help="CSV with a line of names, with all probabilities")
+    predict.add_argument(
+        "--abstain",
+        type=_share,
+        metavar="CONFIDENCE",
+        help="give no class where the most probable one is less probable (default: what the model was calibrated with)",
+    )
     predict.set_defaults(run=run_predict)
 
     serve = commands.add_parser(
@@ -172,6 +178,13 @@ def _rate(text: str) -> float:
     if not 0 < rate < float("inf"):
         raise argparse.ArgumentTypeError("must be above 0")
     return rate
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return share
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,8 +10,13 @@ if not TYPE_CHECKING:
     __all__ = _star(globals())
 
 # For the packages above; a star import leaves these out.
+from layered.inference.abstaining import (
+    confidence_of as confidence_of,
+    is_unsure as is_unsure,
+    least_confidence as least_confidence,
+)
 from layered.inference.calibrated import calibration_of as calibration_of, set_calibration as set_calibration
-from layered.inference.calibrating import calibrate as calibrate, check_confidence as check_confidence
+from layered.inference.calibrating import calibrate as calibrate
 from layered.inference.embed import embed as embed
 from layered.inference.items import (
     batch_at as batch_at,

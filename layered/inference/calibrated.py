@@ -49,7 +49,7 @@ class CalibratedFor:
 
 
 def _versions(loop: Loop) -> object:
-    """What tells cheaply that weights may have changed; torch's fused optimizers count no version, hence a few values of the head."""
+    """What tells cheaply that weights may have changed; torch's fused optimizers count no version, hence a few values."""
     model = unwrapped(loop.model)
     tensors = [*model.parameters(), *model.buffers()]
     head = next((_own(x).flatten()[:4].tolist() for x in reversed(list(model.parameters()))), [])
@@ -58,7 +58,7 @@ def _versions(loop: Loop) -> object:
 
 def _own(x: Tensor) -> Tensor:
     """What this process has of a tensor."""
-    own: Tensor = x.to_local() if is_sharded(x) else x  # type: ignore[operator]  # a DTensor
+    own: Tensor = x.to_local() if is_sharded(x) else x  # type: ignore[attr-defined]  # a DTensor
     return own.detach()
 
 
@@ -86,8 +86,8 @@ def calibration_of(loop: Loop) -> Calibration | None:
         return calibration
     loop.calibration = loop.calibrated_for = None
     warn(
-        "the calibration is dropped, since the weights or the loss have changed since: probabilities are those of the network as it "
-        "is, and predict_set needs a new learn.calibrate()"
+        "the calibration is dropped, because the weights or the loss have changed: probabilities are those of the network "
+        "as it is, and predict_set needs a new learn.calibrate()"
     )
     return None
 

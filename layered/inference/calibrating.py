@@ -8,19 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layered.data import as_loader
 from layered.foundation import (
     BadArgument,
     BadValue,
     CannotTrain,
     EmptySource,
-    OutOfRange,
     checked,
     describe,
     is_single,
     output_scores,
     warn,
 )
+from layered.inference.abstaining import check_confidence
 from layered.inference.calibrated import set_calibration
 from layered.inference.predict import get_preds, uncalibrated_meaning
 from layered.loop import Loop, length_of, valid_of
@@ -30,27 +29,29 @@ from layered.nn import (
     as_logits,
     best_temperature,
     outputs_read_as,
-    probabilities,
     sorted_scores,
     surprise,
 )
 
-OTHER_ITEMS = "learn.calibrate(dl=learn.dls.test_dl(items, with_labels=True)), with items that the model has not learned from"
+OTHER_ITEMS = (
+    "learn.calibrate(dl=learn.dls.test_dl(items, with_labels=True)), with items that the model has not learned from"
+)
 
 
 @checked
 def calibrate(loop: Loop, dl: Iterable[Any] | None = None, *, abstain: float | None = None) -> Calibration:
     """Find how sure the model really is: probabilities become honest, and `predict_set` can be asked.
 
-    The logits of classes or labels are divided by a temperature, the one with the smallest negative log-likelihood on these items.
-    From then on `predict`, `get_preds`, `tta`, exports, ensembles and graphs give calibrated probabilities; decisions stay as they
-    are. For all labels there is one temperature. What sets and intervals need is kept too; numbers need only that.
+    The logits of classes or labels are divided by a temperature, the one with the smallest negative log-likelihood on these
+    items. From then on `predict`, `get_preds`, `tta`, exports, ensembles and graphs give calibrated probabilities; decisions
+    stay as they are. For all labels there is one temperature. What sets and intervals need is kept too; numbers need only that.
+    Metrics of fits and of `validate` go on with what the network says.
 
         print(learn.calibrate())  # the temperature; log-likelihood and calibration error before and after
 
-    The items must be like those to come, and nothing may have been chosen by them: neither weights, nor the epoch to keep, nor when
-    to stop. Otherwise give others, `dl=learn.dls.test_dl(items, with_labels=True)`, or intervals are too narrow and probabilities
-    too sure. A calibration is dropped, with a warning, when it is needed after the weights or the loss have changed.
+    The items must be like those to come, and nothing may have been chosen by them: neither weights, nor the epoch to keep, nor
+    when to stop. Otherwise give others, `dl=learn.dls.test_dl(items, with_labels=True)`, or intervals are too narrow and
+    probabilities too sure. A calibration is dropped, with a warning, when it is needed after weights or loss have changed.
 
     Args:
         loop: The learner.
@@ -117,8 +118,8 @@ def _of_decisions(of: str, are_logits: bool, logits: Tensor, targets: Tensor) ->
     temperature = best_temperature(logits, targets, of)
     if temperature is None:
         warn(
-            f"the model decides right about all {len(targets)} items, which says nothing of how sure it may be: the temperature stays "
-            "1; calibrate with more items"
+            f"the model decides right about all {len(targets)} items, which says nothing of how sure it may be: the temperature "
+            "stays 1; calibrate with more items"
         )
         temperature = 1.0
     metric = ExpectedCalibrationErrorMulti() if of == "labels" else ExpectedCalibrationError()
@@ -127,9 +128,7 @@ def _of_decisions(of: str, are_logits: bool, logits: Tensor, targets: Tensor) ->
     ece = [float(metric(o, targets)) for o in both]
     own = surprise(logits, targets, of)[:, None] if of == "classes" else logits.new_zeros(0, 1)
     scores, ranks = sorted_scores(own)
-    return Calibration(
-        of, are_logits, temperature, scores, ranks, len(targets), (nll[0], nll[1]), (ece[0], ece[1])
-    )
+    return Calibration(of, are_logits, temperature, scores, ranks, len(targets), (nll[0], nll[1]), (ece[0], ece[1]))
 
 
 def _check_held_out(loop: Loop, dl: Iterable[Any] | None) -> None:
@@ -140,7 +139,8 @@ def _check_held_out(loop: Loop, dl: Iterable[Any] | None) -> None:
             raise EmptySource("this learner has no validation items to calibrate with", fix=OTHER_ITEMS)
         return
     train: Any = loop.dls.train
-    if dl is train or (train is not None and as_loader(dl).dataset is as_loader(train).dataset):
+    dataset = getattr(dl, "dataset", None)
+    if dl is train or (dataset is not None and dataset is getattr(train, "dataset", None)):
         raise BadArgument(
             "these are the training items, of which the model is far too sure", got=describe(dl), fix=OTHER_ITEMS
         )
@@ -173,16 +173,18 @@ def _is_a_class(decided: object, targets: Tensor) -> bool:
 
 
 def _check_classes(targets: Tensor, classes: int) -> None:
-    seen = targets.unique()
-    if len(seen) < 2:
+    first, last = int(targets.min()), int(targets.max())
+    if first == last:
         raise BadValue(
             "all items are of one class, from which nothing can be learned about the others",
-            got=f"{len(targets)} of class {int(seen[0])}",
+            got=f"{len(targets)} of class {first}",
             fix="a validation set with all classes: RandomSplitter, or stratify=",
         )
-    if int(seen[0]) < 0 or int(seen[-1]) >= classes:
+    if first < 0 or last >= classes:
         raise BadValue(
-            "a target is not a class of the model", got=f"{int(seen[0])} to {int(seen[-1])}", expected=f"0 to {classes - 1}"
+            "a target is not a class of the model",
+            got=f"{first} to {last}",
+            expected=f"0 to {classes - 1}",
         )
 
 
@@ -192,20 +194,3 @@ def _check_abstain(abstain: float | None, of: str) -> None:
     check_confidence(abstain)
     if of != "classes":
         raise BadArgument("only a learner of one class for each item can abstain", got=f"predictions of {of}")
-
-
-def check_confidence(abstain: object) -> None:
-    """Refuse what is not a confidence to abstain below.
-
-    Args:
-        abstain: What was given.
-
-    Raises:
-        OutOfRange: It is not a number in [0, 1].
-    """
-    if isinstance(abstain, bool) or not isinstance(abstain, (int, float)) or not 0 <= abstain <= 1:
-        raise OutOfRange(
-            "abstain is the confidence below which no class is given",
-            got=repr(abstain),
-            expected="a number from 0 to 1, such as 0.8",
-        )

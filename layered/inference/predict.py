@@ -37,6 +37,7 @@ from layered.foundation import (
     to_detach,
     to_device,
 )
+from layered.inference.abstaining import is_unsure
 from layered.inference.calibrated import calibration_of
 from layered.inference.gathering import GatherPredsCallback, merged, reordered, single
 from layered.loop import (
@@ -413,7 +414,14 @@ class FetchPredsCallback(Callback):
 
 
 @checked
-def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple[Any, ...]:
+def predict(
+    loop: Loop,
+    item: object,
+    rm_type_tfms: int | None = None,
+    with_input: bool = False,
+    *,
+    abstain: float | None = None,
+) -> tuple[Any, ...]:
     """Predict one item: `(decoded target, decision as a tensor, probabilities or outputs)`.
 
     Args:
@@ -421,16 +429,22 @@ def predict(loop: Loop, item: object, rm_type_tfms: int | None = None, with_inpu
         item: The source of the inputs: a path, an image, bytes, a row; several inputs as a tuple.
         rm_type_tfms: How many leading transforms to skip; by default judged by the type of the item.
         with_input: Put the decoded input first.
+        abstain: Give None in place of target and decision where the most probable class is less probable than this; by default
+            what `calibrate(abstain=)` was given, if anything. 0 always gives a class.
 
     Raises:
         CannotTrain: The loaders cannot make a batch of a new item, or another thread trains.
+        OutOfRange: `abstain` is not a number in [0, 1].
+        BadArgument: `abstain` is given to a learner of something else than one class.
         BadItem: The item cannot be transformed or predicted; errors of this library keep their class.
     """
     with loop.turns.of_item():
-        return _predict(loop, item, rm_type_tfms, with_input)
+        shown, target, decision, shares = _predict(loop, item, rm_type_tfms, with_input)
+        is_silent = is_unsure(loop, decision, shares, abstain)
+        return (*shown, None, None, shares) if is_silent else (*shown, target, decision, shares)
 
 
-def _predict(loop: Loop, item: object, rm_type_tfms: int | None, with_input: bool) -> tuple[Any, ...]:
+def _predict(loop: Loop, item: object, rm_type_tfms: int | None, with_input: bool) -> tuple[list[Any], Any, Any, Any]:
     dl = as_loaders(loop.dls).loaders[:2][-1]
     dataset = as_dataset(as_loader(dl).dataset)
     items = dataset.test_set([item], rm_type_tfms) if isinstance(dl, TfmdDL) else None
@@ -459,7 +473,7 @@ def _predict(loop: Loop, item: object, rm_type_tfms: int | None, with_input: boo
         if isinstance(item, list) and all(isinstance(part, (str, os.PathLike)) for part in item):
             clearer.fix = "for several items: learn.get_preds(dl=learn.dls.test_dl(items))"
         raise clearer from error
-    return (*shown, target, decision, probabilities)
+    return shown, target, decision, probabilities
 
 
 def first_row(tree: object) -> Any:

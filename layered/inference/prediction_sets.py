@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from layered.data import TfmdDL, as_loader, as_loaders, class_vocab
-from layered.foundation import BadArgument, BadValue, checked, describe, is_frame
+from layered.foundation import BadArgument, BadValue, checked, is_frame
 from layered.inference.calibrated import calibration_of
 from layered.inference.calibrating import OTHER_ITEMS
 from layered.inference.predict import get_preds, uncalibrated_meaning
@@ -144,7 +144,9 @@ def _needed(loop: Loop) -> Calibration:
     if calibration is None:
         raise BadValue(
             "this learner is not calibrated, so that nothing is known of its errors",
-            fix="learn.calibrate(), before learn.export() if it is to be exported" if loop.exported is None else OTHER_ITEMS,
+            fix="learn.calibrate(), before learn.export() if it is to be exported"
+            if loop.exported is None
+            else OTHER_ITEMS,
         )
     if calibration.of == "labels":
         raise BadArgument(
@@ -158,13 +160,13 @@ def _needed(loop: Loop) -> Calibration:
 def _class_sets(
     logits: Tensor, threshold: Tensor, calibration: Calibration, vocab: Sequence[Any] | None
 ) -> list[PredictionSet]:
-    strange = class_surprise(logits)
-    order = strange.argsort(dim=1, stable=True)
-    sizes = (strange <= threshold).sum(1).clamp(min=1).tolist()
+    surprises = class_surprise(logits)
+    order = surprises.argsort(dim=1, stable=True)
+    sizes = (surprises <= threshold).sum(1).clamp(min=1).tolist()
     shares = probabilities(logits / calibration.temperature, "classes")
-    if strange.shape != shares.shape:
+    if surprises.shape != shares.shape:
         shares = torch.stack([1 - shares.flatten(), shares.flatten()], 1)
-    names = list(range(strange.shape[1])) if vocab is None else list(vocab)
+    names = list(range(surprises.shape[1])) if vocab is None else list(vocab)
     rows = zip(order.tolist(), shares.tolist(), sizes, strict=True)
     return [{names[i]: row[i] for i in best[:size]} for best, row, size in rows]
 

@@ -181,12 +181,13 @@ FIT_FIELDS = (
 
 
 _MACHINERY = frozenset(
-    {"adds_row", "all_batches", "all_epochs", "begin_pass", "calibrated_for", "callbacks", "cast_to_tensor", "clean_names", "create_mbar",
-     "default_callbacks", "do_batch", "entered", "epoch_length", "epochs_done", "epochs_started", "error", "exported", "final_record", "first_batch",
-     "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "found_loss", "has_learned", "learning",
-     "logging_callbacks", "loss_grad", "loss_not_reduced", "loss_shares", "made_opt", "metric_set", "moves_to", "n_inp", "nested", "no_mbar", "one_batch",
-     "one_epoch", "one_validation", "open_pass", "ordered_cbs", "output_meaning", "peeking", "rates_are_set", "reads_preds",
-     "recipe", "restored", "shares_loss", "to_detach", "train_eval", "turns", "valid_every", "within"}
+    {"adds_row", "all_batches", "all_epochs", "begin_pass", "calibrated_for", "callbacks", "cast_to_tensor", "clean_names",
+     "create_mbar", "default_callbacks", "do_batch", "entered", "epoch_length", "epochs_done", "epochs_started", "error",
+     "exported", "final_record", "first_batch", "first_epoch", "fit_arguments", "fit_began", "fit_ordinal", "found_loss",
+     "has_learned", "learning", "logging_callbacks", "loss_grad", "loss_not_reduced", "loss_shares", "made_opt",
+     "metric_set", "moves_to", "n_inp", "nested", "no_mbar", "one_batch", "one_epoch", "one_validation", "open_pass",
+     "ordered_cbs", "output_meaning", "peeking", "rates_are_set", "reads_preds", "recipe", "restored", "shares_loss",
+     "to_detach", "train_eval", "turns", "valid_every", "within"}
 )  # fmt: skip
 """Names of a loop that completion leaves out: they are for callbacks and for the loop itself."""
 

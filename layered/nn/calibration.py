@@ -1,4 +1,4 @@
-"""How far a model's confidence can be trusted: a temperature for its probabilities, and the scores that sets and intervals need."""
+"""How far confidence can be trusted: a temperature for probabilities, and the scores that sets and intervals are drawn by."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Calibration(Report):
         of: What the model predicts for each item: one of several "classes", "labels", or "numbers".
         are_logits: The outputs are logits, not probabilities.
         temperature: What logits are divided by; 1 leaves probabilities as they are, larger values make them less sure.
-        scores: How strange the truth of held-out items was, from small to large: float64 [rank, target]. For classes the
+        scores: How surprising the truth of held-out items was, from small to large: float64 [rank, target]. For classes the
             negative logarithm of the probability of the true one, at temperature 1; for numbers the distance from the truth.
         ranks: The rank of each row of `scores` among all items, from 1.
         count: The number of items.
@@ -96,7 +96,12 @@ class Calibration(Report):
         return [{"": name, "before": pair[0], "after": pair[1]} for name, pair in named.items() if pair is not None]
 
     def tables(self) -> list[Table]:
-        return [(["", "before", "after"], [[name, f"{a:.4f}", f"{b:.4f}"] for name, a, b in map(dict.values, self.records())])]
+        return [
+            (
+                ["", "before", "after"],
+                [[name, f"{a:.4f}", f"{b:.4f}"] for name, a, b in map(dict.values, self.records())],
+            )
+        ]
 
     def heading(self) -> str:
         by = "" if self.of == "numbers" else f": temperature {self.temperature:.4g}"
@@ -130,7 +135,7 @@ class Calibration(Report):
             made = cls(**{"nll": None, "ece": None, **dict(node)}, scores=scores, ranks=ranks)  # type: ignore[call-overload]
             made.nll, made.ece = _pair(made.nll), _pair(made.ece)
             made._check()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError, KeyError) as error:
             raise BadFile("the file has an invalid calibration", got=error) from error
         return made
 
@@ -148,11 +153,8 @@ class Calibration(Report):
             raise ValueError(f"ranks that do not end at {self.count}")
 
 
-def _pair(o: object) -> tuple[float, float] | None:
-    if o is None:
-        return None
-    before, after = o  # type: ignore[misc]  # a list of a file
-    return float(before), float(after)
+def _pair(o: Any) -> tuple[float, float] | None:
+    return None if o is None else (float(o[0]), float(o[1]))
 
 
 def outputs_read_as(output: Tensor, predicted: Tensor, decided: Tensor, targets: Tensor) -> tuple[str, bool]:
@@ -268,10 +270,7 @@ def best_temperature(logits: Tensor, targets: Tensor, of: str) -> float | None:
         >>> round(best_temperature(logits, torch.tensor([0, 0, 0, 1]), "classes"), 3)
         3.641
     """
-    if of == "labels":
-        right = (logits > 0) == targets.bool()
-    else:
-        right = class_surprise(logits).argmin(1) == targets
+    right = (logits > 0) == targets.bool() if of == "labels" else class_surprise(logits).argmin(1) == targets
     if bool(right.all()):
         return None
     found = optimize.minimize_scalar(
@@ -290,13 +289,13 @@ def best_temperature(logits: Tensor, targets: Tensor, of: str) -> float | None:
 
 
 def sorted_scores(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores from small to large, float64 [rank, target], and their ranks; at most `MOST_SCORES`, evenly spaced, with the largest.
+    """Scores from small to large, float64 [rank, target], and their ranks: at most `MOST_SCORES`, evenly spaced.
 
     Args:
         scores: [item, target].
     """
     count = len(scores)
-    ranks = torch.linspace(1, count, min(count, MOST_SCORES), dtype=torch.float64).round().long().unique()
+    ranks = torch.linspace(1, count, min(count, MOST_SCORES), dtype=torch.float64).round().long()
     return scores.double().sort(0).values[ranks - 1], ranks
 
 

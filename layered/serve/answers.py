@@ -15,6 +15,7 @@ from torch import Tensor
 
 from layered.data import as_dataset, as_loader, class_vocab
 from layered.foundation import BadItem, BadValue, LayeredError, to_detach
+from layered.inference import is_unsure
 from layered.serve.inputs import input_of
 from layered.serve.questions import Question
 from layered.tabular import Tabular, TabularLearner
@@ -93,7 +94,12 @@ class Answers:
         with self.learn.no_bar():
             predictions, _, decisions = self.learn.get_preds(dl=dl, with_decoded=True)
         rows = predictions.reshape(len(items), -1).tolist()
-        return [self._answer(numbers, decision) for numbers, decision in zip(rows, decisions, strict=True)]
+        answers = [self._answer(numbers, decision) for numbers, decision in zip(rows, decisions, strict=True)]
+        if self.kinds[0] == "category":
+            for answer, decision, shares in zip(answers, decisions, predictions, strict=True):
+                if is_unsure(self.learn, decision, shares, None):
+                    answer["prediction"] = None
+        return answers
 
     def _answer(self, numbers: list[float], decision: Tensor) -> Answer:
         kind = self.kinds[0]

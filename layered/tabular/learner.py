@@ -26,7 +26,7 @@ from layered.foundation import (
     to_device,
     unknown_name,
 )
-from layered.inference import activation_of, decoder_of, evaluating, first_row, model_device
+from layered.inference import activation_of, decoder_of, evaluating, first_row, is_unsure, model_device
 from layered.optim import Adam
 from layered.tabular.columns import check_row, listed
 from layered.tabular.models.mlp import CONFIG, TabularModel, checked_range, get_emb_sz
@@ -56,7 +56,13 @@ class TabularLearner(Learner):
     )  # a cache: a table, and whether its procs encode single rows
 
     def predict(
-        self, row: object, rm_type_tfms: int | None = None, with_input: bool = False, *, strict: bool = False
+        self,
+        row: object,
+        rm_type_tfms: int | None = None,
+        with_input: bool = False,
+        *,
+        strict: bool = False,
+        abstain: float | None = None,
     ) -> tuple[Any, ...]:
         """Predict one row. Levels unseen in training count as '#na#'; missing numbers are filled as in training.
 
@@ -67,6 +73,8 @@ class TabularLearner(Learner):
             rm_type_tfms: Ignored; accepted because learners of other data take it.
             with_input: Whether the row's tensors come first in the result.
             strict: Whether to refuse values that cannot be read as numbers, and levels unseen in training.
+            abstain: The least probability of the class that is given, as for `Learner.predict`: the target and the decision are
+                None where it is lower.
 
         Returns:
             (row, decision, probabilities). `row` is a `Tabular` with the row as it was understood, and the predicted
@@ -94,6 +102,8 @@ class TabularLearner(Learner):
             targets = {}
             for target, part in zip(to.target_columns, decisions, strict=False):
                 targets.update(target.columns_of([target.decode(part)]))
+            if is_unsure(self, decision, probabilities, abstain):
+                targets, decision = {name: [None] for name in targets}, None
             names = [*to.x_names, *targets]
             values = [*shown, *(values[0] for values in targets.values())]
             cells = np.fromiter(values, dtype=object, count=len(values))[

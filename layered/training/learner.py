@@ -99,7 +99,7 @@ class Learner(Loop):
     - **Speed and precision**: `to`, `to_fp16`, `to_bf16`, `to_fp32`, `to_channelslast`, `to_contiguous`, `compile`,
       `uncompile`
     - **Validate and predict**: `validate`, `get_preds`, `stream_preds`, `tta`, `predict`, `embed`
-    - **Doubt**: `calibrate`, `predict_set`, `predict_sets`, `abstention`
+    - **Doubt**: `calibrate`, `predict_set`, `predict_sets`
     - **Look**: `summary`, `show_results`, `grad_cam`, `show_grad_cam`, `recorder.plot_loss`, `recorder.plot_metrics`,
       `recorder.plot_sched`, `show_training_loop`
     - **Diagnose**: `doctor`, `profile`, `trace`

@@ -99,6 +99,13 @@ def cross_entropy(p, t):
     return sk.log_loss(t.ravel(), soft(p.reshape(-1, p.shape[-1])), labels=range(p.shape[-1]))
 
 
+def calibration_error(confidence, right, bins=15):
+    """The distance of confidence from the share that is right, bin by bin."""
+    places = np.clip(np.ceil(confidence.astype(np.float64) * bins) - 1, 0, bins - 1)
+    shares = [((places == i).mean(), confidence[places == i], right[places == i]) for i in set(places)]
+    return sum(weight * abs(sure.mean(dtype=np.float64) - good.mean()) for weight, sure, good in shares)
+
+
 class Case(NamedTuple):
     metric: Callable
     kind: str
@@ -164,6 +171,12 @@ CASES = {
     ),
     "RocAucMulti": Case(B.RocAucMulti, "labels", lambda p, t: sk.roc_auc_score(t, sig(p)), False),
     "APScoreMulti": Case(B.APScoreMulti, "labels", lambda p, t: sk.average_precision_score(t, sig(p)), False),
+    "ExpectedCalibrationError": Case(
+        B.ExpectedCalibrationError, "several", lambda p, t: calibration_error(soft(p).max(1), best(p) == t)
+    ),
+    "ExpectedCalibrationErrorMulti": Case(
+        B.ExpectedCalibrationErrorMulti, "labels", lambda p, t: calibration_error(sig(p).ravel(), t.ravel() > 0), False
+    ),
     "BrierScoreMulti": Case(B.BrierScoreMulti, "labels", lambda p, t: ((sig(p) - t) ** 2).mean(), False),
     "Dice": Case(B.Dice, "two masks", by_class(sk.f1_score)),
     "DiceMulti": Case(B.DiceMulti, "masks", by_class(sk.f1_score, average="macro")),
