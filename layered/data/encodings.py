@@ -329,7 +329,25 @@ class Categorize(Transform):
         return TensorCategory(self.fitted_vocab.index_of(o))
 
     def decode_index(self, o: Tensor | int) -> Category:
-        return Category(self.fitted_vocab[int(o)])
+        return Category(self.class_at(int(o)))
+
+    def class_at(self, position: int) -> Any:
+        """The class with a number.
+
+        Args:
+            position: Its position in the vocabulary.
+
+        Raises:
+            BadValue: The vocabulary is shorter.
+        """
+        if position >= len(self.fitted_vocab):
+            raise BadValue(
+                f"there is no class {position}: the model has more outputs than there are classes",
+                got=f"{len(self.fitted_vocab)} classes",
+                expected="one output for each class",
+                fix="a model with dls.c outputs",
+            )
+        return self.fitted_vocab[position]
 
 
 @transforms.register()
@@ -356,7 +374,7 @@ class MultiCategorize(ItemTransform, Categorize):
         return TensorMultiCategory(torch.tensor(positions, dtype=torch.int64))
 
     def decode_index(self, o: Any) -> MultiCategory:  # type: ignore[override]  # several labels at once
-        return MultiCategory([self.fitted_vocab[int(i)] for i in o], use_list=True)
+        return MultiCategory([self.class_at(int(i)) for i in o], use_list=True)
 
 
 def _labels_of(target: object) -> Iterable[Any]:

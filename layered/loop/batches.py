@@ -19,6 +19,7 @@ from layered.foundation import (
     BadValue,
     CannotTrain,
     EmptySource,
+    LayeredError,
     as_torch_expects,
     describe,
     find_device,
@@ -30,7 +31,7 @@ from layered.foundation import (
 )
 from layered.loop.processes import unwrapped
 from layered.loop.state import AbstractLoop
-from layered.nn import ModelWithLoss, Shares, compared, loss_shares
+from layered.nn import ModelWithLoss, Shares, compared, loss_shares, outside_classes
 
 
 def valid_of(dls: DataLoaders) -> Any:
@@ -158,7 +159,7 @@ def loss_of(
         yb = as_torch_expects(loss_func, pred, yb)
         try:
             return loss_shares(loss_func, pred, yb) if shared else (loss_func(pred, *yb), ())
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             if (clearer := _unfit_targets(error, pred, yb)) is None:
                 raise
             raise clearer from error
@@ -286,11 +287,13 @@ def _explained(error: Exception, inputs: Any, model: nn.Module) -> CannotTrain |
     return None
 
 
-def _unfit_targets(error: Exception, pred: object, yb: tuple[Any, ...]) -> CannotTrain | None:
+def _unfit_targets(error: Exception, pred: object, yb: tuple[Any, ...]) -> LayeredError | None:
     """What is wrong with the targets that a function of torch's losses refused, where their form shows it; else None."""
     if len(yb) != 1 or not isinstance(pred, Tensor) or not isinstance(yb[0], Tensor) or yb[0].is_floating_point():
         return None
     target, reason = yb[0], str(error)
+    if isinstance(error, IndexError):
+        return outside_classes("the loss", pred, target) if "out of bounds" in reason else None
     if "target" in reason and target.ndim == pred.ndim > 1 and target.shape[1] == 1 < pred.shape[1]:
         fix = "loss_func=nn.CrossEntropyLoss(), which takes them so; in a function of your own, target.squeeze(1)"
     elif "type" in reason and target.shape == pred.shape:

@@ -71,21 +71,23 @@ def _is_of_network(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and ("gloo" in text or "onnection" in text or "imed out" in text)
 
 
-_noted: set[int] = set()  # this rank, once it has left a note
+_has_left_note = False  # this process
 
 
 def _leave_note(rank: int, text: str) -> None:
+    global _has_left_note
     with suppress(Exception):  # the process that keeps the notes may be the one that is lost
         distributed.distributed_c10d._get_default_store().set(f"layered/end/{rank}", text)
-        _noted.add(rank)
+        _has_left_note = True
 
 
 def _take_back_note(rank: int) -> None:
     """Of an error that the script has caught: this process is there again."""
-    if rank in _noted and distributed.is_initialized():
+    global _has_left_note
+    if _has_left_note and distributed.is_initialized():
         with suppress(Exception):
             distributed.distributed_c10d._get_default_store().delete_key(f"layered/end/{rank}")
-        _noted.discard(rank)
+        _has_left_note = False
 
 
 def _missing(world: int) -> dict[int, str]:

@@ -126,7 +126,7 @@ from layered.nn.calibration import (
 from layered.nn.describe import describe_module as describe_module, rebuild_module as rebuild_module
 from layered.nn.hooks import undisturbed as undisturbed
 from layered.nn.layers import RecordedSequential as RecordedSequential
-from layered.nn.losses import default_loss as default_loss
+from layered.nn.losses import default_loss as default_loss, outside_classes as outside_classes
 from layered.nn.maps import (
     channels_first as channels_first,
     named_module as named_module,

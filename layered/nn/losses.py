@@ -18,6 +18,23 @@ from torch import Tensor, nn
 from layered.foundation import BadArgument, BadValue, Recorded, default_losses, losses, nearest, plain
 
 
+def outside_classes(loss: str, pred: Tensor, target: Tensor) -> BadValue:
+    """The error for targets that a model has no output for.
+
+    Args:
+        loss: The name of the loss.
+        pred: What the loss got: scores, with the classes on axis 1.
+        target: Numbers of classes.
+    """
+    return BadValue(
+        f"{loss} got targets outside of the model's classes",
+        got=f"targets from {target.min().item()} to {target.max().item()}, "
+        f"and {pred.shape[min(1, pred.ndim - 1)]} outputs: predictions {list(pred.shape)}",
+        expected="whole numbers from 0 to the number of outputs minus 1",
+        fix="a model with an output for each class (n_out), or number the classes from 0",
+    )
+
+
 class BaseLoss(Recorded):
     """A torch loss that flattens its inputs, and knows the activation and the decoding of its predictions.
 
@@ -127,12 +144,7 @@ class BaseLoss(Recorded):
         except IndexError as error:
             if "out of bounds" not in str(error):
                 raise
-            raise BadValue(
-                f"{type(self).__name__} got targets outside of the model's classes",
-                got=f"targets from {target.min().item()} to {target.max().item()}, predictions {list(pred.shape)}",
-                expected="integers from 0 to the number of classes minus 1",
-                fix="use a model with an output for each class (n_out), or number the classes from 0",
-            ) from error
+            raise outside_classes(type(self).__name__, pred, target) from error
 
     def _flat(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         per_class = self.is_2d and target.shape == pred.shape

@@ -27,21 +27,50 @@ pd, models, vision, text = map(lazy, ("pandas", "torchvision.models", "layered.v
 class ItemClassifier(ClassifierMixin, Routed):  # type: ignore[misc]
     """A classifier of items that a learner reads itself: files, images, texts.
 
+    Args:
+        arch: The model.
+        pretrained: Start from trained weights, and train the head first.
+        lr: The largest learning rate.
+        max_epochs: Passes over the items.
+        batch_size: Items per step, at most.
+        metrics: As for `Learner`.
+        random_state: A number makes fits repeatable; None draws anew.
+        device: Where to train; a GPU if there is one.
+        verbose: 1 shows a table of the epochs.
+        parts: `loaders__…` and `learner__…`, the options of the loaders and of the function that makes the learner.
+
     Attributes:
         classes_: The classes, sorted.
         learner_: The trained learner.
     """
 
     learner_: Learner
-    arch: Any
-    pretrained: bool
-    lr: float
-    max_epochs: int
-    batch_size: int
-    metrics: object
-    random_state: int | np.random.RandomState | None
-    device: str | torch.device | None
-    verbose: int
+    parts = ("loaders", "learner")
+
+    def __init__(
+        self,
+        arch: Any = None,
+        *,
+        pretrained: bool = True,
+        lr: float = 2e-3,
+        max_epochs: int = 5,
+        batch_size: int = 64,
+        metrics: object = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device | None = None,
+        verbose: int = 0,
+        **parts: Any,
+    ) -> None:
+        self.arch = arch
+        self.pretrained = pretrained
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.metrics = metrics
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+        self.set_params(**parts)
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train from the beginning: a pretrained model by `fine_tune`, another one by `fit_one_cycle`.
@@ -149,14 +178,8 @@ class ImageClassifier(ItemClassifier):
         pretrained: Start from trained weights, and train the head first.
         image_size: Images are cut to squares of this size.
         augment: Train on images that are flipped, turned, zoomed and lit at random.
-        lr: The largest learning rate.
-        max_epochs: Passes over the images.
-        batch_size: Images per step, at most.
-        metrics: As for `Learner`.
-        random_state: A number makes fits repeatable; None draws anew.
-        device: Where to train; a GPU if there is one.
-        verbose: 1 shows a table of the epochs.
-        parts: `loaders__…`, such as `loaders__num_workers`, and `learner__…`, the options of `vision_learner`.
+        params: As for `ItemClassifier`: `lr`, `max_epochs`, …; `loaders__…`, such as `loaders__num_workers`, and `learner__…`, the
+            options of `vision_learner`.
 
     Examples:
         >>> from PIL import Image
@@ -167,36 +190,20 @@ class ImageClassifier(ItemClassifier):
         (16, 2)
     """
 
-    parts = ("loaders", "learner")
-
     def __init__(
         self,
         arch: str | Callable[..., Any] | None = None,
         *,
-        pretrained: bool = True,
         image_size: int = 224,
         augment: bool = True,
-        lr: float = 2e-3,
-        max_epochs: int = 5,
-        batch_size: int = 64,
-        metrics: object = None,
-        random_state: int | np.random.RandomState | None = None,
-        device: str | torch.device | None = None,
-        verbose: int = 0,
-        **parts: Any,
+        **params: Any,
     ) -> None:
-        self.arch = arch
-        self.pretrained = pretrained
-        self.image_size = image_size
-        self.augment = augment
-        self.lr = lr
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.metrics = metrics
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
-        self.set_params(**parts)
+        self.image_size, self.augment = image_size, augment
+        super().__init__(arch, **params)
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        return sorted([*ItemClassifier._get_param_names(), "image_size", "augment"])
 
     def _loaders(self, items: list[Any], labels: list[Any], block: Any, options: dict[str, Any]) -> DataLoaders:
         batch_tfms = vision.aug_transforms() if self.augment else None
@@ -215,15 +222,7 @@ class TextClassifier(ItemClassifier):
 
     Args:
         arch: The model: the name or folder of one of Hugging Face, or an architecture of the library; `AWD_LSTM` by default.
-        pretrained: Start from trained weights, and train the head first.
-        lr: The largest learning rate.
-        max_epochs: Passes over the texts.
-        batch_size: Texts per step, at most.
-        metrics: As for `Learner`.
-        random_state: A number makes fits repeatable; None draws anew.
-        device: Where to train; a GPU if there is one.
-        verbose: 1 shows a table of the epochs.
-        parts: `loaders__…`, such as `loaders__tok_tfm`, and `learner__…`, the options of `text_classifier_learner`.
+        parts: As for `ItemClassifier`: `lr`, `max_epochs`, …; `loaders__…`, such as `loaders__tok_tfm`, and `learner__…`, the options of `text_classifier_learner`.
 
     Examples:
         >>> X, y = ["good film", "bad film"] * 8, ["pos", "neg"] * 8
@@ -232,33 +231,6 @@ class TextClassifier(ItemClassifier):
         >>> net.set_params(loaders__tok_tfm=text.BaseTokenizer).fit(X, y).predict_proba(X).shape
         (16, 2)
     """
-
-    parts = ("loaders", "learner")
-
-    def __init__(
-        self,
-        arch: Any = None,
-        *,
-        pretrained: bool = True,
-        lr: float = 2e-3,
-        max_epochs: int = 5,
-        batch_size: int = 64,
-        metrics: object = None,
-        random_state: int | np.random.RandomState | None = None,
-        device: str | torch.device | None = None,
-        verbose: int = 0,
-        **parts: Any,
-    ) -> None:
-        self.arch = arch
-        self.pretrained = pretrained
-        self.lr = lr
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.metrics = metrics
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
-        self.set_params(**parts)
 
     def _loaders(self, items: list[Any], labels: list[Any], block: Any, options: dict[str, Any]) -> DataLoaders:
         frame = pd.DataFrame({"text": items, "label": labels})

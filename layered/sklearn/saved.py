@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,8 @@ class Saved:
             CannotSave: A file cannot be written.
         """
         _check_some(f_params, f_optimizer, f_criterion, f_history)
-        for file, part in ((f_params, self.module_), (f_criterion, self.criterion_)):
-            if file is not None:
-                write_archive(file, {}, part.state_dict() if isinstance(part, nn.Module) else {}, kind="weights")
+        for file, part in self._parts(f_params, f_criterion):
+            write_archive(file, {}, part.state_dict(), kind="weights")
         if f_optimizer is not None:
             tensors: dict[str, Any] = {}
             manifest = {"optimizer": encode_tree(self.optimizer_.state_dict(), tensors, "optimizer")}
@@ -86,10 +86,9 @@ class Saved:
         """
         _check_some(f_params, f_optimizer, f_criterion, f_history)
         weights = []
-        for file, part in ((f_params, self.module_), (f_criterion, self.criterion_)):
-            if file is not None and isinstance(part, nn.Module):
-                weights.append((part, read_weights(file)))
-                check_fits(Path(file), part.state_dict(), weights[-1][1], strict=True)
+        for file, part in self._parts(f_params, f_criterion):
+            weights.append((part, read_weights(file)))
+            check_fits(Path(file), part.state_dict(), weights[-1][1], strict=True)
         state = None if f_optimizer is None else _optimizer_state(f_optimizer)
         epochs = self._epochs if f_history is None else _epochs_of(f_history)
         if state is not None:
@@ -97,6 +96,13 @@ class Saved:
         for part, found in weights:
             part.load_state_dict(found)
         self._epochs = epochs
+
+    def _parts(self, f_params: File | None, f_criterion: File | None) -> Iterator[tuple[File, nn.Module]]:
+        """The files of the module and of the loss that were given, each with its part; a function has no parameters."""
+        criterion = self.criterion_ if isinstance(self.criterion_, nn.Module) else nn.Module()
+        for file, part in ((f_params, self.module_), (f_criterion, criterion)):
+            if file is not None:
+                yield file, part
 
 
 def _check_some(*files: File | None) -> None:

@@ -22,6 +22,7 @@ from layered.basics import (
     TransformBlock,
     accuracy,
 )
+from layered.foundation import BadValue
 
 GEN = torch.Generator().manual_seed(0)
 X = torch.randn(24, 5, generator=GEN)
@@ -239,3 +240,25 @@ def test_masks_are_classes_on_the_axis_of_the_channels(channels):
     assert_close(decoded, (preds[:, 0] > 0.5).long() if channels == 1 else preds.argmax(1))
     share = (decoded == targets).float().mean()
     assert learn.validate()[1] == pytest.approx(share.item())
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), F.cross_entropy, None])
+def test_more_classes_than_outputs_are_named_with_both_numbers(loss):
+    dls = loaders(CategoryBlock, list("abcdef") * 4)
+    learn = Learner(dls, nn.Linear(5, 3), loss_func=loss)
+    for run in (lambda: learn.fit(1), learn.validate, learn.get_preds):
+        with (
+            learn.no_bar(),
+            learn.no_logging(),
+            pytest.raises(BadValue, match=r"targets from \d to [3-5], and 3 outputs"),
+        ):
+            run()
+
+
+def test_a_decision_for_an_output_that_is_no_class_is_named():
+    learn = Learner(loaders(CategoryBlock, list("ab") * 12), nn.Linear(5, 9))
+    with torch.no_grad():
+        learn.model.weight.zero_()
+        learn.model.bias.copy_(torch.arange(9.0))
+    with pytest.raises(BadValue, match=r"no class 8: the model has more outputs[\s\S]*2 classes"):
+        learn.predict(0)

@@ -244,7 +244,7 @@ def test_dice_loss_names_shapes_that_do_not_fit():
 
 @pytest.mark.parametrize("loss", [CrossEntropyLossFlat(), FocalLossFlat(), LabelSmoothingCrossEntropyFlat()])
 def test_a_target_that_is_no_class_of_the_model_is_told(loss):
-    with pytest.raises(BadValue, match="targets from 0 to 3, predictions") as caught:
+    with pytest.raises(BadValue, match="targets from 0 to 3, and 3 outputs") as caught:
         loss(torch.zeros(2, 3), torch.tensor([0, 3]))
     assert "n_out" in caught.value.fix
 
