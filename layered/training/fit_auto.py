@@ -48,7 +48,9 @@ from layered.loop import (
 )
 from layered.training.tuning import freeze_to, frozen_again
 
+WORTH = 0.005  # by how much, of itself, a value has to get better for training to go on at the same rate
 WARMUP = 50  # batches over which the rate rises
+LEAST_BATCHES = 50  # without improvement before the rate is lowered, where that takes more than `patience` epochs
 DROP, DROPS = 4.0, 3  # what the rate is divided by where nothing gets better, and at which time the fit ends instead
 BODY = (
     100.0  # by how much smaller the rate of the first parameter group is than that of the head, once both are trained
@@ -116,9 +118,9 @@ def fit_auto(
     """Train until held-out training items get no better, and keep the weights that were best for them.
 
     A share of the training items is held out and judged after each epoch; the validation items are shown in the table as ever,
-    and decide nothing. Where the held-out items have not got better for `patience` epochs, training goes back to the best weights
-    and goes on at a quarter of the rate; at the third time it ends. If the body of the model is frozen, as that of a pretrained
-    one is, the head is trained alone first, then everything, the early groups at smaller rates.
+    and decide nothing. Where the held-out items have not got better by 0.5 % for `patience` epochs, training goes back to the
+    best weights and goes on at a quarter of the rate; at the third time it ends. If the body of the model is frozen, as that of
+    a pretrained one is, the head is trained alone first, then everything, the early groups at smaller rates.
 
     Which items are held out depends on the seed of the run alone. With `checkpoint=` and `resume=` it goes on bit for bit, and a
     fit with other held-out items is refused. `cbs=TimeLimit("10 min")` ends it earlier, with the best weights so far, and so
@@ -133,7 +135,7 @@ def fit_auto(
             items that are alike in groups: `GroupSplitter("patient", 0.1)`; or a loader of other items, where those of the
             training loader cannot be divided.
         monitor: What of the held-out items is watched: "valid_loss", or the name of a metric of the learner.
-        patience: Epochs without improvement before the rate is lowered, at least 1.
+        patience: Epochs without improvement before the rate is lowered, at least 1; more where these are fewer than 50 batches.
         freeze_epochs: If parameter groups are frozen, the epochs of the last group alone, after which all are trained; 0 trains
             those that are trained now, and leaves the others frozen.
         fit_args: See `Loop.fit`.
@@ -226,7 +228,9 @@ class HeldOutCallback(Callback):
         ("best", float | None),
         ("best_epoch", Count | None),
         ("weights", dict[str, Tensor]),
+        ("mark", float | None),
         ("wait", Count),
+        ("since", Count),
         ("drops", Count),
         ("done", Count),
     )
@@ -236,9 +240,10 @@ class HeldOutCallback(Callback):
         self.watched = monitor.removeprefix("valid_")
         self.rates: list[float] = []
         self.best: float | None = None
+        self.mark: float | None = None  # the value that the next one has to be better than by `WORTH`
         self.best_epoch: int | None = None
         self.weights: dict[str, Tensor] = {}
-        self.wait = self.drops = self.done = 0
+        self.wait = self.since = self.drops = self.done = 0
         self.is_judging = False
 
     def __repr__(self) -> str:
@@ -287,8 +292,8 @@ class HeldOutCallback(Callback):
             self.run = False
             return
         learn.rates_are_set = True
-        self.best = self.best_epoch = None
-        self.wait = self.drops = self.done = 0
+        self.best = self.mark = self.best_epoch = None
+        self.wait = self.since = self.drops = self.done = 0
         self.weights = {name: x.detach().clone() for name, x in _state(learn.model)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,12 +331,16 @@ class HeldOutCallback(Callback):
             )
         learn.recorder.note({self._column: value})
         self.done, self.wait = learn.epoch + 1, self.wait + 1
-        if math.isfinite(value) and (self.best is None or is_better(value, self.best)):
-            self.best, self.best_epoch, self.wait = value, learn.epoch, 0
+        if not math.isfinite(value):
+            return
+        if self.mark is None or (is_better(value, self.mark) and abs(value - self.mark) > WORTH * abs(self.mark)):
+            self.mark, self.wait, self.since = value, 0, learn.train_iter
+        if self.best is None or is_better(value, self.best):
+            self.best, self.best_epoch = value, learn.epoch
             self._keep()
 
     def after_epoch(self) -> None:
-        if self.wait < self.patience:
+        if self.wait < self.patience or self.learn.train_iter - self.since < LEAST_BATCHES:
             return
         if self.best is None:
             raise CannotTrain(
@@ -339,8 +348,8 @@ class HeldOutCallback(Callback):
                 got=f"rates {self.rates}",
                 fix="a smaller lr; learn.doctor() looks for causes",
             )
-        self.wait, self.drops = 0, self.drops + 1
-        since = f"No better held-out {self.watched} since epoch {self.best_epoch}"
+        self.wait, self.since, self.drops = 0, self.learn.train_iter, self.drops + 1
+        since = f"The held-out {self.watched} gets no better, best in epoch {self.best_epoch}"
         if self.drops == DROPS:
             say(self.learn, f"{since}: ending the fit")
             raise CancelFitException
