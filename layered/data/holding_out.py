@@ -50,7 +50,7 @@ def divide_items(train: Iterable[Any], valid: Iterable[Any] | None, share: float
     if not isinstance(train, DataLoader) or not is_known or not train.n:
         raise CannotTrain(
             "no items can be held out of this training loader",
-            got=describe(train),
+            got=repr(train) if isinstance(train, DataLoader) else describe(train),
             expected="a loader of this library, over items with positions, in its own order",
             fix="hold them out yourself, and pass their loader: fit_auto(held_out=loader)",
         )
