@@ -11,7 +11,8 @@ class VectorPenalty(Callback):
     """Adds a penalty to what is differentiated: for each choice, `l2` times the squares of the vectors of its user and its item.
 
     So those who chose much, and items that many chose, pay more, as in alternating least squares. What is learnt of features is
-    free, so that a vector holds only what its features do not say. The reported loss stays as it was. The model is an `EmbeddingDotBias` or `EmbeddingNN`, and batches are of choices.
+    free, so that a vector holds only what its features do not say. The reported loss stays as it was. The model is an
+    `EmbeddingDotBias` or `EmbeddingNN`, and batches are of choices.
 
     Args:
         l2: The factor, from 0.
