@@ -71,8 +71,8 @@ class TabularCollab(TabularPandas):
     with_cont = False
     features: Mapping[Any, Features] = MappingProxyType({})
     """What is known of users and of items, by column. Empty after `load_learner`, as the model has it."""
-    is_weighted = True
-    """Whether the weights of a pair that occurs several times are added up; otherwise it counts once."""
+    is_weighted = False
+    """Whether the target says how much a pair counts, added up where it occurs several times; otherwise each counts as 1."""
 
     @classmethod
     def loader_type(cls) -> type[CollabDataLoader]:
@@ -94,7 +94,7 @@ class TabularCollab(TabularPandas):
         return self.subset(0).pairs()
 
     def pairs(self, at_least: float | None = None) -> Grouped:
-        """The pairs of the rows whose user and item were seen in training, with their ratings as weights.
+        """The pairs of the rows whose user and item were seen in training.
 
         Args:
             at_least: The lowest rating of these rows; None takes all.
@@ -112,6 +112,7 @@ class TabularCollab(TabularPandas):
 class TabularImplicit(TabularCollab):
     """A `TabularCollab` of choices. Its target holds their weights, and is named 'score', as predictions are."""
 
+    is_weighted = True
     choices: tuple[Grouped, ...] = ()
     """The choices of each split: of training, then of validation. None after `load_learner`, as an export keeps no rows."""
 
@@ -319,7 +320,7 @@ class CollabDataLoaders(TabularDataLoaders):
         )
         y_name = SCORE if is_implicit else names[2]
         to = kind(pd.DataFrame({**ids, y_name: target}), Categorify, names[:2], None, y_name, block, splits)
-        to.is_weighted = not is_implicit or weight_name is not None
+        to.is_weighted = weight_name is not None
         to.features = {name: features_of(*found, to.classes[name], rated[name]) for name, found in known.items()}
         return cls.from_tabular(to, negatives=negatives, path=path, **kwargs)
 
