@@ -134,7 +134,7 @@ def one_job(job: str) -> None:
         if side in ("ALS", "BPR") and not has_peer("implicit"):
             continue
         tried = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-        best = max(tried, key=lambda settings: _tuned(side, inside, inner, settings))  # noqa: B023  # called at once
+        best = max(tried, key=lambda settings: _tuned(side, inside, inner, settings))
         spent[side] = final(side, side, df, seeded, best)
         if side == "ALS":
             longer = round(best["iterations"] * spent["ours"] / spent["ALS"])
