@@ -65,7 +65,13 @@ class CollabLearner(TabularLearner):
         super().__init__(dls, model, *args, **kwargs)
 
     def predict(
-        self, row: object, rm_type_tfms: int | None = None, with_input: bool = False, *, strict: bool = False
+        self,
+        row: object,
+        rm_type_tfms: int | None = None,
+        with_input: bool = False,
+        *,
+        strict: bool = False,
+        abstain: float | None = None,
     ) -> tuple[Any, ...]:
         """Predict the rating, or the score of the choice, of a user and an item; a warning says which of them is unknown.
 
@@ -74,6 +80,7 @@ class CollabLearner(TabularLearner):
             rm_type_tfms: Ignored; accepted because learners of other data take it.
             with_input: Whether the row's tensors come first in the result.
             strict: Whether to refuse users and items that are unseen in training.
+            abstain: Refused, as for all that predict a number.
 
         Returns:
             (row, decision, number), as `TabularLearner.predict`.
@@ -81,7 +88,7 @@ class CollabLearner(TabularLearner):
         Raises:
             BadValue: If columns are missing, there are several rows, or, if `strict`, the user or the item is unknown.
         """
-        inputs, *res = super().predict(row, rm_type_tfms, True, strict=strict)
+        inputs, *res = super().predict(row, rm_type_tfms, True, strict=strict, abstain=abstain)
         warn_of_unknown(self.dls.train.dataset, inputs[0])
         return (inputs, *res) if with_input else tuple(res)
 

@@ -14,6 +14,7 @@ from layered.data import class_vocab
 from layered.foundation import BadValue, Report, Table, checked, describe, ignored_target, lazy, one_line, plot_label
 from layered.inference import review, steady_loader
 from layered.insight.interpret import Interpretation
+from layered.insight.reliability import plot_reliability
 from layered.loop import Loop
 from layered.metrics import known_targets, refuse_invalid_targets
 
@@ -152,6 +153,21 @@ class ClassificationInterpretation(ConfusionInterpretation):
                 actual, predicted, labels=list(range(count)), target_names=names, zero_division=0
             )
         )
+
+    def plot_reliability(self, bins: int = 10, figsize: tuple[float, float] | None = None) -> None:
+        """Draw how often decisions are right over how sure the model is of them: a reliability diagram.
+
+        Below the diagonal the model is surer than it is right; `learn.calibrate()` mends that. Of several labels, it is how often
+        a label applies over its probability.
+
+        Args:
+            bins: The number of bins of equal width.
+            figsize: Width and height in inches.
+
+        Raises:
+            BadValue: Predictions are not probabilities, or were not kept.
+        """
+        plot_reliability(self.preds, self.targs, self._has_several_labels(), bins, figsize)
 
     def _pairs(self) -> tuple[Matrix, Matrix, Matrix]:
         actual, predicted, count = self._classes()

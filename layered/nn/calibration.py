@@ -31,7 +31,7 @@ LOG_BOUNDS = (-10.0, 10.0)  # of the logarithm of a temperature
 CLOSE = 2e-3  # how far half precision may be from the formula of an activation
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Calibration(Report):
     """What `learn.calibrate` has found on held-out items.
 

@@ -14,7 +14,7 @@ import torch
 from layered.callback import describe_run
 from layered.data import as_dataset, as_loader, class_vocab, plain_function
 from layered.foundation import checked, function_name, masked, noop, one_line, without_folders
-from layered.inference import get_preds
+from layered.inference import calibration_of, get_preds
 from layered.loop import Loop, unwrapped, valid_of
 from layered.training.intervals import RESAMPLES, interval
 from layered.version import __version__
@@ -169,10 +169,19 @@ def _training(loop: Loop) -> str:
 def _limits(loop: Loop, limits: str | None) -> str:
     lines = [limits] if limits else []
     if any(str(kind) == "category" for kind in _kinds(loop)):
-        lines.append(
-            "- It knows its classes only: it answers with one of them whatever it is shown, and its probabilities are those of a "
-            "network, which is often too sure."
-        )
+        sure = "its probabilities are those of a network, which is often too sure"
+        calibration = calibration_of(loop)
+        if calibration is not None and calibration.ece is not None:
+            before, after = calibration.ece
+            sure = (
+                f"its probabilities are calibrated on {calibration.count:,} items by a temperature of "
+                f"{calibration.temperature:.3g} (expected calibration error {before:.3f} before, {after:.3f} after)"
+            )
+        lines.append(f"- It knows its classes only: it answers with one of them whatever it is shown, and {sure}.")
+        if calibration is not None and calibration.abstain is not None:
+            lines.append(
+                f"- It gives no class where the most probable one is less probable than {calibration.abstain:g}."
+            )
     lines.append(
         "- It was measured on items like those it was trained on; on others it may be worse than the table says."
     )

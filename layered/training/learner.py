@@ -53,6 +53,7 @@ from layered.insight import doctor, grad_cam, profile, show_grad_cam
 from layered.integrations import adopt_data, adopt_model
 from layered.loop import ESSENTIAL_CALLBACKS, Cbs, Loop, OptFunc, Recorder, length_of, split_batch, valid_of
 from layered.nn import Summary, module_summary
+from layered.training.abstention import abstention
 from layered.training.card import card
 from layered.training.export import export
 from layered.training.fit_auto import fit_auto
@@ -99,7 +100,7 @@ class Learner(Loop):
     - **Speed and precision**: `to`, `to_fp16`, `to_bf16`, `to_fp32`, `to_channelslast`, `to_contiguous`, `compile`,
       `uncompile`
     - **Validate and predict**: `validate`, `get_preds`, `stream_preds`, `tta`, `predict`, `embed`
-    - **Doubt**: `calibrate`, `predict_set`, `predict_sets`
+    - **Doubt**: `calibrate`, `predict_set`, `predict_sets`, `abstention`
     - **Look**: `summary`, `show_results`, `grad_cam`, `show_grad_cam`, `recorder.plot_loss`, `recorder.plot_metrics`,
       `recorder.plot_sched`, `show_training_loop`
     - **Diagnose**: `doctor`, `profile`, `trace`
@@ -178,6 +179,7 @@ class Learner(Loop):
     calibrate = calibrate
     predict_set = predict_set
     predict_sets = predict_sets
+    abstention = abstention
     show_results = show_results
     grad_cam = grad_cam
     show_grad_cam = show_grad_cam

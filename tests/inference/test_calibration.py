@@ -347,6 +347,8 @@ def test_another_model_or_loss_has_no_calibration(change):
 def test_an_export_has_the_calibration(digits, tmp_path):
     learn, x, y = digits
     found = learn.calibrate(abstain=0.4)
+    assert "temperature" in repr(found).splitlines()[0]
+    assert "below a confidence of 0.4" in repr(found)
     again = load_learner(learn.export(tmp_path / "digits"))
     assert vars(again.calibration).keys() == vars(found).keys()
     assert str(again.calibration) == str(found)
