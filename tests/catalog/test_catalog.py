@@ -305,6 +305,26 @@ def test_fashion_tiny_has_the_counts_it_states_and_every_image_decodes(home, mon
     assert len(pixels) >= 1990  # hardly any image stands twice
 
 
+def test_photos_tiny_credits_each_photograph_and_keeps_a_subject_on_one_side(home, monkeypatch):
+    monkeypatch.setenv("LAYERED_OFFLINE", "1")
+    folder = untar_data(URLs.PHOTOS_TINY)
+    assert sorted(folder.ls().map(lambda f: f.name)) == ["LICENSE", "photos.csv", "train", "valid"]
+    table = pd.read_csv(folder / "photos.csv")
+    files = sorted(str(file.relative_to(folder).as_posix()) for file in folder.rglob("*.jpg"))
+    assert sorted(table.file) == files
+    assert Counter(file.split("/")[0] for file in files) == datasets()["PHOTOS_TINY"].splits
+    assert {file.split("/")[1] for file in files} == {"animal", "building", "fish", "tool", "windmill"}
+    assert set(table.licence) == {"public domain", "CC0-1.0"}
+    assert table.author.notna().all()
+    assert table.source.str.startswith("https://").all()
+    assert not table.source.duplicated().any()  # no photograph twice, under another name
+    assert table.groupby("subject").file.agg(lambda names: names.str.split("/").str[0].nunique()).max() == 1
+    for file in files:
+        with Image.open(folder / file) as image:
+            assert (image.mode, min(image.size)) == ("RGB", 128)
+            image.load()
+
+
 def test_diamonds_tiny_is_a_table_of_two_thousand_rows_and_its_licence(monkeypatch):
     monkeypatch.setenv("LAYERED_OFFLINE", "1")
     folder = untar_data(URLs.DIAMONDS_TINY)
