@@ -94,7 +94,7 @@ class Trace(Report):
         return [asdict(change) for change in self.rows]
 
     def tables(self) -> Sequence[Table]:
-        rows = [(c.event, c.writer, c.name, c.old, c.new, c.count) for c in self.rows]
+        rows = [(c.event, _cut(c.writer), c.name, c.old, c.new, c.count) for c in self.rows]
         return [(("event", "who", "what", "old", "new", "times"), rows)]
 
 
@@ -144,7 +144,10 @@ def _short(seen: tuple[Any, Any]) -> str:
         value = value.item()
     text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else ""
     text = text or (repr(value) if isinstance(value, (int, type(None))) else describe(value))
-    text = " ".join(text.split())
+    return _cut(" ".join(text.split()))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
 
 

@@ -113,3 +113,12 @@ def test_the_loop_is_shown_with_those_who_hear_it_in_their_order(capsys):
     depth = {line.split()[0]: len(line) - len(line.lstrip()) for line in lines}
     depths = [depth[name] for name in ("before_fit", "before_epoch", "before_train", "before_batch", "after_loss")]
     assert depths == sorted(set(depths))
+
+
+def test_a_long_description_of_a_callback_is_cut_in_the_table_alone():
+    schedule = ParamScheduler({"lr": lambda pos: 0.5, "wd": lambda pos: 0.0, "mom": lambda pos: 0.9})
+    learn = learner(cbs=schedule)
+    with learn.trace() as trace:
+        learn.fit(1)
+    assert found(trace, writer=repr(schedule), name="opt.lr")
+    assert max(map(len, str(trace).splitlines())) < 160
