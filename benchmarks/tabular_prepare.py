@@ -41,8 +41,8 @@ def prepared(app: str, df: pd.DataFrame) -> Any:
     return names["TabularPandas"](
         df,
         procs=[names["Categorify"], names["FillMissing"], names["Normalize"]],
-        cat_names=[name for name in df if name.startswith("cat")],
-        cont_names=[name for name in df if name.startswith("cont")],
+        cat_names=[name for name in df.columns if name.startswith("cat")],
+        cont_names=[name for name in df.columns if name.startswith("cont")],
         y_names="y",
         splits=names["RandomSplitter"](seed=0)(df),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -22,6 +23,8 @@ Names: TypeAlias = Hashable | Iterable[Hashable] | None
 
 NEAR = 2**12  # whole numbers that span less than this are factorized by subtraction; their offsets fit into int16
 CHUNK = 2**15  # rows of the first chunk, which usually has every distinct value
+BAND = 2**12  # numbers of a sample that tells between which two the median of many must lie
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def listed(names: Names) -> list[Any]:
@@ -89,8 +92,9 @@ class Column:
         """Its values as numbers, and which could not be read. The numbers may share the table's memory: do not change them."""
         if isinstance(self.source, np.ndarray):  # made by a proc: nothing to read, and no limit on size
             return Reading(self.source.astype(np.float64, copy=False), None, None, True)
-        if is_plain(self.dtype):
-            stored = self.source.to_numpy()
+        if self.dtype.kind in "biuf":  # read before the rows are reordered: moving plain numbers is cheap
+            is_numpy = is_plain(self.dtype)
+            stored = self.source.to_numpy() if is_numpy else self.source.to_numpy(np.float64, na_value=np.nan)
             stored = stored if self.rows is None else stored.take(self.rows)
             numbers, unread = stored.astype(np.float64, copy=False), None
         else:
@@ -119,9 +123,9 @@ class Column:
     @cached_property
     def factorized(self) -> tuple[Array, Array | Index]:
         """(positions, values): for each row the position of its value among the distinct ones, -1 where it is missing."""
-        # Text and whole numbers are factorized before their rows are reordered, as moving small integers is much cheaper
-        # than moving values. For other kinds the first occurrence in this column's order represents equal values (0.0 and
-        # -0.0), so those are reordered first.
+        # Text, whole numbers and dates are factorized before their rows are reordered, as moving small integers is much
+        # cheaper than moving values. For other kinds the first occurrence in this column's order represents equal values
+        # (0.0 and -0.0), so those are reordered first.
         if self.rows is None or isinstance(self.source, np.ndarray):
             return factorized(self.series)
         found = _factorized_quickly(self.source)
@@ -302,13 +306,17 @@ def factorized(column: Series) -> tuple[Array, Array | Index]:
 
 
 def _factorized_quickly(column: Series) -> tuple[Array, Array | Index] | None:
-    """`factorized` for the kinds with a faster way: categories, objects and text, truth values, whole numbers in a narrow
-    range. None for other columns, and for unhashable values."""
+    """`factorized` for the kinds of which equal values look the same: categories, text and other objects, truth values,
+    whole numbers, dates. None for other columns, and for unhashable values."""
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
         return column.array.codes, kind.categories
-    if isinstance(kind, np.dtype) and kind.kind in "bi":
-        return _near_numbers(column)
+    if kind.kind == "b":
+        return _marked(_filled(column, np.int8, False), column), np.array([False, True])
+    if kind.kind in "iu":
+        return _near_numbers(column) or pd.factorize(column)
+    if kind.kind in "Mm" or _is_text_of_arrow(kind):
+        return pd.factorize(column)  # type: ignore[no-any-return]
     if kind.kind == "O" or pd.api.types.is_string_dtype(kind):
         try:
             return _factorized_objects(column.to_numpy(object))
@@ -317,22 +325,38 @@ def _factorized_quickly(column: Series) -> tuple[Array, Array | Index] | None:
     return None
 
 
+def _is_text_of_arrow(kind: Any) -> bool:
+    """Whether a dtype stores text in Arrow's memory, where it is factorized without making Python objects of it."""
+    is_arrow = isinstance(kind, pd.ArrowDtype) or getattr(kind, "storage", None) == "pyarrow"
+    return is_arrow and pd.api.types.is_string_dtype(kind)
+
+
+def _filled(column: Series, kind: type, fill: int) -> Array:
+    """The values of a column of whole numbers or truth values as a NumPy dtype, with `fill` in place of missing ones."""
+    return column.to_numpy(kind, na_value=fill) if column.hasnans else column.to_numpy(kind)
+
+
+def _marked(positions: Array, column: Series) -> Array:
+    """Positions with -1 where the value of a column is missing."""
+    if column.hasnans:
+        positions[column.isna().to_numpy()] = -1
+    return positions
+
+
 def _near_numbers(column: Series) -> tuple[Array, Array] | None:
-    """`factorized` for truth values, and for whole numbers that span less than `NEAR`; None for others."""
-    if not len(column):
+    """`factorized` for whole numbers that span less than `NEAR`; None for others."""
+    low, high = column.min(), column.max()
+    if pd.isna(low) or int(high) - int(low) >= NEAR or high > np.iinfo(np.int64).max:
         return None
-    if column.dtype.kind == "b":
-        return column.to_numpy().view(np.int8), np.array([False, True])
-    whole = column.to_numpy(np.int64)
-    low, high = int(whole.min()), int(whole.max())
-    if high - low >= NEAR:
-        return None
-    return np.subtract(whole, low, out=np.empty(len(whole), np.int16), casting="unsafe"), np.arange(low, high + 1)
+    low, high = int(low), int(high)
+    whole = _filled(column, np.int64, low)
+    positions = np.subtract(whole, low, out=np.empty(len(whole), np.int16), casting="unsafe")
+    return _marked(positions, column), np.arange(low, high + 1)
 
 
 def _factorized_objects(column: Array) -> tuple[Array, Array]:
-    """`pd.factorize` on one row per object: equal strings of a column are usually the same object, and comparing addresses
-    takes a quarter of the time of hashing.
+    """`pd.factorize`, on one row per object where rows share objects: equal strings of a file are usually the same object,
+    and comparing addresses takes a quarter of the time of hashing.
 
     Raises:
         TypeError: For unhashable values.
@@ -340,9 +364,26 @@ def _factorized_objects(column: Array) -> tuple[Array, Array]:
     column = np.ascontiguousarray(column)
     # An array of objects is an array of pointers to them. The objects stay alive while `column` does.
     addresses = np.frombuffer(memoryview((ctypes.c_ssize_t * len(column)).from_address(column.ctypes.data)), np.intp)
+    if 2 * len(pd.unique(addresses[:CHUNK])) > len(addresses[:CHUNK]):
+        return _factorized_values(column)
     which, distinct = pd.factorize(addresses)
-    positions, values = pd.factorize(column[_rows_of(which, len(distinct))])
+    positions, values = _factorized_values(column[_rows_of(which, len(distinct))])
     return positions[which], values
+
+
+def _factorized_values(column: Array) -> tuple[Array, Array]:
+    """`pd.factorize`, which mistakes a text with a lone surrogate for its `repr`: where there is such text, by a dict."""
+    positions, values = pd.factorize(column)
+    try:
+        text = "".join(values)
+    except TypeError:  # other objects than text, which pandas compares themselves
+        return positions, values
+    if "\\ud" not in text and (text.isascii() or not _SURROGATE.search(text)):
+        return positions, values
+    present = np.flatnonzero(positions >= 0)
+    places = {value: i for i, value in enumerate(dict.fromkeys(column[present]))}
+    positions[present] = [places[value] for value in column[present]]
+    return positions, np.array([*places], dtype=object)
 
 
 def _rows_of(positions: Array, count: int) -> Array:
@@ -386,8 +427,23 @@ def median_of(numbers: Array) -> float:
     if not len(known):
         return 0.0
     half = len(known) // 2
-    parted = np.partition(known, half)  # around one position: much faster than around two, as np.median does
-    return float(parted[half] if len(known) % 2 else (parted[:half].max() + parted[half]) / 2)
+    middle, below = _middle(known, half)
+    parted = np.partition(middle, half - below)  # around one position: much faster than around two, as np.median does
+    upper = parted[half - below]
+    return float(upper if len(known) % 2 else (parted[: half - below].max() + upper) / 2)
+
+
+def _middle(numbers: Array, half: int) -> tuple[Array, int]:
+    """Those numbers among which the sorted ones before and at position `half` are, and how many are smaller than these:
+    a sample tells the bounds; all of them, and 0, for few numbers and where the sample misleads."""
+    if len(numbers) > 16 * BAND:
+        sample = np.sort(numbers[:: len(numbers) // BAND])
+        margin = len(sample) // 32  # four standard deviations of the place of their median in the sample
+        low, high = sample[len(sample) // 2 - margin], sample[len(sample) // 2 + margin]
+        middle, below = numbers[(numbers >= low) & (numbers <= high)], np.count_nonzero(numbers < low)
+        if below < half < below + len(middle):
+            return middle, int(below)
+    return numbers, 0
 
 
 def constant_std(mean: float, count: int) -> float:
@@ -407,11 +463,8 @@ def is_plain(kind: object) -> bool:
 
 def _read_numbers(column: Series) -> tuple[Array, Array | None]:
     """The numbers of a column without a plain dtype, and a mask of its unreadable values (None if there are certainly none)."""
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        if column.dtype.kind in "Mm":
-            return np.full(len(column), np.nan), column.notna().to_numpy()
-        if column.dtype.kind in "biuf":
-            return column.to_numpy(np.float64, na_value=np.nan), None
+    if not isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.kind in "Mm":
+        return np.full(len(column), np.nan), column.notna().to_numpy()
     values = column.astype(object)
     is_known = values.notna().to_numpy()
     try:
