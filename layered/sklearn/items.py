@@ -178,8 +178,8 @@ class ImageClassifier(ItemClassifier):
         pretrained: Start from trained weights, and train the head first.
         image_size: Images are cut to squares of this size.
         augment: Train on images that are flipped, turned, zoomed and lit at random.
-        params: As for `ItemClassifier`: `lr`, `max_epochs`, …; `loaders__…`, such as `loaders__num_workers`, and `learner__…`, the
-            options of `vision_learner`.
+        params: As for `ItemClassifier`: `lr`, `max_epochs`, …; `loaders__…`, such as `loaders__num_workers`, and `learner__…`,
+            the options of `vision_learner`.
 
     Examples:
         >>> from PIL import Image
@@ -222,7 +222,8 @@ class TextClassifier(ItemClassifier):
 
     Args:
         arch: The model: the name or folder of one of Hugging Face, or an architecture of the library; `AWD_LSTM` by default.
-        parts: As for `ItemClassifier`: `lr`, `max_epochs`, …; `loaders__…`, such as `loaders__tok_tfm`, and `learner__…`, the options of `text_classifier_learner`.
+        parts: As for `ItemClassifier`: `lr`, `max_epochs`, …; `loaders__…`, such as `loaders__tok_tfm`, and `learner__…`,
+            the options of `text_classifier_learner`.
 
     Examples:
         >>> X, y = ["good film", "bad film"] * 8, ["pos", "neg"] * 8
