@@ -167,4 +167,5 @@ class MRRAtK(AtK):
 
 AT_K = (NDCGAtK, RecallAtK, PrecisionAtK, MAPAtK, MRRAtK, HitRateAtK)
 for _kind in AT_K:
-    register_metric(f"{_kind.title}_at_k", _kind)
+    for _name in (f"{_kind.title}_at_k", f"{_kind.title}@10"):
+        register_metric(_name, _kind)

@@ -175,7 +175,6 @@ class ImageClassifier(ItemClassifier):
 
     Args:
         arch: The model: the name of one of timm's, or a function of torchvision; `resnet18` by default.
-        pretrained: Start from trained weights, and train the head first.
         image_size: Images are cut to squares of this size.
         augment: Train on images that are flipped, turned, zoomed and lit at random.
         params: As for `ItemClassifier`: `lr`, `max_epochs`, …; `loaders__…`, such as `loaders__num_workers`, and `learner__…`,

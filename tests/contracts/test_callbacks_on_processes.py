@@ -26,6 +26,7 @@ OTHERWISE = {  # run here under other names, or elsewhere
     "Checkpoint": "test_processes and test_signals resume with it",
     "FileLogger": "the base of CSVLogger and JSONLogger",
     "GANTrainer": "of every GAN",
+    "HeldOutCallback": "made by fit_auto for one fit",
     "MixHandler": "the base of MixUp and CutMix",
     "ModelResetter": "of rnn_cbs",
     "RNNCallback": "of rnn_cbs",

@@ -87,6 +87,7 @@ EXAMPLES = {  # an instance, a sample, and whether decoding gives the sample bac
     "RandomResizedCrop": lambda t: (t((12, 14)), picture(), False),
     "RandomResizedCropGPU": lambda t: (t(8), pictures(), False),
     "RatioResize": lambda t: (t(12), picture(), False),
+    "collab.ChoiceSetup": lambda t: (fitted(t(), [1.0, 2.0]), 2.0, False),
     "RegressionSetup": lambda t: (fitted(t(), [1.5, 2.0]), 2.5, False),
     "Resize": lambda t: (t((10, 12), "pad"), picture(), False),
     "Rotate": lambda t: (t(20.0, p=1.0), pictures(), False),

@@ -37,5 +37,5 @@ def test_a_nearly_right_kind_is_named():
 
 def test_a_new_kind_can_be_added(monkeypatch):
     monkeypatch.setattr(default_losses, "_items", dict(default_losses._items))
-    default_losses.add("ranking", MSELossFlat)
-    assert type(default_loss_for("ranking")) is MSELossFlat
+    default_losses.add("order", MSELossFlat)
+    assert type(default_loss_for("order")) is MSELossFlat

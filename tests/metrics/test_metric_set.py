@@ -142,7 +142,8 @@ def test_a_function_of_sklearn_is_refused_with_what_to_write():
 
 
 ERRORS = {
-    "brier_score", "brier_score_loss", "brier_score_multi", "error_rate", "exp_rmspe", "hamming_loss", "hamming_loss_multi",
+    "brier_score", "brier_score_loss", "brier_score_multi", "ece", "ece_multi", "error_rate",
+    "expected_calibration_error", "exp_rmspe", "hamming_loss", "hamming_loss_multi",
     "mae", "mse", "msle", "perplexity", "rmse",
 }  # fmt: skip
 
