@@ -13,9 +13,29 @@ from torch import Tensor
 
 from layered.collab.grouped import Grouped
 from layered.data import RegressionSetup
-from layered.foundation import ItemTransform, draw_batch, transforms
+from layered.foundation import BadValue, ItemTransform, draw_batch, plain, transforms
 
 LEFT_OUT = -1.0  # the target of an item that is not compared: '#na#', or known from training where validation is scored
+
+
+def scores_and_targets(pred: Tensor, target: Tensor, role: str, fix: str) -> tuple[Tensor, Tensor]:
+    """Both as plain tensors, [row, item].
+
+    Args:
+        pred: The scores.
+        target: The targets.
+        role: Who asks and what for, as the error begins.
+        fix: How such batches are made.
+
+    Raises:
+        BadValue: If they are not of that shape.
+    """
+    pred, target = plain(pred), plain(target)
+    if pred.ndim != 2 or pred.shape != target.shape:
+        raise BadValue(
+            role, got=f"scores {list(pred.shape)}, targets {list(target.shape)}", expected="both [row, item]", fix=fix
+        )
+    return pred, target
 
 
 def targets_for(users: Tensor, chosen: Grouped, left_out: Grouped | None, num_items: int) -> Tensor:

@@ -135,7 +135,7 @@ class TabularImplicit(TabularCollab):
         for i, part in enumerate(self.choices):
             if not len(part):
                 raise EmptySource(
-                    f"there are no choices to {'validate' if i else 'train'} on",
+                    f"no choices to {'validate' if i else 'train'} on",
                     got=f"{len(self.subset(i))} rows"
                     + ", none of which is of a user and an item of training, and new" * (i > 0),
                     fix="hold out few rows of each user: splits=leave_n_out(df, 1)",

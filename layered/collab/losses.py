@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layered.foundation import BadValue, Recorded, default_losses, losses, plain
+from layered.collab.choices import scores_and_targets
+from layered.foundation import BadValue, Recorded, default_losses, losses
 
 
 class RankingLoss(Recorded):
@@ -29,14 +30,9 @@ class RankingLoss(Recorded):
         self.reduction = reduction
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor:
-        pred, target = plain(pred), plain(target)
-        if pred.ndim != 2 or pred.shape != target.shape:
-            raise BadValue(
-                f"{type(self).__name__} compares the scores of several items for each row",
-                got=f"scores {list(pred.shape)}, targets {list(target.shape)}",
-                expected="both [row, item]",
-                fix="CollabDataLoaders.from_df(df, implicit=True) makes such batches",
-            )
+        role = f"{type(self).__name__} compares the scores of several items for each row"
+        fix = "CollabDataLoaders.from_df(df, implicit=True) makes such batches"
+        pred, target = scores_and_targets(pred, target, role, fix)
         rows = self.of_rows(pred.float(), target)
         return rows if self.reduction == "none" else rows.sum() if self.reduction == "sum" else rows.mean()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from layered.foundation import BadValue, plain
+from layered.collab.choices import scores_and_targets
 from layered.metrics import Metric, register_metric
 from layered.tabular import checked_size
 
@@ -44,14 +44,8 @@ class AtK(Metric):
         self._name = name
 
     def update(self, pred: Tensor, targ: Tensor) -> None:
-        pred, targ = plain(pred), plain(targ)
-        if pred.ndim != 2 or pred.shape != targ.shape:
-            raise BadValue(
-                f"{self.name} ranks the items of each user",
-                got=f"scores {list(pred.shape)}, targets {list(targ.shape)}",
-                expected="both [user, item]",
-                fix="CollabDataLoaders.from_df(df, implicit=True), or ranking_scores(learn) for a learner of ratings",
-            )
+        fix = "CollabDataLoaders.from_df(df, implicit=True), or ranking_scores(learn) for a learner of ratings"
+        pred, targ = scores_and_targets(pred, targ, f"{self.name} ranks the items of each user", fix)
         best = pred.masked_fill(targ < 0, -torch.inf).topk(min(self.k, pred.shape[1]), dim=1).indices
         hits, chosen = (targ.gather(1, best) > 0).double(), (targ > 0).sum(1)
         counts = chosen > 0

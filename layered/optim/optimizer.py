@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from layered.foundation import BadArgument, BadValue, nearest, unknown_name
-from layered.optim.fused import kernel_for
+from layered.optim.fused import Kernel, kernel_for
 from layered.optim.groups import GroupedOptimizer, HyperValue, Params, as_groups, discriminative, shard_state
 from layered.optim.hypers import check_hypers
-from layered.optim.update import PIECE_BYTES, Recipe, Slab, as_update, declarations, declared, named_by, recipe
+from layered.optim.update import PIECE_BYTES, Recipe, Slab, Update, as_update, declarations, declared, named_by, recipe
 from layered.optim.wrappers import from_torch
 
 KNOWN_HYPERS = {"lr", "mom", "sqr_mom", "eps", "wd"}
@@ -113,13 +113,12 @@ class Optimizer(GroupedOptimizer):
             with torch.enable_grad():
                 loss = closure()
         cache = PIECE_BYTES * torch.get_num_threads()
-        for slab in self.slabs():
+        slabs = self.slabs()
+        plans = {kind: self._plan(kind) for kind in {slab.kind for slab in slabs}}
+        for slab in slabs:
             for state in slab.states:
                 state["count"] = slab.count
-            updates, _ = self._recipe(slab.kind)
-            kernel = kernel_for(updates) if self.fused else None
-            # pieces fit a CPU's cache, so that a step reads each number from memory once rather than once an update
-            in_pieces = all(declared(update, "elementwise", False) for update in updates)
+            updates, kernel, in_pieces = plans[slab.kind]
             part = slab.local() if in_pieces else slab
             if kernel is not None and kernel.fits(part):
                 kernel.step(part)
@@ -129,6 +128,15 @@ class Optimizer(GroupedOptimizer):
                 for update in updates:
                     update(piece)
         return loss
+
+    def _plan(self, kind: str | None) -> tuple[list[Update], Kernel | None, bool]:
+        """The updates of a kind, the kernel that does the same, and whether they may be run on pieces of a slab.
+
+        Pieces fit a CPU's cache, so that a step reads each number from memory once rather than once an update.
+        """
+        updates = self._recipe(kind).updates
+        kernel = kernel_for(updates) if self.fused else None
+        return updates, kernel, all(declared(update, "elementwise", False) for update in updates)
 
     def _recipe(self, kind: str | None) -> Recipe:
         """What is done to the parameters of a kind; None for those that have none."""
